@@ -1,0 +1,162 @@
+"""What a shop does with each order: reserve stock, charge the payment, notify the customer, sum up sales."""
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated
+
+import msgspec
+
+from nsqkit import (
+    Context,
+    DeadLetter,
+    Exponential,
+    Handler,
+    RetryPolicy,
+    Settings,
+    event,
+    resource,
+)
+
+Cents = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One product of an order; amounts in cents."""
+
+    product: str
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    amount_cents: Cents
+    retail_discount_cents: Cents = 0
+    coupon_discount_cents: Cents = 0
+    coupon_match_discount_cents: Cents = 0
+
+
+@event("order.created", version=1, topic="orders")
+class OrderCreated(msgspec.Struct, frozen=True):
+    """A customer's basket was paid at the till; the total is in cents."""
+
+    order_id: str
+    customer_id: str
+    store: str
+    placed_at: str
+    lines: Annotated[tuple[Line, ...], msgspec.Meta(min_length=1)]
+    total_cents: Cents
+
+
+class PaymentDeclinedError(Exception):
+    """The gateway said no; asking again cannot help."""
+
+
+class GatewayError(Exception):
+    """The gateway did not answer; asking again may help."""
+
+
+class Gateway:
+    """A simulated payment gateway that fails as often as it is told to.
+
+    Args:
+        failure_ratio: Share of the calls that fail, 0 to 1.
+        seed: Of its draws.
+    """
+
+    def __init__(self, failure_ratio: float, seed: int = 0) -> None:
+        self._failure_ratio = failure_ratio
+        self._draws = random.Random(seed)  # noqa: S311 - a simulation
+        self.charged_cents = 0
+
+    async def charge(self, order_id: str, amount_cents: int) -> None:
+        """Charge an order.
+
+        Raises:
+            GatewayError: As often as it is told to.
+            PaymentDeclinedError: If there is nothing to charge.
+        """
+        if amount_cents == 0:
+            raise PaymentDeclinedError(f"order {order_id} has a total of 0")
+        if self._draws.random() < self._failure_ratio:
+            raise GatewayError(f"no answer for order {order_id}")
+        self.charged_cents += amount_cents
+
+
+class Warehouse:
+    """Reserved quantities by store and product, in memory."""
+
+    def __init__(self) -> None:
+        self.reserved: Counter[tuple[str, str]] = Counter()
+        self._orders: set[str] = set()
+
+    def reserve(self, order: OrderCreated) -> None:
+        """Reserve every line of an order; the same order again changes nothing."""
+        if order.order_id in self._orders:
+            return
+        self._orders.add(order.order_id)
+        for line in order.lines:
+            self.reserved[order.store, line.product] += line.quantity
+
+
+@resource
+async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """Open the payment gateway; the setting ``app.payment_failure_ratio`` says how often it fails."""
+    yield Gateway(settings.app_number("payment_failure_ratio", 0.05, minimum=0.0, maximum=1.0))
+
+
+@resource
+def warehouse() -> Iterator[Warehouse]:
+    """Open the warehouse."""
+    yield Warehouse()
+
+
+class ReserveStock(Handler[OrderCreated], channel="inventory"):
+    """Reserves what was ordered."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    async def handle(self, event: OrderCreated, ctx: Context) -> None:
+        """Reserve every line."""
+        self._warehouse.reserve(event)
+
+
+class ChargePayment(
+    Handler[OrderCreated],
+    channel="payments",
+    max_in_flight=50,
+    timeout_s=10,
+    retry=RetryPolicy(
+        max_attempts=6,
+        backoff=Exponential(base_s=0.2, factor=2, max_s=30),
+        on={PaymentDeclinedError: DeadLetter("declined by the gateway")},
+    ),
+    errors=(GatewayError,),
+):
+    """Charges the customer; the gateway fails now and then, and the retries are there to see."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def handle(self, event: OrderCreated, ctx: Context) -> None:
+        """Charge the total."""
+        await self._gateway.charge(event.order_id, event.total_cents)
+
+
+class NotifyCustomer(Handler[OrderCreated], channel="notify", threads=4):
+    """Tells the customer; a plain function, as with a mail library that blocks."""
+
+    def handle(self, event: OrderCreated, ctx: Context) -> None:
+        """Write the message that would be mailed."""
+        ctx.log.debug("customer_notified", customer=event.customer_id, total_cents=event.total_cents)
+
+
+class SalesTotals(Handler[OrderCreated], channel="totals", run_on_loop=True):
+    """Sums up what each store has sold."""
+
+    def __init__(self) -> None:
+        self.cents_by_store: Counter[str] = Counter()
+        self._orders: set[str] = set()
+
+    def handle(self, event: OrderCreated, ctx: Context) -> None:
+        """Add the order to its store's total; the same order again changes nothing."""
+        if event.order_id not in self._orders:
+            self._orders.add(event.order_id)
+            self.cents_by_store[event.store] += event.total_cents

@@ -1,0 +1,78 @@
+"""nsqkit: a consumer framework for NSQ. All that a team imports stands here."""
+
+from typing import TYPE_CHECKING, Any
+
+from nsqkit.context import Context, Middleware, Next
+from nsqkit.events import event, upcast
+from nsqkit.handler import Handler
+from nsqkit.policy.errors import (
+    ConnectionLostError,
+    DecodeError,
+    EncodeError,
+    EventError,
+    FeedError,
+    HandlerError,
+    HandlerTimeoutError,
+    LoadError,
+    NsqkitError,
+    PublishError,
+    RefusedError,
+    SettingsError,
+    UnknownEventError,
+)
+from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
+from nsqkit.policy.retry import Exponential, RetryPolicy
+from nsqkit.resources import resource
+from nsqkit.settings import Settings
+from nsqkit.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from nsqkit.publisher import BlockingPublisher, Publisher
+    from nsqkit.worker import Worker
+
+__all__ = [
+    "BlockingPublisher",
+    "ConnectionLostError",
+    "Context",
+    "DeadLetter",
+    "DecodeError",
+    "Discard",
+    "EncodeError",
+    "EventError",
+    "Exponential",
+    "FeedError",
+    "Finish",
+    "Handler",
+    "HandlerError",
+    "HandlerTimeoutError",
+    "LoadError",
+    "Middleware",
+    "Next",
+    "NsqkitError",
+    "Outcome",
+    "Pause",
+    "PublishError",
+    "Publisher",
+    "RefusedError",
+    "Requeue",
+    "RetryPolicy",
+    "Settings",
+    "SettingsError",
+    "UnknownEventError",
+    "Worker",
+    "__version__",
+    "event",
+    "resource",
+    "upcast",
+]
+
+_LAZY = {"Publisher": "publisher", "BlockingPublisher": "publisher", "Worker": "worker"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs pynsq and tornado only when it is asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'nsqkit' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - only on this way
+
+    return getattr(import_module(f"nsqkit.{_LAZY[name]}"), name)

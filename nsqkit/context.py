@@ -1,0 +1,140 @@
+"""Context: what a handler may know and do about the message in hand, and what may stand around its call."""
+
+import typing
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nsqkit.policy.outcome import Outcome
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that waits until its handler has succeeded.
+
+    Args:
+        topic: Where it goes.
+        body: What it says.
+        defer_s: Seconds for which nsqd holds it back, 0 or more.
+    """
+
+    topic: str
+    body: bytes
+    defer_s: float = 0.0
+
+
+Prepare = Callable[[object, str | None, float], Outgoing]
+
+
+def _no_publisher(event: object, topic: str | None, defer_s: float) -> Outgoing:
+    raise RuntimeError(f"this Context publishes nowhere: {event!r} to {topic!r} in {defer_s:g} s")
+
+
+def _silent_log() -> "FilteringBoundLogger":
+    import structlog  # noqa: PLC0415 - only for a Context that a test makes by hand
+
+    return typing.cast("FilteringBoundLogger", structlog.get_logger())
+
+
+class Context:
+    """What a handler may know and do about the message in hand.
+
+    Attributes:
+        topic: The handler's source topic, also for a replayed message.
+        channel: The handler's channel.
+        attempts: Deliveries so far, this one included; from 1.
+        message_id: nsqd's id, 16 hex digits; unique only together with topic and nsqd.
+        timestamp_ns: When nsqd took the message, nanoseconds since 1970 UTC.
+        event_id: The envelope's id; None for a body without an envelope.
+        cancelled: True once a plain handler has run past its timeout or the worker stops; such a
+            handler cannot be interrupted and should look now and then.
+        outgoing: What ``publish`` has collected.
+    """
+
+    __slots__ = (
+        "_bind_log",
+        "_deadline_s",
+        "_log",
+        "_now_s",
+        "_prepare",
+        "attempts",
+        "cancelled",
+        "channel",
+        "event_id",
+        "message_id",
+        "outgoing",
+        "timestamp_ns",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        *,
+        topic: str = "",
+        channel: str = "",
+        attempts: int = 1,
+        message_id: str = "",
+        timestamp_ns: int = 0,
+        event_id: str | None = None,
+        deadline_s: float = float("inf"),
+        now_s: Callable[[], float] = lambda: 0.0,
+        prepare: Prepare = _no_publisher,
+        bind_log: "Callable[[], FilteringBoundLogger]" = _silent_log,
+    ) -> None:
+        self.topic = topic
+        self.channel = channel
+        self.attempts = attempts
+        self.message_id = message_id
+        self.timestamp_ns = timestamp_ns
+        self.event_id = event_id
+        self.cancelled = False
+        self.outgoing: list[Outgoing] = []
+        self._deadline_s = deadline_s
+        self._now_s = now_s
+        self._prepare = prepare
+        self._bind_log = bind_log
+        self._log: FilteringBoundLogger | None = None
+
+    @property
+    def log(self) -> "FilteringBoundLogger":
+        """A structlog logger that carries the message's fields; bound when first used."""
+        if self._log is None:
+            self._log = self._bind_log()
+        return self._log
+
+    def remaining_s(self) -> float:
+        """Return how long the handler may still run: seconds, 0 or more, infinite if unlimited."""
+        return max(0.0, self._deadline_s - self._now_s())
+
+    def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
+        """Publish an event once this handler has succeeded, and before its message is finished.
+
+        Nothing is sent if the handler fails. If nsqd does not confirm the event, the message is
+        requeued, so the event can be published twice but is never lost.
+
+        Args:
+            event: An instance of a class decorated with ``@event``; encoded at once.
+            topic: Where to; by default the topic of its ``@event``.
+            defer_s: Seconds for which nsqd holds it back; 0 to 3600.
+
+        Raises:
+            EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+        """
+        self.outgoing.append(self._prepare(event, topic, defer_s))
+
+
+Next = Callable[[Any, Context], Awaitable[Outcome | None]]
+
+
+class Middleware(Protocol):
+    """One concern around every handler call; the first in the list is the outermost.
+
+    It may look at, replace or refuse the call, and must return what the call returned or an outcome
+    of its own. It runs inside nsqkit's timeout and before the verdict.
+    """
+
+    async def __call__(self, event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+        """Handle one call by awaiting ``call_next(event, ctx)``, or by not doing so."""

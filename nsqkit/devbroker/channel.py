@@ -1,0 +1,283 @@
+"""One channel: its copies of messages, who holds each and until when.
+
+Pure: time is passed in, nothing is sent from here, and nothing is known of sockets.
+"""
+
+import heapq
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nsqkit.devbroker.limits import Limits
+from nsqkit.policy.names import is_ephemeral
+
+_MAX_ATTEMPTS = 0xFFFF
+_STALE_TIMERS_KEPT = 1024
+
+
+class SettleError(Exception):
+    """A FIN, REQ or TOUCH names a message that this consumer does not hold.
+
+    Args:
+        reason: nsqd's words for it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Message(NamedTuple):
+    """What a publisher sent: shared by the copies of all channels."""
+
+    id: bytes
+    timestamp_ns: int
+    body: bytes
+    defer_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Consumer:
+    """One subscribed client, as its channel sees it."""
+
+    channel: "Channel"
+    msg_timeout_s: float
+    ready_count: int = 0
+    in_flight_count: int = 0
+    message_count: int = 0
+    finish_count: int = 0
+    requeue_count: int = 0
+    closing: bool = False
+
+
+class Copy:
+    """One channel's copy of a message: queued, deferred, or in flight to ``consumer``."""
+
+    __slots__ = ("attempts", "channel", "consumer", "delivered_s", "message", "timer")
+
+    def __init__(self, message: Message, channel: "Channel") -> None:
+        self.message = message
+        self.channel = channel
+        self.attempts = 0
+        self.consumer: Consumer | None = None
+        self.delivered_s = 0.0
+        self.timer = 0
+
+
+class Delivery(NamedTuple):
+    """A copy that is now in flight to a consumer, and has to be sent to it."""
+
+    consumer: Consumer
+    copy: Copy
+
+
+class Timers:
+    """Deadlines of copies, earliest first; a copy has one at most.
+
+    Stopped timers stay in the heap until they are its top or outnumber the running ones.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Copy]] = []
+        self._started = 0
+        self._running = 0
+
+    def start(self, copy: Copy, deadline_s: float) -> None:
+        """Set or move the deadline of a copy."""
+        self._started += 1
+        self._running += not copy.timer
+        copy.timer = self._started
+        heapq.heappush(self._heap, (deadline_s, self._started, copy))
+        if len(self._heap) > 2 * self._running + _STALE_TIMERS_KEPT:
+            self._heap = [entry for entry in self._heap if entry[2].timer == entry[1]]
+            heapq.heapify(self._heap)
+
+    def stop(self, copy: Copy) -> None:
+        """Forget the deadline of a copy, if it has one."""
+        self._running -= bool(copy.timer)
+        copy.timer = 0
+
+    def next_deadline_s(self) -> float | None:
+        """Return the earliest deadline, or None if there is none."""
+        heap = self._heap
+        while heap and heap[0][2].timer != heap[0][1]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def pop_due(self, now_s: float) -> Copy | None:
+        """Return the copy whose deadline came first, if it has come, and forget that deadline."""
+        deadline_s = self.next_deadline_s()
+        if deadline_s is None or deadline_s > now_s:
+            return None
+        copy = heapq.heappop(self._heap)[2]
+        self.stop(copy)
+        return copy
+
+
+class Channel:
+    """The copies of one channel; each is in one of ``queued``, ``in_flight`` and ``deferred``.
+
+    Args:
+        topic_name: Its topic's name.
+        name: The channel's name, valid.
+        limits: The broker's limits.
+        timers: The deadlines of all channels of the ledger.
+        changed: The ledger's note of channels that may have something to deliver, in order.
+
+    Source:
+        nsqd/channel.go.
+    """
+
+    def __init__(
+        self, topic_name: str, name: str, limits: Limits, timers: Timers, changed: dict["Channel", None]
+    ) -> None:
+        self.topic_name = topic_name
+        self.name = name
+        self.ephemeral = is_ephemeral(name)
+        self.paused = False
+        self.queued: deque[Copy] = deque()
+        self.in_flight: dict[bytes, Copy] = {}
+        self.deferred: dict[bytes, Copy] = {}
+        self.consumers: list[Consumer] = []
+        self.message_count = 0
+        self.requeue_count = 0
+        self.timeout_count = 0
+        self._limits = limits
+        self._timers = timers
+        self._changed = changed
+
+    def put(self, message: Message, *, now_s: float) -> None:
+        """Take a copy of a message; a deferred one's time starts now."""
+        self.message_count += 1
+        copy = Copy(message, self)
+        if message.defer_s > 0:
+            self._defer(copy, now_s + message.defer_s)
+        else:
+            self._queue(copy)
+
+    def ready(self, consumer: Consumer, count: int) -> None:
+        """Set how many deliveries a consumer may hold at a time; ignored after its CLS."""
+        if not consumer.closing:
+            consumer.ready_count = count
+            self._changed[self] = None
+
+    def finish(self, consumer: Consumer, message_id: bytes) -> None:
+        """End a delivery for good.
+
+        Raises:
+            SettleError: If *consumer* does not hold the message.
+        """
+        self._release(consumer, message_id)
+        consumer.finish_count += 1
+
+    def requeue(self, consumer: Consumer, message_id: bytes, delay_s: float, *, now_s: float) -> None:
+        """End a delivery for now: to the tail of the queue, or first deferred by *delay_s*.
+
+        Raises:
+            SettleError: If *consumer* does not hold the message.
+        """
+        copy = self._release(consumer, message_id)
+        consumer.requeue_count += 1
+        self.requeue_count += 1
+        if delay_s > 0:
+            self._defer(copy, now_s + min(delay_s, self._limits.max_req_timeout_s))
+        else:
+            self._queue(copy)
+
+    def touch(self, consumer: Consumer, message_id: bytes, *, now_s: float) -> None:
+        """Let a delivery's timeout start anew, up to max_msg_timeout_s after it was delivered.
+
+        Raises:
+            SettleError: If *consumer* does not hold the message.
+        """
+        copy = self._held(consumer, message_id)
+        cap_s = copy.delivered_s + self._limits.max_msg_timeout_s
+        self._timers.start(copy, min(now_s + consumer.msg_timeout_s, cap_s))
+
+    def fire(self, copy: Copy) -> None:
+        """Queue a copy whose deadline has come: a delivery that timed out, or a deferral's end."""
+        if copy.consumer is None:
+            del self.deferred[copy.message.id]
+        else:
+            del self.in_flight[copy.message.id]
+            copy.consumer.in_flight_count -= 1
+            copy.consumer = None
+            self.timeout_count += 1
+        self._queue(copy)
+
+    def deliver(self, *, now_s: float) -> list[Delivery]:
+        """Put queued copies in flight, one to each ready consumer in turn.
+
+        Returns:
+            The deliveries to send, in order. Each has its attempts counted and its timeout started.
+        """
+        if self.paused or not self.queued:
+            return []
+        deliveries: list[Delivery] = []
+        ready = deque(c for c in self.consumers if c.in_flight_count < c.ready_count)
+        while ready and self.queued:
+            consumer = ready.popleft()
+            deliveries.append(Delivery(consumer, self._hand_over(self.queued.popleft(), consumer, now_s)))
+            if consumer.in_flight_count < consumer.ready_count:
+                ready.append(consumer)
+        if deliveries and len(self.consumers) > 1:
+            self._turn_after(deliveries[-1].consumer)
+        return deliveries
+
+    def empty(self) -> None:
+        """Forget every message: what is queued, deferred and in flight."""
+        for copy in (*self.in_flight.values(), *self.deferred.values()):
+            self._timers.stop(copy)
+            copy.consumer = None
+        self.queued.clear()
+        self.in_flight.clear()
+        self.deferred.clear()
+        for consumer in self.consumers:
+            consumer.in_flight_count = 0
+        self._changed[self] = None
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop or resume deliveries; what is held can be settled meanwhile."""
+        self.paused = paused
+        self._changed[self] = None
+
+    def _hand_over(self, copy: Copy, consumer: Consumer, now_s: float) -> Copy:
+        copy.attempts = (copy.attempts + 1) & _MAX_ATTEMPTS  # a uint16 on the wire: nsqd's wraps too
+        copy.consumer = consumer
+        copy.delivered_s = now_s
+        self.in_flight[copy.message.id] = copy
+        self._timers.start(copy, now_s + consumer.msg_timeout_s)
+        consumer.in_flight_count += 1
+        consumer.message_count += 1
+        return copy
+
+    def _turn_after(self, consumer: Consumer) -> None:
+        turn = self.consumers.index(consumer) + 1
+        self.consumers = self.consumers[turn:] + self.consumers[:turn]
+
+    def _held(self, consumer: Consumer, message_id: bytes) -> Copy:
+        copy = self.in_flight.get(message_id)
+        if copy is None:
+            raise SettleError("ID not in flight")
+        if copy.consumer is not consumer:
+            raise SettleError("client does not own message")
+        return copy
+
+    def _release(self, consumer: Consumer, message_id: bytes) -> Copy:
+        copy = self._held(consumer, message_id)
+        del self.in_flight[message_id]
+        self._timers.stop(copy)
+        copy.consumer = None
+        consumer.in_flight_count -= 1
+        self._changed[self] = None
+        return copy
+
+    def _defer(self, copy: Copy, deadline_s: float) -> None:
+        self.deferred[copy.message.id] = copy
+        self._timers.start(copy, deadline_s)
+
+    def _queue(self, copy: Copy) -> None:
+        if self.ephemeral and len(self.queued) >= self._limits.mem_queue_size:
+            return  # nsqd has no disk for these either: it drops the message
+        self.queued.append(copy)
+        self._changed[self] = None

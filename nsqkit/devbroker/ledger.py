@@ -1,0 +1,248 @@
+"""What the embedded broker knows: topics, channels, consumers and every message's place.
+
+Pure: a state machine driven by calls that carry the time. It opens nothing, waits for nothing,
+draws nothing, and never looks at a clock. The test harness and the servers drive the same one.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from nsqkit.devbroker.channel import Channel, Consumer, Delivery, Message, Timers
+from nsqkit.devbroker.limits import Limits
+from nsqkit.policy.names import is_ephemeral
+
+__all__ = ["Ledger", "Topic"]
+
+
+class Topic:
+    """One topic: its channels, and the messages that wait for a first one or for its unpausing.
+
+    Source:
+        nsqd/topic.go.
+    """
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name = name
+        self.ephemeral = is_ephemeral(name)
+        self.paused = False
+        self.channels: dict[str, Channel] = {}
+        self.backlog: deque[Message] = deque()
+        self.message_count = 0
+        self.message_bytes = 0
+        self._limits = limits
+
+    def put(self, message: Message, *, now_s: float) -> None:
+        """Take a message: a copy to each channel, or to the backlog while there is none."""
+        self.message_count += 1
+        self.message_bytes += len(message.body)
+        if self.channels and not self.paused:
+            self._fan_out(message, now_s)
+        elif not self.ephemeral or len(self.backlog) < self._limits.mem_queue_size:
+            self.backlog.append(message)
+
+    def fan_out(self, *, now_s: float) -> None:
+        """Give the backlog to the channels, if there are any and the topic is not paused."""
+        while self.backlog and self.channels and not self.paused:
+            self._fan_out(self.backlog.popleft(), now_s)
+
+    def _fan_out(self, message: Message, now_s: float) -> None:
+        for channel in self.channels.values():
+            channel.put(message, now_s=now_s)
+
+
+class Ledger:
+    """All of the broker's state, changed only by these methods.
+
+    After any change, ask for ``deliveries()`` and send them; call ``expire()`` when
+    ``next_deadline_s()`` has come. All times ``now_s`` are seconds on one clock of the caller's
+    that never goes back.
+
+    Args:
+        limits: The broker's limits.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.topics: dict[str, Topic] = {}
+        self._timers = Timers()
+        self._changed: dict[Channel, None] = {}
+        self._published = 0
+
+    def topic(self, name: str) -> Topic:
+        """Return a topic, made if it does not exist. The name must be valid."""
+        topic = self.topics.get(name)
+        if topic is None:
+            topic = self.topics[name] = Topic(name, self.limits)
+        return topic
+
+    def channel(self, topic_name: str, name: str, *, now_s: float) -> Channel:
+        """Return a channel, made if it does not exist; a topic's first one takes its backlog."""
+        topic = self.topic(topic_name)
+        channel = topic.channels.get(name)
+        if channel is None:
+            channel = Channel(topic_name, name, self.limits, self._timers, self._changed)
+            topic.channels[name] = channel
+            topic.fan_out(now_s=now_s)
+        return channel
+
+    def publish(
+        self,
+        topic_name: str,
+        bodies: Iterable[bytes],
+        *,
+        timestamp_ns: int,
+        now_s: float,
+        defer_s: float = 0.0,
+    ) -> None:
+        """Take messages for a topic, made if it does not exist.
+
+        Args:
+            topic_name: A valid name.
+            bodies: n bodies, order kept.
+            timestamp_ns: Wall clock, nanoseconds since 1970; carried by every delivery.
+            now_s: The time.
+            defer_s: How long each channel waits before it may deliver; 0 or more.
+        """
+        topic = self.topic(topic_name)
+        for body in bodies:
+            self._published += 1
+            message = Message(b"%016x" % self._published, timestamp_ns, body, defer_s)
+            topic.put(message, now_s=now_s)
+
+    def subscribe(
+        self, topic_name: str, channel_name: str, *, now_s: float, msg_timeout_s: float | None = None
+    ) -> Consumer:
+        """Add a consumer to a channel, made if it does not exist; it gets nothing before ``ready``.
+
+        Args:
+            topic_name: A valid name.
+            channel_name: A valid name.
+            now_s: The time.
+            msg_timeout_s: How long it may hold a delivery; None is the broker's default.
+        """
+        channel = self.channel(topic_name, channel_name, now_s=now_s)
+        timeout_s = self.limits.msg_timeout_s if msg_timeout_s is None else msg_timeout_s
+        consumer = Consumer(channel, timeout_s)
+        channel.consumers.append(consumer)
+        return consumer
+
+    def unsubscribe(self, consumer: Consumer) -> None:
+        """Remove a consumer. What it holds is not requeued: it waits for its timeout, as in nsqd.
+
+        An ephemeral channel goes with its last consumer, an ephemeral topic with its last channel.
+        """
+        channel = consumer.channel
+        if consumer not in channel.consumers:
+            return
+        channel.consumers.remove(consumer)
+        if channel.ephemeral and not channel.consumers:
+            self.delete_channel(channel.topic_name, channel.name)
+
+    def ready(self, consumer: Consumer, count: int) -> None:
+        """RDY: let a consumer hold *count* deliveries at a time; ignored after its CLS."""
+        consumer.channel.ready(consumer, count)
+
+    def close(self, consumer: Consumer) -> None:
+        """CLS: deliver nothing more to a consumer; it may still settle what it holds."""
+        consumer.channel.ready(consumer, 0)
+        consumer.closing = True
+
+    def finish(self, consumer: Consumer, message_id: bytes) -> None:
+        """FIN a delivery.
+
+        Raises:
+            SettleError: If *consumer* does not hold the message.
+        """
+        consumer.channel.finish(consumer, message_id)
+
+    def requeue(self, consumer: Consumer, message_id: bytes, delay_s: float, *, now_s: float) -> None:
+        """REQ a delivery: 0 to the tail of the queue, more is deferred, clamped at max_req_timeout_s.
+
+        Raises:
+            SettleError: If *consumer* does not hold the message.
+        """
+        consumer.channel.requeue(consumer, message_id, delay_s, now_s=now_s)
+
+    def touch(self, consumer: Consumer, message_id: bytes, *, now_s: float) -> None:
+        """TOUCH a delivery: its timeout starts anew, up to max_msg_timeout_s after its delivery.
+
+        Raises:
+            SettleError: If *consumer* does not hold the message.
+        """
+        consumer.channel.touch(consumer, message_id, now_s=now_s)
+
+    def deliveries(self, *, now_s: float) -> list[Delivery]:
+        """Put in flight whatever may be delivered now, and return it to be sent."""
+        deliveries: list[Delivery] = []
+        for channel in self._changed:
+            deliveries += channel.deliver(now_s=now_s)
+        self._changed.clear()
+        return deliveries
+
+    def next_deadline_s(self) -> float | None:
+        """Return when ``expire`` has something to do, or None."""
+        return self._timers.next_deadline_s()
+
+    def expire(self, *, now_s: float) -> int:
+        """Queue again what timed out, and queue what was deferred until now.
+
+        Returns:
+            How many messages became deliverable.
+        """
+        fired = 0
+        while (copy := self._timers.pop_due(now_s)) is not None:
+            copy.channel.fire(copy)
+            fired += 1
+        return fired
+
+    def pause_topic(self, name: str, *, paused: bool, now_s: float) -> None:
+        """Stop or resume giving a topic's messages to its channels.
+
+        Raises:
+            KeyError: If there is no such topic.
+        """
+        topic = self.topics[name]
+        topic.paused = paused
+        topic.fan_out(now_s=now_s)
+
+    def empty_topic(self, name: str) -> None:
+        """Forget the messages that wait in a topic; those in its channels stay.
+
+        Raises:
+            KeyError: If there is no such topic.
+        """
+        self.topics[name].backlog.clear()
+
+    def delete_topic(self, name: str) -> tuple[Consumer, ...]:
+        """Forget a topic, its channels and all their messages.
+
+        Returns:
+            The consumers whose connections have to be closed.
+
+        Raises:
+            KeyError: If there is no such topic.
+        """
+        topic = self.topics.pop(name)
+        return tuple(c for channel in topic.channels.values() for c in self._discard(channel))
+
+    def delete_channel(self, topic_name: str, name: str) -> tuple[Consumer, ...]:
+        """Forget a channel and its messages; an ephemeral topic goes with its last channel.
+
+        Returns:
+            The consumers whose connections have to be closed.
+
+        Raises:
+            KeyError: If there is no such channel.
+        """
+        topic = self.topics[topic_name]
+        consumers = self._discard(topic.channels.pop(name))
+        if topic.ephemeral and not topic.channels:
+            del self.topics[topic_name]
+        return consumers
+
+    def _discard(self, channel: Channel) -> tuple[Consumer, ...]:
+        consumers = tuple(channel.consumers)
+        channel.empty()
+        channel.consumers.clear()
+        self._changed.pop(channel, None)
+        return consumers

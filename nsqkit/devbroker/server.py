@@ -1,0 +1,204 @@
+"""The broker's TCP side: sockets, heartbeats and one timer around sessions and the ledger.
+
+It decides nothing about messages; see ``session`` and ``ledger``.
+
+Source:
+    nsqd/tcp.go, nsqd/protocol_v2.go (IOLoop, messagePump).
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+
+from nsqkit.devbroker.channel import Consumer
+from nsqkit.devbroker.ledger import Ledger
+from nsqkit.devbroker.session import Session
+from nsqkit.devbroker.wire import message_frame, response_frame
+
+_HEARTBEAT = response_frame(b"_heartbeat_")
+
+
+class Connection(asyncio.Protocol):
+    """One client's socket.
+
+    Args:
+        server: Whose connection it is.
+    """
+
+    def __init__(self, server: "TcpServer") -> None:
+        self.connected_s = 0
+        self.remote_address = ""
+        self.session: Session
+        self.closed = asyncio.get_running_loop().create_future()
+        self._server = server
+        self._transport: asyncio.Transport
+        self._heard_s = 0.0
+        self._beat_s = 0.0
+        self._pulse: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet nobody: nsqd waits for the client's magic."""
+        self._transport = transport  # type: ignore[assignment]  # TCP gives a Transport
+        host, port = transport.get_extra_info("peername")[:2]
+        self.remote_address = f"{host}:{port}"
+        self.session = Session(self._server.ledger, host)
+        self._heard_s = self._beat_s = self._server.clock()
+        self.connected_s = self._server.wall_clock_ns() // 1_000_000_000
+        self._server.connections.add(self)
+        self._schedule_pulse()
+
+    def data_received(self, data: bytes) -> None:
+        """Carry out a chunk of commands and send what follows from it, at once."""
+        session = self.session
+        if not session.open:
+            return
+        self._heard_s = self._server.clock()
+        before = session.identity
+        session.receive(data, now_s=self._heard_s, timestamp_ns=self._server.wall_clock_ns())
+        if session.identity is not before:
+            self._beat_s = self._heard_s
+            self._schedule_pulse()
+        self._server.settle(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Leave the channel; what is in flight stays so until its timeout."""
+        if self._pulse is not None:
+            self._pulse.cancel()
+        self.session.open = False
+        self._server.forget(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def flush(self) -> None:
+        """Write all frames that wait, as one; close if the session is over."""
+        if self.session.out:
+            self._transport.write(b"".join(self.session.out))
+            self.session.out.clear()
+        if not self.session.open:
+            self._transport.close()
+
+    def end(self) -> None:
+        """Close the socket after what is written."""
+        self.session.open = False
+        self.flush()
+
+    def abort(self) -> None:
+        """Close the socket now."""
+        self._transport.abort()
+
+    def _schedule_pulse(self) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
+            self._pulse = None
+        interval_s = self.session.identity.heartbeat_s
+        if interval_s is not None:
+            due_s = min(self._beat_s + interval_s, self._heard_s + 2 * interval_s)
+            delay_s = max(0.0, due_s - self._server.clock())
+            self._pulse = asyncio.get_running_loop().call_later(delay_s, self._on_pulse, interval_s)
+
+    def _on_pulse(self, interval_s: float) -> None:
+        """Send a heartbeat when one is due, or close after two of silence."""
+        now_s = self._server.clock()
+        if now_s - self._heard_s >= 2 * interval_s:
+            self.end()
+            return
+        if now_s - self._beat_s >= interval_s:
+            self._beat_s = now_s
+            self.session.out.append(_HEARTBEAT)
+            self.flush()
+        self._schedule_pulse()
+
+
+class TcpServer:
+    """All connections of a broker, and the ledger's timer.
+
+    Args:
+        ledger: The broker's state.
+        clock: Seconds on a clock that never goes back.
+        wall_clock_ns: Nanoseconds since 1970, for messages' timestamps.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float], wall_clock_ns: Callable[[], int]) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self.wall_clock_ns = wall_clock_ns
+        self.connections: set[Connection] = set()
+        self._by_consumer: dict[Consumer, Connection] = {}
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
+
+    async def listen(self, bound: socket.socket) -> None:
+        """Accept clients on a bound socket."""
+        self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), sock=bound)
+
+    async def stop(self, *, within_s: float = 1.0) -> None:
+        """Close the listener, all connections and the timer."""
+        if self._server is not None:
+            self._server.close()
+        self._cancel_timer()
+        connections = tuple(self.connections)
+        for connection in connections:
+            connection.end()
+        if connections:
+            await asyncio.wait([connection.closed for connection in connections], timeout=within_s)
+        for connection in tuple(self.connections):
+            connection.abort()
+            await connection.closed
+
+    def settle(self, connection: Connection | None = None) -> None:
+        """Send what the ledger's last changes make deliverable, and set the timer.
+
+        Args:
+            connection: Whose replies wait to be written too.
+        """
+        touched = {} if connection is None else {connection: None}
+        if connection is not None and connection.session.consumer is not None:
+            self._by_consumer[connection.session.consumer] = connection
+        for consumer, copy in self.ledger.deliveries(now_s=self.clock()):
+            receiver = self._by_consumer[consumer]
+            receiver.session.out.append(message_frame(copy))
+            touched[receiver] = None
+        for receiver in touched:
+            receiver.flush()
+        self._set_timer()
+
+    def wake(self) -> None:
+        """Requeue what timed out, queue what was deferred until now, and send it."""
+        self.ledger.expire(now_s=self.clock())
+        self.settle()
+
+    def disconnect(self, consumers: Iterable[Consumer]) -> None:
+        """Close the connections of consumers whose channel is gone."""
+        for consumer in consumers:
+            self._by_consumer[consumer].end()
+
+    def connection_of(self, consumer: Consumer) -> Connection:
+        """Return the connection of a consumer that is subscribed over TCP."""
+        return self._by_consumer[consumer]
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that is closed."""
+        self.connections.discard(connection)
+        if connection.session.consumer is not None:
+            self._by_consumer.pop(connection.session.consumer, None)
+        connection.session.end()
+
+    def _set_timer(self) -> None:
+        """Wake at the earliest deadline; a timer that is too early is left, and sets itself anew."""
+        deadline_s = self.ledger.next_deadline_s()
+        if deadline_s is None or (self._timer is not None and self._timer_s <= deadline_s):
+            return
+        self._cancel_timer()
+        delay_s = max(0.0, deadline_s - self.clock())
+        self._timer_s = deadline_s
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.wake()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

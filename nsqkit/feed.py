@@ -1,0 +1,278 @@
+"""Feed: messages from a file of JSON lines, or one message, to a topic; each confirmed by nsqd."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nsqkit import logs
+from nsqkit.codec import loads
+from nsqkit.loader import keeps_dead_letters, load
+from nsqkit.nodes import target_address
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.policy.errors import FeedError, PublishError
+from nsqkit.policy.names import topic_problem
+from nsqkit.publisher import connection_options
+from nsqkit.settings import Settings
+from nsqkit.subscription import subscribed_topics
+
+BATCH_MESSAGES = 200
+BATCH_BYTES = 256 * 1024
+RETRY_FIRST_S = 0.2
+RETRY_LONGEST_S = 5.0
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedReport:
+    """What became of a feed.
+
+    Args:
+        published: Lines that nsqd confirmed.
+        refused: Lines that were not sent, as (line number from 1, reason).
+    """
+
+    published: int
+    refused: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    body: bytes
+    ends_at: int
+
+
+class Feed:
+    """One file on its way to one topic of one nsqd.
+
+    Args:
+        topic: Where to.
+        path: A file of one JSON object a line; blank lines are skipped.
+        outlet: How.
+        address: ``host:port`` of the nsqd.
+        settings: Bound the size of a message.
+        rate: Messages per second; None for as fast as nsqd confirms.
+        defer_s: Seconds for which nsqd holds each back.
+        on_progress: Told bytes done and bytes in all, after each batch.
+
+    Raises:
+        FeedError: If the file cannot be read or the topic's name is not valid.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        path: Path,
+        *,
+        outlet: Outlet,
+        address: str,
+        settings: Settings,
+        rate: float | None = None,
+        defer_s: float = 0.0,
+        on_progress: Progress = lambda _done, _total: None,
+    ) -> None:
+        if problem := topic_problem(topic):
+            raise FeedError(problem)
+        try:
+            self._total = path.stat().st_size
+            path.open("rb").close()
+        except OSError as error:
+            raise FeedError(f"feed {topic}={path}: cannot be read: {error.strerror}") from None
+        self._topic = topic
+        self._path = path
+        self._outlet = outlet
+        self._address = address
+        self._max_bytes = settings.max_msg_bytes
+        self._rate = rate
+        self._defer_s = defer_s
+        self._on_progress = on_progress
+        self._refused: list[tuple[int, str]] = []
+        self._log = logs.get_logger(topic=topic, feed=str(path))
+
+    async def run(self) -> FeedReport:
+        """Publish every line and await nsqd's OKs; a line that cannot be sent is named, the rest goes on.
+
+        While nsqd cannot be reached it keeps trying, so a line can arrive twice, but none is skipped.
+
+        Raises:
+            PublishError: If nsqd refuses for good.
+        """
+        published = 0
+        started_s = asyncio.get_running_loop().time()
+        for batch in self._batches():
+            await self._keep_publishing([line.body for line in batch])
+            published += len(batch)
+            self._on_progress(batch[-1].ends_at, self._total)
+            if self._rate is not None:
+                due_s = started_s + published / self._rate
+                await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
+        self._on_progress(self._total, self._total)
+        return FeedReport(published, tuple(self._refused))
+
+    def _batches(self) -> Iterator[list[_Line]]:
+        most = BATCH_MESSAGES if self._rate is None else max(1, min(BATCH_MESSAGES, int(self._rate / 10)))
+        batch: list[_Line] = []
+        size = 0
+        for line in self._lines():
+            if batch and (len(batch) >= most or size + len(line.body) > BATCH_BYTES):
+                yield batch
+                batch, size = [], 0
+            batch.append(line)
+            size += len(line.body)
+        if batch:
+            yield batch
+
+    def _lines(self) -> Iterator[_Line]:
+        ends_at = 0
+        with self._path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                ends_at += len(raw)
+                body = raw.strip()
+                if not body:
+                    continue
+                if problem := self._problem(body):
+                    self._refused.append((number, problem))
+                    self._log.error("feed_line_refused", line=number, reason=problem)
+                else:
+                    yield _Line(number, body, ends_at)
+
+    def _problem(self, body: bytes) -> str | None:
+        if len(body) > self._max_bytes:
+            return f"{len(body)} bytes; nsqd takes {self._max_bytes} (setting max_msg_bytes)"
+        try:
+            value = loads(body)
+        except ValueError as error:
+            return f"not JSON: {error}"
+        return None if isinstance(value, dict) else f"a JSON {type(value).__name__}, not an object"
+
+    async def _keep_publishing(self, bodies: list[bytes]) -> None:
+        wait_s = RETRY_FIRST_S
+        while True:
+            try:
+                return await self._publish(bodies)
+            except PublishError as error:
+                if error.permanent:
+                    raise
+                self._log.warning("feed_waits", error=str(error), retry_in_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, RETRY_LONGEST_S)
+
+    async def _publish(self, bodies: list[bytes]) -> None:
+        if self._defer_s:
+            publish = self._outlet.publish
+            for body in bodies:
+                await publish(self._address, self._topic, body, defer_s=self._defer_s)
+        else:
+            await self._outlet.publish_many(self._address, self._topic, bodies)
+
+
+def publish_file(
+    topic: str,
+    path: Path,
+    settings: Settings,
+    *,
+    rate: float | None = None,
+    defer_s: float = 0.0,
+    on_progress: Progress = lambda _done, _total: None,
+    channels_for: Sequence[str] = (),
+) -> FeedReport:
+    """Publish a file of JSON lines and return what became of it; runs an event loop of its own.
+
+    Args:
+        topic: Where to.
+        path: The file.
+        settings: Which nsqd, and limits.
+        rate: Messages per second; None for as fast as nsqd confirms.
+        defer_s: Seconds for which nsqd holds each back.
+        on_progress: Told bytes done and bytes in all.
+        channels_for: Handler modules whose channels are made first, so that none misses a message.
+
+    Raises:
+        FeedError: If the file cannot be read.
+        PublishError: If nsqd refuses for good.
+        SettingsError: If no nsqd is named.
+        LoadError: If the modules cannot be loaded.
+    """
+
+    async def run() -> FeedReport:
+        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        try:
+            address = await target_address(settings)
+            feed = Feed(
+                topic,
+                path,
+                outlet=outlet,
+                address=address,
+                settings=settings,
+                rate=rate,
+                defer_s=defer_s,
+                on_progress=on_progress,
+            )
+            await make_channels(subscriptions_of(channels_for, settings), outlet, address)
+            return await feed.run()
+        finally:
+            await outlet.close()
+
+    return asyncio.run(run())
+
+
+def publish_one(topic: str, body: bytes, settings: Settings, *, defer_s: float = 0.0) -> None:
+    """Publish one message and wait for nsqd's OK; runs an event loop of its own.
+
+    Raises:
+        PublishError: If it is not confirmed.
+        SettingsError: If no nsqd is named.
+    """
+
+    async def run() -> None:
+        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        try:
+            await outlet.publish(await target_address(settings), topic, body, defer_s=defer_s)
+        finally:
+            await outlet.close()
+
+    asyncio.run(run())
+
+
+async def make_channels(subscriptions: Sequence[tuple[str, str]], outlet: Outlet, address: str) -> None:
+    """Make durable channels before the first publish; a topic's first channel takes its whole backlog.
+
+    While nsqd cannot be reached it keeps trying.
+
+    Args:
+        subscriptions: (topic, channel) each.
+        outlet: How.
+        address: ``host:port`` of the nsqd.
+
+    Raises:
+        PublishError: If nsqd refuses for good.
+    """
+    log = logs.get_logger()
+    wait_s = RETRY_FIRST_S
+    for topic, channel in subscriptions:
+        while True:
+            try:
+                await outlet.ensure_channel(address, topic, channel)
+                break
+            except PublishError as error:
+                if error.permanent:
+                    raise
+                log.warning("feed_waits", error=str(error), retry_in_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, RETRY_LONGEST_S)
+
+
+def subscriptions_of(targets: Sequence[str], settings: Settings) -> list[tuple[str, str]]:
+    """Return every (topic, channel) of the handlers in some modules; none for no modules.
+
+    Raises:
+        LoadError: If the modules cannot be loaded.
+    """
+    specs = load(targets, settings).handlers if targets else ()
+    return [
+        (topic, spec.channel)
+        for spec in specs
+        for topic in subscribed_topics(spec.topic, spec.channel, with_retry=keeps_dead_letters(spec))
+    ]

@@ -1,0 +1,58 @@
+"""Limits: where handlers ask for more than the nsqd that are reached allow."""
+
+import asyncio
+from collections.abc import Sequence
+
+from nsqkit.handler import HandlerSpec
+from nsqkit.nodes import http_addresses, tcp_addresses
+from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.policy.errors import NsqkitError
+from nsqkit.publisher import connection_options
+from nsqkit.settings import Settings
+from nsqkit.subscription import LEASE_SLACK_S
+
+
+def check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
+    """Return where policies ask for more than the nsqd that are reached allow; runs an event loop of its own."""
+    return asyncio.run(_check_limits(specs, settings))
+
+
+async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
+    problems: list[str] = []
+    for address in await tcp_addresses(settings):
+        connection = Connection(address, connection_options(settings))
+        try:
+            limits = await connection.open()
+        except NsqkitError as error:
+            problems.append(str(error))
+            continue
+        finally:
+            connection.close()
+        for spec in specs:
+            needed_s = spec.timeout_s + LEASE_SLACK_S
+            if needed_s > limits.max_msg_timeout_s:
+                problems.append(
+                    f"{spec.location}: {spec.name}: timeout_s={spec.timeout_s:g} needs a lease of {needed_s:g} s; "
+                    f"nsqd {address} allows {limits.max_msg_timeout_s:g} s (its --max-msg-timeout)",
+                )
+    problems += await _check_delays(specs, settings)
+    return tuple(problems)
+
+
+async def _check_delays(specs: Sequence[HandlerSpec], settings: Settings) -> list[str]:
+    problems = []
+    for address in await http_addresses(settings):
+        try:
+            limit_ns = await NsqdHttp(address).config("max_req_timeout")
+        except NsqkitError as error:
+            problems.append(f"{error}; name its HTTP address with --nsqd-http")
+            continue
+        for spec in specs:
+            longest_s = max(spec.retry.schedule_s(), default=0.0)
+            if limit_ns is not None and longest_s > limit_ns / 1e9:
+                problems.append(
+                    f"{spec.location}: {spec.name}: waits up to {longest_s:g} s; nsqd {address} clamps at "
+                    f"{limit_ns / 1e9:g} s (its --max-req-timeout)",
+                )
+    return problems

@@ -1,0 +1,24 @@
+"""nsqd and nsqlookupd as nsqkit talks to them: everything that touches pynsq. It knows no handlers."""
+
+from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.consumer import Consumer, Source
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
+from nsqkit.nsq.lookup import Lookup, LookupResult, Node
+from nsqkit.nsq.message import Message
+from nsqkit.nsq.publisher import NsqdPublisher, ensure_channel
+
+__all__ = [
+    "Connection",
+    "ConnectionOptions",
+    "Consumer",
+    "IdentifyReply",
+    "Lookup",
+    "LookupResult",
+    "Message",
+    "Node",
+    "NsqdHttp",
+    "NsqdPublisher",
+    "Source",
+    "ensure_channel",
+]

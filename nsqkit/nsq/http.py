@@ -1,0 +1,123 @@
+"""The HTTP side of nsqd and nsqlookupd: one request, one answer. It retries nothing."""
+
+import json
+from urllib.parse import urlencode
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
+
+from nsqkit.nsq.dial import reason
+from nsqkit.policy.errors import ConnectionLostError, RefusedError
+from nsqkit.settings import split_address
+
+_OK = 200
+
+
+async def fetch(
+    address: str, path: str, *, method: str = "GET", timeout_s: float = 2.0, **query: str
+) -> bytes:
+    """Return the body of nsqd's or nsqlookupd's answer.
+
+    Args:
+        address: ``host:port`` of the HTTP port; an IPv6 host stands in brackets.
+        path: Such as ``/stats``.
+        method: ``GET`` or ``POST``.
+        timeout_s: For the connect, and for the whole request, in seconds.
+        query: The arguments.
+
+    Raises:
+        ConnectionLostError: If there is no HTTP answer.
+        RefusedError: If the status is not 200; its code is the server's, such as ``TOPIC_NOT_FOUND``.
+        SettingsError: If *address* is not an address.
+    """
+    split_address(address)
+    try:
+        response = await AsyncHTTPClient().fetch(
+            f"http://{address}{path}?{urlencode(query)}",
+            raise_error=False,
+            method=method,
+            body=b"" if method == "POST" else None,
+            connect_timeout=timeout_s,
+            request_timeout=timeout_s,
+        )
+    except OSError as error:
+        raise ConnectionLostError(address, reason(error)) from error
+    except (HTTPClientError, ValueError) as error:
+        raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
+    if response.code != _OK:
+        raise RefusedError(address, _code(response), f"({method} {path}, status {response.code})")
+    return response.body
+
+
+def _code(response: HTTPResponse) -> str:
+    # nsqd and nsqlookupd answer {"message": "CODE"}; something between may answer anything.
+    try:
+        answer = json.loads(response.body)
+    except ValueError:
+        answer = None
+    return str(answer.get("message", "")) if isinstance(answer, dict) else response.reason
+
+
+class NsqdHttp:
+    """What nsqkit asks of one nsqd's HTTP port.
+
+    Every method raises ConnectionLostError if there is no answer, RefusedError if it is an error.
+
+    Args:
+        address: ``host:port`` of nsqd's HTTP port; an IPv6 host stands in brackets.
+        timeout_s: For one request, in seconds above 0.
+
+    Source:
+        nsqd/http.go.
+    """
+
+    def __init__(self, address: str, timeout_s: float = 2.0) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+
+    async def ping(self) -> None:
+        """Return if nsqd is up and healthy."""
+        await fetch(self.address, "/ping", timeout_s=self._timeout_s)
+
+    async def stats(self, topic: str | None = None) -> dict[str, object]:
+        """Return nsqd's statistics, of one topic or of all; without the list of clients.
+
+        Raises:
+            ConnectionLostError: Also if the answer is not a JSON object.
+        """
+        query = {"format": "json", "include_clients": "false", "include_mem": "false"}
+        if topic is not None:
+            query["topic"] = topic
+        answer = await fetch(self.address, "/stats", timeout_s=self._timeout_s, **query)
+        try:
+            stats = json.loads(answer)
+        except ValueError:
+            stats = None
+        if not isinstance(stats, dict):
+            raise ConnectionLostError(self.address, f"/stats is not a JSON object: {answer[:64]!r}")
+        return stats
+
+    async def config(self, option: str) -> int | None:
+        """Return an option of nsqd that is a whole number, such as ``max_msg_size``.
+
+        nsqd tells durations, such as ``max_req_timeout``, in nanoseconds.
+
+        Returns:
+            The value; None if this nsqd knows no such option, or it is no whole number.
+        """
+        try:
+            answer = await fetch(self.address, f"/config/{option}", timeout_s=self._timeout_s)
+        except RefusedError:
+            return None
+        return int(answer) if answer.isdigit() else None
+
+    async def create_channel(self, topic: str, channel: str) -> None:
+        """Make a channel, and its topic, unless they exist."""
+        await fetch(self.address, "/topic/create", method="POST", timeout_s=self._timeout_s, topic=topic)
+        await fetch(
+            self.address,
+            "/channel/create",
+            method="POST",
+            timeout_s=self._timeout_s,
+            topic=topic,
+            channel=channel,
+        )

@@ -1,0 +1,95 @@
+"""Which nsqd have a topic, by what all nsqlookupd say together. It asks when told to, and keeps nothing."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nsqkit.nsq.http import fetch
+from nsqkit.policy.errors import ConnectionLostError, RefusedError, SettingsError
+from nsqkit.settings import split_address
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Node:
+    """One nsqd, as it registered itself.
+
+    Args:
+        address: ``host:port`` of its TCP port; an IPv6 host stands in brackets.
+        http_address: ``host:port`` of its HTTP port.
+    """
+
+    address: str
+    http_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookupResult:
+    """What one round of questions brought.
+
+    Args:
+        nodes: All nsqd that any nsqlookupd named.
+        failures: One line per nsqlookupd that gave no answer, or one that makes no sense.
+    """
+
+    nodes: frozenset[Node]
+    failures: tuple[str, ...]
+
+
+class Lookup:
+    """Asks every nsqlookupd at once; any of them may be down, slow or wrong.
+
+    Args:
+        addresses: ``host:port`` of the HTTP port of each nsqlookupd.
+        timeout_s: For one answer, in seconds above 0.
+
+    Raises:
+        SettingsError: If an address is not one.
+
+    Source:
+        nsqlookupd/http.go.
+    """
+
+    def __init__(self, addresses: Iterable[str], timeout_s: float = 2.0) -> None:
+        self.addresses = tuple(dict.fromkeys(addresses))
+        self._timeout_s = timeout_s
+        for address in self.addresses:
+            split_address(address)
+
+    async def producers(self, topic: str) -> LookupResult:
+        """Return the nsqd that have a topic; that nobody knows the topic is an answer, too."""
+        return await self._ask_all("/lookup", topic=topic)
+
+    async def nodes(self) -> LookupResult:
+        """Return all nsqd."""
+        return await self._ask_all("/nodes")
+
+    async def _ask_all(self, path: str, **query: str) -> LookupResult:
+        answers = await asyncio.gather(*(self._ask(address, path, query) for address in self.addresses))
+        return LookupResult(
+            nodes=frozenset().union(*(nodes for nodes, _ in answers)),
+            failures=tuple(failure for _, failure in answers if failure is not None),
+        )
+
+    async def _ask(
+        self, address: str, path: str, query: dict[str, str]
+    ) -> tuple[frozenset[Node], str | None]:
+        try:
+            answer = await fetch(address, path, timeout_s=self._timeout_s, **query)
+            return frozenset(map(_node, json.loads(answer)["producers"] or ())), None
+        except RefusedError as error:
+            if error.code == "TOPIC_NOT_FOUND":
+                return frozenset(), None
+            return frozenset(), f"nsqlookupd {address}: {error.code} {error.description}"
+        except (ValueError, KeyError, TypeError, SettingsError) as error:
+            return frozenset(), f"nsqlookupd {address}: its answer makes no sense: {error!r}"
+        except ConnectionLostError as error:
+            return frozenset(), f"nsqlookupd {address}: {error.reason}"
+
+
+def _node(producer: dict[str, object]) -> Node:
+    host = str(producer["broadcast_address"])
+    shown = f"[{host}]" if ":" in host else host
+    node = Node(f"{shown}:{producer['tcp_port']}", f"{shown}:{producer['http_port']}")
+    split_address(node.address)
+    return node

@@ -1,0 +1,124 @@
+"""One delivery: what nsqd sent, and the answers to it. It knows nothing of sockets."""
+
+import math
+from typing import Protocol
+
+from nsq import protocol
+
+
+class Link(Protocol):
+    """Where a message's answers go."""
+
+    def settle(self, command: bytes) -> bool:
+        """Send a FIN or REQ, and return whether the connection was alive to take it."""
+
+    def send(self, data: bytes) -> bool:
+        """Send any other command, likewise."""
+
+
+class Message:
+    """A message as nsqd delivered it.
+
+    The answers return whether they were handed to a live connection; NSQ confirms none of them.
+
+    Attributes:
+        id: 16 bytes; unique only together with topic, channel and nsqd.
+        body: What the producer published.
+        timestamp_ns: When it was published, in nanoseconds since 1970.
+        attempts: Deliveries so far, this one included; 1 to 65535.
+        address: ``host:port`` of the nsqd.
+        topic: The topic it came from.
+        received_s: When it arrived, by ``time.monotonic()``.
+        lease_s: Seconds after which nsqd delivers it again, unless it is touched.
+    """
+
+    __slots__ = (
+        "_link",
+        "_settled",
+        "address",
+        "attempts",
+        "body",
+        "id",
+        "lease_s",
+        "received_s",
+        "timestamp_ns",
+        "topic",
+    )
+
+    def __init__(  # noqa: PLR0917 - made once per delivery, and keywords cost time
+        self,
+        id: bytes,  # noqa: A002 - NSQ's own word for it
+        body: bytes,
+        timestamp_ns: int,
+        attempts: int,
+        address: str,
+        topic: str,
+        received_s: float,
+        lease_s: float,
+        link: Link,
+    ) -> None:
+        self.id = id
+        self.body = body
+        self.timestamp_ns = timestamp_ns
+        self.attempts = attempts
+        self.address = address
+        self.topic = topic
+        self.received_s = received_s
+        self.lease_s = lease_s
+        self._link = link
+        self._settled = False
+
+    def __repr__(self) -> str:
+        return f"<Message {self.id!r} of {self.topic} from {self.address}, attempts={self.attempts}>"
+
+    def finish(self) -> bool:
+        """Tell nsqd that the message is done with.
+
+        Raises:
+            RuntimeError: If it was already finished or requeued.
+        """
+        self._require_unsettled()
+        self._settled = True
+        return self._link.settle(protocol.finish(self.id))
+
+    def requeue(self, delay_s: float) -> bool:
+        """Have nsqd deliver the message again.
+
+        Args:
+            delay_s: Not before so many seconds; 0 or less is at once. nsqd clamps it at its
+                max-req-timeout. The wire has whole milliseconds: it is rounded up.
+
+        Raises:
+            RuntimeError: If it was already finished or requeued.
+            ValueError: If *delay_s* is not finite.
+        """
+        self._require_unsettled()
+        command = protocol.requeue(self.id, whole_ms(delay_s))
+        self._settled = True
+        return self._link.settle(command)
+
+    def touch(self) -> bool:
+        """Start the lease anew.
+
+        Raises:
+            RuntimeError: If it was already finished or requeued.
+        """
+        self._require_unsettled()
+        return self._link.send(protocol.touch(self.id))
+
+    def _require_unsettled(self) -> None:
+        if self._settled:
+            raise RuntimeError(f"{self!r} was already finished or requeued")
+
+
+def whole_ms(delay_s: float) -> int:
+    """Return a delay as NSQ's wire has it: whole milliseconds, 0 or more, never early.
+
+    nsqd closes the connection at anything but digits.
+
+    Raises:
+        ValueError: If *delay_s* is not finite.
+    """
+    if not math.isfinite(delay_s):
+        raise ValueError(f"delay_s={delay_s!r} is not a number of seconds")
+    return max(0, math.ceil(delay_s * 1000))

@@ -1,0 +1,157 @@
+"""Publishing to one nsqd: what returns was confirmed by nsqd's OK. It retries nothing."""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+
+from nsq import protocol
+from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.identify import ConnectionOptions
+from nsqkit.nsq.message import whole_ms
+from nsqkit.policy.errors import ConnectionLostError, PublishError, RefusedError
+from nsqkit.policy.names import topic_problem
+
+_LENGTH = struct.Struct(">i")
+
+
+class NsqdPublisher:
+    """Publishes to one nsqd; many publishes may be under way at a time, on one connection.
+
+    It connects at the first publish, and anew at the first one after a loss.
+
+    Args:
+        address: ``host:port`` of nsqd's TCP port; an IPv6 host stands in brackets.
+        options: What to ask of nsqd.
+        publish_timeout_s: For one publish, connecting included; seconds above 0.
+    """
+
+    def __init__(self, address: str, options: ConnectionOptions, publish_timeout_s: float = 10.0) -> None:
+        self.address = address
+        self._options = options
+        self._publish_timeout_s = publish_timeout_s
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._is_closed = False
+
+    async def publish(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
+        """Publish one message, and return when nsqd has it.
+
+        Args:
+            topic: Where to.
+            body: 1 byte up to nsqd's max-msg-size.
+            defer_s: Seconds for which every channel holds it back, up to nsqd's
+                max-req-timeout; rounded up to milliseconds.
+
+        Raises:
+            PublishError: If it was not confirmed. Unless it is permanent, it may have arrived.
+            ValueError: If *defer_s* is negative or not finite.
+        """
+        if defer_s < 0:
+            raise ValueError(f"defer_s={defer_s!r} is negative")
+        self._check(topic, [body])
+        delay_ms = whole_ms(defer_s)
+        await self._confirmed(
+            topic,
+            protocol.dpub(topic, delay_ms, body) if delay_ms else protocol.pub(topic, body),
+        )
+
+    async def publish_many(self, topic: str, bodies: Sequence[bytes]) -> None:
+        """Publish messages in one command: nsqd takes all of them, in this order, or none.
+
+        Args:
+            topic: Where to.
+            bodies: n bodies as :meth:`publish` takes them, together up to nsqd's max-body-size;
+                none is no work.
+
+        Raises:
+            PublishError: If they were not confirmed. Unless it is permanent, they may have arrived.
+        """
+        self._check(topic, bodies)
+        if bodies:
+            await self._confirmed(topic, _mpub(topic, bodies))
+
+    async def close(self) -> None:
+        """Wait until what is under way is confirmed or has failed, then disconnect. Final."""
+        self._is_closed = True
+        await self._idle.wait()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _check(self, topic: str, bodies: Sequence[object]) -> None:
+        """Refuse before anything is written what would harm the publishes beside it.
+
+        nsqd closes the connection at a bad name. For an empty body pynsq leaves the length out,
+        so that nsqd takes the next command for it; its asserts vanish under ``-O``.
+        """
+        problem = topic_problem(topic)
+        for body in bodies:
+            if not isinstance(body, bytes):
+                problem = f"a body is bytes, not {type(body).__name__}"
+            elif not body:
+                problem = "the body is empty; NSQ takes 1 byte at least"
+        if problem is not None:
+            raise PublishError(topic, self.address, problem, True)  # noqa: FBT003 - a field, not a flag
+
+    async def _confirmed(self, topic: str, command: bytes) -> None:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            async with asyncio.timeout(self._publish_timeout_s):
+                await (await self._connected()).request(command)
+        except RefusedError as error:
+            raise PublishError(topic, self.address, str(error), error.permanent) from error
+        except ConnectionLostError as error:
+            raise PublishError(topic, self.address, error.reason, False) from error  # noqa: FBT003
+        except TimeoutError as error:
+            reason = f"not confirmed within {self._publish_timeout_s:g} s"
+            raise PublishError(topic, self.address, reason, False) from error  # noqa: FBT003
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def _connected(self) -> Connection:
+        if self._is_closed:
+            raise ConnectionLostError(self.address, "the publisher is closed")
+        async with self._connecting:
+            if self._connection is None or self._connection.closed():
+                self._connection = Connection(self.address, self._options)
+                await self._connection.open()
+            return self._connection
+
+
+def _mpub(topic: str, bodies: Sequence[bytes]) -> bytes:
+    # pynsq's builder refuses tuples, and copies all it has for every body it adds.
+    parts = [_LENGTH.pack(len(bodies))]
+    for body in bodies:
+        parts += (_LENGTH.pack(len(body)), body)
+    payload = b"".join(parts)
+    return b"".join((b"MPUB ", topic.encode(), b"\n", _LENGTH.pack(len(payload)), payload))
+
+
+async def ensure_channel(address: str, topic: str, channel: str, options: ConnectionOptions) -> None:
+    """Make a channel, and its topic, unless they exist; an ephemeral one lasts only for the call.
+
+    It subscribes without ever asking for a message, so that no HTTP port is needed.
+
+    Args:
+        address: ``host:port`` of nsqd's TCP port.
+        topic: The topic; a new channel of it gets what is published from now on, the first
+            channel also what waits in the topic.
+        channel: The channel.
+        options: What to ask of nsqd.
+
+    Raises:
+        ConnectionLostError: If nsqd cannot be reached.
+        RefusedError: If nsqd refuses.
+        ValueError: If a name is not valid.
+    """
+    connection = Connection(address, options)
+    try:
+        await connection.open()
+        await connection.subscribe(topic, channel)
+    finally:
+        connection.close()

@@ -1,0 +1,64 @@
+"""Topic and channel names: which are valid, and which nsqkit derives from them.
+
+Source:
+    nsqd accepts ``^[.a-zA-Z0-9_-]+(#ephemeral)?$`` of 1 to 64 characters (internal/protocol/names.go).
+"""
+
+import hashlib
+import re
+
+EPHEMERAL = "#ephemeral"
+MAX_LENGTH = 64
+_VALID = re.compile(r"[.a-zA-Z0-9_-]+(#ephemeral)?")
+_PREFIX_LENGTH = 40
+_DIGEST_LENGTH = 12
+
+
+def name_problem(kind: str, name: str) -> str | None:
+    """Return what is wrong with a name, or None if nsqd accepts it.
+
+    Args:
+        kind: ``"topic"`` or ``"channel"``; only used in the answer.
+        name: The name to look at.
+    """
+    if not name:
+        return f"{kind} name is empty"
+    if len(name) > MAX_LENGTH:
+        return f"{kind} name {name!r} has {len(name)} characters; NSQ allows {MAX_LENGTH}"
+    if not _VALID.fullmatch(name):
+        return f"{kind} name {name!r} has characters outside A-Z a-z 0-9 . _ - (and a final #ephemeral)"
+    return None
+
+
+def topic_problem(name: str) -> str | None:
+    """Return what is wrong with a topic name, or None if nsqd accepts it."""
+    return name_problem("topic", name)
+
+
+def channel_problem(name: str) -> str | None:
+    """Return what is wrong with a channel name, or None if nsqd accepts it."""
+    return name_problem("channel", name)
+
+
+def is_ephemeral(name: str) -> bool:
+    """Return whether nsqd forgets this topic or channel with its last client."""
+    return name.endswith(EPHEMERAL)
+
+
+def dead_topic(topic: str, channel: str) -> str:
+    """Return the topic that takes the dead letters of one topic and channel."""
+    return _derived(topic, channel, "dead")
+
+
+def retry_topic(topic: str, channel: str) -> str:
+    """Return the topic from which replayed messages reach one topic's channel, and no other."""
+    return _derived(topic, channel, "retry")
+
+
+def _derived(topic: str, channel: str, suffix: str) -> str:
+    plain = f"{topic}.{channel}.{suffix}"
+    ambiguous = "." in channel or is_ephemeral(topic) or is_ephemeral(channel)
+    if not ambiguous and len(plain) <= MAX_LENGTH:
+        return plain
+    digest = hashlib.sha256(f"{topic}\0{channel}".encode()).hexdigest()[:_DIGEST_LENGTH]
+    return f"{topic.removesuffix(EPHEMERAL)[:_PREFIX_LENGTH]}.{digest}.{suffix}"

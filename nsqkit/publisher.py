@@ -1,0 +1,217 @@
+"""Publishers: events to nsqd, confirmed; for programs with an event loop and for programs without."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from nsqkit.codec import Stamp, encode
+from nsqkit.context import Outgoing, Prepare
+from nsqkit.nsq.identify import ConnectionOptions
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.policy.errors import EncodeError, PublishError, SettingsError
+from nsqkit.policy.names import topic_problem
+from nsqkit.settings import Settings
+
+T = TypeVar("T")
+
+
+def preparer(source: str) -> Prepare:
+    """Return a function that encodes an event for its topic.
+
+    Args:
+        source: The ``source`` of its envelope: the name of this service.
+    """
+
+    def prepare(event: object, topic: str | None, defer_s: float) -> Outgoing:
+        time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        known, body = encode(event, Stamp(source, str(uuid.uuid4()), time))
+        target = topic or known.topic
+        if target is None:
+            raise EncodeError(f"{known.wire_type} has no topic; add one to its @event, or give topic=…")
+        if problem := topic_problem(target):
+            raise EncodeError(problem)
+        if not 0 <= defer_s < float("inf"):
+            raise EncodeError(f"defer_s={defer_s!r}: give seconds, 0 or more")
+        return Outgoing(target, body, defer_s)
+
+    return prepare
+
+
+def connection_options(settings: Settings, *, msg_timeout_s: float | None = None) -> ConnectionOptions:
+    """Return what connections ask of nsqd, by the settings.
+
+    Args:
+        settings: The settings.
+        msg_timeout_s: Lease of a message, if not the setting's; seconds.
+    """
+    return ConnectionOptions(
+        user_agent=f"nsqkit/{settings.service}",
+        heartbeat_s=settings.heartbeat_s,
+        msg_timeout_s=msg_timeout_s or settings.msg_timeout_s,
+        output_buffer_bytes=settings.output_buffer_bytes,
+        output_buffer_ms=settings.output_buffer_ms,
+        connect_timeout_s=settings.connect_timeout_s,
+        auth_secret=settings.auth_secret,
+    )
+
+
+class Publisher:
+    """Publishes events; the awaited result is nsqd's OK. An async context manager.
+
+    With several nsqd, one is used until it fails, then the next.
+
+    Args:
+        nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
+        source: The ``source`` of envelopes; by default the setting ``service``.
+        settings: By default read from environment and file.
+
+    Raises:
+        SettingsError: If there is no nsqd, or an address is wrong.
+    """
+
+    def __init__(
+        self,
+        nsqd: str | Sequence[str] = (),
+        *,
+        source: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        found = settings or Settings.load()
+        given = (nsqd,) if isinstance(nsqd, str) else tuple(nsqd)
+        self._addresses = list(Settings(nsqd=given).nsqd or found.nsqd)
+        if not self._addresses:
+            raise SettingsError("no nsqd to publish to: give Publisher('host:4150') or set NSQKIT_NSQD")
+        self._prepare = preparer(source or found.service)
+        self._outlet = Outlet(connection_options(found), publish_timeout_s=found.publish_timeout_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
+        """Publish one event and await nsqd's OK.
+
+        Args:
+            event: An instance of a class decorated with ``@event``.
+            topic: Where to; by default the topic of its ``@event``.
+            defer_s: Seconds for which nsqd holds it back; at most its max-req-timeout, 1 h by default.
+
+        Raises:
+            EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+            PublishError: If no nsqd confirmed it; it may have arrived all the same.
+        """
+        ready = self._prepare(event, topic, defer_s)
+        await self.publish_raw(ready.topic, ready.body, defer_s=ready.defer_s)
+
+    async def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
+        """Publish events in one command per topic, all or none of a topic's, and await nsqd's OKs.
+
+        Raises:
+            EncodeError: If one is not an event, has no topic, or cannot be written as JSON; none is sent.
+            PublishError: If no nsqd confirmed those of a topic.
+        """
+        by_topic: dict[str, list[bytes]] = {}
+        for event in events:
+            ready = self._prepare(event, topic, 0.0)
+            by_topic.setdefault(ready.topic, []).append(ready.body)
+        for target, bodies in by_topic.items():
+            await self._with_any(partial(self._send_many, target, bodies))
+
+    async def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
+        """Publish bytes as they are, without an envelope, and await nsqd's OK.
+
+        Args:
+            topic: Where to.
+            body: 1 byte to nsqd's max-msg-size, 1 MiB by default.
+            defer_s: Seconds for which nsqd holds it back.
+
+        Raises:
+            PublishError: If no nsqd confirmed it.
+        """
+        await self._with_any(lambda address: self._outlet.publish(address, topic, body, defer_s=defer_s))
+
+    async def close(self) -> None:
+        """Wait for what is under way, then disconnect."""
+        await self._outlet.close()
+
+    async def _send_many(self, topic: str, bodies: Sequence[bytes], address: str) -> None:
+        await self._outlet.publish_many(address, topic, bodies)
+
+    async def _with_any(self, publish: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+        for _ in self._addresses[1:]:
+            try:
+                return await publish(self._addresses[0])
+            except PublishError as error:
+                if error.permanent:
+                    raise
+                self._addresses.append(self._addresses.pop(0))
+        return await publish(self._addresses[0])
+
+
+class BlockingPublisher:
+    """Publishes events from code without an event loop, from any thread. A context manager.
+
+    It runs a loop in a thread of its own; make it after forking.
+
+    Args:
+        nsqd: As for ``Publisher``.
+        source: As for ``Publisher``.
+        settings: As for ``Publisher``.
+
+    Raises:
+        SettingsError: If there is no nsqd, or an address is wrong.
+    """
+
+    def __init__(
+        self,
+        nsqd: str | Sequence[str] = (),
+        *,
+        source: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._publisher = Publisher(nsqd, source=source, settings=settings)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="nsqkit-publisher", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
+        """Publish one event and wait for nsqd's OK; arguments and errors as ``Publisher.publish``."""
+        self._wait(self._publisher.publish(event, topic=topic, defer_s=defer_s))
+
+    def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
+        """Publish several events; arguments and errors as ``Publisher.publish_many``."""
+        self._wait(self._publisher.publish_many(events, topic=topic))
+
+    def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
+        """Publish bytes as they are; arguments and errors as ``Publisher.publish_raw``."""
+        self._wait(self._publisher.publish_raw(topic, body, defer_s=defer_s))
+
+    def close(self) -> None:
+        """Wait for what is under way, disconnect, and end the thread; may be called twice."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._publisher.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

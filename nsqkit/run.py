@@ -1,0 +1,151 @@
+"""Run: one run of a worker, with its embedded broker, its feeds and its end."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nsqkit import logs
+from nsqkit.devbroker import DevBroker
+from nsqkit.feed import Feed, FeedReport, make_channels
+from nsqkit.loader import LoadedModules, load
+from nsqkit.metrics import HandlerSummary
+from nsqkit.nodes import http_addresses, target_address
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.settings import Settings
+from nsqkit.worker import Worker, stop_event
+
+IDLE_SAMPLES = 3
+IDLE_INTERVAL_S = 0.1
+
+
+@dataclass
+class Run:
+    """One run of the handlers in some modules.
+
+    Args:
+        targets: Modules, packages or ``module:Class``.
+        settings: The settings.
+        dev: Start the embedded broker and use nothing else.
+        feeds: (topic, file) pairs to publish once everything is subscribed.
+        exit_when_idle: End when the feeds are confirmed and nothing is left to handle.
+    """
+
+    targets: Sequence[str]
+    settings: Settings
+    dev: bool = False
+    feeds: Sequence[tuple[str, Path]] = ()
+    exit_when_idle: bool = False
+    worker: Worker | None = field(default=None, init=False)
+
+    def execute(self) -> int:
+        """Run to the end, and return the exit code: 0 clean, 1 if a feed or the drain left something behind.
+
+        Raises:
+            NsqkitError: If it cannot start, or a feed is refused for good.
+        """
+        logs.configure(self.settings)
+        return asyncio.run(self._run(load(self.targets, self.settings)))
+
+    def summary(self) -> tuple[HandlerSummary, ...]:
+        """Return what was counted for each handler."""
+        return self.worker.metrics.summary() if self.worker else ()
+
+    async def _run(self, loaded: LoadedModules) -> int:
+        stop = stop_event()
+        broker = await self._broker() if self.dev else None
+        try:
+            worker = self.worker = Worker(
+                [spec.handler for spec in loaded.handlers],
+                settings=self.settings,
+                resources=loaded.resources,
+                middleware=loaded.middleware,
+            )
+            await worker.start()
+            try:
+                complete = await self._until_end(worker, stop)
+            finally:
+                await worker.stop()
+        finally:
+            if broker is not None:
+                await broker.stop()
+        return 0 if complete and not worker.left_behind else 1
+
+    async def _broker(self) -> DevBroker:
+        broker = DevBroker(tcp_port=self.settings.dev_tcp_port, http_port=self.settings.dev_http_port)
+        await broker.start()
+        self.settings = replace(
+            self.settings,
+            nsqd=(broker.tcp_address,),
+            nsqd_http=(broker.http_address,),
+            lookupd=(),
+            sources={**self.settings.sources, "nsqd": "--dev", "nsqd_http": "--dev", "lookupd": "--dev"},
+        )
+        return broker
+
+    async def _until_end(self, worker: Worker, stop: asyncio.Event) -> bool:
+        """Feed, wait for idleness or a signal, and return whether every line was published."""
+        work = asyncio.create_task(self._work(worker))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                return True
+            complete = work.result()
+            if not self.exit_when_idle:
+                await stopped
+            return complete
+        finally:
+            for task in (work, stopped):
+                task.cancel()
+            await asyncio.gather(work, stopped, return_exceptions=True)
+
+    async def _work(self, worker: Worker) -> bool:
+        address = await self._feed_address(worker) if self.feeds else ""
+        await worker.wait_ready()
+        reports = [await self._feed(worker, topic, path, address) for topic, path in self.feeds]
+        if self.exit_when_idle:
+            await self._idle(worker)
+        return not any(report.refused for report in reports)
+
+    async def _feed_address(self, worker: Worker) -> str:
+        """Return where the feeds go, the channels made there, and every handler subscribed there."""
+        address = await target_address(self.settings)
+        await make_channels(worker.subscribed, worker.outlet, address)
+        await worker.wait_subscribed(address)
+        return address
+
+    async def _feed(self, worker: Worker, topic: str, path: Path, address: str) -> FeedReport:
+        report = await Feed(topic, path, outlet=worker.outlet, address=address, settings=self.settings).run()
+        log = logs.get_logger(topic=topic, feed=str(path))
+        log.info("feed_confirmed", published=report.published, refused=len(report.refused))
+        return report
+
+    async def _idle(self, worker: Worker) -> None:
+        """Wait until three looks in a row find nothing queued, deferred, in flight or held here."""
+        zeros = 0
+        while zeros < IDLE_SAMPLES:
+            zeros = zeros + 1 if await self._empty(worker) else 0
+            await asyncio.sleep(IDLE_INTERVAL_S)
+
+    async def _empty(self, worker: Worker) -> bool:
+        if worker.held:
+            return False
+        wanted = set(worker.subscribed)
+        for address in await http_addresses(self.settings):
+            stats: dict[str, Any] = await NsqdHttp(address).stats()
+            if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
+                return False
+        return True
+
+
+def _busy(topic: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:
+    name = topic["topic_name"]
+    if not any(name == wanted_topic for wanted_topic, _ in wanted):
+        return False
+    return bool(topic["depth"]) or any(
+        channel["depth"] or channel["in_flight_count"] or channel["deferred_count"]
+        for channel in topic["channels"]
+        if (name, channel["channel_name"]) in wanted
+    )

@@ -1,0 +1,98 @@
+"""Dead letter: the record of a message that is given up, as it goes to the ``.dead`` topic."""
+
+import base64
+import traceback
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+from nsqkit.codec import encode_json
+from nsqkit.policy.redaction import redact
+
+RECORD_TYPE = "nsqkit.dead_letter.v1"
+CHANNEL = "dead"
+"""The durable channel that is made on a dead-letter topic before the first publish."""
+STACK_LIMIT = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRecord:
+    """Everything known about a message that is given up.
+
+    Args:
+        body: The raw bytes as text, where they are UTF-8; else None.
+        body_base64: The raw bytes otherwise; else None.
+        reason: From the closed set of ``DeadLetterReason``.
+        detail: One line, redacted.
+        error_type: Class of the exception behind it; empty if there was none.
+        stack: The end of its stack trace, redacted, at most 8 KiB; empty if there was none.
+        attempts: Deliveries, the last one included.
+        message_id: nsqd's id.
+        published_at: When nsqd took the message, RFC 3339 UTC.
+        dead_at: When it was given up, RFC 3339 UTC.
+        topic: The source topic.
+        channel: The channel.
+        handler: The handler's class name.
+        event_type: The wire type, where it was decoded; else empty.
+        event_id: The envelope's id, where there was one; else None.
+        traceparent: The creating trace context, or None.
+        nsqkit_version: Of the worker.
+    """
+
+    body: str | None
+    body_base64: str | None
+    reason: str
+    detail: str
+    error_type: str
+    stack: str
+    attempts: int
+    message_id: str
+    published_at: str
+    dead_at: str
+    topic: str
+    channel: str
+    handler: str
+    event_type: str
+    event_id: str | None
+    traceparent: str | None
+    nsqkit_version: str
+
+
+def split_body(body: bytes) -> tuple[str | None, str | None]:
+    """Return raw bytes as (text, None) where they are UTF-8, else as (None, base64)."""
+    try:
+        return body.decode(), None
+    except UnicodeDecodeError:
+        return None, base64.b64encode(body).decode()
+
+
+def stack_of(error: BaseException | None) -> str:
+    """Return the end of an exception's stack trace, redacted, at most 8 KiB; empty for None."""
+    if error is None or error.__traceback__ is None:
+        return ""
+    text = "".join(traceback.format_exception(error))
+    return redact(text[-STACK_LIMIT:], limit=STACK_LIMIT)
+
+
+def instant(time_ns: int) -> str:
+    """Return nanoseconds since 1970 as RFC 3339 in UTC, to the microsecond."""
+    try:
+        return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def fitting(record: DeadLetterRecord, body: bytes, *, max_bytes: int) -> tuple[bytes, bool]:
+    """Return what to publish, no larger than nsqd takes, and whether it is the whole body alone.
+
+    The stack goes first; if the record is still too large, the raw body goes out by itself.
+
+    Args:
+        record: The record.
+        body: The message's raw bytes.
+        max_bytes: nsqd's max-msg-size.
+    """
+    for attempt in (record, replace(record, stack="")):
+        encoded = encode_json({"type": RECORD_TYPE, **asdict(attempt)})
+        if len(encoded) <= max_bytes:
+            return encoded, False
+    return body, True

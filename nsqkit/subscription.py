@@ -1,0 +1,159 @@
+"""Subscription: one handler running, from its connections to its outcomes; may be paused and blocked."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from nsqkit.codec import Decoder
+from nsqkit.context import Middleware, Prepare
+from nsqkit.handler import Handler
+from nsqkit.loader import in_flight, keeps_dead_letters
+from nsqkit.metrics import Metrics
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.lookup import Lookup
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.policy.names import retry_topic
+from nsqkit.policy.verdict import Rules
+from nsqkit.publisher import connection_options
+from nsqkit.runtime.consume import Intake
+from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.settle import Settler
+from nsqkit.settings import Settings
+from nsqkit.version import VERSION
+
+LEASE_SLACK_S = 5.0
+"""A message is leased for so much longer than its handler may take."""
+
+
+class Subscription:
+    """One handler instance with everything around it.
+
+    Args:
+        handler: The instance, its resources given.
+        settings: The settings.
+        metrics: Where it is counted.
+        outlet: Where its dead letters and events go.
+        lookup: Finds nsqd, or None.
+        middleware: The outermost first.
+        prepare: Encodes what it publishes.
+        log: A structlog logger.
+    """
+
+    def __init__(
+        self,
+        handler: Handler[Any],
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        outlet: Outlet,
+        lookup: Lookup | None,
+        middleware: Sequence[Middleware],
+        prepare: Prepare,
+        log: Any,
+    ) -> None:
+        spec = self.spec = handler.spec
+        slots = in_flight(spec, settings)
+        meter = metrics.for_handler(spec.topic, spec.channel, spec.name, declared=spec.declared_errors)
+        meter.max_in_flight(slots)
+        rules = Rules(
+            retry=spec.retry,
+            on_unknown=spec.on_unknown or "requeue",
+            max_age_s=spec.max_age_s,
+            on_expired=spec.on_expired,
+            keeps_dead_letters=keeps_dead_letters(spec),
+            max_delay_s=settings.max_requeue_delay_s,
+        )
+        settler = Settler(
+            spec,
+            rules,
+            meter=meter,
+            log=log,
+            publishes=outlet,
+            pause=self.pause,
+            block=self.block,
+            max_msg_bytes=settings.max_msg_bytes,
+            version=VERSION,
+            log_success=settings.log_success,
+        )
+        self.dispatcher = Dispatcher(
+            handler,
+            middleware=middleware,
+            threads=slots,
+            executor_wait=meter.executor_wait,
+        )
+        self.intake = Intake(
+            spec,
+            rules,
+            slots=slots,
+            decoder=Decoder(spec.topic, spec.event_types),
+            dispatcher=self.dispatcher,
+            settler=settler,
+            meter=meter,
+            log=log,
+            prepare=prepare,
+        )
+        self.topics = subscribed_topics(spec.topic, spec.channel, with_retry=rules.keeps_dead_letters)
+        lease_s = max(settings.msg_timeout_s, spec.timeout_s + LEASE_SLACK_S)
+        self.consumer = Consumer(
+            topics=self.topics,
+            channel=spec.channel,
+            addresses=settings.nsqd,
+            lookup=lookup,
+            options=connection_options(settings, msg_timeout_s=lease_s),
+            max_in_flight=slots,
+            on_message=self.intake.receive,
+            on_settle_failure=meter.settle_failure,
+            log=log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name),
+            poll_s=settings.lookupd_poll_s,
+        )
+        self._log = log
+        self._blocked = ""
+        self._resume: asyncio.TimerHandle | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why it is not ready; empty if it is."""
+        if self._blocked:
+            return (self._blocked,)
+        if self.consumer.ready:
+            return ()
+        name = f"{self.spec.name} ({self.spec.topic}/{self.spec.channel})"
+        return tuple(f"{name}: {problem}" for problem in self.consumer.problems or ("not connected yet",))
+
+    def pause(self, for_s: float) -> None:
+        """Rest the intake for some seconds; of several pauses the one that ends last counts."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + for_s
+        if self._blocked or (self._resume is not None and self._resume.when() >= until_s):
+            return
+        if self._resume is not None:
+            self._resume.cancel()
+        self._log.warning("intake_paused", handler=self.spec.name, for_s=round(for_s, 3))
+        self.consumer.pause()
+        self.intake.rest(until_s)
+        self._resume = loop.call_at(until_s, self._resumed)
+
+    def block(self, why: str) -> None:
+        """Stop the intake until the process is started again; shown as not ready."""
+        if not self._blocked:
+            self._blocked = why
+            self._log.error("intake_blocked", handler=self.spec.name, reason=why)
+            self.consumer.pause()
+            if self._resume is not None:
+                self._resume.cancel()
+
+    def close(self) -> None:
+        """Stop timers and threads; comes after the drain."""
+        if self._resume is not None:
+            self._resume.cancel()
+        self.dispatcher.close()
+
+    def _resumed(self) -> None:
+        self._resume = None
+        self._log.info("intake_resumed", handler=self.spec.name)
+        self.consumer.resume()
+
+
+def subscribed_topics(topic: str, channel: str, *, with_retry: bool) -> tuple[str, ...]:
+    """Return the topics that a handler's channel is on: the source, and its own ``.retry``."""
+    return (topic, retry_topic(topic, channel)) if with_retry else (topic,)

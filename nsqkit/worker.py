@@ -1,0 +1,186 @@
+"""Worker: settings and handlers to running subscriptions; the one place where the parts are wired."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from nsqkit import logs
+from nsqkit.admin import AdminServer
+from nsqkit.context import Middleware
+from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.loader import check
+from nsqkit.metrics import Metrics
+from nsqkit.nsq.lookup import Lookup
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.policy.errors import HandlerError, SettingsError
+from nsqkit.publisher import connection_options, preparer
+from nsqkit.resources import Resource
+from nsqkit.runtime.drain import drain
+from nsqkit.runtime.resources import Resources
+from nsqkit.settings import Settings
+from nsqkit.subscription import Subscription
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LOOK_AGAIN_S = 0.1
+
+
+class Worker:
+    """Runs handlers until it is told to stop.
+
+    Args:
+        handlers: Handler classes, one or more.
+        settings: By default read from environment and file.
+        resources: What the handlers ask for; by default those in the modules of the handlers.
+        middleware: Around every handler call, the outermost first.
+
+    Raises:
+        HandlerError: If the handlers cannot run together; all problems.
+        SettingsError: If neither nsqd nor nsqlookupd is named.
+    """
+
+    def __init__(
+        self,
+        handlers: Sequence[type[Handler[Any]]],
+        *,
+        settings: Settings | None = None,
+        resources: Sequence[Resource[Any]] | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self.specs = tuple(handler.spec for handler in handlers)
+        self.settings = settings or Settings.load()
+        self.metrics = Metrics()
+        self.left_behind = 0
+        self._resources = Resources(_own(self.specs) if resources is None else resources, self.settings)
+        self._middleware = tuple(middleware)
+        if problems := check(self.specs, self._resources.known, self.settings):
+            raise HandlerError(tuple(problems))
+        if not (self.settings.nsqd or self.settings.lookupd):
+            raise SettingsError("no NSQ to consume from: set nsqd (host:4150) or lookupd (host:4161)")
+        self._log = logs.get_logger()
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._admin: AdminServer | None = None
+        self.outlet = Outlet(
+            connection_options(self.settings),
+            publish_timeout_s=self.settings.publish_timeout_s,
+        )
+        self.lookup = Lookup(self.settings.lookupd) if self.settings.lookupd else None
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, drain, and return the exit code: 0, or 1 if messages were left behind."""
+        logs.configure(self.settings)
+        return asyncio.run(self._run())
+
+    async def start(self) -> None:
+        """Open resources, serve metrics and health, and begin to consume; returns at once.
+
+        Raises:
+            SettingsError: If the admin port is in use.
+            Exception: What opening a resource raised.
+        """
+        try:
+            handlers = [await self._resources.make(spec) for spec in self.specs]
+            await self._serve_admin()
+        except BaseException:
+            await self._resources.close()
+            raise
+        prepare = preparer(self.settings.service)
+        self._subscriptions = tuple(
+            Subscription(
+                handler,
+                settings=self.settings,
+                metrics=self.metrics,
+                outlet=self.outlet,
+                lookup=self.lookup,
+                middleware=self._middleware,
+                prepare=prepare,
+                log=self._log,
+            )
+            for handler in handlers
+        )
+        for subscription in self._subscriptions:
+            subscription.consumer.start()
+        self._log.info("worker_started", handlers=[spec.name for spec in self.specs])
+
+    async def wait_ready(self) -> None:
+        """Wait until every handler is subscribed wherever it should be."""
+        await asyncio.gather(*(each.consumer.wait_ready() for each in self._subscriptions))
+        self._log.info("worker_ready")
+
+    async def wait_subscribed(self, address: str) -> None:
+        """Wait until every handler is subscribed at one nsqd, which nsqlookupd may not know yet."""
+        for each in self._subscriptions:
+            while not each.consumer.subscribed_to(address):
+                each.consumer.poll_now()
+                await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def stop(self) -> None:
+        """Drain: take nothing more, let handlers end, settle everything, disconnect, close resources."""
+        self._log.info("worker_stopping", held=self.held)
+        pairs = [(each.intake, each.consumer) for each in self._subscriptions]
+        self.left_behind = await drain(pairs, grace_s=self.settings.grace_s, log=self._log)
+        for subscription in self._subscriptions:
+            subscription.close()
+        await self.outlet.close()
+        if self._admin is not None:
+            await self._admin.stop()
+        await self._resources.close()
+        self._log.info("worker_stopped", left_behind=self.left_behind)
+
+    @property
+    def held(self) -> int:
+        """Messages held by all handlers and not settled yet."""
+        return sum(each.intake.held for each in self._subscriptions)
+
+    @property
+    def subscribed(self) -> tuple[tuple[str, str], ...]:
+        """Every (topic, channel) that is consumed, ``.retry`` topics included."""
+        return tuple((topic, each.spec.channel) for each in self._subscriptions for topic in each.topics)
+
+    def live(self) -> bool:
+        """Return whether the event loop turns; whoever gets an answer knows."""
+        return True
+
+    def problems(self) -> tuple[str, ...]:
+        """Return why the worker is not ready, a line each; empty if it is."""
+        if not self._subscriptions:
+            return ("starting",)
+        return tuple(problem for each in self._subscriptions for problem in each.problems)
+
+    async def _serve_admin(self) -> None:
+        if self.settings.admin_port:
+            self._admin = AdminServer(self.metrics, self, self.settings.admin_host, self.settings.admin_port)
+            port = self._admin.start()
+            self._log.info("admin_listening", url=f"http://{self.settings.admin_host}:{port}/metrics")
+
+    async def _run(self) -> int:
+        stop = stop_event()
+        await self.start()
+        await stop.wait()
+        await self.stop()
+        return 1 if self.left_behind else 0
+
+
+def stop_event() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set; a second signal ends the process at once, with 1."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            sys.stderr.write("second signal: ending at once; nsqd delivers again what was not settled\n")
+            sys.stderr.flush()
+            os._exit(1)
+        stop.set()
+
+    for each in SIGNALS:
+        loop.add_signal_handler(each, on_signal)
+    return stop
+
+
+def _own(specs: Sequence[HandlerSpec]) -> list[Resource[Any]]:
+    modules = [sys.modules[spec.handler.__module__] for spec in specs]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
+    return list(dict.fromkeys(found))

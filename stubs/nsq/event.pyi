@@ -1,0 +1,13 @@
+from collections.abc import Callable
+
+CONNECT: str
+ERROR: str
+IDENTIFY: str
+IDENTIFY_RESPONSE: str
+READY: str
+RESPONSE: str
+
+class EventedMixin:
+    def on(self, name: str, callback: Callable[..., object]) -> None: ...
+    def off(self, name: str, callback: Callable[..., object]) -> None: ...
+    def trigger(self, name: str, *args: object, **kwargs: object) -> None: ...

@@ -1,0 +1,592 @@
+"""One handler's intake over several nsqd: who is connected to, what RDY each gets, and how it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from nsqkit.nsq import consumer as module
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.identify import ConnectionOptions
+from nsqkit.nsq.lookup import Lookup, LookupResult, Node
+from nsqkit.nsq.message import Message
+from nsqkit.policy.errors import NsqkitError, SettingsError
+from nsqkit.policy.retry import Exponential
+from tests.unit.nsq.fake_nsqd import ID, PATIENCE_S, FakeNsqd, Peer, message_frame
+
+FIN = b"FIN " + ID + b"\n"
+NO_NODES = LookupResult(frozenset(), ())
+
+
+class Log:
+    """Keeps the lines, and tells when one comes."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, object]]] = []
+        self._grown = asyncio.Event()
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self._add("info", event, fields)
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        self._add("warning", event, fields)
+
+    def error(self, event: str, /, **fields: object) -> None:
+        self._add("error", event, fields)
+
+    def of(self, event: str) -> list[dict[str, object]]:
+        return [fields for _, name, fields in self.lines if name == event]
+
+    async def wait_for(self, event: str, count: int = 1) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.of(event)) < count:
+                self._grown.clear()
+                await self._grown.wait()
+
+    def _add(self, level: str, event: str, fields: dict[str, object]) -> None:
+        self.lines.append((level, event, fields))
+        self._grown.set()
+
+
+class ScriptedLookup(Lookup):
+    """Answers what it is told to, and tells when it is asked."""
+
+    def __init__(self, **results: LookupResult) -> None:
+        super().__init__(["127.0.0.1:4161", "127.0.0.1:4162"])
+        self.results = results
+        self.asked = 0
+        self._grown = asyncio.Event()
+
+    async def producers(self, topic: str) -> LookupResult:
+        self.asked += 1
+        self._grown.set()
+        return self.results.get(topic.replace(".", "_"), NO_NODES)
+
+    async def wait_asked(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while self.asked < count:
+                self._grown.clear()
+                await self._grown.wait()
+
+
+def found(*fakes: FakeNsqd, failures: tuple[str, ...] = ()) -> LookupResult:
+    return LookupResult(frozenset(Node(fake.address, "127.0.0.1:4151") for fake in fakes), failures)
+
+
+class Intake:
+    """Makes consumers that are closed at the end of the test."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._made: list[Consumer] = []
+
+    def __call__(
+        self,
+        *addresses: str,
+        topics: tuple[str, ...] = ("orders",),
+        lookup: Lookup | None = None,
+        max_in_flight: int = 10,
+        poll_s: float = 60.0,
+        on_message: Callable[[Message], None] | None = None,
+        options: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
+    ) -> Consumer:
+        consumer = Consumer(
+            topics=topics,
+            channel="stock",
+            addresses=addresses,
+            lookup=lookup,
+            options=options,
+            max_in_flight=max_in_flight,
+            on_message=on_message or self.messages.put_nowait,
+            on_settle_failure=lambda _: None,
+            log=self.log,
+            poll_s=poll_s,
+        )
+        self._made.append(consumer)
+        return consumer
+
+    async def close(self) -> None:
+        for consumer in self._made:
+            await consumer.close(0.0)
+
+
+@pytest.fixture
+async def intake() -> AsyncIterator[Intake]:
+    made = Intake()
+    yield made
+    await made.close()
+    left = [task for task in asyncio.all_tasks() if "nsqkit" in repr(task.get_coro())]
+    assert not left
+
+
+@pytest.fixture
+async def other() -> AsyncIterator[FakeNsqd]:
+    async with FakeNsqd() as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again almost at once."""
+    monkeypatch.setattr(module, "_RECONNECT", Exponential(base_s=0.001, max_s=0.002))
+    monkeypatch.setattr(module, "_REFUSED_RETRY_S", 0.001)
+    monkeypatch.setattr(module, "_FIRST_POLL_S", 0.001)
+
+
+async def ready(consumer: Consumer) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        await consumer.wait_ready()
+
+
+async def nothing_to_do() -> None:
+    """Let everything run that is already due."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class TestConnections:
+    async def test_every_topic_is_subscribed_on_every_nsqd(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        topics = ("orders", "orders.stock.retry")
+        consumer = intake(nsqd.address, other.address, topics=topics)
+        consumer.start()
+        assert not consumer.ready
+        await nsqd.serve(*topics)
+        assert not consumer.ready
+        assert not consumer.subscribed_to(other.address)
+        await other.serve(*topics)
+        await ready(consumer)
+        assert consumer.problems == ()
+        assert set(consumer.connections) == {
+            (fake.address, topic) for fake in (nsqd, other) for topic in topics
+        }
+        assert consumer.subscribed_to(nsqd.address)
+        assert not consumer.subscribed_to("127.0.0.1:1")
+
+    async def test_an_nsqd_named_twice_is_connected_to_once(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        """Pynsq can end up with two connections to one nsqd, of which one is managed by nobody."""
+        consumer = intake(nsqd.address, nsqd.address, lookup=ScriptedLookup(orders=found(nsqd)))
+        consumer.start()
+        await nsqd.serve("orders")
+        await ready(consumer)
+        consumer.poll_now()
+        await nothing_to_do()
+        assert len(consumer.connections) == 1
+        assert nsqd.is_idle
+
+    async def test_start_again_does_nothing(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        consumer = intake(nsqd.address)
+        consumer.start()
+        consumer.start()
+        await nsqd.serve("orders")
+        await ready(consumer)
+        assert nsqd.is_idle
+
+    def test_an_address_that_is_none_is_refused(self, intake: Intake) -> None:
+        with pytest.raises(SettingsError):
+            intake("nsqd.example")
+
+    async def test_a_lost_connection_is_made_anew_and_told_once(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        consumer = intake(nsqd.address)
+        consumer.start()
+        peers = await nsqd.serve("orders")
+        await ready(consumer)
+        await peers["orders"].close()
+        await intake.log.wait_for("nsqd_unreachable")
+        peer = (await nsqd.serve("orders"))["orders"]
+        await peer.expect(b"RDY 10\n")
+        assert consumer.ready
+        assert [name for _, name, _ in intake.log.lines] == [
+            "nsqd_connected",
+            "nsqd_unreachable",
+            "nsqd_connected",
+        ]
+        told = intake.log.of("nsqd_unreachable")[0]
+        assert told["nsqd"] == nsqd.address
+        assert nsqd.address in str(told["error"])
+        assert isinstance(told["retry_in_s"], float)
+
+    async def test_an_nsqd_that_starts_late_is_found_and_its_absence_told_once(
+        self, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attempts: asyncio.Queue[int] = asyncio.Queue()
+
+        def retry_in_s(_: NsqkitError, attempt: int) -> float:
+            attempts.put_nowait(attempt)
+            return 0.0
+
+        monkeypatch.setattr(module, "_retry_in_s", retry_in_s)
+        async with FakeNsqd() as late:
+            pass
+        consumer = intake(late.address, topics=("orders", "orders.stock.retry"))
+        consumer.start()
+        while await attempts.get() < 10:
+            pass
+        assert len(intake.log.of("nsqd_unreachable")) == 1
+        assert consumer.problems == (f"nsqd {late.address}: Connection refused",)
+        async with FakeNsqd(port=late.port) as late:
+            await late.serve("orders", "orders.stock.retry")
+            await ready(consumer)
+            await intake.close()
+
+    async def test_a_refusal_is_a_problem_and_told_once_and_tried_again(
+        self, nsqd: FakeNsqd, intake: Intake
+    ) -> None:
+        consumer = intake(nsqd.address)
+        consumer.start()
+        for _ in range(3):
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.command()
+            peer.refuse(b"E_SUB_FAILED SUB failed")
+            await peer.expect_end()
+        assert consumer.problems == (f"nsqd {nsqd.address} refused: E_SUB_FAILED SUB failed",)
+        assert [(level, name) for level, name, _ in intake.log.lines] == [("error", "nsqd_refused")]
+        await nsqd.serve("orders")
+        await ready(consumer)
+
+    async def test_messages_of_every_connection_are_handed_on(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        consumer = intake(nsqd.address, other.address)
+        consumer.start()
+        for fake in (nsqd, other):
+            (await fake.serve("orders"))["orders"].send(message_frame())
+        got = {(await intake.messages.get()).address for _ in range(2)}
+        assert got == {nsqd.address, other.address}
+
+
+class TestReady:
+    async def test_the_whole_of_max_in_flight_is_used(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        """Pynsq gives each of two connections 5 // 2, and loses the remainder."""
+        consumer = intake(nsqd.address, other.address, max_in_flight=5)
+        consumer.start()
+        first = (await nsqd.serve("orders"))["orders"]
+        await first.expect(b"RDY 5\n")
+        second = (await other.serve("orders"))["orders"]
+        await first.expect(b"RDY 3\n")
+        await second.expect(b"RDY 2\n")
+        await second.close()
+        await first.expect(b"RDY 5\n")
+
+    async def test_resume_restores_ready_while_messages_are_in_flight(
+        self, nsqd: FakeNsqd, intake: Intake
+    ) -> None:
+        """Pynsq leaves such a connection at RDY 0 for ever."""
+        consumer = intake(nsqd.address)
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await peer.expect(b"RDY 10\n")
+        peer.send(message_frame())
+        held = await intake.messages.get()
+        consumer.pause()
+        await peer.expect(b"RDY 0\n")
+        consumer.resume()
+        await peer.expect(b"RDY 10\n")
+        assert held.finish()
+        await peer.expect(FIN)
+
+    async def test_a_pause_holds_for_connections_made_meanwhile(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        consumer = intake(nsqd.address, other.address)
+        consumer.pause()
+        consumer.start()
+        first = (await nsqd.serve("orders"))["orders"]
+        second = (await other.serve("orders"))["orders"]
+        await ready(consumer)
+        consumer.resume()
+        await first.expect(b"RDY 5\n")
+        await second.expect(b"RDY 5\n")
+
+    async def test_too_little_for_all_connections_goes_round(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_IDLE_TURN_S", 0.001)
+        consumer = intake(nsqd.address, other.address, max_in_flight=1)
+        consumer.start()
+        first = (await nsqd.serve("orders"))["orders"]
+        await first.expect(b"RDY 1\n")
+        second = (await other.serve("orders"))["orders"]
+        for _ in range(3):
+            await first.expect(b"RDY 0\n")
+            await second.expect(b"RDY 1\n", b"RDY 0\n")
+            await first.expect(b"RDY 1\n")
+
+    async def test_a_connection_keeps_its_turn_while_a_message_is_in_flight(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_IDLE_TURN_S", 0.001)
+        held, first, second = await self._busy(intake, nsqd, other)
+        for _ in range(50):
+            second.respond(b"_heartbeat_")
+            await second.expect(b"NOP\n")
+        assert held.finish()
+        await first.expect(FIN, b"RDY 0\n")
+        await second.expect(b"RDY 1\n")
+
+    async def test_a_busy_connection_does_not_keep_its_turn_for_ever(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_IDLE_TURN_S", 0.001)
+        monkeypatch.setattr(module, "_TURN_S", 0.001)
+        _, first, second = await self._busy(intake, nsqd, other)
+        await second.expect(b"RDY 1\n")
+        await first.expect(b"RDY 0\n")
+
+    async def _busy(self, intake: Intake, nsqd: FakeNsqd, other: FakeNsqd) -> tuple[Message, Peer, Peer]:
+        intake(nsqd.address, other.address, max_in_flight=1).start()
+        first = (await nsqd.serve("orders"))["orders"]
+        await first.expect(b"RDY 1\n")
+        first.send(message_frame())
+        held = await intake.messages.get()
+        return held, first, (await other.serve("orders"))["orders"]
+
+
+class TestLookup:
+    async def test_the_retry_topic_is_subscribed_where_the_source_is_and_where_it_is_listed(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        topics = ("orders", "orders.stock.retry")
+        lookup = ScriptedLookup(orders=found(nsqd), orders_stock_retry=found(other))
+        consumer = intake(topics=topics, lookup=lookup)
+        consumer.start()
+        await nsqd.serve(*topics)
+        await other.serve(topics[1])
+        await ready(consumer)
+        assert set(consumer.connections) == {
+            (nsqd.address, topics[0]),
+            (nsqd.address, topics[1]),
+            (other.address, topics[1]),
+        }
+
+    async def test_a_topic_born_after_the_start_is_found_soon(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        lookup = ScriptedLookup()
+        consumer = intake(lookup=lookup)
+        consumer.start()
+        await lookup.wait_asked(4)
+        lookup.results["orders"] = found(nsqd)
+        await nsqd.serve("orders")
+
+    async def test_a_poll_finds_nodes_that_came_later(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        lookup = ScriptedLookup(orders=found(nsqd))
+        consumer = intake(lookup=lookup)
+        consumer.start()
+        await nsqd.serve("orders")
+        lookup.results["orders"] = found(nsqd, other)
+        consumer.poll_now()
+        await other.serve("orders")
+        await ready(consumer)
+
+    async def test_a_node_that_vanished_is_dropped_when_its_connection_ends(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        lookup = ScriptedLookup(orders=found(nsqd, other))
+        consumer = intake(lookup=lookup)
+        consumer.start()
+        await nsqd.serve("orders")
+        vanishing = (await other.serve("orders"))["orders"]
+        await ready(consumer)
+        lookup.results["orders"] = found(nsqd)
+        asked = lookup.asked
+        consumer.poll_now()
+        await lookup.wait_asked(asked + 1)
+        vanishing.send(message_frame())
+        assert (await intake.messages.get()).address == other.address
+        await vanishing.close()
+        await intake.log.wait_for("nsqd_unreachable")
+        await ready(consumer)
+        assert consumer.connections == ((nsqd.address, "orders"),)
+        assert consumer.problems == ()
+
+    async def test_a_node_is_not_dropped_while_some_nsqlookupd_is_silent(
+        self, nsqd: FakeNsqd, intake: Intake
+    ) -> None:
+        lookup = ScriptedLookup(orders=found(nsqd))
+        consumer = intake(lookup=lookup)
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        lookup.results["orders"] = found(failures=("nsqlookupd 127.0.0.1:4161: Connection refused",))
+        consumer.poll_now()
+        await intake.log.wait_for("nsqlookupd_failed")
+        await peer.close()
+        await nsqd.serve("orders")
+        await ready(consumer)
+
+    async def test_an_nsqd_given_by_address_is_kept_though_no_lookup_names_it(
+        self, nsqd: FakeNsqd, intake: Intake
+    ) -> None:
+        """Pynsq tries such an nsqd again only if nsqlookupd lists it."""
+        consumer = intake(nsqd.address, lookup=ScriptedLookup())
+        consumer.start()
+        await (await nsqd.serve("orders"))["orders"].close()
+        await nsqd.serve("orders")
+        await ready(consumer)
+
+    async def test_it_is_not_ready_before_any_nsqlookupd_has_answered(
+        self, nsqd: FakeNsqd, intake: Intake
+    ) -> None:
+        down = (
+            "nsqlookupd 127.0.0.1:4161: Connection refused",
+            "nsqlookupd 127.0.0.1:4162: Connection refused",
+        )
+        lookup = ScriptedLookup(orders=found(failures=down))
+        consumer = intake(nsqd.address, lookup=lookup)
+        assert "no nsqlookupd has answered yet" in consumer.problems
+        consumer.start()
+        await nsqd.serve("orders")
+        await lookup.wait_asked(5)
+        assert consumer.problems == down
+        assert len(intake.log.of("nsqlookupd_failed")) == 1
+        lookup.results["orders"] = found(failures=down[:1])
+        await ready(consumer)
+        assert len(intake.log.of("nsqlookupd_failed")) == 2
+
+    async def test_no_nsqd_at_all_is_ready(self, intake: Intake) -> None:
+        consumer = intake(lookup=ScriptedLookup())
+        consumer.start()
+        await ready(consumer)
+
+
+class TestEnd:
+    async def test_after_stop_intake_nothing_is_connected_and_what_arrives_is_handed_on(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        lookup = ScriptedLookup()
+        consumer = intake(nsqd.address, lookup=lookup, poll_s=0.001)
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await peer.expect(b"RDY 10\n")
+        stopping = asyncio.create_task(consumer.stop_intake())
+        await peer.expect(b"CLS\n")
+        peer.send(message_frame())
+        late = await intake.messages.get()
+        assert not stopping.done()
+        peer.respond(b"CLOSE_WAIT")
+        await stopping
+        assert late.requeue(0)
+        await peer.expect(b"REQ " + ID + b" 0\n")
+        asked = lookup.asked
+        lookup.results["orders"] = found(other)
+        consumer.poll_now()
+        await peer.close()
+        await nothing_to_do()
+        assert lookup.asked == asked
+        assert nsqd.is_idle
+        assert other.is_idle
+
+    async def test_stop_intake_does_not_wait_for_an_nsqd_that_does_not_answer(
+        self, nsqd: FakeNsqd, intake: Intake
+    ) -> None:
+        consumer = intake(nsqd.address, options=ConnectionOptions(connect_timeout_s=0.05))
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await ready(consumer)
+        async with asyncio.timeout(PATIENCE_S):
+            await consumer.stop_intake()
+        await peer.expect(b"RDY 10\n", b"CLS\n")
+
+    async def test_close_lets_nsqd_take_in_every_answer(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        consumer = intake(nsqd.address, other.address)
+        consumer.start()
+        peers = [(await fake.serve("orders"))["orders"] for fake in (nsqd, other)]
+        await ready(consumer)
+        for peer in peers:
+            peer.send(message_frame())
+            (await intake.messages.get()).finish()
+        closing = asyncio.create_task(consumer.close(PATIENCE_S))
+        for peer in peers:
+            while await peer.command() != FIN:
+                pass
+            await peer.expect_end()
+            assert not closing.done()
+            await peer.close()
+        await closing
+        assert consumer.connections == ()
+        assert nsqd.is_idle
+        assert other.is_idle
+
+    async def test_close_before_start_is_final(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        """Pynsq's Reader raises AttributeError when it is closed before it runs."""
+        consumer = intake(nsqd.address, lookup=ScriptedLookup(orders=found(nsqd)))
+        await consumer.stop_intake()
+        await consumer.close(1.0)
+        await consumer.close(1.0)
+        consumer.start()
+        await nothing_to_do()
+        assert nsqd.is_idle
+
+    @pytest.mark.parametrize("end", ["close", "stop_intake"])
+    async def test_a_connection_in_progress_at_the_end_does_not_become_live(
+        self, nsqd: FakeNsqd, intake: Intake, end: str
+    ) -> None:
+        consumer = intake(nsqd.address)
+        consumer.start()
+        peer = await nsqd.accept()
+        await peer.identify()
+        await (consumer.close(PATIENCE_S) if end == "close" else consumer.stop_intake())
+        await peer.expect_end()
+        assert consumer.connections == ()
+
+    async def test_a_consumer_that_waits_to_reconnect_does_not_revive(
+        self, nsqd: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Pynsq's Reader connects again 15 s after close()."""
+        monkeypatch.setattr(module, "_RECONNECT", Exponential(base_s=0.05, max_s=0.05))
+        consumer = intake(nsqd.address)
+        consumer.start()
+        await (await nsqd.serve("orders"))["orders"].close()
+        await intake.log.wait_for("nsqd_unreachable")
+        await consumer.close(PATIENCE_S)
+        assert [task for task in asyncio.all_tasks() if "Consumer" in repr(task)] == []
+        assert nsqd.is_idle
+
+    async def test_close_ends_in_time_when_nsqd_does_not(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        consumer = intake(nsqd.address)
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await ready(consumer)
+        async with asyncio.timeout(PATIENCE_S):
+            await consumer.close(0.02)
+        await peer.expect(b"RDY 10\n")
+        await peer.expect_end()
+
+    async def test_close_leaves_a_question_under_way_to_end(self, intake: Intake) -> None:
+        answered: list[bool] = []
+
+        class Slow(ScriptedLookup):
+            async def producers(self, topic: str) -> LookupResult:
+                await super().producers(topic)
+                await nothing_to_do()
+                answered.append(True)
+                return NO_NODES
+
+        lookup = Slow()
+        consumer = intake(lookup=lookup)
+        consumer.start()
+        await lookup.wait_asked(1)
+        await consumer.close(PATIENCE_S)
+        assert answered == [True]
+        assert lookup.asked == 1
+
+    async def test_close_does_not_wait_long_for_a_question_that_gets_no_answer(self, intake: Intake) -> None:
+        class Silent(ScriptedLookup):
+            async def producers(self, topic: str) -> LookupResult:
+                nothing = await super().producers(topic)
+                await asyncio.Event().wait()
+                return nothing
+
+        lookup = Silent()
+        consumer = intake(lookup=lookup)
+        consumer.start()
+        await lookup.wait_asked(1)
+        async with asyncio.timeout(PATIENCE_S):
+            await consumer.close(0.02)

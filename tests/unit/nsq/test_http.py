@@ -1,0 +1,97 @@
+"""Requests to nsqd's HTTP port."""
+
+import pytest
+
+from nsqkit.nsq.http import NsqdHttp, fetch
+from nsqkit.policy.errors import ConnectionLostError, RefusedError, SettingsError
+from tests.unit.nsq.fake_http import Answer, FakeHttp
+
+
+async def test_ping_returns_when_nsqd_is_healthy() -> None:
+    async with FakeHttp((200, b"OK")) as server:
+        await NsqdHttp(server.address).ping()
+        assert server.requests == ["GET /ping"]
+
+
+async def test_an_unhealthy_nsqd_is_a_refusal() -> None:
+    async with FakeHttp((500, b"NOK - disk full")) as server:
+        with pytest.raises(RefusedError, match="500"):
+            await NsqdHttp(server.address).ping()
+
+
+async def test_nsqds_error_code_is_kept() -> None:
+    async with FakeHttp((404, {"message": "TOPIC_NOT_FOUND"})) as server:
+        with pytest.raises(RefusedError) as caught:
+            await fetch(server.address, "/lookup", topic="orders")
+    assert caught.value.code == "TOPIC_NOT_FOUND"
+
+
+async def test_stats_are_of_one_topic_or_of_all() -> None:
+    async with FakeHttp((200, {"version": "1.3.0", "topics": []})) as server:
+        nsqd = NsqdHttp(server.address)
+        assert await nsqd.stats("jobs#ephemeral") == {"version": "1.3.0", "topics": []}
+        await nsqd.stats()
+        assert "topic=jobs%23ephemeral" in server.requests[0]
+        assert "topic" not in server.requests[1]
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[]"])
+async def test_stats_that_are_no_object_are_an_error(body: bytes) -> None:
+    async with FakeHttp((200, body)) as server:
+        with pytest.raises(ConnectionLostError, match="JSON"):
+            await NsqdHttp(server.address).stats()
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        pytest.param((200, b"1048576"), 1048576, id="a number"),
+        pytest.param((200, b'["127.0.0.1:4160"]'), None, id="no number"),
+        pytest.param((400, {"message": "INVALID_OPTION"}), None, id="no such option"),
+    ],
+)
+async def test_an_option_is_a_number_or_unknown(answer: Answer, value: int | None) -> None:
+    async with FakeHttp(answer) as server:
+        assert await NsqdHttp(server.address).config("max_msg_size") == value
+
+
+async def test_a_channel_is_made_after_its_topic() -> None:
+    async with FakeHttp((200, b"")) as server:
+        await NsqdHttp(server.address).create_channel("orders", "stock")
+        assert server.requests == [
+            "POST /topic/create?topic=orders",
+            "POST /channel/create?topic=orders&channel=stock",
+        ]
+
+
+async def test_an_ipv6_address_in_brackets_works() -> None:
+    try:
+        async with FakeHttp((200, b"OK"), "::1") as server:
+            await NsqdHttp(server.address).ping()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="silence"),
+        pytest.param(b"\x00\x00\x00\x0c\x00\x00\x00\x01E_INVALID", id="another protocol"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", id="half an answer"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", id="a broken header"),
+    ],
+)
+async def test_no_answer_over_http_is_a_lost_connection(answer: bytes) -> None:
+    async with FakeHttp(answer) as server:
+        with pytest.raises(ConnectionLostError, match=server.address):
+            await NsqdHttp(server.address, timeout_s=0.2).ping()
+
+
+async def test_a_server_that_is_not_there_is_a_lost_connection() -> None:
+    with pytest.raises(ConnectionLostError, match="Connection refused"):
+        await NsqdHttp("127.0.0.1:1").ping()
+
+
+async def test_an_address_that_is_none_is_refused_before_asking() -> None:
+    with pytest.raises(SettingsError):
+        await NsqdHttp("http://127.0.0.1:4151").ping()

@@ -1,0 +1,100 @@
+"""What all nsqlookupd say together, however many of them are down or wrong."""
+
+import contextlib
+
+import pytest
+
+from nsqkit.nsq.lookup import Lookup, Node
+from nsqkit.policy.errors import SettingsError
+from tests.unit.nsq.fake_http import Answer, FakeHttp
+
+
+def producer(host: str, tcp_port: object = 4150, http_port: object = 4151) -> dict[str, object]:
+    return {"broadcast_address": host, "tcp_port": tcp_port, "http_port": http_port, "version": "1.3.0"}
+
+
+def producers(*hosts: str) -> Answer:
+    return 200, {"channels": [], "producers": [producer(host) for host in hosts]}
+
+
+NOT_FOUND: Answer = (404, {"message": "TOPIC_NOT_FOUND"})
+
+
+async def _lookup(stack: contextlib.AsyncExitStack, *answers: Answer) -> Lookup:
+    servers = [await stack.enter_async_context(FakeHttp(answer)) for answer in answers]
+    return Lookup([server.address for server in servers], timeout_s=0.2)
+
+
+async def test_all_are_asked_and_their_answers_united() -> None:
+    """Pynsq asks one of them per poll, and knows what that one knows."""
+    async with contextlib.AsyncExitStack() as stack:
+        lookup = await _lookup(stack, producers("a", "b"), producers("b", "c"), NOT_FOUND)
+        found = await lookup.producers("orders")
+    assert {node.address for node in found.nodes} == {"a:4150", "b:4150", "c:4150"}
+    assert found.failures == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="silent"),
+        pytest.param((500, b"oops"), id="an error"),
+        pytest.param((404, b"no such page"), id="another server's 404"),
+        pytest.param((200, b"<html>"), id="no JSON"),
+        pytest.param((200, []), id="no object"),
+        pytest.param((200, {}), id="without producers"),
+        pytest.param((200, {"producers": 5}), id="producers that are no list"),
+        pytest.param((200, {"producers": ["a:4150"]}), id="a producer that is no object"),
+        pytest.param((200, {"producers": [producer("a", "many")]}), id="a port that is no number"),
+        pytest.param((200, {"producers": [producer("a", 0)]}), id="a port that cannot be"),
+        pytest.param((200, {"producers": [producer("")]}), id="no host"),
+        pytest.param(b"\x00\x01", id="another protocol"),
+    ],
+)
+async def test_one_that_fails_is_survived_and_named(answer: Answer) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        lookup = await _lookup(stack, answer, producers("b"))
+        found = await lookup.producers("orders")
+    assert {node.address for node in found.nodes} == {"b:4150"}
+    assert len(found.failures) == 1
+    assert found.failures[0].startswith(f"nsqlookupd {lookup.addresses[0]}: ")
+
+
+async def test_one_that_is_down_is_survived_and_named() -> None:
+    found = await Lookup(["127.0.0.1:1"]).producers("orders")
+    assert found.nodes == frozenset()
+    assert found.failures == ("nsqlookupd 127.0.0.1:1: Connection refused",)
+
+
+async def test_no_producers_is_an_answer() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        lookup = await _lookup(stack, (200, {"producers": None}), NOT_FOUND)
+        assert await lookup.producers("orders") == await lookup.producers("other")
+
+
+async def test_an_ipv6_node_has_brackets() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        lookup = await _lookup(stack, producers("2001:db8::7"))
+        found = await lookup.producers("orders")
+    assert found.nodes == {Node("[2001:db8::7]:4150", "[2001:db8::7]:4151")}
+
+
+async def test_the_topic_is_quoted_and_nodes_are_asked_for_without_one() -> None:
+    async with FakeHttp(producers("a")) as server:
+        lookup = Lookup([server.address])
+        await lookup.producers("jobs#ephemeral")
+        assert (await lookup.nodes()).nodes == {Node("a:4150", "a:4151")}
+        assert server.requests == ["GET /lookup?topic=jobs%23ephemeral", "GET /nodes"]
+
+
+def test_the_callers_addresses_are_kept_as_they_are() -> None:
+    """Pynsq shuffles the list that it is given, and fails on a tuple."""
+    addresses = ["b:4161", "a:4161", "b:4161"]
+    assert Lookup(addresses).addresses == ("b:4161", "a:4161")
+    assert Lookup(tuple(addresses)).addresses == ("b:4161", "a:4161")
+    assert addresses == ["b:4161", "a:4161", "b:4161"]
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError):
+        Lookup(["http://a:4161"])

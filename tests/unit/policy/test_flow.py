@@ -1,0 +1,59 @@
+"""Flow: max_in_flight is shared among connections without loss, evenly, and in turn."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nsqkit.policy.flow import rdy_shares
+
+BUDGETS = st.integers(0, 2500)
+CONNECTIONS = st.integers(1, 64)
+TURNS = st.integers(-1000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("budget", "connections", "turn", "expected"),
+    [
+        pytest.param(100, 0, 0, (), id="without a connection there is nothing to share"),
+        pytest.param(100, 1, 0, (100,), id="one connection gets all"),
+        pytest.param(100, 4, 0, (25, 25, 25, 25), id="an even budget is shared evenly"),
+        pytest.param(10, 4, 0, (3, 3, 2, 2), id="the remainder is used"),
+        pytest.param(10, 4, 1, (2, 3, 3, 2), id="the next turn moves the remainder on by one"),
+        pytest.param(10, 4, 3, (3, 2, 2, 3), id="the remainder wraps around"),
+        pytest.param(10, 4, 4, (3, 3, 2, 2), id="a whole round is where it began"),
+        pytest.param(1, 3, 0, (1, 0, 0), id="a small budget serves the first"),
+        pytest.param(1, 3, 2, (0, 0, 1), id="and in its turn the last"),
+        pytest.param(0, 3, 1, (0, 0, 0), id="a paused handler gives RDY 0 to all"),
+        pytest.param(0, 0, 0, (), id="nothing for nobody"),
+    ],
+)
+def test_shares(budget: int, connections: int, turn: int, expected: tuple[int, ...]) -> None:
+    assert rdy_shares(budget, connections, turn=turn) == expected
+
+
+def test_turns_begin_with_the_first_connection() -> None:
+    assert rdy_shares(1, 3) == (1, 0, 0)
+
+
+@given(BUDGETS, CONNECTIONS, TURNS)
+def test_shares_are_the_whole_budget_and_differ_by_one_at_most(
+    budget: int, connections: int, turn: int
+) -> None:
+    shares = rdy_shares(budget, connections, turn=turn)
+    assert len(shares) == connections
+    assert sum(shares) == budget
+    assert max(shares) - min(shares) <= 1
+    assert all(type(share) is int for share in shares)
+
+
+@given(st.integers(1, 64), st.integers(1, 64), TURNS)
+def test_a_round_of_turns_serves_every_connection_equally(budget: int, connections: int, turn: int) -> None:
+    rounds = [rdy_shares(budget, connections, turn=turn + step) for step in range(connections)]
+    served = [sum(shares) for shares in zip(*rounds, strict=True)]
+    assert served == [budget] * connections
+
+
+@pytest.mark.parametrize(("budget", "connections"), [(-1, 1), (1, -1), (-1, 0)])
+def test_negative_numbers_are_refused_by_name(budget: int, connections: int) -> None:
+    with pytest.raises(ValueError, match=rf"^budget={budget} connections={connections}$"):
+        rdy_shares(budget, connections)
