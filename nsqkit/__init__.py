@@ -24,7 +24,7 @@ from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, R
 from nsqkit.policy.retry import Exponential, RetryPolicy
 from nsqkit.resources import resource
 from nsqkit.settings import Settings
-from nsqkit.version import VERSION as __version__
+from nsqkit.version import __version__
 
 if TYPE_CHECKING:
     from nsqkit.publisher import BlockingPublisher, Publisher

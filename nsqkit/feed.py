@@ -1,16 +1,18 @@
 """Feed: messages from a file of JSON lines, or one message, to a topic; each confirmed by nsqd."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from nsqkit import logs
 from nsqkit.codec import loads
 from nsqkit.loader import keeps_dead_letters, load
 from nsqkit.nodes import target_address
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.policy.errors import FeedError, PublishError
+from nsqkit.policy.errors import ConnectionLostError, FeedError, PublishError
 from nsqkit.policy.names import topic_problem
 from nsqkit.publisher import connection_options
 from nsqkit.settings import Settings
@@ -21,6 +23,7 @@ BATCH_BYTES = 256 * 1024
 RETRY_FIRST_S = 0.2
 RETRY_LONGEST_S = 5.0
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
@@ -102,7 +105,7 @@ class Feed:
         published = 0
         started_s = asyncio.get_running_loop().time()
         for batch in self._batches():
-            await self._keep_publishing([line.body for line in batch])
+            await keep_trying(partial(self._publish, [line.body for line in batch]), self._log)
             published += len(batch)
             self._on_progress(batch[-1].ends_at, self._total)
             if self._rate is not None:
@@ -147,18 +150,6 @@ class Feed:
             return f"not JSON: {error}"
         return None if isinstance(value, dict) else f"a JSON {type(value).__name__}, not an object"
 
-    async def _keep_publishing(self, bodies: list[bytes]) -> None:
-        wait_s = RETRY_FIRST_S
-        while True:
-            try:
-                return await self._publish(bodies)
-            except PublishError as error:
-                if error.permanent:
-                    raise
-                self._log.warning("feed_waits", error=str(error), retry_in_s=wait_s)
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, RETRY_LONGEST_S)
-
     async def _publish(self, bodies: list[bytes]) -> None:
         if self._defer_s:
             publish = self._outlet.publish
@@ -199,7 +190,7 @@ def publish_file(
     async def run() -> FeedReport:
         outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
         try:
-            address = await target_address(settings)
+            address = await keep_trying(partial(target_address, settings), logs.get_logger())
             feed = Feed(
                 topic,
                 path,
@@ -236,6 +227,28 @@ def publish_one(topic: str, body: bytes, settings: Settings, *, defer_s: float =
     asyncio.run(run())
 
 
+async def keep_trying(attempt: Callable[[], Awaitable[T]], log: Any) -> T:
+    """Return what an attempt returns, once one succeeds; says why it waits.
+
+    Args:
+        attempt: What to try; an unreachable nsqd or nsqlookupd is waited for.
+        log: A structlog logger.
+
+    Raises:
+        NsqkitError: If it can never succeed.
+    """
+    wait_s = RETRY_FIRST_S
+    while True:
+        try:
+            return await attempt()
+        except (PublishError, ConnectionLostError) as error:
+            if isinstance(error, PublishError) and error.permanent:
+                raise
+            log.warning("feed_waits", error=str(error), retry_in_s=wait_s)
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, RETRY_LONGEST_S)
+
+
 async def make_channels(subscriptions: Sequence[tuple[str, str]], outlet: Outlet, address: str) -> None:
     """Make durable channels before the first publish; a topic's first channel takes its whole backlog.
 
@@ -249,19 +262,8 @@ async def make_channels(subscriptions: Sequence[tuple[str, str]], outlet: Outlet
     Raises:
         PublishError: If nsqd refuses for good.
     """
-    log = logs.get_logger()
-    wait_s = RETRY_FIRST_S
     for topic, channel in subscriptions:
-        while True:
-            try:
-                await outlet.ensure_channel(address, topic, channel)
-                break
-            except PublishError as error:
-                if error.permanent:
-                    raise
-                log.warning("feed_waits", error=str(error), retry_in_s=wait_s)
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, RETRY_LONGEST_S)
+        await keep_trying(partial(outlet.ensure_channel, address, topic, channel), logs.get_logger())
 
 
 def subscriptions_of(targets: Sequence[str], settings: Settings) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from nsqkit.policy.verdict import OnExpired, OnUnknown
 
 E = TypeVar("E")
 
+
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
     """A handler class as declared and checked; times in seconds.

@@ -14,7 +14,7 @@ from nsqkit.subscription import LEASE_SLACK_S
 
 
 def check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
-    """Return where policies ask for more than the nsqd that are reached allow; runs an event loop of its own."""
+    """Return where handlers ask for more than nsqd allows, a line each; runs an event loop of its own."""
     return asyncio.run(_check_limits(specs, settings))
 
 
@@ -33,8 +33,9 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
             needed_s = spec.timeout_s + LEASE_SLACK_S
             if needed_s > limits.max_msg_timeout_s:
                 problems.append(
-                    f"{spec.location}: {spec.name}: timeout_s={spec.timeout_s:g} needs a lease of {needed_s:g} s; "
-                    f"nsqd {address} allows {limits.max_msg_timeout_s:g} s (its --max-msg-timeout)",
+                    f"{spec.location}: {spec.name}: timeout_s={spec.timeout_s:g} needs a lease of "
+                    f"{needed_s:g} s; nsqd {address} allows {limits.max_msg_timeout_s:g} s "
+                    "(its --max-msg-timeout)",
                 )
     problems += await _check_delays(specs, settings)
     return tuple(problems)

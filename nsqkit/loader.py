@@ -89,7 +89,7 @@ def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
         deferring.reset(token)
     if not classes and not problems:
         problems.append(f"{', '.join(targets)}: no handler class is defined there")
-    resources = tuple(_resources(modules))
+    resources = resources_in(modules)
     specs = tuple(handler.spec for handler in classes)
     problems += check(specs, resources, settings)
     if problems:
@@ -127,6 +127,12 @@ def table(specs: Sequence[HandlerSpec], settings: Settings | None = None) -> tup
     return tuple(_row(spec, effective) for spec in specs)
 
 
+def resources_in(modules: Sequence[ModuleType]) -> tuple[Resource[Any], ...]:
+    """Return the resources that are defined in modules or imported into them."""
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
+    return tuple(dict.fromkeys(found))
+
+
 def _collect(
     targets: Sequence[str],
     problems: list[str],
@@ -156,11 +162,6 @@ def _only(
         names = [handler.__name__ for handler in here]
         problems.append(f"{target}: no handler class {wanted!r} is defined there{suggestion(wanted, names)}")
     return found
-
-
-def _resources(modules: Sequence[ModuleType]) -> Iterator[Resource[Any]]:
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
-    yield from dict.fromkeys(found)
 
 
 def _middleware(target: str, problems: list[str]) -> Middleware | None:

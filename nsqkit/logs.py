@@ -61,7 +61,8 @@ def get_logger(**fields: object) -> FilteringBoundLogger:
 class _Lines:
     """Writes whole lines; a stream that is gone or cannot spell a character stops nobody's work."""
 
-    _lock = threading.Lock()
+    # Reentrant: the garbage collector may run inside, and a lost task that it finds logs a line itself.
+    _lock = threading.RLock()
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,31 +1,41 @@
-"""Nodes: which nsqd the settings name, or nsqlookupd knows."""
+"""Nodes: which nsqd the settings name or nsqlookupd knows, and what they take."""
 
+import asyncio
+
+from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Lookup
-from nsqkit.policy.errors import SettingsError
+from nsqkit.policy.errors import ConnectionLostError, NsqkitError, SettingsError
 from nsqkit.settings import Settings, split_address
+
+
+def lookup_of(settings: Settings) -> Lookup | None:
+    """Return what asks the nsqlookupd that the settings name; None if they name none."""
+    return Lookup(settings.lookupd, settings.connect_timeout_s) if settings.lookupd else None
 
 
 async def target_address(settings: Settings) -> str:
     """Return the nsqd to publish to: the first that is named, or the first that nsqlookupd knows.
 
     Raises:
-        SettingsError: If none is named and none is known.
+        SettingsError: If neither is named.
+        ConnectionLostError: If nsqlookupd does not answer, or knows none.
     """
     if settings.nsqd:
         return settings.nsqd[0]
-    if not settings.lookupd:
+    lookup = lookup_of(settings)
+    if lookup is None:
         raise SettingsError("no nsqd to publish to: give --nsqd host:4150 or --lookupd host:4161")
-    found = await Lookup(settings.lookupd).nodes()
+    found = await lookup.nodes()
     if not found.nodes:
-        why = "; ".join(found.failures) or "it knows no nsqd"
-        raise SettingsError(f"no nsqd to publish to: nsqlookupd {', '.join(settings.lookupd)}: {why}")
+        why = "; ".join(found.failures) or "nsqlookupd knows no nsqd"
+        raise ConnectionLostError(" and ".join(settings.lookupd), f"no nsqd to publish to: {why}")
     return min(node.address for node in found.nodes)
 
 
 async def tcp_addresses(settings: Settings) -> tuple[str, ...]:
     """Return the TCP addresses of all nsqd that are named or known."""
-    known = await Lookup(settings.lookupd).nodes() if settings.lookupd else None
-    found = {node.address for node in known.nodes} if known else set()
+    lookup = lookup_of(settings)
+    found = {node.address for node in (await lookup.nodes()).nodes} if lookup else set()
     return tuple(sorted({*settings.nsqd, *found}))
 
 
@@ -33,9 +43,22 @@ async def http_addresses(settings: Settings) -> tuple[str, ...]:
     """Return the HTTP addresses of the nsqd: as set, as nsqlookupd says, else the port above TCP's."""
     if settings.nsqd_http:
         return settings.nsqd_http
-    known = await Lookup(settings.lookupd).nodes() if settings.lookupd else None
-    found = {node.http_address for node in known.nodes} if known else set()
+    lookup = lookup_of(settings)
+    found = {node.http_address for node in (await lookup.nodes()).nodes} if lookup else set()
     for address in settings.nsqd:
         host, port = split_address(address)
         found.add(f"[{host}]:{port + 1}" if ":" in host else f"{host}:{port + 1}")
     return tuple(sorted(found))
+
+
+async def message_limit(settings: Settings) -> int:
+    """Return the longest body that every nsqd takes, in bytes; the setting where none tells."""
+    told = await asyncio.gather(*(_limit_of(address) for address in await http_addresses(settings)))
+    return min((limit for limit in told if limit), default=settings.max_msg_bytes)
+
+
+async def _limit_of(address: str) -> int | None:
+    try:
+        return await NsqdHttp(address).config("max_msg_size")
+    except NsqkitError:
+        return None

@@ -20,11 +20,12 @@ from nsqkit.settings import Settings
 T = TypeVar("T")
 
 
-def preparer(source: str) -> Prepare:
+def preparer(source: str, max_msg_bytes: int) -> Prepare:
     """Return a function that encodes an event for its topic.
 
     Args:
         source: The ``source`` of its envelope: the name of this service.
+        max_msg_bytes: nsqd's max-msg-size.
     """
 
     def prepare(event: object, topic: str | None, defer_s: float) -> Outgoing:
@@ -37,6 +38,8 @@ def preparer(source: str) -> Prepare:
             raise EncodeError(problem)
         if not 0 <= defer_s < float("inf"):
             raise EncodeError(f"defer_s={defer_s!r}: give seconds, 0 or more")
+        if len(body) > max_msg_bytes:
+            raise EncodeError(f"{known.wire_type} has {len(body)} bytes; nsqd takes {max_msg_bytes}")
         return Outgoing(target, body, defer_s)
 
     return prepare
@@ -86,7 +89,7 @@ class Publisher:
         self._addresses = list(Settings(nsqd=given).nsqd or found.nsqd)
         if not self._addresses:
             raise SettingsError("no nsqd to publish to: give Publisher('host:4150') or set NSQKIT_NSQD")
-        self._prepare = preparer(source or found.service)
+        self._prepare = preparer(source or found.service, found.max_msg_bytes)
         self._outlet = Outlet(connection_options(found), publish_timeout_s=found.publish_timeout_s)
 
     async def __aenter__(self) -> Self:

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nsqkit import logs
 from nsqkit.devbroker import DevBroker
-from nsqkit.feed import Feed, FeedReport, make_channels
+from nsqkit.feed import Feed, FeedReport, keep_trying, make_channels
 from nsqkit.loader import LoadedModules, load
 from nsqkit.metrics import HandlerSummary
 from nsqkit.nodes import http_addresses, target_address
 from nsqkit.nsq.http import NsqdHttp
+from nsqkit.policy.errors import NsqkitError, SettingsError
 from nsqkit.settings import Settings
 from nsqkit.worker import Worker, stop_event
 
@@ -38,6 +40,7 @@ class Run:
     feeds: Sequence[tuple[str, Path]] = ()
     exit_when_idle: bool = False
     worker: Worker | None = field(default=None, init=False)
+    _feeding: bool = field(default=False, init=False)
 
     def execute(self) -> int:
         """Run to the end, and return the exit code: 0 clean, 1 if a feed or the drain left something behind.
@@ -91,7 +94,7 @@ class Run:
         try:
             await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                return True
+                return not self._feeding
             complete = work.result()
             if not self.exit_when_idle:
                 await stopped
@@ -102,16 +105,18 @@ class Run:
             await asyncio.gather(work, stopped, return_exceptions=True)
 
     async def _work(self, worker: Worker) -> bool:
+        self._feeding = bool(self.feeds)
         address = await self._feed_address(worker) if self.feeds else ""
         await worker.wait_ready()
         reports = [await self._feed(worker, topic, path, address) for topic, path in self.feeds]
+        self._feeding = False
         if self.exit_when_idle:
             await self._idle(worker)
         return not any(report.refused for report in reports)
 
     async def _feed_address(self, worker: Worker) -> str:
         """Return where the feeds go, the channels made there, and every handler subscribed there."""
-        address = await target_address(self.settings)
+        address = await keep_trying(partial(target_address, self.settings), logs.get_logger())
         await make_channels(worker.subscribed, worker.outlet, address)
         await worker.wait_subscribed(address)
         return address
@@ -134,10 +139,17 @@ class Run:
             return False
         wanted = set(worker.subscribed)
         for address in await http_addresses(self.settings):
-            stats: dict[str, Any] = await NsqdHttp(address).stats()
+            stats = await _stats(address)
             if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
                 return False
         return True
+
+
+async def _stats(address: str) -> dict[str, Any]:
+    try:
+        return await NsqdHttp(address).stats()
+    except NsqkitError as error:
+        raise SettingsError(f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http") from error
 
 
 def _busy(topic: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:

@@ -95,6 +95,19 @@ def plain(number: float) -> str:
     return str(int(number)) if math.isfinite(number) and number == int(number) else str(number)
 
 
+def shown(value: object, *, secret: bool) -> str:
+    """Return a value as a person reads it; a secret masked, nothing as ``-``."""
+    if value is None or value == ():
+        return "-"
+    if secret:
+        return MASK
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return plain(value) if isinstance(value, float) else str(value)
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Split ``host:port``, with an IPv6 host in brackets, into its host (without them) and port.
 

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
 
 from nsqkit.policy.errors import SettingsError
-from nsqkit.setting import ENV_PREFIX, MASK, Kind, Setting, is_secret, plain, split_address, wrong_value
+from nsqkit.setting import ENV_PREFIX, Kind, Setting, is_secret, shown, split_address, wrong_value
 
 __all__ = ["FILE_NAME", "TABLE", "Setting", "SettingRow", "Settings", "split_address"]
 
@@ -41,19 +41,19 @@ class SettingRow(NamedTuple):
     help: str
 
 
-def _number(default: Any, lowest: float, highest: float, unit: str, text: str) -> Any:  # noqa: ANN401 - dataclasses.field
+def _number(default: Any, lowest: float, highest: float, unit: str, text: str) -> Any:
     kind: Kind = "whole number" if isinstance(default, int) else "number"
     return field(
         default=default, metadata={"kind": kind, "range": (lowest, highest), "unit": unit, "help": text}
     )
 
 
-def _text(default: str | None, text: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> Any:  # noqa: ANN401
+def _text(default: str | None, text: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> Any:
     metadata = {"kind": "text", "choices": choices, "secret": secret, "help": text}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
-def _list(kind: Kind, text: str) -> Any:  # noqa: ANN401
+def _list(kind: Kind, text: str) -> Any:
     return field(default=(), metadata={"kind": kind, "help": text})
 
 
@@ -76,8 +76,8 @@ class Settings:
     service: str = _text("nsqkit", "name of this service: the `source` of events that it publishes")
     admin_host: str = _text("127.0.0.1", "address on which metrics and health are served")
     admin_port: int = _number(9464, 0, _MAX_PORT, "", "port of metrics and health; 0 serves none")
-    dev_tcp_port: int = _number(4150, 0, _MAX_PORT, "", "TCP port of the broker of --dev; 0 takes a free one")
-    dev_http_port: int = _number(4151, 0, _MAX_PORT, "", "HTTP port of the broker of --dev; 0 takes a free one")
+    dev_tcp_port: int = _number(4150, 0, _MAX_PORT, "", "TCP port of the broker of --dev; 0 for a free one")
+    dev_http_port: int = _number(4151, 0, _MAX_PORT, "", "HTTP port of the broker of --dev; 0 for a free one")
     threads: int = _number(8, 1, 256, "", "threads for plain `def handle` handlers")
     max_requeue_delay_s: float = _number(
         900.0, 0, 3600, "s", "longest delay of a requeue; longer ones are clamped"
@@ -214,7 +214,7 @@ class Settings:
         """Return every setting, then the team's own ones, with secrets masked."""
         own = (
             SettingRow(
-                f"app.{name}", _shown(value, secret=is_secret(name)), self.source_of(f"app.{name}"), "", ""
+                f"app.{name}", shown(value, secret=is_secret(name)), self.source_of(f"app.{name}"), "", ""
             )
             for name, value in sorted(self.app.items())
         )
@@ -222,7 +222,7 @@ class Settings:
             *(
                 SettingRow(
                     setting.name,
-                    _shown(getattr(self, setting.name), secret=setting.secret),
+                    shown(getattr(self, setting.name), secret=setting.secret),
                     self.source_of(setting.name),
                     setting.unit,
                     setting.help,
@@ -321,18 +321,6 @@ def _from_file(file: Path | None) -> _Given:
 def _check_app_name(name: object, origin: str) -> None:
     if not isinstance(name, str) or not _APP_NAME.fullmatch(name):
         raise wrong_value("app", repr(name), "is not a name of lower-case letters, digits and _", origin)
-
-
-def _shown(value: object, *, secret: bool) -> str:
-    if value is None or value == ():
-        return "-"
-    if secret:
-        return MASK
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return plain(value) if isinstance(value, float) else str(value)
 
 
 def _unknown(name: str, what: str, known: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from nsqkit.runtime.consume import Intake
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.settle import Settler
 from nsqkit.settings import Settings
-from nsqkit.version import VERSION
+from nsqkit.version import __version__
 
 LEASE_SLACK_S = 5.0
 """A message is leased for so much longer than its handler may take."""
@@ -36,6 +36,7 @@ class Subscription:
         lookup: Finds nsqd, or None.
         middleware: The outermost first.
         prepare: Encodes what it publishes.
+        max_msg_bytes: nsqd's max-msg-size.
         log: A structlog logger.
     """
 
@@ -49,6 +50,7 @@ class Subscription:
         lookup: Lookup | None,
         middleware: Sequence[Middleware],
         prepare: Prepare,
+        max_msg_bytes: int,
         log: Any,
     ) -> None:
         spec = self.spec = handler.spec
@@ -71,8 +73,8 @@ class Subscription:
             publishes=outlet,
             pause=self.pause,
             block=self.block,
-            max_msg_bytes=settings.max_msg_bytes,
-            version=VERSION,
+            max_msg_bytes=max_msg_bytes,
+            version=__version__,
             log_success=settings.log_success,
         )
         self.dispatcher = Dispatcher(

@@ -3,6 +3,6 @@
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    VERSION = version("nsqkit")
+    __version__ = version("nsqkit")
 except PackageNotFoundError:  # run from a checkout that is not installed
-    VERSION = "0+unknown"
+    __version__ = "0+unknown"

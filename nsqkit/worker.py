@@ -10,10 +10,10 @@ from typing import Any
 from nsqkit import logs
 from nsqkit.admin import AdminServer
 from nsqkit.context import Middleware
-from nsqkit.handler import Handler, HandlerSpec
-from nsqkit.loader import check
+from nsqkit.handler import Handler
+from nsqkit.loader import check, resources_in
 from nsqkit.metrics import Metrics
-from nsqkit.nsq.lookup import Lookup
+from nsqkit.nodes import lookup_of, message_limit
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.errors import HandlerError, SettingsError
 from nsqkit.publisher import connection_options, preparer
@@ -53,7 +53,8 @@ class Worker:
         self.settings = settings or Settings.load()
         self.metrics = Metrics()
         self.left_behind = 0
-        self._resources = Resources(_own(self.specs) if resources is None else resources, self.settings)
+        modules = [sys.modules[spec.handler.__module__] for spec in self.specs]
+        self._resources = Resources(resources_in(modules) if resources is None else resources, self.settings)
         self._middleware = tuple(middleware)
         if problems := check(self.specs, self._resources.known, self.settings):
             raise HandlerError(tuple(problems))
@@ -66,10 +67,14 @@ class Worker:
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
         )
-        self.lookup = Lookup(self.settings.lookupd) if self.settings.lookupd else None
+        self.lookup = lookup_of(self.settings)
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT, drain, and return the exit code: 0, or 1 if messages were left behind."""
+        """Run until SIGTERM or SIGINT, then drain.
+
+        Returns:
+            The exit code: 0, or 1 if a message was left behind because its thread still runs.
+        """
         logs.configure(self.settings)
         return asyncio.run(self._run())
 
@@ -86,7 +91,8 @@ class Worker:
         except BaseException:
             await self._resources.close()
             raise
-        prepare = preparer(self.settings.service)
+        max_msg_bytes = await message_limit(self.settings)
+        prepare = preparer(self.settings.service, max_msg_bytes)
         self._subscriptions = tuple(
             Subscription(
                 handler,
@@ -96,6 +102,7 @@ class Worker:
                 lookup=self.lookup,
                 middleware=self._middleware,
                 prepare=prepare,
+                max_msg_bytes=max_msg_bytes,
                 log=self._log,
             )
             for handler in handlers
@@ -178,9 +185,3 @@ def stop_event() -> asyncio.Event:
     for each in SIGNALS:
         loop.add_signal_handler(each, on_signal)
     return stop
-
-
-def _own(specs: Sequence[HandlerSpec]) -> list[Resource[Any]]:
-    modules = [sys.modules[spec.handler.__module__] for spec in specs]
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
-    return list(dict.fromkeys(found))

@@ -83,9 +83,11 @@ class AdminServer:
         try:
             found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             family, _, _, _, address = found[0]  # one only: two families would get two different free ports
-            return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+            listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
         except OSError as error:
             raise SettingsError(_refusal(self._host, self._port, error)) from error
+        listening.settimeout(0)  # tornado accepts until it would block
+        return listening
 
 
 def _refusal(host: str, port: int, error: OSError) -> str:

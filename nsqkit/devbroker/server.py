@@ -49,13 +49,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Carry out a chunk of commands and send what follows from it, at once."""
-        session = self.session
-        if not session.open:
-            return
         self._heard_s = self._server.clock()
-        before = session.identity
-        session.receive(data, now_s=self._heard_s, timestamp_ns=self._server.wall_clock_ns())
-        if session.identity is not before:
+        before = self.session.identity
+        self.session.receive(data, now_s=self._heard_s, timestamp_ns=self._server.wall_clock_ns())
+        if self.session.identity is not before:
             self._beat_s = self._heard_s
             self._schedule_pulse()
         self._server.settle(self)
@@ -65,7 +62,8 @@ class Connection(asyncio.Protocol):
         if self._pulse is not None:
             self._pulse.cancel()
         self.session.open = False
-        self._server.forget(self)
+        self._server.leave(self)
+        self._server.connections.discard(self)
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -78,8 +76,9 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def end(self) -> None:
-        """Close the socket after what is written."""
+        """Leave the channel, and close the socket after what is written."""
         self.session.open = False
+        self._server.leave(self)
         self.flush()
 
     def abort(self) -> None:
@@ -98,6 +97,9 @@ class Connection(asyncio.Protocol):
 
     def _on_pulse(self, interval_s: float) -> None:
         """Send a heartbeat when one is due, or close after two of silence."""
+        if not self.session.open:
+            self.abort()  # it was closed an interval ago and still does not read what is left
+            return
         now_s = self._server.clock()
         if now_s - self._heard_s >= 2 * interval_s:
             self.end()
@@ -152,9 +154,10 @@ class TcpServer:
         Args:
             connection: Whose replies wait to be written too.
         """
-        touched = {} if connection is None else {connection: None}
-        if connection is not None and connection.session.consumer is not None:
-            self._by_consumer[connection.session.consumer] = connection
+        touched: dict[Connection, None] = {}
+        if connection is not None:
+            touched[connection] = None
+            self._note(connection)
         for consumer, copy in self.ledger.deliveries(now_s=self.clock()):
             receiver = self._by_consumer[consumer]
             receiver.session.out.append(message_frame(copy))
@@ -177,12 +180,19 @@ class TcpServer:
         """Return the connection of a consumer that is subscribed over TCP."""
         return self._by_consumer[consumer]
 
-    def forget(self, connection: Connection) -> None:
-        """Drop a connection that is closed."""
-        self.connections.discard(connection)
+    def leave(self, connection: Connection) -> None:
+        """Deliver nothing more to a connection that closes."""
         if connection.session.consumer is not None:
             self._by_consumer.pop(connection.session.consumer, None)
         connection.session.end()
+
+    def _note(self, connection: Connection) -> None:
+        """See whether the last chunk subscribed a connection or ended its session."""
+        consumer = connection.session.consumer
+        if not connection.session.open:
+            self.leave(connection)
+        elif consumer is not None:
+            self._by_consumer[consumer] = connection
 
     def _set_timer(self) -> None:
         """Wake at the earliest deadline; a timer that is too early is left, and sets itself anew."""

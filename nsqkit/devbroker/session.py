@@ -50,13 +50,15 @@ class Session:
         self._timestamp_ns = 0
 
     def receive(self, chunk: bytes, *, now_s: float, timestamp_ns: int) -> None:
-        """Carry out the commands that a chunk completes.
+        """Carry out the commands that a chunk completes; none once the session is over.
 
         Args:
             chunk: What came from the client, cut anywhere.
             now_s: The ledger's time.
             timestamp_ns: Wall clock, nanoseconds since 1970, for what is published.
         """
+        if not self.open:
+            return
         self._now_s, self._timestamp_ns = now_s, timestamp_ns
         try:
             for name, params, bodies in self._parser.feed(chunk):

@@ -183,8 +183,9 @@ class CommandParser:
 
     def _many_starts(self, name: bytes) -> bool:
         size = self._peek_size(0)
-        if size is not None:
-            self._check_one(name.decode(), size)
+        if size is None:
+            return False
+        self._check_one(name.decode(), size)
         count = self._peek_size(_SIZE.size)
         if count is None:
             return False

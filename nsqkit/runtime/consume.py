@@ -28,6 +28,10 @@ from nsqkit.runtime.message import Message
 from nsqkit.runtime.settle import LEASE_MARGIN_S, Settler
 
 
+SETTLING_RETRY_S = 30.0
+"""Delay of a message whose settling failed in a way that nobody foresaw."""
+
+
 class Meter(Protocol):
     """What is counted on the way in."""
 
@@ -142,8 +146,12 @@ class Intake:
     async def _run(self, delivery: Delivery) -> None:
         try:
             await self._process(delivery)
-        except Exception:
-            self._log.exception("settling_failed", handler=self.spec.name, message_id=delivery.message_id)
+        except Exception as error:  # noqa: BLE001 - nothing may leave a delivery without an outcome
+            self._log.exception("settling_failed", **self._settler.fields(delivery))
+            detail = redact(f"{type(error).__name__}: {error}")
+            self._settler.close(
+                delivery, Verdict(Ending.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, detail)
+            )
         finally:
             self._running.discard(delivery)
             if self._waiting and len(self._running) < self._slots and not self._stopping:

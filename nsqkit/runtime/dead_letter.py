@@ -76,9 +76,10 @@ def stack_of(error: BaseException | None) -> str:
 def instant(time_ns: int) -> str:
     """Return nanoseconds since 1970 as RFC 3339 in UTC, to the microsecond."""
     try:
-        return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        moment = datetime.fromtimestamp(time_ns / 1e9, UTC)
     except (ValueError, OverflowError, OSError):
         return ""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def fitting(record: DeadLetterRecord, body: bytes, *, max_bytes: int) -> tuple[bytes, bool]:

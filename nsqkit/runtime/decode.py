@@ -7,7 +7,11 @@ from nsqkit.policy.verdict import Rules, Verdict, on_undecodable, on_unknown_typ
 from nsqkit.runtime.message import Message
 
 
-def decode(message: Message, decoder: Decoder, rules: Rules) -> tuple[Decoded | None, Verdict | None, Exception | None]:
+def decode(
+    message: Message,
+    decoder: Decoder,
+    rules: Rules,
+) -> tuple[Decoded, None, None] | tuple[None, Verdict, Exception]:
     """Return the event, or else a verdict and the error behind it; never raises.
 
     Args:

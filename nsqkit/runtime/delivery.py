@@ -1,11 +1,14 @@
 """Delivery: one message on its way from arrival to its outcome."""
 
-import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nsqkit.codec import Decoded
 from nsqkit.context import Context
 from nsqkit.runtime.message import Message
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 @dataclass(slots=True, eq=False)

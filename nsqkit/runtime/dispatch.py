@@ -55,7 +55,7 @@ class Dispatcher:
             return Finish()
         if not isinstance(outcome, _OUTCOMES):
             raise TypeError(
-                f"{self._spec.name}.handle returned {outcome!r}; return None or an outcome, such as Requeue(5)",
+                f"{self._spec.name}.handle returned {outcome!r}; return None or an outcome like Requeue(5)",
             )
         return outcome
 

@@ -1,4 +1,4 @@
-"""Settle: carry out a verdict, so that every delivery ends in exactly one outcome, counted and logged once."""
+"""Settle: carry out verdicts; every delivery ends in exactly one outcome, counted and logged once."""
 
 import random
 import time

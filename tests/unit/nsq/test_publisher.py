@@ -4,7 +4,7 @@ import asyncio
 import math
 import struct
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -86,12 +86,12 @@ async def test_publishes_do_not_wait_for_each_other(nsqd: FakeNsqd, publisher: N
 
 @pytest.mark.parametrize("body", [b"", "text", None, bytearray(b"x")])
 async def test_a_body_that_nsq_cannot_take_is_refused_before_anything_is_sent(
-    nsqd: FakeNsqd, publisher: NsqdPublisher, body: Any
+    nsqd: FakeNsqd, publisher: NsqdPublisher, body: object
 ) -> None:
     """Pynsq leaves the length of an empty body out: nsqd takes the next command for it."""
     for publishing in (
-        publisher.publish("orders", body),
-        publisher.publish_many("orders", [b"good", body]),
+        publisher.publish("orders", cast("bytes", body)),
+        publisher.publish_many("orders", [b"good", cast("bytes", body)]),
     ):
         with pytest.raises(PublishError, match="body") as caught:
             await publishing

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -22,88 +23,81 @@ from nsqkit.policy.errors import (
     UnknownEventError,
 )
 
-ALL = [
+FIELDS = [
     pytest.param(
-        SettingsError("threads=0 is not in 1..256"),
-        "threads=0 is not in 1..256",
-        {},
-        id="settings",
-    ),
-    pytest.param(EventError("Order is not an event"), "Order is not an event", {}, id="event"),
-    pytest.param(
-        HandlerError(("a.py:1: no topic", "a.py:9: no channel")),
-        "a.py:1: no topic\na.py:9: no channel",
+        HandlerError,
         {"problems": ("a.py:1: no topic", "a.py:9: no channel")},
-        id="a wrong handler has one line per problem",
+        "a.py:1: no topic\na.py:9: no channel",
+        id="a wrong handler has a line for each problem",
     ),
     pytest.param(
-        LoadError(("a.py:1: no topic",)),
-        "a.py:1: no topic",
+        LoadError,
         {"problems": ("a.py:1: no topic",)},
-        id="a failed load has one line per problem",
+        "a.py:1: no topic",
+        id="a failed load has a line for each problem",
     ),
-    pytest.param(FeedError("line 7: not JSON"), "line 7: not JSON", {}, id="feed"),
-    pytest.param(EncodeError("object is not an event"), "object is not an event", {}, id="encode"),
     pytest.param(
-        DecodeError("orders", "order.created.v1", "$.data.total", "Expected `int`, got `str`"),
-        "topic orders: order.created.v1 at $.data.total: Expected `int`, got `str`",
+        DecodeError,
         {
             "topic": "orders",
             "event_type": "order.created.v1",
             "path": "$.data.total",
             "reason": "Expected `int`, got `str`",
         },
+        "topic orders: order.created.v1 at $.data.total: Expected `int`, got `str`",
         id="a body of the wrong shape is named by topic, type, path and reason",
     ),
     pytest.param(
-        DecodeError("orders", "", "$", "not JSON"),
-        "topic orders: message at $: not JSON",
+        DecodeError,
         {"topic": "orders", "event_type": "", "path": "$", "reason": "not JSON"},
+        "topic orders: message at $: not JSON",
         id="a body whose type is not known is a message",
     ),
     pytest.param(
-        UnknownEventError("orders", "order.created.v3"),
-        "topic orders: no handler here for event type 'order.created.v3'",
+        UnknownEventError,
         {"topic": "orders", "event_type": "order.created.v3"},
+        "topic orders: no handler here for event type 'order.created.v3'",
         id="an unknown event type is named",
     ),
     pytest.param(
-        ConnectionLostError("127.0.0.1:4150", "closed before the reply"),
-        "nsqd 127.0.0.1:4150: closed before the reply",
+        ConnectionLostError,
         {"address": "127.0.0.1:4150", "reason": "closed before the reply"},
+        "nsqd 127.0.0.1:4150: closed before the reply",
         id="a lost connection names the nsqd",
     ),
     pytest.param(
-        RefusedError("[::1]:4150", "E_BAD_TOPIC", "PUB topic name is not valid"),
-        "nsqd [::1]:4150 refused: E_BAD_TOPIC PUB topic name is not valid",
+        RefusedError,
         {"address": "[::1]:4150", "code": "E_BAD_TOPIC", "description": "PUB topic name is not valid"},
+        "nsqd [::1]:4150 refused: E_BAD_TOPIC PUB topic name is not valid",
         id="a refusal has nsqd's own code and words",
     ),
     pytest.param(
-        RefusedError("h:1", "E_INVALID", ""),
-        "nsqd h:1 refused: E_INVALID",
+        RefusedError,
         {"address": "h:1", "code": "E_INVALID", "description": ""},
+        "nsqd h:1 refused: E_INVALID",
         id="a refusal without words ends with its code",
     ),
     pytest.param(
-        PublishError("orders", "h:1", "no OK within 10 s", False),
-        "topic orders: not published to nsqd h:1: no OK within 10 s",
+        PublishError,
         {"topic": "orders", "address": "h:1", "reason": "no OK within 10 s", "permanent": False},
+        "topic orders: not published to nsqd h:1: no OK within 10 s",
         id="an unconfirmed publish names topic and nsqd",
     ),
     pytest.param(
-        HandlerTimeoutError(1.5),
-        "the handler ran longer than its timeout_s=1.5",
+        HandlerTimeoutError,
         {"timeout_s": 1.5},
+        "the handler ran longer than its timeout_s=1.5",
         id="a timeout names the setting to change",
     ),
 ]
+PLAIN = [NsqkitError, SettingsError, EventError, FeedError, EncodeError]
 
 
-@pytest.mark.parametrize(("error", "text", "fields"), ALL)
+@pytest.mark.parametrize(("kind", "fields", "text"), FIELDS)
 def test_an_error_is_one_clear_text_and_its_fields(
-    error: NsqkitError, text: str, fields: dict[str, object]
+    kind: type[NsqkitError], fields: dict[str, object], text: str
 ) -> None:
+    error = kind(*fields.values())
     assert str(error) == text
     assert vars(error) == fields
 
@@ -111,27 +105,32 @@ def test_an_error_is_one_clear_text_and_its_fields(
 @pytest.mark.parametrize(
     "duplicate",
     [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))],  # noqa: S301 - our own pickle
+    ids=["copy", "deep copy", "pickle"],
 )
-@pytest.mark.parametrize(("error", "text", "fields"), ALL)
+@pytest.mark.parametrize(("kind", "fields", "text"), FIELDS)
 def test_an_error_survives_copy_and_pickle(
-    error: NsqkitError, text: str, fields: dict[str, object], duplicate: type[NsqkitError]
+    kind: type[NsqkitError],
+    fields: dict[str, object],
+    text: str,
+    duplicate: Callable[[NsqkitError], NsqkitError],
 ) -> None:
+    error = kind(*fields.values())
     twin = duplicate(error)
-    assert type(twin) is type(error)
-    assert twin.args == error.args
-    assert str(twin) == text
+    assert type(twin) is kind
+    assert twin.args == error.args == tuple(fields.values())
     assert vars(twin) == fields
+    assert str(twin) == text
 
 
-def test_every_error_of_the_tree_is_in_the_table() -> None:
-    tree = {
-        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, NsqkitError)
-    }
-    assert {type(parameters.values[0]) for parameters in ALL} == tree - {NsqkitError}
+@pytest.mark.parametrize("kind", PLAIN)
+def test_an_error_without_fields_is_its_text(kind: type[NsqkitError]) -> None:
+    assert str(kind("threads=0 is not in 1..256")) == "threads=0 is not in 1..256"
 
 
-def test_every_error_of_the_tree_is_named_as_one() -> None:
-    assert all(type(parameters.values[0]).__name__.endswith("Error") for parameters in ALL)
+def test_every_error_of_the_tree_is_in_a_table() -> None:
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert {*classes} == {*PLAIN, *(parameters.values[0] for parameters in FIELDS)}
+    assert all(issubclass(each, NsqkitError) and each.__name__.endswith("Error") for each in classes)
 
 
 def test_a_handler_timeout_is_caught_as_the_timeout_that_it_is() -> None:

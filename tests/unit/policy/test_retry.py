@@ -387,6 +387,7 @@ def test_a_schedule_has_a_delay_for_every_delivery_but_the_last(backoff: Exponen
     ("policy", "expected_s"),
     [
         pytest.param(RetryPolicy(4), 4, id="the last delay of the schedule"),
+        pytest.param(RetryPolicy(2), 1, id="also of a schedule of one"),
         pytest.param(RetryPolicy(1), 0, id="nothing where nothing is retried"),
         pytest.param(RetryPolicy(4, on={OSError: Requeue(5)}), 5, id="a longer requeue of a rule"),
         pytest.param(

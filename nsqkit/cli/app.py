@@ -1,0 +1,106 @@
+"""The command tree, and the one place where errors become lines and exit codes."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from nsqkit.cli import broker, check, config, publish, run
+from nsqkit.policy.errors import (
+    EventError,
+    FeedError,
+    HandlerError,
+    NsqkitError,
+    PublishError,
+    SettingsError,
+)
+
+FAILED = 1
+WRONG_USE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="nsqkit",
+    help="Run, check and feed message handlers on NSQ.",
+    epilog="Exit codes: 0 clean, 1 failed, 2 wrong use: correct the command, a setting or a handler.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for _name, _command, _help in (
+    ("run", run.run, "Run handlers until Ctrl-C, or until all is handled."),
+    ("check", check.check, "Check handlers and list all their problems."),
+    ("handlers", check.handlers, "Print topic, channel, events and retry delays of handlers."),
+    ("publish", publish.publish, "Publish a message, or a file of them, confirmed by nsqd."),
+    ("broker", broker.broker, "Run the embedded broker alone, for development."),
+    ("config", config.config, "Print every setting and where its value came from."),
+    ("version", config.version, "Print the version."),
+):
+    app.command(_name, short_help=_help)(_command)
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=config.print_version, help="Same as `nsqkit version`."
+        ),
+    ] = False,
+) -> None:
+    """Run, check and feed message handlers on NSQ."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: Those after the program's name; by default the process's own.
+
+    Returns:
+        0 if all is well, 1 if the work failed, 2 if the command, a setting or a handler must be corrected,
+        130 after Ctrl-C where that is not the normal end.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(given, prog_name="nsqkit", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - this is where every error ends
+        if "--debug" in given:
+            traceback.print_exc()
+        return _reported(error)
+    return int(code or 0)
+
+
+def _reported(error: Exception) -> int:
+    for line in _lines(error):
+        typer.echo(line, err=True)
+    if isinstance(error, typer.TyperException):
+        return error.exit_code
+    corrigible = isinstance(error, SettingsError | HandlerError | EventError | FeedError)
+    refused_for_good = isinstance(error, PublishError) and error.permanent
+    return WRONG_USE if corrigible or refused_for_good else FAILED
+
+
+def _lines(error: Exception) -> list[str]:
+    if isinstance(error, typer.TyperException):
+        message = error.format_message()
+        if "\n" in message:  # a command without arguments: its help
+            return [message]
+        return [f"error: {message}", "see: nsqkit --help, or nsqkit COMMAND --help"]
+    if isinstance(error, HandlerError):
+        return [f"error: {problem}" for problem in error.problems]
+    if isinstance(error, NsqkitError):
+        return [f"error: {error}"]
+    return [f"error: {type(error).__name__}: {error} (--debug shows where)"]

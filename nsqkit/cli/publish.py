@@ -1,0 +1,86 @@
+"""`nsqkit publish`: one message or a file of them to a topic, each confirmed by nsqd."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nsqkit.cli import options
+
+
+def publish(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Where to.")],
+    body: Annotated[str | None, typer.Argument(metavar="JSON", help="One message, as JSON.")] = None,
+    *,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with a JSON object on each line.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(metavar="N", help="At most N messages per second.")] = None,
+    defer: Annotated[float, typer.Option(metavar="S", help="Let nsqd hold them back for S seconds.")] = 0.0,
+    for_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for", metavar="MODULE", help="Make the channels of its handlers first; may be repeated."
+        ),
+    ] = None,
+    nsqd: options.Nsqd = None,
+    lookupd: options.Lookupd = None,
+    set_: options.Set = None,
+    config: options.Config = None,
+    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+) -> int:
+    """Publish messages. Each one is confirmed by nsqd; a line that cannot be sent is named."""
+    settings = options.settings(set_=set_, config=config, nsqd=nsqd, lookupd=lookupd)
+    from nsqkit import logs
+    from nsqkit.policy.errors import SettingsError
+
+    if (body is None) == (file is None):
+        raise SettingsError("give either one message as JSON, or --file FILE")
+    if file is None and (rate is not None or for_):
+        raise SettingsError("--rate and --for go with --file")
+    if rate is not None and not 0 < rate < float("inf"):
+        raise SettingsError(f"--rate {rate:g}: give messages per second, above 0")
+    if not 0 <= defer <= settings.max_requeue_delay_s:
+        longest_s = settings.max_requeue_delay_s
+        raise SettingsError(f"--defer {defer:g} is not in 0..{longest_s:g} s (setting max_requeue_delay_s)")
+    logs.configure(settings)
+    from nsqkit import feed
+
+    if file is None:
+        feed.publish_one(topic, _checked(body or ""), settings, defer_s=defer)
+        typer.echo(f"published 1 message to {topic}")
+        return 0
+    with _progress() as on_progress:
+        report = feed.publish_file(
+            topic, file, settings, rate=rate, defer_s=defer, on_progress=on_progress, channels_for=for_ or ()
+        )
+    typer.echo(f"published {report.published} messages to {topic}, refused {len(report.refused)}")
+    return 1 if report.refused else 0
+
+
+def _checked(text: str) -> bytes:
+    from nsqkit.policy.errors import SettingsError
+
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"the message is not JSON: {error}; is it in quotes, for the shell?") from None
+    return text.encode()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("publish", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

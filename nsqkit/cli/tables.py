@@ -1,0 +1,138 @@
+"""Tables of text, for 80 columns and for pipes; no cell is ever cut."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nsqkit.loader import HandlerRow
+from nsqkit.metrics import HandlerSummary
+from nsqkit.setting import shown
+from nsqkit.settings import TABLE, SettingRow
+
+_UNLIMITED = 10_000
+
+_REFERENCE = """\
+# Settings
+
+Printed by `nsqkit config --markdown`; do not edit.
+
+A value comes from the command line, else from the environment, else from `nsqkit.toml` in the working
+directory, else it is the default. `nsqkit config` shows every value and where it came from.
+
+- On the command line: the option of that name where a command has one, else `--set NAME=VALUE`.
+- In the environment: `NSQKIT_` and the name in capitals, such as `NSQKIT_THREADS=4`. Lists are separated by
+  commas.
+- In the file: a key of the table `[nsqkit]`.
+
+Settings of your own handlers are `--app NAME=VALUE`, `NSQKIT_APP_NAME`, or keys of the table `[app]`;
+handlers read them by `settings.app_number()` and `settings.app_text()`.
+
+| setting | default | allowed | what it is |
+|---|---|---|---|
+"""
+
+
+def show(table: Table) -> None:
+    """Print a table: as wide as the terminal, or as wide as it needs to be where there is none."""
+    wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    console = Console(width=_UNLIMITED if wide else None)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def show_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def summary(rows: Sequence[HandlerSummary]) -> Table:
+    """Return what each handler did: counts, the requeue rate in percent, durations in milliseconds."""
+    table = _table("handler")
+    numbers = (
+        "received",
+        "success",
+        "requeued",
+        "requeue\nrate",
+        "dead-\nlettered",
+        "P50\nms",
+        "P95\nms",
+        "P99\nms",
+    )
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
+    for row in rows:
+        _add(
+            table,
+            row.handler,
+            f"{row.received:,}",
+            f"{row.success:,}",
+            f"{row.requeued:,}",
+            f"{row.requeue_rate_ratio:.1%}",
+            f"{row.dead_lettered:,}",
+            *(_milliseconds(seconds) for seconds in (row.p50_s, row.p95_s, row.p99_s)),
+        )
+    return table
+
+
+def handler(row: HandlerRow) -> Table:
+    """Return one handler's effective configuration, a line per fact."""
+    table = _table("", "")
+    table.show_header = False
+    table.columns[0].no_wrap = True
+    table.add_row(Text(row.handler, style="bold"), Text(f"{row.topic} / {row.channel}", style="bold"))
+    for name, value in (
+        ("events", ", ".join(row.events)),
+        ("retry", row.retry),
+        ("timeout", "none" if row.timeout_s is None else f"{row.timeout_s:g} s"),
+        ("max in flight", f"{row.max_in_flight} ({row.kind})"),
+        ("unknown events", row.on_unknown.replace("_", " ")),
+        ("dead letters", row.dead_letters or "discarded"),
+        ("defined in", row.location),
+    ):
+        _add(table, f"  {name}", value)
+    return table
+
+
+def settings(rows: Iterable[SettingRow]) -> Table:
+    """Return every setting with its value and where that came from."""
+    table = _table("setting", "value", "from")
+    for row in rows:
+        _add(table, row.name, row.value, row.source)
+    return table
+
+
+def settings_reference() -> str:
+    """Return the reference of all settings, as Markdown."""
+    lines = []
+    for setting in TABLE:
+        allowed = setting.range_text or setting.kind
+        unit = f" {setting.unit}" if setting.unit and setting.minimum is not None else ""
+        default = shown(setting.default, secret=False)
+        lines.append(f"| `{setting.name}` | {default} | {allowed}{unit} | {setting.help} |\n")
+    return _REFERENCE + "".join(lines)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*map(Text, cells))  # a plain str would be read as rich's markup
+
+
+def _milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    number = seconds * 1000
+    return f"{number:.2f}" if number < 1 else f"{number:.1f}" if number < 10 else f"{number:,.0f}"  # noqa: PLR2004 - digits

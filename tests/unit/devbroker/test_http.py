@@ -1,0 +1,96 @@
+import asyncio
+
+import pytest
+
+from nsqkit.devbroker import DevBroker
+from tests.unit.devbroker.raw_client import http
+
+
+async def request(broker: DevBroker, *data: bytes) -> bytes:
+    """Send bytes as they are, and return all that comes until the broker closes."""
+    host, _, port = broker.http_address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.writelines(data)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body"),
+    [
+        pytest.param("GET", "/ping", 200, b"OK", id="a path that exists"),
+        pytest.param("GET", "/nope", 404, b'{"message":"NOT_FOUND"}', id="one that does not"),
+        pytest.param("POST", "/nope", 404, b'{"message":"NOT_FOUND"}', id="nor with another method"),
+        pytest.param("GET", "/config/", 404, b'{"message":"NOT_FOUND"}', id="no option"),
+        pytest.param("GET", "/config/nope", 400, b'{"message":"INVALID_OPTION"}', id="an unknown option"),
+        pytest.param("GET", "/config/max_msg_size", 200, b"1048576", id="an option"),
+        pytest.param("POST", "/ping", 405, b'{"message":"METHOD_NOT_ALLOWED"}', id="POST to read"),
+        pytest.param("GET", "/pub?topic=t", 405, b'{"message":"METHOD_NOT_ALLOWED"}', id="GET to write"),
+        pytest.param("PUT", "/pub?topic=t", 405, b'{"message":"METHOD_NOT_ALLOWED"}', id="PUT to write"),
+        pytest.param("DELETE", "/topic/delete", 405, b'{"message":"METHOD_NOT_ALLOWED"}', id="DELETE"),
+        pytest.param("HEAD", "/ping", 405, b"", id="HEAD"),
+    ],
+)
+async def test_paths_and_methods(broker: DevBroker, method: str, path: str, status: int, body: bytes) -> None:
+    assert await http(broker.http_address, method, path, b"x") == (status, body)
+
+
+async def test_a_method_that_does_not_exist_is_not_allowed(broker: DevBroker) -> None:
+    answer = await request(broker, b"BREW /ping HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert answer.endswith(b'{"message":"METHOD_NOT_ALLOWED"}')
+
+
+async def test_answers_carry_nsqds_headers_and_no_others(broker: DevBroker) -> None:
+    answer = await request(broker, b"GET /ping HTTP/1.0\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    names = {line.partition(b":")[0] for line in head.split(b"\r\n")[1:]}
+    assert body == b"OK"
+    assert b"X-Nsq-Content-Type: nsq; version=1.0" in head
+    assert not names & {b"Server", b"Etag"}
+
+
+class TestBodies:
+    async def test_a_body_reaches_the_topic(self, broker: DevBroker) -> None:
+        assert await http(broker.http_address, "POST", "/pub?topic=t", b"x" * 1_048_576) == (200, b"OK")
+        assert [len(m.body) for m in broker.ledger.topics["t"].backlog] == [1_048_576]
+
+    async def test_the_first_of_two_values_counts(self, broker: DevBroker) -> None:
+        assert await http(broker.http_address, "POST", "/topic/create?topic=a&topic=b") == (200, b"")
+        assert list(broker.ledger.topics) == ["a"]
+
+    @pytest.mark.parametrize(
+        ("path", "size", "code"),
+        [("/pub?topic=t", 1_048_577, b"MSG_TOO_BIG"), ("/mpub?topic=t", 5_242_881, b"BODY_TOO_BIG")],
+    )
+    async def test_one_declared_too_large_is_refused_before_it_comes(
+        self, broker: DevBroker, path: str, size: int, code: bytes
+    ) -> None:
+        answer = await request(broker, f"POST {path} HTTP/1.1\r\nContent-Length: {size}\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert code in answer
+
+    async def test_one_of_unknown_length_is_refused_when_it_is_too_large(self, broker: DevBroker) -> None:
+        chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+        head = b"POST /pub?topic=t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await request(broker, head, *[chunk] * 17, b"0\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert "t" not in broker.ledger.topics
+
+
+async def test_stats_come_as_json_or_as_text(broker: DevBroker) -> None:
+    status, text = await http(broker.http_address, "GET", "/stats")
+    assert status == 200
+    assert text.startswith(b"nsqd v1.3.0")
+    status, document = await http(broker.http_address, "GET", "/stats?format=json")
+    assert document.startswith(b'{"version":"1.3.0')
+
+
+async def test_a_defect_of_the_brokers_own_is_an_internal_error(
+    broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker.ledger, "topic", lambda _name: 1 / 0)
+    answer = await http(broker.http_address, "POST", "/topic/create?topic=t")
+    assert answer == (500, b'{"message":"INTERNAL_ERROR"}')

@@ -1,0 +1,187 @@
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from nsqkit.devbroker import DevBroker
+from tests.unit.devbroker.raw_client import (
+    ERROR,
+    HEARTBEAT,
+    RESPONSE,
+    RawClient,
+    dpub,
+    http,
+    identify,
+    mpub,
+    pub,
+    sized,
+)
+
+OK = (RESPONSE, b"OK")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def stopped(clock: Clock) -> AsyncIterator[DevBroker]:
+    """A broker whose time stands still until the test moves it."""
+    broker = DevBroker(0, 0, clock=clock, wall_clock_ns=lambda: 5)
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+async def test_a_message_goes_from_one_client_to_another(broker: DevBroker) -> None:
+    consumer = await RawClient.connect(broker.tcp_address)
+    await consumer.subscribe("t", "c", ready=1)
+    producer = await RawClient.connect(broker.tcp_address)
+    assert await producer.ask(pub("t", b"x")) == OK
+    message = await consumer.message()
+    assert (message.body, message.attempts) == (b"x", 1)
+    consumer.send(b"FIN " + message.id + b"\n")
+    assert await consumer.ask(b"CLS\n") == (RESPONSE, b"CLOSE_WAIT")
+    assert not broker.ledger.topics["t"].channels["c"].in_flight
+    await consumer.close()
+    await producer.close()
+
+
+async def test_commands_split_at_any_byte_are_understood(broker: DevBroker) -> None:
+    client = await RawClient.connect(broker.tcp_address)
+    for byte in pub("t", b"one") + mpub("t", b"two", b"three"):
+        client.send(bytes([byte]))
+        await asyncio.sleep(0)
+    assert [await client.frame(), await client.frame()] == [OK, OK]
+    assert [m.body for m in broker.ledger.topics["t"].backlog] == [b"one", b"two", b"three"]
+    await client.close()
+
+
+async def test_a_fatal_error_is_sent_before_the_connection_closes(broker: DevBroker) -> None:
+    client = await RawClient.connect(broker.tcp_address)
+    assert await client.exchange(b"RDY 1\n") == [(ERROR, b"E_INVALID cannot RDY in current state")]
+    assert await _gone(broker)
+
+
+async def test_a_bad_magic_is_refused(broker: DevBroker) -> None:
+    client = await RawClient.connect(broker.tcp_address, magic=b"GET ")
+    assert await client.frames_to_the_end() == [(ERROR, b"E_BAD_PROTOCOL")]
+    await client.close()
+
+
+async def test_nothing_more_is_delivered_to_a_session_that_ended(broker: DevBroker) -> None:
+    client = await RawClient.connect(broker.tcp_address)
+    frames = await client.exchange(pub("t", b"x"), b"SUB t c\nRDY 1\n")
+    assert [kind for kind, _ in frames] == [RESPONSE, RESPONSE, ERROR]
+    assert len(broker.ledger.topics["t"].channels["c"].queued) == 1
+
+
+async def test_a_half_closed_connection_is_read_to_its_end(broker: DevBroker) -> None:
+    client = await RawClient.connect(broker.tcp_address)
+    await client.subscribe("t", "c", ready=10)
+    client.send(*(pub("t", b"x") for _ in range(10)))
+    frames = [await client.frame() for _ in range(20)]
+    ids = [frame[1][10:26] for frame in frames if frame is not None and frame[0] == 2]
+    client.send(*(b"FIN " + message_id + b"\n" for message_id in ids))
+    client._writer.write_eof()
+    assert await client.frames_to_the_end() == []
+    assert not broker.ledger.topics["t"].channels["c"].in_flight
+    await client.close()
+
+
+class TestTimers:
+    async def test_timers_fire_by_themselves(self, broker: DevBroker) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        await client.subscribe("t", "c", ready=1, msg_timeout=1000)
+        client.send(dpub("t", 20, b"x"))
+        assert await client.frame() == OK
+        first = await client.message()
+        client.send(b"REQ " + first.id + b" 20\n")
+        second = await client.message()
+        third = await client.message()  # the second delivery's timeout
+        assert [m.attempts for m in (first, second, third)] == [1, 2, 3]
+        channel = broker.ledger.topics["t"].channels["c"]
+        assert (channel.requeue_count, channel.timeout_count) == (1, 1)
+        await client.close()
+
+    async def test_a_clock_of_the_tests_own_decides_what_is_due(self, stopped: DevBroker, clock: Clock) -> None:
+        client = await RawClient.connect(stopped.tcp_address)
+        await client.subscribe("t", "c", ready=1)
+        await client.ask(dpub("t", 3_600_000, b"x"))
+        clock.now_s += 3599.9
+        stopped.wake()
+        assert len(stopped.ledger.topics["t"].channels["c"].deferred) == 1
+        clock.now_s += 0.1
+        stopped.wake()
+        message = await client.message()
+        assert (message.body, message.timestamp_ns) == (b"x", 5)
+        await client.close()
+
+
+class TestHeartbeats:
+    async def test_a_client_that_answers_stays(self, broker: DevBroker) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        assert await client.ask(identify(heartbeat_interval=1000)) == OK
+        for _ in range(3):
+            assert await client.frame() == HEARTBEAT
+            client.send(b"NOP\n")
+        assert await client.ask(pub("t", b"x")) == OK
+        await client.close()
+
+    async def test_a_silent_one_is_closed_after_two(self, broker: DevBroker) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        assert await client.ask(identify(heartbeat_interval=1000)) == OK
+        assert await client.frames_to_the_end() == [HEARTBEAT]
+        await client.close()
+
+    async def test_one_that_wants_none_gets_none_and_stays(self, broker: DevBroker) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        assert await client.ask(identify(heartbeat_interval=-1)) == OK
+        (connection,) = broker._tcp.connections
+        assert connection._pulse is None
+        await client.close()
+
+
+class TestDeletion:
+    @pytest.mark.parametrize("path", ["/topic/delete?topic=t", "/channel/delete?topic=t&channel=c"])
+    async def test_consumers_of_what_is_deleted_are_disconnected(self, broker: DevBroker, path: str) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        await client.subscribe("t", "c", ready=1)
+        assert await http(broker.http_address, "POST", path) == (200, b"")
+        assert await client.frames_to_the_end() == []
+        await client.close()
+
+    async def test_an_ephemeral_channel_goes_when_its_client_hangs_up(self, broker: DevBroker) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        await client.subscribe("t", "c#ephemeral")
+        await client.close()
+        assert await _gone(broker)
+        assert not broker.ledger.topics["t"].channels
+
+
+async def test_a_client_that_does_not_read_does_not_keep_stop_waiting(broker: DevBroker) -> None:
+    host, _, port = broker.tcp_address.rpartition(":")
+    with socket.create_connection((host, int(port))) as idle:
+        idle.sendall(b"  V2" + b"SUB t c\nRDY 100\n")
+        client = await RawClient.connect(broker.tcp_address)
+        for _ in range(20):
+            assert await client.ask(b"PUB t\n" + sized(b"x" * 1_000_000)) == OK
+        await client.close()
+        await broker.stop()
+    assert not broker._tcp.connections
+
+
+async def _gone(broker: DevBroker) -> bool:
+    """Wait until the broker has noticed that its clients hung up."""
+    await asyncio.gather(*(connection.closed for connection in broker._tcp.connections))
+    return not broker._tcp.connections
