@@ -76,13 +76,7 @@ class Feed:
         defer_s: float = 0.0,
         on_progress: Progress = lambda _done, _total: None,
     ) -> None:
-        if problem := topic_problem(topic):
-            raise FeedError(problem)
-        try:
-            self._total = path.stat().st_size
-            path.open("rb").close()
-        except OSError as error:
-            raise FeedError(f"feed {topic}={path}: cannot be read: {error.strerror}") from None
+        self._total = check_feed(topic, path)
         self._topic = topic
         self._path = path
         self._outlet = outlet
@@ -157,6 +151,21 @@ class Feed:
                 await publish(self._address, self._topic, body, defer_s=self._defer_s)
         else:
             await self._outlet.publish_many(self._address, self._topic, bodies)
+
+
+def check_feed(topic: str, path: Path) -> int:
+    """Return the size of a feed's file, in bytes.
+
+    Raises:
+        FeedError: If the file cannot be read or the topic's name is not valid.
+    """
+    if problem := topic_problem(topic):
+        raise FeedError(problem)
+    try:
+        path.open("rb").close()
+        return path.stat().st_size
+    except OSError as error:
+        raise FeedError(f"feed {topic}={path}: cannot be read: {error.strerror}") from None
 
 
 def publish_file(

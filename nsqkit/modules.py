@@ -17,7 +17,7 @@ from nsqkit.events import suggestion
 from nsqkit.handler import Handler
 from nsqkit.policy.errors import HandlerError, NsqkitError
 
-_MACHINERY = ("<frozen ", *(f"{Path(each).parent}{os.sep}" for each in (__file__, importlib.__file__)))
+_MACHINERY = ("<", *(f"{Path(each).parent}{os.sep}" for each in (__file__, importlib.__file__)))
 _PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
 _LIBRARIES = tuple({f"{sysconfig.get_path(each)}{os.sep}" for each in _PATHS})
 

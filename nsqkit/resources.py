@@ -45,12 +45,15 @@ def resource(function: Callable[..., AsyncIterator[T]] | Callable[..., Iterator[
                 yield Warehouse(connection)
 
     Raises:
-        HandlerError: If it is not a generator function or its return annotation names no type.
+        HandlerError: If it does not yield, or its return annotation names no type.
+        TypeError: If it is not a function.
     """
     return Resource(function)
 
 
 def _provided(function: Callable[..., Any]) -> Any:
+    if not inspect.isfunction(function):
+        raise TypeError(f"{function!r} cannot be a resource: @resource is for a generator function")
     code = function.__code__
     where = f"{code.co_filename}:{code.co_firstlineno}: resource {function.__name__}"
     if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
@@ -78,7 +81,7 @@ def parameters(function: Any) -> dict[str, Any]:
 
 def provider(name: str, wanted: Any, resources: Sequence[Resource[Any]]) -> Resource[Any] | None:
     """Return the resource that provides a type; of several the one with the parameter's name; else None."""
-    matching = [found for found in resources if found.provides is wanted]
+    matching = [found for found in resources if found.provides == wanted]
     if not matching:
         matching = [found for found in resources if _is_kind_of(found.provides, wanted)]
     named = [found for found in matching if found.name == name]

@@ -9,7 +9,7 @@ from typing import Any
 
 from nsqkit import logs
 from nsqkit.devbroker import DevBroker
-from nsqkit.feed import Feed, FeedReport, keep_trying, make_channels
+from nsqkit.feed import Feed, FeedReport, check_feed, keep_trying, make_channels
 from nsqkit.loader import LoadedModules, load
 from nsqkit.metrics import HandlerSummary
 from nsqkit.nodes import http_addresses, target_address
@@ -49,6 +49,8 @@ class Run:
             NsqkitError: If it cannot start, or a feed is refused for good.
         """
         logs.configure(self.settings)
+        for topic, path in self.feeds:
+            check_feed(topic, path)
         return asyncio.run(self._run(load(self.targets, self.settings)))
 
     def summary(self) -> tuple[HandlerSummary, ...]:

@@ -26,6 +26,8 @@ FILE_NAME: Final = "nsqkit.toml"
 
 _APP_ENV_PREFIX = "NSQKIT_APP_"
 _APP_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# This project's scripts and tests read these; a shell may have them exported.
+_OF_THE_SCRIPTS = frozenset({"NSQKIT_PYTHON", "NSQKIT_NSQD_BIN"})
 # Kubernetes puts these into every pod beside a Service whose name begins with "nsqkit".
 _SERVICE_LINK = re.compile(r"(?:^|_)(?:SERVICE_(?:HOST|PORT)|PORT)(?:_.+)?$")
 _MAX_PORT = 65535
@@ -280,7 +282,7 @@ def _from_flags(flags: Mapping[str, object]) -> _Given:
 def _from_env(env: Mapping[str, str]) -> _Given:
     names = {setting.env: setting.name for setting in TABLE}
     for variable in sorted(env):
-        if not variable.startswith(ENV_PREFIX):
+        if not variable.startswith(ENV_PREFIX) or variable in _OF_THE_SCRIPTS:
             continue
         if variable in names:
             yield names[variable], env[variable], f"env {variable}"

@@ -159,7 +159,7 @@ class Worker:
     async def _serve_admin(self) -> None:
         if self.settings.admin_port:
             self._admin = AdminServer(self.metrics, self, self.settings.admin_host, self.settings.admin_port)
-            port = self._admin.start()
+            port = await self._admin.start()
             self._log.info("admin_listening", url=f"http://{self.settings.admin_host}:{port}/metrics")
 
     async def _run(self) -> int:

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001 - this is where every error ends
-        if "--debug" in given:
+        if "--debug" in given and not isinstance(error, typer.TyperException):
             traceback.print_exc()
         return _reported(error)
     return int(code or 0)

@@ -27,7 +27,7 @@ def check(
         set_=set_, app=app, config=config, nsqd=nsqd, lookupd=lookupd, nsqd_http=nsqd_http
     )
     from nsqkit.loader import load
-    from nsqkit.policy.errors import LoadError, SettingsError
+    from nsqkit.policy.errors import SettingsError
 
     specs = load(modules, settings).handlers
     if connect:
@@ -36,7 +36,9 @@ def check(
         from nsqkit.limits import check_limits
 
         if problems := check_limits(specs, settings):
-            raise LoadError(problems)
+            for problem in problems:
+                typer.echo(f"error: {problem}", err=True)
+            return 1
     typer.echo(f"ok: {len(specs)} handler{'s' if len(specs) > 1 else ''}, no problems")
     return 0
 
@@ -59,6 +61,5 @@ def handlers(
     if json:
         tables.show_json([asdict(row) for row in rows])
     else:
-        for row in rows:
-            tables.show(tables.handler(row))
+        tables.show(*map(tables.handler, rows))
     return 0

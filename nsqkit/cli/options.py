@@ -66,8 +66,8 @@ def settings(
     return Settings.load({**named, **given, "app": own}, file=config)
 
 
-def pair(option: str, text: str) -> tuple[str, str]:
-    """Split ``NAME=VALUE``.
+def pair(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, str]:
+    """Split ``NAME=VALUE``; *form* is what the error calls it.
 
     Raises:
         SettingsError: If there is no name or no ``=``.
@@ -76,5 +76,5 @@ def pair(option: str, text: str) -> tuple[str, str]:
 
     name, sign, value = text.partition("=")
     if not sign or not name.strip():
-        raise SettingsError(f"{option} {text!r}: give it as NAME=VALUE")
+        raise SettingsError(f"{option} {text!r}: give it as {form}")
     return name.strip(), value

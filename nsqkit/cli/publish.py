@@ -5,11 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nsqkit.cli import options
+
+if TYPE_CHECKING:
+    from nsqkit.settings import Settings
 
 
 def publish(
@@ -54,7 +57,7 @@ def publish(
         feed.publish_one(topic, _checked(body or ""), settings, defer_s=defer)
         typer.echo(f"published 1 message to {topic}")
         return 0
-    with _progress() as on_progress:
+    with _progress(settings) as on_progress:
         report = feed.publish_file(
             topic, file, settings, rate=rate, defer_s=defer, on_progress=on_progress, channels_for=for_ or ()
         )
@@ -73,14 +76,17 @@ def _checked(text: str) -> bytes:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
+def _progress(settings: "Settings") -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+    from nsqkit import logs
+
     columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        logs.configure(settings)  # again: lines now go above the bar
         task = progress.add_task("publish", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

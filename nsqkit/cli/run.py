@@ -1,5 +1,6 @@
 """`nsqkit run`: the handlers of some modules, until a signal or until all is handled."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ def run(
     feed: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TOPIC=FILE", help="Publish a file of JSON lines once all is subscribed; may be repeated."
+            metavar="TOPIC=FILE", help="Publish JSON lines once all is subscribed; may be repeated."
         ),
     ] = None,
     exit_when_idle: Annotated[
@@ -38,7 +39,7 @@ def run(
     log_success: Annotated[
         bool, typer.Option("--log-success", help="Log a line for each success too.")
     ] = False,
-    debug: options.Debug = False,
+    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
     """Run handlers. Ctrl-C or SIGTERM ends it, after the messages in hand."""
     settings = options.settings(
@@ -50,25 +51,28 @@ def run(
         nsqd_http=nsqd_http,
         admin_port=admin_port,
         log_format=log_format,
-        log_level="debug" if debug and log_level is None else log_level,
+        log_level=log_level,
         log_success=log_success or None,
     )
-    from nsqkit.cli import tables
     from nsqkit.policy.errors import SettingsError
-    from nsqkit.run import Run
 
     if not (dev or settings.nsqd or settings.lookupd):
         raise SettingsError(
-            "no NSQ to consume from: choose --dev (an embedded broker), --nsqd HOST:4150 or --lookupd HOST:4161"
+            "no NSQ to consume from: choose --dev (embedded broker), --nsqd HOST:4150 or --lookupd HOST:4161"
         )
     if dev and (nsqd or lookupd or nsqd_http):
         raise SettingsError(
             "--dev uses the embedded broker only: leave out --nsqd, --lookupd and --nsqd-http, or --dev"
         )
-    feeds = [(topic, Path(file)) for topic, file in (options.pair("--feed", each) for each in feed or ())]
+    from nsqkit.cli import tables
+    from nsqkit.run import Run
+
+    feeds = [
+        (topic, Path(file))
+        for topic, file in (options.pair("--feed", each, "TOPIC=FILE") for each in feed or ())
+    ]
     work = Run(modules, settings, dev=dev, feeds=tuple(feeds), exit_when_idle=exit_when_idle)
-    try:
-        return work.execute()
-    finally:
-        if rows := work.summary():
-            tables.show(tables.summary(rows))
+    code = work.execute()
+    typer.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
+    tables.show(tables.summary(work.summary()))
+    return code

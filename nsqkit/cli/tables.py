@@ -39,12 +39,13 @@ handlers read them by `settings.app_number()` and `settings.app_text()`.
 """
 
 
-def show(table: Table) -> None:
-    """Print a table: as wide as the terminal, or as wide as it needs to be where there is none."""
+def show(*tables: Table) -> None:
+    """Print tables: as wide as the terminal, or as wide as they need to be where there is none."""
     wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     console = Console(width=_UNLIMITED if wide else None)
     with console.capture() as captured:
-        console.print(table)
+        for number, table in enumerate(tables):
+            console.print("\n" if number else "", table, sep="", end="")
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 

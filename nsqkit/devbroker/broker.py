@@ -16,10 +16,11 @@ from nsqkit.devbroker.api import Api
 from nsqkit.devbroker.http import application
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.limits import VERSION, Limits
-from nsqkit.devbroker.server import TcpServer
+from nsqkit.devbroker.server import TcpServer, address_text
 from nsqkit.policy.errors import SettingsError
 
 _BACKLOG = 128
+_MAX_PORT = 65_535
 _log = logging.getLogger("nsqkit.devbroker")
 
 
@@ -34,6 +35,7 @@ class DevBroker:
         http_port: Port for HTTP, 0 for a free one; nsqd's default is 4151.
         host: Address to listen on; loopback unless told otherwise.
         max_msg_bytes: Largest message body; 1 or more.
+        max_body_bytes: Largest body of one command or request, such as MPUB; 1 or more.
         msg_timeout_s: How long a delivery may be held unless its client asks otherwise; above 0.
         max_msg_timeout_s: How long it may be held at most; *msg_timeout_s* or more.
         max_req_timeout_s: Longest requeue delay and deferral; 0 or more.
@@ -42,7 +44,7 @@ class DevBroker:
         wall_clock_ns: Nanoseconds since 1970, for messages' timestamps.
 
     Raises:
-        SettingsError: If a limit is outside its range.
+        SettingsError: If a port or a limit is outside its range.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class DevBroker:
         host: str = "127.0.0.1",
         *,
         max_msg_bytes: int = 1024 * 1024,
+        max_body_bytes: int = 5 * 1024 * 1024,
         msg_timeout_s: float = 60.0,
         max_msg_timeout_s: float = 900.0,
         max_req_timeout_s: float = 3600.0,
@@ -60,6 +63,7 @@ class DevBroker:
     ) -> None:
         limits = Limits(
             max_msg_bytes=max_msg_bytes,
+            max_body_bytes=max_body_bytes,
             msg_timeout_s=msg_timeout_s,
             max_msg_timeout_s=max_msg_timeout_s,
             max_req_timeout_s=max_req_timeout_s,
@@ -69,6 +73,9 @@ class DevBroker:
         self.http_address = ""
         self._host = host
         self._ports = {"--tcp-port": tcp_port, "--http-port": http_port}
+        for flag, port in self._ports.items():
+            if not 0 <= port <= _MAX_PORT:
+                raise SettingsError(f"{flag} {port} is not in 0..{_MAX_PORT}")
         self._wall_clock_ns = wall_clock_ns
         self._tcp = TcpServer(self.ledger, clock, wall_clock_ns)
         self._http: HTTPServer | None = None
@@ -85,7 +92,10 @@ class DevBroker:
         except SettingsError:
             tcp.close()
             raise
-        self.tcp_address, self.http_address = _address(tcp), _address(http)
+        self.tcp_address, self.http_address = (
+            address_text(tcp.getsockname()),
+            address_text(http.getsockname()),
+        )
         await self._tcp.listen(tcp)
         api = Api(self._tcp, self._wall_clock_ns, self._info(tcp, http))
         self._http = HTTPServer(application(api))
@@ -116,13 +126,13 @@ class DevBroker:
             found = await loop.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)
             family, _, _, _, address = found[0]
             bound = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
+        except (OSError, UnicodeError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
                 problem = (
                     f"{flag} {port}: the port is in use on {self._host}; choose another, or 0 for a free one"
                 )
             else:
-                problem = f"{flag} {port}: cannot listen on {self._host}: {error.strerror or error}"
+                problem = f"{flag} {port}: cannot listen on {self._host}: {getattr(error, 'strerror', None) or error}"
             raise SettingsError(problem) from error
         bound.settimeout(0)  # both servers accept from the loop
         return bound
@@ -142,8 +152,3 @@ class DevBroker:
             "tcp_address": self.tcp_address,
             "http_address": self.http_address,
         }
-
-
-def _address(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

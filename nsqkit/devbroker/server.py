@@ -18,6 +18,12 @@ from nsqkit.devbroker.wire import message_frame, response_frame
 _HEARTBEAT = response_frame(b"_heartbeat_")
 
 
+def address_text(address: tuple[str | int, ...]) -> str:
+    """Return a socket's address as ``host:port``, an IPv6 host in brackets."""
+    host, port = str(address[0]), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Connection(asyncio.Protocol):
     """One client's socket.
 
@@ -39,9 +45,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet nobody: nsqd waits for the client's magic."""
         self._transport = transport  # type: ignore[assignment]  # TCP gives a Transport
-        host, port = transport.get_extra_info("peername")[:2]
-        self.remote_address = f"{host}:{port}"
-        self.session = Session(self._server.ledger, host)
+        peer = transport.get_extra_info("peername")
+        self.remote_address = address_text(peer)
+        self.session = Session(self._server.ledger, peer[0])
         self._heard_s = self._beat_s = self._server.clock()
         self.connected_s = self._server.wall_clock_ns() // 1_000_000_000
         self._server.connections.add(self)

@@ -145,16 +145,15 @@ def _client(connection: Connection, published: dict[str, int] | None = None) -> 
 
 
 def _producers(server: TcpServer, query: StatsQuery) -> list[Stats]:
-    """Return the clients that published, each with its counts for the topics asked for."""
-    if not query.include_clients:
+    """Return all clients that published anything, each with its counts for the topics asked for."""
+    if not query.include_clients or (query.topic and query.topic not in server.ledger.topics):
         return []
     producers = []
     for connection in sorted(server.connections, key=lambda connection: connection.remote_address):
         published = connection.session.published
-        if query.topic:
-            published = {name: count for name, count in published.items() if name == query.topic}
         if published:
-            producers.append(_client(connection, published))
+            chosen = {name: count for name, count in published.items() if query.topic in {"", name}}
+            producers.append(_client(connection, chosen))
     return producers
 
 
@@ -209,7 +208,7 @@ def _topic_lines(topic: Stats, now: int) -> Iterator[str]:
 
 def _producer_lines(producers: Iterable[Stats], now: int) -> Iterator[str]:
     for client in producers:
-        counts = client["pub_counts"]
+        counts = client.get("pub_counts", ())
         topics = ",".join(f"{entry['topic']}={entry['count']}" for entry in counts)
         total = sum(entry["count"] for entry in counts)
         connected = _duration(now - client["connect_ts"])

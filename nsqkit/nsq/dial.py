@@ -6,6 +6,21 @@ import socket
 from tornado.iostream import IOStream, StreamClosedError
 
 
+class PatientStream(IOStream):
+    """A stream that leaves it to its reader to find out that the connection was reset.
+
+    nsqd refuses a body that is too big before it has read it, so that writing on meets a reset;
+    tornado then closes at once, and the reason that nsqd gave is never read.
+    """
+
+    def write_to_fd(self, data: memoryview) -> int:
+        """Take what a reset connection can no longer take as written."""
+        try:
+            return super().write_to_fd(data)
+        except ConnectionError:
+            return len(data)
+
+
 async def dial(host: str, port: int, timeout_s: float) -> IOStream:
     """Connect to the first of the host's addresses that answers, IPv6 or IPv4.
 
@@ -32,7 +47,7 @@ async def dial(host: str, port: int, timeout_s: float) -> IOStream:
 
 
 async def _connect(family: int, address: tuple[object, ...], timeout_s: float) -> IOStream:
-    stream = IOStream(socket.socket(family, socket.SOCK_STREAM))
+    stream = PatientStream(socket.socket(family, socket.SOCK_STREAM))
     try:
         async with asyncio.timeout(timeout_s):
             await stream.connect(address)

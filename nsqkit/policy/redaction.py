@@ -23,13 +23,24 @@ def redact(text: str, *, limit: int = 1000) -> str:
 
     Passwords, tokens and keys that stand behind their names, credentials in URLs, mail addresses
     and numbers of 13 to 19 digits are masked. It is a net with holes: do not put secrets in errors.
+    What UTF-8 cannot spell (half of a surrogate pair, as in file names) is escaped.
 
     Args:
         text: Any text, such as ``str(error)``; only ten times the limit of it is looked at.
         limit: Most characters to keep; 1 or more.
     """
-    text = _SECRETS.sub(rf"\g<key>{MASK}", text[: _LOOK_AHEAD * limit])
+    text = text[: _LOOK_AHEAD * limit].encode("utf-8", "backslashreplace").decode()
+    text = _SECRETS.sub(rf"\g<key>{MASK}", text)
     text = _CREDENTIALS.sub(f"://{MASK}@", text)
     text = _EMAIL.sub(MASK, text)
     text = _CARD.sub(MASK, text)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's class and text as one redacted line, also where it cannot tell its text."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 - a class of the team's may raise anything
+        text = f"its text cannot be told: {type(failure).__name__}"
+    return redact(f"{type(error).__name__}: {text}")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from nsqkit.codec import Decoder
 from nsqkit.context import Context, Prepare
 from nsqkit.handler import HandlerSpec
-from nsqkit.policy.redaction import redact
+from nsqkit.policy.redaction import describe
 from nsqkit.policy.verdict import (
     SHUTDOWN,
     Ending,
@@ -148,9 +148,8 @@ class Intake:
             await self._process(delivery)
         except Exception as error:  # noqa: BLE001 - nothing may leave a delivery without an outcome
             self._log.exception("settling_failed", **self._settler.fields(delivery))
-            detail = redact(f"{type(error).__name__}: {error}")
             self._settler.close(
-                delivery, Verdict(Ending.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, detail)
+                delivery, Verdict(Ending.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, describe(error))
             )
         finally:
             self._running.discard(delivery)
@@ -185,10 +184,13 @@ class Intake:
             if self._stopping:
                 return SHUTDOWN, None
             return self._failed(delivery, RuntimeError("the handler was cancelled from within"))
-        except SystemExit as error:
-            return self._failed(delivery, RuntimeError(f"the handler called sys.exit({error.code!r})"))
         except Exception as error:  # noqa: BLE001 - whatever a handler raises has a verdict
             return self._failed(delivery, error)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - such as sys.exit: it ends its message, not the worker
+            ended = RuntimeError(f"the handler raised {describe(error)}")
+            return self._failed(delivery, ended.with_traceback(error.__traceback__))
         finally:
             delivery.in_handler = False
             self._meter.duration(self._now_s() - started_s)
@@ -196,9 +198,8 @@ class Intake:
         return on_outcome(self._rules, outcome, attempts=attempts, draw=self._draw()), None
 
     def _failed(self, delivery: Delivery, error: Exception) -> tuple[Verdict, Exception]:
-        detail = redact(f"{type(error).__name__}: {error}")
         attempts = delivery.message.attempts
-        return on_error(self._rules, error, detail, attempts=attempts, draw=self._draw()), error
+        return on_error(self._rules, error, describe(error), attempts=attempts, draw=self._draw()), error
 
     def _context(self, delivery: Delivery) -> Context:
         message, decoded = delivery.message, delivery.decoded

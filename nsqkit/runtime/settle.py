@@ -177,7 +177,7 @@ class Settler:
             body=body,
             body_base64=body_base64,
             reason=verdict.reason,
-            detail=verdict.detail,
+            detail=redact(str(verdict.detail)),
             error_type=type(error).__name__ if error else "",
             stack=stack_of(error),
             attempts=message.attempts,
@@ -228,7 +228,7 @@ class Settler:
             "reason": str(verdict.reason) or None,
             "delay_s": round(verdict.delay_s, 3) if verdict.ending is Ending.REQUEUE else None,
             "error_type": type(error).__name__ if error else None,
-            "detail": verdict.detail or None,
+            "detail": redact(str(verdict.detail)) or None,
             "latency_ms": round((self._now_s() - delivery.message.received_s) * 1000, 3),
         }
         present = {name: value for name, value in told.items() if value is not None}

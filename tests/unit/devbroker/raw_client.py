@@ -1,6 +1,7 @@
 """A client that says exactly what a test tells it to, for the embedded broker and for nsqd alike."""
 
 import asyncio
+import contextlib
 import json
 import struct
 from dataclasses import dataclass
@@ -119,10 +120,8 @@ class RawClient:
 
     async def close(self) -> None:
         self._writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
-        except ConnectionError:
-            pass
 
 
 async def http(address: str, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:

@@ -1,14 +1,10 @@
-import struct
-
 import pytest
 
 from nsqkit.devbroker.api import Answer, Api, ApiError, Request
 from nsqkit.devbroker.ledger import Ledger
-from nsqkit.devbroker.limits import Limits
 from nsqkit.devbroker.server import TcpServer
-from tests.unit.devbroker.raw_client import sized
+from tests.unit.devbroker.http_errors import LIMITS, REFUSED, WrongRequest, binary
 
-LIMITS = Limits(max_msg_bytes=10, max_body_bytes=100)
 INFO: dict[str, str | int] = {
     "version": "1.3.0",
     "start_time": 1,
@@ -36,76 +32,11 @@ def call(api: Api, path: str, body: bytes = b"", **arguments: str) -> Answer:
     return api.routes[path].answer(Request(arguments, body))
 
 
-def binary(*bodies: bytes) -> bytes:
-    return struct.pack(">i", len(bodies)) + sized(*bodies)
-
-
-CHANNEL_ROUTES = [f"/channel/{verb}" for verb in ("create", "delete", "empty", "pause", "unpause")]
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "arguments", "status", "code"),
-    [
-        pytest.param("/pub", b"x", {}, 400, "MISSING_ARG_TOPIC", id="no topic"),
-        pytest.param("/pub", b"x", {"topic": ""}, 400, "INVALID_TOPIC", id="empty topic"),
-        pytest.param("/pub", b"x", {"topic": "t!"}, 400, "INVALID_TOPIC", id="bad topic"),
-        pytest.param("/pub", b"", {"topic": "t!"}, 400, "MSG_EMPTY", id="an empty message comes first"),
-        *(
-            pytest.param("/pub", b"x", {"topic": "t", "defer": defer}, 400, "INVALID_DEFER", id=f"defer {defer!r}")
-            for defer in ("", "x", "-1", "1.5", "3600001", "9" * 30, "١")
-        ),
-        pytest.param("/mpub", b"x", {}, 400, "MISSING_ARG_TOPIC", id="mpub without topic"),
-        pytest.param("/mpub", b"x" * 11, {"topic": "t"}, 413, "MSG_TOO_BIG", id="a line too long"),
-        *(
-            pytest.param("/mpub", body, {"topic": "t", "binary": "true"}, 413, code, id=name)
-            for name, body, code in (
-                ("no count", b"", "BAD_BODY"),
-                ("a count of none", binary(), "BAD_BODY"),
-                ("a negative count", struct.pack(">i", -1), "BAD_BODY"),
-                ("a count beyond any body", struct.pack(">i", 20), "BAD_BODY"),
-                ("an empty message", binary(b"x", b""), "BAD_MESSAGE"),
-                ("a message too long", binary(b"x" * 11), "BAD_MESSAGE"),
-                ("a message cut short", binary(b"xyz")[:-1], "BAD_MESSAGE"),
-                ("a size cut short", binary(b"xyz")[:6], "BAD_MESSAGE"),
-                ("a message missing", struct.pack(">i", 2) + sized(b"x"), "BAD_MESSAGE"),
-            )
-        ),
-        pytest.param("/topic/create", b"", {}, 400, "MISSING_ARG_TOPIC", id="create nothing"),
-        pytest.param("/topic/create", b"", {"topic": "q!"}, 400, "INVALID_TOPIC", id="create a bad name"),
-        pytest.param("/topic/empty", b"", {"topic": "q!"}, 400, "INVALID_TOPIC", id="empty looks at the name"),
-        pytest.param("/topic/empty", b"", {"topic": "q"}, 404, "TOPIC_NOT_FOUND", id="empty an unknown topic"),
-        *(
-            pytest.param(f"/topic/{verb}", b"", {"topic": "q!"}, 404, "TOPIC_NOT_FOUND", id=f"{verb} does not")
-            for verb in ("delete", "pause", "unpause")
-        ),
-        *(
-            pytest.param(f"/topic/{verb}", b"", {}, 400, "MISSING_ARG_TOPIC", id=f"{verb} nothing")
-            for verb in ("delete", "empty", "pause", "unpause")
-        ),
-        *(
-            pytest.param(path, b"", arguments, status, code, id=f"{path} {arguments}")
-            for path in CHANNEL_ROUTES
-            for arguments, status, code in (
-                ({}, 400, "MISSING_ARG_TOPIC"),
-                ({"channel": "c"}, 400, "MISSING_ARG_TOPIC"),
-                ({"topic": "q!", "channel": "c"}, 400, "INVALID_ARG_TOPIC"),
-                ({"topic": "t"}, 400, "MISSING_ARG_CHANNEL"),
-                ({"topic": "t", "channel": "c!"}, 400, "INVALID_ARG_CHANNEL"),
-                ({"topic": "q", "channel": "c"}, 404, "TOPIC_NOT_FOUND"),
-            )
-        ),
-        *(
-            pytest.param(path, b"", {"topic": "t", "channel": "q"}, 404, "CHANNEL_NOT_FOUND", id=f"{path} unknown")
-            for path in CHANNEL_ROUTES[1:]
-        ),
-    ],
-)
-def test_a_wrong_request_gets_nsqds_code(
-    api: Api, path: str, body: bytes, arguments: dict[str, str], status: int, code: str
-) -> None:
+@pytest.mark.parametrize("wrong", REFUSED, ids=[wrong.id for wrong in REFUSED])
+def test_a_wrong_request_gets_nsqds_code(api: Api, wrong: WrongRequest) -> None:
     with pytest.raises(ApiError) as caught:
-        call(api, path, body, **arguments)
-    assert (caught.value.status, caught.value.code) == (status, code)
+        call(api, wrong.path, wrong.body, **wrong.arguments)
+    assert (caught.value.status, caught.value.code) == (wrong.status, wrong.code)
 
 
 class TestPublishing:
@@ -129,7 +60,9 @@ class TestPublishing:
             pytest.param(binary(b"a\n", b"b"), {"binary": "true"}, [b"a\n", b"b"], id="binary"),
             pytest.param(binary(b"a"), {"binary": ""}, [b"a"], id="binary without a value"),
             pytest.param(binary(b"a"), {"binary": "what"}, [b"a"], id="binary with any other value"),
-            pytest.param(binary(b"a") + b"junk", {"binary": "1"}, [b"a"], id="what follows the last is ignored"),
+            pytest.param(
+                binary(b"a") + b"junk", {"binary": "1"}, [b"a"], id="what follows the last is ignored"
+            ),
             pytest.param(b"a", {"binary": "false"}, [b"a"], id="binary=false"),
             pytest.param(b"a", {"binary": "0"}, [b"a"], id="binary=0"),
         ],

@@ -20,7 +20,7 @@ async def test_a_port_in_use_is_named_with_the_flag_to_change(flag: str) -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = {"tcp_port": 0, "http_port": 0, flag[2:].replace("-", "_"): port}
-        broker = DevBroker(**ports)  # type: ignore[arg-type]  # ports only
+        broker = DevBroker(**ports)
         with pytest.raises(SettingsError, match=f"^{flag} {port}: the port is in use on 127.0.0.1; .*0 for"):
             await broker.start()
         await broker.stop()
@@ -35,10 +35,16 @@ async def test_a_port_left_by_a_failed_start_is_free_again() -> None:
         socket.create_server(("127.0.0.1", tcp_port)).close()
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "a..b"])
 async def test_a_host_that_is_not_here_is_named(host: str) -> None:
     with pytest.raises(SettingsError, match=f"^--tcp-port 0: cannot listen on {host}: "):
         await DevBroker(0, 0, host).start()
+
+
+@pytest.mark.parametrize("ports", [(-1, 0), (65_536, 0)])
+async def test_a_port_that_cannot_be_is_refused(ports: tuple[int, int]) -> None:
+    with pytest.raises(SettingsError, match=rf"^--tcp-port {ports[0]} is not in 0\.\.65535$"):
+        DevBroker(*ports)
 
 
 async def test_a_value_out_of_range_is_refused_when_the_broker_is_made() -> None:
@@ -59,7 +65,9 @@ async def test_an_ipv6_address_is_bracketed() -> None:
     await broker.stop()
 
 
-async def test_one_log_line_says_where_it_listens_and_what_it_is_for(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_log_line_says_where_it_listens_and_what_it_is_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     broker = DevBroker(0, 0)
     with caplog.at_level(logging.INFO, logger="nsqkit.devbroker"):
         await broker.start()
@@ -92,7 +100,9 @@ async def test_stopping_closes_clients_and_frees_the_ports() -> None:
 
 
 async def test_limits_are_those_asked_for() -> None:
-    broker = DevBroker(0, 0, max_msg_bytes=10, msg_timeout_s=2.5, max_msg_timeout_s=5.0, max_req_timeout_s=1.0)
+    broker = DevBroker(
+        0, 0, max_msg_bytes=10, msg_timeout_s=2.5, max_msg_timeout_s=5.0, max_req_timeout_s=1.0
+    )
     await broker.start()
     for option, value in {
         "max_msg_size": b"10",

@@ -106,7 +106,7 @@ class TestSettling:
     @pytest.mark.parametrize("settle", ["finish", "requeue", "touch"])
     def test_a_message_nobody_holds_is_refused(self, bench: Bench, settle: str) -> None:
         consumer = bench.consumer()
-        with pytest.raises(SettleError, match="^ID not in flight$"):
+        with pytest.raises(SettleError, match=r"^ID not in flight$"):
             _settle(bench, settle, consumer, b"x")
 
     @pytest.mark.parametrize("settle", ["finish", "requeue", "touch"])
@@ -114,7 +114,7 @@ class TestSettling:
         holder, other = bench.consumer(), bench.consumer(ready=0)
         bench.put("a")
         bench.deliver()
-        with pytest.raises(SettleError, match="^client does not own message$"):
+        with pytest.raises(SettleError, match=r"^client does not own message$"):
             _settle(bench, settle, other, b"a")
         bench.channel.finish(holder, b"a")
 

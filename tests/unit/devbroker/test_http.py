@@ -38,7 +38,7 @@ async def test_paths_and_methods(broker: DevBroker, method: str, path: str, stat
 
 
 async def test_a_method_that_does_not_exist_is_not_allowed(broker: DevBroker) -> None:
-    answer = await request(broker, b"BREW /ping HTTP/1.1\r\nConnection: close\r\n\r\n")
+    answer = await request(broker, b"BREW /ping HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 405")
     assert answer.endswith(b'{"message":"METHOD_NOT_ALLOWED"}')
 
@@ -68,14 +68,16 @@ class TestBodies:
     async def test_one_declared_too_large_is_refused_before_it_comes(
         self, broker: DevBroker, path: str, size: int, code: bytes
     ) -> None:
-        answer = await request(broker, f"POST {path} HTTP/1.1\r\nContent-Length: {size}\r\n\r\n".encode())
+        answer = await request(
+            broker, f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n".encode()
+        )
         assert answer.startswith(b"HTTP/1.1 413")
         assert code in answer
 
     async def test_one_of_unknown_length_is_refused_when_it_is_too_large(self, broker: DevBroker) -> None:
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-        head = b"POST /pub?topic=t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-        answer = await request(broker, head, *[chunk] * 17, b"0\r\n\r\n")
+        head = b"POST /pub?topic=t HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await request(broker, head, *[chunk] * 16, b"1\r\nx\r\n")
         assert answer.startswith(b"HTTP/1.1 413")
         assert "t" not in broker.ledger.topics
 

@@ -10,11 +10,11 @@ from nsqkit.devbroker.wire import ProtocolError
 LIMITS = Limits()
 
 
-def said(**wish: Any) -> bytes:  # noqa: ANN401  JSON of any type, wrong ones included
+def said(**wish: Any) -> bytes:
     return json.dumps(wish).encode()
 
 
-def reply(**wish: Any) -> dict[str, Any]:  # noqa: ANN401  as above
+def reply(**wish: Any) -> dict[str, Any]:
     identity = identify(said(feature_negotiation=True, **wish), LIMITS)
     answer: dict[str, Any] = json.loads(identify_reply(identity, LIMITS))
     return answer
@@ -118,7 +118,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 
 
 def test_two_compressions_at_once_are_refused() -> None:
-    with pytest.raises(ProtocolError, match="E_IDENTIFY_FAILED.*cannot enable both"):
+    with pytest.raises(ProtocolError, match=r"E_IDENTIFY_FAILED.*cannot enable both"):
         reply(snappy=True, deflate=True)
 
 

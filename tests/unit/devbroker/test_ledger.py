@@ -303,7 +303,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_timed_copy_has_a_deadline_that_has_not_passed(self) -> None:
-        timed = [c for channel in self.channels() for c in (*channel.in_flight.values(), *channel.deferred.values())]
+        timed = [
+            c
+            for channel in self.channels()
+            for c in (*channel.in_flight.values(), *channel.deferred.values())
+        ]
         assert all(self.deadline_s(copy.timer) > self.now_s for copy in timed)
         assert (self.ledger.next_deadline_s() is None) == (not timed)
 

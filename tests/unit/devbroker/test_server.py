@@ -114,7 +114,9 @@ class TestTimers:
         assert (channel.requeue_count, channel.timeout_count) == (1, 1)
         await client.close()
 
-    async def test_a_clock_of_the_tests_own_decides_what_is_due(self, stopped: DevBroker, clock: Clock) -> None:
+    async def test_a_clock_of_the_tests_own_decides_what_is_due(
+        self, stopped: DevBroker, clock: Clock
+    ) -> None:
         client = await RawClient.connect(stopped.tcp_address)
         await client.subscribe("t", "c", ready=1)
         await client.ask(dpub("t", 3_600_000, b"x"))

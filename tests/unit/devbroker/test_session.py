@@ -3,22 +3,20 @@ import struct
 import pytest
 
 from nsqkit.devbroker.ledger import Ledger
-from nsqkit.devbroker.limits import Limits
 from nsqkit.devbroker.session import Session
 from nsqkit.devbroker.wire import error_frame, message_frame, response_frame
+from tests.unit.devbroker.protocol_errors import FATAL, LIMITS, SUB, UNKNOWN_ID, Mistake
 from tests.unit.devbroker.raw_client import dpub, identify, mpub, pub, sized
 
 OK = response_frame(b"OK")
 CLOSE_WAIT = response_frame(b"CLOSE_WAIT")
-SUB = b"SUB t c\n"
-UNKNOWN_ID = b"0123456789abcdef"
 
 
 class Talk:
     """One session on a ledger of its own, with a clock that stands still."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger(Limits(max_msg_bytes=1000))
+        self.ledger = Ledger(LIMITS)
         self.session = Session(self.ledger, "127.0.0.1")
         self.say(b"  V2")
 
@@ -40,84 +38,10 @@ def talk() -> Talk:
     return Talk()
 
 
-FATAL = [
-    pytest.param([b"FOO a b\n"], "E_INVALID invalid command FOO", id="a command that does not exist"),
-    pytest.param([b"nop\n"], "E_INVALID invalid command nop", id="commands are upper case"),
-    pytest.param([b"\n"], "E_INVALID invalid command ", id="an empty line"),
-    pytest.param([b"AUTH\n" + sized(b"s")], "E_AUTH_DISABLED AUTH disabled", id="AUTH"),
-    pytest.param(
-        [b"AUTH x\n" + sized(b"s")], "E_INVALID AUTH invalid number of parameters", id="AUTH with a parameter"
-    ),
-    pytest.param([SUB, identify()], "E_INVALID cannot IDENTIFY in current state", id="IDENTIFY after SUB"),
-    pytest.param([SUB, b"AUTH\n"], "E_INVALID cannot AUTH in current state", id="AUTH after SUB"),
-    pytest.param([b"SUB\n"], "E_INVALID SUB insufficient number of parameters", id="SUB alone"),
-    pytest.param([b"SUB t\n"], "E_INVALID SUB insufficient number of parameters", id="SUB without channel"),
-    pytest.param([b"SUB t! c\n"], 'E_BAD_TOPIC SUB topic name "t!" is not valid', id="SUB to a bad topic"),
-    pytest.param([b"SUB t c!\n"], 'E_BAD_CHANNEL SUB channel name "c!" is not valid', id="a bad channel"),
-    pytest.param([SUB, SUB], "E_INVALID cannot SUB in current state", id="SUB twice"),
-    pytest.param(
-        [identify(heartbeat_interval=-1), SUB],
-        "E_INVALID cannot SUB with heartbeats disabled",
-        id="SUB without heartbeats",
-    ),
-    pytest.param([b"RDY 1\n"], "E_INVALID cannot RDY in current state", id="RDY before SUB"),
-    pytest.param([SUB, b"RDY x\n"], "E_INVALID RDY could not parse count x", id="RDY without a number"),
-    pytest.param([SUB, b"RDY -1\n"], "E_INVALID RDY could not parse count -1", id="a negative RDY"),
-    pytest.param([SUB, b"RDY 2501\n"], "E_INVALID RDY count 2501 out of range 0-2500", id="RDY too large"),
-    pytest.param([b"FIN " + UNKNOWN_ID + b"\n"], "E_INVALID cannot FIN in current state", id="FIN before SUB"),
-    pytest.param([SUB, b"FIN\n"], "E_INVALID FIN insufficient number of params", id="FIN of nothing"),
-    pytest.param([SUB, b"FIN 12\n"], "E_INVALID invalid message ID", id="FIN of a short id"),
-    pytest.param([b"REQ x 0\n"], "E_INVALID cannot REQ in current state", id="REQ before SUB"),
-    pytest.param(
-        [SUB, b"REQ " + UNKNOWN_ID + b"\n"], "E_INVALID REQ insufficient number of params", id="no delay"
-    ),
-    pytest.param([SUB, b"REQ 12 0\n"], "E_INVALID invalid message ID", id="REQ of a short id"),
-    pytest.param(
-        [SUB, b"REQ " + UNKNOWN_ID + b" -1\n"], "E_INVALID REQ could not parse timeout -1", id="REQ to the past"
-    ),
-    pytest.param([b"TOUCH x\n"], "E_INVALID cannot TOUCH in current state", id="TOUCH before SUB"),
-    pytest.param([SUB, b"TOUCH\n"], "E_INVALID TOUCH insufficient number of params", id="TOUCH of nothing"),
-    pytest.param([SUB, b"TOUCH 1\n"], "E_INVALID invalid message ID", id="TOUCH of a short id"),
-    pytest.param([b"CLS\n"], "E_INVALID cannot CLS in current state", id="CLS before SUB"),
-    pytest.param([SUB, b"CLS\nCLS\n"], "E_INVALID cannot CLS in current state", id="CLS twice"),
-    pytest.param([SUB, b"CLS\n", SUB], "E_INVALID cannot SUB in current state", id="SUB after CLS"),
-    pytest.param([b"PUB\n"], "E_INVALID PUB insufficient number of parameters", id="PUB to nothing"),
-    pytest.param([b"PUB t!\n"], 'E_BAD_TOPIC PUB topic name "t!" is not valid', id="PUB to a bad topic"),
-    pytest.param([b"PUB  \n"], 'E_BAD_TOPIC PUB topic name "" is not valid', id="PUB to an empty name"),
-    pytest.param(
-        [b"PUB \xff\n"], 'E_BAD_TOPIC PUB topic name "\\xff" is not valid', id="PUB to what is not text"
-    ),
-    pytest.param(
-        [pub("#ephemeral", b"x")], 'E_BAD_TOPIC PUB topic name "#ephemeral" is not valid', id="a bare suffix"
-    ),
-    pytest.param([pub("t", b"")], "E_BAD_MESSAGE PUB invalid message body size 0", id="an empty PUB"),
-    pytest.param(
-        [pub("t", b"x" * 1001)], "E_BAD_MESSAGE PUB message too big 1001 > 1000", id="PUB over the limit"
-    ),
-    pytest.param([b"MPUB\n"], "E_INVALID MPUB insufficient number of parameters", id="MPUB to nothing"),
-    pytest.param(
-        [b"MPUB t!\n"], 'E_BAD_TOPIC E_BAD_TOPIC MPUB topic name "t!" is not valid', id="MPUB to a bad topic"
-    ),
-    pytest.param([mpub("t")], "E_BAD_BODY MPUB invalid message count 0", id="an empty MPUB"),
-    pytest.param([b"DPUB t\n"], "E_INVALID DPUB insufficient number of parameters", id="DPUB without delay"),
-    pytest.param([b"DPUB t x\n"], "E_INVALID DPUB could not parse timeout x", id="DPUB without a number"),
-    pytest.param([b"DPUB t -1\n"], "E_INVALID DPUB could not parse timeout -1", id="DPUB to the past"),
-    pytest.param(
-        [b"DPUB t 3600001\n"], "E_INVALID DPUB timeout 3600001 out of range 0-3600000", id="DPUB too late"
-    ),
-    pytest.param([b"DPUB t! 1\n"], 'E_BAD_TOPIC DPUB topic name "t!" is not valid', id="DPUB to a bad topic"),
-    pytest.param(
-        [identify(heartbeat_interval=1)],
-        "E_BAD_BODY IDENTIFY heartbeat interval (1) is invalid",
-        id="IDENTIFY out of range",
-    ),
-]
-
-
-@pytest.mark.parametrize(("said", "error"), FATAL)
-def test_a_fatal_error_is_told_and_ends_the_session(talk: Talk, said: list[bytes], error: str) -> None:
-    code, _, description = error.partition(" ")
-    out = talk.say(*said)
+@pytest.mark.parametrize("mistake", FATAL, ids=[mistake.id for mistake in FATAL])
+def test_a_fatal_error_is_told_and_ends_the_session(talk: Talk, mistake: Mistake) -> None:
+    code, _, description = mistake.error.partition(" ")
+    out = talk.say(*mistake.said)
     assert out[-1] == error_frame(code, description)
     assert not talk.session.open
     assert talk.say(b"NOP\n") == []

@@ -1,6 +1,7 @@
 import pytest
 
 from nsqkit.devbroker import DevBroker
+from nsqkit.devbroker.stats import _duration
 from tests.unit.devbroker.raw_client import RawClient, dpub, http, identify, mpub, pub, stats
 
 _LATENCY = {"count": 0, "percentiles": None}
@@ -104,6 +105,14 @@ class TestProducers:
         assert (await stats(broker.http_address, "&topic=nope"))["producers"] is None
         await producer.close()
 
+    async def test_one_that_published_elsewhere_is_listed_without_counts(self, broker: DevBroker) -> None:
+        producer = await RawClient.connect(broker.tcp_address)
+        await producer.ask(pub("a", b"x"))
+        await http(broker.http_address, "POST", "/topic/create?topic=b")
+        (found,) = (await stats(broker.http_address, "&topic=b"))["producers"]
+        assert "pub_counts" not in found
+        await producer.close()
+
     async def test_a_consumer_that_publishes_is_both(self, broker: DevBroker) -> None:
         client = await RawClient.connect(broker.tcp_address)
         await client.subscribe("t", "c")
@@ -115,7 +124,9 @@ class TestProducers:
 
 
 class TestFilters:
-    async def test_an_unknown_topic_is_null_and_an_unknown_channel_an_empty_list(self, broker: DevBroker) -> None:
+    async def test_an_unknown_topic_is_null_and_an_unknown_channel_an_empty_list(
+        self, broker: DevBroker
+    ) -> None:
         await http(broker.http_address, "POST", "/topic/create?topic=t")
         assert (await stats(broker.http_address, "&topic=nope"))["topics"] is None
         assert (await stats(broker.http_address, "&topic=t&channel=nope"))["topics"] == []
@@ -149,10 +160,15 @@ class TestText:
         lines = body.decode().splitlines()
         assert "Health: OK" in lines
         assert "   [t              ] depth: 0     be-depth: 0     msgs: 6        e2e%: " in lines
-        channel = "[c                        ] depth: 3     be-depth: 0     inflt: 2    def: 1    re-q: 0     "
+        channel = (
+            "[c                        ] depth: 3     be-depth: 0     inflt: 2    def: 1    re-q: 0     "
+        )
         assert f"   *P {channel}timeout: 0     msgs: 6        e2e%: " in lines
         client = next(line for line in lines if line.startswith("        [V2 here:"))
-        assert "] state: 3 inflt: 2    rdy: 2    fin: 0        re-q: 0        msgs: 2        connected: " in client
+        assert (
+            "] state: 3 inflt: 2    rdy: 2    fin: 0        re-q: 0        msgs: 2        connected: "
+            in client
+        )
         assert lines[-2] == "Producers:"
         assert "msgs: 1        topics: u=1 connected: " in lines[-1]
         await producer.close()
@@ -171,6 +187,4 @@ class TestText:
     [(0, "0s"), (59, "59s"), (60, "1m0s"), (3599, "59m59s"), (3605, "1h0m5s"), (-1, "0s")],
 )
 def test_durations_are_written_as_go_does(seconds: int, text: str) -> None:
-    from nsqkit.devbroker.stats import _duration
-
     assert _duration(seconds) == text

@@ -1,4 +1,5 @@
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,7 @@ def commands(*chunks: bytes) -> list[Command]:
 
 STREAM = (
     b"  V2"
-    + b"IDENTIFY\n"
+    b"IDENTIFY\n"
     + sized(b"{}")
     + b"SUB t c\r\n"
     + b"RDY 5\n"
@@ -76,7 +77,7 @@ class TestParsing:
     @given(st.sets(st.integers(1, len(STREAM) - 1)))
     def test_a_stream_cut_anywhere(self, cuts: set[int]) -> None:
         edges = [0, *sorted(cuts), len(STREAM)]
-        chunks = [STREAM[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+        chunks = [STREAM[start:end] for start, end in pairwise(edges)]
         assert commands(*chunks) == COMMANDS
 
     def test_commands_come_out_before_a_later_one_fails(self) -> None:
@@ -132,7 +133,10 @@ class TestParsing:
             id="large IDENTIFY",
         ),
         pytest.param(
-            b"  V2MPUB t\n" + struct.pack(">i", 301), "E_BAD_BODY", "MPUB body too big 301 > 300", id="large MPUB"
+            b"  V2MPUB t\n" + struct.pack(">i", 301),
+            "E_BAD_BODY",
+            "MPUB body too big 301 > 300",
+            id="large MPUB",
         ),
         pytest.param(
             b"  V2MPUB t\n" + struct.pack(">i", 0), "E_BAD_BODY", "MPUB invalid body size 0", id="empty MPUB"
@@ -189,6 +193,5 @@ class TestFrames:
         copy = Copy(message, Channel("t", "c", LIMITS, Timers(), {}))
         copy.attempts = 40_000
         assert message_frame(copy) == (
-            b"\x00\x00\x00\x22\x00\x00\x00\x02"
-            b"\x01\x02\x03\x04\x05\x06\x07\x08\x9c\x400123456789abcdefbody"
+            b"\x00\x00\x00\x22\x00\x00\x00\x02\x01\x02\x03\x04\x05\x06\x07\x08\x9c\x400123456789abcdefbody"
         )

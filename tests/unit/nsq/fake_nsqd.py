@@ -44,6 +44,11 @@ class Peer:
             length = await self._reader.readexactly(4)
             return line + length + await self._reader.readexactly(*struct.unpack(">i", length))
 
+    async def some(self) -> bytes:
+        """Return what has come, as it is."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._reader.read(65536)
+
     async def expect(self, *commands: bytes) -> None:
         """Check the next commands, in their order."""
         for command in commands:

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import ssl
 import struct
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -140,6 +142,41 @@ class TestHandshake:
         with pytest.raises(RefusedError, match="TLS"):
             await opening
         await peer.expect_end()
+
+    async def test_pynsqs_compression_takes_the_connection_over(self, nsqd: FakeNsqd) -> None:
+        """Frame by frame until then: what follows the answer to IDENTIFY is compressed already."""
+        packer, unpacker = zlib.compressobj(6, zlib.DEFLATED, -15), zlib.decompressobj(-15)
+
+        def deflated(data: bytes) -> bytes:
+            return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+        bodies: asyncio.Queue[bytes] = asyncio.Queue()
+        connection = Connection(
+            nsqd.address, OPTIONS, on_message=lambda message: bodies.put_nowait(message.body)
+        )
+        connection.deflate = True
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        assert (await peer.shake_hands(deflate=True))["deflate"] is True
+        peer.send(deflated(frame(0, b"OK")))
+        await opening
+        peer.send(deflated(message_frame(body=b"body") + frame(0, b"_heartbeat_")))
+        assert await bodies.get() == b"body"
+        assert unpacker.decompress(await peer.some()) == b"NOP\n"
+        connection.close()
+
+    async def test_a_tls_handshake_that_fails_loses_the_connection(self, nsqd: FakeNsqd) -> None:
+        connection = Connection(nsqd.address, ConnectionOptions(auth_secret="hush"))
+        connection.tls_v1 = True
+        connection.tls_options = {"ssl_version": ssl.PROTOCOL_TLS_CLIENT}
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.shake_hands(auth_required=True, tls_v1=True)
+        hello = await peer.some()
+        assert b"hush" not in hello
+        peer.send(b"no TLS at all")
+        with pytest.raises(ConnectionLostError, match="TLS"):
+            await opening
 
     async def test_a_refused_identify_is_a_refusal(self, nsqd: FakeNsqd) -> None:
         _, opening, peer = await _opening(nsqd)

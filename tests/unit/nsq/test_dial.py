@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -95,13 +96,27 @@ async def test_a_cancelled_connect_leaves_no_socket(
             super().__init__(sock)
             streams.put_nowait(self)
 
-    monkeypatch.setattr("nsqkit.nsq.dial.IOStream", Recorded)
+    monkeypatch.setattr("nsqkit.nsq.dial.PatientStream", Recorded)
     dialling = asyncio.create_task(dial("127.0.0.1", silent_port, 5.0))
     stream = await streams.get()
     dialling.cancel()
     await asyncio.wait({dialling})
     assert dialling.cancelled()
     assert stream.closed()
+
+
+async def test_what_was_said_before_a_reset_is_read_though_writing_meets_the_reset_first() -> None:
+    """nsqd resets a connection on which too big a body still comes, right after saying so."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stream = await dial(*server.getsockname()[:2], timeout_s=2.0)
+        accepted, _ = server.accept()
+        accepted.send(b"why")
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+        stream.write(b"the rest of the body")
+        assert await stream.read_bytes(3) == b"why"
+        with pytest.raises(StreamClosedError):
+            await stream.read_bytes(1)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.policy.redaction import MASK, redact
+from nsqkit.policy.redaction import MASK, describe, redact
 
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz ", max_size=200)
 
@@ -111,3 +111,25 @@ def test_a_text_is_never_longer_than_the_limit(text: str, limit: int) -> None:
 @given(WORDS)
 def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
     assert redact(text) == text
+
+
+def test_half_of_a_surrogate_pair_is_escaped() -> None:
+    assert redact("a\udc80b") == "a\\udc80b"
+
+
+@given(st.text(st.characters(categories=["Cs", "L", "P"])))
+def test_every_text_can_be_written_as_utf8(text: str) -> None:
+    redact(text).encode()
+
+
+def test_an_error_is_described_by_its_class_and_redacted_text() -> None:
+    assert describe(KeyError("sku")) == "KeyError: 'sku'"
+    assert describe(ValueError("password=hush")) == "ValueError: password=[redacted]"
+
+
+def test_an_error_that_cannot_tell_its_text_is_described_all_the_same() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    assert describe(MuteError()) == "MuteError: its text cannot be told: LookupError"

@@ -1,0 +1,247 @@
+"""Code as a team writes it: mypy --strict accepts every line. It is checked, never run."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, assert_type
+
+import msgspec
+import pydantic
+
+import nsqkit
+from nsqkit import (
+    BlockingPublisher,
+    Context,
+    DeadLetter,
+    DecodeError,
+    Discard,
+    Exponential,
+    Finish,
+    Handler,
+    HandlerTimeoutError,
+    LoadError,
+    Middleware,
+    Next,
+    NsqkitError,
+    Outcome,
+    Pause,
+    Publisher,
+    PublishError,
+    RefusedError,
+    Requeue,
+    RetryPolicy,
+    Settings,
+    Worker,
+    event,
+    resource,
+    upcast,
+)
+
+# Events of each kind keep their own types.
+
+
+@event("order.created", version=2, topic="orders")
+class OrderCreated(msgspec.Struct, frozen=True):
+    order_id: str
+    total_cents: int = 0
+
+
+@event("order.cancelled", version=1, topic="orders")
+@dataclass(frozen=True)
+class OrderCancelled:
+    order_id: str
+
+
+@event("order.paid", version=1)
+class OrderPaid(pydantic.BaseModel):
+    order_id: str
+
+
+@upcast("order.created", from_version=1)
+def in_cents(data: dict[str, Any]) -> dict[str, Any]:
+    return {"order_id": data["id"], "total_cents": round(data["total"] * 100)}
+
+
+assert_type(OrderCreated(order_id="o-1").total_cents, int)
+assert_type(OrderCancelled("o-1").order_id, str)
+assert_type(OrderPaid(order_id="o-1").order_id, str)
+
+
+# Resources are found by what they yield, and can still be called.
+
+
+class Warehouse:
+    def reserve(self, order_id: str) -> bool:
+        return bool(order_id)
+
+
+class Mailer:
+    async def send(self, order_id: str) -> None: ...
+
+
+@resource
+async def warehouse(settings: Settings) -> AsyncIterator[Warehouse]:
+    settings.app_text("warehouse_url", "")
+    settings.app_number("warehouse_timeout_s", 1.0, minimum=0.1)
+    yield Warehouse()
+
+
+@resource
+def mailer(warehouse: Warehouse) -> Iterator[Mailer]:
+    yield Mailer()
+
+
+# Handlers: async and plain, with and without outcomes, of one event and of several.
+
+
+class UnknownSkuError(Exception): ...
+
+
+class Notify(Handler[OrderCreated], channel="notify"):
+    async def handle(self, order: OrderCreated, ctx: Context) -> None:
+        assert_type(order.total_cents, int)
+
+
+class Reserve(
+    Handler[OrderCreated | OrderCancelled],
+    topic="orders",
+    channel="inventory",
+    max_in_flight=100,
+    timeout_s=20,
+    retry=RetryPolicy(
+        max_attempts=8,
+        backoff=Exponential(base_s=1, factor=2, max_s=900, jitter="full"),
+        on={
+            UnknownSkuError: DeadLetter("unknown sku"),
+            ConnectionError: Pause(for_s=60),
+            TimeoutError: Requeue(),
+            HandlerTimeoutError: Requeue(5),
+            LookupError: Discard("gone"),
+            FileExistsError: Finish(),
+        },
+    ),
+    max_age_s=3600.0,
+    on_expired="discard",
+    on_unknown="requeue",
+    dead_letters=True,
+    errors=(UnknownSkuError, ConnectionError),
+):
+    def __init__(self, warehouse: Warehouse, mailer: Mailer) -> None:
+        self._warehouse = warehouse
+        self._mailer = mailer
+
+    async def handle(self, event: OrderCreated | OrderCancelled, ctx: Context) -> Outcome | None:
+        if isinstance(event, OrderCancelled):
+            return Discard("cancelled")
+        assert_type(event, OrderCreated)
+        if not self._warehouse.reserve(event.order_id):
+            return Requeue(30 if ctx.attempts < 3 else 300.0)
+        ctx.publish(OrderPaid(order_id=event.order_id), topic="payments", defer_s=5)
+        return None
+
+
+class Charge(Handler[OrderCreated], channel="charge", threads=4):
+    def handle(self, event: OrderCreated, ctx: Context) -> Requeue | None:
+        while not ctx.cancelled and ctx.remaining_s() > 1:
+            ctx.log.info("charged", order_id=event.order_id, event_id=ctx.event_id)
+            return None
+        return Requeue()
+
+
+class Count(Handler[OrderCreated], channel="count", run_on_loop=True):
+    def handle(self, event: OrderCreated, ctx: Context) -> None:
+        assert_type(ctx.attempts, int)
+        assert_type(ctx.message_id, str)
+        assert_type(ctx.timestamp_ns, int)
+        assert_type(ctx.topic, str)
+        assert_type(ctx.channel, str)
+        assert_type(ctx.event_id, str | None)
+        assert_type(ctx.cancelled, bool)
+        assert_type(ctx.remaining_s(), float)
+
+
+E = TypeVar("E")
+
+
+class Team(Handler[E], abstract=True, max_in_flight=7): ...
+
+
+class Refund(Team[OrderCancelled], channel="refund"):
+    async def handle(self, event: OrderCancelled, ctx: Context) -> None: ...
+
+
+# A team tests a handler as the class that it is.
+
+
+async def try_a_handler() -> None:
+    outcome = await Reserve(Warehouse(), Mailer()).handle(OrderCreated(order_id="o-1"), Context(attempts=3))
+    assert_type(outcome, Outcome | None)
+    match outcome:
+        case Requeue(delay_s=delay_s):
+            assert_type(delay_s, float | None)
+        case Pause(for_s=for_s):
+            assert_type(for_s, float)
+        case DeadLetter(detail=detail) | Discard(detail=detail):
+            assert_type(detail, str)
+        case Finish() | None:
+            pass
+
+
+# Middleware is a function or a class.
+
+
+async def audited(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+    ctx.log.debug("called", channel=ctx.channel)
+    return await call_next(event, ctx)
+
+
+class Limited:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    async def __call__(self, event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+        return Pause(1) if self._limit == 0 else await call_next(event, ctx)
+
+
+around: Sequence[Middleware] = [audited, Limited(3)]
+
+
+# A program runs handlers, and publishes.
+
+
+def run() -> int:
+    worker = Worker(
+        handlers=[Notify, Reserve, Charge, Count, Refund],
+        settings=Settings(nsqd=("127.0.0.1:4150",), threads=4, grace_s=5),
+        middleware=around,
+    )
+    return worker.run()
+
+
+async def publish() -> None:
+    async with Publisher("127.0.0.1:4150", source="shop") as publisher:
+        assert_type(publisher, Publisher)
+        await publisher.publish(OrderCreated(order_id="o-1"))
+        await publisher.publish(OrderPaid(order_id="o-1"), topic="payments", defer_s=1.5)
+        await publisher.publish_many(OrderCreated(order_id=str(number)) for number in range(3))
+
+
+def publish_without_a_loop() -> None:
+    with BlockingPublisher(["127.0.0.1:4150", "127.0.0.1:4152"], settings=Settings.load()) as publisher:
+        publisher.publish(OrderCreated(order_id="o-1"))
+
+
+# Errors have their fields.
+
+
+def explain(error: NsqkitError) -> str:
+    if isinstance(error, DecodeError):
+        return f"{error.topic} {error.event_type} {error.path} {error.reason}"
+    if isinstance(error, LoadError):
+        assert_type(error.problems, tuple[str, ...])
+    if isinstance(error, PublishError | RefusedError):
+        assert_type(error.permanent, bool)
+    return str(error)
+
+
+assert_type(nsqkit.__version__, str)
+assert_type(RetryPolicy().schedule_s(), tuple[float, ...])

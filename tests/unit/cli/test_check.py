@@ -1,0 +1,68 @@
+"""`nsqkit check` and `nsqkit handlers`, on a real module of two handlers."""
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Nsqkit
+
+
+def test_a_good_module_is_ok(nsqkit: "Nsqkit", handlers: str) -> None:
+    result = nsqkit("check", handlers)
+    assert (result.code, result.out, result.err) == (0, "ok: 2 handlers, no problems\n", "")
+
+
+def test_one_handler_is_not_handlers(nsqkit: "Nsqkit", handlers: str) -> None:
+    assert nsqkit("check", f"{handlers}:Notify").out == "ok: 1 handler, no problems\n"
+
+
+def test_every_problem_is_a_line_of_its_own(nsqkit: "Nsqkit") -> None:
+    result = nsqkit("check", "no_such_module", "nor_this_one")
+    assert (result.code, result.out) == (2, "")
+    first, second = result.err.splitlines()
+    assert first.startswith("error: no_such_module: ")
+    assert second.startswith("error: nor_this_one: ")
+
+
+def test_connect_needs_an_nsqd(nsqkit: "Nsqkit", handlers: str) -> None:
+    result = nsqkit("check", handlers, "--connect")
+    assert result.code == 2
+    assert "--nsqd HOST:4150" in result.err
+
+
+@pytest.mark.parametrize(
+    ("problems", "code"),
+    [
+        pytest.param((), 0, id="within the limits"),
+        pytest.param(("a.py:1: too long", "b"), 1, id="beyond them"),
+    ],
+)
+def test_connect_compares_with_nsqds_limits(
+    nsqkit: "Nsqkit", handlers: str, monkeypatch: pytest.MonkeyPatch, problems: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.setattr("nsqkit.limits.check_limits", lambda *_: problems)
+    result = nsqkit("check", handlers, "--connect", "--nsqd", "a:1")
+    assert result.code == code
+    assert result.err.splitlines() == [f"error: {problem}" for problem in problems]
+
+
+def test_handlers_are_printed_with_their_effective_configuration(nsqkit: "Nsqkit", handlers: str) -> None:
+    result = nsqkit("handlers", handlers)
+    assert result.code == 0
+    reserve, notify = result.out.split("\n\n")
+    lines = [line.split(maxsplit=1) for line in reserve.splitlines()]
+    assert lines[0] == ["Reserve", f"{handlers} / inventory"]
+    assert lines[1] == ["events", f"{handlers}.made.v1"]
+    assert "20 s" in reserve
+    assert "7 (async)" in reserve
+    assert "then dead letter" in reserve
+    assert "threads:" in notify
+
+
+def test_handlers_as_json(nsqkit: "Nsqkit", handlers: str) -> None:
+    reserve, notify = json.loads(nsqkit("handlers", handlers, "--json").out)
+    assert (reserve["handler"], reserve["topic"], reserve["channel"]) == ("Reserve", handlers, "inventory")
+    assert (reserve["timeout_s"], reserve["max_in_flight"]) == (20.0, 7)
+    assert notify["events"] == [f"{handlers}.made.v1"]

@@ -1,0 +1,342 @@
+"""The data path on a bench: its neighbours are small fakes, the clock stands still until it is moved."""
+
+import asyncio
+import json
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nsqkit import Context, DeadLetter, Exponential, Handler, Middleware, Outcome, RetryPolicy, event
+from nsqkit.codec import Decoder
+from nsqkit.policy.errors import PublishError
+from nsqkit.policy.verdict import Rules
+from nsqkit.publisher import preparer
+from nsqkit.runtime.consume import Intake
+from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.settle import Settler
+
+PATIENCE_S = 10.0
+NSQD = "nsqd:4150"
+NOW_NS = 1_700_000_000_000_000_000
+Journal = list[tuple[Any, ...]]
+BACKOFF = Exponential(base_s=2, factor=2, max_s=100, jitter="none")
+POLICY = RetryPolicy(max_attempts=5, backoff=BACKOFF, on={KeyError: DeadLetter("unknown sku")})
+
+
+@event("bench.happened", version=1, topic="consumed")
+@dataclass
+class Happened:
+    n: int
+
+
+Behave = Callable[[Happened, Context], Awaitable[Outcome | None]]
+BehavePlain = Callable[[Happened, Context], Outcome | None]
+
+
+def asynchronous(behave: Behave, **options: Any) -> Handler[Happened]:
+    """Return a handler that does as it is told."""
+
+    class Scripted(Handler[Happened], channel="work", **({"retry": POLICY} | options)):
+        async def handle(self, event: Happened, ctx: Context) -> Outcome | None:
+            return await behave(event, ctx)
+
+    return Scripted()
+
+
+def plain(behave: BehavePlain, **options: Any) -> Handler[Happened]:
+    """Return a plain handler that does as it is told."""
+
+    class Scripted(Handler[Happened], channel="work", **({"retry": POLICY} | options)):
+        def handle(self, event: Happened, ctx: Context) -> Outcome | None:
+            return behave(event, ctx)
+
+    return Scripted()
+
+
+def ending(outcome: object, **options: Any) -> Handler[Happened]:
+    """Return a handler that returns or raises this."""
+
+    async def behave(_: Happened, ctx: Context) -> Any:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    return asynchronous(behave, **options)
+
+
+class FakeMessage:
+    """A delivery that writes its answers into a journal, and minds a second one as the real one does."""
+
+    def __init__(
+        self,
+        body: bytes = b"{}",
+        *,
+        attempts: int = 1,
+        id_: bytes = b"0123456789abcdef",
+        timestamp_ns: int = NOW_NS,
+        received_s: float = 0.0,
+        lease_s: float = 60.0,
+        is_connected: bool = True,
+        journal: Journal | None = None,
+    ) -> None:
+        self.id = id_
+        self.body = body
+        self.timestamp_ns = timestamp_ns
+        self.attempts = attempts
+        self.address = NSQD
+        self.received_s = received_s
+        self.lease_s = lease_s
+        self.is_connected = is_connected
+        self.journal: Journal = [] if journal is None else journal
+        self.answers: list[tuple[Any, ...]] = []
+
+    def finish(self) -> bool:
+        return self._answer("FIN")
+
+    def requeue(self, delay_s: float) -> bool:
+        return self._answer("REQ", delay_s)
+
+    def _answer(self, *answer: Any) -> bool:
+        if self.answers:
+            raise RuntimeError(f"answered {self.answers} already")
+        if self.is_connected:
+            self.answers.append(answer)
+            self.journal.append(answer)
+        return self.is_connected
+
+
+class FakePublishes:
+    """Takes what is published into the journal; refuses what it was told to refuse, once each."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.published: list[tuple[str, str, bytes, float]] = []
+        self.channel_failures: deque[Exception] = deque()
+        self.failures: deque[Exception] = deque()
+        self.gate: asyncio.Event | None = None
+
+    async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
+        self.journal.append(("publish", topic))
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failures:
+            raise self.failures.popleft()
+        self.published.append((address, topic, body, defer_s))
+        self.journal.append(("confirmed", topic))
+
+    async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
+        self.journal.append(("channel", topic, channel))
+        if self.channel_failures:
+            raise self.channel_failures.popleft()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The one thing that was published, as a dead letter."""
+        ((_, _, body, _),) = self.published
+        record: dict[str, Any] = json.loads(body)
+        return record
+
+
+def refused(topic: str = "t") -> PublishError:
+    return PublishError(topic, NSQD, "too big", True)
+
+
+def unconfirmed(topic: str = "t") -> PublishError:
+    return PublishError(topic, NSQD, "connection lost", False)
+
+
+class RecordingMeter:
+    """Counts what the runtime counts."""
+
+    def __init__(self) -> None:
+        self.n_received = 0
+        self.n_in_flight = 0
+        self.n_clamped = 0
+        self.outcomes: Counter[str] = Counter()
+        self.requeues: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.durations: list[float] = []
+        self.ages: list[float] = []
+
+    def received(self) -> None:
+        self.n_received += 1
+
+    def in_flight(self, n_delta: int) -> None:
+        self.n_in_flight += n_delta
+
+    def duration(self, seconds: float) -> None:
+        self.durations.append(seconds)
+
+    def age(self, seconds: float) -> None:
+        self.ages.append(seconds)
+
+    def processed(self, outcome: str) -> None:
+        self.outcomes[str(outcome)] += 1
+
+    def requeued(self, reason: str) -> None:
+        self.requeues[str(reason)] += 1
+
+    def dead_lettered(self, reason: str) -> None:
+        self.dead_letters[str(reason)] += 1
+
+    def error(self, error_type: str) -> None:
+        self.errors[error_type] += 1
+
+    def delay_clamped(self) -> None:
+        self.n_clamped += 1
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether the accounting of DESIGN section 2 holds."""
+        return (
+            self.n_received == self.outcomes.total() + self.n_in_flight
+            and self.outcomes["requeue"] == self.requeues.total()
+            and self.outcomes["dead_letter"] == self.dead_letters.total()
+        )
+
+
+class RecordingLog:
+    """Keeps every line as (level, event, fields)."""
+
+    def __init__(self, lines: list[tuple[str, str, dict[str, Any]]] | None = None, **fields: object) -> None:
+        self.lines = [] if lines is None else lines
+        self._fields = fields
+
+    def bind(self, **fields: object) -> "RecordingLog":
+        return RecordingLog(self.lines, **{**self._fields, **fields})
+
+    def info(self, event: str, **fields: object) -> None:
+        self.lines.append(("info", event, {**self._fields, **fields}))
+
+    def warning(self, event: str, **fields: object) -> None:
+        self.lines.append(("warning", event, {**self._fields, **fields}))
+
+    def error(self, event: str, **fields: object) -> None:
+        self.lines.append(("error", event, {**self._fields, **fields}))
+
+    def exception(self, event: str, **fields: object) -> None:
+        self.lines.append(("exception", event, {**self._fields, **fields}))
+
+    def settled(self, message_id: str | None = None) -> list[dict[str, Any]]:
+        """Return the fields of every settlement's line, or of those of one message."""
+        found = [fields for _, event, fields in self.lines if event == "message_settled"]
+        return [each for each in found if message_id in {None, each["message_id"]}]
+
+
+@dataclass
+class Clock:
+    """A monotonic clock that moves when it is told to."""
+
+    s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+class Bench:
+    """One handler with everything around it but NSQ.
+
+    Args:
+        handler: The instance.
+        rules: What its declaration says about endings; by default the bare retry policy.
+        slots: How many may run at a time.
+        middleware: The outermost first.
+        max_msg_bytes: The largest message that the fake nsqd takes.
+    """
+
+    def __init__(
+        self,
+        handler: Handler[Any],
+        *,
+        rules: Rules | None = None,
+        slots: int = 10,
+        middleware: Sequence[Middleware] = (),
+        max_msg_bytes: int = 1_000_000,
+        log_success: bool = False,
+    ) -> None:
+        spec = handler.spec
+        self.rules = rules or Rules(spec.retry)
+        self.journal: Journal = []
+        self.publishes = FakePublishes(self.journal)
+        self.meter = RecordingMeter()
+        self.log = RecordingLog()
+        self.clock = Clock()
+        self.pauses: list[float] = []
+        self.blocks: list[str] = []
+        self.waits: list[float] = []
+        self.settler = Settler(
+            spec,
+            self.rules,
+            meter=self.meter,
+            log=self.log,
+            publishes=self.publishes,
+            pause=self.pauses.append,
+            block=self.blocks.append,
+            max_msg_bytes=max_msg_bytes,
+            version="0.0.test",
+            log_success=log_success,
+            draw=lambda: 0.0,
+            now_s=self.clock,
+        )
+        self.dispatcher = Dispatcher(
+            handler, middleware=middleware, threads=slots, executor_wait=self.waits.append
+        )
+        self.intake = Intake(
+            spec,
+            self.rules,
+            slots=slots,
+            decoder=Decoder(spec.topic, spec.event_types),
+            dispatcher=self.dispatcher,
+            settler=self.settler,
+            meter=self.meter,
+            log=self.log,
+            prepare=preparer("bench", max_msg_bytes),
+            draw=lambda: 0.0,
+            now_s=self.clock,
+            now_ns=lambda: NOW_NS,
+        )
+        self._count = 0
+
+    def receive(self, body: bytes = b'{"n": 1}', **options: Any) -> FakeMessage:
+        """Hand one message to the intake, as the connection does."""
+        self._count += 1
+        id_ = b"%016x" % self._count
+        message = FakeMessage(body, id_=id_, journal=self.journal, **options)
+        self.intake.receive(message)
+        return message
+
+    async def run(self, body: bytes = b'{"n": 1}', **options: Any) -> FakeMessage:
+        """See one message to its outcome."""
+        message = self.receive(body, **options)
+        await self.idle()
+        return message
+
+    async def idle(self) -> None:
+        """Wait until nothing is held, and check that every delivery then had exactly one outcome."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.intake.wait_empty()
+        assert self.intake.held == self.meter.n_in_flight == 0
+        assert self.meter.is_balanced
+
+    @property
+    def outcome(self) -> str:
+        """The label of the only delivery."""
+        ((outcome, count),) = self.meter.outcomes.items()
+        assert count == 1
+        return outcome
+
+    @property
+    def reason(self) -> str:
+        """The reason of the only delivery's requeue or dead letter."""
+        ((reason, count),) = (self.meter.requeues + self.meter.dead_letters).items()
+        assert count == 1
+        return reason
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something holds."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0)

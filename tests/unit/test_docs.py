@@ -1,0 +1,215 @@
+"""The documents say what is so: their files are written, their commands run, their outputs compared.
+
+A fenced block with ``title="…"`` is a file. A ``console`` block is a shell session: lines that begin with ``$``
+are typed, the lines below are what the terminal shows. ``…`` stands for anything in a line, a line of ``…`` for any
+lines; times, delays and counts of milliseconds are compared as numbers of any size. Other blocks are only read.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "docs/tutorial.md")
+DEFAULT_PORTS = ("4150", "4151", "9464")
+
+_FENCE = re.compile(r'^```(?P<kind>\w*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
+_MARK = "@@ next command @@"
+_VOLATILE = (
+    (re.compile(r"\d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"\b\d+\.\d+(?:e[+-]\d+)?\b"), "NUMBER"),
+    (re.compile(r"(?<=message_id=)[0-9a-f]{16}"), "ID"),
+    (re.compile(r"[ \t]+"), " "),
+    (re.compile(r"─+"), "─"),
+)
+_LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
+
+# curl may be missing, and the server may not be up yet: this one waits for a first good answer.
+_CURL = """#!{python}
+import sys, time, urllib.request
+for _ in range(200):
+    try:
+        sys.stdout.write(urllib.request.urlopen("http://" + sys.argv[-1], timeout=5).read().decode())
+        break
+    except OSError:
+        time.sleep(0.1)
+else:
+    sys.exit("no answer")
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line that is typed, and what the document says it shows."""
+
+    line: str
+    shown: str
+
+
+def commands(text: str) -> list[Command]:
+    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)
+    assert not parts[0].strip(), f"a console block begins with its command: {text}"
+    found = (part.replace("\\\n", "").partition("\n") for part in parts[1:])
+    return [Command(line, shown) for line, _, shown in found]
+
+
+@dataclass
+class Project:
+    """A folder where a reader follows a document."""
+
+    folder: Path
+    programs: Path
+    ports: dict[str, str]
+
+    def write(self, title: str, text: str) -> None:
+        path = self.folder / title
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._on_free_ports(text))
+
+    def session(self, typed: list[Command]) -> list[str]:
+        """Type the commands into one shell, and return what each shows."""
+        lines = [f"echo; echo '{_MARK}'\n{self._on_free_ports(each.line)}" for each in typed]
+        script = "\n".join(["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT", *lines])
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        return [self._on_usual_ports(part) for part in done.stdout.split(f"\n{_MARK}\n")[1:]]
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NSQKIT_", "PYTEST_"))}
+        tcp, http, admin = (self.ports[port] for port in DEFAULT_PORTS)
+        return inherited | {
+            "PATH": f"{self.programs}:{inherited['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "NO_COLOR": "1",
+            "NSQKIT_LOG_FORMAT": "console",  # as on a reader's terminal
+            "NSQKIT_DEV_TCP_PORT": tcp,
+            "NSQKIT_DEV_HTTP_PORT": http,
+            "NSQKIT_ADMIN_PORT": admin,
+        }
+
+    def _on_free_ports(self, text: str) -> str:
+        for usual, free in self.ports.items():
+            text = re.sub(rf"\b{usual}\b", free, text)
+        return text
+
+    def _on_usual_ports(self, text: str) -> str:
+        for usual, free in self.ports.items():
+            text = re.sub(rf"\b{free}\b", usual, text)
+        return text.replace(str(self.folder), ".")
+
+
+def free_ports() -> list[str]:
+    """Return ports for those of DEFAULT_PORTS; HTTP's is the one above TCP's, as nsqkit takes it to be."""
+    while True:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            taken = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            held.enter_context(socket.create_server(("127.0.0.1", taken + 1)))
+            admin = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            return [str(taken), str(taken + 1), str(admin)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    folder, programs = tmp_path / "project", tmp_path / "programs"
+    for each in (folder / "scripts", programs):
+        each.mkdir(parents=True)
+    start = "import sys; from nsqkit.cli import main; sys.exit(main())"
+    sources = {
+        programs / "nsqkit": f"#!/bin/sh\nexec '{sys.executable}' -c '{start}' \"$@\"\n",
+        programs / "python": f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n",
+        programs / "curl": _CURL.format(python=sys.executable),
+        # As it is, but in the environment that the tests run in.
+        folder / "scripts" / "run": (ROOT / "scripts" / "run")
+        .read_text()
+        .replace("scripts/environment run\n", "")
+        .replace(".venv/bin/nsqkit", "nsqkit"),
+    }
+    for path, source in sources.items():
+        path.write_text(source)
+        path.chmod(0o755)
+    for name in ("handlers", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    return Project(folder, programs, dict(zip(DEFAULT_PORTS, free_ports(), strict=True)))
+
+
+def masked(text: str) -> str:
+    for pattern, stand_in in _VOLATILE:
+        text = pattern.sub(stand_in, text)
+    return "\n".join(line.strip() for line in text.strip().splitlines())
+
+
+def is_as_shown(real: str, shown: str) -> bool:
+    patterns = (
+        r"(?:.*\n)*" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n"
+        for line in masked(shown).splitlines()
+    )
+    return re.fullmatch("".join(patterns), f"{masked(real)}\n" if real.strip() else "") is not None
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_following_a_document_shows_what_it_says(document: str, project: Project) -> None:
+    for block in _FENCE.finditer((ROOT / document).read_text()):
+        if block["title"]:
+            project.write(block["title"], block["text"])
+        elif block["kind"] == "console":
+            typed = commands(block["text"])
+            for command, real in zip(typed, project.session(typed), strict=True):
+                assert is_as_shown(real, command.shown), f"$ {command.line}\n{real}\n-- but {document}:\n{command.shown}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_python_block_of_a_document_is_a_file(document: str) -> None:
+    """So that it is run, and not only read."""
+    blocks = list(_FENCE.finditer((ROOT / document).read_text()))
+    assert all(block["title"] for block in blocks if block["kind"] == "python")
+
+
+def documents() -> Iterator[Path]:
+    yield from ROOT.glob("*.md")
+    yield from (ROOT / "docs").rglob("*.md")
+
+
+@pytest.mark.parametrize("document", sorted(documents()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    targets = [link["target"] for link in _LINK.finditer(document.read_text())]
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_every_decision_is_in_the_list_of_decisions() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = (folder / "README.md").read_text()
+    assert [path.name for path in sorted(folder.glob("0*.md")) if f"({path.name})" not in listed] == []
+
+
+@pytest.mark.parametrize(
+    ("real", "shown", "same"),
+    [
+        pytest.param("a  b\n", "a b\n", True, id="spaces are one space"),
+        pytest.param("12:30:01 x=1.25\n", "09:00:59 x=0.5\n", True, id="times and fractions are any"),
+        pytest.param("3 messages\n", "4 messages\n", False, id="whole numbers count"),
+        pytest.param("a then b\n", "a … b\n", True, id="an ellipsis is any part of a line"),
+        pytest.param("a\nx\ny\nb\n", "a\n…\nb\n", True, id="a line of an ellipsis is any lines"),
+        pytest.param("a\nb\n", "a\n…\nb\n", True, id="a line of an ellipsis may be none"),
+        pytest.param("a\nb\n", "a\n", False, id="more than is shown is not as shown"),
+        pytest.param("", "", True, id="nothing is nothing"),
+    ],
+)
+def test_an_output_is_compared_by_what_does_not_change(real: str, shown: str, same: bool) -> None:  # noqa: FBT001 - a table
+    assert is_as_shown(real, shown) is same
