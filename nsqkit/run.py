@@ -16,7 +16,8 @@ from nsqkit.nodes import http_addresses, target_address
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.policy.errors import NsqkitError, SettingsError
 from nsqkit.settings import Settings
-from nsqkit.worker import Worker, stop_event
+from nsqkit.signals import stop_event
+from nsqkit.worker import Worker
 
 IDLE_SAMPLES = 3
 IDLE_INTERVAL_S = 0.1
@@ -52,6 +53,11 @@ class Run:
         for topic, path in self.feeds:
             check_feed(topic, path)
         return asyncio.run(self._run(load(self.targets, self.settings)))
+
+    @property
+    def left_behind(self) -> int:
+        """Messages whose handlers still run in threads that cannot be ended."""
+        return self.worker.left_behind if self.worker else 0
 
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return what was counted for each handler."""

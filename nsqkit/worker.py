@@ -1,8 +1,6 @@
 """Worker: settings and handlers to running subscriptions; the one place where the parts are wired."""
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -21,9 +19,9 @@ from nsqkit.resources import Resource
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import Resources
 from nsqkit.settings import Settings
+from nsqkit.signals import stop_event
 from nsqkit.subscription import Subscription
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOK_AGAIN_S = 0.1
 
 
@@ -168,20 +166,3 @@ class Worker:
         await stop.wait()
         await self.stop()
         return 1 if self.left_behind else 0
-
-
-def stop_event() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set; a second signal ends the process at once, with 1."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            sys.stderr.write("second signal: ending at once; nsqd delivers again what was not settled\n")
-            sys.stderr.flush()
-            os._exit(1)
-        stop.set()
-
-    for each in SIGNALS:
-        loop.add_signal_handler(each, on_signal)
-    return stop

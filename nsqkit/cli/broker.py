@@ -26,7 +26,7 @@ def broker(
 
     from nsqkit import logs
     from nsqkit.devbroker import DevBroker
-    from nsqkit.worker import stop_event
+    from nsqkit.signals import stop_event
 
     async def serve() -> None:
         stop = stop_event()

@@ -64,6 +64,7 @@ def run(
         raise SettingsError(
             "--dev uses the embedded broker only: leave out --nsqd, --lookupd and --nsqd-http, or --dev"
         )
+    from nsqkit import signals
     from nsqkit.cli import tables
     from nsqkit.run import Run
 
@@ -75,4 +76,6 @@ def run(
     code = work.execute()
     typer.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
     tables.show(tables.summary(work.summary()))
+    if work.left_behind:
+        signals.end_at_once(code)
     return code

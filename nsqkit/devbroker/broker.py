@@ -127,13 +127,10 @@ class DevBroker:
             family, _, _, _, address = found[0]
             bound = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
         except (OSError, UnicodeError) as error:
+            problem = f"cannot listen on {self._host}: {getattr(error, 'strerror', None) or error}"
             if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-                problem = (
-                    f"{flag} {port}: the port is in use on {self._host}; choose another, or 0 for a free one"
-                )
-            else:
-                problem = f"{flag} {port}: cannot listen on {self._host}: {getattr(error, 'strerror', None) or error}"
-            raise SettingsError(problem) from error
+                problem = f"the port is in use on {self._host}; choose another, or 0 for a free one"
+            raise SettingsError(f"{flag} {port}: {problem}") from error
         bound.settimeout(0)  # both servers accept from the loop
         return bound
 

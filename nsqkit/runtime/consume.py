@@ -27,7 +27,6 @@ from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.message import Message
 from nsqkit.runtime.settle import LEASE_MARGIN_S, Settler
 
-
 SETTLING_RETRY_S = 30.0
 """Delay of a message whose settling failed in a way that nobody foresaw."""
 

@@ -55,7 +55,7 @@ class NoVersion: ...
 class TextVersion: ...
 
 
-@event("order.paid", 1)  # type: ignore[call-arg, misc]  # the version without its name
+@event("order.paid", 1)  # type: ignore[call-arg]  # the version without its name
 @dataclass
 class BareVersion: ...
 
@@ -65,7 +65,7 @@ class BareVersion: ...
 class Topics: ...
 
 
-@event("order.paid", version=1)  # type: ignore[type-var, arg-type]  # not a class
+@event("order.paid", version=1)  # type: ignore[arg-type]  # not a class
 def function() -> None: ...
 
 
@@ -170,7 +170,7 @@ class WrongField(Handler[OrderCreated], channel="notify"):
         ctx.attempt  # type: ignore[attr-defined]  # attempts
         ctx.canceled = True  # type: ignore[attr-defined]  # cancelled
         ctx.publish(event, delay_s=5)  # type: ignore[call-arg]  # defer_s
-        ctx.publish(event, "orders")  # type: ignore[misc]  # the topic without its name
+        ctx.publish(event, "orders")  # type: ignore[call-arg]  # the topic without its name
         await ctx.publish(event)  # type: ignore[func-returns-value, misc]  # it is held until the handler succeeds
 
 

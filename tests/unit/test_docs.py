@@ -163,6 +163,7 @@ def is_as_shown(real: str, shown: str) -> bool:
     return re.fullmatch("".join(patterns), f"{masked(real)}\n" if real.strip() else "") is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_following_a_document_shows_what_it_says(document: str, project: Project) -> None:
     for block in _FENCE.finditer((ROOT / document).read_text()):

@@ -36,7 +36,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[_Broker]:
         stop.set()
         return stop
 
-    monkeypatch.setattr("nsqkit.worker.stop_event", stop_event)
+    monkeypatch.setattr("nsqkit.signals.stop_event", stop_event)
     monkeypatch.setattr("nsqkit.devbroker.DevBroker", _Broker)
     monkeypatch.setattr(_Broker, "events", [])
     return _Broker
