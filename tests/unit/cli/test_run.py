@@ -20,6 +20,7 @@ class _Run:
 
     made: ClassVar[list["_Run"]] = []
     code: ClassVar[int] = 0
+    left_behind: ClassVar[int] = 0
 
     def __init__(self, targets: Sequence[str], settings: Settings, **options: Any) -> None:
         self.targets, self.settings, self.options = targets, settings, options
