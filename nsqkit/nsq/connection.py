@@ -29,6 +29,7 @@ _CHUNK_BYTES = 65536
 _MESSAGE = struct.Struct(">qH16s")  # timestamp_ns, attempts, id; pynsq reads attempts as signed
 _LONGEST_HANDSHAKE_FRAME_BYTES = 1 << 20
 _SILENT_HEARTBEATS = 2  # nsqd, too, gives a client up after two
+_MSG_TIMEOUT_HINT = "; lower msg_timeout_s or the handler's timeout_s, or raise nsqd's --max-msg-timeout"
 _SETTLE_FAILURES = {b"E_FIN_FAILED": "FIN", b"E_REQ_FAILED": "REQ", b"E_TOUCH_FAILED": "TOUCH"}
 
 
@@ -357,7 +358,8 @@ class Connection(AsyncConn):
             self._on_settle_failure(_SETTLE_FAILURES[code])
             return
         # All others are fatal: nsqd closes the connection.
-        self._end(RefusedError(self.address, _text(code), _text(description)))
+        hint = _MSG_TIMEOUT_HINT if b"IDENTIFY msg timeout" in description else ""
+        self._end(RefusedError(self.address, _text(code), _text(description) + hint))
 
     def _flush(self) -> None:
         commands, self._commands = self._commands, []

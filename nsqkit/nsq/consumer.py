@@ -59,7 +59,8 @@ class Consumer:
         addresses: ``host:port`` of the nsqd that are always wanted.
         lookup: Finds more of them; None for none.
         options: What to ask of each nsqd.
-        max_in_flight: Messages under way at a time, over all connections; 1 or more.
+        max_in_flight: Messages under way at a time, over all connections; 1 or more. Where it
+            reaches them all, the other topics get one each, and the first topic the rest.
         on_message: Called with each delivery as it arrives; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd says that
             such an answer came too late.
@@ -318,10 +319,12 @@ class Consumer:
             self._is_ready.clear()
 
     def _share_ready(self) -> None:
-        connections = self._live.values()
+        source = self._topics[0]
+        ordered = sorted(self._live.values(), key=lambda connection: connection.topic != source)
+        trickles = sum(connection.topic != source for connection in ordered)
         budget = 0 if self._is_paused else self._max_in_flight
-        shares = rdy_shares(budget, len(connections), turn=self._turn)
-        for connection, share in zip(connections, shares, strict=True):
+        shares = rdy_shares(budget, len(ordered), trickles=trickles, turn=self._turn)
+        for connection, share in zip(ordered, shares, strict=True):
             connection.ready(share)
 
     async def _take_turns(self) -> None:

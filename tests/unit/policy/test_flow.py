@@ -31,6 +31,30 @@ def test_shares(budget: int, connections: int, turn: int, expected: tuple[int, .
     assert rdy_shares(budget, connections, turn=turn) == expected
 
 
+@pytest.mark.parametrize(
+    ("budget", "connections", "trickles", "turn", "expected"),
+    [
+        pytest.param(100, 2, 1, 0, (99, 1), id="a trickle gets one, the source the rest"),
+        pytest.param(100, 5, 2, 1, (32, 33, 33, 1, 1), id="the others share evenly, in turn"),
+        pytest.param(2, 2, 1, 0, (1, 1), id="a budget that just reaches everyone"),
+        pytest.param(1, 2, 1, 0, (1, 0), id="below that all take turns, the source first"),
+        pytest.param(1, 2, 1, 1, (0, 1), id="and then the trickle"),
+        pytest.param(10, 2, 2, 0, (5, 5), id="trickles alone share all"),
+        pytest.param(0, 2, 1, 0, (0, 0), id="a paused handler gives none to trickles either"),
+    ],
+)
+def test_trickles(
+    budget: int, connections: int, trickles: int, turn: int, expected: tuple[int, ...]
+) -> None:
+    assert rdy_shares(budget, connections, trickles=trickles, turn=turn) == expected
+
+
+@pytest.mark.parametrize("trickles", [-1, 3])
+def test_trickles_are_some_of_the_connections(trickles: int) -> None:
+    with pytest.raises(ValueError, match="trickles"):
+        rdy_shares(10, 2, trickles=trickles)
+
+
 def test_turns_begin_with_the_first_connection() -> None:
     assert rdy_shares(1, 3) == (1, 0, 0)
 
@@ -55,5 +79,5 @@ def test_a_round_of_turns_serves_every_connection_equally(budget: int, connectio
 
 @pytest.mark.parametrize(("budget", "connections"), [(-1, 1), (1, -1), (-1, 0)])
 def test_negative_numbers_are_refused_by_name(budget: int, connections: int) -> None:
-    with pytest.raises(ValueError, match=rf"^budget={budget} connections={connections}$"):
+    with pytest.raises(ValueError, match=rf"^budget={budget} connections={connections} trickles=0$"):
         rdy_shares(budget, connections)

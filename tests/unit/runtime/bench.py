@@ -338,5 +338,5 @@ class Bench:
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until something holds."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0)

@@ -1,0 +1,132 @@
+"""Dead letters: the record keeps the raw bytes whole, fits nsqd's limit, and shows no secret."""
+
+import base64
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nsqkit.runtime.dead_letter import (
+    RECORD_TYPE,
+    STACK_LIMIT,
+    DeadLetterRecord,
+    fitting,
+    instant,
+    split_body,
+    stack_of,
+)
+
+BODY = b'{"n": 1}'
+RECORD = DeadLetterRecord(
+    body=BODY.decode(),
+    body_base64=None,
+    reason="exhausted",
+    detail="gave up",
+    error_type="ValueError",
+    stack="x" * 500,
+    attempts=5,
+    message_id="0123456789abcdef",
+    published_at="2023-11-14T22:13:20.000000Z",
+    dead_at="2023-11-14T22:13:21.000000Z",
+    topic="orders",
+    channel="notify",
+    handler="Notify",
+    event_type="order.created.v1",
+    event_id=None,
+    traceparent=None,
+    nsqkit_version="0.1.0",
+)
+WITHOUT_STACK = len(fitting(dataclasses.replace(RECORD, stack=""), BODY, max_bytes=10_000)[0])
+WHOLE = len(fitting(RECORD, BODY, max_bytes=10_000)[0])
+
+
+@given(st.binary())
+def test_the_body_survives_as_text_or_base64_byte_by_byte(body: bytes) -> None:
+    text, encoded = split_body(body)
+    assert (text is None) != (encoded is None)
+    if text is not None:
+        assert text.encode() == body
+    if encoded is not None:
+        assert base64.b64decode(encoded, validate=True) == body
+
+
+@pytest.mark.parametrize("body", [b"", b"plain", "ÄÖ 🛒".encode(), b'"\\ud800"'])
+def test_what_is_utf8_stays_readable(body: bytes) -> None:
+    assert split_body(body) == (body.decode(), None)
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "has_stack", "is_bare"),
+    [
+        pytest.param(WHOLE, True, False, id="all of it where it fits exactly"),
+        pytest.param(WHOLE - 1, False, False, id="the stack goes first"),
+        pytest.param(WITHOUT_STACK, False, False, id="as long as the rest fits exactly"),
+        pytest.param(WITHOUT_STACK - 1, False, True, id="then the body goes alone"),
+    ],
+)
+def test_what_does_not_fit_goes_in_this_order(max_bytes: int, has_stack: bool, is_bare: bool) -> None:  # noqa: FBT001
+    encoded, bare = fitting(RECORD, BODY, max_bytes=max_bytes)
+    assert bare == is_bare
+    if is_bare:
+        assert encoded == BODY
+        return
+    record = json.loads(encoded)
+    assert record["type"] == RECORD_TYPE
+    assert bool(record["stack"]) == has_stack
+    assert record["body"] == BODY.decode()
+
+
+@given(st.integers(1, 2000), st.binary(min_size=1, max_size=200))
+def test_nothing_larger_than_nsqd_takes_goes_out_unless_the_body_itself_is(limit: int, body: bytes) -> None:
+    text, encoded = split_body(body)
+    record = dataclasses.replace(RECORD, body=text, body_base64=encoded)
+    sent, bare = fitting(record, body, max_bytes=limit)
+    assert len(sent) <= limit or (bare and sent == body)
+
+
+class TestStack:
+    def test_no_error_has_no_stack(self) -> None:
+        assert stack_of(None) == ""
+
+    def test_an_error_that_was_never_raised_has_none(self) -> None:
+        assert stack_of(ValueError("x")) == ""
+
+    def test_it_ends_with_the_error_and_its_line(self) -> None:
+        stack = stack_of(_raised(ValueError("this one")))
+        assert stack.startswith("Traceback")
+        assert "in _raised" in stack
+        assert stack.endswith("ValueError: this one\n")
+
+    def test_of_a_long_one_the_end_stays(self) -> None:
+        stack = stack_of(_raised(ValueError("x" * 50_000 + " the end")))
+        assert len(stack) <= STACK_LIMIT
+        assert stack.rstrip().endswith("the end")
+
+    def test_secrets_are_masked(self) -> None:
+        assert "hush" not in stack_of(_raised(ValueError("password=hush")))
+
+    def test_what_utf8_cannot_spell_is_escaped(self) -> None:
+        stack_of(_raised(ValueError("\udc80"))).encode()
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "expected"),
+    [
+        pytest.param(1_700_000_000_000_000_000, "2023-11-14T22:13:20.000000Z", id="in UTC"),
+        pytest.param(0, "1970-01-01T00:00:00.000000Z", id="from 1970"),
+        pytest.param(2**63 - 1, "2262-04-11T23:47:16.854776Z", id="the largest that the wire can say"),
+        pytest.param(-(2**63), "1677-09-21T00:12:43.145224Z", id="the smallest that the wire can say"),
+        pytest.param(10**30, "", id="nothing where there is no such date"),
+    ],
+)
+def test_an_instant_is_rfc_3339(time_ns: int, expected: str) -> None:
+    assert instant(time_ns) == expected
+
+
+def _raised(error: Exception) -> Exception:
+    try:
+        raise error
+    except ValueError as caught:
+        return caught

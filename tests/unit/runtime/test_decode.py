@@ -1,0 +1,88 @@
+"""Decode: a message becomes its event, or a verdict with the error behind it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nsqkit.codec import Decoder
+from nsqkit.events import REGISTRY
+from nsqkit.policy.errors import DecodeError, UnknownEventError
+from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason, Rules
+from nsqkit.runtime.decode import decode
+from tests.unit.runtime.bench import POLICY, FakeMessage, Happened
+
+DECODER = Decoder("consumed", (REGISTRY.of(Happened),))
+RULES = Rules(POLICY)
+
+
+def envelope(**changes: Any) -> bytes:
+    fields = {"specversion": "1.0", "type": "bench.happened.v1", "source": "s", "id": "e-1", "data": {"n": 1}}
+    return json.dumps(fields | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "event_id"),
+    [pytest.param(b'{"n": 1}', None, id="bare"), pytest.param(envelope(), "e-1", id="in an envelope")],
+)
+def test_a_valid_body_is_its_event(body: bytes, event_id: str | None) -> None:
+    decoded, verdict, error = decode(FakeMessage(body), DECODER, RULES)
+    assert decoded is not None
+    assert (decoded.event, decoded.wire_type, decoded.event_id) == (
+        Happened(1),
+        "bench.happened.v1",
+        event_id,
+    )
+    assert (verdict, error) == (None, None)
+
+
+def test_an_invalid_body_is_undecodable_and_says_where() -> None:
+    decoded, verdict, error = decode(FakeMessage(envelope(data={"n": "one"})), DECODER, RULES)
+    assert decoded is None
+    assert verdict is not None
+    assert (verdict.ending, verdict.reason) == (Ending.DEAD_LETTER, DeadLetterReason.UNDECODABLE)
+    assert verdict.detail.startswith("topic consumed: bench.happened.v1 at $.data.n:")
+    assert isinstance(error, DecodeError)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        pytest.param(4, (Ending.REQUEUE, RequeueReason.UNKNOWN_TYPE), id="comes back"),
+        pytest.param(5, (Ending.DEAD_LETTER, DeadLetterReason.UNKNOWN_TYPE), id="until exhausted"),
+    ],
+)
+def test_an_unknown_type_has_the_verdict_of_its_attempts(attempts: int, expected: tuple[Any, Any]) -> None:
+    message = FakeMessage(envelope(type="bench.happened.v2"), attempts=attempts)
+    decoded, verdict, error = decode(message, DECODER, RULES)
+    assert decoded is None
+    assert verdict is not None
+    assert (verdict.ending, verdict.reason) == expected
+    assert isinstance(error, UnknownEventError)
+
+
+def test_what_the_verdict_says_is_redacted() -> None:
+    _, verdict, _ = decode(FakeMessage(envelope(type="token=hush")), DECODER, RULES)
+    assert verdict is not None
+    assert "hush" not in verdict.detail
+
+
+@given(
+    st.one_of(
+        st.binary(),
+        st.text().map(str.encode),
+        st.recursive(st.text(), st.lists).map(json.dumps).map(str.encode),
+    )
+)
+def test_no_body_raises(body: bytes) -> None:
+    decoded, verdict, error = decode(FakeMessage(body), DECODER, RULES)
+    assert (decoded is None) == (verdict is not None) == (error is not None)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"specversion":' + b"[" * 100_000])
+def test_a_body_that_nests_without_end_is_undecodable(body: bytes) -> None:
+    _, verdict, _ = decode(FakeMessage(body), DECODER, RULES)
+    assert verdict is not None
+    assert verdict.reason == DeadLetterReason.UNDECODABLE

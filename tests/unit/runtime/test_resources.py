@@ -1,0 +1,144 @@
+"""Resources: opened once when first needed, given by type, closed in reverse order."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from nsqkit import Context, Handler, Settings, resource
+from nsqkit.runtime.resources import Resources
+from tests.unit.runtime.bench import Happened
+
+JOURNAL: list[str] = []
+
+
+class Pool:
+    pass
+
+
+class Mailer:
+    def __init__(self, pool: Pool, service: str) -> None:
+        self.pool = pool
+        self.service = service
+
+
+class Broken:
+    pass
+
+
+def connect() -> Broken:
+    raise ConnectionRefusedError("no database")
+
+
+@resource
+async def pool() -> AsyncIterator[Pool]:
+    JOURNAL.append("pool opened")
+    yield Pool()
+    JOURNAL.append("pool closed")
+
+
+@resource
+def mailer(pool: Pool, settings: Settings) -> Iterator[Mailer]:
+    JOURNAL.append("mailer opened")
+    yield Mailer(pool, settings.service)
+    JOURNAL.append("mailer closed")
+
+
+@resource
+async def broken(pool: Pool) -> AsyncIterator[Broken]:
+    yield connect()
+
+
+@resource
+def unclosable() -> Iterator[str]:
+    yield "text"
+    JOURNAL.append("unclosable closed")
+    raise OSError("cannot close")
+
+
+class Silent(Handler[Happened], abstract=True):
+    async def handle(self, event: Happened, ctx: Context) -> None:
+        pass
+
+
+class Plain(Silent, channel="plain"):
+    pass
+
+
+class Mailing(Silent, channel="mailing"):
+    def __init__(self, mailer: Mailer, pool: Pool) -> None:
+        self.mailer = mailer
+        self.pool = pool
+
+
+class Configured(Silent, channel="configured"):
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+
+class Unlucky(Silent, channel="unlucky"):
+    def __init__(self, pool: Pool, broken: Broken) -> None:
+        self.pool = pool
+
+
+class Texted(Silent, channel="texted"):
+    def __init__(self, unclosable: str, pool: Pool) -> None:
+        self.text = unclosable
+
+
+@pytest.fixture
+def resources() -> Resources:
+    JOURNAL.clear()
+    return Resources((pool, mailer, broken, unclosable), Settings(service="shop"))
+
+
+async def test_a_handler_without_needs_opens_nothing(resources: Resources) -> None:
+    assert isinstance(await resources.make(Plain.spec), Plain)
+    await resources.close()
+    assert JOURNAL == []
+
+
+async def test_resources_of_resources_are_given_too_and_settings_as_they_are(resources: Resources) -> None:
+    handler = await resources.make(Mailing.spec)
+    assert isinstance(handler, Mailing)
+    assert handler.mailer.pool is handler.pool
+    assert handler.mailer.service == "shop"
+    await resources.close()
+
+
+async def test_a_handler_may_ask_for_the_settings(resources: Resources) -> None:
+    handler = await resources.make(Configured.spec)
+    assert isinstance(handler, Configured)
+    assert handler.settings.service == "shop"
+
+
+async def test_each_is_opened_once_and_closed_in_reverse_order(resources: Resources) -> None:
+    one, other = await resources.make(Mailing.spec), await resources.make(Mailing.spec)
+    assert isinstance(one, Mailing)
+    assert isinstance(other, Mailing)
+    assert one.pool is other.pool
+    await resources.close()
+    assert JOURNAL == ["pool opened", "mailer opened", "mailer closed", "pool closed"]
+
+
+async def test_one_that_cannot_be_opened_says_so_and_the_others_are_closed(resources: Resources) -> None:
+    with pytest.raises(ConnectionRefusedError, match="no database"):
+        await resources.make(Unlucky.spec)
+    await resources.close()
+    assert JOURNAL == ["pool opened", "pool closed"]
+
+
+async def test_one_that_cannot_be_closed_keeps_no_other_from_closing(resources: Resources) -> None:
+    await resources.make(Texted.spec)
+    with pytest.raises(OSError, match="cannot close"):
+        await resources.close()
+    assert JOURNAL == ["pool opened", "pool closed", "unclosable closed"]
+
+
+async def test_a_need_that_nothing_yields_is_named() -> None:
+    with pytest.raises(LookupError, match=r"no resource yields .*Mailer.* for parameter 'mailer'"):
+        await Resources((pool,), Settings()).make(Mailing.spec)
+
+
+async def test_closing_without_opening_does_nothing(resources: Resources) -> None:
+    await resources.close()
+    assert JOURNAL == []
