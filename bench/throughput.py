@@ -49,7 +49,7 @@ def nsqd() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         command = [NSQD, "-tcp-address", TCP, "-http-address", HTTP, "-data-path", folder]
         command += ["-mem-queue-size", "1000000", "-log-level", "error"]
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command)  # noqa: S603 - our own command
         try:
             wait_for_ping()
             yield
@@ -94,15 +94,17 @@ def rate(client: str, topic: str, count: int) -> float:
     for start in range(0, count, 500):
         batch = [bodies[index % len(bodies)] for index in range(start, min(start + 500, count))]
         call("POST", f"/mpub?topic={topic}", b"\n".join(batch))
-    command = [sys.executable, ROOT / "bench" / "clients.py", client, TCP, topic, str(count)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=CLIENT_LIMIT_S)
+    command = [sys.executable, str(ROOT / "bench" / "clients.py"), client, TCP, topic, str(count)]
+    answer = subprocess.run(  # noqa: S603 - our own command
+        command, check=True, capture_output=True, text=True, timeout=CLIENT_LIMIT_S
+    )
     call("POST", f"/topic/delete?topic={topic}")
     return float(answer.stdout.split()[0])
 
 
 def call(method: str, path: str, body: bytes | None = None) -> None:
     """Ask nsqd over HTTP."""
-    request = urllib.request.Request(f"http://{HTTP}{path}", data=body, method=method)  # noqa: S310 - loopback
+    request = urllib.request.Request(f"http://{HTTP}{path}", data=body, method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
         answer.read()
 
@@ -117,7 +119,9 @@ def report(medians: dict[str, float], asked: argparse.Namespace) -> None:
     for name, median in medians.items():
         print(f"{name:<10}{median:>12,.0f}{median / medians['pynsq']:>16.2f}")
     libraries = ", ".join(f"{name} {version(name)}" for name in ("nsqkit", "pynsq", "tornado"))
-    print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {libraries}, {platform.machine()}")
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {libraries}, {platform.machine()}"
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str,
 
 async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
     problems: list[str] = []
+    reached = False
     for address in await tcp_addresses(settings):
         connection = Connection(address, connection_options(settings))
         try:
@@ -29,6 +30,7 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
             continue
         finally:
             connection.close()
+        reached = True
         for spec in specs:
             needed_s = spec.timeout_s + LEASE_SLACK_S
             if needed_s > limits.max_msg_timeout_s:
@@ -37,7 +39,8 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
                     f"{needed_s:g} s; nsqd {address} allows {limits.max_msg_timeout_s:g} s "
                     "(its --max-msg-timeout)",
                 )
-    problems += await _check_delays(specs, settings)
+    if reached:
+        problems += await _check_delays(specs, settings)
     return tuple(problems)
 
 

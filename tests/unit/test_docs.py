@@ -8,6 +8,7 @@ lines; times, delays and counts of milliseconds are compared as numbers of any s
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -144,8 +145,8 @@ def project(tmp_path: Path) -> Project:
     for path, source in sources.items():
         path.write_text(source)
         path.chmod(0o755)
-    for name in ("handlers", "examples"):
-        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "handlers", folder / "handlers")  # a document may write beside them
+    (folder / "examples").symlink_to(ROOT / "examples")
     return Project(folder, programs, dict(zip(DEFAULT_PORTS, free_ports(), strict=True)))
 
 

@@ -243,6 +243,14 @@ class TestTimers:
         assert len(timers._heap) < 2000
         assert timers.next_deadline_s() is None
 
+    def test_moved_timers_do_not_pile_up(self) -> None:
+        timers = Timers()
+        copy = Copy(Message(b"", 0, b"", 0.0), Bench().channel)
+        for number in range(10_000):
+            timers.start(copy, float(number))
+        assert len(timers._heap) < 2000
+        assert timers.next_deadline_s() == 9999.0
+
     def test_a_moved_deadline_counts_once(self) -> None:
         timers = Timers()
         copy = Copy(Message(b"", 0, b"", 0.0), Bench().channel)

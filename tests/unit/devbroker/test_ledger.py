@@ -86,6 +86,14 @@ class TestFanOut:
         assert ledger.topics["t"].backlog[0].timestamp_ns == 7
 
 
+def test_a_channel_is_looked_at_only_when_something_changed(ledger: Ledger) -> None:
+    subscribe(ledger, "t", "a")
+    publish(ledger, "t", b"x")
+    assert ledger._changed
+    ledger.deliveries(now_s=0.0)
+    assert not ledger._changed
+
+
 class TestConsumers:
     def test_what_a_gone_consumer_held_waits_for_its_timeout(self, ledger: Ledger) -> None:
         gone = subscribe(ledger, "t", "a")
@@ -137,6 +145,11 @@ class TestEphemeral:
         consumer = subscribe(ledger, "t#ephemeral", "c#ephemeral")
         ledger.unsubscribe(consumer)
         assert ledger.topics == {}
+
+    def test_a_topic_stays_while_it_has_another_channel(self, ledger: Ledger) -> None:
+        gone, _ = (subscribe(ledger, "t#ephemeral", f"{name}#ephemeral") for name in "cd")
+        ledger.unsubscribe(gone)
+        assert list(ledger.topics["t#ephemeral"].channels) == ["d#ephemeral"]
 
     def test_a_durable_topic_or_channel_stays(self, ledger: Ledger) -> None:
         ledger.unsubscribe(subscribe(ledger, "t", "c#ephemeral"))

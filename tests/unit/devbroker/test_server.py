@@ -114,6 +114,14 @@ class TestTimers:
         assert (channel.requeue_count, channel.timeout_count) == (1, 1)
         await client.close()
 
+    async def test_a_later_message_may_be_due_earlier(self, broker: DevBroker) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        await client.subscribe("t", "c", ready=1)
+        assert await client.ask(dpub("t", 3_600_000, b"late")) == OK
+        assert await client.ask(dpub("t", 20, b"soon")) == OK
+        assert (await client.message()).body == b"soon"
+        await client.close()
+
     async def test_a_clock_of_the_tests_own_decides_what_is_due(
         self, stopped: DevBroker, clock: Clock
     ) -> None:

@@ -95,6 +95,10 @@ class TestParsing:
         data = b"MPUB t\n" + sized(struct.pack(">i", 1) + sized(b"x") + b"NOP\n")
         assert commands(b"  V2" + data) == [Command(b"MPUB", [b"t"], (b"x",)), Command(b"NOP", [])]
 
+    def test_one_mpub_after_another(self) -> None:
+        data = b"  V2" + mpub(b"t", b"x", b"y") + mpub(b"t", b"z")
+        assert [command.bodies for command in commands(data)] == [(b"x", b"y"), (b"z",)]
+
     def test_a_large_body_in_small_chunks_is_copied_once(self) -> None:
         reader = CommandParser(Limits(), lambda _name, _params: None)
         body = b"x" * 1_000_000
