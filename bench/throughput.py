@@ -36,7 +36,7 @@ def main() -> None:
     if not NSQD.exists():
         sys.exit("bench: no nsqd here; run scripts/install-nsqd (needs Go)")
     with nsqd():
-        rates = {name: [] for name in CLIENTS}
+        rates: dict[str, list[float]] = {name: [] for name in CLIENTS}
         for number in range(asked.rounds):
             for name in CLIENTS:
                 rates[name].append(rate(name, f"bench-{name}-{number}", asked.messages))
@@ -47,7 +47,7 @@ def main() -> None:
 def nsqd() -> Iterator[None]:
     """Run an nsqd with its data in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [NSQD, "-tcp-address", TCP, "-http-address", HTTP, "-data-path", folder]
+        command = [str(NSQD), "-tcp-address", TCP, "-http-address", HTTP, "-data-path", folder]
         command += ["-mem-queue-size", "1000000", "-log-level", "error"]
         process = subprocess.Popen(command)  # noqa: S603 - our own command
         try:

@@ -146,11 +146,12 @@ class Run:
         if worker.held:
             return False
         wanted = set(worker.subscribed)
-        for address in await http_addresses(self.settings):
+        addresses = await http_addresses(self.settings)
+        for address in addresses:
             stats = await _stats(address)
             if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
                 return False
-        return True
+        return bool(addresses)  # while no nsqlookupd answers, nobody knows
 
 
 async def _stats(address: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The documents say what is so: their files are written, their commands run, their outputs compared.
 
-A fenced block with ``title="…"`` is a file. A ``console`` block is a shell session: lines that begin with ``$``
-are typed, the lines below are what the terminal shows. ``…`` stands for anything in a line, a line of ``…`` for any
-lines; times, delays and counts of milliseconds are compared as numbers of any size. Other blocks are only read.
+A fenced block with ``title="…"`` is a file. A ``console`` block is a shell session: lines that begin with
+``$`` are typed, the lines below are what the terminal shows. ``…`` stands for anything in a line, a line of
+``…`` for any lines; times of day and numbers with a fraction are compared as any such. Other blocks are only
+read.
 """
 
 import contextlib
@@ -22,11 +23,14 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/tutorial.md")
 DEFAULT_PORTS = ("4150", "4151", "9464")
 
-_FENCE = re.compile(r'^```(?P<kind>\w*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r'^```(?P<kind>\w*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL
+)
 _MARK = "@@ next command @@"
 _VOLATILE = (
     (re.compile(r"\d\d:\d\d:\d\d"), "TIME"),
-    (re.compile(r"\b\d+\.\d+(?:e[+-]\d+)?\b"), "NUMBER"),
+    (re.compile(r"(?<=%)( +[\d,]+)(?: +[\d.,]+){3}$", re.MULTILINE), r"\1 P50 P95 P99"),
+    (re.compile(r"\b\d+\.\d+\b(?!%)"), "NUMBER"),
     (re.compile(r"(?<=message_id=)[0-9a-f]{16}"), "ID"),
     (re.compile(r"[ \t]+"), " "),
     (re.compile(r"─+"), "─"),
@@ -92,7 +96,9 @@ class Project:
         return [self._on_usual_ports(part) for part in done.stdout.split(f"\n{_MARK}\n")[1:]]
 
     def _environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NSQKIT_", "PYTEST_"))}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("NSQKIT_", "PYTEST_"))
+        }
         tcp, http, admin = (self.ports[port] for port in DEFAULT_PORTS)
         return inherited | {
             "PATH": f"{self.programs}:{inherited['PATH']}",
@@ -157,11 +163,18 @@ def masked(text: str) -> str:
 
 
 def is_as_shown(real: str, shown: str) -> bool:
-    patterns = (
-        r"(?:.*\n)*" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n"
-        for line in masked(shown).splitlines()
-    )
-    return re.fullmatch("".join(patterns), f"{masked(real)}\n" if real.strip() else "") is not None
+    head, *parts = f"\n{masked(shown)}\n".split("\n…\n")
+    pattern = _lines(head)
+    for index, part in enumerate(parts, start=1):
+        found = rf"(?:.*\n)*?{_lines(part)}"  # the first place where it fits, and never another:
+        pattern += found if index == len(parts) else f"(?>{found})"
+    return re.fullmatch(pattern, f"{masked(real)}\n" if real.strip() else "") is not None
+
+
+def _lines(part: str) -> str:
+    """Return a pattern for whole lines."""
+    lines = (".*".join(map(re.escape, line.split("…"))) for line in part.strip("\n").splitlines())
+    return "".join(rf"{line}\n" for line in lines)
 
 
 @pytest.mark.slow
@@ -173,7 +186,9 @@ def test_following_a_document_shows_what_it_says(document: str, project: Project
         elif block["kind"] == "console":
             typed = commands(block["text"])
             for command, real in zip(typed, project.session(typed), strict=True):
-                assert is_as_shown(real, command.shown), f"$ {command.line}\n{real}\n-- but {document}:\n{command.shown}"
+                assert is_as_shown(real, command.shown), (
+                    f"$ {command.line}\n{real}\n-- but {document}:\n{command.shown}"
+                )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -205,12 +220,20 @@ def test_every_decision_is_in_the_list_of_decisions() -> None:
     [
         pytest.param("a  b\n", "a b\n", True, id="spaces are one space"),
         pytest.param("12:30:01 x=1.25\n", "09:00:59 x=0.5\n", True, id="times and fractions are any"),
+        pytest.param("A 4 50.0% 1 0.1 9 12\n", "A 4 50.0% 1 2 3.5 4\n", True, id="quantiles are any"),
+        pytest.param("A 4 50.0% 1 0.1 9 12\n", "A 4 40.0% 1 0.1 9 12\n", False, id="the requeue rate counts"),
         pytest.param("3 messages\n", "4 messages\n", False, id="whole numbers count"),
         pytest.param("a then b\n", "a … b\n", True, id="an ellipsis is any part of a line"),
         pytest.param("a\nx\ny\nb\n", "a\n…\nb\n", True, id="a line of an ellipsis is any lines"),
         pytest.param("a\nb\n", "a\n…\nb\n", True, id="a line of an ellipsis may be none"),
         pytest.param("a\nb\n", "a\n", False, id="more than is shown is not as shown"),
+        pytest.param("x\na\nx\nb\n", "…\na\n…\nb\n", True, id="as often as it stands there"),
+        pytest.param("x\nx\n", "…\nx\n", True, id="the last lines are at the end"),
+        pytest.param("a\nb\n", "…\na\n", False, id="and nothing comes after them"),
+        pytest.param("a\nb\n", "a\n…\n", True, id="unless an ellipsis says so"),
+        pytest.param("a\nb\nc\n", "a\n…\n…\nc\n", True, id="two of them are one"),
         pytest.param("", "", True, id="nothing is nothing"),
+        pytest.param("a\n", "", False, id="something is not nothing"),
     ],
 )
 def test_an_output_is_compared_by_what_does_not_change(real: str, shown: str, same: bool) -> None:  # noqa: FBT001 - a table

@@ -1,0 +1,156 @@
+"""The engines that a rule of delivery holds on: the embedded broker, and a real nsqd."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from nsqkit import Handler, Settings, Worker
+from nsqkit.devbroker import DevBroker
+from nsqkit.loader import keeps_dead_letters
+from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.subscription import subscribed_topics
+from tests.integration.conftest import nsq_programs, nsqd, nsqlookupd, start_nsqd
+
+__all__ = ["nsq_programs", "nsqd", "nsqlookupd", "start_nsqd"]
+
+PATIENCE_S = 20.0
+SOON = ("-queue-scan-interval=20ms", "-queue-scan-refresh-interval=100ms")
+"""nsqd looks for deferred messages of a new channel after 5 s, unless told otherwise."""
+
+
+class Quiet:
+    """A log that nobody reads."""
+
+    def info(self, event: str, /, **fields: object) -> None:
+        pass
+
+    warning = error = info
+
+
+class Engine:
+    """One running engine.
+
+    Attributes:
+        tcp_address: ``host:port`` of its TCP port.
+    """
+
+    def __init__(self, tcp_address: str, http_address: str, lookupd: tuple[str, ...] = ()) -> None:
+        self.tcp_address = tcp_address
+        self._http = NsqdHttp(http_address)
+        self._http_address = http_address
+        self._lookupd = lookupd
+        self._outlet = Outlet(ConnectionOptions())
+
+    def settings(self, **more: Any) -> Settings:
+        """Return settings by which a worker finds the engine: by its address, or through nsqlookupd."""
+        found: dict[str, Any] = {"nsqd": (self.tcp_address,)}
+        if self._lookupd:
+            found = {"lookupd": self._lookupd, "lookupd_poll_s": 0.2}
+        return Settings(**{**found, "nsqd_http": (self._http_address,), "admin_port": 0, **more})
+
+    @asynccontextmanager
+    async def worker(self, *handlers: type[Handler[Any]], **settings: Any) -> AsyncIterator[Worker]:
+        """Run handlers, every channel made and subscribed; drain at the end."""
+        worker = Worker(handlers, settings=self.settings(**settings))
+        for spec in worker.specs:
+            for topic in subscribed_topics(spec.topic, spec.channel, with_retry=keeps_dead_letters(spec)):
+                await self._outlet.ensure_channel(self.tcp_address, topic, spec.channel)
+        await worker.start()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await worker.wait_subscribed(self.tcp_address)
+                await worker.wait_ready()
+            yield worker
+        finally:
+            await worker.stop()
+
+    async def publish(self, topic: str, *bodies: bytes) -> None:
+        """Publish bodies as they are, at once."""
+        await self._outlet.publish_many(self.tcp_address, topic, bodies)
+
+    async def channel(self, topic: str, channel: str) -> dict[str, Any]:
+        """Return nsqd's own statistics of a channel."""
+        stats: Any = await self._http.stats(topic)
+        (found,) = [
+            each
+            for known in stats["topics"] or ()
+            if known["topic_name"] == topic
+            for each in known["channels"]
+            if each["channel_name"] == channel
+        ]
+        assert isinstance(found, dict)
+        return found
+
+    async def until(
+        self, topic: str, channel: str, condition: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """Return the channel's statistics once they say so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition(stats := await self.channel(topic, channel)):
+                await asyncio.sleep(0.01)
+        return stats
+
+    async def handled(self, topic: str, channel: str, count: int) -> dict[str, Any]:
+        """Return the channel's statistics once it had so many messages and holds none any more."""
+        return await self.until(
+            topic, channel, lambda stats: stats["message_count"] == count and not _held(stats)
+        )
+
+    async def read(self, topic: str, channel: str, count: int) -> list[Message]:
+        """Take messages off a channel, as a program of somebody else does."""
+        messages: asyncio.Queue[Message] = asyncio.Queue()
+        consumer = Consumer(
+            topics=(topic,),
+            channel=channel,
+            addresses=(self.tcp_address,),
+            lookup=None,
+            options=ConnectionOptions(),
+            max_in_flight=100,
+            on_message=messages.put_nowait,
+            on_settle_failure=pytest.fail,
+            log=Quiet(),
+        )
+        consumer.start()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                found = [await messages.get() for _ in range(count)]
+            for message in found:
+                assert message.finish()
+        finally:
+            await consumer.close(PATIENCE_S)
+        return found
+
+    async def close(self) -> None:
+        await self._outlet.close()
+
+
+def _held(stats: dict[str, Any]) -> int:
+    return int(stats["depth"] + stats["in_flight_count"] + stats["deferred_count"])
+
+
+ENGINES = ("devbroker", pytest.param("nsqd", marks=pytest.mark.nsqd))
+WITH_LOOKUPD = (*ENGINES, pytest.param("nsqlookupd", marks=pytest.mark.nsqd))
+
+
+@pytest.fixture(params=ENGINES)
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    """An empty engine; ``nsqlookupd`` is a real nsqd that workers find through a real nsqlookupd."""
+    if request.param == "devbroker":
+        broker = DevBroker(tcp_port=0, http_port=0)
+        await broker.start()
+        engine = Engine(broker.tcp_address, broker.http_address)
+        yield engine
+        await engine.close()
+        await broker.stop()
+        return
+    lookupd: tuple[str, ...] = ()
+    if request.param == "nsqlookupd":
+        lookupd = (request.getfixturevalue("nsqlookupd").http_address,)
+    server = request.getfixturevalue("start_nsqd")(*SOON)
+    engine = Engine(server.tcp_address, server.http_address, lookupd)
+    yield engine
+    await engine.close()
