@@ -22,7 +22,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ORDERS = ROOT / "examples" / "data" / "orders.jsonl"
 NSQD = ROOT / ".nsqd" / "bin" / "nsqd"
-MOST = 10_000
 CLIENTS = ("nsqkit", "pynsq")
 CLIENT_LIMIT_S = 120
 
@@ -70,7 +69,7 @@ def orders() -> list[bytes]:
     return [
         line
         for line in ORDERS.read_bytes().splitlines()
-        if all(1 <= each["quantity"] <= MOST for each in json.loads(line)["data"]["lines"])
+        if all(each["quantity"] >= 1 for each in json.loads(line)["data"]["lines"])
     ]
 
 

@@ -25,7 +25,7 @@ class Line(msgspec.Struct, frozen=True):
     """One product of an order; amounts in cents."""
 
     product: str
-    quantity: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    quantity: Annotated[int, msgspec.Meta(ge=1)]
     amount_cents: Cents
     retail_discount_cents: Cents = 0
     coupon_discount_cents: Cents = 0

@@ -53,7 +53,7 @@ async def _check_delays(specs: Sequence[HandlerSpec], settings: Settings) -> lis
             problems.append(f"{error}; name its HTTP address with --nsqd-http")
             continue
         for spec in specs:
-            longest_s = max(spec.retry.schedule_s(), default=0.0)
+            longest_s = spec.retry.longest_s()
             if limit_ns is not None and longest_s > limit_ns / 1e9:
                 problems.append(
                     f"{spec.location}: {spec.name}: waits up to {longest_s:g} s; nsqd {address} clamps at "

@@ -16,7 +16,7 @@ from nsqkit.handler import Handler, HandlerSpec, deferring
 from nsqkit.modules import defined, imported, modules_of
 from nsqkit.policy.errors import LoadError
 from nsqkit.policy.names import dead_topic, is_ephemeral
-from nsqkit.resources import Resource, parameters, provider
+from nsqkit.resources import Resource, circle, parameters, provider
 from nsqkit.settings import Settings
 
 
@@ -99,11 +99,12 @@ def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
 
 def check(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]], settings: Settings) -> list[str]:
     """Return what is wrong with handlers taken together, one line per problem."""
+    unmet = list(_needs(specs, resources))
     return [
         *_same_subscription(specs),
         *(problem for spec in specs for problem in _unchosen_unknown(spec)),
         *(problem for spec in specs for problem in _long_delay(spec, settings)),
-        *_needs(specs, resources),
+        *(unmet or _circle(resources)),
     ]
 
 
@@ -217,12 +218,21 @@ def _long_delay(spec: HandlerSpec, settings: Settings) -> Iterator[str]:
 
 def _needs(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]]) -> Iterator[str]:
     for spec in specs:
-        if "__init__" in vars(spec.handler) or spec.handler.__init__ is not object.__init__:
+        if spec.handler.__init__ is not object.__init__:
             yield from _unprovided(f"{spec.location}: {spec.name}", spec.handler.__init__, resources)
     for each in resources:
         code = each.function.__code__
         where = f"{code.co_filename}:{code.co_firstlineno}: resource {each.name}"
         yield from _unprovided(where, each.function, resources)
+
+
+def _circle(resources: Sequence[Resource[Any]]) -> Iterator[str]:
+    found = circle(resources)
+    if found:
+        code = found[0].function.__code__
+        where = f"{code.co_filename}:{code.co_firstlineno}"
+        names = " needs ".join(each.name for each in (*found, found[0]))
+        yield f"{where}: resources need each other: {names}; break the circle"
 
 
 def _unprovided(where: str, function: Any, resources: Sequence[Resource[Any]]) -> Iterator[str]:
@@ -235,8 +245,9 @@ def _unprovided(where: str, function: Any, resources: Sequence[Resource[Any]]) -
         if kind is None:
             yield f"{where}: parameter {name!r} has no type; annotate it with what a resource yields"
         elif kind is not Settings and provider(name, kind, resources) is None:
+            shown = kind.__name__ if isinstance(kind, type) else kind
             yield (
-                f"{where}: no single resource yields {getattr(kind, '__name__', kind)} "
+                f"{where}: no single resource yields {shown} "
                 f"for parameter {name!r}; define a @resource with that type, or import it into the module"
             )
 

@@ -86,13 +86,15 @@ def _told(name: str, error: BaseException) -> tuple[str, ...]:
 def _dotted(name: str) -> str:
     path = Path(name)
     inside = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return ".".join(inside.with_suffix("").parts)
+    return ".".join(inside.with_suffix("").parts).strip(".")
 
 
 def _neighbours(missing: str) -> str:
     parent, _, last = missing.rpartition(".")
     path = getattr(sys.modules.get(parent), "__path__", ()) if parent else [str(Path.cwd())]
-    return suggestion(last, [info.name for info in pkgutil.iter_modules(path)])
+    prefix = f"{parent}." if parent else ""
+    names = [f"{prefix}{info.name}" for info in pkgutil.iter_modules(path)]
+    return suggestion(f"{prefix}{last}", names)
 
 
 def _line(error: BaseException, name: str) -> str:

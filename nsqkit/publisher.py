@@ -217,4 +217,7 @@ class BlockingPublisher:
         self._loop.close()
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            coroutine.close()
+            raise RuntimeError("the publisher is closed")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

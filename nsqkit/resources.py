@@ -69,14 +69,34 @@ def _provided(function: Callable[..., Any]) -> Any:
 
 
 def parameters(function: Any) -> dict[str, Any]:
-    """Return the types of the parameters of a handler or a resource, by name; None where it has none."""
+    """Return the types that a handler or a resource asks for, by parameter; None where it names none.
+
+    A parameter with a default keeps it.
+    """
     hints = typing.get_type_hints(function)
     names = [
         name
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if name != "self"
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     return {name: hints.get(name) for name in names}
+
+
+def circle(resources: Sequence[Resource[Any]]) -> tuple[Resource[Any], ...]:
+    """Return resources of which each needs the next, and the last the first; none if there is no circle."""
+
+    def walk(path: tuple[Resource[Any], ...]) -> tuple[Resource[Any], ...]:
+        for name, kind in parameters(path[-1].function).items():
+            needed = provider(name, kind, resources)
+            if needed in path:
+                return path[path.index(needed) :]
+            if needed is not None and (found := walk((*path, needed))):
+                return found
+        return ()
+
+    return next((found for each in resources if (found := walk((each,)))), ())
 
 
 def provider(name: str, wanted: Any, resources: Sequence[Resource[Any]]) -> Resource[Any] | None:

@@ -85,7 +85,10 @@ class Run:
 
     async def _broker(self) -> DevBroker:
         broker = DevBroker(tcp_port=self.settings.dev_tcp_port, http_port=self.settings.dev_http_port)
-        await broker.start()
+        try:
+            await broker.start()
+        except SettingsError as error:
+            raise SettingsError(f"--dev: {error}: --set dev_tcp_port=0 --set dev_http_port=0") from error
         self.settings = replace(
             self.settings,
             nsqd=(broker.tcp_address,),

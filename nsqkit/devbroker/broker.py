@@ -72,10 +72,10 @@ class DevBroker:
         self.tcp_address = ""
         self.http_address = ""
         self._host = host
-        self._ports = {"--tcp-port": tcp_port, "--http-port": http_port}
-        for flag, port in self._ports.items():
+        self._ports = {"tcp_port": tcp_port, "http_port": http_port}
+        for name, port in self._ports.items():
             if not 0 <= port <= _MAX_PORT:
-                raise SettingsError(f"{flag} {port} is not in 0..{_MAX_PORT}")
+                raise SettingsError(f"{name}={port} is not in 0..{_MAX_PORT}")
         self._wall_clock_ns = wall_clock_ns
         self._tcp = TcpServer(self.ledger, clock, wall_clock_ns)
         self._http: HTTPServer | None = None
@@ -86,9 +86,9 @@ class DevBroker:
         Raises:
             SettingsError: If a port is in use or the host is not an address of this machine.
         """
-        tcp = await self._bind("--tcp-port")
+        tcp = await self._bind("tcp_port")
         try:
-            http = await self._bind("--http-port")
+            http = await self._bind("http_port")
         except SettingsError:
             tcp.close()
             raise
@@ -119,8 +119,8 @@ class DevBroker:
         """Do what is due by the clock now; only needed with a clock that a test moves."""
         self._tcp.wake()
 
-    async def _bind(self, flag: str) -> socket.socket:
-        port = self._ports[flag]
+    async def _bind(self, name: str) -> socket.socket:
+        port = self._ports[name]
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)
@@ -130,7 +130,7 @@ class DevBroker:
             problem = f"cannot listen on {self._host}: {getattr(error, 'strerror', None) or error}"
             if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
                 problem = f"the port is in use on {self._host}; choose another, or 0 for a free one"
-            raise SettingsError(f"{flag} {port}: {problem}") from error
+            raise SettingsError(f"{name}={port}: {problem}") from error
         bound.settimeout(0)  # both servers accept from the loop
         return bound
 

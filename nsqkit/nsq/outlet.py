@@ -1,5 +1,7 @@
 """Outlet: publishes to whichever nsqd is named, over one connection each, made when first needed."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 
 from nsqkit.nsq.identify import ConnectionOptions
@@ -20,6 +22,7 @@ class Outlet:
         self._publish_timeout_s = publish_timeout_s
         self._publishers: dict[str, NsqdPublisher] = {}
         self._channels: set[tuple[str, str, str]] = set()
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # many may need one channel
 
     async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish one message to the nsqd at *address* and await its OK.
@@ -44,20 +47,23 @@ class Outlet:
             PublishError: If it cannot be made.
         """
         wanted = (address, topic, channel)
-        if wanted in self._channels:
-            return
+        async with self._making[address]:
+            if wanted not in self._channels:
+                await self._make(*wanted)
+                self._channels.add(wanted)
+
+    async def close(self) -> None:
+        """Wait for what is under way, then close every connection."""
+        for publisher in self._publishers.values():
+            await publisher.close()
+
+    async def _make(self, address: str, topic: str, channel: str) -> None:
         try:
             await ensure_channel(address, topic, channel, self._options)
         except RefusedError as error:
             raise PublishError(topic, address, str(error), error.permanent) from error
         except ConnectionLostError as error:
             raise PublishError(topic, address, error.reason, False) from error  # noqa: FBT003 - of the error
-        self._channels.add(wanted)
-
-    async def close(self) -> None:
-        """Wait for what is under way, then close every connection."""
-        for publisher in self._publishers.values():
-            await publisher.close()
 
     def _to(self, address: str) -> NsqdPublisher:
         if address not in self._publishers:

@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -26,11 +26,10 @@ from nsqkit import (
     Worker,
     event,
 )
-from tests.contract.conftest import PATIENCE_S, WITH_LOOKUPD, Engine
+from tests.contract.conftest import PATIENCE_S, TOPIC, WITH_LOOKUPD, Engine
 from tests.integration.conftest import StartNsqd
 
 QUICK = RetryPolicy(max_attempts=3, backoff=Exponential(base_s=0.05, factor=1, max_s=0.05, jitter="none"))
-TOPIC = "contract"
 
 
 @event("contract.asked", version=1, topic=TOPIC)
@@ -54,8 +53,10 @@ def working(behave: Behave, channel: str = "work", **options: Any) -> type[Handl
 
     class Work(Handler[Asked], channel=channel, **({"retry": QUICK, "on_unknown": "discard"} | options)):
         async def handle(self, event: Asked, ctx: Context) -> Outcome | None:
-            outcome = behave(event, ctx)
-            return await outcome if asyncio.iscoroutine(outcome) else outcome
+            outcome: Any = behave(event, ctx)
+            if asyncio.iscoroutine(outcome):
+                outcome = await outcome
+            return cast("Outcome | None", outcome)
 
     return Work
 
@@ -88,6 +89,12 @@ def count(worker: Worker, name: str, channel: str = "work", topic: str = TOPIC, 
 
 def outcome(worker: Worker, name: str, channel: str = "work") -> int:
     return count(worker, "messages_processed_total", channel, outcome=name)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.01)
 
 
 async def accounts(engine: Engine, worker: Worker, channel: str = "work", *, retries: bool = False) -> None:
@@ -184,7 +191,7 @@ async def test_each_outcome_is_carried_out(engine: Engine) -> None:
     def choose(event: Asked, ctx: Context) -> Outcome | None:
         if ctx.attempts > 1:
             return None
-        outcomes = {
+        outcomes: dict[str, Outcome] = {
             "finish": Finish(),
             "requeue": Requeue(0.05),
             "dead": DeadLetter("bad"),
@@ -226,7 +233,7 @@ async def test_a_handler_past_its_timeout_is_requeued(engine: Engine) -> None:
 async def test_plain_handlers_run_side_by_side_in_their_threads(engine: Engine) -> None:
     together = threading.Barrier(3)
 
-    class Work(Handler[Asked], channel="work", threads=3, on_unknown="discard"):
+    class Work(Handler[Asked], channel="work", threads=3, dead_letters=False):
         def handle(self, event: Asked, ctx: Context) -> None:
             together.wait(PATIENCE_S)
 
@@ -332,7 +339,7 @@ async def test_a_stop_lets_the_running_end_and_gives_the_rest_back(engine: Engin
         await leave.wait()
         done.append(event.n)
 
-    async with engine.worker(working(hold, max_in_flight=slots)) as worker:
+    async with engine.worker(working(hold, max_in_flight=slots, dead_letters=False)) as worker:
         await engine.publish(TOPIC, *map(body, range(total)))
         async with asyncio.timeout(PATIENCE_S):
             for _ in range(slots):
@@ -426,15 +433,12 @@ async def test_a_handler_whose_nsqd_goes_away_has_lost_its_lease_and_the_message
         await engine.publish(TOPIC, body(1))
         async with asyncio.timeout(PATIENCE_S):
             await inside.wait()
-            nsqd.stop()
-            while not worker.problems():
-                await asyncio.sleep(0.01)
-            leave.set()
-            while outcome(worker, "lease_lost") == 0:
-                await asyncio.sleep(0.01)
-            nsqd.start()
-            while outcome(worker, "success") == 0:
-                await asyncio.sleep(0.01)
+        nsqd.stop()
+        await until(lambda: bool(worker.problems()))
+        leave.set()
+        await until(lambda: outcome(worker, "lease_lost") == 1)
+        nsqd.start()
+        await until(lambda: outcome(worker, "success") == 1)
         assert [n for n, _ in seen.calls] == [1, 1]
         assert count(worker, "messages_received_total") == 2
     await engine.close()

@@ -15,7 +15,7 @@ def test_a_context_made_by_hand_needs_no_arguments() -> None:
     ctx = Context()
     assert (ctx.topic, ctx.channel, ctx.message_id) == ("", "", "")
     assert (ctx.attempts, ctx.timestamp_ns, ctx.event_id) == (1, 0, None)
-    assert not ctx.cancelled
+    assert ctx.cancelled is False
     assert ctx.outgoing == []
     assert ctx.remaining_s() == float("inf")
 

@@ -219,10 +219,22 @@ def test_a_pool_has_a_size_that_can_be_meant(threads: int) -> None:
             'test_declaration.paid.v2 on payments); add topic="…" to the class keywords',
             id="events of different topics",
         ),
+        pytest.param(
+            (Homeless, Unregistered),
+            f'{__name__}.Unregistered is not an event: decorate it with @event("some.name", version=1)',
+            id="one of a union, before its topic can be known",
+        ),
     ],
 )
 def test_a_wrong_event_is_named_with_what_to_write(models: tuple[Any, ...], problem: str) -> None:
     assert _problems(models=models) == [problem]
+
+
+def test_every_wrong_event_of_a_union_is_named() -> None:
+    assert [problem.split()[0] for problem in _problems(models=("Created", Unregistered))] == [
+        "event",
+        f"{__name__}.Unregistered",
+    ]
 
 
 async def _without_ctx(self: object, event: object) -> None:

@@ -1,6 +1,7 @@
 """Events: which classes can be one, under which name, and how old versions are lifted."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -257,6 +258,13 @@ def test_an_upcaster_that_is_defined_again_replaces_itself() -> None:
     registry.add_upcaster("order.created", 3, old)
     registry.add_upcaster("order.created", 3, new)
     assert registry.upcasters(TARGET, 3) == (new,)
+
+
+def test_an_upcaster_without_a_name_is_shown_as_it_is() -> None:
+    partial = functools.partial(_upcaster("partial"))
+    with pytest.raises(EventError) as caught:
+        upcast("test_events.lifted", from_version=0)(partial)
+    assert repr(partial) in str(caught.value)
 
 
 @pytest.mark.parametrize("from_version", [0, -1, 1.0, "1", True])

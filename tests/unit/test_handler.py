@@ -136,6 +136,22 @@ def test_an_abstract_class_may_leave_the_event_open() -> None:
     assert Notify.spec.max_in_flight == 7
 
 
+def test_the_event_is_that_of_the_handler_whatever_stands_before_it() -> None:
+    class Cache(dict[str, int]):
+        pass
+
+    class Notify(dict[str, int], Handler[Created], channel="notify"):
+        async def handle(self, event: Created, ctx: Context) -> None: ...
+
+    class Refund(Cache, Handler[Cancelled], channel="refund"):
+        async def handle(self, event: Cancelled, ctx: Context) -> None: ...
+
+    assert [known.model for each in (Notify, Refund) for known in each.spec.event_types] == [
+        Created,
+        Cancelled,
+    ]
+
+
 def test_a_handler_may_derive_from_another_on_a_channel_of_its_own() -> None:
     class First(Handler[Created], channel="first", max_in_flight=3):
         async def handle(self, event: Created, ctx: Context) -> None: ...

@@ -151,6 +151,23 @@ def test_a_mistake_in_a_class_that_is_not_chosen_does_not_matter(team: Team) -> 
     assert [spec.name for spec in team.load("TEAM:Notify")] == ["Notify"]
 
 
+def test_the_working_directory_comes_first_and_once(team: Team) -> None:
+    team.write(NOTIFY)
+    team.load()
+    team.load()
+    assert sys.path[0] == str(team.folder)
+    assert sys.path.count(str(team.folder)) == 1
+
+
+def test_resources_may_come_from_another_target(team: Team) -> None:
+    team.write("class Warehouse: ...\n", "TEAM_warehouse.py", prelude=False)
+    own = "from TEAM_warehouse import Warehouse\n"
+    imports = "from collections.abc import Iterator\nfrom nsqkit import resource\n"
+    team.write(imports + own + _yields("warehouse", "Warehouse"), "TEAM_resources.py", prelude=False)
+    team.write(own + NEEDY.replace("PARAMETER", "warehouse: Warehouse"))
+    assert [spec.name for spec in team.load("TEAM_resources", "TEAM")] == ["Notify"]
+
+
 def test_resources_come_from_the_modules_that_define_or_import_them(team: Team) -> None:
     team.write(
         "@resource\ndef warehouse(settings: Settings) -> Iterator[Warehouse]:\n    yield Warehouse()\n",
@@ -251,6 +268,12 @@ class Handleless(Handler[Created], channel="handleless"):
             "give each its own channel, or make one handler of a union of events"
         ),
     ]
+
+
+def test_three_handlers_on_one_subscription_are_one_problem(team: Team) -> None:
+    file = team.write(NOTIFY + NOTIFY.replace("Notify", "Again") + NOTIFY.replace("Notify", "Third"))
+    (told,) = team.problems()
+    assert told.startswith(f"{_at(file, 'class Third')}: Notify and Again and Third have the same topic")
 
 
 def test_the_problems_of_all_targets_are_told_at_once(team: Team) -> None:
@@ -379,7 +402,8 @@ def test_a_broken_module_of_a_package_does_not_hide_the_others(team: Team) -> No
         ),
         pytest.param(
             "TEAM_pack.inner.ordrs",
-            "there is no module 'TEAM_pack.inner.ordrs'; did you mean 'orders'?; it is looked for in the "
+            "there is no module 'TEAM_pack.inner.ordrs'; did you mean 'TEAM_pack.inner.orders'?; "
+            "it is looked for in the "
             "working directory CWD",
             id="a misspelt module of a package",
         ),
@@ -414,6 +438,22 @@ def test_a_broken_module_of_a_package_does_not_hide_the_others(team: Team) -> No
             "give a dotted module, not a file; did you mean 'TEAM_orders'?",
             id="a file without a folder",
         ),
+        pytest.param(
+            "TEAM_pack/inner/orders",
+            "give a dotted module, not a file; did you mean 'TEAM_pack.inner.orders'?",
+            id="a file without its ending",
+        ),
+        pytest.param(
+            ".TEAM_orders",
+            "give a dotted module, not a file; did you mean 'TEAM_orders'?",
+            id="a relative module",
+        ),
+        pytest.param(
+            "TEAM_orderz:Notify",
+            "there is no module 'TEAM_orderz'; did you mean 'TEAM_orders'?; it is looked for in the working "
+            "directory CWD",
+            id="a class of a misspelt module",
+        ),
         pytest.param("", "ValueError: Empty module name", id="nothing"),
     ],
 )
@@ -423,7 +463,7 @@ def test_a_module_that_does_not_exist_is_told_with_the_closest(team: Team, targe
     team.write("", "TEAM_pack/inner/__init__.py", prelude=False)
     team.write(NOTIFY, "TEAM_pack/inner/orders.py")
     (told,) = team.problems(target.replace("CWD", str(team.folder)))
-    assert told == f"{target}: {problem}".replace("CWD", str(team.folder))
+    assert told == f"{target.partition(':')[0]}: {problem}".replace("CWD", str(team.folder))
 
 
 def test_a_sibling_that_does_not_exist_is_told_with_the_line_that_imports_it(team: Team) -> None:
@@ -475,6 +515,12 @@ def test_what_becomes_of_other_events_of_the_topic_must_be_chosen(team: Team) ->
             'on_unknown="discard", "requeue" or "dead_letter"'
         )
     ]
+
+
+def test_all_other_events_of_the_topic_are_named(team: Team) -> None:
+    team.write(TWO_EVENTS + TWO_EVENTS.replace("cancelled", "paid").replace("Cancelled", "Paid") + NOTIFY)
+    (told,) = team.problems()
+    assert "also has TEAM.cancelled.v1, TEAM.paid.v1; choose" in told
 
 
 @pytest.mark.parametrize(
@@ -562,6 +608,13 @@ def _yields(name: str, kind: str, parameter: str = "") -> str:
         ),
         pytest.param(
             "",
+            "warehouse: list[Warehouse]",
+            "no single resource yields list[TEAM.Warehouse] for parameter 'warehouse'; "
+            "define a @resource with that type, or import it into the module",
+            id="there is none of a generic type",
+        ),
+        pytest.param(
+            "",
             "warehouse",
             "parameter 'warehouse' has no type; annotate it with what a resource yields",
             id="it has no type",
@@ -612,6 +665,16 @@ def test_a_resource_that_another_one_needs_must_be_there_too(team: Team) -> None
             "parameter 'cold'; define a @resource with that type, or import it into the module"
         )
     ]
+
+
+def test_resources_that_need_each_other_are_told(team: Team) -> None:
+    file = team.write(
+        _yields("cold", "ColdWarehouse", "warehouse: Warehouse")
+        + _yields("warehouse", "Warehouse", "cold: ColdWarehouse")
+        + NOTIFY
+    )
+    told = "resources need each other: cold needs warehouse needs cold; break the circle"
+    assert team.problems() == [f"{_at(file, '@resource')}: {told}"]
 
 
 @pytest.mark.parametrize(

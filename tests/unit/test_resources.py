@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nsqkit.policy.errors import HandlerError
-from nsqkit.resources import Resource, parameters, provider, resource
+from nsqkit.resources import Resource, circle, parameters, provider, resource
 from nsqkit.settings import Settings
 
 
@@ -50,21 +50,22 @@ def sizes() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("made", "name", "provides"),
+    ("function", "name", "provides"),
     [
-        pytest.param(warehouse, "warehouse", Warehouse, id="an async iterator"),
-        pytest.param(cold, "cold", ColdWarehouse, id="an iterator"),
-        pytest.param(mailer, "mailer", Mailer, id="a generator"),
-        pytest.param(other_mailer, "other_mailer", Mailer, id="an async generator"),
-        pytest.param(sizes, "sizes", list[int], id="of a generic type"),
+        pytest.param(warehouse.function, "warehouse", Warehouse, id="an async iterator"),
+        pytest.param(cold.function, "cold", ColdWarehouse, id="an iterator"),
+        pytest.param(mailer.function, "mailer", Mailer, id="a generator"),
+        pytest.param(other_mailer.function, "other_mailer", Mailer, id="an async generator"),
+        pytest.param(sizes.function, "sizes", list[int], id="of a generic type"),
     ],
 )
-def test_a_resource_provides_what_its_function_yields(made: Resource[Any], name: str, provides: Any) -> None:
+def test_a_resource_provides_what_its_function_yields(function: Any, name: str, provides: Any) -> None:
+    made = resource(function)
     assert (made.name, made.provides) == (name, provides)
+    assert (made.__doc__, made.__module__) == (function.__doc__, __name__)
 
 
 async def test_a_resource_can_be_called_as_it_was_written() -> None:
-    assert warehouse.__doc__ == "Where things are."
     opened = warehouse(Settings())
     assert isinstance(opened, AsyncIterator)
     assert [type(each) async for each in opened] == [Warehouse]
@@ -139,7 +140,15 @@ def test_what_cannot_be_a_resource_is_refused(make: Callable[[], Any], problem: 
 
 
 class Needy:
-    def __init__(self, warehouse: Warehouse, untyped, *rest: int, quick: bool, **more: int) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def __init__(  # type: ignore[no-untyped-def]  # as a team may write it
+        self,
+        warehouse: Warehouse,
+        untyped,  # noqa: ANN001 - that is the point
+        size: int = 3,
+        *rest: int,
+        quick: bool,
+        **more: int,
+    ) -> None:
         pass
 
 
@@ -155,7 +164,7 @@ class Declared:
         pytest.param(
             Needy.__init__,
             {"warehouse": Warehouse, "untyped": None, "quick": bool},
-            id="of a method, but not self",
+            id="of a method, but not self, nor what has a default",
         ),
         pytest.param(Declared.__init__, {"warehouse": Warehouse}, id="of a dataclass"),
         pytest.param(mailer.function, {}, id="none, and not what it returns"),
@@ -163,6 +172,20 @@ class Declared:
 )
 def test_parameters_are_found_by_their_annotations(function: Any, expected: dict[str, Any]) -> None:
     assert parameters(function) == expected
+
+
+def test_resources_that_need_each_other_are_a_circle() -> None:
+    @resource
+    def egg(hen: Warehouse) -> Iterator[Mailer]:
+        yield Mailer()
+
+    @resource
+    def hen(egg: Mailer) -> Iterator[Warehouse]:
+        yield Warehouse()
+
+    assert circle((egg, hen)) == (egg, hen)
+    assert circle((cold, egg, hen)) == (egg, hen)
+    assert circle((warehouse, cold, mailer)) == ()
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ async def test_port_zero_is_a_free_port_and_the_addresses_say_which(broker: DevB
     assert await http(broker.http_address, "GET", "/ping") == (200, b"OK")
 
 
-@pytest.mark.parametrize("flag", ["--tcp-port", "--http-port"])
-async def test_a_port_in_use_is_named_with_the_flag_to_change(flag: str) -> None:
+@pytest.mark.parametrize("name", ["tcp_port", "http_port"])
+async def test_a_port_in_use_is_named_by_name(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ports = {"tcp_port": 0, "http_port": 0, flag[2:].replace("-", "_"): port}
+        ports = {"tcp_port": 0, "http_port": 0, name: port}
         broker = DevBroker(**ports)
-        with pytest.raises(SettingsError, match=f"^{flag} {port}: the port is in use on 127.0.0.1; .*0 for"):
+        with pytest.raises(SettingsError, match=f"^{name}={port}: the port is in use on 127.0.0.1; .*0 for"):
             await broker.start()
         await broker.stop()
 
@@ -37,13 +37,13 @@ async def test_a_port_left_by_a_failed_start_is_free_again() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "a..b"])
 async def test_a_host_that_is_not_here_is_named(host: str) -> None:
-    with pytest.raises(SettingsError, match=f"^--tcp-port 0: cannot listen on {host}: "):
+    with pytest.raises(SettingsError, match=f"^tcp_port=0: cannot listen on {host}: "):
         await DevBroker(0, 0, host).start()
 
 
 @pytest.mark.parametrize("ports", [(-1, 0), (65_536, 0)])
 async def test_a_port_that_cannot_be_is_refused(ports: tuple[int, int]) -> None:
-    with pytest.raises(SettingsError, match=rf"^--tcp-port {ports[0]} is not in 0\.\.65535$"):
+    with pytest.raises(SettingsError, match=rf"^tcp_port={ports[0]} is not in 0\.\.65535$"):
         DevBroker(*ports)
 
 

@@ -57,7 +57,8 @@ async def test_many_and_deferred_go_to_the_nsqd_that_is_named(outlet: Outlet, ns
 
 
 async def test_a_channel_is_made_once(outlet: Outlet, nsqd: FakeNsqd) -> None:
-    making = asyncio.create_task(outlet.ensure_channel(nsqd.address, "orders", "stock"))
+    wanted = [outlet.ensure_channel(nsqd.address, "orders", "stock") for _ in range(3)]
+    making = asyncio.gather(*wanted)
     peer = await _accept(nsqd)
     await peer.expect(b"SUB orders stock\n")
     peer.respond()

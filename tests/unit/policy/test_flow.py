@@ -43,9 +43,7 @@ def test_shares(budget: int, connections: int, turn: int, expected: tuple[int, .
         pytest.param(0, 2, 1, 0, (0, 0), id="a paused handler gives none to trickles either"),
     ],
 )
-def test_trickles(
-    budget: int, connections: int, trickles: int, turn: int, expected: tuple[int, ...]
-) -> None:
+def test_trickles(budget: int, connections: int, trickles: int, turn: int, expected: tuple[int, ...]) -> None:
     assert rdy_shares(budget, connections, trickles=trickles, turn=turn) == expected
 
 
@@ -81,3 +79,24 @@ def test_a_round_of_turns_serves_every_connection_equally(budget: int, connectio
 def test_negative_numbers_are_refused_by_name(budget: int, connections: int) -> None:
     with pytest.raises(ValueError, match=rf"^budget={budget} connections={connections} trickles=0$"):
         rdy_shares(budget, connections)
+
+
+@given(BUDGETS, CONNECTIONS, st.data(), TURNS)
+def test_trickles_never_cost_more_than_one_each(
+    budget: int, connections: int, data: st.DataObject, turn: int
+) -> None:
+    trickles = data.draw(st.integers(0, connections - 1))
+    shares = rdy_shares(budget, connections, trickles=trickles, turn=turn)
+    others, last = shares[: connections - trickles], shares[connections - trickles :]
+    assert len(shares) == connections
+    assert sum(shares) == budget
+    assert max(others) - min(others) <= 1
+    assert all(share <= 1 for share in last)
+    assert budget < connections or min(shares) >= 1
+
+
+@given(st.integers(1, 64), st.integers(1, 16), st.data())
+def test_a_round_of_turns_reaches_trickles_too(budget: int, connections: int, data: st.DataObject) -> None:
+    trickles = data.draw(st.integers(0, connections))
+    rounds = [rdy_shares(budget, connections, trickles=trickles, turn=turn) for turn in range(connections)]
+    assert all(max(shares) >= 1 for shares in zip(*rounds, strict=True))

@@ -1,0 +1,35 @@
+"""What unit tests share: an embedded broker on free ports."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from nsqkit.devbroker import DevBroker
+
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[DevBroker]:
+    """A broker on the loop of the test."""
+    broker = DevBroker(tcp_port=0, http_port=0)
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+@pytest.fixture
+def threaded_broker() -> Iterator[DevBroker]:
+    """A broker on a loop and in a thread of its own, for code that runs its own loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    broker = DevBroker(tcp_port=0, http_port=0)
+    asyncio.run_coroutine_threadsafe(broker.start(), loop).result(PATIENCE_S)
+    yield broker
+    asyncio.run_coroutine_threadsafe(broker.stop(), loop).result(PATIENCE_S)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(PATIENCE_S)
+    loop.close()
