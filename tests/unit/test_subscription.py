@@ -22,7 +22,7 @@ NOBODY = "127.0.0.1:1"
 ID = b"0123456789abcdef"
 
 
-@event("subscription.happened", version=1, topic="orders")
+@event("subscription.happened", version=1, topic="subscribed")
 @dataclass
 class Happened:
     n: int = 0
@@ -59,7 +59,7 @@ class Running:
         self.peer: Peer
 
     def count(self, name: str, **labels: str) -> float | None:
-        known = {"topic": "orders", "channel": "stock", "handler": "Work"}
+        known = {"topic": "subscribed", "channel": "stock", "handler": "Work"}
         return self.metrics.registry.get_sample_value(f"nsqkit_{name}", known | labels)
 
     async def close(self) -> None:
@@ -92,8 +92,8 @@ async def start() -> AsyncIterator[Start]:
             running = Running(handler, nsqd.address, **options)
             running.subscription.consumer.start()
             stack.push_async_callback(running.close)
-            peers = await nsqd.serve("orders")
-            running.peer = peers["orders"]
+            peers = await nsqd.serve("subscribed")
+            running.peer = peers["subscribed"]
             await running.peer.expect(b"RDY %d\n" % ready)
             return running
 
@@ -113,20 +113,24 @@ class TestTopics:
     @pytest.mark.parametrize(
         ("with_retry", "expected"),
         [
-            pytest.param(True, ("orders", "orders.stock.retry"), id="its own retry topic too"),
-            pytest.param(False, ("orders",), id="where no dead letters are kept the source alone"),
+            pytest.param(True, ("subscribed", "subscribed.stock.retry"), id="its own retry topic too"),
+            pytest.param(False, ("subscribed",), id="where no dead letters are kept the source alone"),
         ],
     )
     def test_what_a_handler_is_subscribed_to(self, with_retry: bool, expected: tuple[str, ...]) -> None:  # noqa: FBT001
-        assert subscribed_topics("orders", "stock", with_retry=with_retry) == expected
+        assert subscribed_topics("subscribed", "stock", with_retry=with_retry) == expected
 
     @pytest.mark.parametrize(
         ("options", "topics"),
         [
-            pytest.param({"dead_letters": None}, ("orders", "orders.stock.retry"), id="by default both"),
-            pytest.param({"dead_letters": False}, ("orders",), id="unless it keeps no dead letters"),
             pytest.param(
-                {"dead_letters": None, "channel": "s#ephemeral"}, ("orders",), id="nor does an ephemeral one"
+                {"dead_letters": None}, ("subscribed", "subscribed.stock.retry"), id="by default both"
+            ),
+            pytest.param({"dead_letters": False}, ("subscribed",), id="unless it keeps no dead letters"),
+            pytest.param(
+                {"dead_letters": None, "channel": "s#ephemeral"},
+                ("subscribed",),
+                id="nor does an ephemeral one",
             ),
         ],
     )
@@ -260,7 +264,7 @@ class TestBlock:
         running.subscription.block("why")
         assert timer is not None
         assert timer.cancelled()
-        running.subscription.pause(0.001)
+        running.subscription.pause(2 * LONG_S)
         assert running.lines("intake_paused") == ["intake_paused"]
         assert running.subscription._resume is timer
 
@@ -269,15 +273,15 @@ class TestBlock:
         async with FakeNsqd() as nsqd:
             running = Running(working(lambda _: DeadLetter("bad"), dead_letters=True), nsqd.address)
             running.subscription.consumer.start()
-            peers = await nsqd.serve("orders", "orders.stock.retry")
-            peers["orders"].send(message_frame(ID, b"{}"))
+            peers = await nsqd.serve("subscribed", "subscribed.stock.retry")
+            peers["subscribed"].send(message_frame(ID, b"{}"))
             publishing = await nsqd.accept()
             await publishing.shake_hands()
-            await publishing.expect(b"SUB orders.stock.dead dead\n")
+            await publishing.expect(b"SUB subscribed.stock.dead dead\n")
             publishing.refuse(b"E_UNAUTHORIZED no permission")
-            assert (await answer(peers["orders"])).startswith(b"REQ %s " % ID)
+            assert (await answer(peers["subscribed"])).startswith(b"REQ %s " % ID)
             (problem,) = running.subscription.problems
-            assert problem.startswith("Work cannot publish dead letters: topic orders.stock.dead")
+            assert problem.startswith("Work cannot publish dead letters: topic subscribed.stock.dead")
             assert "E_UNAUTHORIZED" in problem
             assert running.count("messages_requeued_total", reason="dead_letter_failed") == 1
             await running.close()
@@ -290,7 +294,7 @@ class TestProblems:
         async with unreachable(working()) as running:
             assert running.subscription.problems
             for problem in running.subscription.problems:
-                assert problem.startswith("Work (orders/stock): ")
+                assert problem.startswith("Work (subscribed/stock): ")
 
     async def test_an_unreachable_nsqd_is_named(self) -> None:
         async with unreachable(working()) as running:
@@ -307,19 +311,19 @@ async def test_a_dead_letter_is_published_to_the_messages_own_nsqd_before_its_fi
     async with FakeNsqd() as nsqd:
         running = Running(working(lambda _: DeadLetter("bad"), dead_letters=True), nsqd.address)
         running.subscription.consumer.start()
-        peers = await nsqd.serve("orders", "orders.stock.retry")
-        peers["orders"].send(message_frame(ID, b"{}"))
+        peers = await nsqd.serve("subscribed", "subscribed.stock.retry")
+        peers["subscribed"].send(message_frame(ID, b"{}"))
         making = await nsqd.accept()
         await making.shake_hands()
-        await making.expect(b"SUB orders.stock.dead dead\n")
+        await making.expect(b"SUB subscribed.stock.dead dead\n")
         making.respond()
         publishing = await nsqd.accept()
         await publishing.shake_hands()
         command = await publishing.command()
         line, _, rest = command.partition(b"\n")
-        assert line == b"PUB orders.stock.dead"
+        assert line == b"PUB subscribed.stock.dead"
         assert json.loads(rest[4:])["reason"] == "requested"
         assert running.subscription.intake.held == 1
         publishing.respond()
-        assert await answer(peers["orders"]) == b"FIN %s\n" % ID
+        assert await answer(peers["subscribed"]) == b"FIN %s\n" % ID
         await running.close()

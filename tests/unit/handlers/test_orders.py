@@ -168,12 +168,13 @@ class TestSample:
             try:
                 decoder.decode(line)
             except DecodeError as error:
-                assert error.path == "$.data.lines[...].quantity"
-                refused.append(number)
+                refused.append((number, re.sub(r"\d+", "_", error.path)))
         quantities = [
             [line["quantity"] for line in msgspec.json.decode(each)["data"]["lines"]] for each in lines
         ]
-        odd = [number for number, each in enumerate(quantities) if min(each) < 1]
+        odd = [
+            (number, "$.data.lines[_].quantity") for number, each in enumerate(quantities) if min(each) < 1
+        ]
         assert len(lines) == 2000
         assert refused == odd
         assert len(odd) == 92, "as examples/data/README.md says"

@@ -1,0 +1,169 @@
+"""Any broker that speaks NSQ over TCP and HTTP as an engine: the embedded one, or a real nsqd."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from nsq import protocol
+from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
+from nsqkit.nsq.http import fetch
+from nsqkit.testing.contract.engine import Capability, Counts, Received
+
+_BARRIER = "contract-barrier#ephemeral"
+PATIENCE_S = 20.0
+"""How long something may take that must come; only a failing test waits so long."""
+SILENCE_S = 0.15
+"""How long nothing must come: the absence of a message cannot be awaited."""
+
+
+class WireEngine:
+    """A running broker; the suite uses topics of its own on it.
+
+    Args:
+        tcp_address: ``host:port`` of its TCP port.
+        http_address: ``host:port`` of its HTTP port.
+    """
+
+    capabilities = frozenset(Capability)
+
+    def __init__(self, tcp_address: str, http_address: str) -> None:
+        self.tcp_address = tcp_address
+        self.http_address = http_address
+        self._publisher = NsqdPublisher(tcp_address, ConnectionOptions())
+        self._http = NsqdHttp(http_address)
+        self._subscribers: list[WireSubscriber] = []
+
+    async def close(self) -> None:
+        """Disconnect everything."""
+        for subscriber in self._subscribers:
+            await subscriber.disconnect()
+        await self._publisher.close()
+
+    async def publish(self, topic: str, *bodies: bytes) -> None:
+        """MPUB, and await its OK."""
+        await self._publisher.publish_many(topic, bodies)
+
+    async def publish_deferred(self, topic: str, body: bytes, delay_ms: int) -> None:
+        """DPUB, and await its OK."""
+        await self._publisher.publish(topic, body, defer_s=delay_ms / 1000)
+
+    async def create_channel(self, topic: str, channel: str) -> None:
+        """Make a topic and a channel, unless they exist."""
+        await self._http.create_channel(topic, channel)
+
+    async def subscribe(self, topic: str, channel: str, *, msg_timeout_ms: int = 60_000) -> "WireSubscriber":
+        """Subscribe over a connection of its own."""
+        subscriber = WireSubscriber(self.tcp_address, msg_timeout_ms)
+        self._subscribers.append(subscriber)
+        await subscriber.subscribe(topic, channel)
+        return subscriber
+
+    async def pause(self, topic: str, channel: str | None = None) -> None:
+        """Pause a channel, or a whole topic."""
+        await self._change("pause", topic, channel)
+
+    async def unpause(self, topic: str, channel: str | None = None) -> None:
+        """End a pause."""
+        await self._change("unpause", topic, channel)
+
+    async def empty(self, topic: str, channel: str) -> None:
+        """Drop everything that a channel has."""
+        await self._change("empty", topic, channel)
+
+    async def counts(self, topic: str, channel: str) -> Counts | None:
+        """Return what ``/stats`` says of a channel; None if there is no such channel."""
+        found = [each for each in await self._channels(topic) if each["channel_name"] == channel]
+        if not found:
+            return None
+        names = ("in_flight", "deferred", "message", "requeue", "timeout")
+        values = {name: found[0][f"{name}_count"] for name in names}
+        return Counts(depth=found[0]["depth"], **values)
+
+    async def topic_depth(self, topic: str) -> int | None:
+        """Return how many messages wait in a topic itself; None if there is no such topic."""
+        known = await self._topics(topic)
+        return int(known[0]["depth"]) if known else None
+
+    async def pass_ms(self, milliseconds: int) -> None:
+        """Wait."""
+        await asyncio.sleep(milliseconds / 1000)
+
+    async def _change(self, what: str, topic: str, channel: str | None) -> None:
+        kind = "topic" if channel is None else "channel"
+        named = {} if channel is None else {"channel": channel}
+        await fetch(self.http_address, f"/{kind}/{what}", method="POST", timeout_s=2.0, topic=topic, **named)
+
+    async def _topics(self, topic: str) -> list[dict[str, Any]]:
+        answer: Any = await self._http.stats(topic)
+        return list(answer["topics"] or ())
+
+    async def _channels(self, topic: str) -> list[dict[str, Any]]:
+        return [channel for each in await self._topics(topic) for channel in each["channels"]]
+
+
+class WireSubscriber:
+    """One TCP connection, subscribed."""
+
+    def __init__(self, address: str, msg_timeout_ms: int) -> None:
+        self._received: asyncio.Queue[Message] = asyncio.Queue()
+        self._refused: list[str] = []
+        self._connection = Connection(
+            address,
+            ConnectionOptions(msg_timeout_s=msg_timeout_ms / 1000),
+            on_message=self._received.put_nowait,
+            on_settle_failure=self._refused.append,
+        )
+
+    async def subscribe(self, topic: str, channel: str) -> None:
+        """Connect and SUB."""
+        await self._connection.open()
+        await self._connection.subscribe(topic, channel)
+
+    async def ready(self, count: int) -> None:
+        """RDY."""
+        await self._say(b"RDY %d\n" % count)
+
+    async def receive(self) -> Received:
+        """Return the next delivery; fails after 20 s."""
+        async with asyncio.timeout(PATIENCE_S):
+            message = await self._received.get()
+        return Received(message.id, message.body, message.attempts, message.timestamp_ns)
+
+    async def receives_nothing(self) -> bool:
+        """Return whether nothing comes for a while."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SILENCE_S):
+                self._received.put_nowait(await self._received.get())
+        return self._received.empty()
+
+    async def finish(self, received: Received) -> None:
+        """FIN."""
+        await self._say(b"FIN %s\n" % received.id)
+
+    async def requeue(self, received: Received, delay_ms: int) -> None:
+        """REQ."""
+        await self._say(b"REQ %s %d\n" % (received.id, delay_ms))
+
+    async def touch(self, received: Received) -> None:
+        """TOUCH."""
+        await self._say(b"TOUCH %s\n" % received.id)
+
+    async def refusals(self) -> list[str]:
+        """Return the commands that were refused."""
+        return self._refused
+
+    async def stop(self) -> None:
+        """CLS, and wait for CLOSE_WAIT."""
+        await self._connection.close_wait()
+
+    async def disconnect(self) -> None:
+        """Close, once the broker has read everything."""
+        await self._connection.half_close(PATIENCE_S)
+
+    async def _say(self, command: bytes) -> None:
+        """Send a command that has no reply, and wait until the broker has read it.
+
+        A broker reads the commands of one connection in order, and answers the PUB that follows.
+        """
+        self._connection.send(command)
+        await self._connection.request(protocol.pub(_BARRIER, b"read"))
