@@ -133,7 +133,7 @@ class Middleware(Protocol):
     """One concern around every handler call; the first in the list is the outermost.
 
     It may look at, replace or refuse the call, and must return what the call returned or an outcome
-    of its own. It runs inside nsqkit's timeout and before the verdict.
+    of its own. It runs on the event loop, before the verdict; ``timeout_s`` bounds the handler, not it.
     """
 
     async def __call__(self, event: Any, ctx: Context, call_next: Next) -> Outcome | None:

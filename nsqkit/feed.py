@@ -168,6 +168,30 @@ def check_feed(topic: str, path: Path) -> int:
         raise FeedError(f"feed {topic}={path}: cannot be read: {error.strerror}") from None
 
 
+async def publish_files(
+    feeds: Sequence[tuple[str, Path]], outlet: Outlet, address: str, settings: Settings
+) -> bool:
+    """Publish files one after the other, and return whether no line was refused.
+
+    Args:
+        feeds: (topic, file) each.
+        outlet: How.
+        address: ``host:port`` of the nsqd.
+        settings: Bound the size of a message.
+
+    Raises:
+        FeedError: If a file cannot be read.
+        PublishError: If nsqd refuses for good.
+    """
+    reports = []
+    for topic, path in feeds:
+        report = await Feed(topic, path, outlet=outlet, address=address, settings=settings).run()
+        log = logs.get_logger(topic=topic, feed=str(path))
+        log.info("feed_confirmed", published=report.published, refused=len(report.refused))
+        reports.append(report)
+    return not any(report.refused for report in reports)
+
+
 def publish_file(
     topic: str,
     path: Path,

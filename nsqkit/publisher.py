@@ -148,14 +148,16 @@ class Publisher:
         await self._outlet.publish_many(address, topic, bodies)
 
     async def _with_any(self, publish: Callable[[str], Coroutine[Any, Any, None]]) -> None:
-        for _ in self._addresses[1:]:
+        *firsts, last = self._addresses
+        for address in firsts:
             try:
-                return await publish(self._addresses[0])
+                return await publish(address)
             except PublishError as error:
                 if error.permanent:
                     raise
+            if address == self._addresses[0]:  # else a publish beside this one has moved on already
                 self._addresses.append(self._addresses.pop(0))
-        return await publish(self._addresses[0])
+        return await publish(last)
 
 
 class BlockingPublisher:
@@ -180,6 +182,8 @@ class BlockingPublisher:
         settings: Settings | None = None,
     ) -> None:
         self._publisher = Publisher(nsqd, source=source, settings=settings)
+        self._closing = threading.Lock()
+        self._is_closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nsqkit-publisher", daemon=True)
         self._thread.start()
@@ -209,15 +213,25 @@ class BlockingPublisher:
 
     def close(self) -> None:
         """Wait for what is under way, disconnect, and end the thread; may be called twice."""
-        if self._loop.is_closed():
-            return
-        self._wait(self._publisher.close())
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
+    async def _close(self) -> None:
+        await self._publisher.close()
+        # Other threads wait for these, and nothing ends on a loop that has stopped.
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*under_way, return_exceptions=True)
+
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._loop.is_closed():
-            coroutine.close()
-            raise RuntimeError("the publisher is closed")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        with self._closing:  # what is begun before the end is waited for there
+            if self._is_closed:
+                coroutine.close()
+                raise RuntimeError("the publisher is closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return future.result()

@@ -9,7 +9,7 @@ from typing import Any
 
 from nsqkit import logs
 from nsqkit.devbroker import DevBroker
-from nsqkit.feed import Feed, FeedReport, check_feed, keep_trying, make_channels
+from nsqkit.feed import check_feed, keep_trying, make_channels, publish_files
 from nsqkit.loader import LoadedModules, load
 from nsqkit.metrics import HandlerSummary
 from nsqkit.nodes import http_addresses, target_address
@@ -65,7 +65,7 @@ class Run:
 
     async def _run(self, loaded: LoadedModules) -> int:
         stop = stop_event()
-        broker = await self._broker() if self.dev else None
+        broker = await self._start_broker() if self.dev else None
         try:
             worker = self.worker = Worker(
                 [spec.handler for spec in loaded.handlers],
@@ -83,19 +83,8 @@ class Run:
                 await broker.stop()
         return 0 if complete and not worker.left_behind else 1
 
-    async def _broker(self) -> DevBroker:
-        broker = DevBroker(tcp_port=self.settings.dev_tcp_port, http_port=self.settings.dev_http_port)
-        try:
-            await broker.start()
-        except SettingsError as error:
-            raise SettingsError(f"--dev: {error}: --set dev_tcp_port=0 --set dev_http_port=0") from error
-        self.settings = replace(
-            self.settings,
-            nsqd=(broker.tcp_address,),
-            nsqd_http=(broker.http_address,),
-            lookupd=(),
-            sources={**self.settings.sources, "nsqd": "--dev", "nsqd_http": "--dev", "lookupd": "--dev"},
-        )
+    async def _start_broker(self) -> DevBroker:
+        broker, self.settings = await start_broker(self.settings)
         return broker
 
     async def _until_end(self, worker: Worker, stop: asyncio.Event) -> bool:
@@ -119,11 +108,11 @@ class Run:
         self._feeding = bool(self.feeds)
         address = await self._feed_address(worker) if self.feeds else ""
         await worker.wait_ready()
-        reports = [await self._feed(worker, topic, path, address) for topic, path in self.feeds]
+        complete = await publish_files(self.feeds, worker.outlet, address, self.settings)
         self._feeding = False
         if self.exit_when_idle:
             await self._idle(worker)
-        return not any(report.refused for report in reports)
+        return complete
 
     async def _feed_address(self, worker: Worker) -> str:
         """Return where the feeds go, the channels made there, and every handler subscribed there."""
@@ -131,12 +120,6 @@ class Run:
         await make_channels(worker.subscribed, worker.outlet, address)
         await worker.wait_subscribed(address)
         return address
-
-    async def _feed(self, worker: Worker, topic: str, path: Path, address: str) -> FeedReport:
-        report = await Feed(topic, path, outlet=worker.outlet, address=address, settings=self.settings).run()
-        log = logs.get_logger(topic=topic, feed=str(path))
-        log.info("feed_confirmed", published=report.published, refused=len(report.refused))
-        return report
 
     async def _idle(self, worker: Worker) -> None:
         """Wait until three looks in a row find nothing queued, deferred, in flight or held here."""
@@ -155,6 +138,25 @@ class Run:
             if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
                 return False
         return bool(addresses)  # while no nsqlookupd answers, nobody knows
+
+
+async def start_broker(settings: Settings) -> tuple[DevBroker, Settings]:
+    """Start the embedded broker of ``--dev``.
+
+    Returns:
+        The broker, and the settings with it as the only nsqd.
+
+    Raises:
+        SettingsError: If one of its ports cannot be had.
+    """
+    broker = DevBroker(tcp_port=settings.dev_tcp_port, http_port=settings.dev_http_port)
+    try:
+        await broker.start()
+    except SettingsError as error:
+        raise SettingsError(f"--dev: {error}: --set dev_tcp_port=0 --set dev_http_port=0") from error
+    sources = {**settings.sources, "nsqd": "--dev", "nsqd_http": "--dev", "lookupd": "--dev"}
+    nsqd, http = (broker.tcp_address,), (broker.http_address,)
+    return broker, replace(settings, nsqd=nsqd, nsqd_http=http, lookupd=(), sources=sources)
 
 
 async def _stats(address: str) -> dict[str, Any]:

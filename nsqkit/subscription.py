@@ -1,28 +1,43 @@
 """Subscription: one handler running, from its connections to its outcomes; may be paused and blocked."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from nsqkit.codec import Decoder
 from nsqkit.context import Middleware, Prepare
 from nsqkit.handler import Handler
 from nsqkit.loader import in_flight, keeps_dead_letters
 from nsqkit.metrics import Metrics
-from nsqkit.nsq.consumer import Consumer
-from nsqkit.nsq.lookup import Lookup
-from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.names import retry_topic
 from nsqkit.policy.verdict import Rules
 from nsqkit.publisher import connection_options
 from nsqkit.runtime.consume import Intake
 from nsqkit.runtime.dispatch import Dispatcher
-from nsqkit.runtime.settle import Settler
+from nsqkit.runtime.drain import Source
+from nsqkit.runtime.settle import OnSettled, Publishes, Settler, tell_nobody
 from nsqkit.settings import Settings
 from nsqkit.version import __version__
 
 LEASE_SLACK_S = 5.0
 """A message is leased for so much longer than its handler may take."""
+
+
+class Consumes(Source, Protocol):
+    """What a subscription needs of its consumer; ``nsqkit.nsq.Consumer`` is the one for nsqd."""
+
+    @property
+    def ready(self) -> bool: ...  # noqa: D102
+    @property
+    def problems(self) -> tuple[str, ...]: ...  # noqa: D102
+    def start(self) -> None: ...  # noqa: D102
+    async def wait_ready(self) -> None: ...  # noqa: D102
+    def subscribed_to(self, address: str) -> bool: ...  # noqa: D102
+    def poll_now(self) -> None: ...  # noqa: D102
+    def pause(self) -> None: ...  # noqa: D102
+    def resume(self) -> None: ...  # noqa: D102
 
 
 class Subscription:
@@ -33,11 +48,16 @@ class Subscription:
         settings: The settings.
         metrics: Where it is counted.
         outlet: Where its dead letters and events go.
-        lookup: Finds nsqd, or None.
+        make_consumer: Makes its consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
+            ``on_message``, ``on_settle_failure`` and ``log``.
         middleware: The outermost first.
         prepare: Encodes what it publishes.
         max_msg_bytes: nsqd's max-msg-size.
         log: A structlog logger.
+        on_settled: Told how each delivery ended.
+        draw: A uniform number in [0, 1).
+        now_s: The loop's clock, by which messages say when they arrived.
+        now_ns: The wall clock.
     """
 
     def __init__(
@@ -46,12 +66,16 @@ class Subscription:
         *,
         settings: Settings,
         metrics: Metrics,
-        outlet: Outlet,
-        lookup: Lookup | None,
+        outlet: Publishes,
+        make_consumer: Callable[..., Consumes],
         middleware: Sequence[Middleware],
         prepare: Prepare,
         max_msg_bytes: int,
         log: Any,
+        on_settled: OnSettled = tell_nobody,
+        draw: Callable[[], float] = random.random,
+        now_s: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         spec = self.spec = handler.spec
         slots = in_flight(spec, settings)
@@ -76,6 +100,9 @@ class Subscription:
             max_msg_bytes=max_msg_bytes,
             version=__version__,
             log_success=settings.log_success,
+            on_settled=on_settled,
+            draw=draw,
+            now_s=now_s,
         )
         self.dispatcher = Dispatcher(
             handler,
@@ -93,20 +120,20 @@ class Subscription:
             meter=meter,
             log=log,
             prepare=prepare,
+            draw=draw,
+            now_s=now_s,
+            now_ns=now_ns,
         )
         self.topics = subscribed_topics(spec.topic, spec.channel, with_retry=rules.keeps_dead_letters)
         lease_s = max(settings.msg_timeout_s, spec.timeout_s + LEASE_SLACK_S)
-        self.consumer = Consumer(
+        self.consumer = make_consumer(
             topics=self.topics,
             channel=spec.channel,
-            addresses=settings.nsqd,
-            lookup=lookup,
             options=connection_options(settings, msg_timeout_s=lease_s),
             max_in_flight=slots,
             on_message=self.intake.receive,
             on_settle_failure=meter.settle_failure,
             log=log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name),
-            poll_s=settings.lookupd_poll_s,
         )
         self._log = log
         self._blocked = ""

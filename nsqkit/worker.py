@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from nsqkit import logs
@@ -12,6 +13,7 @@ from nsqkit.handler import Handler
 from nsqkit.loader import check, resources_in
 from nsqkit.metrics import Metrics
 from nsqkit.nodes import lookup_of, message_limit
+from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.errors import HandlerError, SettingsError
 from nsqkit.publisher import connection_options, preparer
@@ -19,7 +21,7 @@ from nsqkit.resources import Resource
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import Resources
 from nsqkit.settings import Settings
-from nsqkit.signals import stop_event
+from nsqkit.signals import end_at_once, stop_event
 from nsqkit.subscription import Subscription
 
 LOOK_AGAIN_S = 0.1
@@ -70,11 +72,16 @@ class Worker:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, then drain.
 
+        If a thread still runs then, the process ends at once with 1: its message is left to its lease.
+
         Returns:
-            The exit code: 0, or 1 if a message was left behind because its thread still runs.
+            The exit code, 0.
         """
         logs.configure(self.settings)
-        return asyncio.run(self._run())
+        asyncio.run(self._run())
+        if self.left_behind:
+            end_at_once(1)
+        return 0
 
     async def start(self) -> None:
         """Open resources, serve metrics and health, and begin to consume; returns at once.
@@ -85,26 +92,11 @@ class Worker:
         """
         try:
             handlers = [await self._resources.make(spec) for spec in self.specs]
+            self._subscriptions = await self._subscribe(handlers)
             await self._serve_admin()
         except BaseException:
             await self._resources.close()
             raise
-        max_msg_bytes = await message_limit(self.settings)
-        prepare = preparer(self.settings.service, max_msg_bytes)
-        self._subscriptions = tuple(
-            Subscription(
-                handler,
-                settings=self.settings,
-                metrics=self.metrics,
-                outlet=self.outlet,
-                lookup=self.lookup,
-                middleware=self._middleware,
-                prepare=prepare,
-                max_msg_bytes=max_msg_bytes,
-                log=self._log,
-            )
-            for handler in handlers
-        )
         for subscription in self._subscriptions:
             subscription.consumer.start()
         self._log.info("worker_started", handlers=[spec.name for spec in self.specs])
@@ -154,15 +146,38 @@ class Worker:
             return ("starting",)
         return tuple(problem for each in self._subscriptions for problem in each.problems)
 
+    async def _subscribe(self, handlers: Sequence[Handler[Any]]) -> tuple[Subscription, ...]:
+        max_msg_bytes = await message_limit(self.settings)
+        prepare = preparer(self.settings.service, max_msg_bytes)
+        make_consumer = partial(
+            Consumer,
+            addresses=self.settings.nsqd,
+            lookup=self.lookup,
+            poll_s=self.settings.lookupd_poll_s,
+        )
+        return tuple(
+            Subscription(
+                handler,
+                settings=self.settings,
+                metrics=self.metrics,
+                outlet=self.outlet,
+                make_consumer=make_consumer,
+                middleware=self._middleware,
+                prepare=prepare,
+                max_msg_bytes=max_msg_bytes,
+                log=self._log,
+            )
+            for handler in handlers
+        )
+
     async def _serve_admin(self) -> None:
         if self.settings.admin_port:
             self._admin = AdminServer(self.metrics, self, self.settings.admin_host, self.settings.admin_port)
             port = await self._admin.start()
             self._log.info("admin_listening", url=f"http://{self.settings.admin_host}:{port}/metrics")
 
-    async def _run(self) -> int:
+    async def _run(self) -> None:
         stop = stop_event()
         await self.start()
         await stop.wait()
         await self.stop()
-        return 1 if self.left_behind else 0

@@ -42,6 +42,7 @@ for _name, _command, _help in (
     ("version", config.version, "Print the version."),
 ):
     app.command(_name, short_help=_help)(_command)
+app.command("reloaded", hidden=True)(run.reloaded)
 
 
 @app.callback()

@@ -1,12 +1,17 @@
-"""`nsqkit run`: the handlers of some modules, until a signal or until all is handled."""
+"""`nsqkit run`: the handlers of some modules, until a signal or until all is handled; or anew and anew."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nsqkit.cli import options
+
+if TYPE_CHECKING:
+    from nsqkit.run import Run
+    from nsqkit.settings import Settings
 
 
 def run(
@@ -28,6 +33,18 @@ def run(
             "--exit-when-idle", help="End when the feeds are confirmed and nothing is left to handle."
         ),
     ] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Run in a process that is replaced when a .py file changes.")
+    ] = False,
+    watch: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="With --reload: a folder to watch; may be repeated. [default: the working directory]",
+        ),
+    ] = None,
     admin_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Metrics and health; 0 for none. [default: 9464]")
     ] = None,
@@ -39,7 +56,7 @@ def run(
     log_success: Annotated[
         bool, typer.Option("--log-success", help="Log a line for each success too.")
     ] = False,
-    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+    debug: options.Debug = False,
 ) -> int:
     """Run handlers. Ctrl-C or SIGTERM ends it, after the messages in hand."""
     settings = options.settings(
@@ -64,15 +81,62 @@ def run(
         raise SettingsError(
             "--dev uses the embedded broker only: leave out --nsqd, --lookupd and --nsqd-http, or --dev"
         )
-    from nsqkit import signals
-    from nsqkit.cli import tables
-    from nsqkit.run import Run
-
-    feeds = [
+    if reload and exit_when_idle:
+        raise SettingsError("--reload runs until Ctrl-C: leave out --exit-when-idle, or --reload")
+    if watch and not reload:
+        raise SettingsError("--watch goes with --reload")
+    feeds = tuple(
         (topic, Path(file))
         for topic, file in (options.pair("--feed", each, "TOPIC=FILE") for each in feed or ())
-    ]
-    work = Run(modules, settings, dev=dev, feeds=tuple(feeds), exit_when_idle=exit_when_idle)
+    )
+    if reload:
+        return _reloading(modules, settings, watch or [Path.cwd()], dev=dev, feeds=feeds, debug=debug)
+    from nsqkit.run import Run
+
+    return _ended(Run(modules, settings, dev=dev, feeds=feeds, exit_when_idle=exit_when_idle))
+
+
+def reloaded(
+    link: Annotated[int, typer.Argument(metavar="DESCRIPTOR", help="To the process that started this one.")],
+    *,
+    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+) -> int:
+    """Run what another nsqkit says, when it says so. `nsqkit run --reload` starts it."""
+    from nsqkit import logs
+    from nsqkit.feed import subscriptions_of
+    from nsqkit.run import Run
+    from nsqkit.standby import Parent
+
+    parent = Parent(link)
+    plan = parent.plan()
+    logs.configure(plan.settings)
+    if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
+        return 0
+    return _ended(Run(plan.targets, plan.settings))
+
+
+def _reloading(
+    modules: Sequence[str],
+    settings: "Settings",
+    folders: Sequence[Path],
+    *,
+    dev: bool,
+    feeds: Sequence[tuple[str, Path]],
+    debug: bool,
+) -> int:
+    from nsqkit.reload import Reload, watch
+    from nsqkit.standby import Plan
+
+    command = [sys.executable, "-m", "nsqkit", "reloaded", *(["--debug"] if debug else [])]
+    plan = Plan(tuple(modules), settings)
+    return Reload(plan, command=command, changes=watch(folders), dev=dev, feeds=feeds).execute()
+
+
+def _ended(work: "Run") -> int:
+    """Run to the end, print what was done, and return the exit code."""
+    from nsqkit import signals
+    from nsqkit.cli import tables
+
     code = work.execute()
     typer.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
     tables.show(tables.summary(work.summary()))

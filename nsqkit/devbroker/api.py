@@ -5,12 +5,12 @@ Source:
 """
 
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 from nsqkit.devbroker.channel import Channel
+from nsqkit.devbroker.config import Config
 from nsqkit.devbroker.ledger import Topic
+from nsqkit.devbroker.routes import Answer, ApiError, Request, Route, Routes
 from nsqkit.devbroker.server import TcpServer
 from nsqkit.devbroker.stats import StatsQuery, stats, stats_text
 from nsqkit.policy.names import channel_problem, topic_problem
@@ -20,41 +20,6 @@ _MIN_MPUB_ENTRY = 5
 _FALSE = frozenset({"0", "false"})
 _MAX_DEFER_DIGITS = 18
 
-Answer = bytes | str | int | list[Any] | dict[str, Any]
-"""Bytes and text go out as they are, anything else as JSON."""
-
-
-class ApiError(Exception):
-    """A request is answered with an error.
-
-    Args:
-        status: The HTTP status.
-        code: nsqd's word for it.
-    """
-
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(status, code)
-        self.status = status
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The query's arguments, the first value of each, and the body."""
-
-    arguments: Mapping[str, str]
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Which method a path takes, what answers it, and how large a body may be."""
-
-    method: str
-    answer: Callable[[Request], Answer]
-    max_bytes: int
-    too_big: str = "BODY_TOO_BIG"
-
 
 class Api:
     """nsqd's HTTP endpoints.
@@ -62,29 +27,34 @@ class Api:
     Args:
         server: The TCP side, to send what a request makes deliverable.
         wall_clock_ns: Nanoseconds since 1970.
-        info: What ``/info`` and ``/config`` say beside the limits.
-
-    ``routes`` has every path but those of ``config``.
+        info: What ``/info`` says, and where the broker listens.
+        config: What ``/config`` says.
     """
 
     def __init__(
-        self, server: TcpServer, wall_clock_ns: Callable[[], int], info: Mapping[str, str | int]
+        self,
+        server: TcpServer,
+        wall_clock_ns: Callable[[], int],
+        info: Mapping[str, str | int],
+        config: Config,
     ) -> None:
         self._server = server
         self._ledger = server.ledger
         self._limits = server.ledger.limits
         self._wall_clock_ns = wall_clock_ns
         self._info = info
-        self.routes = self._routes()
+        self._config = config
+        self.routes = Routes(self._table())
 
-    def _routes(self) -> dict[str, Route]:
-        body = self._limits.max_body_bytes
-        routes = {
-            "/pub": Route("POST", self._pub, self._limits.max_msg_bytes, "MSG_TOO_BIG"),
-            "/mpub": Route("POST", self._mpub, body),
-        }
-        reads = {"/ping": self._ping, "/info": self._get_info, "/stats": self._stats}
-        routes |= {path: Route("GET", answer, body) for path, answer in reads.items()}
+    def _table(self) -> Iterator[Route]:
+        message, body = self._limits.max_msg_bytes, self._limits.max_body_bytes
+        yield Route("GET", "/ping", self._ping, body, is_plain=True)
+        yield Route("GET", "/info", self._get_info, body)
+        yield Route("GET", "/stats", self._stats, body)
+        yield Route("POST", "/pub", self._pub, message, "MSG_TOO_BIG")
+        yield Route("POST", "/mpub", self._mpub, body)
+        yield Route("GET", "/config/:option", lambda request: self._config.get(request.option), body)
+        yield Route("PUT", "/config/:option", self._put_config, message, "INVALID_VALUE")
         writes = {
             "/topic/create": self._topic_create,
             "/topic/delete": self._topic_delete,
@@ -97,34 +67,11 @@ class Api:
             "/channel/pause": self._channel_pause,
             "/channel/unpause": self._channel_unpause,
         }
-        return routes | {path: Route("POST", answer, body) for path, answer in writes.items()}
+        for path, answer in writes.items():
+            yield Route("POST", path, answer, body)
 
-    def config(self, option: str) -> Answer:
-        """Return the value of one of nsqd's options, durations in nanoseconds.
-
-        Raises:
-            ApiError: If the embedded broker has no such option.
-        """
-        limits = self._limits
-        options: dict[str, Answer] = {
-            "max_msg_size": limits.max_msg_bytes,
-            "max_body_size": limits.max_body_bytes,
-            "max_rdy_count": limits.max_rdy_count,
-            "mem_queue_size": limits.mem_queue_size,
-            "msg_timeout": _ns(limits.msg_timeout_s),
-            "max_msg_timeout": _ns(limits.max_msg_timeout_s),
-            "max_req_timeout": _ns(limits.max_req_timeout_s),
-            "max_heartbeat_interval": _ns(limits.max_heartbeat_s),
-            "max_output_buffer_size": self._info["max_output_buffer_size"],
-            "max_output_buffer_timeout": self._info["max_output_buffer_timeout"],
-            "tcp_address": self._info["tcp_address"],
-            "http_address": self._info["http_address"],
-            "broadcast_address": self._info["broadcast_address"],
-            "nsqlookupd_tcp_addresses": [],
-        }
-        if option not in options:
-            raise ApiError(400, "INVALID_OPTION")
-        return options[option]
+    def _put_config(self, request: Request) -> Answer:
+        return self._config.put(request.option, request.body)
 
     def _ping(self, _request: Request) -> Answer:
         return b"OK"
@@ -244,32 +191,28 @@ class Api:
         return b""
 
     def _channel_pause(self, request: Request) -> Answer:
-        self._existing_channel(request).pause(paused=True)
-        return b""
+        return self._set_channel_paused(request, paused=True)
 
     def _channel_unpause(self, request: Request) -> Answer:
-        self._existing_channel(request).pause(paused=False)
+        return self._set_channel_paused(request, paused=False)
+
+    def _set_channel_paused(self, request: Request, *, paused: bool) -> Answer:
+        self._existing_channel(request).pause(paused=paused)
         self._server.settle()
         return b""
 
     def _existing_topic(self, request: Request) -> Topic:
         """Return the topic that is named; nsqd does not look at the name's form here."""
-        name = request.arguments.get("topic")
-        if name is None:
-            raise ApiError(400, "MISSING_ARG_TOPIC")
+        name = request.argument("topic")
         topic = self._ledger.topics.get(name)
         if topic is None:
             raise ApiError(404, "TOPIC_NOT_FOUND")
         return topic
 
     def _channel_arguments(self, request: Request) -> tuple[Topic, str]:
-        arguments = request.arguments
-        for name, problem in (("topic", topic_problem), ("channel", channel_problem)):
-            if name not in arguments:
-                raise ApiError(400, f"MISSING_ARG_{name.upper()}")
-            if problem(arguments[name]) is not None:
-                raise ApiError(400, f"INVALID_ARG_{name.upper()}")
-        return self._existing_topic(request), arguments["channel"]
+        request.name("topic", topic_problem)
+        channel = request.name("channel", channel_problem)
+        return self._existing_topic(request), channel
 
     def _existing_channel(self, request: Request) -> Channel:
         topic, name = self._channel_arguments(request)
@@ -279,13 +222,7 @@ class Api:
 
 
 def _topic_argument(request: Request) -> str:
-    name = request.arguments.get("topic")
-    if name is None:
-        raise ApiError(400, "MISSING_ARG_TOPIC")
+    name = request.argument("topic")
     if topic_problem(name) is not None:
         raise ApiError(400, "INVALID_TOPIC")
     return name
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1_000_000_000)

@@ -9,15 +9,20 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-
-from tornado.httpserver import HTTPServer
+from functools import partial
+from random import SystemRandom
+from typing import TYPE_CHECKING
 
 from nsqkit.devbroker.api import Api
-from nsqkit.devbroker.http import application
+from nsqkit.devbroker.config import Config
+from nsqkit.devbroker.http import http_server
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.limits import VERSION, Limits
 from nsqkit.devbroker.server import TcpServer, address_text
 from nsqkit.policy.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tornado.httpserver import HTTPServer
 
 _BACKLOG = 128
 _MAX_PORT = 65_535
@@ -28,7 +33,7 @@ class DevBroker:
     """A broker in this process that speaks nsqd's TCP and HTTP protocols.
 
     For development and tests only: one process, messages in memory, no TLS, no AUTH, no
-    compression, no sampling, no nsqlookupd. What it answers and when is nsqd 1.3.0's.
+    compression. What it answers and when is nsqd 1.3.0's.
 
     Args:
         tcp_port: Port for clients, 0 for a free one; nsqd's default is 4150.
@@ -68,7 +73,7 @@ class DevBroker:
             max_msg_timeout_s=max_msg_timeout_s,
             max_req_timeout_s=max_req_timeout_s,
         )
-        self.ledger = Ledger(limits)
+        self.ledger = Ledger(limits, draw=partial(SystemRandom().randrange, 100))
         self.tcp_address = ""
         self.http_address = ""
         self._host = host
@@ -97,8 +102,9 @@ class DevBroker:
             address_text(http.getsockname()),
         )
         await self._tcp.listen(tcp)
-        api = Api(self._tcp, self._wall_clock_ns, self._info(tcp, http))
-        self._http = HTTPServer(application(api))
+        info = self._info(tcp, http)
+        api = Api(self._tcp, self._wall_clock_ns, info, Config(self.ledger.limits, info))
+        self._http = http_server(api.routes)
         self._http.add_socket(http)
         _log.info(
             "embedded broker listens on tcp %s and http %s: for development and tests only, "

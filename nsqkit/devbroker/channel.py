@@ -5,6 +5,7 @@ Pure: time is passed in, nothing is sent from here, and nothing is known of sock
 
 import heapq
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,7 +39,11 @@ class Message(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Consumer:
-    """One subscribed client, as its channel sees it."""
+    """One subscribed client, as its channel sees it.
+
+    ``sample_rate`` is the percentage of deliveries it gets, 0 for all; the rest is lost for the
+    channel. While ``blocked`` it gets nothing: what was sent last has not been read.
+    """
 
     channel: "Channel"
     msg_timeout_s: float
@@ -48,6 +53,13 @@ class Consumer:
     finish_count: int = 0
     requeue_count: int = 0
     closing: bool = False
+    sample_rate: int = 0
+    blocked: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it may be given one more delivery."""
+        return self.in_flight_count < self.ready_count and not self.blocked
 
 
 class Copy:
@@ -205,24 +217,30 @@ class Channel:
             self.timeout_count += 1
         self._queue(copy)
 
-    def deliver(self, *, now_s: float) -> list[Delivery]:
+    def deliver(self, *, now_s: float, draw: Callable[[], int]) -> Iterator[Delivery]:
         """Put queued copies in flight, one to each ready consumer in turn.
 
-        Returns:
+        Args:
+            now_s: The time.
+            draw: Returns a number in 0..99, for consumers that take a sample.
+
+        Yields:
             The deliveries to send, in order. Each has its attempts counted and its timeout started.
+            A consumer that is ``blocked`` meanwhile gets no more.
         """
         if self.paused or not self.queued:
-            return []
-        deliveries: list[Delivery] = []
-        ready = deque(c for c in self.consumers if c.in_flight_count < c.ready_count)
+            return
+        consumer = None
+        ready = deque(c for c in self.consumers if c.is_ready)
         while ready and self.queued:
             consumer = ready.popleft()
-            deliveries.append(Delivery(consumer, self._hand_over(self.queued.popleft(), consumer, now_s)))
-            if consumer.in_flight_count < consumer.ready_count:
+            copy = self.queued.popleft()
+            if not consumer.sample_rate or draw() <= consumer.sample_rate:  # one in a hundred more, as nsqd
+                yield Delivery(consumer, self._hand_over(copy, consumer, now_s))
+            if consumer.is_ready:
                 ready.append(consumer)
-        if deliveries and len(self.consumers) > 1:
-            self._turn_after(deliveries[-1].consumer)
-        return deliveries
+        if consumer is not None and len(self.consumers) > 1:
+            self._turn_after(consumer)
 
     def empty(self) -> None:
         """Forget every message: what is queued, deferred and in flight."""

@@ -1,43 +1,61 @@
-"""The broker's HTTP server: tornado around the endpoints of ``api``. It knows no topics."""
+"""The HTTP servers of the embedded broker: tornado around a table of routes. They know no topics."""
 
-from urllib.parse import parse_qsl
+import re
+from urllib.parse import unquote
 
 import orjson
+from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from nsqkit.devbroker.api import Answer, Api, ApiError, Request, Route
+from nsqkit.devbroker.routes import Answer, ApiError, Request, Route, Routes
 
-_CONFIG = "/config/"
-_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 400: "INVALID_REQUEST"}
+_BROKEN_PATH = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_MAX_HEADER_BYTES = 1024 * 1024
+_IDLE_S = 300.0
+_BODY_S = 60.0
 
 
-def application(api: Api) -> Application:
-    """Return the tornado application that serves *api*; it logs no requests."""
-    return Application([(r".*", Endpoint, {"api": api})], log_function=lambda _handler: None)
+def http_server(routes: Routes) -> HTTPServer:
+    """Return a server of *routes*; it logs no requests, and waits for no client for ever."""
+    return HTTPServer(
+        Application([(r".*", Endpoint, {"routes": routes})], log_function=lambda _handler: None),
+        max_header_size=_MAX_HEADER_BYTES,
+        idle_connection_timeout=_IDLE_S,
+        body_timeout=_BODY_S,
+    )
 
 
 @stream_request_body
 class Endpoint(RequestHandler):
-    """Any path of nsqd's HTTP interface."""
+    """Any path of an HTTP interface."""
 
-    def initialize(self, api: Api) -> None:
+    SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS")
+
+    def initialize(self, routes: Routes) -> None:
         """Take what the application passes to each request's handler."""
-        self._api = api
+        self._routes = routes
         self._body = bytearray()
         self._route: Route
+        self._option = ""
 
     def set_default_headers(self) -> None:
-        """Answer with nsqd's headers."""
+        """Do not say what serves this, and what there is besides the answer."""
         self.clear_header("Server")
-        self.set_header("X-Nsq-Content-Type", "nsq; version=1.0")
+        self.clear_header("Content-Type")
 
     def prepare(self) -> None:
         """Find the route, and refuse a body that is declared too large before it is read."""
+        if _BROKEN_PATH.search(self.request.path):
+            self.set_status(400)
+            self._reply("400 Bad Request", is_plain=True)
+            return
+        path = unquote(self.request.path)
         try:
-            self._route = self._find_route()
+            self._route, self._option = self._routes.find(str(self.request.method), path)
             self._check_size(int(self.request.headers.get("Content-Length", "0")))
         except ApiError as error:
-            self._refuse(error)
+            self._redirect_or_refuse(path, error)
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; one without a declared length is measured as it comes."""
@@ -51,13 +69,12 @@ class Endpoint(RequestHandler):
 
     def get(self) -> None:
         """Answer a request whose body is complete."""
-        arguments: dict[str, str] = {}
-        for name, value in parse_qsl(self.request.query, keep_blank_values=True):
-            arguments.setdefault(name, value)
         try:
-            self._reply(self._route.answer(Request(arguments, bytes(self._body))))
+            answer = self._route.answer(Request(self.request.query, bytes(self._body), self._option))
         except ApiError as error:
             self._refuse(error)
+        else:
+            self._reply(answer, is_plain=self._route.is_plain)
 
     head = post = put = delete = patch = options = get
 
@@ -68,32 +85,35 @@ class Endpoint(RequestHandler):
         """Answer what tornado itself refuses in nsqd's form."""
         self._refuse(ApiError(status_code, _CODES.get(status_code, "INTERNAL_ERROR")))
 
-    def _find_route(self) -> Route:
-        path = self.request.path
-        if path.startswith(_CONFIG) and len(path) > len(_CONFIG):
-            option = path.removeprefix(_CONFIG)
-            route = Route("GET", lambda _request: self._api.config(option), 0)
-        elif path in self._api.routes:
-            route = self._api.routes[path]
+    def _redirect_or_refuse(self, path: str, error: ApiError) -> None:
+        method = str(self.request.method)
+        meant = self._routes.meant(method, path) if error.status == 404 else None  # noqa: PLR2004  not found
+        if meant is not None:
+            self.set_status(301 if method == "GET" else 307)
+            self.set_header("Location", meant + "?" * bool(self.request.query) + self.request.query)
+            self.finish()
+        elif method == "OPTIONS" and error.allowed:
+            self.set_header("Allow", ", ".join(error.allowed))
+            self.finish()
         else:
-            raise ApiError(404, "NOT_FOUND")
-        if self.request.method != route.method:
-            self.set_header("Allow", route.method)
-            raise ApiError(405, "METHOD_NOT_ALLOWED")
-        return route
+            self._refuse(error)
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._route.max_bytes:
             raise ApiError(413, self._route.too_big)
 
-    def _reply(self, answer: Answer) -> None:
-        if isinstance(answer, bytes | str):
-            self.set_header("Content-Type", "text/plain; charset=utf-8")
-            self.finish(answer)
-        else:
+    def _reply(self, answer: Answer, *, is_plain: bool = False) -> None:
+        if not is_plain:
+            self.set_header("X-Nsq-Content-Type", "nsq; version=1.0")
+        if not isinstance(answer, bytes | str):
             self.set_header("Content-Type", "application/json; charset=utf-8")
-            self.finish(orjson.dumps(answer))
+            answer = orjson.dumps(answer)
+        elif answer:
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(answer)
 
     def _refuse(self, error: ApiError) -> None:
         self.set_status(error.status)
+        if error.allowed:
+            self.set_header("Allow", ", ".join(error.allowed))
         self._reply({"message": error.code})

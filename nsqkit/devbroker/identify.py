@@ -40,8 +40,8 @@ _TYPES: dict[str, type] = {
 class Identity:
     """One client, as negotiated.
 
-    ``heartbeat_s`` is None where the client wants no heartbeats. The output buffer is answered as
-    asked, but the embedded broker sends at once.
+    ``heartbeat_s`` is None where the client wants no heartbeats. ``output_buffer_bytes`` is 1
+    where nothing is buffered, ``output_buffer_ms`` 0 where only a full buffer is sent.
     """
 
     client_id: str
@@ -51,6 +51,7 @@ class Identity:
     msg_timeout_s: float
     output_buffer_bytes: int = _OUTPUT_BUFFER_BYTES
     output_buffer_ms: int = _OUTPUT_BUFFER_MS
+    sample_rate: int = 0
     negotiates: bool = False
 
 
@@ -78,7 +79,7 @@ def identify(body: bytes, limits: Limits) -> Identity:
     buffer_bytes = _in_range(
         "output buffer size", wish["output_buffer_size"], _OUTPUT_BUFFER_BYTES_RANGE, or_off=True
     )
-    _in_range("sample rate", wish["sample_rate"], _SAMPLE_RATE_RANGE)
+    sample_rate = _in_range("sample rate", wish["sample_rate"], _SAMPLE_RATE_RANGE)
     timeout_range = range(_MIN_MS, round(limits.max_msg_timeout_s * 1000) + 1)
     timeout_ms = _in_range("msg timeout", wish["msg_timeout"], timeout_range)
     if wish["feature_negotiation"] and wish["snappy"] and wish["deflate"]:
@@ -91,6 +92,7 @@ def identify(body: bytes, limits: Limits) -> Identity:
         msg_timeout_s=timeout_ms / 1000 or limits.msg_timeout_s,
         output_buffer_bytes=1 if buffer_bytes < 0 else buffer_bytes or _OUTPUT_BUFFER_BYTES,
         output_buffer_ms=0 if min(buffer_ms, buffer_bytes) < 0 else buffer_ms or _OUTPUT_BUFFER_MS,
+        sample_rate=sample_rate,
         negotiates=wish["feature_negotiation"],
     )
 
@@ -98,7 +100,7 @@ def identify(body: bytes, limits: Limits) -> Identity:
 def identify_reply(identity: Identity, limits: Limits) -> bytes:
     """Return the answer to IDENTIFY: OK, or JSON for a client that negotiates features.
 
-    TLS, snappy, deflate, sampling and AUTH are answered as off, whatever was asked.
+    TLS, snappy, deflate and AUTH are answered as off, whatever was asked.
     """
     if not identity.negotiates:
         return b"OK"
@@ -113,7 +115,7 @@ def identify_reply(identity: Identity, limits: Limits) -> bytes:
             "deflate_level": _MAX_DEFLATE_LEVEL,
             "max_deflate_level": _MAX_DEFLATE_LEVEL,
             "snappy": False,
-            "sample_rate": 0,
+            "sample_rate": identity.sample_rate,
             "auth_required": False,
             "output_buffer_size": identity.output_buffer_bytes,
             "output_buffer_timeout": identity.output_buffer_ms,

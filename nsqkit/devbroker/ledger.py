@@ -5,7 +5,7 @@ draws nothing, and never looks at a clock. The test harness and the servers driv
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from nsqkit.devbroker.channel import Channel, Consumer, Delivery, Message, Timers
 from nsqkit.devbroker.limits import Limits
@@ -53,16 +53,18 @@ class Topic:
 class Ledger:
     """All of the broker's state, changed only by these methods.
 
-    After any change, ask for ``deliveries()`` and send them; call ``expire()`` when
+    After any change, ask for ``deliveries()`` or ``deliver()`` and send them; call ``expire()`` when
     ``next_deadline_s()`` has come. All times ``now_s`` are seconds on one clock of the caller's
     that never goes back.
 
     Args:
         limits: The broker's limits.
+        draw: Returns a number in 0..99, for consumers that take a sample; None gives them all.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, draw: Callable[[], int] | None = None) -> None:
         self.limits = limits or Limits()
+        self._draw = draw or (lambda: 0)
         self.topics: dict[str, Topic] = {}
         self._timers = Timers()
         self._changed: dict[Channel, None] = {}
@@ -110,7 +112,13 @@ class Ledger:
             topic.put(message, now_s=now_s)
 
     def subscribe(
-        self, topic_name: str, channel_name: str, *, now_s: float, msg_timeout_s: float | None = None
+        self,
+        topic_name: str,
+        channel_name: str,
+        *,
+        now_s: float,
+        msg_timeout_s: float | None = None,
+        sample_rate: int = 0,
     ) -> Consumer:
         """Add a consumer to a channel, made if it does not exist; it gets nothing before ``ready``.
 
@@ -119,10 +127,11 @@ class Ledger:
             channel_name: A valid name.
             now_s: The time.
             msg_timeout_s: How long it may hold a delivery; None is the broker's default.
+            sample_rate: Percentage of the channel's messages that it gets, 0..99; 0 for all.
         """
         channel = self.channel(topic_name, channel_name, now_s=now_s)
         timeout_s = self.limits.msg_timeout_s if msg_timeout_s is None else msg_timeout_s
-        consumer = Consumer(channel, timeout_s)
+        consumer = Consumer(channel, timeout_s, sample_rate=sample_rate)
         channel.consumers.append(consumer)
         return consumer
 
@@ -173,11 +182,22 @@ class Ledger:
 
     def deliveries(self, *, now_s: float) -> list[Delivery]:
         """Put in flight whatever may be delivered now, and return it to be sent."""
-        deliveries: list[Delivery] = []
-        for channel in self._changed:
-            deliveries += channel.deliver(now_s=now_s)
-        self._changed.clear()
-        return deliveries
+        return list(self.deliver(now_s=now_s))
+
+    def deliver(self, *, now_s: float) -> Iterator[Delivery]:
+        """Put in flight whatever may be delivered now, one by one, and yield each to be sent.
+
+        Take them all: what is yielded last may have made its consumer ``block``ed.
+        """
+        while self._changed:
+            channel = next(iter(self._changed))
+            del self._changed[channel]
+            yield from channel.deliver(now_s=now_s, draw=self._draw)
+
+    def block(self, consumer: Consumer, *, blocked: bool) -> None:
+        """Deliver nothing to a consumer while it does not read what it was sent."""
+        consumer.blocked = blocked
+        self._changed[consumer.channel] = None
 
     def next_deadline_s(self) -> float | None:
         """Return when ``expire`` has something to do, or None."""

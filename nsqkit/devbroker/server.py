@@ -10,8 +10,9 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable
 
-from nsqkit.devbroker.channel import Consumer
+from nsqkit.devbroker.channel import Consumer, Copy
 from nsqkit.devbroker.ledger import Ledger
+from nsqkit.devbroker.output import OutputBuffer
 from nsqkit.devbroker.session import Session
 from nsqkit.devbroker.wire import message_frame, response_frame
 
@@ -35,12 +36,14 @@ class Connection(asyncio.Protocol):
         self.connected_s = 0
         self.remote_address = ""
         self.session: Session
+        self.output: OutputBuffer
         self.closed = asyncio.get_running_loop().create_future()
         self._server = server
         self._transport: asyncio.Transport
         self._heard_s = 0.0
         self._beat_s = 0.0
         self._pulse: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet nobody: nsqd waits for the client's magic."""
@@ -51,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._heard_s = self._beat_s = self._server.clock()
         self.connected_s = self._server.wall_clock_ns() // 1_000_000_000
         self._server.connections.add(self)
-        self._schedule_pulse()
+        self._identified()
 
     def data_received(self, data: bytes) -> None:
         """Carry out a chunk of commands and send what follows from it, at once."""
@@ -60,36 +63,82 @@ class Connection(asyncio.Protocol):
         self.session.receive(data, now_s=self._heard_s, timestamp_ns=self._server.wall_clock_ns())
         if self.session.identity is not before:
             self._beat_s = self._heard_s
-            self._schedule_pulse()
+            self._identified()
         self._server.settle(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Leave the channel; what is in flight stays so until its timeout."""
-        if self._pulse is not None:
-            self._pulse.cancel()
+        for timer in (self._pulse, self._stuck):
+            if timer is not None:
+                timer.cancel()
         self.session.open = False
         self._server.leave(self)
         self._server.connections.discard(self)
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def flush(self) -> None:
-        """Write all frames that wait, as one; close if the session is over."""
+    def pause_writing(self) -> None:
+        """Do nothing more for a client that does not read, and close it if it does not for long."""
+        self._transport.pause_reading()
+        self._set_blocked(blocked=True)
+        if self.session.identity.heartbeat_s is not None:
+            loop = asyncio.get_running_loop()
+            self._stuck = loop.call_later(self.session.identity.heartbeat_s, self.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with a client that reads again."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+        self._transport.resume_reading()
+        self._set_blocked(blocked=False)
+        self._server.settle()
+
+    def deliver(self, copy: Copy) -> None:
+        """Send a message, or hold it back with others."""
+        self._write(self.output.put(message_frame(copy)))
+
+    def reply(self) -> None:
+        """Write all replies that wait, after what is held back; close if the session is over."""
         if self.session.out:
-            self._transport.write(b"".join(self.session.out))
+            self._write(self.output.flush() + b"".join(self.session.out))
             self.session.out.clear()
         if not self.session.open:
             self._transport.close()
+
+    def look(self, *, now_s: float) -> None:
+        """Write what is held back if the client is ready for no more, or it was held for long enough."""
+        consumer = self.session.consumer
+        if consumer is None or consumer.channel.paused or consumer.in_flight_count >= consumer.ready_count:
+            self._write(self.output.flush())
+        else:
+            self._write(self.output.tick(now_s=now_s))
 
     def end(self) -> None:
         """Leave the channel, and close the socket after what is written."""
         self.session.open = False
         self._server.leave(self)
-        self.flush()
+        self.reply()
 
     def abort(self) -> None:
         """Close the socket now."""
         self._transport.abort()
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._transport.write(data)
+
+    def _set_blocked(self, *, blocked: bool) -> None:
+        if self.session.consumer is not None:
+            self._server.ledger.block(self.session.consumer, blocked=blocked)
+
+    def _identified(self) -> None:
+        """Begin anew with what is negotiated: the output buffer's ticks, and the heartbeats."""
+        identity = self.session.identity
+        self.output = OutputBuffer(
+            identity.output_buffer_bytes, identity.output_buffer_ms / 1000, now_s=self._server.clock()
+        )
+        self._schedule_pulse()
 
     def _schedule_pulse(self) -> None:
         if self._pulse is not None:
@@ -113,7 +162,7 @@ class Connection(asyncio.Protocol):
         if now_s - self._beat_s >= interval_s:
             self._beat_s = now_s
             self.session.out.append(_HEARTBEAT)
-            self.flush()
+            self.reply()
         self._schedule_pulse()
 
 
@@ -132,6 +181,7 @@ class TcpServer:
         self.wall_clock_ns = wall_clock_ns
         self.connections: set[Connection] = set()
         self._by_consumer: dict[Consumer, Connection] = {}
+        self._holding: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
@@ -160,16 +210,18 @@ class TcpServer:
         Args:
             connection: Whose replies wait to be written too.
         """
-        touched: dict[Connection, None] = {}
+        now_s = self.clock()
         if connection is not None:
-            touched[connection] = None
             self._note(connection)
-        for consumer, copy in self.ledger.deliveries(now_s=self.clock()):
+            connection.reply()
+        for consumer, copy in self.ledger.deliver(now_s=now_s):
             receiver = self._by_consumer[consumer]
-            receiver.session.out.append(message_frame(copy))
-            touched[receiver] = None
-        for receiver in touched:
-            receiver.flush()
+            receiver.deliver(copy)
+            self._holding.add(receiver)
+        for receiver in tuple(self._holding):
+            receiver.look(now_s=now_s)
+            if not receiver.output.held_bytes:
+                self._holding.discard(receiver)
         self._set_timer()
 
     def wake(self) -> None:
@@ -190,6 +242,7 @@ class TcpServer:
         """Deliver nothing more to a connection that closes."""
         if connection.session.consumer is not None:
             self._by_consumer.pop(connection.session.consumer, None)
+        self._holding.discard(connection)
         connection.session.end()
 
     def _note(self, connection: Connection) -> None:
@@ -202,13 +255,18 @@ class TcpServer:
 
     def _set_timer(self) -> None:
         """Wake at the earliest deadline; a timer that is too early is left, and sets itself anew."""
-        deadline_s = self.ledger.next_deadline_s()
+        deadline_s = self._next_deadline_s()
         if deadline_s is None or (self._timer is not None and self._timer_s <= deadline_s):
             return
         self._cancel_timer()
         delay_s = max(0.0, deadline_s - self.clock())
         self._timer_s = deadline_s
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+
+    def _next_deadline_s(self) -> float | None:
+        deadlines = [connection.output.deadline_s() for connection in self._holding]
+        deadlines.append(self.ledger.next_deadline_s())
+        return min((deadline_s for deadline_s in deadlines if deadline_s is not None), default=None)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -114,7 +114,11 @@ class Session:
         if channel_problem(channel) is not None:
             raise ProtocolError("E_BAD_CHANNEL", f'SUB channel name "{channel}" is not valid')
         self.consumer = self._ledger.subscribe(
-            topic, channel, now_s=self._now_s, msg_timeout_s=self.identity.msg_timeout_s
+            topic,
+            channel,
+            now_s=self._now_s,
+            msg_timeout_s=self.identity.msg_timeout_s,
+            sample_rate=self.identity.sample_rate,
         )
         self.out.append(_OK)
 

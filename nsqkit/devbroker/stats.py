@@ -127,7 +127,7 @@ def _client(connection: Connection, published: dict[str, int] | None = None) -> 
         "finish_count": 0 if consumer is None else consumer.finish_count,
         "requeue_count": 0 if consumer is None else consumer.requeue_count,
         "connect_ts": connection.connected_s,
-        "sample_rate": 0,
+        "sample_rate": identity.sample_rate,
         "deflate": False,
         "snappy": False,
         "user_agent": identity.user_agent,
@@ -185,9 +185,10 @@ def stats_text(answer: Stats, *, now: int) -> str:
 
 
 def _topic_lines(topic: Stats, now: int) -> Iterator[str]:
+    paused = "*P " if topic["paused"] else "   "
     yield (
-        f"   [{topic['topic_name']:<15}] depth: {topic['depth']:<5} be-depth: {topic['backend_depth']:<5}"
-        f" msgs: {topic['message_count']:<8} e2e%: "
+        f"{paused}[{topic['topic_name']:<15}] depth: {topic['depth']:<5}"
+        f" be-depth: {topic['backend_depth']:<5} msgs: {topic['message_count']:<8} e2e%: "
     )
     for channel in topic["channels"]:
         paused = "*P " if channel["paused"] else "   "

@@ -35,8 +35,11 @@ async def dial(host: str, port: int, timeout_s: float) -> IOStream:
     Raises:
         OSError: The last address's failure, or the look-up's; a TimeoutError is one of them.
     """
-    async with asyncio.timeout(timeout_s):
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # an empty label, or one over 63 characters
+        raise OSError(f"{host!r} is not a host's name") from error
     failure = OSError("the name has no address")
     for family, _, _, _, address in found:
         try:

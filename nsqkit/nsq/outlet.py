@@ -21,6 +21,7 @@ class Outlet:
         self._options = options
         self._publish_timeout_s = publish_timeout_s
         self._publishers: dict[str, NsqdPublisher] = {}
+        self._is_closed = False
         self._channels: set[tuple[str, str, str]] = set()
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # many may need one channel
 
@@ -30,7 +31,7 @@ class Outlet:
         Raises:
             PublishError: If it is not confirmed.
         """
-        await self._to(address).publish(topic, body, defer_s=defer_s)
+        await self._to(address, topic).publish(topic, body, defer_s=defer_s)
 
     async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
         """Publish n messages at once, all or none, and await nsqd's OK.
@@ -38,34 +39,36 @@ class Outlet:
         Raises:
             PublishError: If they are not confirmed.
         """
-        await self._to(address).publish_many(topic, bodies)
+        await self._to(address, topic).publish_many(topic, bodies)
 
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
         """Make a durable channel on the nsqd at *address*, once.
 
         Raises:
-            PublishError: If it cannot be made.
+            PublishError: If it cannot be made within the time that a publish has.
         """
         wanted = (address, topic, channel)
-        async with self._making[address]:
-            if wanted not in self._channels:
-                await self._make(*wanted)
-                self._channels.add(wanted)
-
-    async def close(self) -> None:
-        """Wait for what is under way, then close every connection."""
-        for publisher in self._publishers.values():
-            await publisher.close()
-
-    async def _make(self, address: str, topic: str, channel: str) -> None:
         try:
-            await ensure_channel(address, topic, channel, self._options)
+            async with asyncio.timeout(self._publish_timeout_s), self._making[address]:
+                if wanted not in self._channels:
+                    await ensure_channel(*wanted, self._options)
+                    self._channels.add(wanted)
         except RefusedError as error:
             raise PublishError(topic, address, str(error), error.permanent) from error
         except ConnectionLostError as error:
             raise PublishError(topic, address, error.reason, False) from error  # noqa: FBT003 - of the error
+        except TimeoutError as error:
+            reason = f"no channel {channel!r} within {self._publish_timeout_s:g} s"
+            raise PublishError(topic, address, reason, False) from error  # noqa: FBT003 - of the error
 
-    def _to(self, address: str) -> NsqdPublisher:
+    async def close(self) -> None:
+        """Wait for what is under way, then close every connection. Final."""
+        self._is_closed = True
+        await asyncio.gather(*(publisher.close() for publisher in self._publishers.values()))
+
+    def _to(self, address: str, topic: str) -> NsqdPublisher:
+        if self._is_closed:
+            raise PublishError(topic, address, "the publisher is closed", False)  # noqa: FBT003 - of the error
         if address not in self._publishers:
             self._publishers[address] = NsqdPublisher(
                 address,

@@ -192,6 +192,14 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
             return _again(rules, _blame(error), None, detail, attempts=attempts, draw=draw)
 
 
+def on_publish_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
+    """Return the verdict on a success whose events nsqd did not confirm.
+
+    No ``on`` rule is asked: those are for what a handler raises, and one that finishes would lose the event.
+    """
+    return _again(rules, RequeueReason.ERROR, None, detail, attempts=attempts, draw=draw)
+
+
 def on_dead_letter_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
     """Return the verdict on a dead letter that nsqd did not confirm: it is tried again, for ever."""
     delay_s = min(rules.retry.backoff.delay_s(attempts, draw=draw), rules.max_delay_s)

@@ -92,6 +92,7 @@ class Intake:
         self._running: set[Delivery] = set()
         self._waiting: deque[Delivery] = deque()
         self._stopping = False
+        self._giving_back = False
         self._resumes_s = 0.0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -107,8 +108,10 @@ class Intake:
         self._meter.in_flight(1)
         self._empty.clear()
         delivery = Delivery(message)
-        if self._stopping:
+        if self._giving_back:
             self._give_back(delivery, SHUTDOWN)
+        elif self._stopping:
+            self._waiting.append(delivery)
         elif self._resumes_s > (now_s := self._now_s()):
             self._give_back(delivery, _paused(self._resumes_s - now_s))
         elif len(self._running) < self._slots:
@@ -122,8 +125,12 @@ class Intake:
         self._give_back_waiting(_paused(max(0.0, until_s - self._now_s())))
 
     def stop(self) -> None:
-        """Start nothing more: give back what waits, and what still arrives."""
+        """Start nothing more; what arrives waits, until nsqd has been told and it can be given back."""
         self._stopping = True
+
+    def give_back(self) -> None:
+        """Give back what waits, and from now on what still arrives."""
+        self._giving_back = True
         self._give_back_waiting(SHUTDOWN)
 
     def cancel(self) -> None:
@@ -170,7 +177,8 @@ class Intake:
             return
         delivery.ctx = ctx = self._context(delivery)
         verdict, error = await self._call(delivery, ctx)
-        await self._settler.settle(delivery, verdict, error=error, outgoing=ctx.outgoing)
+        outgoing = [] if error else ctx.outgoing
+        await self._settler.settle(delivery, verdict, error=error, outgoing=outgoing)
 
     async def _call(self, delivery: Delivery, ctx: Context) -> tuple[Verdict, Exception | None]:
         """Return what the handler's return or failure means; times it."""

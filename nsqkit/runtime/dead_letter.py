@@ -70,7 +70,8 @@ def stack_of(error: BaseException | None) -> str:
     if error is None or error.__traceback__ is None:
         return ""
     text = "".join(traceback.format_exception(error))
-    return redact(text[-STACK_LIMIT:], limit=STACK_LIMIT)
+    # Redacted before it is cut: a secret whose name is cut off is not found.
+    return redact(text[-2 * STACK_LIMIT :], limit=2 * STACK_LIMIT)[-STACK_LIMIT:]
 
 
 def instant(time_ns: int) -> str:

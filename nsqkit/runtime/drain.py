@@ -24,6 +24,7 @@ class Held(Protocol):
     @property
     def held(self) -> int: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
+    def give_back(self) -> None: ...  # noqa: D102
     def cancel(self) -> None: ...  # noqa: D102
     async def wait_empty(self) -> None: ...  # noqa: D102
 
@@ -41,7 +42,10 @@ async def drain(pairs: Sequence[tuple[Held, Source]], *, grace_s: float, log: An
     """
     for intake, _ in pairs:
         intake.stop()
+    # Given back any sooner, nsqd would deliver them here again, at the cost of an attempt.
     await asyncio.gather(*(source.stop_intake() for _, source in pairs))
+    for intake, _ in pairs:
+        intake.give_back()
     if not await _all_empty(pairs, grace_s):
         log.warning("drain_grace_over", held=sum(intake.held for intake, _ in pairs), grace_s=grace_s)
         for intake, _ in pairs:

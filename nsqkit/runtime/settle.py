@@ -55,6 +55,14 @@ class Meter(Protocol):
     def in_flight(self, n_delta: int) -> None: ...  # noqa: D102
 
 
+OnSettled = Callable[[Delivery, Verdict, BaseException | None], None]
+"""Told of each delivery how it ended, and the exception behind that if there was one."""
+
+
+def tell_nobody(_delivery: Delivery, _verdict: Verdict, _error: BaseException | None) -> None:
+    """Do nothing: nobody asked how deliveries end."""
+
+
 class Settler:
     """Settles the deliveries of one handler.
 
@@ -69,6 +77,7 @@ class Settler:
         max_msg_bytes: nsqd's max-msg-size.
         version: Of nsqkit.
         log_success: Whether a success is worth a line.
+        on_settled: Told of each delivery how it ended.
         draw: A uniform number in [0, 1).
         now_s: The loop's monotonic clock.
     """
@@ -86,6 +95,7 @@ class Settler:
         max_msg_bytes: int,
         version: str,
         log_success: bool = False,
+        on_settled: OnSettled = tell_nobody,
         draw: Callable[[], float] = random.random,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,6 +109,7 @@ class Settler:
         self._max_msg_bytes = max_msg_bytes
         self._version = version
         self._log_success = log_success
+        self._on_settled = on_settled
         self._draw = draw
         self._now_s = now_s
 
@@ -219,6 +230,7 @@ class Settler:
             self._pause(verdict.pause_s)
         if verdict.ending is not Ending.SUCCESS or verdict.detail or self._log_success:
             self._line(delivery, verdict, error)
+        self._on_settled(delivery, verdict, error)
 
     def _line(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
         failed = verdict.ending in {Ending.DEAD_LETTER, Ending.LEASE_LOST} or error is not None

@@ -1,25 +1,12 @@
 """NSQ's rules on the pure ledger, on the embedded broker over TCP, and on a real nsqd."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from nsqkit.devbroker import DevBroker
 from nsqkit.testing.contract import LedgerEngine, NsqContract, WireEngine
 from tests.integration.conftest import Server
-
-
-@pytest.fixture(scope="module")
-def quick_nsqd(nsq_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real nsqd whose timers notice a new channel in 100 ms instead of 5 s."""
-    folder = tmp_path_factory.mktemp("nsqd")
-    server = Server(nsq_programs / "nsqd-quick", folder, f"-data-path={folder}")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 class TestLedger(NsqContract):

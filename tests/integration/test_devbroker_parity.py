@@ -1,7 +1,7 @@
 """The same commands to the embedded broker and to a real nsqd; what can be seen must be the same.
 
 Outside parity: message ids, timestamps, which of several consumers is served, timer precision,
-the output buffer, and the features that the embedded broker answers as off.
+and the features that the embedded broker answers as off.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from tests.unit.devbroker.http_errors import LIMITS as HTTP_LIMITS
 from tests.unit.devbroker.http_errors import REFUSED
 from tests.unit.devbroker.protocol_errors import FATAL, LIMITS, SUB, UNKNOWN_ID
 from tests.unit.devbroker.raw_client import (
+    MESSAGE,
     RESPONSE,
     RawClient,
     channel_stats,
@@ -167,6 +168,13 @@ class TestErrors:
                 ("POST", "/ping"),
                 ("PUT", "/pub"),
                 ("GET", "/config/nope"),
+                ("PUT", "/config/nope"),
+                ("PUT", "/config/log_level"),
+                ("PUT", "/config/nsqlookupd_tcp_addresses"),
+                ("GET", "/stats?a;b"),
+                ("POST", "/pub?topic=%zz"),
+                ("GET", "/%zz"),
+                ("OPTIONS", "/config/x"),
             ):
                 answers[method + path] = await http(broker.http_address, method, path, b"x")
             return answers
@@ -185,6 +193,7 @@ async def test_identify(pair: StartPair) -> None:
             {"output_buffer_timeout": -1},
             {"output_buffer_timeout": 25, "output_buffer_size": 64, "heartbeat_interval": -1},
             {"tls_v1": True, "client_id": None},
+            {"sample_rate": 7},
         ):
             client = await broker.client()
             reply = await client.ask(identify(feature_negotiation=True, **wish))
@@ -202,7 +211,18 @@ async def test_config(pair: StartPair) -> None:
     async def scenario(broker: Broker) -> object:
         options = ("max_msg_size", "max_body_size", "max_req_timeout", "msg_timeout", "max_msg_timeout")
         more = ("max_rdy_count", "mem_queue_size", "max_heartbeat_interval", "nsqlookupd_tcp_addresses")
-        return [await http(broker.http_address, "GET", f"/config/{option}") for option in options + more]
+        answers = [await http(broker.http_address, "GET", f"/config/{option}") for option in options + more]
+        for option, body in (
+            ("log_level", b"DEBUG"),
+            ("log_level", b""),
+            ("nsqlookupd_tcp_addresses", b"null"),
+            ("nsqlookupd_tcp_addresses", b"[null]"),
+            ("nsqlookupd_tcp_addresses", b"[]"),
+            ("nsqlookupd_tcp_addresses", b"[1]"),
+        ):
+            answers.append(await http(broker.http_address, "PUT", f"/config/{option}", body))
+            answers.append(await http(broker.http_address, "GET", f"/config/{option}"))
+        return answers
 
     await both.agree(scenario)
 
@@ -349,6 +369,109 @@ class TestMessages:
             return await asyncio.gather(deferred(broker), delayed(broker), timed_out(broker), touched(broker))
 
         await both.agree(scenario)
+
+
+class TestOutputBuffer:
+    """Ticks come every 30 s here, so that nothing but the rule itself lets a message out."""
+
+    @pytest.mark.parametrize(
+        ("lets_out", "first"),
+        [
+            pytest.param(b"RDY 2\n", MESSAGE, id="as many held as ready for"),
+            pytest.param(b"RDY 0\n", MESSAGE, id="ready for none"),
+            pytest.param(pub("other", b"x"), MESSAGE, id="a reply comes after what was held"),
+            pytest.param(b"CLS\n", MESSAGE, id="CLS"),
+            pytest.param(b"FOO\n", MESSAGE, id="a refusal comes after what was held"),
+            pytest.param(b"NOP\nRDY 3\nFOO\n", MESSAGE, id="neither NOP nor the same RDY"),
+        ],
+    )
+    async def test_what_lets_messages_out(self, pair: StartPair, lets_out: bytes, first: int) -> None:
+        both = await pair()
+
+        async def scenario(broker: Broker) -> object:
+            client = await broker.client()
+            await client.subscribe("t", "c", ready=3, output_buffer_timeout=30_000)
+            await broker.post("/mpub?topic=t", b"1\n2")
+
+            async def sent() -> bool:
+                return (await broker.counts())["in_flight_count"] == 2
+
+            await broker.until(sent)
+            frames = await client.exchange(lets_out)
+            assert frames[0][0] == first
+            return [(kind, data[26:] if kind == MESSAGE else data) for kind, data in frames]
+
+        await both.agree(scenario)
+
+    @pytest.mark.parametrize("size", [64, 100, 1000, 65_536])
+    async def test_a_full_buffer_goes_out_cut_where_it_is_full(self, pair: StartPair, size: int) -> None:
+        both = await pair()
+        bodies = [b"%03d" % number + b"x" * (number * 7 % 150) for number in range(60)]
+
+        async def scenario(broker: Broker) -> object:
+            client = await broker.client()
+            await client.subscribe("t", "c", ready=100, output_buffer_timeout=30_000, output_buffer_size=size)
+            await broker.post("/mpub?topic=t", b"\n".join(bodies))
+
+            async def sent() -> bool:
+                return (await broker.counts())["in_flight_count"] == len(bodies)
+
+            await broker.until(sent)
+            return len(await client.until_quiet())
+
+        await both.agree(scenario)
+
+    async def test_without_a_buffer_every_message_goes_out_at_once(self, pair: StartPair) -> None:
+        both = await pair()
+
+        async def scenario(broker: Broker) -> object:
+            client = await broker.client()
+            await client.subscribe("t", "c", ready=100, output_buffer_size=-1)
+            await broker.post("/mpub?topic=t", b"1\n2\n3")
+            return [message.body for message in await client.messages(3)]
+
+        await both.agree(scenario)
+
+    async def test_a_paused_channel_lets_messages_out(self, pair: StartPair) -> None:
+        both = await pair()
+
+        async def scenario(broker: Broker) -> object:
+            client = await broker.client()
+            await client.subscribe("t", "c", ready=3, output_buffer_timeout=30_000)
+            await broker.post("/pub?topic=t", b"1")
+
+            async def sent() -> bool:
+                return (await broker.counts())["in_flight_count"] == 1
+
+            await broker.until(sent)
+            await broker.post("/channel/pause?topic=t&channel=c")
+            message = await client.message()
+            await client.close()
+            return message.body
+
+        await both.agree(scenario)
+
+
+async def test_a_sample_takes_its_share_and_loses_the_rest(pair: StartPair) -> None:
+    """Both draw by chance, so the share is compared with bounds that a fair draw never leaves."""
+    both = await pair()
+
+    async def scenario(broker: Broker) -> object:
+        client = await broker.client()
+        await client.subscribe("t", "c", ready=2500, sample_rate=50, output_buffer_size=-1)
+        await broker.post("/mpub?topic=t", b"\n".join([b"x"] * 2000))
+
+        async def spread() -> bool:
+            found = await broker.counts()
+            return found["message_count"] == 2000 and not found["depth"]
+
+        await broker.until(spread)
+        held = (await broker.counts())["in_flight_count"]
+        await client.close()
+        return 800 < held < 1250
+
+    await both.agree(scenario)
+    assert await scenario(both.embedded)
 
 
 class TestTopicsAndChannels:

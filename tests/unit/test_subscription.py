@@ -4,12 +4,14 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 
 from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, Settings, event
 from nsqkit.metrics import Metrics
+from nsqkit.nsq import Consumer
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.publisher import connection_options, preparer
 from nsqkit.subscription import Subscription, subscribed_topics
@@ -50,7 +52,7 @@ class Running:
             settings=settings,
             metrics=self.metrics,
             outlet=self.outlet,
-            lookup=None,
+            make_consumer=partial(Consumer, addresses=settings.nsqd, lookup=None),
             middleware=(),
             prepare=preparer("shop", 1_000_000),
             max_msg_bytes=1_000_000,

@@ -102,18 +102,22 @@ class LedgerEngine:
 
 
 class LedgerSubscriber:
-    """One consumer of the ledger."""
+    """One consumer of the ledger.
+
+    Attributes:
+        unread: Deliveries that ``receive`` has not returned yet, in order.
+    """
 
     def __init__(self, engine: LedgerEngine, consumer: Consumer) -> None:
         self._engine = engine
         self._consumer = consumer
-        self._received: deque[Received] = deque()
+        self.unread: deque[Received] = deque()
         self._refused: list[str] = []
 
     def take(self, copy: Copy) -> None:
         """Note a delivery."""
         message = copy.message
-        self._received.append(Received(message.id, message.body, copy.attempts, message.timestamp_ns))
+        self.unread.append(Received(message.id, message.body, copy.attempts, message.timestamp_ns))
 
     async def ready(self, count: int) -> None:
         """RDY."""
@@ -122,13 +126,13 @@ class LedgerSubscriber:
 
     async def receive(self) -> Received:
         """Return the next delivery."""
-        if not self._received:
+        if not self.unread:
             raise AssertionError("nothing was delivered")
-        return self._received.popleft()
+        return self.unread.popleft()
 
     async def receives_nothing(self) -> bool:
         """Return whether nothing has come."""
-        return not self._received
+        return not self.unread
 
     async def finish(self, received: Received) -> None:
         """FIN."""

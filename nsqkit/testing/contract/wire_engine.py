@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 from typing import Any
 
-from nsq import protocol
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
 from nsqkit.nsq.http import fetch
 from nsqkit.testing.contract.engine import Capability, Counts, Received
 
-_BARRIER = "contract-barrier#ephemeral"
+_BARRIER = b"PUB contract-barrier#ephemeral\n\x00\x00\x00\x04read"
 PATIENCE_S = 20.0
 """How long something may take that must come; only a failing test waits so long."""
 SILENCE_S = 0.15
@@ -166,4 +165,4 @@ class WireSubscriber:
         A broker reads the commands of one connection in order, and answers the PUB that follows.
         """
         self._connection.send(command)
-        await self._connection.request(protocol.pub(_BARRIER, b"read"))
+        await self._connection.request(_BARRIER)

@@ -12,6 +12,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 RESPONSE, ERROR, MESSAGE = 0, 1, 2
 HEARTBEAT = (RESPONSE, b"_heartbeat_")
 _WITHIN_S = 15.0
+_QUIET_S = 0.3
 
 Frame = tuple[int, bytes]
 
@@ -84,6 +85,16 @@ class RawClient:
         while (frame := await self.frame()) is not None:
             frames.append(frame)
         return frames
+
+    async def until_quiet(self) -> bytes:
+        """Return all that is on its way, once nothing comes for a while; then close."""
+        data = b""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(_QUIET_S):
+                    data += await self._reader.read(65_536)
+        await self.close()
+        return data
 
     async def exchange(self, *data: bytes) -> list[Frame]:
         """Send commands and then one that no broker knows; return all replies up to the close.

@@ -14,6 +14,7 @@ class Bench:
         self.changed: dict[Channel, None] = {}
         self.channel = Channel("t", name, LIMITS, self.timers, self.changed)
         self.now_s = 0.0
+        self.drawn = 0
 
     def put(self, *names: str, defer_s: float = 0.0) -> None:
         for name in names:
@@ -26,7 +27,7 @@ class Bench:
         return consumer
 
     def deliver(self) -> list[Delivery]:
-        return self.channel.deliver(now_s=self.now_s)
+        return list(self.channel.deliver(now_s=self.now_s, draw=lambda: self.drawn))
 
     def delivered(self) -> list[str]:
         return [delivery.copy.message.id.decode() for delivery in self.deliver()]
@@ -269,3 +270,37 @@ def _settle(bench: Bench, settle: str, consumer: Consumer, message_id: bytes) ->
             bench.channel.requeue(consumer, message_id, 0.0, now_s=bench.now_s)
         case _:
             bench.channel.touch(consumer, message_id, now_s=bench.now_s)
+
+
+class TestSampling:
+    def test_a_consumer_that_takes_a_sample_loses_the_rest_for_the_channel(self, bench: Bench) -> None:
+        consumer = bench.consumer(ready=10)
+        consumer.sample_rate = 20
+        bench.put("a", "b", "c")
+        draws = iter([20, 21, 0])
+        delivered = list(bench.channel.deliver(now_s=0.0, draw=lambda: next(draws)))
+        assert [delivery.copy.message.id for delivery in delivered] == [b"a", b"c"]
+        assert (len(bench.channel.queued), len(bench.channel.in_flight)) == (0, 2)
+        assert (bench.channel.message_count, consumer.message_count) == (3, 2)
+
+    def test_one_that_takes_all_draws_nothing(self, bench: Bench) -> None:
+        bench.consumer(ready=10)
+        bench.put("a")
+        bench.drawn = 99
+        assert bench.delivered() == ["a"]
+
+
+class TestBlocking:
+    def test_a_consumer_that_is_blocked_gets_nothing(self, bench: Bench) -> None:
+        blocked, free = bench.consumer(ready=10), bench.consumer(ready=1)
+        blocked.blocked = True
+        bench.put("a", "b")
+        assert [d.consumer for d in bench.deliver()] == [free]
+        assert len(bench.channel.queued) == 1
+
+    def test_one_that_is_blocked_by_what_it_gets_gets_no_more(self, bench: Bench) -> None:
+        consumer = bench.consumer(ready=10)
+        bench.put("a", "b")
+        for delivery in bench.channel.deliver(now_s=0.0, draw=lambda: 0):
+            delivery.consumer.blocked = True
+        assert (consumer.in_flight_count, len(bench.channel.queued)) == (1, 1)

@@ -31,6 +31,10 @@ async def request(broker: DevBroker, *data: bytes) -> bytes:
         pytest.param("PUT", "/pub?topic=t", 405, b'{"message":"METHOD_NOT_ALLOWED"}', id="PUT to write"),
         pytest.param("DELETE", "/topic/delete", 405, b'{"message":"METHOD_NOT_ALLOWED"}', id="DELETE"),
         pytest.param("HEAD", "/ping", 405, b"", id="HEAD"),
+        pytest.param("GET", "/config/a/b", 404, b'{"message":"NOT_FOUND"}', id="an option within one"),
+        pytest.param("PUT", "/config/log_level", 400, b'{"message":"INVALID_VALUE"}', id="PUT of an option"),
+        pytest.param("GET", "/stats?a;b", 400, b'{"message":"INVALID_REQUEST"}', id="a broken query"),
+        pytest.param("POST", "/pub?topic=%zz", 400, b'{"message":"INVALID_REQUEST"}', id="a broken escape"),
     ],
 )
 async def test_paths_and_methods(broker: DevBroker, method: str, path: str, status: int, body: bytes) -> None:
@@ -43,13 +47,49 @@ async def test_a_method_that_does_not_exist_is_not_allowed(broker: DevBroker) ->
     assert answer.endswith(b'{"message":"METHOD_NOT_ALLOWED"}')
 
 
-async def test_answers_carry_nsqds_headers_and_no_others(broker: DevBroker) -> None:
-    answer = await request(broker, b"GET /ping HTTP/1.0\r\n\r\n")
-    head, _, body = answer.partition(b"\r\n\r\n")
-    names = {line.partition(b":")[0] for line in head.split(b"\r\n")[1:]}
-    assert body == b"OK"
-    assert b"X-Nsq-Content-Type: nsq; version=1.0" in head
-    assert not names & {b"Server", b"Etag"}
+@pytest.mark.parametrize(
+    ("line", "status", "headers"),
+    [
+        pytest.param("GET /ping", 200, {"Content-Type": "text/plain; charset=utf-8"}, id="ping is plain"),
+        pytest.param(
+            "GET /config/id",
+            200,
+            {"Content-Type": "application/json; charset=utf-8", "X-Nsq-Content-Type": "nsq; version=1.0"},
+            id="JSON",
+        ),
+        pytest.param(
+            "GET /config/tls_cert", 200, {"X-Nsq-Content-Type": "nsq; version=1.0"}, id="an empty answer"
+        ),
+        pytest.param(
+            "PUT /ping",
+            405,
+            {
+                "Allow": "GET, OPTIONS",
+                "Content-Type": "application/json; charset=utf-8",
+                "X-Nsq-Content-Type": "nsq; version=1.0",
+            },
+            id="a refusal",
+        ),
+        pytest.param("OPTIONS /config/x", 200, {"Allow": "GET, OPTIONS, PUT"}, id="what is allowed"),
+        pytest.param("GET //PING/?a=b", 301, {"Location": "/ping?a=b"}, id="a path that is tidied"),
+        pytest.param("POST /pub/", 307, {"Location": "/pub"}, id="a path that is tidied, with a body"),
+        pytest.param("GET /%zz", 400, {"Content-Type": "text/plain; charset=utf-8"}, id="a broken path"),
+        pytest.param("GET /%70ing", 200, {"Content-Type": "text/plain; charset=utf-8"}, id="an escape"),
+    ],
+)
+async def test_answers_carry_nsqds_headers_and_no_others(
+    broker: DevBroker, line: str, status: int, headers: dict[str, str]
+) -> None:
+    answer = await request(
+        broker, f"{line} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    head = answer.partition(b"\r\n\r\n")[0].decode()
+    first, *lines = head.split("\r\n")
+    found = dict(each.split(": ", 1) for each in lines)
+    for always in ("Date", "Content-Length", "Connection"):
+        found.pop(always, None)
+    assert first.startswith(f"HTTP/1.1 {status} ")
+    assert found == headers
 
 
 class TestBodies:

@@ -44,8 +44,8 @@ def test_a_client_that_does_not_gets_ok(body: bytes) -> None:
     assert identify_reply(identify(body, LIMITS), LIMITS) == b"OK"
 
 
-def test_encryption_compression_and_sampling_are_answered_as_off() -> None:
-    assert reply(tls_v1=True, snappy=True, sample_rate=50) == reply()
+def test_encryption_and_compression_are_answered_as_off() -> None:
+    assert reply(tls_v1=True, snappy=True) == reply()
     assert reply(deflate=True, deflate_level=3) == reply()
 
 
@@ -58,6 +58,7 @@ def test_encryption_compression_and_sampling_are_answered_as_off() -> None:
         pytest.param({"msg_timeout": None}, {"msg_timeout": 60_000}, id="null stands for nothing"),
         pytest.param({"output_buffer_size": 64}, {"output_buffer_size": 64}, id="smallest buffer"),
         pytest.param({"output_buffer_timeout": 25}, {"output_buffer_timeout": 25}, id="shortest buffering"),
+        pytest.param({"sample_rate": 99}, {"sample_rate": 99}, id="a sample"),
         pytest.param({"output_buffer_timeout": -1}, {"output_buffer_timeout": 0}, id="no buffer timer"),
         pytest.param(
             {"output_buffer_size": -1}, {"output_buffer_size": 1, "output_buffer_timeout": 0}, id="no buffer"

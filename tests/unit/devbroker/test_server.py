@@ -195,3 +195,133 @@ async def _gone(broker: DevBroker) -> bool:
     """Wait until the broker has noticed that its clients hung up."""
     await asyncio.gather(*(connection.closed for connection in broker._tcp.connections))
     return not broker._tcp.connections
+
+
+class TestOutputBuffer:
+    """Messages wait for each other, but not once their client is ready for no more."""
+
+    @pytest.fixture
+    async def consumer(self, stopped: DevBroker) -> AsyncIterator[RawClient]:
+        client = await RawClient.connect(stopped.tcp_address)
+        await client.subscribe("t", "c", ready=3, output_buffer_timeout=30_000)
+        yield client
+        await client.close()
+
+    async def bodies(self, client: RawClient, count: int) -> list[bytes]:
+        return [message.body for message in await client.messages(count)]
+
+    async def test_they_are_held_until_the_next_tick(
+        self, stopped: DevBroker, clock: Clock, consumer: RawClient
+    ) -> None:
+        await self.publish(stopped, b"1", b"2")
+        assert _held(stopped) == 70
+        clock.now_s += 29.9
+        stopped.wake()
+        assert _held(stopped) == 70
+        clock.now_s += 0.1
+        stopped.wake()
+        assert await self.bodies(consumer, 2) == [b"1", b"2"]
+        assert _held(stopped) == 0
+
+    async def test_as_many_as_the_client_is_ready_for_go_out_at_once(
+        self, stopped: DevBroker, consumer: RawClient
+    ) -> None:
+        await self.publish(stopped, b"1", b"2", b"3")
+        assert await self.bodies(consumer, 3) == [b"1", b"2", b"3"]
+
+    @pytest.mark.parametrize("ready", [0, 1, 2])
+    async def test_being_ready_for_fewer_lets_them_out(
+        self, stopped: DevBroker, consumer: RawClient, ready: int
+    ) -> None:
+        await self.publish(stopped, b"1", b"2")
+        consumer.send(b"RDY %d\n" % ready)
+        assert await self.bodies(consumer, 2) == [b"1", b"2"]
+
+    async def test_a_reply_lets_them_out_before_it(self, stopped: DevBroker, consumer: RawClient) -> None:
+        await self.publish(stopped, b"1")
+        consumer.send(pub("other", b"x"))
+        assert await self.bodies(consumer, 1) == [b"1"]
+        assert await consumer.frame() == OK
+
+    async def test_a_paused_channel_lets_them_out(self, stopped: DevBroker, consumer: RawClient) -> None:
+        await self.publish(stopped, b"1")
+        await http(stopped.http_address, "POST", "/channel/pause?topic=t&channel=c")
+        assert await self.bodies(consumer, 1) == [b"1"]
+
+    async def test_without_a_buffer_nothing_is_held(self, stopped: DevBroker) -> None:
+        client = await RawClient.connect(stopped.tcp_address)
+        await client.subscribe("t", "c", ready=3, output_buffer_size=-1)
+        await self.publish(stopped, b"1")
+        assert await self.bodies(client, 1) == [b"1"]
+        await client.close()
+
+    async def test_without_ticks_only_a_full_buffer_goes_out(self, stopped: DevBroker, clock: Clock) -> None:
+        client = await RawClient.connect(stopped.tcp_address)
+        await client.subscribe("t", "c", ready=9, output_buffer_timeout=-1, output_buffer_size=64)
+        await self.publish(stopped, b"1")
+        clock.now_s += 1000
+        stopped.wake()
+        assert _held(stopped) == 35
+        await self.publish(stopped, b"2")
+        assert await self.bodies(client, 1) == [b"1"]
+        assert _held(stopped) == 6
+        await client.close()
+
+    async def test_ticks_come_by_themselves(self, broker: DevBroker) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        await client.subscribe("t", "c", ready=9, output_buffer_timeout=25)
+        await self.publish(broker, b"1")
+        assert await self.bodies(client, 1) == [b"1"]
+        await client.close()
+
+    async def publish(self, broker: DevBroker, *bodies: bytes) -> None:
+        status, _ = await http(broker.http_address, "POST", "/mpub?topic=t", b"\n".join(bodies))
+        assert status == 200
+
+
+def _held(broker: DevBroker) -> int:
+    """Return how many bytes are held back for all clients."""
+    return sum(connection.output.held_bytes for connection in broker._tcp.connections)
+
+
+class TestSlowReaders:
+    """A client that does not read gets no more, is not listened to, and is closed after its heartbeat."""
+
+    BODY = b"x" * 1_000_000
+
+    async def fill(self, broker: DevBroker, heartbeat_ms: int = 60_000) -> socket.socket:
+        """Subscribe a client that reads nothing and is ready for 40 MB, and publish them."""
+        host, _, port = broker.tcp_address.rpartition(":")
+        slow = socket.create_connection((host, int(port)))
+        wish = identify(heartbeat_interval=heartbeat_ms)
+        slow.sendall(b"  V2" + wish + b"SUB t c\nRDY 40\n")
+        client = await RawClient.connect(broker.tcp_address)
+        for _ in range(40):
+            assert await client.ask(b"PUB t\n" + sized(self.BODY)) == OK
+        await client.close()
+        return slow
+
+    async def test_it_gets_no_more_than_it_reads(self, broker: DevBroker) -> None:
+        with await self.fill(broker) as slow:
+            channel = broker.ledger.topics["t"].channels["c"]
+            assert channel.queued
+            (consumer,) = channel.consumers
+            assert consumer.blocked
+            slow.sendall(b"RDY 0\n")
+            assert consumer.ready_count == 40
+            slow.setblocking(False)
+            left_bytes = 40 * (len(self.BODY) + 34)
+            loop = asyncio.get_running_loop()
+            while left_bytes > 0:
+                left_bytes -= len(await loop.sock_recv(slow, 1_000_000))
+                if not consumer.ready_count:
+                    break
+            assert left_bytes > 0
+            assert consumer.ready_count == 0
+
+    async def test_it_is_closed_when_it_reads_nothing_for_its_heartbeat(self, broker: DevBroker) -> None:
+        with await self.fill(broker, 1000):
+            assert await _gone(broker)
+        channel = broker.ledger.topics["t"].channels["c"]
+        assert not channel.consumers
+        assert channel.in_flight

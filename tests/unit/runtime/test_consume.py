@@ -373,15 +373,18 @@ class TestSlots:
 class TestStop:
     """Once stopped nothing more starts, and nothing is kept."""
 
-    async def test_what_waits_and_what_still_arrives_is_given_back_at_once(self) -> None:
+    async def test_what_waits_and_what_still_arrives_is_given_back_once_nsqd_has_been_told(self) -> None:
         gate = Gate()
         bench = Bench(asynchronous(gate), slots=1)
         running, waiting = bench.receive(body(1)), bench.receive(body(2))
         await until(lambda: gate.inside == [1])
         bench.intake.stop()
         late = bench.receive(body(3))
-        assert waiting.answers == late.answers == [("REQ", 0.0)]
-        assert bench.meter.requeues == {"shutdown": 2}
+        assert waiting.answers == late.answers == []
+        bench.intake.give_back()
+        later = bench.receive(body(4))
+        assert waiting.answers == late.answers == later.answers == [("REQ", 0.0)]
+        assert bench.meter.requeues == {"shutdown": 3}
         gate.let_out()
         await bench.idle()
         assert running.answers == [("FIN",)]
@@ -390,6 +393,7 @@ class TestStop:
     async def test_what_is_given_back_counts_as_no_failure_of_the_handler(self) -> None:
         bench = Bench(ending(None))
         bench.intake.stop()
+        bench.intake.give_back()
         bench.receive()
         assert bench.meter.errors == {}
         assert bench.meter.durations == []
@@ -398,6 +402,7 @@ class TestStop:
     async def test_a_shutdown_is_given_back_whatever_its_attempts(self) -> None:
         bench = Bench(ending(None))
         bench.intake.stop()
+        bench.intake.give_back()
         message = bench.receive(attempts=5)
         assert message.answers == [("REQ", 0.0)]
         assert bench.publishes.published == []
@@ -412,6 +417,7 @@ class TestCancel:
         messages = [bench.receive(body(n)) for n in (1, 2)]
         await until(lambda: len(gate.inside) == 2)
         bench.intake.stop()
+        bench.intake.give_back()
         bench.intake.cancel()
         await bench.idle()
         assert [message.answers for message in messages] == [[("REQ", 0.0)]] * 2
@@ -433,6 +439,7 @@ class TestCancel:
         message = bench.receive()
         await inside.wait()
         bench.intake.stop()
+        bench.intake.give_back()
         bench.intake.cancel()
         await bench.idle()
         assert bench.outcome == "success"
@@ -452,6 +459,7 @@ class TestCancel:
         bench.receive()
         await inside.wait()
         bench.intake.stop()
+        bench.intake.give_back()
         bench.intake.cancel()
         await bench.idle()
         assert bench.reason == "error"
@@ -469,6 +477,7 @@ class TestCancel:
         message = bench.receive()
         await asyncio.to_thread(inside.wait, PATIENCE_S)
         bench.intake.stop()
+        bench.intake.give_back()
         bench.intake.cancel()
         await bench.idle()
         assert message.answers == [("REQ", 3)]
@@ -480,6 +489,7 @@ class TestCancel:
         message = bench.receive()
         await until(lambda: bool(bench.journal))
         bench.intake.stop()
+        bench.intake.give_back()
         bench.intake.cancel()
         bench.publishes.gate.set()
         await bench.idle()
@@ -523,6 +533,7 @@ class TestRest:
         bench = Bench(ending(None))
         bench.intake.rest(20.0)
         bench.intake.stop()
+        bench.intake.give_back()
         assert bench.receive().answers == [("REQ", 0.0)]
         assert bench.meter.requeues == {"shutdown": 1}
 
@@ -584,6 +595,7 @@ class TestLease:
     async def test_a_message_given_back_over_a_lost_connection_is_lost_as_well(self) -> None:
         bench = Bench(ending(None))
         bench.intake.stop()
+        bench.intake.give_back()
         bench.receive(is_connected=False)
         assert bench.outcome == "lease_lost"
 
@@ -715,7 +727,7 @@ steps = st.lists(
         received,
         received,
         st.sampled_from(["turn", "turn", "release", "advance", "refuse", "unconfirm", "no channel"]),
-        st.sampled_from(["rest", "stop", "cancel", "turn", "turn", "turn"]),
+        st.sampled_from(["rest", "stop", "give back", "cancel", "turn", "turn", "turn"]),
     ),
     max_size=40,
 )
@@ -770,8 +782,12 @@ class Scenario:
                 bench.intake.rest(bench.clock.s + 7.0)
             case "stop":
                 bench.intake.stop()
+            case "give back":
+                bench.intake.stop()
+                bench.intake.give_back()
             case "cancel":
                 bench.intake.stop()
+                bench.intake.give_back()
                 bench.intake.cancel()
             case _:
                 self.messages.append(bench.receive(step["raw"], received_s=bench.clock.s, **_options(step)))
@@ -809,6 +825,8 @@ def test_received_is_the_sum_of_outcomes_and_in_flight_at_every_step(steps: list
             await scenario.step(step)
             scenario.check()
         scenario.gate.set()
+        if "stop" in steps:
+            scenario.bench.intake.give_back()
         await scenario.bench.idle()
         scenario.check_end()
 

@@ -97,7 +97,8 @@ async def test_all_intakes_stop_before_any_is_waited_for(journal: list[str]) -> 
     pairs = [(bench.intake, FakeSource(bench, journal)) for bench in benches]
     task = asyncio.create_task(drain(pairs, grace_s=LONG_S, log=RecordingLog()))
     await until(lambda: journal == ["CLS", "CLS"])
-    assert all(bench.receive().answers == [("REQ", 0.0)] for bench in benches)
+    late = [bench.receive() for bench in benches]
+    await until(lambda: all(message.answers == [("REQ", 0.0)] for message in late))
     gate.set()
     assert await task == 0
     assert journal[2:] == ["close, 0 held"] * 2

@@ -1,0 +1,148 @@
+"""The engines that clients of other people run on: the embedded broker, and a real nsqd as control."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from nsqkit.devbroker import DevBroker
+from tests.clients.scenarios import BROKERS_MSG_TIMEOUT_MS, CHANNEL, CLIENTS, INSTALLED, SCENARIOS
+from tests.integration.conftest import Server, nsq_programs
+
+__all__ = ["nsq_programs"]
+
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A broker, asked over HTTP."""
+
+    tcp_address: str
+    http_address: str
+
+    def post(self, path: str, body: bytes = b"") -> None:
+        """Ask for something that must be granted."""
+        status, said = self._ask("POST", path, body)
+        assert status == http.client.OK, (path, said)
+
+    def make_channel(self, topic: str, channel: str) -> None:
+        """Create a topic and a channel in it."""
+        self.post(f"/topic/create?topic={quote(topic)}")
+        self.post(f"/channel/create?topic={quote(topic)}&channel={quote(channel)}")
+
+    def channel(self, topic: str, channel: str) -> dict[str, Any]:
+        """Return the statistics of a channel."""
+        _, said = self._ask("GET", f"/stats?format=json&topic={quote(topic)}&channel={quote(channel)}")
+        found = [each for known in json.loads(said)["topics"] or () for each in known["channels"] or ()]
+        return found[0] if found else {}
+
+    def until(self, topic: str, channel: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Return a channel's statistics once they say so; a broker tells it in no other way."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not condition(stats := self.channel(topic, channel)):
+            assert time.monotonic() < give_up_s, stats
+            time.sleep(0.01)
+        return stats
+
+    def settled(self, topic: str, channel: str = CHANNEL, *, messages: int) -> dict[str, Any]:
+        """Return a channel's statistics once it had so many messages and holds none."""
+        return self.until(
+            topic,
+            channel,
+            lambda stats: (
+                stats.get("message_count") == messages
+                and not stats["depth"] + stats["in_flight_count"] + stats["deferred_count"]
+            ),
+        )
+
+    def _ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        asking = http.client.HTTPConnection(self.http_address, timeout=PATIENCE_S)
+        try:
+            asking.request(method, path, body)
+            answer = asking.getresponse()
+            return answer.status, answer.read()
+        finally:
+            asking.close()
+
+
+@contextlib.contextmanager
+def _embedded() -> Iterator[Engine]:
+    """Run the embedded broker in a thread, as it runs beside a worker."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    broker = DevBroker(0, 0, msg_timeout_s=BROKERS_MSG_TIMEOUT_MS / 1000)
+    try:
+        asyncio.run_coroutine_threadsafe(broker.start(), loop).result(PATIENCE_S)
+        yield Engine(broker.tcp_address, broker.http_address)
+        asyncio.run_coroutine_threadsafe(broker.stop(), loop).result(PATIENCE_S)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextlib.contextmanager
+def _nsqd(programs: Path, folder: Path) -> Iterator[Engine]:
+    server = Server(
+        programs / "nsqd", folder, f"-data-path={folder}", f"-msg-timeout={BROKERS_MSG_TIMEOUT_MS}ms"
+    )
+    server.start()
+    try:
+        yield Engine(server.tcp_address, server.http_address)
+    finally:
+        server.stop()
+
+
+def _prepare(engine: Engine) -> Engine:
+    """Make all topics and channels of the scenarios, and wait until their timers run."""
+    for client in CLIENTS:
+        for scenario in SCENARIOS:
+            engine.make_channel(client.topic(scenario), CHANNEL)
+    # A real nsqd looks for new channels every 5 s; the timers of those above run once this one's does.
+    engine.make_channel("newest", CHANNEL)
+    engine.post("/pub?topic=newest&defer=1", b"x")
+    engine.until("newest", CHANNEL, lambda stats: stats["depth"] == 1)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Engine]:
+    """The embedded broker."""
+    with _embedded() as engine:
+        yield _prepare(engine)
+
+
+@pytest.fixture(scope="session")
+def nsqd(nsq_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A real nsqd."""
+    with _nsqd(nsq_programs, tmp_path_factory.mktemp("nsqd")) as engine:
+        yield _prepare(engine)
+
+
+@pytest.fixture(scope="session", params=["embedded", pytest.param("nsqd", marks=pytest.mark.nsqd)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """A broker, which both kinds of are started once."""
+    found: Engine = request.getfixturevalue(request.param)
+    return found
+
+
+def require(installed: Path) -> None:
+    """Skip the test if scripts/install-clients did not install this. In CI that is a failure."""
+    if installed.exists():
+        return
+    missing = f"{installed.relative_to(INSTALLED.parent)} is not there: run scripts/install-clients"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
