@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from nsqkit import logs
 from nsqkit.codec import loads
 from nsqkit.loader import keeps_dead_letters, load
-from nsqkit.nodes import target_address
+from nsqkit.nodes import message_limit, target_address
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.errors import ConnectionLostError, FeedError, PublishError
 from nsqkit.policy.names import topic_problem
@@ -55,7 +55,7 @@ class Feed:
         path: A file of one JSON object a line; blank lines are skipped.
         outlet: How.
         address: ``host:port`` of the nsqd.
-        settings: Bound the size of a message.
+        settings: Tell the nsqd, and bound the size of a message where those do not.
         rate: Messages per second; None for as fast as nsqd confirms.
         defer_s: Seconds for which nsqd holds each back.
         on_progress: Told bytes done and bytes in all, after each batch.
@@ -81,6 +81,7 @@ class Feed:
         self._path = path
         self._outlet = outlet
         self._address = address
+        self._settings = settings
         self._max_bytes = settings.max_msg_bytes
         self._rate = rate
         self._defer_s = defer_s
@@ -96,6 +97,7 @@ class Feed:
         Raises:
             PublishError: If nsqd refuses for good.
         """
+        self._max_bytes = await message_limit(self._settings)
         published = 0
         started_s = asyncio.get_running_loop().time()
         for batch in self._batches():
@@ -137,7 +139,9 @@ class Feed:
 
     def _problem(self, body: bytes) -> str | None:
         if len(body) > self._max_bytes:
-            return f"{len(body)} bytes; nsqd takes {self._max_bytes} (setting max_msg_bytes)"
+            is_set = self._max_bytes == self._settings.max_msg_bytes
+            source = "setting max_msg_bytes" if is_set else "its --max-msg-size"
+            return f"{len(body)} bytes; nsqd takes {self._max_bytes} ({source})"
         try:
             value = loads(body)
         except ValueError as error:

@@ -113,7 +113,7 @@ class Intake:
         elif self._stopping:
             self._waiting.append(delivery)
         elif self._resumes_s > (now_s := self._now_s()):
-            self._give_back(delivery, _paused(self._resumes_s - now_s))
+            self._give_back(delivery, self._paused(self._resumes_s - now_s))
         elif len(self._running) < self._slots:
             self._start(delivery)
         else:
@@ -122,7 +122,7 @@ class Intake:
     def rest(self, until_s: float) -> None:
         """Give back what waits or arrives until a time on the monotonic clock; what runs goes on."""
         self._resumes_s = max(self._resumes_s, until_s)
-        self._give_back_waiting(_paused(max(0.0, until_s - self._now_s())))
+        self._give_back_waiting(self._paused(max(0.0, until_s - self._now_s())))
 
     def stop(self) -> None:
         """Start nothing more; what arrives waits, until nsqd has been told and it can be given back."""
@@ -237,6 +237,5 @@ class Intake:
         if not self.held:
             self._empty.set()
 
-
-def _paused(for_s: float) -> Verdict:
-    return Verdict(Ending.REQUEUE, RequeueReason.PAUSED, for_s)
+    def _paused(self, for_s: float) -> Verdict:
+        return Verdict(Ending.REQUEUE, RequeueReason.PAUSED, min(for_s, self._rules.max_delay_s))

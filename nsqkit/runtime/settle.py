@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from nsqkit.context import Outgoing
@@ -17,7 +17,7 @@ from nsqkit.policy.verdict import (
     Rules,
     Verdict,
     on_dead_letter_failure,
-    on_error,
+    on_publish_failure,
 )
 from nsqkit.runtime.dead_letter import CHANNEL, DeadLetterRecord, fitting, instant, split_body, stack_of
 from nsqkit.runtime.delivery import Delivery
@@ -130,7 +130,7 @@ class Settler:
             outgoing: Events that a successful handler published.
         """
         if not self._holds(delivery):
-            verdict = LEASE_LOST
+            verdict = _lost(verdict)
         elif verdict.ending is Ending.SUCCESS and outgoing:
             verdict, error = await self._publish(delivery, verdict, error, outgoing)
         if verdict.ending is Ending.DEAD_LETTER:
@@ -159,7 +159,7 @@ class Settler:
         except PublishError as failure:
             detail = redact(str(failure))
             attempts = message.attempts
-            return on_error(self._rules, failure, detail, attempts=attempts, draw=self._draw()), failure
+            return on_publish_failure(self._rules, detail, attempts=attempts, draw=self._draw()), failure
         return verdict, error
 
     async def _bury(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> Verdict:
@@ -177,8 +177,8 @@ class Settler:
             if failure.permanent:
                 self._block(f"{self._spec.name} cannot publish dead letters: {failure}")
             detail = f"{verdict.reason}: {verdict.detail}; {failure}"
-            attempts = message.attempts
-            return on_dead_letter_failure(self._rules, detail, attempts=attempts, draw=self._draw())
+            failed = on_dead_letter_failure(self._rules, detail, attempts=message.attempts, draw=self._draw())
+            return replace(failed, pause_s=verdict.pause_s)
         return verdict
 
     def _record(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> DeadLetterRecord:
@@ -207,11 +207,11 @@ class Settler:
     def _sent(self, delivery: Delivery, verdict: Verdict) -> Verdict:
         """Send FIN or REQ, and return the verdict that then holds."""
         if verdict.ending is Ending.LEASE_LOST or not self._holds(delivery):
-            return LEASE_LOST
+            return _lost(verdict)
         message = delivery.message
         requeue = verdict.ending is Ending.REQUEUE
         sent = message.requeue(verdict.delay_s) if requeue else message.finish()
-        return verdict if sent else LEASE_LOST
+        return verdict if sent else _lost(verdict)
 
     def _record_ending(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
         meter = self._meter
@@ -258,3 +258,8 @@ class Settler:
         if delivery.decoded and delivery.decoded.event_id:
             fields["event_id"] = delivery.decoded.event_id
         return fields
+
+
+def _lost(verdict: Verdict) -> Verdict:
+    """Return what is left of a verdict on a message that is no longer held: its detail and its pause."""
+    return replace(LEASE_LOST, detail=verdict.detail, pause_s=verdict.pause_s)

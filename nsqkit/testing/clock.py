@@ -65,6 +65,8 @@ class VirtualClock:
             raise HarnessError(f"virtual time needs asyncio's own event loop, not {type(loop).__qualname__}")
         if "time" in vars(loop):
             raise HarnessError("there is a harness on this event loop already; give it all of the handlers")
+        self._poll = self._selector.select
+        self._execute = loop.run_in_executor
         self._is_busy = is_busy
         self._outside_wait_s = outside_wait_s
         self._started_s = self._now_s = loop.time()
@@ -118,8 +120,7 @@ class VirtualClock:
 
     def _select(self, timeout: float | None = None) -> Any:
         """Stand in for the selector's ``select``, which the loop calls with 0 unless it has nothing to do."""
-        poll = type(self._selector).select
-        found = poll(self._selector, 0)
+        found = self._poll(0)
         if found or timeout == 0:
             return found
         if self._awaited is not None and not self._is_busy():
@@ -128,7 +129,7 @@ class VirtualClock:
                 done.set_result(None)
                 return found
         elif wait_s := self._outside_s(timeout):
-            found = poll(self._selector, None if wait_s == float("inf") else wait_s)
+            found = self._poll(None if wait_s == float("inf") else wait_s)
             if found:
                 return found
         self._now_s += timeout or 0.0
@@ -152,7 +153,7 @@ class VirtualClock:
             self._workers.add(threading.current_thread())
             return function(*args)
 
-        future: asyncio.Future[Any] = type(self._loop).run_in_executor(self._loop, executor, work)
+        future: asyncio.Future[Any] = self._execute(executor, work)
         self._working += 1
         future.add_done_callback(self._worked)
         return future
@@ -177,7 +178,9 @@ class RealClock:
         """Let time pass during the next :meth:`wait`; see ``Clock``."""
         self._ahead_s += _positive(for_s)
         if self._ahead_s > MAX_WAIT_S:
-            raise NeedsVirtualTimeError(f"needs the virtual clock: {self._ahead_s:g} s would really have to pass")
+            raise NeedsVirtualTimeError(
+                f"needs the virtual clock: {self._ahead_s:g} s would really have to pass"
+            )
 
     async def wait(self) -> None:
         """Wait for all time that was asked for."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -36,32 +35,35 @@ class Engine:
         status, said = self._ask("POST", path, body)
         assert status == http.client.OK, (path, said)
 
-    def make_channel(self, topic: str, channel: str) -> None:
-        """Create a topic and a channel in it."""
-        self.post(f"/topic/create?topic={quote(topic)}")
-        self.post(f"/channel/create?topic={quote(topic)}&channel={quote(channel)}")
+    def make_channel(self, topic: str) -> None:
+        """Create a topic and the channel in it."""
+        self.post(f"/topic/create?topic={topic}")
+        self.post(f"/channel/create?topic={topic}&channel={CHANNEL}")
 
-    def channel(self, topic: str, channel: str) -> dict[str, Any]:
+    def channels(self, topic: str) -> dict[str, dict[str, Any]]:
+        """Return the statistics of a topic's channels, by their names."""
+        _, said = self._ask("GET", f"/stats?format=json&topic={topic}")
+        (found,) = json.loads(said)["topics"]
+        return {channel["channel_name"]: channel for channel in found["channels"]}
+
+    def channel(self, topic: str, channel: str = CHANNEL) -> dict[str, Any]:
         """Return the statistics of a channel."""
-        _, said = self._ask("GET", f"/stats?format=json&topic={quote(topic)}&channel={quote(channel)}")
-        found = [each for known in json.loads(said)["topics"] or () for each in known["channels"] or ()]
-        return found[0] if found else {}
+        return self.channels(topic)[channel]
 
-    def until(self, topic: str, channel: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Return a channel's statistics once they say so; a broker tells it in no other way."""
-        give_up_s = time.monotonic() + PATIENCE_S
-        while not condition(stats := self.channel(topic, channel)):
-            assert time.monotonic() < give_up_s, stats
-            time.sleep(0.01)
-        return stats
+    def until_channels(self, topic: str, count: int) -> list[str]:
+        """Return the names of a topic's channels once there are so many."""
+        return list(_until(lambda: self.channels(topic), lambda channels: len(channels) == count))
 
-    def settled(self, topic: str, channel: str = CHANNEL, *, messages: int) -> dict[str, Any]:
-        """Return a channel's statistics once it had so many messages and holds none."""
+    def until(self, topic: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Return the channel's statistics once they say so."""
+        return _until(lambda: self.channel(topic), condition)
+
+    def settled(self, topic: str, *, messages: int) -> dict[str, Any]:
+        """Return the channel's statistics once it had so many messages and holds none."""
         return self.until(
             topic,
-            channel,
             lambda stats: (
-                stats.get("message_count") == messages
+                stats["message_count"] == messages
                 and not stats["depth"] + stats["in_flight_count"] + stats["deferred_count"]
             ),
         )
@@ -74,6 +76,15 @@ class Engine:
             return answer.status, answer.read()
         finally:
             asking.close()
+
+
+def _until(look: Callable[[], dict[str, Any]], condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Look again until it is so: a broker tells no other way."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not condition(seen := look()):
+        assert time.monotonic() < give_up_s, seen
+        time.sleep(0.01)
+    return seen
 
 
 @contextlib.contextmanager
@@ -109,11 +120,11 @@ def _prepare(engine: Engine) -> Engine:
     """Make all topics and channels of the scenarios, and wait until their timers run."""
     for client in CLIENTS:
         for scenario in SCENARIOS:
-            engine.make_channel(client.topic(scenario), CHANNEL)
+            engine.make_channel(client.topic(scenario))
     # A real nsqd looks for new channels every 5 s; the timers of those above run once this one's does.
-    engine.make_channel("newest", CHANNEL)
+    engine.make_channel("newest")
     engine.post("/pub?topic=newest&defer=1", b"x")
-    engine.until("newest", CHANNEL, lambda stats: stats["depth"] == 1)
+    engine.until("newest", lambda stats: stats["depth"] == 1)
     return engine
 
 

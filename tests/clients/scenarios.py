@@ -47,7 +47,7 @@ class Scenario:
 
 PUBLISH = Scenario("publish", (("one",), ("two", "three")), (FINISH,), finishes=3)
 REQUEUE = Scenario("requeue", (("again",),), (requeue(400), requeue(0), FINISH))
-TOUCH = Scenario("touch", (("slow",),), (touch(250, times=8),))
+TOUCH = Scenario("touch", (("slow",),), (touch(250, times=6),))
 TIMEOUT = Scenario("timeout", (("lost",),), (KEEP, FINISH))
 DEFER = Scenario("defer", (("later",),), (FINISH,), defer_ms=400)
 SCENARIOS = (PUBLISH, REQUEUE, TOUCH, TIMEOUT, DEFER)

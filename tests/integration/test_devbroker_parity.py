@@ -428,7 +428,9 @@ class TestOutputBuffer:
             client = await broker.client()
             await client.subscribe("t", "c", ready=100, output_buffer_size=-1)
             await broker.post("/mpub?topic=t", b"1\n2\n3")
-            return [message.body for message in await client.messages(3)]
+            messages = await client.messages(3)
+            await client.close()
+            return [message.body for message in messages]
 
         await both.agree(scenario)
 
@@ -453,7 +455,7 @@ class TestOutputBuffer:
 
 
 async def test_a_sample_takes_its_share_and_loses_the_rest(pair: StartPair) -> None:
-    """Both draw by chance, so the share is compared with bounds that a fair draw never leaves."""
+    """Both draw by chance, so the share is held against bounds that a fair draw never leaves."""
     both = await pair()
 
     async def scenario(broker: Broker) -> object:
@@ -468,10 +470,9 @@ async def test_a_sample_takes_its_share_and_loses_the_rest(pair: StartPair) -> N
         await broker.until(spread)
         held = (await broker.counts())["in_flight_count"]
         await client.close()
-        return 800 < held < 1250
+        return "fair" if 800 < held < 1250 else f"{held} of 2000"
 
     await both.agree(scenario)
-    assert await scenario(both.embedded)
 
 
 class TestTopicsAndChannels:

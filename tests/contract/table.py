@@ -1,0 +1,66 @@
+"""Prints the table rule × engine of a run of the contract suite, and writes it as a page."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+ENGINES = {"TestLedger": "ledger", "TestEmbedded": "embedded broker", "TestNsqd": "nsqd 1.3.0"}
+HEAD = """# The contract
+
+NSQ's rules that consumers rely on, each a test of `nsqkit.testing.contract`, and where it passed: on the pure
+ledger with a clock moved by hand, on the embedded broker over TCP, and on a real nsqd (with timers that notice
+a new channel in 100 ms instead of 5 s). `scripts/contract` ran them and wrote this page. Beside them a state
+machine drives all three with the same random commands and compares what they count
+(`tests/contract/test_state_machine.py`).
+
+Outside the contract: which of several consumers is served, message ids, sampling, compression, and how exactly
+a timer fires. Rules of time say 'not before', and that it comes at all.
+
+"""
+
+
+def results(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield rule, engine and outcome of every test in a JUnit file."""
+    for case in ET.parse(path).iter("testcase"):  # noqa: S314 - pytest wrote it
+        engine = ENGINES.get(case.get("classname", "").rpartition(".")[2])
+        if engine:
+            bad = [child.tag for child in case if child.tag in {"failure", "error", "skipped"}]
+            yield rule(case.get("name", "")), engine, bad[0] if bad else "passed"
+
+
+def rule(name: str) -> str:
+    """Return a test's name as a sentence."""
+    words, _, case = name.removeprefix("test_").partition("[")
+    sentence = words.replace("_", " ")
+    return f"{sentence} ({case.rstrip(']')})" if case else sentence
+
+
+def grid(rows: list[tuple[str, str, str]]) -> list[tuple[str, ...]]:
+    """Return the head and then a rule a row, in the order of the suite."""
+    found = {(rule, engine): outcome for rule, engine, outcome in rows}
+    names = dict.fromkeys(rule for rule, _, _ in rows)
+    cells = [(name, *(found.get((name, engine), "not run") for engine in ENGINES.values())) for name in names]
+    return [("rule", *ENGINES.values()), *cells]
+
+
+def markdown(lines: list[tuple[str, ...]]) -> str:
+    """Return the grid as a Markdown table."""
+    head, *rest = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join((head, f"|{'---|' * len(lines[0])}", *rest)) + "\n"
+
+
+def plain(lines: list[tuple[str, ...]]) -> str:
+    """Return the grid as text in columns."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip() + "\n"
+        for cells in lines
+    )
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    found = grid(list(results(source)))
+    target.write_text(HEAD + markdown(found), encoding="utf-8")
+    sys.stdout.write(plain(found))

@@ -1,0 +1,17 @@
+"""The page of the contract is of this suite, and of a run in which all passed."""
+
+import inspect
+from pathlib import Path
+
+from nsqkit.testing.contract import NsqContract
+from tests.contract.table import ENGINES, rule
+
+PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
+
+
+def test_docs_contract_has_every_rule_and_no_other_and_all_passed() -> None:
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    told = {cells[0].split(" (")[0] for cells in (line.strip("| ").split(" | ") for line in lines)}
+    rules = {name for name, _ in inspect.getmembers(NsqContract, inspect.isfunction)}
+    assert told == {rule(name) for name in rules if name.startswith("test_")}
+    assert all(line.count("| passed ") == len(ENGINES) for line in lines)
