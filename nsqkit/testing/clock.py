@@ -60,7 +60,7 @@ class VirtualClock:
     def __init__(self, is_busy: Callable[[], bool], *, outside_wait_s: float = OUTSIDE_WAIT_S) -> None:
         loop: Any = asyncio.get_running_loop()
         self._loop = loop
-        self._selector = getattr(loop, "_selector", None)  # private, but the same since Python 3.4
+        self._selector: Any = getattr(loop, "_selector", None)  # private, but the same since Python 3.4
         if self._selector is None:
             raise HarnessError(f"virtual time needs asyncio's own event loop, not {type(loop).__qualname__}")
         if "time" in vars(loop):
@@ -69,7 +69,8 @@ class VirtualClock:
         self._execute = loop.run_in_executor
         self._is_busy = is_busy
         self._outside_wait_s = outside_wait_s
-        self._started_s = self._now_s = loop.time()
+        self._started_s: float = loop.time()
+        self._now_s: float = self._started_s
         self._started_ns = time.time_ns()
         self._ahead_s = 0.0
         self._working = 0
@@ -103,7 +104,9 @@ class VirtualClock:
         self._ahead_s += _positive(for_s)
 
     async def run_until(self, is_done: Callable[[], bool]) -> None:
-        """Return when all time that was asked for has passed, nothing runs, and *is_done*, or nothing is left.
+        """Return when all time that was asked for has passed, nothing runs, and *is_done* says so.
+
+        It returns all the same when there is no timer left to jump to.
 
         Args:
             is_done: Asked whenever nothing can run at this moment; where it says no, time jumps.

@@ -8,14 +8,14 @@ from xml.etree import ElementTree as ET
 ENGINES = {"TestLedger": "ledger", "TestEmbedded": "embedded broker", "TestNsqd": "nsqd 1.3.0"}
 HEAD = """# The contract
 
-NSQ's rules that consumers rely on, each a test of `nsqkit.testing.contract`, and where it passed: on the pure
-ledger with a clock moved by hand, on the embedded broker over TCP, and on a real nsqd (with timers that notice
-a new channel in 100 ms instead of 5 s). `scripts/contract` ran them and wrote this page. Beside them a state
-machine drives all three with the same random commands and compares what they count
+NSQ's rules that consumers rely on, each a test of `nsqkit.testing.contract`, and where it passed: on the
+pure ledger with a clock moved by hand, on the embedded broker over TCP, and on a real nsqd (with timers that
+notice a new channel in 100 ms instead of 5 s). `scripts/contract` ran them and wrote this page. Beside them
+a state machine drives all three with the same random commands and compares what they count
 (`tests/contract/test_state_machine.py`).
 
-Outside the contract: which of several consumers is served, message ids, sampling, compression, and how exactly
-a timer fires. Rules of time say 'not before', and that it comes at all.
+Outside the contract: which of several consumers is served, message ids, sampling, compression, and how
+exactly a timer fires. Rules of time say 'not before', and that it comes at all.
 
 """
 
