@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nsqkit.handler import HandlerSpec
 from nsqkit.nodes import http_addresses, tcp_addresses
@@ -10,7 +11,7 @@ from nsqkit.nsq.http import NsqdHttp
 from nsqkit.policy.errors import NsqkitError
 from nsqkit.publisher import connection_options
 from nsqkit.settings import Settings
-from nsqkit.subscription import LEASE_SLACK_S
+from nsqkit.subscription import lease_s
 
 
 def check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
@@ -22,7 +23,7 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
     problems: list[str] = []
     reached = False
     for address in await tcp_addresses(settings):
-        connection = Connection(address, connection_options(settings))
+        connection = Connection(address, replace(connection_options(settings), msg_timeout_s=None))
         try:
             limits = await connection.open()
         except NsqkitError as error:
@@ -32,12 +33,12 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
             connection.close()
         reached = True
         for spec in specs:
-            needed_s = spec.timeout_s + LEASE_SLACK_S
+            needed_s = lease_s(spec, settings)
             if needed_s > limits.max_msg_timeout_s:
                 problems.append(
-                    f"{spec.location}: {spec.name}: timeout_s={spec.timeout_s:g} needs a lease of "
-                    f"{needed_s:g} s; nsqd {address} allows {limits.max_msg_timeout_s:g} s "
-                    "(its --max-msg-timeout)",
+                    f"{spec.location}: {spec.name}: timeout_s={spec.timeout_s:g} and the setting "
+                    f"msg_timeout_s={settings.msg_timeout_s:g} need a lease of {needed_s:g} s; nsqd {address} "
+                    f"allows {limits.max_msg_timeout_s:g} s (its --max-msg-timeout)",
                 )
     if reached:
         problems += await _check_delays(specs, settings)

@@ -16,7 +16,7 @@ from nsqkit.nodes import http_addresses, target_address
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.policy.errors import NsqkitError, SettingsError
 from nsqkit.settings import Settings
-from nsqkit.signals import stop_event
+from nsqkit.signals import stop_event, unless
 from nsqkit.worker import Worker
 
 IDLE_SAMPLES = 3
@@ -42,6 +42,7 @@ class Run:
     exit_when_idle: bool = False
     worker: Worker | None = field(default=None, init=False)
     _feeding: bool = field(default=False, init=False)
+    _heard: set[str] = field(default_factory=set, init=False)
 
     def execute(self) -> int:
         """Run to the end, and return the exit code: 0 clean, 1 if a feed or the drain left something behind.
@@ -73,7 +74,8 @@ class Run:
                 resources=loaded.resources,
                 middleware=loaded.middleware,
             )
-            await worker.start()
+            if not await unless(stop, worker.start()):
+                return 1 if self.feeds else 0
             try:
                 complete = await self._until_end(worker, stop)
             finally:
@@ -134,7 +136,15 @@ class Run:
         wanted = set(worker.subscribed)
         addresses = await http_addresses(self.settings)
         for address in addresses:
-            stats = await _stats(address)
+            try:
+                stats: dict[str, Any] = await NsqdHttp(address).stats()
+            except NsqkitError as error:
+                if address in self._heard:  # an nsqd that is busy or restarts is no reason to give up
+                    return False
+                raise SettingsError(
+                    f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http"
+                ) from error
+            self._heard.add(address)
             if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
                 return False
         return bool(addresses)  # while no nsqlookupd answers, nobody knows
@@ -157,13 +167,6 @@ async def start_broker(settings: Settings) -> tuple[DevBroker, Settings]:
     sources = {**settings.sources, "nsqd": "--dev", "nsqd_http": "--dev", "lookupd": "--dev"}
     nsqd, http = (broker.tcp_address,), (broker.http_address,)
     return broker, replace(settings, nsqd=nsqd, nsqd_http=http, lookupd=(), sources=sources)
-
-
-async def _stats(address: str) -> dict[str, Any]:
-    try:
-        return await NsqdHttp(address).stats()
-    except NsqkitError as error:
-        raise SettingsError(f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http") from error
 
 
 def _busy(topic: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:

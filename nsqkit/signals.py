@@ -1,9 +1,12 @@
 """Signals: how a process is told to stop, and how it ends when a thread of its own will not."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,6 +29,27 @@ def stop_event() -> asyncio.Event:
 
 def end_at_once(code: int) -> None:
     """End the process without waiting for its threads, which the interpreter would do."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+            stream.flush()
     os._exit(code)
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Run something to its end, or cancel it once *stop* is set; return whether it came to its end.
+
+    Raises:
+        Exception: What it raised.
+    """
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        task.cancel()  # does nothing to what has ended
+    await asyncio.wait({task})
+    if task.cancelled() and stop.is_set():
+        return False
+    task.result()
+    return True

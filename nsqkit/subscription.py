@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from nsqkit.codec import Decoder
 from nsqkit.context import Middleware, Prepare
-from nsqkit.handler import Handler
+from nsqkit.handler import Handler, HandlerSpec
 from nsqkit.loader import in_flight, keeps_dead_letters
 from nsqkit.metrics import Metrics
 from nsqkit.policy.names import retry_topic
@@ -125,11 +125,10 @@ class Subscription:
             now_ns=now_ns,
         )
         self.topics = subscribed_topics(spec.topic, spec.channel, with_retry=rules.keeps_dead_letters)
-        lease_s = max(settings.msg_timeout_s, spec.timeout_s + LEASE_SLACK_S)
         self.consumer = make_consumer(
             topics=self.topics,
             channel=spec.channel,
-            options=connection_options(settings, msg_timeout_s=lease_s),
+            options=connection_options(settings, msg_timeout_s=lease_s(spec, settings)),
             max_in_flight=slots,
             on_message=self.intake.receive,
             on_settle_failure=meter.settle_failure,
@@ -148,6 +147,11 @@ class Subscription:
             return ()
         name = f"{self.spec.name} ({self.spec.topic}/{self.spec.channel})"
         return tuple(f"{name}: {problem}" for problem in self.consumer.problems or ("not connected yet",))
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether its intake is paused, and will go on by itself."""
+        return self._resume is not None and not self._blocked
 
     def pause(self, for_s: float) -> None:
         """Rest the intake for some seconds; of several pauses the one that ends last counts."""
@@ -181,6 +185,11 @@ class Subscription:
         self._resume = None
         self._log.info("intake_resumed", handler=self.spec.name)
         self.consumer.resume()
+
+
+def lease_s(spec: HandlerSpec, settings: Settings) -> float:
+    """Return for how long nsqd is asked to leave a message with a handler, in seconds."""
+    return max(settings.msg_timeout_s, spec.timeout_s + LEASE_SLACK_S)
 
 
 def subscribed_topics(topic: str, channel: str, *, with_retry: bool) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from nsqkit.resources import Resource
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import Resources
 from nsqkit.settings import Settings
-from nsqkit.signals import end_at_once, stop_event
+from nsqkit.signals import end_at_once, stop_event, unless
 from nsqkit.subscription import Subscription
 
 LOOK_AGAIN_S = 0.1
@@ -178,6 +178,6 @@ class Worker:
 
     async def _run(self) -> None:
         stop = stop_event()
-        await self.start()
-        await stop.wait()
-        await self.stop()
+        if await unless(stop, self.start()):
+            await stop.wait()
+            await self.stop()

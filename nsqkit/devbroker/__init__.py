@@ -1,8 +1,9 @@
-"""An embedded broker that speaks nsqd's protocols, for development and tests only.
+"""An embedded broker that speaks nsqd's and nsqlookupd's protocols, for development and tests only.
 
-``ledger`` and what it stands on are pure; ``server`` and ``http`` are the sockets around it.
+``ledger``, ``lookupd_registry`` and what they stand on are pure; the rest is the sockets around them.
 """
 
 from nsqkit.devbroker.broker import DevBroker
+from nsqkit.devbroker.lookupd import DevLookupd
 
-__all__ = ["DevBroker"]
+__all__ = ["DevBroker", "DevLookupd"]

@@ -1,31 +1,33 @@
 """The embedded broker as a whole: the one place where ledger, TCP and HTTP servers are wired.
 
-For development and tests only: messages are kept in memory and go with the process.
+For development and tests only: messages are kept in memory, and over a restart only if told so.
 """
 
 import asyncio
-import errno
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from nsqkit.devbroker.api import Api
 from nsqkit.devbroker.config import Config
 from nsqkit.devbroker.http import http_server
-from nsqkit.devbroker.ledger import Ledger
+from nsqkit.devbroker.ledger import Change, Ledger, Topic
 from nsqkit.devbroker.limits import VERSION, Limits
-from nsqkit.devbroker.server import TcpServer, address_text
+from nsqkit.devbroker.listen import address_text, bind, check_ports, reachable_host
+from nsqkit.devbroker.lookupd_peers import LookupPeers
+from nsqkit.devbroker.server import TcpServer
+from nsqkit.devbroker.storage import Storage
 from nsqkit.policy.errors import SettingsError
 
 if TYPE_CHECKING:
     from tornado.httpserver import HTTPServer
 
-_BACKLOG = 128
-_MAX_PORT = 65_535
+_REGISTERED = ("version", "tcp_port", "http_port", "hostname", "broadcast_address")
 _log = logging.getLogger("nsqkit.devbroker")
 
 
@@ -44,6 +46,9 @@ class DevBroker:
         msg_timeout_s: How long a delivery may be held unless its client asks otherwise; above 0.
         max_msg_timeout_s: How long it may be held at most; *msg_timeout_s* or more.
         max_req_timeout_s: Longest requeue delay and deferral; 0 or more.
+        data_path: An existing folder that keeps the messages over a clean restart; None for none.
+        lookupd_tcp_addresses: The nsqlookupd to register with, ``host:port`` each.
+        broadcast_address: What they tell others to reach it by; empty for *host*.
         clock: Seconds on a clock that never goes back. With one of its own a test calls
             ``wake()`` after it moved the clock.
         wall_clock_ns: Nanoseconds since 1970, for messages' timestamps.
@@ -63,6 +68,9 @@ class DevBroker:
         msg_timeout_s: float = 60.0,
         max_msg_timeout_s: float = 900.0,
         max_req_timeout_s: float = 3600.0,
+        data_path: Path | None = None,
+        lookupd_tcp_addresses: Sequence[str] = (),
+        broadcast_address: str = "",
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -78,72 +86,103 @@ class DevBroker:
         self.http_address = ""
         self._host = host
         self._ports = {"tcp_port": tcp_port, "http_port": http_port}
-        for name, port in self._ports.items():
-            if not 0 <= port <= _MAX_PORT:
-                raise SettingsError(f"{name}={port} is not in 0..{_MAX_PORT}")
+        check_ports(self._ports)
+        self._lookupd = tuple(lookupd_tcp_addresses)
+        self._broadcast_address = broadcast_address or reachable_host(host)
+        self._data_path = data_path
+        self._storage = Storage(data_path) if data_path is not None else None
+        self._peers: LookupPeers | None = None
+        self._starting: set[asyncio.Task[None]] = set()
         self._wall_clock_ns = wall_clock_ns
         self._tcp = TcpServer(self.ledger, clock, wall_clock_ns)
         self._http: HTTPServer | None = None
 
     async def start(self) -> None:
-        """Listen on both ports, on the running loop.
+        """Load what is kept, listen on both ports on the running loop, and register.
 
         Raises:
-            SettingsError: If a port is in use or the host is not an address of this machine.
+            SettingsError: If a port is in use, the host is not an address of this machine, or
+                *data_path* cannot be used.
         """
-        tcp = await self._bind("tcp_port")
-        try:
-            http = await self._bind("http_port")
-        except SettingsError:
-            tcp.close()
-            raise
+        tcp, http = await bind(self._host, self._ports)
+        if self._storage is not None:
+            try:
+                self._storage.load(self.ledger, now_s=self._tcp.clock())
+            except SettingsError:
+                tcp.close()
+                http.close()
+                raise
         self.tcp_address, self.http_address = (
             address_text(tcp.getsockname()),
             address_text(http.getsockname()),
         )
-        await self._tcp.listen(tcp)
         info = self._info(tcp, http)
-        api = Api(self._tcp, self._wall_clock_ns, info, Config(self.ledger.limits, info))
-        self._http = http_server(api.routes)
+        self._peers = LookupPeers(
+            {name: info[name] for name in _REGISTERED}, lambda: tuple(self.ledger.registered())
+        )
+        self.ledger.on_change = self._on_change
+        self._peers.use(self._lookupd)
+        await self._tcp.listen(tcp)
+        config = Config(self.ledger.limits, info, self._lookupd, str(self._data_path or ""))
+        config.on_lookupd = self._peers.use
+        self._http = http_server(Api(self._tcp, self._wall_clock_ns, info, config).routes)
         self._http.add_socket(http)
         _log.info(
-            "embedded broker listens on tcp %s and http %s: for development and tests only, "
-            "messages are kept in memory and go with this process",
+            "embedded broker listens on tcp %s and http %s: for development and tests only, %s",
             self.tcp_address,
             self.http_address,
+            f"messages are kept in {self._data_path} when it stops"
+            if self._data_path
+            else "messages are kept in memory and go with this process",
         )
 
     async def stop(self) -> None:
-        """Close both ports and all connections; calling it again, or before ``start``, does nothing."""
+        """Close all, and keep what is to be kept; calling it again, or before ``start``, does nothing.
+
+        Raises:
+            OSError: If the messages cannot be written.
+        """
         http, self._http = self._http, None
-        if http is not None:
-            http.stop()
-            await http.close_all_connections()
+        if http is None:
+            return
+        http.stop()
+        await http.close_all_connections()
+        for starting in self._starting:
+            starting.cancel()
+        self.ledger.on_change = lambda _change: None
         await self._tcp.stop()
+        if self._peers is not None:
+            await self._peers.close()
+        if self._storage is not None:
+            try:
+                self._storage.save(self.ledger)
+            finally:
+                self._storage.release()
 
     def wake(self) -> None:
         """Do what is due by the clock now; only needed with a clock that a test moves."""
         self._tcp.wake()
 
-    async def _bind(self, name: str) -> socket.socket:
-        port = self._ports[name]
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)
-            family, _, _, _, address = found[0]
-            bound = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-        except (OSError, UnicodeError) as error:
-            problem = f"cannot listen on {self._host}: {getattr(error, 'strerror', None) or error}"
-            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-                problem = f"the port is in use on {self._host}; choose another, or 0 for a free one"
-            raise SettingsError(f"{name}={port}: {problem}") from error
-        bound.settimeout(0)  # both servers accept from the loop
-        return bound
+    def _on_change(self, change: Change) -> None:
+        """Tell every nsqlookupd; a new topic first gets the channels that they know."""
+        if self._peers is None:
+            return
+        self._peers.notify(change)
+        if change.exists and not change.channel and self._peers.http_addresses:
+            topic = self.ledger.topics[change.topic]
+            topic.started = False
+            starting = asyncio.create_task(self._start_topic(self._peers, topic))
+            self._starting.add(starting)
+            starting.add_done_callback(self._starting.discard)
+
+    async def _start_topic(self, peers: LookupPeers, topic: Topic) -> None:
+        self.ledger.start_topic(topic, await peers.channels(topic.name), now_s=self._tcp.clock())
+        self._tcp.settle()
 
     def _info(self, tcp: socket.socket, http: socket.socket) -> dict[str, str | int]:
         return {
             "version": VERSION,
-            "broadcast_address": self._host,
+            "broadcast_address": self._broadcast_address,
             "hostname": socket.gethostname(),
             "http_port": http.getsockname()[1],
             "tcp_port": tcp.getsockname()[1],

@@ -167,6 +167,12 @@ class Channel:
         else:
             self._queue(copy)
 
+    def restore(self, message: Message, attempts: int) -> None:
+        """Queue a copy that an earlier broker held; as with nsqd, no count knows of it."""
+        copy = Copy(message, self)
+        copy.attempts = attempts
+        self._queue(copy)
+
     def ready(self, consumer: Consumer, count: int) -> None:
         """Set how many deliveries a consumer may hold at a time; ignored after its CLS."""
         if not consumer.closing:

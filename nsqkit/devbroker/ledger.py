@@ -6,16 +6,27 @@ draws nothing, and never looks at a clock. The test harness and the servers driv
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from nsqkit.devbroker.channel import Channel, Consumer, Delivery, Message, Timers
 from nsqkit.devbroker.limits import Limits
 from nsqkit.policy.names import is_ephemeral
 
-__all__ = ["Ledger", "Topic"]
+__all__ = ["Change", "Ledger", "Topic"]
+
+
+class Change(NamedTuple):
+    """A topic, or a channel of it, that has come or gone."""
+
+    topic: str
+    channel: str = ""
+    exists: bool = True
 
 
 class Topic:
     """One topic: its channels, and the messages that wait for a first one or for its unpausing.
+
+    One that is not ``started`` gives nothing to its channels yet: they are still being made.
 
     Source:
         nsqd/topic.go.
@@ -25,6 +36,7 @@ class Topic:
         self.name = name
         self.ephemeral = is_ephemeral(name)
         self.paused = False
+        self.started = True
         self.channels: dict[str, Channel] = {}
         self.backlog: deque[Message] = deque()
         self.message_count = 0
@@ -35,14 +47,14 @@ class Topic:
         """Take a message: a copy to each channel, or to the backlog while there is none."""
         self.message_count += 1
         self.message_bytes += len(message.body)
-        if self.channels and not self.paused:
+        if self.channels and self.started and not self.paused:
             self._fan_out(message, now_s)
         elif not self.ephemeral or len(self.backlog) < self._limits.mem_queue_size:
             self.backlog.append(message)
 
     def fan_out(self, *, now_s: float) -> None:
-        """Give the backlog to the channels, if there are any and the topic is not paused."""
-        while self.backlog and self.channels and not self.paused:
+        """Give the backlog to the channels, if there are any and nothing holds the topic back."""
+        while self.backlog and self.channels and self.started and not self.paused:
             self._fan_out(self.backlog.popleft(), now_s)
 
     def _fan_out(self, message: Message, now_s: float) -> None:
@@ -66,15 +78,17 @@ class Ledger:
         self.limits = limits or Limits()
         self._draw = draw or (lambda: 0)
         self.topics: dict[str, Topic] = {}
+        self.on_change: Callable[[Change], None] = lambda _change: None
         self._timers = Timers()
         self._changed: dict[Channel, None] = {}
-        self._published = 0
+        self.published = 0
 
     def topic(self, name: str) -> Topic:
         """Return a topic, made if it does not exist. The name must be valid."""
         topic = self.topics.get(name)
         if topic is None:
             topic = self.topics[name] = Topic(name, self.limits)
+            self.on_change(Change(name))
         return topic
 
     def channel(self, topic_name: str, name: str, *, now_s: float) -> Channel:
@@ -84,6 +98,7 @@ class Ledger:
         if channel is None:
             channel = Channel(topic_name, name, self.limits, self._timers, self._changed)
             topic.channels[name] = channel
+            self.on_change(Change(topic_name, name))
             topic.fan_out(now_s=now_s)
         return channel
 
@@ -107,8 +122,8 @@ class Ledger:
         """
         topic = self.topic(topic_name)
         for body in bodies:
-            self._published += 1
-            message = Message(b"%016x" % self._published, timestamp_ns, body, defer_s)
+            self.published += 1
+            message = Message(b"%016x" % self.published, timestamp_ns, body, defer_s)
             topic.put(message, now_s=now_s)
 
     def subscribe(
@@ -215,6 +230,22 @@ class Ledger:
             fired += 1
         return fired
 
+    def registered(self) -> Iterator[Change]:
+        """Yield every channel, and every topic that has none."""
+        for topic in self.topics.values():
+            if not topic.channels:
+                yield Change(topic.name)
+            for name in topic.channels:
+                yield Change(topic.name, name)
+
+    def start_topic(self, topic: Topic, channels: Iterable[str], *, now_s: float) -> None:
+        """Make a topic's first channels and let it give them its messages."""
+        if self.topics.get(topic.name) is topic:
+            for name in channels:
+                self.channel(topic.name, name, now_s=now_s)
+            topic.started = True
+            topic.fan_out(now_s=now_s)
+
     def pause_topic(self, name: str, *, paused: bool, now_s: float) -> None:
         """Stop or resume giving a topic's messages to its channels.
 
@@ -243,7 +274,9 @@ class Ledger:
             KeyError: If there is no such topic.
         """
         topic = self.topics.pop(name)
-        return tuple(c for channel in topic.channels.values() for c in self._discard(channel))
+        consumers = tuple(c for channel in topic.channels.values() for c in self._discard(channel))
+        self.on_change(Change(name, exists=False))
+        return consumers
 
     def delete_channel(self, topic_name: str, name: str) -> tuple[Consumer, ...]:
         """Forget a channel and its messages; an ephemeral topic goes with its last channel.
@@ -258,6 +291,7 @@ class Ledger:
         consumers = self._discard(topic.channels.pop(name))
         if topic.ephemeral and not topic.channels:
             del self.topics[topic_name]
+            self.on_change(Change(topic_name, exists=False))
         return consumers
 
     def _discard(self, channel: Channel) -> tuple[Consumer, ...]:
@@ -265,4 +299,5 @@ class Ledger:
         channel.empty()
         channel.consumers.clear()
         self._changed.pop(channel, None)
+        self.on_change(Change(channel.topic_name, channel.name, exists=False))
         return consumers

@@ -12,17 +12,12 @@ from collections.abc import Callable, Iterable
 
 from nsqkit.devbroker.channel import Consumer, Copy
 from nsqkit.devbroker.ledger import Ledger
+from nsqkit.devbroker.listen import address_text
 from nsqkit.devbroker.output import OutputBuffer
 from nsqkit.devbroker.session import Session
 from nsqkit.devbroker.wire import message_frame, response_frame
 
 _HEARTBEAT = response_frame(b"_heartbeat_")
-
-
-def address_text(address: tuple[str | int, ...]) -> str:
-    """Return a socket's address as ``host:port``, an IPv6 host in brackets."""
-    host, port = str(address[0]), address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Connection(asyncio.Protocol):

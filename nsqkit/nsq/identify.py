@@ -14,7 +14,8 @@ class ConnectionOptions:
         hostname: Shown in nsqd's statistics; None for the host name.
         user_agent: Shown in nsqd's statistics.
         heartbeat_s: Between two heartbeats, in whole seconds; 1 to 60.
-        msg_timeout_s: After which nsqd delivers an unanswered message again; 1 to 900.
+        msg_timeout_s: After which nsqd delivers an unanswered message again; 1 to 900. None for
+            nsqd's own default, as for all who only publish: nsqd refuses more than its limit.
         output_buffer_bytes: Messages that nsqd joins into one write; 64 to 65536.
         output_buffer_ms: How long nsqd holds them at most; 25 to 30000.
         connect_timeout_s: For each of the name's look-up, a TCP connect and the handshake; above 0.
@@ -28,7 +29,7 @@ class ConnectionOptions:
     hostname: str | None = None
     user_agent: str = "nsqkit"
     heartbeat_s: int = 30
-    msg_timeout_s: float = 60.0
+    msg_timeout_s: float | None = 60.0
     output_buffer_bytes: int = 65536
     output_buffer_ms: int = 25
     connect_timeout_s: float = 2.0

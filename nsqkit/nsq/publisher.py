@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nsq import protocol
 from nsqkit.nsq.connection import Connection
@@ -27,7 +28,7 @@ class NsqdPublisher:
 
     def __init__(self, address: str, options: ConnectionOptions, publish_timeout_s: float = 10.0) -> None:
         self.address = address
-        self._options = options
+        self._options = replace(options, msg_timeout_s=None)
         self._publish_timeout_s = publish_timeout_s
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
@@ -149,7 +150,7 @@ async def ensure_channel(address: str, topic: str, channel: str, options: Connec
         RefusedError: If nsqd refuses.
         ValueError: If a name is not valid.
     """
-    connection = Connection(address, options)
+    connection = Connection(address, replace(options, msg_timeout_s=None))
     try:
         await connection.open()
         await connection.subscribe(topic, channel)

@@ -134,12 +134,13 @@ class Intake:
         self._give_back_waiting(SHUTDOWN)
 
     def cancel(self) -> None:
-        """Cancel the handlers that still run; threads only see ``ctx.cancelled``."""
+        """Cancel the handlers and middleware that still run; threads only see ``ctx.cancelled``."""
         for delivery in tuple(self._running):
-            if delivery.ctx is not None:
-                delivery.ctx.cancelled = True
-            if delivery.in_handler and delivery.task is not None and self.spec.is_async:
-                delivery.task.cancel()
+            ctx, task = delivery.ctx, delivery.task
+            if ctx is not None:
+                ctx.cancelled = True
+                if delivery.in_handler and task is not None and not self._dispatcher.in_thread(ctx):
+                    task.cancel()
 
     async def wait_empty(self) -> None:
         """Wait until every message that was received is settled."""

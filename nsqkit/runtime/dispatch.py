@@ -37,7 +37,7 @@ class Dispatcher:
         self._spec = handler.spec
         self._executor_wait = executor_wait
         self._executor: ThreadPoolExecutor | None = None
-        self.in_threads = 0
+        self._threads: set[Context] = set()
         if not (self._spec.is_async or self._spec.run_on_loop):
             self._executor = ThreadPoolExecutor(threads, thread_name_prefix=self._spec.name)
         self._call = _wrapped(self._innermost(self._spec), middleware)
@@ -58,6 +58,15 @@ class Dispatcher:
                 f"{self._spec.name}.handle returned {outcome!r}; return None or an outcome like Requeue(5)",
             )
         return outcome
+
+    @property
+    def in_threads(self) -> int:
+        """How many calls are in a thread, or wait for one."""
+        return len(self._threads)
+
+    def in_thread(self, ctx: Context) -> bool:
+        """Return whether this call is in a thread, where it cannot be cancelled."""
+        return ctx in self._threads
 
     def close(self) -> None:
         """Take no more calls; a thread that still runs is left alone."""
@@ -86,7 +95,7 @@ class Dispatcher:
         context = contextvars.copy_context()
         limit = loop.call_later(self._spec.timeout_s, setattr, ctx, "cancelled", True)  # noqa: FBT003
         asked_s = time.monotonic()
-        self.in_threads += 1
+        self._threads.add(ctx)
         try:
             started_s, ended_s, outcome = await loop.run_in_executor(
                 self._executor,
@@ -94,7 +103,7 @@ class Dispatcher:
             )
         finally:
             limit.cancel()
-            self.in_threads -= 1
+            self._threads.discard(ctx)
         self._executor_wait(started_s - asked_s)
         if not isinstance(outcome, BaseException):
             return cast("Outcome | None", outcome)

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from nsqkit.testing.errors import HarnessError, NeedsVirtualTimeError
 
@@ -47,8 +47,6 @@ class VirtualClock:
     timer: ``asyncio.sleep``, ``asyncio.timeout`` and ``loop.call_later`` take no time, in the test and
     in what it tests. Threads and sockets are real and are waited for.
 
-    Use it as a context manager, once.
-
     Args:
         is_busy: Whether anything runs that an answer from outside may let go on.
         outside_wait_s: How long that answer may take before time jumps all the same; real seconds.
@@ -77,19 +75,20 @@ class VirtualClock:
         self._workers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._awaited: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Take over the loop's time."""
         self._loop.time = self.now_s
         self._loop.run_in_executor = self._run_in_executor
         self._selector.select = self._select
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def stop(self) -> None:
+        """Give the loop its own time back; once."""
         del self._loop.time, self._loop.run_in_executor, self._selector.select
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since it was made."""
-        return self._now_s - self._started_s
+        return round(self._now_s - self._started_s, 9)  # jumps add up to exact seconds
 
     def now_s(self) -> float:
         """Return the loop's time."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from nsqkit.codec import loads
 from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.policy.errors import PublishError
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.verdict import Ending, Verdict
 from nsqkit.runtime.delivery import Delivery
@@ -86,7 +87,8 @@ class Story:
     def text(self) -> str:
         """Return its title and its lines."""
         what = repr(self.event) if self.event is not None else self.body.decode("utf-8", "backslashreplace")
-        title = " ".join(part for part in (self.topic, self.message_id, what[:_LONGEST]) if part)
+        shown = what if len(what) <= _LONGEST else f"{what[:_LONGEST]}…"
+        title = " ".join(part for part in (self.topic, self.message_id, shown) if part)
         return "\n".join([title, *(f"  {at_s:10.3f} s  {line}" for at_s, line in self.lines)])
 
 
@@ -115,12 +117,20 @@ class Journal:
         """Note what the test published."""
         self._begin(Story(topic, body, event), "the test", defer_s)
 
+    def follows(self, spec: HandlerSpec, topic: str, body: bytes, defer_s: float) -> Story:
+        """Note what a handler is about to publish."""
+        story = Story(topic, body, is_told=not _is_dead_letter(spec, topic))
+        self._begin(story, spec.name, defer_s)
+        return story
+
     def followed(self, spec: HandlerSpec, topic: str, body: bytes, defer_s: float) -> None:
-        """Note what a handler published."""
-        is_dead_letter = topic == dead_topic(spec.topic, spec.channel)
-        self._begin(Story(topic, body, is_told=not is_dead_letter), spec.name, defer_s)
-        if not is_dead_letter:
+        """Note what was confirmed."""
+        if not _is_dead_letter(spec, topic):
             self.sent.append(Sent(spec.handler, topic, body, defer_s))
+
+    def unconfirmed(self, story: Story, error: PublishError) -> None:
+        """Note what was not."""
+        self._tell(story, f"not confirmed: {error.reason}")
 
     def delivered(self, spec: HandlerSpec, message: Any) -> None:
         """Note a delivery, a message of nsqd's adapter or of the ledger."""
@@ -215,6 +225,10 @@ def _ending(settled: Settled, ending: Ending) -> str:
     if settled.reason:
         line += f", reason {settled.reason}"
     return f"{line}: {settled.detail}" if settled.detail else line
+
+
+def _is_dead_letter(spec: HandlerSpec, topic: str) -> bool:
+    return topic == dead_topic(spec.topic, spec.channel)
 
 
 def _type_of(body: bytes) -> str:

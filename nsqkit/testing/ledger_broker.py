@@ -11,28 +11,37 @@ from nsqkit.nsq.message import whole_ms
 from nsqkit.policy.errors import PublishError
 from nsqkit.policy.flow import rdy_shares
 from nsqkit.policy.names import topic_problem
+from nsqkit.testing.broker import Load
 from nsqkit.testing.clock import VirtualClock
 
 ADDRESS = "harness:4150"
 
 
 class LedgerBroker:
-    """One nsqd in this process, with nsqd's own limits.
+    """One nsqd in this process, with nsqd's own limits, under a virtual clock.
 
     Args:
-        clock: The running loop's.
+        held: How many messages the handlers hold.
     """
 
     address = ADDRESS
 
-    def __init__(self, clock: VirtualClock) -> None:
-        self.clock = clock
+    def __init__(self, held: Callable[[], int]) -> None:
+        self.clock = VirtualClock(lambda: held() > 0)
         self.ledger = Ledger()
         self.max_msg_bytes = self.ledger.limits.max_msg_bytes
+        self.now_s = self.clock.now_s
+        self.now_ns = self.clock.now_ns
         self._lines: dict[Consumer, Line] = {}
         self._consumers: list[LedgerConsumer] = []
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self, channels: Sequence[tuple[str, str]]) -> None:
+        """Take over the loop's time, and make the channels."""
+        self.clock.start()
+        for topic, channel in channels:
+            await self.ensure_channel(ADDRESS, topic, channel)
 
     async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Take one message.
@@ -51,15 +60,15 @@ class LedgerBroker:
         self.ledger.publish(
             topic,
             [body],
-            timestamp_ns=self.clock.now_ns(),
-            now_s=self.clock.now_s(),
+            timestamp_ns=self.now_ns(),
+            now_s=self.now_s(),
             defer_s=whole_ms(defer_s) / 1000,
         )
         self.changed()
 
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
         """Make a durable channel."""
-        self.ledger.channel(topic, channel, now_s=self.clock.now_s())
+        self.ledger.channel(topic, channel, now_s=self.now_s())
         self.changed()
 
     def make_consumer(self, **wanted: Any) -> "LedgerConsumer":
@@ -68,16 +77,11 @@ class LedgerBroker:
         self._consumers.append(consumer)
         return consumer
 
-    async def settle(self, is_resting: Callable[[], bool], *, through_delays: bool) -> None:
-        """Return when nothing runs and nothing is due.
-
-        Args:
-            is_resting: Whether an intake rests and will go on by itself.
-            through_delays: True plays out what is deferred, leased or resting too.
-        """
+    async def settle(self, load: Load, *, through_delays: bool) -> None:
+        """Return when nothing runs and nothing is due; see ``Broker``."""
 
         def is_quiet() -> bool:
-            waits = self.ledger.next_deadline_s() is not None or is_resting()
+            waits = self.ledger.next_deadline_s() is not None or load.is_resting()
             return not (through_delays and waits)
 
         await self.clock.run_until(is_quiet)
@@ -88,10 +92,11 @@ class LedgerBroker:
             consumer.reconnect()
 
     async def stop(self) -> None:
-        """Stop the timer."""
+        """Stop the timer, and give the loop its own time back."""
         for handle in (self._soon, self._timer):
             if handle is not None:
                 handle.cancel()
+        self.clock.stop()
 
     def subscribe(
         self,
@@ -102,7 +107,7 @@ class LedgerBroker:
         on_settle_failure: Callable[[str], None],
     ) -> "Line":
         """Return a subscribed connection; arguments as of ``Line``."""
-        consumer = self.ledger.subscribe(topic, channel, now_s=self.clock.now_s(), msg_timeout_s=lease_s)
+        consumer = self.ledger.subscribe(topic, channel, now_s=self.now_s(), msg_timeout_s=lease_s)
         line = self._lines[consumer] = Line(self, consumer, lease_s, on_message, on_settle_failure)
         return line
 
@@ -119,7 +124,7 @@ class LedgerBroker:
 
     def _deliver(self) -> None:
         self._soon = None
-        now_s = self.clock.now_s()
+        now_s = self.now_s()
         self.ledger.expire(now_s=now_s)
         for consumer, copy in self.ledger.deliveries(now_s=now_s):
             self._lines[consumer].deliver(copy, now_s)
@@ -169,7 +174,7 @@ class Line:
         if not self.is_open:
             return False
         try:
-            answer(self._broker.ledger, self._broker.clock.now_s())
+            answer(self._broker.ledger, self._broker.now_s())
         except SettleError:
             self._on_settle_failure(command)
         self._broker.changed()

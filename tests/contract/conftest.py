@@ -13,9 +13,9 @@ from nsqkit.loader import keeps_dead_letters
 from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_channel
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.subscription import subscribed_topics
-from tests.integration.conftest import nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
+from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
 
-__all__ = ["nsq_programs", "nsqd", "nsqlookupd", "quick_nsqd", "start_nsqd"]
+__all__ = ["limited_nsqd", "nsq_programs", "nsqd", "nsqlookupd", "quick_nsqd", "start_nsqd"]
 
 PATIENCE_S = 20.0
 TOPIC = "contract"

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nsqkit.devbroker import DevBroker
-from nsqkit.testing.contract import LedgerEngine, NsqContract, WireEngine
+from nsqkit.devbroker.limits import Limits
+from nsqkit.testing.contract import LedgerEngine, LimitsContract, NsqContract, WireEngine
 from tests.integration.conftest import Server
 
 
@@ -37,5 +38,50 @@ class TestNsqd(NsqContract):
     @pytest.fixture
     async def engine(self, quick_nsqd: Server) -> AsyncIterator[WireEngine]:
         engine = WireEngine(quick_nsqd.tcp_address, quick_nsqd.http_address)
+        yield engine
+        await engine.close()
+
+
+MAX_MSG_TIMEOUT_S = LimitsContract.MAX_MSG_TIMEOUT_MS / 1000
+MAX_REQ_TIMEOUT_S = LimitsContract.MAX_REQ_TIMEOUT_MS / 1000
+
+
+class TestLedgerLimits(LimitsContract):
+    """The pure state machine, with low limits."""
+
+    @pytest.fixture
+    def engine(self) -> LedgerEngine:
+        limits = Limits(
+            msg_timeout_s=1.0, max_msg_timeout_s=MAX_MSG_TIMEOUT_S, max_req_timeout_s=MAX_REQ_TIMEOUT_S
+        )
+        return LedgerEngine(limits)
+
+
+class TestEmbeddedLimits(LimitsContract):
+    """The embedded broker, with low limits."""
+
+    @pytest.fixture
+    async def engine(self) -> AsyncIterator[WireEngine]:
+        broker = DevBroker(
+            tcp_port=0,
+            http_port=0,
+            msg_timeout_s=1.0,
+            max_msg_timeout_s=MAX_MSG_TIMEOUT_S,
+            max_req_timeout_s=MAX_REQ_TIMEOUT_S,
+        )
+        await broker.start()
+        engine = WireEngine(broker.tcp_address, broker.http_address)
+        yield engine
+        await engine.close()
+        await broker.stop()
+
+
+@pytest.mark.nsqd
+class TestNsqdLimits(LimitsContract):
+    """A real nsqd, with low limits."""
+
+    @pytest.fixture
+    async def engine(self, limited_nsqd: Server) -> AsyncIterator[WireEngine]:
+        engine = WireEngine(limited_nsqd.tcp_address, limited_nsqd.http_address)
         yield engine
         await engine.close()

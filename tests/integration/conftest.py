@@ -133,13 +133,23 @@ def nsqd(start_nsqd: StartNsqd) -> Server:
     return start_nsqd()
 
 
-@pytest.fixture(scope="module")
-def quick_nsqd(nsq_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real nsqd whose timers notice a new channel in 100 ms instead of 5 s."""
-    folder = tmp_path_factory.mktemp("nsqd")
-    server = Server(nsq_programs / "nsqd-quick", folder, f"-data-path={folder}")
+def _quick(nsq_programs: Path, folder: Path, *arguments: str) -> Iterator[Server]:
+    server = Server(nsq_programs / "nsqd-quick", folder, f"-data-path={folder}", *arguments)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def quick_nsqd(nsq_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real nsqd whose timers notice a new channel in 100 ms instead of 5 s."""
+    yield from _quick(nsq_programs, tmp_path_factory.mktemp("nsqd"))
+
+
+@pytest.fixture(scope="module")
+def limited_nsqd(nsq_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same, with the limits that the contract's LimitsContract asks for."""
+    limits = ("-max-msg-timeout=2s", "-max-req-timeout=500ms")
+    yield from _quick(nsq_programs, tmp_path_factory.mktemp("nsqd"), *limits)

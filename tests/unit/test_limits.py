@@ -60,7 +60,8 @@ async def test_what_nsqd_allows_is_no_problem() -> None:
 async def test_a_lease_longer_than_nsqd_grants_is_named_with_its_place_and_nsqds_option() -> None:
     (problem,) = await checked(Modest, Slow, max_msg_timeout=60_000)
     assert problem.startswith(
-        f"{Slow.spec.location}: Slow: timeout_s=120 needs a lease of 125 s; nsqd 127.0.0.1:"
+        f"{Slow.spec.location}: Slow: timeout_s=120 and the setting msg_timeout_s=60 need a lease of 125 s; "
+        "nsqd 127.0.0.1:"
     )
     assert problem.endswith("allows 60 s (its --max-msg-timeout)")
 

@@ -1,6 +1,7 @@
 """The contract suite: NSQ's rules as tests, for the ledger, the embedded broker, a real nsqd, or yours.
 
-Derive a test class from ``NsqContract`` and give it an ``engine`` fixture::
+Derive a test class from ``NsqContract``, another from ``LimitsContract``, and give each a fixture
+``engine``::
 
     class TestMyBroker(NsqContract):
         @pytest.fixture
@@ -10,7 +11,7 @@ Derive a test class from ``NsqContract`` and give it an ``engine`` fixture::
 
 from nsqkit.testing.contract.engine import Capability, Counts, Engine, Received, Subscriber
 from nsqkit.testing.contract.ledger_engine import LedgerEngine
-from nsqkit.testing.contract.rules import NsqContract
+from nsqkit.testing.contract.rules import LimitsContract, NsqContract
 from nsqkit.testing.contract.wire_engine import WireEngine
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Counts",
     "Engine",
     "LedgerEngine",
+    "LimitsContract",
     "NsqContract",
     "Received",
     "Subscriber",

@@ -268,6 +268,41 @@ class NsqContract:
         assert (counts.depth, counts.deferred) == (0, 0)
 
 
+class LimitsContract:
+    """Rules of nsqd's limits; the fixture ``engine`` gives one with the two limits below."""
+
+    MAX_MSG_TIMEOUT_MS = 2000
+    """What the engine's max-msg-timeout must be."""
+    MAX_REQ_TIMEOUT_MS = 500
+    """What the engine's max-req-timeout must be."""
+
+    @pytest.fixture
+    def topic(self) -> str:
+        """Return the name of a topic that no other test uses."""
+        return f"contract-{secrets.token_hex(6)}"
+
+    async def test_touch_keeps_a_message_no_longer_than_the_limit(self, engine: Engine, topic: str) -> None:
+        reader = await _reading(engine, topic, "c", msg_timeout_ms=SHORT_MS)
+        await engine.publish(topic, b"m")
+        held = await reader.receive()
+        for _ in range(3):
+            await engine.pass_ms(self.MAX_MSG_TIMEOUT_MS // 4)
+            await reader.touch(held)
+        assert await reader.refusals() == []
+        await engine.pass_ms(self.MAX_MSG_TIMEOUT_MS // 4)
+        assert (await reader.receive()).attempts == 2
+        assert (await _counts(engine, topic)).timeout == 1
+
+    async def test_a_longer_requeue_delay_is_cut_to_the_limit(self, engine: Engine, topic: str) -> None:
+        reader = await _reading(engine, topic, "c", msg_timeout_ms=SHORT_MS)
+        await engine.publish(topic, b"m")
+        await reader.requeue(await reader.receive(), 3_600_000)
+        assert await reader.refusals() == []
+        assert await reader.receives_nothing()
+        await engine.pass_ms(self.MAX_REQ_TIMEOUT_MS)
+        assert (await reader.receive()).attempts == 2
+
+
 async def _reading(
     engine: Engine, topic: str, channel: str, *, ready: int = 1, msg_timeout_ms: int = 60_000
 ) -> Subscriber:

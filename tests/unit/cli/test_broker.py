@@ -1,10 +1,12 @@
-"""`nsqkit broker`: started on the ports that were asked for, stopped by a signal."""
+"""`nsqkit broker`: started where it was asked for, with an nsqlookupd if wanted, stopped by a signal."""
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from nsqkit.devbroker.storage import FILE_NAME
 from nsqkit.policy.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -29,6 +31,22 @@ class _Broker:
         self.events.append("stopped")
 
 
+class _Lookupd(_Broker):
+    """Stands for nsqkit.devbroker.DevLookupd."""
+
+    tcp_address = "127.0.0.1:4160"
+
+
+DEFAULTS: dict[str, Any] = {
+    "tcp_port": 4150,
+    "http_port": 4151,
+    "host": "127.0.0.1",
+    "broadcast_address": "",
+    "data_path": None,
+    "lookupd_tcp_addresses": [],
+}
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[_Broker]:
     def stop_event() -> asyncio.Event:
@@ -38,18 +56,56 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[_Broker]:
 
     monkeypatch.setattr("nsqkit.signals.stop_event", stop_event)
     monkeypatch.setattr("nsqkit.devbroker.DevBroker", _Broker)
+    monkeypatch.setattr("nsqkit.devbroker.DevLookupd", _Lookupd)
     monkeypatch.setattr(_Broker, "events", [])
     return _Broker
 
 
 def test_it_listens_where_nsqd_does_by_default(nsqkit: "Nsqkit", fake: type[_Broker]) -> None:
     assert nsqkit("broker").code == 0
-    assert fake.events == [{"tcp_port": 4150, "http_port": 4151, "host": "127.0.0.1"}, "started", "stopped"]
+    assert fake.events == [DEFAULTS, "started", "stopped"]
 
 
 def test_it_listens_where_it_is_told(nsqkit: "Nsqkit", fake: type[_Broker]) -> None:
-    assert nsqkit("broker", "--tcp-port", "0", "--http-port", "1", "--host", "::1").code == 0
-    assert fake.events[0] == {"tcp_port": 0, "http_port": 1, "host": "::1"}
+    options = ("--tcp-port", "0", "--http-port", "1", "--host", "::1", "--broadcast-address", "here")
+    assert nsqkit("broker", *options).code == 0
+    assert fake.events[0] == DEFAULTS | {
+        "tcp_port": 0,
+        "http_port": 1,
+        "host": "::1",
+        "broadcast_address": "here",
+    }
+
+
+def test_it_registers_with_every_nsqlookupd_it_is_told(nsqkit: "Nsqkit", fake: type[_Broker]) -> None:
+    assert nsqkit("broker", "--lookupd-tcp-address", "a:1", "--lookupd-tcp-address", "b:2").code == 0
+    assert fake.events[0] == DEFAULTS | {"lookupd_tcp_addresses": ["a:1", "b:2"]}
+
+
+def test_an_embedded_nsqlookupd_is_there_before_it_and_after_it(
+    nsqkit: "Nsqkit", fake: type[_Broker]
+) -> None:
+    assert nsqkit("broker", "--lookupd", "--lookupd-tcp-port", "0", "--lookupd-http-port", "1").code == 0
+    lookupd = {"tcp_port": 0, "http_port": 1, "host": "127.0.0.1", "broadcast_address": ""}
+    broker = DEFAULTS | {"lookupd_tcp_addresses": ["127.0.0.1:4160"]}
+    assert fake.events == [lookupd, "started", broker, "started", "stopped", "stopped"]
+
+
+def test_it_keeps_its_messages_in_a_folder_that_exists(
+    nsqkit: "Nsqkit", fake: type[_Broker], tmp_path: Path
+) -> None:
+    assert nsqkit("broker", "--data-path", str(tmp_path)).code == 0
+    assert fake.events[0] == DEFAULTS | {"data_path": tmp_path}
+    assert nsqkit("broker", "--data-path", str(tmp_path / "nope")).code == 2
+
+
+def test_a_file_that_it_cannot_read_is_wrong_use(
+    nsqkit: "Nsqkit", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"nonsense")
+    result = nsqkit("broker", "--tcp-port", "0", "--http-port", "0", "--data-path", str(tmp_path))
+    assert result.code == 2
+    assert result.err.startswith(f"error: data_path={tmp_path}: {FILE_NAME} cannot be read: ")
 
 
 def test_a_port_in_use_is_wrong_use(

@@ -57,6 +57,18 @@ async def test_a_deferred_publish_says_milliseconds(
     await publishing
 
 
+async def test_who_only_publishes_asks_for_no_message_timeout(
+    nsqd: FakeNsqd, publisher: NsqdPublisher
+) -> None:
+    """An nsqd with a lower max-msg-timeout would refuse the connection."""
+    publishing = asyncio.create_task(publisher.publish("orders", b"body"))
+    peer = await nsqd.accept()
+    assert "msg_timeout" not in await peer.shake_hands()
+    await peer.command()
+    peer.respond()
+    await publishing
+
+
 @pytest.mark.parametrize("bodies", [[b"1", b"22"], (b"1", b"22")], ids=["list", "tuple"])
 async def test_many_bodies_go_out_in_one_command(
     nsqd: FakeNsqd, publisher: NsqdPublisher, bodies: list[bytes] | tuple[bytes, ...]

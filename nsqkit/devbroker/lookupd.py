@@ -1,0 +1,154 @@
+"""The embedded nsqlookupd as a whole: the one place where its registry, TCP and HTTP are wired.
+
+For development and tests only. What it answers and when is nsqlookupd 1.3.0's.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nsqkit.devbroker.http import http_server
+from nsqkit.devbroker.limits import VERSION
+from nsqkit.devbroker.listen import address_text, bind, check_ports, reachable_host
+from nsqkit.devbroker.lookupd_api import LookupApi
+from nsqkit.devbroker.lookupd_registry import Registry
+from nsqkit.devbroker.lookupd_session import LookupSession
+
+if TYPE_CHECKING:
+    from tornado.httpserver import HTTPServer
+
+_log = logging.getLogger("nsqkit.devbroker")
+
+
+class DevLookupd:
+    """An nsqlookupd in this process; any nsqd can register with it.
+
+    Args:
+        tcp_port: Port for nsqd to register, 0 for a free one; nsqlookupd's default is 4160.
+        http_port: Port for those who look up, 0 for a free one; nsqlookupd's default is 4161.
+        host: Address to listen on; loopback unless told otherwise.
+        broadcast_address: What it tells others to reach it by; empty for *host*.
+        inactive_s: After how much silence an nsqd is no longer listed; above 0.
+        tombstone_s: How long a tombstone hides an nsqd; above 0.
+        clock: Seconds on a clock that never goes back.
+
+    Raises:
+        SettingsError: If a port is outside its range.
+    """
+
+    def __init__(
+        self,
+        tcp_port: int = 4160,
+        http_port: int = 4161,
+        host: str = "127.0.0.1",
+        *,
+        broadcast_address: str = "",
+        inactive_s: float = 300.0,
+        tombstone_s: float = 45.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.registry = Registry(inactive_s=inactive_s, tombstone_s=tombstone_s)
+        self.clock = clock
+        self.info: dict[str, str | int] = {}
+        self.connections: set[LookupConnection] = set()
+        self.tcp_address = ""
+        self.http_address = ""
+        self._host = host
+        self._broadcast_address = broadcast_address or reachable_host(host)
+        self._ports = {"lookupd_tcp_port": tcp_port, "lookupd_http_port": http_port}
+        check_ports(self._ports)
+        self._tcp: asyncio.Server | None = None
+        self._http: HTTPServer | None = None
+
+    async def start(self) -> None:
+        """Listen on both ports, on the running loop.
+
+        Raises:
+            SettingsError: If a port is in use or the host is not an address of this machine.
+        """
+        tcp, http = await bind(self._host, self._ports)
+        self.tcp_address, self.http_address = (
+            address_text(tcp.getsockname()),
+            address_text(http.getsockname()),
+        )
+        self.info = {
+            "tcp_port": tcp.getsockname()[1],
+            "http_port": http.getsockname()[1],
+            "version": VERSION,
+            "broadcast_address": self._broadcast_address,
+            "hostname": socket.gethostname(),
+        }
+        self._tcp = await asyncio.get_running_loop().create_server(lambda: LookupConnection(self), sock=tcp)
+        self._http = http_server(LookupApi(self.registry, self.clock).routes)
+        self._http.add_socket(http)
+        _log.info(
+            "embedded nsqlookupd listens on tcp %s and http %s: for development and tests only",
+            self.tcp_address,
+            self.http_address,
+        )
+
+    async def stop(self) -> None:
+        """Close both ports and all connections; calling it again, or before ``start``, does nothing."""
+        http, self._http = self._http, None
+        if http is not None:
+            http.stop()
+            await http.close_all_connections()
+        tcp, self._tcp = self._tcp, None
+        if tcp is not None:
+            tcp.close()
+        closing = tuple(self.connections)
+        for connection in closing:
+            connection.abort()
+        await asyncio.gather(*(connection.closed for connection in closing))
+
+
+class LookupConnection(asyncio.Protocol):
+    """One nsqd's connection.
+
+    Args:
+        lookupd: Whose connection it is.
+    """
+
+    def __init__(self, lookupd: DevLookupd) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        self._lookupd = lookupd
+        self._transport: asyncio.Transport
+        self._session: LookupSession
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet nobody: nsqlookupd waits for the magic."""
+        self._transport = transport  # type: ignore[assignment]  # TCP gives a Transport
+        remote_address = address_text(transport.get_extra_info("peername"))
+        self._session = LookupSession(self._lookupd.registry, remote_address, self._lookupd.info)
+        self._lookupd.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Carry out a chunk of commands, reply, and close if the session is over."""
+        session = self._session
+        session.receive(data, now_s=self._lookupd.clock())
+        self._transport.writelines(session.out)
+        session.out.clear()
+        if not session.open:
+            self._transport.close()
+
+    def pause_writing(self) -> None:
+        """Listen no more to an nsqd that does not read its replies."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with one that reads again."""
+        self._transport.resume_reading()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Forget the nsqd."""
+        self._session.end()
+        self._lookupd.connections.discard(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def abort(self) -> None:
+        """Close the socket now."""
+        self._transport.abort()

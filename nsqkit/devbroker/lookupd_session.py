@@ -1,0 +1,195 @@
+"""One nsqd's conversation with the embedded nsqlookupd: bytes in, replies out, the registry changed.
+
+Pure: the time is passed in and the replies are left in ``out`` for the server to write.
+
+Source:
+    nsqlookupd/lookup_protocol_v1.go, nsqlookupd/tcp.go.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import orjson
+
+from nsqkit.devbroker.lookupd_registry import ANY, CLIENT, Node, Peer, Registration, Registry
+from nsqkit.devbroker.wire import ProtocolError
+from nsqkit.policy.names import channel_problem, is_ephemeral, topic_problem
+
+MAGIC = b"  V1"
+_SIZE = struct.Struct(">i")
+_MAX_LINE = 16 * 1024
+_MAX_BODY_BYTES = 5 * 1024 * 1024
+_MIN_PORT, _MAX_PORT = -(2**63), 2**63 - 1
+
+
+class LookupSession:
+    """The protocol state of one connection from an nsqd.
+
+    ``open`` turns False when the connection has to be closed after ``out`` is written. A line
+    over 16 KiB ends it, and an IDENTIFY body that is negative or over 5 MiB is refused; the real
+    nsqlookupd would keep all of the one and fail at the other.
+
+    Args:
+        registry: What nsqlookupd knows.
+        remote_address: Where the connection comes from, ``host:port``.
+        info: What nsqlookupd answers to IDENTIFY.
+    """
+
+    def __init__(self, registry: Registry, remote_address: str, info: dict[str, str | int]) -> None:
+        self.out: list[bytes] = []
+        self.open = True
+        self._registry = registry
+        self._remote_address = remote_address
+        self._info = info
+        self._peer: Peer | None = None
+        self._waiting = bytearray()
+        self._magic_seen = False
+        self._body_wanted = False
+        self._now_s = 0.0
+
+    def receive(self, chunk: bytes, *, now_s: float) -> None:
+        """Carry out the commands that a chunk completes; none once the session is over."""
+        self._waiting += chunk
+        self._now_s = now_s
+        try:
+            while self.open and (reply := self._next()) is not None:
+                self.out.append(_sized(reply))
+        except ProtocolError as error:
+            self.out.append(_sized(f"{error.code} {error.description}".strip().encode()))
+            self.open = False
+
+    def end(self) -> None:
+        """The connection is gone: forget the nsqd."""
+        if self._peer is not None:
+            self._registry.forget(self._peer)
+
+    def _next(self) -> bytes | None:
+        """Carry out the next command and return its reply, or None while it has not all come."""
+        if not self._magic_seen and not self._magic():
+            return None
+        if self._body_wanted:
+            return self._identify_body()
+        line = self._line()
+        if line is None:
+            return None
+        name, *params = line.strip().split(" ")
+        handle = self._COMMANDS.get(name)
+        if handle is None:
+            raise ProtocolError("E_INVALID", f"invalid command {name}")
+        return handle(self, params)
+
+    def _magic(self) -> bool:
+        if len(self._waiting) < len(MAGIC):
+            return False
+        if self._take(len(MAGIC)) != MAGIC:
+            raise ProtocolError("E_BAD_PROTOCOL")
+        self._magic_seen = True
+        return True
+
+    def _line(self) -> str | None:
+        end = self._waiting.find(b"\n", 0, _MAX_LINE)
+        if end >= 0:
+            return self._take(end + 1).decode("utf-8", "backslashreplace")
+        if len(self._waiting) >= _MAX_LINE:
+            self.open = False
+        return None
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        return data
+
+    def _ping(self, _params: list[str]) -> bytes:
+        if self._peer is not None:
+            self._peer.heard_s = self._now_s
+        return b"OK"
+
+    def _identify(self, _params: list[str]) -> bytes | None:
+        if self._peer is not None:
+            raise ProtocolError("E_INVALID", "cannot IDENTIFY again")
+        self._body_wanted = True
+        return self._identify_body()
+
+    def _identify_body(self) -> bytes | None:
+        if len(self._waiting) < _SIZE.size:
+            return None
+        size = _SIZE.unpack_from(self._waiting)[0]
+        if not 0 <= size <= _MAX_BODY_BYTES:
+            raise ProtocolError("E_BAD_BODY", "IDENTIFY failed to read body")
+        if len(self._waiting) < _SIZE.size + size:
+            return None
+        node = _node(self._take(_SIZE.size + size)[_SIZE.size :], self._remote_address)
+        self._body_wanted = False
+        self._peer = Peer(node, self._now_s)
+        self._registry.add(CLIENT, self._peer)
+        return orjson.dumps(self._info)
+
+    def _register(self, params: list[str]) -> bytes:
+        peer, topic, channel = self._names("REGISTER", params)
+        if channel:
+            self._registry.add(Registration("channel", topic, channel), peer)
+        self._registry.add(Registration("topic", topic), peer)
+        return b"OK"
+
+    def _unregister(self, params: list[str]) -> bytes:
+        peer, topic, channel = self._names("UNREGISTER", params)
+        registration = Registration("channel" if channel else "topic", topic, channel)
+        if not channel:
+            for each in self._registry.find("channel", topic, ANY):
+                self._registry.remove(each, peer)
+        left = self._registry.remove(registration, peer)
+        if not left and is_ephemeral(channel or topic):
+            self._registry.drop(registration)
+        return b"OK"
+
+    def _names(self, verb: str, params: list[str]) -> tuple[Peer, str, str]:
+        if self._peer is None:
+            raise ProtocolError("E_INVALID", "client must IDENTIFY")
+        if not params:
+            raise ProtocolError("E_INVALID", f"{verb} insufficient number of params")
+        topic, channel = (*params, "")[:2]
+        if topic_problem(topic) is not None:
+            raise ProtocolError("E_BAD_TOPIC", f"{verb} topic name '{topic}' is not valid")
+        if channel and channel_problem(channel) is not None:
+            raise ProtocolError("E_BAD_CHANNEL", f"{verb} channel name '{channel}' is not valid")
+        return self._peer, topic, channel
+
+    _COMMANDS: ClassVar[dict[str, Callable[["LookupSession", list[str]], bytes | None]]] = {
+        "PING": _ping,
+        "IDENTIFY": _identify,
+        "REGISTER": _register,
+        "UNREGISTER": _unregister,
+    }
+
+
+def _sized(reply: bytes) -> bytes:
+    return _SIZE.pack(len(reply)) + reply
+
+
+def _node(body: bytes, remote_address: str) -> Node:
+    refusal = ProtocolError("E_BAD_BODY", "IDENTIFY failed to decode JSON body")
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise refusal from None
+    said = {} if said is None else said  # Go takes null for an empty object
+    if not isinstance(said, dict):
+        raise refusal
+    values: dict[str, Any] = {}
+    for name, kind in (
+        ("hostname", str),
+        ("broadcast_address", str),
+        ("tcp_port", int),
+        ("http_port", int),
+        ("version", str),
+    ):
+        value = said.get(name)
+        if value is not None and type(value) is not kind:
+            raise refusal
+        values[name] = kind() if value is None else value
+    if not all(values[name] for name in ("broadcast_address", "tcp_port", "http_port", "version")):
+        raise ProtocolError("E_BAD_BODY", "IDENTIFY missing fields")
+    if not all(_MIN_PORT <= values[name] <= _MAX_PORT for name in ("tcp_port", "http_port")):
+        raise refusal
+    return Node(remote_address, **values)

@@ -1,0 +1,158 @@
+"""What the embedded broker keeps over a clean restart, in one file of a folder that it locks.
+
+The file is written when the broker stops, whole or not at all. Like nsqd, it keeps every durable
+topic and channel, whether it is paused, and its messages with their attempts; what was in flight or
+deferred is due at once after the start. Unlike nsqd's, its format is its own, and a broker that is
+killed keeps what the last clean stop wrote.
+
+Source:
+    nsqd/nsqd.go (LoadMetadata, PersistMetadata), nsqd/channel.go (flush).
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from nsqkit.devbroker.channel import Channel, Message
+from nsqkit.devbroker.ledger import Ledger, Topic
+from nsqkit.policy.errors import SettingsError
+
+FILE_NAME = "nsqkit-broker.dat"
+_FORMAT = "nsqkit-broker 1"
+_MESSAGE = struct.Struct(">qH16sI")
+
+_Stored = tuple[Message, int]
+"""A message and its attempts."""
+
+
+class Storage:
+    """The folder that a broker keeps its messages in.
+
+    Args:
+        folder: An existing folder, for this broker alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / FILE_NAME
+        self._lock: int | None = None
+
+    def load(self, ledger: Ledger, *, now_s: float) -> None:
+        """Lock the folder and give an empty ledger what the last broker left there.
+
+        Raises:
+            SettingsError: If the folder is missing, another broker's, or its file cannot be read.
+        """
+        self._acquire()
+        try:
+            with self._path.open("rb") as file:
+                _restore(file, ledger, now_s=now_s)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            self.release()
+            raise SettingsError(
+                f"data_path={self._folder}: {self._path.name} cannot be read: {error}"
+            ) from error
+
+    def save(self, ledger: Ledger) -> None:
+        """Write what the next broker is to have.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        unfinished = self._path.with_suffix(".tmp")
+        with unfinished.open("wb") as file:
+            file.writelines(_dump(ledger))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self._path)
+
+    def release(self) -> None:
+        """Unlock the folder."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _acquire(self) -> None:
+        try:
+            self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise SettingsError(f"data_path={self._folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            raise SettingsError(f"data_path={self._folder}: another broker uses it") from error
+
+
+def _dump(ledger: Ledger) -> Iterator[bytes]:
+    topics = [topic for topic in ledger.topics.values() if not topic.ephemeral]
+    head = {
+        "format": _FORMAT,
+        "published": ledger.published,
+        "topics": [_topic_head(topic) for topic in topics],
+    }
+    yield orjson.dumps(head) + b"\n"
+    for topic in topics:
+        for message, attempts in chain(_backlog(topic), *map(_messages, _durable(topic))):
+            yield _MESSAGE.pack(message.timestamp_ns, attempts, message.id, len(message.body))
+            yield message.body
+
+
+def _topic_head(topic: Topic) -> dict[str, Any]:
+    return {
+        "name": topic.name,
+        "paused": topic.paused,
+        "messages": len(topic.backlog),
+        "channels": [
+            {"name": channel.name, "paused": channel.paused, "messages": sum(1 for _ in _messages(channel))}
+            for channel in _durable(topic)
+        ],
+    }
+
+
+def _durable(topic: Topic) -> Iterable[Channel]:
+    return (channel for channel in topic.channels.values() if not channel.ephemeral)
+
+
+def _backlog(topic: Topic) -> Iterator[_Stored]:
+    return ((message, 0) for message in topic.backlog)
+
+
+def _messages(channel: Channel) -> Iterator[_Stored]:
+    copies = chain(channel.queued, channel.in_flight.values(), channel.deferred.values())
+    return ((copy.message, copy.attempts) for copy in copies)
+
+
+def _restore(file: BinaryIO, ledger: Ledger, *, now_s: float) -> None:
+    head = orjson.loads(file.readline())
+    if head["format"] != _FORMAT:
+        raise ValueError(f"its format is {head['format']!r}, not {_FORMAT!r}")
+    ledger.published = int(head["published"])
+    for each in head["topics"]:
+        topic = ledger.topic(each["name"])
+        topic.paused = each["paused"]
+        backlog = [message for message, _ in _read(file, each["messages"])]
+        for one in each["channels"]:
+            channel = ledger.channel(topic.name, one["name"], now_s=now_s)
+            channel.pause(paused=one["paused"])
+            for message, attempts in _read(file, one["messages"]):
+                channel.restore(message, attempts)
+        topic.backlog.extend(backlog)
+        topic.fan_out(now_s=now_s)
+
+
+def _read(file: BinaryIO, count: int) -> Iterator[_Stored]:
+    for _ in range(count):
+        timestamp_ns, attempts, message_id, size = _MESSAGE.unpack(file.read(_MESSAGE.size))
+        body = file.read(size)
+        if len(body) != size:
+            raise ValueError("it ends too early")
+        yield Message(message_id, timestamp_ns, body, 0.0), attempts

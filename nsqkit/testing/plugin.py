@@ -1,0 +1,44 @@
+"""The pytest plugin: the ``harness`` fixture, and the option that runs its tests on a real nsqd.
+
+pytest loads it in every run, so that it imports the harness only for a test that asks for it.
+"""
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nsqkit.testing.errors import NeedsVirtualTimeError
+
+if TYPE_CHECKING:
+    from nsqkit.testing.harness import Harness
+
+OPTION = "--nsqkit-broker"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--nsqkit-broker``."""
+    parser.getgroup("nsqkit").addoption(
+        OPTION,
+        choices=("ledger", "nsqd"),
+        default="ledger",
+        help="what the harness fixture runs on: a ledger under a virtual clock (default), or a real nsqd",
+    )
+
+
+@pytest.fixture
+def harness(request: pytest.FixtureRequest) -> "Callable[..., Harness]":
+    """Return ``Harness``, on the broker that ``--nsqkit-broker`` names."""
+    from nsqkit.testing.harness import Harness  # noqa: PLC0415 - see above
+
+    return partial(Harness, broker=request.config.getoption(OPTION))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Skip, with a line that says why, what cannot be waited for on a real nsqd."""
+    try:
+        return (yield)
+    except NeedsVirtualTimeError as error:
+        pytest.skip(str(error))

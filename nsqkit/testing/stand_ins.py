@@ -1,0 +1,43 @@
+"""Stand-ins: values that a test gives in place of resources."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nsqkit.handler import HandlerSpec
+from nsqkit.resources import Resource, parameters, provider, resource
+from nsqkit.testing.errors import HarnessError
+
+
+def with_stand_ins(
+    specs: Sequence[HandlerSpec], known: Sequence[Resource[Any]], stand_ins: Mapping[Any, object]
+) -> tuple[Resource[Any], ...]:
+    """Return the resources with stand-ins in place of those that provide the same types.
+
+    Args:
+        specs: The handlers.
+        known: The resources as they are.
+        stand_ins: Values by the type that is asked for.
+
+    Raises:
+        HarnessError: If nobody asks for one of the types.
+    """
+    kept = [each for each in known if each.provides not in stand_ins]
+    given = [_stand_in(kind, value) for kind, value in stand_ins.items()]
+    wanted = [
+        *(spec.handler.__init__ for spec in specs if spec.handler.__init__ is not object.__init__),
+        *(each.function for each in kept),
+    ]
+    asked = [each for function in wanted for each in parameters(function).items()]
+    for each in given:
+        if not any(provider(name, kind, [each]) for name, kind in asked):
+            kind = getattr(each.provides, "__name__", each.provides)
+            raise HarnessError(f"resources={{{kind}: …}}: no handler and no resource asks for {kind}")
+    return (*kept, *given)
+
+
+def _stand_in(kind: Any, value: object) -> Resource[Any]:
+    def stand_in() -> Iterator[Any]:
+        yield value
+
+    stand_in.__annotations__["return"] = Iterator[kind]
+    return resource(stand_in)
