@@ -88,6 +88,13 @@ class Decoder:
         envelope = self._envelope(body)
         if envelope.specversion is None:
             return self._bare(body)
+        try:
+            return self._enveloped(envelope)
+        except (DecodeError, UnknownEventError) as error:
+            error.event_id = envelope.id if isinstance(envelope.id, str) else None
+            raise
+
+    def _enveloped(self, envelope: _Envelope) -> Decoded:
         wire_type = self._text(envelope, "type")
         decode = self._decoders.get(wire_type)
         if decode is None:

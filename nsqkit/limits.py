@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nsqkit.handler import HandlerSpec
-from nsqkit.nodes import http_addresses, tcp_addresses
+from nsqkit.nodes import http_addresses, lookup_of, tcp_addresses
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.policy.errors import NsqkitError
@@ -20,7 +20,8 @@ def check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str,
 
 
 async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
-    problems: list[str] = []
+    lookup = lookup_of(settings)
+    problems = list((await lookup.nodes()).failures) if lookup else []
     reached = False
     for address in await tcp_addresses(settings):
         connection = Connection(address, replace(connection_options(settings), msg_timeout_s=None))
@@ -42,6 +43,8 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
                 )
     if reached:
         problems += await _check_delays(specs, settings)
+    elif not problems:
+        problems.append("no nsqd was reached: nsqlookupd knows none")
     return tuple(problems)
 
 

@@ -6,6 +6,7 @@ All methods are therefore for the event loop's thread only. Labels come from the
 from messages.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,28 +64,33 @@ class Histogram:
         bounds: Upper bounds of the buckets, inclusive and growing; one more bucket takes all that is above.
     """
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "_counts", "_largest", "_smallest", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self._smallest = math.inf
+        self._largest = 0.0
 
     def observe(self, value: float) -> None:
         """Count one value; one below zero, from a clock that was set back, counts as zero."""
         value = max(value, 0.0)
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
+        self._smallest = min(self._smallest, value)
+        self._largest = max(self._largest, value)
 
     def quantile(self, share: float) -> float | None:
         """Estimate a quantile by a straight line inside the bucket that holds it.
+
+        The line ends at the smallest and the largest value that were seen.
 
         Args:
             share: Which one, in (0, 1]: 0.5 is the median.
 
         Returns:
-            A number in the same bucket as the quantile itself, or the highest bound where that is exceeded;
-            None when nothing was observed.
+            A number in the same bucket as the quantile itself; None when nothing was observed.
 
         Raises:
             ValueError: If *share* is outside (0, 1].
@@ -102,10 +108,11 @@ class Histogram:
         lowest = 0.0
         for bound, count in zip(self._bounds, self._counts, strict=False):
             if count and below + count >= rank:
-                return lowest + (bound - lowest) * (rank - below) / count
+                lowest, highest = max(lowest, self._smallest), min(bound, self._largest)
+                return lowest + (highest - lowest) * (rank - below) / count
             below += count
             lowest = bound
-        return lowest
+        return self._largest
 
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """Return Prometheus' cumulative (bound, count) pairs, and the sum of all values."""
@@ -234,6 +241,9 @@ class HandlerMetrics:
             p50_s=self._durations.quantile(0.50),
             p95_s=self._durations.quantile(0.95),
             p99_s=self._durations.quantile(0.99),
+            given_back=self._processed["requeue"] - failed,
+            discarded=self._processed["discard"],
+            lease_lost=self._processed["lease_lost"],
         )
 
 
@@ -241,8 +251,9 @@ class HandlerMetrics:
 class HandlerSummary:
     """What one handler did since the process started.
 
-    ``requeue_rate_ratio`` is requeues after an error or a timeout over received, in [0, 1]; the durations
-    are estimates in seconds, None while nothing ran.
+    ``requeued`` counts all requeues, ``given_back`` those without an error or a timeout;
+    ``requeue_rate_ratio`` is the others over received, in [0, 1]; the durations are estimates in seconds,
+    None while nothing ran.
     """
 
     handler: str
@@ -256,6 +267,9 @@ class HandlerSummary:
     p50_s: float | None
     p95_s: float | None
     p99_s: float | None
+    given_back: int = 0
+    discarded: int = 0
+    lease_lost: int = 0
 
 
 class Metrics:

@@ -3,8 +3,8 @@
 import asyncio
 
 from nsqkit.nsq.http import NsqdHttp
-from nsqkit.nsq.lookup import Lookup
-from nsqkit.policy.errors import ConnectionLostError, NsqkitError, SettingsError
+from nsqkit.nsq.lookup import Lookup, LookupResult, Node
+from nsqkit.policy.errors import LookupFailedError, NsqkitError, SettingsError
 from nsqkit.settings import Settings, split_address
 
 
@@ -18,7 +18,7 @@ async def target_address(settings: Settings) -> str:
 
     Raises:
         SettingsError: If neither is named.
-        ConnectionLostError: If nsqlookupd does not answer, or knows none.
+        LookupFailedError: If nsqlookupd does not answer, or knows none.
     """
     if settings.nsqd:
         return settings.nsqd[0]
@@ -27,8 +27,9 @@ async def target_address(settings: Settings) -> str:
         raise SettingsError("no nsqd to publish to: give --nsqd host:4150 or --lookupd host:4161")
     found = await lookup.nodes()
     if not found.nodes:
-        why = "; ".join(found.failures) or "nsqlookupd knows no nsqd"
-        raise ConnectionLostError(" and ".join(settings.lookupd), f"no nsqd to publish to: {why}")
+        asked = " and ".join(settings.lookupd)
+        why = "; ".join(found.failures) or f"nsqlookupd {asked} knows no nsqd to publish to"
+        raise LookupFailedError(asked, why)
     return min(node.address for node in found.nodes)
 
 
@@ -45,10 +46,27 @@ async def http_addresses(settings: Settings) -> tuple[str, ...]:
         return settings.nsqd_http
     lookup = lookup_of(settings)
     found = {node.http_address for node in (await lookup.nodes()).nodes} if lookup else set()
-    for address in settings.nsqd:
-        host, port = split_address(address)
-        found.add(f"[{host}]:{port + 1}" if ":" in host else f"{host}:{port + 1}")
-    return tuple(sorted(found))
+    return tuple(sorted(found.union(map(_usual_http, settings.nsqd))))
+
+
+async def nodes_of(topic: str, settings: Settings) -> LookupResult:
+    """Return the nsqd that are named, and those that have a topic by what nsqlookupd says.
+
+    Raises:
+        SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
+    """
+    http = settings.nsqd_http or tuple(map(_usual_http, settings.nsqd))
+    if settings.nsqd and len(http) != len(settings.nsqd):
+        raise SettingsError("give --nsqd-http once for each --nsqd, in the same order")
+    named = {Node(*pair) for pair in zip(settings.nsqd, http, strict=False)}
+    lookup = lookup_of(settings)
+    found = await lookup.producers(topic) if lookup else LookupResult(frozenset(), ())
+    return LookupResult(found.nodes | named, found.failures)
+
+
+def _usual_http(address: str) -> str:
+    host, port = split_address(address)
+    return f"[{host}]:{port + 1}" if ":" in host else f"{host}:{port + 1}"
 
 
 async def message_limit(settings: Settings) -> int:

@@ -121,7 +121,7 @@ class Standby:
 
 
 class Parent:
-    """The worker's end.
+    """The worker's end: a context manager.
 
     Args:
         descriptor: The number that stood behind the command.
@@ -131,16 +131,27 @@ class Parent:
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - it has no name there
         self._link = socket.socket(fileno=descriptor)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._link.close()
+
     def plan(self) -> Plan:
         """Return what to load.
 
         Raises:
             EOFError: If the parent is gone.
         """
-        with self._link.makefile("rb") as stream:
-            length = int.from_bytes(stream.read(_LENGTH_BYTES), "big")
-            # It comes from the parent, over a socket that nobody else has.
-            return cast("Plan", pickle.loads(stream.read(length)))  # noqa: S301
+        length = int.from_bytes(self._received(_LENGTH_BYTES), "big")
+        # It comes from the parent, over a socket that nobody else has.
+        return cast("Plan", pickle.loads(self._received(length)))  # noqa: S301
+
+    def _received(self, length: int) -> bytes:
+        data = self._link.recv(length, socket.MSG_WAITALL)
+        if len(data) < length:
+            raise EOFError("the process that started this one is gone")
+        return data
 
     def wait_turn(self, subscriptions: Subscriptions) -> bool:
         """Say that the handlers are loaded, and wait until the worker is told to run.

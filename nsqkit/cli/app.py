@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nsqkit.cli import broker, check, config, publish, run
+from nsqkit.cli import broker, check, config, publish, run, tail
 from nsqkit.policy.errors import (
     EventError,
     FeedError,
@@ -37,6 +37,7 @@ for _name, _command, _help in (
     ("check", check.check, "Check handlers and list all their problems."),
     ("handlers", check.handlers, "Print topic, channel, events and retry delays of handlers."),
     ("publish", publish.publish, "Publish a message, or a file of them, confirmed by nsqd."),
+    ("tail", tail.tail, "Show the messages of a topic as they come."),
     ("broker", broker.broker, "Run the embedded broker alone, for development."),
     ("config", config.config, "Print every setting and where its value came from."),
     ("version", config.version, "Print the version."),

@@ -107,12 +107,12 @@ def reloaded(
     from nsqkit.run import Run
     from nsqkit.standby import Parent
 
-    parent = Parent(link)
-    plan = parent.plan()
-    logs.configure(plan.settings)
-    if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
-        return 0
-    return _ended(Run(plan.targets, plan.settings))
+    with Parent(link) as parent:
+        plan = parent.plan()
+        logs.configure(plan.settings)
+        if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
+            return 0
+        return _ended(Run(plan.targets, plan.settings))
 
 
 def _reloading(

@@ -55,31 +55,32 @@ def show_json(value: object) -> None:
 
 
 def summary(rows: Sequence[HandlerSummary]) -> Table:
-    """Return what each handler did: counts, the requeue rate in percent, durations in milliseconds."""
+    """Return what each handler did: counts, the requeue rate in percent, durations in milliseconds.
+
+    Requeued are those after an error or a timeout; endings that are rare have a column where there are any.
+    """
+    columns: dict[str, list[str]] = {
+        "received": [f"{row.received:,}" for row in rows],
+        "success": [f"{row.success:,}" for row in rows],
+        "requeued": [f"{row.requeued - row.given_back:,}" for row in rows],
+        "requeue\nrate": [f"{row.requeue_rate_ratio:.1%}" for row in rows],
+        "dead-\nlettered": [f"{row.dead_lettered:,}" for row in rows],
+    }
+    for heading, counts in (
+        ("given\nback", [row.given_back for row in rows]),
+        ("dis-\ncarded", [row.discarded for row in rows]),
+        ("lease\nlost", [row.lease_lost for row in rows]),
+    ):
+        if any(counts):
+            columns[heading] = [f"{count:,}" for count in counts]
+    columns["P50\nms"] = [_milliseconds(row.p50_s) for row in rows]
+    columns["P95\nms"] = [_milliseconds(row.p95_s) for row in rows]
+    columns["P99\nms"] = [_milliseconds(row.p99_s) for row in rows]
     table = _table("handler")
-    numbers = (
-        "received",
-        "success",
-        "requeued",
-        "requeue\nrate",
-        "dead-\nlettered",
-        "P50\nms",
-        "P95\nms",
-        "P99\nms",
-    )
-    for heading in numbers:
+    for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
-    for row in rows:
-        _add(
-            table,
-            row.handler,
-            f"{row.received:,}",
-            f"{row.success:,}",
-            f"{row.requeued:,}",
-            f"{row.requeue_rate_ratio:.1%}",
-            f"{row.dead_lettered:,}",
-            *(_milliseconds(seconds) for seconds in (row.p50_s, row.p95_s, row.p99_s)),
-        )
+    for row, *cells in zip(rows, *columns.values(), strict=True):
+        _add(table, row.handler, *cells)
     return table
 
 

@@ -12,6 +12,7 @@ from nsqkit.devbroker.routes import Answer, ApiError, Request, Route, Routes
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 400: "INVALID_REQUEST"}
 _BROKEN_PATH = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MAX_HEADER_BYTES = 1024 * 1024
+_MAX_DIGITS = 18
 _IDLE_S = 300.0
 _BODY_S = 60.0
 
@@ -53,7 +54,7 @@ class Endpoint(RequestHandler):
         path = unquote(self.request.path)
         try:
             self._route, self._option = self._routes.find(str(self.request.method), path)
-            self._check_size(int(self.request.headers.get("Content-Length", "0")))
+            self._check_size(self._declared_bytes())
         except ApiError as error:
             self._redirect_or_refuse(path, error)
 
@@ -97,6 +98,11 @@ class Endpoint(RequestHandler):
             self.finish()
         else:
             self._refuse(error)
+
+    def _declared_bytes(self) -> int:
+        """Return how large the body is said to be; what is no number is left for tornado to refuse."""
+        said = self.request.headers.get("Content-Length", "0")
+        return int(said) if said.isascii() and said.isdigit() and len(said) <= _MAX_DIGITS else 0
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._route.max_bytes:

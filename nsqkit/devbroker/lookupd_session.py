@@ -56,7 +56,7 @@ class LookupSession:
             while self.open and (reply := self._next()) is not None:
                 self.out.append(_sized(reply))
         except ProtocolError as error:
-            self.out.append(_sized(f"{error.code} {error.description}".strip().encode()))
+            self.out.append(_sized(" ".join(filter(None, error.args)).encode()))
             self.open = False
 
     def end(self) -> None:

@@ -5,6 +5,7 @@ It hands messages on as they come; what becomes of one is not its business.
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
@@ -24,6 +25,7 @@ _FIRST_POLL_S = 0.2
 _POLL_JITTER = 0.3
 _TURN_S = 5.0
 _IDLE_TURN_S = 0.5
+_TELL_AGAIN_S = 60.0
 
 
 class Log(Protocol):
@@ -50,7 +52,8 @@ class Consumer:
     """Takes in the messages of one channel, from every nsqd that is named or found.
 
     It keeps trying: a lost or refused connection is made anew, 0.2 s later at first and 15 s at
-    most (15 s at once where nsqd refuses), and the log has one line per change, not per attempt.
+    most (15 s at once where nsqd refuses), and the log has one line per change and per minute that it
+    lasts, not per attempt.
 
     Args:
         topics: The handler's topic, then any others that share its max_in_flight; those are
@@ -59,8 +62,8 @@ class Consumer:
         addresses: ``host:port`` of the nsqd that are always wanted.
         lookup: Finds more of them; None for none.
         options: What to ask of each nsqd.
-        max_in_flight: Messages under way at a time, over all connections; 1 or more. Where it
-            reaches them all, the other topics get one each, and the first topic the rest.
+        max_in_flight: Messages under way at a time, over all connections of the first topic; 1 or
+            more. Those of the other topics get one each on top.
         on_message: Called with each delivery as it arrives; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd says that
             such an answer came too late.
@@ -101,6 +104,7 @@ class Consumer:
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
         self._failures: dict[Source, str] = {}
+        self._told_s: dict[str, float] = {}  # when each failure was last logged
         self._lookup_failures: tuple[str, ...] = ()
         self._is_answered = lookup is None  # at least one nsqlookupd did, when last asked
         self._turner: asyncio.Task[None] | None = None
@@ -243,7 +247,7 @@ class Consumer:
             await connection.open()
             await connection.subscribe(source.topic, self._channel)
             self._live[source] = connection
-            self._failures.pop(source, None)
+            self._told_s.pop(self._failures.pop(source, ""), None)
             self._log.info("nsqd_connected", nsqd=source.address, topic=source.topic, channel=self._channel)
             self._changed()
             return await connection.wait_closed(), True
@@ -256,10 +260,11 @@ class Consumer:
 
     def _failed(self, source: Source, error: NsqkitError, retry_in_s: float) -> None:
         problem = str(error)
-        told = {line for other, line in self._failures.items() if other.address == source.address}
         self._failures[source] = problem
-        if problem in told:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._told_s.get(problem, -math.inf) < _TELL_AGAIN_S:
             return
+        self._told_s[problem] = now_s
         say, name = (
             (self._log.error, "nsqd_refused")
             if isinstance(error, RefusedError)
@@ -336,7 +341,8 @@ class Consumer:
             answered = sum(connection.answered for connection in self._live.values())
             is_idle = before == received == answered
             held_s += _IDLE_TURN_S
-            if self._max_in_flight < len(self._live) and (is_idle or held_s >= _TURN_S):
+            sharing = sum(source.topic == self._topics[0] for source in self._live)
+            if self._max_in_flight < sharing and (is_idle or held_s >= _TURN_S):
                 self._turn += 1
                 self._share_ready()
                 held_s = 0.0

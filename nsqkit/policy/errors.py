@@ -43,6 +43,23 @@ class EncodeError(NsqkitError):
     """A value to publish is not an event, or cannot be written as JSON."""
 
 
+class ResourceError(NsqkitError):
+    """A resource cannot be opened.
+
+    Args:
+        name: Of the resource.
+        reason: What its function raised.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"resource {self.name} cannot be opened: {self.reason}"
+
+
 class DecodeError(NsqkitError):
     """A body is not a valid event. Trying again cannot help.
 
@@ -51,7 +68,12 @@ class DecodeError(NsqkitError):
         event_type: Wire type such as ``order.created.v1``, or empty where it is not known.
         path: JSON path of the offending value, ``$`` for the whole body.
         reason: What is wrong there.
+
+    Attributes:
+        event_id: The envelope's id, where it could be read; else None.
     """
+
+    event_id: str | None = None
 
     def __init__(self, topic: str, event_type: str, path: str, reason: str) -> None:
         super().__init__(topic, event_type, path, reason)
@@ -70,7 +92,12 @@ class UnknownEventError(NsqkitError):
     Args:
         topic: Where the message came from.
         event_type: Its wire type, such as ``order.created.v3``.
+
+    Attributes:
+        event_id: The envelope's id, where it could be read; else None.
     """
+
+    event_id: str | None = None
 
     def __init__(self, topic: str, event_type: str) -> None:
         super().__init__(topic, event_type)
@@ -96,6 +123,18 @@ class ConnectionLostError(NsqkitError):
 
     def __str__(self) -> str:
         return f"nsqd {self.address}: {self.reason}"
+
+
+class LookupFailedError(ConnectionLostError):
+    """No nsqlookupd names an nsqd.
+
+    Args:
+        address: ``host:port`` of the nsqlookupd, or of several.
+        reason: What happened, as a whole sentence.
+    """
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class RefusedError(NsqkitError):

@@ -5,17 +5,20 @@ import re
 MASK = "[redacted]"
 _LOOK_AHEAD = 10
 # Every pattern takes linear time: the text may come from a message, and this runs on the event loop.
+_NAMES = r"(?: password | passwd | secret | token | api[_-]?key | authorization )"
+_NAME = re.compile(rf"(?ix) {_NAMES}")
 _SECRETS = re.compile(
-    r"""(?ix)
+    rf"""(?ix)
     (?P<key>
-        (?: password | passwd | secret | token | api[_-]?key | authorization ) [\w-]{0,40} ["']? \s* [=:] \s*
+        {_NAMES} [\w-]{{0,40}} ["']? \s* [=:] \s*
     )
-    (?P<value> (?: (?: bearer | basic ) \s+ )? (?: "[^"]*" | '[^']*' | [^\s,;&}]+ ) )
+    (?P<value> (?: (?: bearer | basic ) \s+ )? (?: "[^"]*" | '[^']*' | [^\s,;&}}]+ ) )
     """,
 )
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
+_LONGEST_MASKED = 4  # times as long as before, at most: "://a@" is now "://[redacted]@"
 
 
 def redact(text: str, *, limit: int = 1000) -> str:
@@ -35,6 +38,39 @@ def redact(text: str, *, limit: int = 1000) -> str:
     text = _EMAIL.sub(MASK, text)
     text = _CARD.sub(MASK, text)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def redact_json(value: object) -> object:
+    """Return a JSON value without what looks like a secret; its shape stays.
+
+    What stands behind the name of a secret is masked whole; texts and names as in :func:`redact`, whatever
+    their length; and whole numbers of 13 to 19 digits, unless they begin with 1: times since 1970 do.
+
+    Args:
+        value: What JSON can hold.
+
+    Raises:
+        RecursionError: If it is nested too deeply.
+    """
+    if isinstance(value, dict):
+        return {_redacted(name): _behind(name, inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [redact_json(each) for each in value]
+    if isinstance(value, str):
+        return _redacted(value)
+    return MASK if isinstance(value, int) and _is_card(value) else value
+
+
+def _behind(name: str, value: object) -> object:
+    return MASK if _NAME.search(name) else redact_json(value)
+
+
+def _redacted(text: str) -> str:
+    return redact(text, limit=_LONGEST_MASKED * len(text) + 1)
+
+
+def _is_card(number: int) -> bool:
+    return 10**12 <= number < 10**19 and not str(number).startswith("1")
 
 
 def describe(error: BaseException) -> str:

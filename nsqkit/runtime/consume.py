@@ -21,7 +21,7 @@ from nsqkit.policy.verdict import (
     on_error,
     on_outcome,
 )
-from nsqkit.runtime.decode import decode
+from nsqkit.runtime.decode import Unread, decode
 from nsqkit.runtime.delivery import Delivery
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.message import Message
@@ -172,10 +172,13 @@ class Intake:
         if verdict is not None:
             await self._settler.settle(delivery, verdict)
             return
-        delivery.decoded, verdict, error = decode(message, self._decoder, self._rules)
-        if verdict is not None:
-            await self._settler.settle(delivery, verdict, error=error)
+        read = decode(message, self._decoder, self._rules)
+        if isinstance(read, Unread):
+            delivery.event_type, delivery.event_id = read.error.event_type, read.error.event_id
+            await self._settler.settle(delivery, read.verdict, error=read.error)
             return
+        delivery.decoded = read
+        delivery.event_type, delivery.event_id = read.wire_type, read.event_id
         delivery.ctx = ctx = self._context(delivery)
         verdict, error = await self._call(delivery, ctx)
         outgoing = [] if error else ctx.outgoing
@@ -210,7 +213,7 @@ class Intake:
         return on_error(self._rules, error, describe(error), attempts=attempts, draw=self._draw()), error
 
     def _context(self, delivery: Delivery) -> Context:
-        message, decoded = delivery.message, delivery.decoded
+        message = delivery.message
         lease_ends_s = message.received_s + message.lease_s - LEASE_MARGIN_S
         limit_s = float("inf") if self.spec.run_on_loop else self._now_s() + self.spec.timeout_s
         return Context(
@@ -219,7 +222,7 @@ class Intake:
             attempts=message.attempts,
             message_id=delivery.message_id,
             timestamp_ns=message.timestamp_ns,
-            event_id=decoded.event_id if decoded else None,
+            event_id=delivery.event_id,
             deadline_s=min(limit_s, lease_ends_s),
             now_s=self._now_s,
             prepare=self._prepare,

@@ -1,17 +1,14 @@
 """Dead letter: the record of a message that is given up, as it goes to the ``.dead`` topic."""
 
 import base64
-import traceback
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from nsqkit.codec import encode_json
-from nsqkit.policy.redaction import redact
 
 RECORD_TYPE = "nsqkit.dead_letter.v1"
 CHANNEL = "dead"
 """The durable channel that is made on a dead-letter topic before the first publish."""
-STACK_LIMIT = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +60,6 @@ def split_body(body: bytes) -> tuple[str | None, str | None]:
         return body.decode(), None
     except UnicodeDecodeError:
         return None, base64.b64encode(body).decode()
-
-
-def stack_of(error: BaseException | None) -> str:
-    """Return the end of an exception's stack trace, redacted, at most 8 KiB; empty for None."""
-    if error is None or error.__traceback__ is None:
-        return ""
-    text = "".join(traceback.format_exception(error))
-    # Redacted before it is cut: a secret whose name is cut off is not found.
-    return redact(text[-2 * STACK_LIMIT :], limit=2 * STACK_LIMIT)[-STACK_LIMIT:]
 
 
 def instant(time_ns: int) -> str:

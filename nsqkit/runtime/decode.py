@@ -1,5 +1,7 @@
 """Decode: a message to its typed event, or to the verdict that there is none."""
 
+from typing import NamedTuple
+
 from nsqkit.codec import Decoded, Decoder
 from nsqkit.policy.errors import DecodeError, UnknownEventError
 from nsqkit.policy.redaction import redact
@@ -7,12 +9,15 @@ from nsqkit.policy.verdict import Rules, Verdict, on_undecodable, on_unknown_typ
 from nsqkit.runtime.message import Message
 
 
-def decode(
-    message: Message,
-    decoder: Decoder,
-    rules: Rules,
-) -> tuple[Decoded, None, None] | tuple[None, Verdict, Exception]:
-    """Return the event, or else a verdict and the error behind it; never raises.
+class Unread(NamedTuple):
+    """A message that has no event for its handler: what becomes of it, and why."""
+
+    verdict: Verdict
+    error: DecodeError | UnknownEventError
+
+
+def decode(message: Message, decoder: Decoder, rules: Rules) -> Decoded | Unread:
+    """Return the event in a message, or why there is none; never raises.
 
     Args:
         message: What arrived.
@@ -20,8 +25,8 @@ def decode(
         rules: The handler's.
     """
     try:
-        return decoder.decode(message.body), None, None
+        return decoder.decode(message.body)
     except UnknownEventError as error:
-        return None, on_unknown_type(rules, redact(str(error)), attempts=message.attempts), error
+        return Unread(on_unknown_type(rules, redact(str(error)), attempts=message.attempts), error)
     except DecodeError as error:
-        return None, on_undecodable(rules, redact(str(error))), error
+        return Unread(on_undecodable(rules, redact(str(error))), error)

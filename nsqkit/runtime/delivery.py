@@ -18,6 +18,8 @@ class Delivery:
     Args:
         message: What arrived.
         decoded: Its event, once decoded.
+        event_type: Its wire type, such as ``order.created.v1``; empty where that could not be read.
+        event_id: The envelope's id; None where there is none, or it could not be read.
         ctx: What its handler was given, once called.
         task: What carries it, once started.
         in_handler: Whether the handler is running, so that the task may be cancelled.
@@ -25,6 +27,8 @@ class Delivery:
 
     message: Message
     decoded: Decoded | None = None
+    event_type: str = ""
+    event_id: str | None = None
     ctx: Context | None = None
     task: "asyncio.Task[None] | None" = field(default=None, repr=False)
     in_handler: bool = False

@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.policy.errors import ResourceError
+from nsqkit.policy.redaction import describe
 from nsqkit.resources import Resource, parameters, provider
 from nsqkit.settings import Settings
 
@@ -27,7 +29,8 @@ class Resources:
         """Return an instance of a handler class, its resources given.
 
         Raises:
-            Exception: What opening a resource, or the class itself, raised.
+            ResourceError: If a resource cannot be opened.
+            Exception: What the class itself raised.
         """
         init = spec.handler.__init__
         arguments = await self._arguments(init) if init is not object.__init__ else {}
@@ -47,10 +50,14 @@ class Resources:
         return self._opened[found]
 
     async def _open(self, resource: Resource[Any]) -> Any:
-        made = resource(**await self._arguments(resource.function))
-        if isinstance(made, AsyncIterator):
-            return await self._stack.enter_async_context(asynccontextmanager(lambda: made)())
-        return self._stack.enter_context(contextmanager(lambda: made)())
+        arguments = await self._arguments(resource.function)
+        try:
+            made = resource(**arguments)
+            if isinstance(made, AsyncIterator):
+                return await self._stack.enter_async_context(asynccontextmanager(lambda: made)())
+            return self._stack.enter_context(contextmanager(lambda: made)())
+        except Exception as error:
+            raise ResourceError(resource.name, describe(error)) from error
 
     async def close(self) -> None:
         """Close what was opened, the last one first."""

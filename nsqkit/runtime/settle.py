@@ -19,8 +19,9 @@ from nsqkit.policy.verdict import (
     on_dead_letter_failure,
     on_publish_failure,
 )
-from nsqkit.runtime.dead_letter import CHANNEL, DeadLetterRecord, fitting, instant, split_body, stack_of
+from nsqkit.runtime.dead_letter import CHANNEL, DeadLetterRecord, fitting, instant, split_body
 from nsqkit.runtime.delivery import Delivery
+from nsqkit.runtime.failure import place_of, stack_of
 
 LEASE_MARGIN_S = 1.0
 """So long before nsqd's message timeout a delivery counts as lost: a FIN could meet the next delivery."""
@@ -198,8 +199,8 @@ class Settler:
             topic=self._spec.topic,
             channel=self._spec.channel,
             handler=self._spec.name,
-            event_type=decoded.wire_type if decoded else "",
-            event_id=decoded.event_id if decoded else None,
+            event_type=delivery.event_type,
+            event_id=delivery.event_id,
             traceparent=decoded.traceparent if decoded else None,
             nsqkit_version=self._version,
         )
@@ -240,11 +241,14 @@ class Settler:
             "reason": str(verdict.reason) or None,
             "delay_s": round(verdict.delay_s, 3) if verdict.ending is Ending.REQUEUE else None,
             "error_type": type(error).__name__ if error else None,
+            "at": place_of(error) or None,
             "detail": redact(str(verdict.detail)) or None,
             "latency_ms": round((self._now_s() - delivery.message.received_s) * 1000, 3),
         }
         present = {name: value for name, value in told.items() if value is not None}
         write("message_settled", **self.fields(delivery), **present)
+        if error is not None and delivery.ctx is not None:
+            self._log.debug("handler_stack", **self.fields(delivery), exc_info=error)
 
     def fields(self, delivery: Delivery) -> dict[str, Any]:
         """Return the fixed log fields of a delivery."""
@@ -255,8 +259,8 @@ class Settler:
             "handler": self._spec.name,
             "attempts": delivery.message.attempts,
         }
-        if delivery.decoded and delivery.decoded.event_id:
-            fields["event_id"] = delivery.decoded.event_id
+        if delivery.event_id:
+            fields["event_id"] = delivery.event_id
         return fields
 
 

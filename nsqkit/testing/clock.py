@@ -15,7 +15,7 @@ from nsqkit.testing.errors import HarnessError, NeedsVirtualTimeError
 
 OUTSIDE_WAIT_S = 2.0
 """So long, in real seconds, an answer from a socket or a foreign thread is waited for before time jumps."""
-MAX_WAIT_S = 10.0
+MAX_WAIT_S = 5.0
 """The longest time that is really waited for on a real clock."""
 
 

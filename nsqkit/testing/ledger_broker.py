@@ -102,13 +102,13 @@ class LedgerBroker:
         self,
         topic: str,
         channel: str,
-        lease_s: float,
+        lease_s: float | None,
         on_message: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
     ) -> "Line":
-        """Return a subscribed connection; arguments as of ``Line``."""
+        """Return a subscribed connection; a lease of None is nsqd's own."""
         consumer = self.ledger.subscribe(topic, channel, now_s=self.now_s(), msg_timeout_s=lease_s)
-        line = self._lines[consumer] = Line(self, consumer, lease_s, on_message, on_settle_failure)
+        line = self._lines[consumer] = Line(self, consumer, on_message, on_settle_failure)
         return line
 
     def unsubscribe(self, line: "Line") -> None:
@@ -140,7 +140,6 @@ class Line:
     Args:
         broker: Its other end.
         consumer: What the ledger knows it as.
-        lease_s: Of each message.
         on_message: Called with each delivery.
         on_settle_failure: Called with the command that came too late.
     """
@@ -149,12 +148,10 @@ class Line:
         self,
         broker: "LedgerBroker",
         consumer: Consumer,
-        lease_s: float,
         on_message: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
     ) -> None:
         self.consumer = consumer
-        self.lease_s = lease_s
         self.is_open = True
         self._broker = broker
         self._on_message = on_message
@@ -198,7 +195,7 @@ class LedgerMessage:
         self.address = ADDRESS
         self.topic = copy.channel.topic_name
         self.received_s = received_s
-        self.lease_s = line.lease_s
+        self.lease_s = line.consumer.msg_timeout_s
         self._line = line
         self._is_settled = False
 

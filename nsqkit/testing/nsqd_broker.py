@@ -7,10 +7,10 @@ import shutil
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nsqkit.nsq import Consumer, NsqdHttp
 from nsqkit.nsq.outlet import Outlet
@@ -22,6 +22,7 @@ from nsqkit.testing.errors import HarnessError, NeedsVirtualTimeError
 
 START_S = 10.0
 LOOK_AGAIN_S = 0.01
+_COUNTS = ("channel_name", "message_count", "requeue_count", "depth", "in_flight_count", "deferred_count")
 _LISTENS = re.compile(rb"(TCP|HTTP): listening on (\S+)")
 
 
@@ -39,6 +40,14 @@ def nsqd_program() -> str:
             f"nsqd is not in {named or '.nsqd/bin, nor on PATH'}; NSQKIT_NSQD_BIN names its folder"
         )
     return found
+
+
+class Look(NamedTuple):
+    """What nsqd says of the handlers' channels: whether messages are due, are deferred, and its counts."""
+
+    is_due: bool
+    is_deferred: bool
+    counts: tuple[tuple[Any, ...], ...]
 
 
 class NsqdBroker:
@@ -64,24 +73,18 @@ class NsqdBroker:
     async def start(self, channels: Sequence[tuple[str, str]]) -> None:
         """Start nsqd, and make the channels.
 
+        It is started twice: nsqd looks after what is deferred at once in channels that it knew at its
+        start, and only every 5 s in new ones.
+
         Raises:
             HarnessError: If nsqd is not found, or does not start.
         """
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nsqkit-nsqd-"))
-            process = await asyncio.create_subprocess_exec(
-                nsqd_program(),
-                "-tcp-address=127.0.0.1:0",
-                "-http-address=127.0.0.1:0",
-                f"-data-path={folder}",
-                "-queue-scan-refresh-interval=100ms",  # else it looks after new channels only every 5 s
-                stdout=DEVNULL,
-                stderr=PIPE,
-            )
-            stack.push_async_callback(_end, process)
-            addresses = await _addresses(process)
-            reader = asyncio.create_task(_discard(process))
-            stack.callback(reader.cancel)
+            async with _nsqd(folder) as addresses:
+                for topic, channel in channels:
+                    await NsqdHttp(addresses["HTTP"]).create_channel(topic, channel)
+            addresses = await stack.enter_async_context(_nsqd(folder))
             self.address, self._http = addresses["TCP"], NsqdHttp(addresses["HTTP"])
             stack.push_async_callback(self._outlet.close)
             for topic, channel in channels:
@@ -94,23 +97,29 @@ class NsqdBroker:
         return Consumer(addresses=(self.address,), lookup=None, **wanted)
 
     async def settle(self, load: Load, *, through_delays: bool) -> None:
-        """Return when nsqd has nothing to deliver now, and handlers hold nothing; see ``Broker``."""
+        """Return when nsqd has nothing to deliver now, and handlers hold nothing; see ``Broker``.
+
+        Raises:
+            HarnessError: If nsqd has something and does not deliver it.
+        """
         await self.clock.wait()
         give_up_s = time.monotonic() + MAX_WAIT_S
-        before: object = None
+        before = None
         while True:
-            left, seen = await self._left(load, through_delays=through_delays)
-            if not left and seen == before:  # its answers are no snapshot: look twice
-                return
-            before = seen
+            look = await self._look()
+            waits = through_delays and (look.is_deferred or load.is_resting())
+            if not (look.is_due or waits or load.held()) and look == before:
+                return  # seen twice, for nsqd's answer is no snapshot
+            before = look
             if through_delays and load.longest_wait_s() > MAX_WAIT_S:
-                left = f"a message is requeued for {load.longest_wait_s():.0f} s"
-            elif time.monotonic() <= give_up_s:
-                await asyncio.sleep(LOOK_AGAIN_S)
-                continue
-            if left.startswith("nsqd"):
-                raise HarnessError(f"not settled after {MAX_WAIT_S:g} s: {left}")
-            raise NeedsVirtualTimeError(f"needs the virtual clock: {left}")
+                raise NeedsVirtualTimeError(
+                    f"needs the virtual clock: a message is requeued for {load.longest_wait_s():.0f} s"
+                )
+            if time.monotonic() > give_up_s:
+                if look.is_due and not load.held():
+                    raise HarnessError(f"nsqd delivers nothing for {MAX_WAIT_S:g} s, and has: {look.counts}")
+                raise NeedsVirtualTimeError(f"needs the virtual clock: not settled within {MAX_WAIT_S:g} s")
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def drop_connections(self) -> None:
         """Refuse: the messages come back when their lease ends, which takes too long."""
@@ -120,49 +129,61 @@ class NsqdBroker:
         """Disconnect, and end nsqd."""
         await self._stack.aclose()
 
-    async def _left(self, load: Load, *, through_delays: bool) -> tuple[str, object]:
-        """Return what is left to be done, in words, and the counts by which that was seen."""
+    async def _look(self) -> Look:
         stats: Any = await self._http.stats()
-        topics = {topic["topic_name"]: topic for topic in stats["topics"] or ()}
-        seen = []
-        left = ""
-        for name, channel_name in self._channels:
-            topic = topics[name]
-            (channel,) = [each for each in topic["channels"] if each["channel_name"] == channel_name]
-            moving = channel["message_count"] < topic["message_count"]  # not in the channel yet
-            if moving or topic["depth"] or channel["depth"] or channel["in_flight_count"]:
-                left = f"nsqd has messages on {name}/{channel_name}"
-            elif through_delays and channel["deferred_count"] and not left:
-                left = f"messages are deferred on {name}/{channel_name}"
-            seen.append((name, channel_name, channel["message_count"], channel["requeue_count"]))
-        if load.held():
-            left = f"a handler still runs after {MAX_WAIT_S:g} s"
-        elif through_delays and load.is_resting() and not left:
-            left = "an intake rests"
-        return left, sorted(seen)
+        is_due = is_deferred = False
+        counts = []
+        for topic in stats["topics"]:
+            for channel in topic["channels"]:
+                if (topic["topic_name"], channel["channel_name"]) in self._channels:
+                    unseen = topic["message_count"] - channel["message_count"]  # on its way to the channel
+                    is_due |= bool(unseen or channel["depth"] or channel["in_flight_count"])
+                    is_deferred |= bool(channel["deferred_count"])
+                    counts.append(tuple(channel[count] for count in _COUNTS))
+        return Look(is_due, is_deferred, tuple(counts))
+
+
+@asynccontextmanager
+async def _nsqd(folder: str) -> AsyncIterator[dict[str, str]]:
+    """Run nsqd; yields where it listens, by TCP and HTTP."""
+    process = await asyncio.create_subprocess_exec(
+        nsqd_program(),
+        "-tcp-address=127.0.0.1:0",
+        "-http-address=127.0.0.1:0",
+        f"-data-path={folder}",
+        stdout=DEVNULL,
+        stderr=PIPE,
+    )
+    try:
+        addresses = await _addresses(process)
+        reader = asyncio.create_task(_read_on(process))
+        yield addresses
+        reader.cancel()
+    finally:
+        await _end(process)
 
 
 async def _addresses(process: Process) -> dict[str, str]:
-    """Return where nsqd listens, by TCP and HTTP, as its log says."""
+    """Return where nsqd says that it listens."""
     found: dict[str, str] = {}
     said = b""
     async with asyncio.timeout(START_S):
-        while len(found) < 2 and (line := await _stderr(process).readline()):  # noqa: PLR2004 - TCP and HTTP
+        while len(found) < len(("TCP", "HTTP")) and (line := await _log(process).readline()):
             said += line
             if match := _LISTENS.search(line):
                 found[match[1].decode()] = match[2].decode()
-    if len(found) < 2:  # noqa: PLR2004
+    if len(found) < len(("TCP", "HTTP")):
         raise HarnessError(f"nsqd did not start: {said.decode(errors='replace')}")
     return found
 
 
-async def _discard(process: Process) -> None:
-    """Read on, so that nsqd can write on."""
-    while await _stderr(process).readline():
+async def _read_on(process: Process) -> None:
+    """Read nsqd's log, so that it can write on."""
+    while await _log(process).readline():
         pass
 
 
-def _stderr(process: Process) -> asyncio.StreamReader:
+def _log(process: Process) -> asyncio.StreamReader:
     if process.stderr is None:
         raise HarnessError("nsqd's log is not piped")
     return process.stderr

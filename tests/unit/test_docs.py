@@ -19,6 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from nsqkit.metrics import Metrics
+from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/tutorial.md")
 DEFAULT_PORTS = ("4150", "4151", "9464")
@@ -35,12 +38,16 @@ _VOLATILE = (
     (re.compile(r"[ \t]+"), " "),
     (re.compile(r"─+"), "─"),
 )
+_METRIC = re.compile(r"\bnsqkit_\w+")
 _LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
 
-# curl may be missing, and the server may not be up yet: this one waits for a first good answer.
+# A reader's terminal shows console lines. What goes elsewhere does so on the page as here.
+_REDIRECTED = re.compile(r"2>|&>|\|&")
+
+# curl may be missing. Like the real one, this asks again only if it is told to.
 _CURL = """#!{python}
 import sys, time, urllib.request
-for _ in range(200):
+for _ in range(200 if "--retry" in sys.argv else 1):
     try:
         sys.stdout.write(urllib.request.urlopen("http://" + sys.argv[-1], timeout=5).read().decode())
         break
@@ -57,6 +64,10 @@ class Command:
 
     line: str
     shown: str
+
+    @property
+    def on_terminal(self) -> bool:
+        return _REDIRECTED.search(self.line) is None
 
 
 def commands(text: str) -> list[Command]:
@@ -81,10 +92,12 @@ class Project:
 
     def session(self, typed: list[Command]) -> list[str]:
         """Type the commands into one shell, and return what each shows."""
-        lines = [f"echo; echo '{_MARK}'\n{self._on_free_ports(each.line)}" for each in typed]
-        script = "\n".join(["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT", *lines])
+        lines = ["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
+        for each in typed:
+            log_format = "export NSQKIT_LOG_FORMAT=console" if each.on_terminal else "unset NSQKIT_LOG_FORMAT"
+            lines += [f"echo; echo '{_MARK}'", log_format, self._on_free_ports(each.line)]
         done = subprocess.run(
-            ["bash", "-c", script],
+            ["bash", "-c", "\n".join(lines)],
             cwd=self.folder,
             env=self._environment(),
             stdout=subprocess.PIPE,
@@ -105,7 +118,6 @@ class Project:
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "NO_COLOR": "1",
-            "NSQKIT_LOG_FORMAT": "console",  # as on a reader's terminal
             "NSQKIT_DEV_TCP_PORT": tcp,
             "NSQKIT_DEV_HTTP_PORT": http,
             "NSQKIT_ADMIN_PORT": admin,
@@ -207,6 +219,19 @@ def documents() -> Iterator[Path]:
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     targets = [link["target"] for link in _LINK.finditer(document.read_text())]
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_the_page_for_operations_has_every_outcome_and_reason() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    labels = {*Ending, *RequeueReason, *DeadLetterReason}
+    assert {label for label in labels if f"`{label}`" not in page} == set()
+
+
+def test_the_page_for_operations_names_metrics_that_there_are() -> None:
+    metrics = Metrics()
+    metrics.for_handler("parcels", "carrier", "BookCarrier")
+    named = set(_METRIC.findall((ROOT / "docs" / "operations.md").read_text()))
+    assert named - set(_METRIC.findall(metrics.exposition().decode())) == set()
 
 
 def test_every_decision_is_in_the_list_of_decisions() -> None:

@@ -164,6 +164,7 @@ def test_the_summary_counts_only_failures_in_the_requeue_rate(
     assert (row.handler, row.topic, row.channel) == ("Reserve", "orders", "inventory")
     assert (row.received, row.success, row.requeued, row.dead_lettered) == (8, 3, 4, 1)
     assert row.requeue_rate_ratio == 0.25
+    assert (row.given_back, row.discarded, row.lease_lost) == (2, 0, 0)
 
 
 def test_the_summary_of_an_idle_handler_has_no_quantiles(metrics: Metrics, handler: HandlerMetrics) -> None:
@@ -177,18 +178,19 @@ def test_the_summary_of_an_idle_handler_has_no_quantiles(metrics: Metrics, handl
         pytest.param([], 0.5, None, id="nothing observed"),
         pytest.param([1.0], 1.0, 1.0, id="a value on a bound belongs to the bucket below it"),
         pytest.param([0.5], 0.5, 0.5, id="half of the first bucket, which begins at 0"),
-        pytest.param([1.5] * 4, 0.25, 1.25, id="a quarter of the way into the second"),
+        pytest.param([1.5] * 4, 0.25, 1.5, id="values that are all alike are told as they are"),
+        pytest.param([1.0, 1.25, 1.75, 2.0], 0.75, 1.0 + 2 / 3, id="in between a straight line"),
         pytest.param([0.5, 3.0], 0.5, 1.0, id="exactly between two buckets is the lower one's end"),
-        pytest.param([0.5, 3.0], 0.75, 3.0, id="empty buckets between are skipped"),
-        pytest.param([100.0], 0.5, 4.0, id="above every bound is the highest bound"),
-        pytest.param([-5.0], 1.0, 1.0, id="a clock set back counts as zero"),
+        pytest.param([0.5, 3.0], 0.75, 2.5, id="empty buckets between are skipped"),
+        pytest.param([100.0], 0.5, 100.0, id="above every bound is the largest value"),
+        pytest.param([-5.0], 1.0, 0.0, id="a clock set back counts as zero"),
     ],
 )
 def test_quantile(values: list[float], share: float, expected: float | None) -> None:
     histogram = Histogram((1.0, 2.0, 4.0))
     for value in values:
         histogram.observe(value)
-    assert histogram.quantile(share) == expected
+    assert histogram.quantile(share) == (None if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.1, math.nan])

@@ -226,6 +226,12 @@ class TestFeeds:
         path.write_text("".join(f'{{"n": {n}}}\n' for n in range(20)))
         return path
 
+    @pytest.fixture
+    def odd_feed(self, stage: Stage) -> Path:
+        path = stage.folder / "odd.jsonl"
+        path.write_text('"no object"\n{"n": 1}\n')
+        return path
+
     async def test_they_are_published_once_however_often_the_worker_is_replaced(
         self, stage: Stage, feed: Path
     ) -> None:
@@ -247,10 +253,9 @@ class TestFeeds:
         await stage.until((stage.folder / "hangs").exists)
         assert await stage.end() == 1
 
-    async def test_a_line_that_cannot_be_sent_makes_it_1(self, stage: Stage, feed: Path) -> None:
-        feed.write_text('"no object"\n{"n": 1}\n')
+    async def test_a_line_that_cannot_be_sent_makes_it_1(self, stage: Stage, odd_feed: Path) -> None:
         stage.write(1)
-        stage.start(("reloaded", feed))
+        stage.start(("reloaded", odd_feed))
         await stage.until(lambda: stage.seen == {"1:1"})
         assert await stage.end() == 1
 

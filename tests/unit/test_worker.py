@@ -15,6 +15,7 @@ from nsqkit import (
     HandlerError,
     Next,
     Outcome,
+    ResourceError,
     Settings,
     SettingsError,
     Worker,
@@ -232,7 +233,7 @@ class TestFailedStart:
 
     async def test_a_resource_that_cannot_be_opened_closes_the_others(self) -> None:
         worker = Worker([Work, Unlucky], settings=told(NOBODY))
-        with pytest.raises(ConnectionRefusedError, match="no database"):
+        with pytest.raises(ResourceError, match="ConnectionRefusedError: no database"):
             await worker.start()
         assert JOURNAL == ["opened", "closed"]
 
@@ -282,14 +283,20 @@ class TestRun:
 
     @pytest.fixture
     def stopped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Be told to stop at once, and leave the process's logging alone."""
+        """Be told to stop once started, and leave the process's logging alone."""
+        stops: list[asyncio.Event] = []
+        start = Worker.start
 
         def stop_event() -> asyncio.Event:
-            stop = asyncio.Event()
-            stop.set()
-            return stop
+            stops.append(asyncio.Event())
+            return stops[-1]
+
+        async def started(worker: Worker) -> None:
+            await start(worker)
+            stops[-1].set()
 
         monkeypatch.setattr(module, "stop_event", stop_event)
+        monkeypatch.setattr(Worker, "start", started)
         monkeypatch.setattr("nsqkit.logs.configure", lambda _: None)
 
     @pytest.mark.usefixtures("stopped")

@@ -1,5 +1,7 @@
 """`nsqkit run`: what is passed on, what is refused, and the table at the end."""
 
+import pickle
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -8,6 +10,7 @@ import pytest
 
 from nsqkit.metrics import HandlerSummary
 from nsqkit.settings import Settings
+from nsqkit.standby import Plan
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
@@ -104,6 +107,9 @@ def test_the_table_is_printed_and_the_runs_code_returned(
             ["--dev", "--feed", "orders"], "--feed 'orders': give it as TOPIC=FILE", id="a feed of nothing"
         ),
         pytest.param(["--nsqd", "a"], "nsqd=['a'] has address 'a': give host:port", id="a bad address"),
+        pytest.param(["--dev", "--reload", "--exit-when-idle"], "leave out --exit-when-idle", id="two ends"),
+        pytest.param(["--dev", "--watch", "."], "--watch goes with --reload", id="watching for nothing"),
+        pytest.param(["--dev", "--reload", "--watch", "gone"], "'gone' does not exist", id="no such folder"),
     ],
 )
 def test_wrong_use(nsqkit: "Nsqkit", fake: type[_Run], arguments: list[str], words: str) -> None:
@@ -111,3 +117,90 @@ def test_wrong_use(nsqkit: "Nsqkit", fake: type[_Run], arguments: list[str], wor
     assert (result.code, result.out) == (2, "")
     assert words in result.err
     assert fake.made == []
+
+
+class _Reload:
+    """Stands for nsqkit.reload.Reload."""
+
+    made: ClassVar[list["_Reload"]] = []
+
+    def __init__(self, plan: Plan, **options: Any) -> None:
+        self.plan, self.options = plan, options
+        self.made.append(self)
+
+    def execute(self) -> int:
+        return 1
+
+
+class TestReload:
+    """`nsqkit run --reload`: another process runs, this one looks after it."""
+
+    @pytest.fixture
+    def watched(self, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Path]]:
+        watched: list[Sequence[Path]] = []
+        monkeypatch.setattr("nsqkit.reload.watch", watched.append)
+        monkeypatch.setattr("nsqkit.reload.Reload", _Reload)
+        monkeypatch.setattr(_Reload, "made", [])
+        return watched
+
+    def test_everything_is_passed_on_and_its_code_returned(
+        self, nsqkit: "Nsqkit", watched: list[Sequence[Path]], tmp_path: Path
+    ) -> None:
+        (tmp_path / "shop").mkdir()
+        arguments = ("--dev", "--feed", "t=x.jsonl", "--watch", "shop", "--set", "threads=3", "--debug")
+        assert nsqkit("run", "shop.parcels", "--reload", *arguments).code == 1
+        (made,) = _Reload.made
+        assert made.plan.targets == ("shop.parcels",)
+        assert made.plan.settings.threads == 3
+        assert made.options["command"][1:] == ["-m", "nsqkit", "reloaded", "--debug"]
+        assert (made.options["dev"], made.options["feeds"]) == (True, (("t", Path("x.jsonl")),))
+        assert watched == [[Path("shop")]]
+
+    def test_the_working_directory_is_watched_unless_told_otherwise(
+        self, nsqkit: "Nsqkit", watched: list[Sequence[Path]], tmp_path: Path
+    ) -> None:
+        nsqkit("run", "m", "--reload", "--nsqd", "a:1")
+        assert watched == [[tmp_path]]
+        assert _Reload.made[0].options["command"][-1] == "reloaded"
+
+
+class TestReloaded:
+    """`nsqkit reloaded`: the process that runs."""
+
+    def link(self, plan: Plan, *told: bytes) -> tuple[socket.socket, str]:
+        ours, theirs = socket.socketpair()
+        pickled = pickle.dumps(plan)
+        ours.sendall(b"".join((len(pickled).to_bytes(4, "big"), pickled, *told)))
+        return ours, str(theirs.detach())
+
+    def test_it_says_what_it_subscribes_to_and_runs_when_it_is_told_to(
+        self, nsqkit: "Nsqkit", fake: type[_Run], handlers: str
+    ) -> None:
+        ours, descriptor = self.link(Plan((f"{handlers}:Notify",), Settings(threads=3)), b"g")
+        with ours, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("nsqkit.standby.Parent._end_with_parent", lambda _: None)
+            result = nsqkit("reloaded", descriptor)
+            told = ours.makefile().readline()
+        assert result.code == 0
+        assert result.out.splitlines()[-1].startswith("Reserve")
+        assert told == f'[["{handlers}", "notify"], ["{handlers}.notify.retry", "notify"]]\n'
+        assert (fake.made[0].targets, fake.made[0].settings.threads) == ((f"{handlers}:Notify",), 3)
+
+    def test_one_that_is_not_wanted_any_more_does_not_run(
+        self, nsqkit: "Nsqkit", fake: type[_Run], handlers: str
+    ) -> None:
+        ours, descriptor = self.link(Plan((handlers,), Settings()))
+        ours.shutdown(socket.SHUT_WR)
+        with ours:
+            assert nsqkit("reloaded", descriptor).code == 0
+        assert fake.made == []
+
+    def test_what_does_not_load_is_told_and_is_2(self, nsqkit: "Nsqkit", fake: type[_Run]) -> None:
+        ours, descriptor = self.link(Plan(("no_such_module",), Settings()))
+        with ours:
+            result = nsqkit("reloaded", descriptor)
+        assert result.code == 2
+        assert "there is no module 'no_such_module'" in result.err
+
+    def test_it_is_not_in_the_help(self, nsqkit: "Nsqkit") -> None:
+        assert "reloaded" not in nsqkit("--help").out

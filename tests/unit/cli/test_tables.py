@@ -109,3 +109,16 @@ def test_a_long_retry_schedule_is_all_there(columns: str | None, capsys: pytest.
     assert "…" not in output
     if columns:
         assert max(map(len, output.splitlines())) <= 80
+
+
+def test_endings_that_are_rare_have_a_column_only_where_there_are_any(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = HandlerSummary("Plain", "t", "c", 10, 8, 2, 0.2, 0, None, None, None)
+    odd = HandlerSummary("Odd", "t", "d", 10, 0, 5, 0.2, 1, None, None, None, given_back=3, lease_lost=4)
+    tables.show(tables.summary([plain]))
+    assert "back" not in capsys.readouterr().out
+    tables.show(tables.summary([plain, odd]))
+    output = capsys.readouterr().out
+    assert "carded" not in output
+    assert output.splitlines()[-1].split() == ["Odd", "10", "0", "2", "20.0%", "1", "3", "4", "-", "-", "-"]

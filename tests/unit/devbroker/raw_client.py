@@ -86,6 +86,15 @@ class RawClient:
             frames.append(frame)
         return frames
 
+    async def frames_until(self, reply: bytes, count: int) -> list[Frame]:
+        """Return the frames up to the *count*th such reply, and that one."""
+        frames: list[Frame] = []
+        while frames.count((RESPONSE, reply)) < count:
+            frame = await self.frame()
+            assert frame is not None, frames
+            frames.append(frame)
+        return frames
+
     async def until_quiet(self) -> bytes:
         """Return all that is on its way, once nothing comes for a while; then close."""
         data = b""

@@ -16,9 +16,11 @@ from nsqkit.policy.errors import (
     HandlerError,
     HandlerTimeoutError,
     LoadError,
+    LookupFailedError,
     NsqkitError,
     PublishError,
     RefusedError,
+    ResourceError,
     SettingsError,
     UnknownEventError,
 )
@@ -64,6 +66,18 @@ FIELDS = [
         {"address": "127.0.0.1:4150", "reason": "closed before the reply"},
         "nsqd 127.0.0.1:4150: closed before the reply",
         id="a lost connection names the nsqd",
+    ),
+    pytest.param(
+        LookupFailedError,
+        {"address": "h:4161", "reason": "nsqlookupd h:4161 knows no nsqd"},
+        "nsqlookupd h:4161 knows no nsqd",
+        id="a fruitless look-up names nsqlookupd, not nsqd",
+    ),
+    pytest.param(
+        ResourceError,
+        {"name": "warehouse", "reason": "OSError: down"},
+        "resource warehouse cannot be opened: OSError: down",
+        id="a resource is named",
     ),
     pytest.param(
         RefusedError,

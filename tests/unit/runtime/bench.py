@@ -207,6 +207,9 @@ class RecordingLog:
     def bind(self, **fields: object) -> "RecordingLog":
         return RecordingLog(self.lines, **{**self._fields, **fields})
 
+    def debug(self, event: str, **fields: object) -> None:
+        """Debug is off."""
+
     def info(self, event: str, **fields: object) -> None:
         self.lines.append(("info", event, {**self._fields, **fields}))
 

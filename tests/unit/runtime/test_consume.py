@@ -763,7 +763,7 @@ class Scenario:
             return None
         return what
 
-    async def step(self, step: Any) -> None:
+    async def step(self, step: Any) -> None:  # noqa: C901 - one case an operation
         bench = self.bench
         match step:
             case "turn":

@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 
 from nsqkit.runtime.dead_letter import (
     RECORD_TYPE,
-    STACK_LIMIT,
     DeadLetterRecord,
     fitting,
     instant,
     split_body,
-    stack_of,
 )
 
 BODY = b'{"n": 1}'
@@ -84,31 +82,6 @@ def test_nothing_larger_than_nsqd_takes_goes_out_unless_the_body_itself_is(limit
     record = dataclasses.replace(RECORD, body=text, body_base64=encoded)
     sent, bare = fitting(record, body, max_bytes=limit)
     assert len(sent) <= limit or (bare and sent == body)
-
-
-class TestStack:
-    def test_no_error_has_no_stack(self) -> None:
-        assert stack_of(None) == ""
-
-    def test_an_error_that_was_never_raised_has_none(self) -> None:
-        assert stack_of(ValueError("x")) == ""
-
-    def test_it_ends_with_the_error_and_its_line(self) -> None:
-        stack = stack_of(_raised(ValueError("this one")))
-        assert stack.startswith("Traceback")
-        assert "in _raised" in stack
-        assert stack.endswith("ValueError: this one\n")
-
-    def test_of_a_long_one_the_end_stays(self) -> None:
-        stack = stack_of(_raised(ValueError("x" * 50_000 + " the end")))
-        assert len(stack) <= STACK_LIMIT
-        assert stack.rstrip().endswith("the end")
-
-    def test_secrets_are_masked(self) -> None:
-        assert "hush" not in stack_of(_raised(ValueError("password=hush")))
-
-    def test_what_utf8_cannot_spell_is_escaped(self) -> None:
-        stack_of(_raised(ValueError("\udc80"))).encode()
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.codec import Decoder
+from nsqkit.codec import Decoded, Decoder
 from nsqkit.events import REGISTRY
 from nsqkit.policy.errors import DecodeError, UnknownEventError
 from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason, Rules
-from nsqkit.runtime.decode import decode
+from nsqkit.runtime.decode import Unread, decode
 from tests.unit.runtime.bench import POLICY, FakeMessage, Happened
 
 DECODER = Decoder("consumed", (REGISTRY.of(Happened),))
@@ -23,28 +23,32 @@ def envelope(**changes: Any) -> bytes:
     return json.dumps(fields | changes).encode()
 
 
+def unread(body: bytes, *, attempts: int = 1) -> Unread:
+    found = decode(FakeMessage(body, attempts=attempts), DECODER, RULES)
+    assert isinstance(found, Unread)
+    return found
+
+
 @pytest.mark.parametrize(
     ("body", "event_id"),
     [pytest.param(b'{"n": 1}', None, id="bare"), pytest.param(envelope(), "e-1", id="in an envelope")],
 )
 def test_a_valid_body_is_its_event(body: bytes, event_id: str | None) -> None:
-    decoded, verdict, error = decode(FakeMessage(body), DECODER, RULES)
-    assert decoded is not None
+    decoded = decode(FakeMessage(body), DECODER, RULES)
+    assert isinstance(decoded, Decoded)
     assert (decoded.event, decoded.wire_type, decoded.event_id) == (
         Happened(1),
         "bench.happened.v1",
         event_id,
     )
-    assert (verdict, error) == (None, None)
 
 
 def test_an_invalid_body_is_undecodable_and_says_where() -> None:
-    decoded, verdict, error = decode(FakeMessage(envelope(data={"n": "one"})), DECODER, RULES)
-    assert decoded is None
-    assert verdict is not None
+    verdict, error = unread(envelope(data={"n": "one"}))
     assert (verdict.ending, verdict.reason) == (Ending.DEAD_LETTER, DeadLetterReason.UNDECODABLE)
     assert verdict.detail.startswith("topic consumed: bench.happened.v1 at $.data.n:")
     assert isinstance(error, DecodeError)
+    assert error.event_id == "e-1"
 
 
 @pytest.mark.parametrize(
@@ -55,18 +59,14 @@ def test_an_invalid_body_is_undecodable_and_says_where() -> None:
     ],
 )
 def test_an_unknown_type_has_the_verdict_of_its_attempts(attempts: int, expected: tuple[Any, Any]) -> None:
-    message = FakeMessage(envelope(type="bench.happened.v2"), attempts=attempts)
-    decoded, verdict, error = decode(message, DECODER, RULES)
-    assert decoded is None
-    assert verdict is not None
+    verdict, error = unread(envelope(type="bench.happened.v2"), attempts=attempts)
     assert (verdict.ending, verdict.reason) == expected
     assert isinstance(error, UnknownEventError)
+    assert error.event_id == "e-1"
 
 
 def test_what_the_verdict_says_is_redacted() -> None:
-    _, verdict, _ = decode(FakeMessage(envelope(type="token=hush")), DECODER, RULES)
-    assert verdict is not None
-    assert "hush" not in verdict.detail
+    assert "hush" not in unread(envelope(type="token=hush")).verdict.detail
 
 
 @given(
@@ -77,12 +77,9 @@ def test_what_the_verdict_says_is_redacted() -> None:
     )
 )
 def test_no_body_raises(body: bytes) -> None:
-    decoded, verdict, error = decode(FakeMessage(body), DECODER, RULES)
-    assert (decoded is None) == (verdict is not None) == (error is not None)
+    assert isinstance(decode(FakeMessage(body), DECODER, RULES), Decoded | Unread)
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"specversion":' + b"[" * 100_000])
 def test_a_body_that_nests_without_end_is_undecodable(body: bytes) -> None:
-    _, verdict, _ = decode(FakeMessage(body), DECODER, RULES)
-    assert verdict is not None
-    assert verdict.reason == DeadLetterReason.UNDECODABLE
+    assert unread(body).verdict.reason == DeadLetterReason.UNDECODABLE

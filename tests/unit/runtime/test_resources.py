@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from nsqkit import Context, Handler, Settings, resource
+from nsqkit.policy.errors import ResourceError
 from nsqkit.runtime.resources import Resources
 from tests.unit.runtime.bench import Happened
 
@@ -121,8 +122,10 @@ async def test_each_is_opened_once_and_closed_in_reverse_order(resources: Resour
 
 
 async def test_one_that_cannot_be_opened_says_so_and_the_others_are_closed(resources: Resources) -> None:
-    with pytest.raises(ConnectionRefusedError, match="no database"):
+    told = "^resource broken cannot be opened: ConnectionRefusedError: no database$"
+    with pytest.raises(ResourceError, match=told) as raised:
         await resources.make(Unlucky.spec)
+    assert isinstance(raised.value.__cause__, ConnectionRefusedError)
     await resources.close()
     assert JOURNAL == ["pool opened", "pool closed"]
 

@@ -1,0 +1,186 @@
+"""Questions: what a test may ask about what happened to its messages."""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from nsqkit.codec import Decoder, loads
+from nsqkit.events import REGISTRY, EventType
+from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
+from nsqkit.testing.errors import HarnessError
+from nsqkit.testing.found import Found, question
+from nsqkit.testing.journal import Journal, Sent, Settled, is_like
+
+WITHIN_S = 0.001
+"""Delays are whole milliseconds on the wire."""
+
+
+class Questions:
+    """Answers from a journal; a question goes on with ``.once()``, ``.times(n)`` or ``.never()``.
+
+    Args:
+        specs: The handlers that may be asked about.
+        journal: Where the answers are.
+    """
+
+    def __init__(self, specs: Sequence[HandlerSpec], journal: Journal) -> None:
+        self._specs = specs
+        self._journal = journal
+        self._asked: list[Found[Any]] = []
+
+    def handled(self, event: object = None, *, by: type[Handler[Any]] | None = None) -> Found[Settled]:
+        """Ask for deliveries that ended well. Go on with ``.once()``, ``.times(n)`` or ``.never()``.
+
+        Args:
+            event: A class of events, or an event to equal; None for any, also where there is none.
+            by: The handler; by default any.
+
+        Raises:
+            EventError: If *event* is neither.
+            HarnessError: If *by* is not in this harness.
+        """
+        return self._ended(Ending.SUCCESS, event, question("handled", event, by=by), by=by)
+
+    def requeued(
+        self,
+        event: object = None,
+        *,
+        by: type[Handler[Any]] | None = None,
+        delay_s: float | None = None,
+        reason: str | None = None,
+    ) -> Found[Settled]:
+        """Ask for deliveries that ended in a requeue; go on as after ``handled``.
+
+        Args:
+            event: As for ``handled``.
+            by: As for ``handled``.
+            delay_s: For how long, in seconds, to the millisecond.
+            reason: Such as ``"error"``, ``"timeout"`` or ``"requested"``.
+
+        Raises:
+            EventError: If *event* is no event.
+            HarnessError: If *by* is not in this harness.
+            ValueError: If there is no such reason.
+        """
+        asked = question("requeued", event, by=by, delay_s=delay_s, reason=reason)
+        known = None if reason is None else RequeueReason(reason)
+        return self._ended(Ending.REQUEUE, event, asked, by=by, reason=known, delay_s=delay_s)
+
+    def dead_lettered(
+        self,
+        event: object = None,
+        *,
+        by: type[Handler[Any]] | None = None,
+        reason: str | None = None,
+    ) -> Found[Settled]:
+        """Ask for deliveries that became dead letters, confirmed; go on as after ``handled``.
+
+        Args:
+            event: As for ``handled``.
+            by: As for ``handled``.
+            reason: Such as ``"exhausted"``, ``"rule"`` or ``"undecodable"``.
+
+        Raises:
+            EventError: If *event* is no event.
+            HarnessError: If *by* is not in this harness.
+            ValueError: If there is no such reason.
+        """
+        asked = question("dead_lettered", event, by=by, reason=reason)
+        known = None if reason is None else DeadLetterReason(reason)
+        return self._ended(Ending.DEAD_LETTER, event, asked, by=by, reason=known)
+
+    def discarded(self, event: object = None, *, by: type[Handler[Any]] | None = None) -> Found[Settled]:
+        """Ask for deliveries that were dropped on purpose; arguments and errors as for ``handled``."""
+        return self._ended(Ending.DISCARD, event, question("discarded", event, by=by), by=by)
+
+    def lost(self, event: object = None, *, by: type[Handler[Any]] | None = None) -> Found[Settled]:
+        """Ask for deliveries whose lease or connection ended first (outcome ``lease_lost``).
+
+        Arguments and errors as for ``handled``.
+        """
+        return self._ended(Ending.LEASE_LOST, event, question("lost", event, by=by), by=by)
+
+    def published(
+        self, event: object, *, by: type[Handler[Any]] | None = None, topic: str | None = None
+    ) -> Found[Any]:
+        """Ask for the events that handlers published, confirmed, as read back; go on as after ``handled``.
+
+        Args:
+            event: A class of events, or an event to equal.
+            by: The handler; by default any.
+            topic: Where to; by default anywhere.
+
+        Raises:
+            DecodeError: If one of that type cannot be read back.
+            EventError: If *event* is no event.
+            HarnessError: If *by* is not in this harness.
+        """
+        known = _event_type(event)
+        self._require_handler(by)
+        found = [
+            (sent.handler.__name__, read)
+            for sent in self._journal.sent
+            if by in {None, sent.handler} and topic in {None, sent.topic}
+            for read in _read(sent, known)
+            if is_like(read, event)
+        ]
+        asked = question("published", event, by=by, topic=topic)
+        return self._found(asked, [each for _, each in found], [owner for owner, _ in found], None)
+
+    def history(self, event: object = None) -> str:
+        """Return what happened to every message, or to those with an event like this one; lines of text."""
+        return self._journal.text(event)
+
+    def _ended(
+        self,
+        ending: Ending,
+        event: object,
+        asked: str,
+        *,
+        by: type[Handler[Any]] | None,
+        reason: str | None = None,
+        delay_s: float | None = None,
+    ) -> Found[Settled]:
+        if event is not None:
+            _event_type(event)
+        self._require_handler(by)
+        found = [
+            each
+            for each in self._journal.settled
+            if each.outcome == ending
+            and is_like(each.event, event)
+            and by in {None, each.handler}
+            and reason in {None, each.reason}
+            and (delay_s is None or math.isclose(each.delay_s, delay_s, abs_tol=WITHIN_S))
+        ]
+        return self._found(asked, found, [each.handler.__name__ for each in found], event)
+
+    def _found(self, asked: str, items: Sequence[Any], owners: Sequence[str], event: object) -> Found[Any]:
+        found = Found(asked, items, owners=owners, history=partial(self.history, event))
+        self._asked.append(found)
+        return found
+
+    def _require_handler(self, kind: type[Handler[Any]] | None) -> None:
+        if kind is not None and kind not in {spec.handler for spec in self._specs}:
+            names = ", ".join(spec.name for spec in self._specs)
+            raise HarnessError(f"{kind.__name__} is not in this harness, which has {names}")
+
+    def _require_answers_used(self) -> None:
+        __tracebackhide__ = True
+        unused = [found.question for found in self._asked if not found.is_used]
+        if unused:
+            raise HarnessError(
+                f"h.{unused[0]} alone checks nothing: go on with .once(), .times(n) or .never()"
+            )
+
+
+def _event_type(event: object) -> EventType:
+    return REGISTRY.of(event if isinstance(event, type) else type(event))
+
+
+def _read(sent: Sent, known: EventType) -> Iterator[Any]:
+    """Yield the event, decoded, if it is of this type."""
+    if loads(sent.body)["type"] == known.wire_type:
+        yield Decoder(sent.topic, (known,)).decode(sent.body).event

@@ -1,0 +1,341 @@
+"""Defects found in review before the first release, one test each; they move to the mirror files in time."""
+
+import asyncio
+import json
+import struct
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsqkit import (
+    BlockingPublisher,
+    Context,
+    DeadLetter,
+    Discard,
+    Finish,
+    Next,
+    Outcome,
+    Pause,
+    Publisher,
+    PublishError,
+    RetryPolicy,
+    Settings,
+)
+from nsqkit.devbroker import DevBroker
+from nsqkit.feed import Feed
+from nsqkit.nsq import ConnectionOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.dial import dial
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.policy.verdict import Rules
+from nsqkit.run import Run
+from nsqkit.runtime.dead_letter import STACK_LIMIT, stack_of
+from nsqkit.signals import unless
+from tests.unit.reading import topics
+from tests.unit.runtime.bench import (
+    BACKOFF,
+    PATIENCE_S,
+    POLICY,
+    Bench,
+    Happened,
+    RecordingLog,
+    asynchronous,
+    ending,
+    plain,
+    unconfirmed,
+    until,
+)
+
+NOBODY = "127.0.0.1:1"
+
+
+class TestEventsOfASuccess:
+    """What a handler publishes is never lost, whatever its rules say about errors of its own."""
+
+    @pytest.mark.parametrize("outcome", [Finish(), Discard(), DeadLetter("x"), Pause(5)])
+    async def test_no_rule_decides_about_an_event_that_nsqd_did_not_confirm(self, outcome: Outcome) -> None:
+        async def behave(_: Happened, ctx: Context) -> None:
+            ctx.publish(Happened(2))
+
+        retry = RetryPolicy(max_attempts=5, backoff=BACKOFF, on={Exception: outcome})
+        bench = Bench(asynchronous(behave, retry=retry))
+        bench.publishes.failures.append(unconfirmed())
+        message = await bench.run()
+        assert (bench.outcome, bench.reason) == ("requeue", "error")
+        assert message.answers == [("REQ", 2.0)]
+        assert bench.pauses == []
+
+
+class TestPause:
+    """A pause protects what the handler depends on, whatever becomes of the one message."""
+
+    async def test_it_holds_when_the_connection_is_lost(self) -> None:
+        bench = Bench(ending(Pause(30)))
+        await bench.run(is_connected=False)
+        assert bench.outcome == "lease_lost"
+        assert bench.pauses == [30]
+
+    async def test_it_holds_when_the_lease_is_over(self) -> None:
+        bench = Bench(ending(Pause(30)))
+        await bench.run(lease_s=0.5)
+        assert bench.outcome == "lease_lost"
+        assert bench.pauses == [30]
+
+    async def test_it_holds_when_the_dead_letter_is_not_confirmed(self) -> None:
+        bench = Bench(ending(Pause(30)))
+        bench.publishes.failures.append(unconfirmed())
+        await bench.run(attempts=5)
+        assert bench.reason == "dead_letter_failed"
+        assert bench.pauses == [30]
+
+    async def test_what_it_gives_back_waits_no_longer_than_nsqd_is_asked_for(self) -> None:
+        bench = Bench(ending(None), rules=Rules(POLICY, max_delay_s=900.0))
+        bench.intake.rest(7200.0)
+        assert bench.receive().answers == [("REQ", 900.0)]
+
+
+async def test_a_lost_lease_still_says_what_the_handler_failed_of() -> None:
+    bench = Bench(ending(ValueError("no such sku")))
+    await bench.run(is_connected=False)
+    (line,) = bench.log.settled()
+    assert line["outcome"] == "lease_lost"
+    assert "no such sku" in line["detail"]
+
+
+class TestCancelAtTheEndOfTheGrace:
+    """Whatever does not run in a thread ends."""
+
+    @pytest.mark.parametrize("run_on_loop", [True, False])
+    async def test_a_middleware_that_hangs_before_a_plain_handler(self, run_on_loop: bool) -> None:  # noqa: FBT001
+        entered = asyncio.Event()
+
+        async def hang(_event: Any, _ctx: Context, _call_next: Next) -> Outcome | None:
+            entered.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        bench = Bench(plain(lambda _, ctx: None, run_on_loop=run_on_loop), middleware=[hang])
+        message = bench.receive()
+        await entered.wait()
+        bench.intake.stop()
+        bench.intake.cancel()
+        await bench.idle()
+        assert message.answers == [("REQ", 0.0)]
+
+    async def test_a_call_in_a_thread_is_not_cancelled(self) -> None:
+        let_out = threading.Event()
+        bench = Bench(plain(lambda _, ctx: let_out.wait(PATIENCE_S) and None))
+        message = bench.receive()
+        await until(lambda: bench.dispatcher.in_threads == 1)
+        bench.intake.stop()
+        bench.intake.cancel()
+        let_out.set()
+        await bench.idle()
+        assert message.answers == [("FIN",)]
+
+
+def test_a_secret_is_found_also_where_the_stack_is_cut_inside_its_name() -> None:
+    error = ValueError(f"password=hunter2 {'x' * 100_000}")
+    try:
+        raise error
+    except ValueError:
+        whole = f"ValueError: {error}\n"
+    for kept in range(len("word=hunter2 "), len("password=hunter2 ") + 1):
+        text = f"password=hunter2 {'x' * (STACK_LIMIT - kept - 1)}"
+        error.args = (text,)
+        assert "hunter2" not in stack_of(error), whole[:20]
+
+
+class TestPublisherFailover:
+    """Publishes that fail beside each other move on together."""
+
+    async def test_all_reach_the_nsqd_that_is_there(self, broker: DevBroker) -> None:
+        async with Publisher([NOBODY, broker.tcp_address]) as publisher:
+            await asyncio.gather(*(publisher.publish_raw("failover", b"x") for _ in range(4)))
+        found = await topics(broker.http_address)
+        assert found["failover"]["message_count"] == 4
+
+
+class TestBlockingPublisherClose:
+    """A close beside publishes of other threads hangs nobody."""
+
+    def test_every_publish_ends(self, threaded_broker: DevBroker) -> None:
+        def publish_on(publisher: BlockingPublisher) -> None:
+            try:
+                while True:
+                    publisher.publish_raw("closing", b"x")
+            except (RuntimeError, PublishError):
+                return
+
+        for _ in range(20):
+            publisher = BlockingPublisher(threaded_broker.tcp_address)
+            publisher.publish_raw("closing", b"x")
+            threads = [threading.Thread(target=publish_on, args=(publisher,), daemon=True) for _ in range(3)]
+            closers = [threading.Thread(target=publisher.close, daemon=True) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.003)
+            for thread in closers:
+                thread.start()
+            for thread in (*threads, *closers):
+                thread.join(PATIENCE_S)
+                assert not thread.is_alive()
+
+
+@asynccontextmanager
+async def deaf_to(command: bytes) -> AsyncIterator[str]:
+    """An nsqd that takes a connection and IDENTIFY, and never answers one command."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(4)
+        while line := await reader.readline():
+            if line.startswith(b"IDENTIFY"):
+                await reader.readexactly(struct.unpack(">i", await reader.readexactly(4))[0])
+                answer = json.dumps({"max_rdy_count": 2500}).encode()
+                writer.write(struct.pack(">ii", 4 + len(answer), 0) + answer)
+            elif not line.startswith(command):
+                writer.write(struct.pack(">ii", 6, 0) + b"OK")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    try:
+        yield f"{host}:{port}"
+    finally:
+        server.close()
+
+
+class TestOutlet:
+    """It ends what it began, in time."""
+
+    async def test_a_channel_that_nsqd_does_not_make_is_given_up_by_all_who_wait_for_it(self) -> None:
+        outlet = Outlet(ConnectionOptions(), publish_timeout_s=0.2)
+        async with deaf_to(b"SUB") as address, asyncio.timeout(PATIENCE_S):
+            began_s = time.monotonic()
+            failures = await asyncio.gather(
+                *(outlet.ensure_channel(address, "t", "c") for _ in range(5)), return_exceptions=True
+            )
+            assert time.monotonic() - began_s < 1.0, "one after the other"
+        assert all(isinstance(failure, PublishError) and not failure.permanent for failure in failures)
+
+    async def test_a_publish_to_a_new_nsqd_while_it_closes_is_refused(self, broker: DevBroker) -> None:
+        outlet = Outlet(ConnectionOptions(), publish_timeout_s=0.3)
+        async with deaf_to(b"PUB") as address:
+            under_way = asyncio.create_task(outlet.publish(address, "t", b"x"))
+            await asyncio.sleep(0.05)
+            closing = asyncio.create_task(outlet.close())
+            await asyncio.sleep(0.05)
+            with pytest.raises(PublishError, match="closed"):
+                await outlet.publish(broker.tcp_address, "t", b"x")
+            await closing
+            with pytest.raises(PublishError):
+                await under_way
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example"])
+class TestHostNamesThatCannotBe:
+    """They are failures of the network's like any other."""
+
+    async def test_dialling_one_is_an_os_error(self, host: str) -> None:
+        with pytest.raises(OSError, match="not a host's name"):
+            await dial(host, 4150, 1.0)
+
+    async def test_a_consumer_names_it_and_keeps_trying(self, host: str) -> None:
+        log = RecordingLog()
+        consumer = Consumer(
+            topics=("t",), channel="c", addresses=(f"{host}:4150",), lookup=None, options=ConnectionOptions(),
+            max_in_flight=1, on_message=lambda _: None, on_settle_failure=lambda _: None, log=log,
+        )  # fmt: skip
+        consumer.start()
+        await until(lambda: bool(log.lines))
+        assert "not a host's name" in consumer.problems[0]
+        await consumer.close(1.0)
+
+
+async def test_a_feed_learns_from_nsqd_how_long_a_line_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def limit(_: Settings) -> int:
+        return 20
+
+    class Taking(Outlet):
+        async def publish_many(self, address: str, topic: str, bodies: Any) -> None:
+            taken.extend(bodies)
+
+    taken: list[bytes] = []
+    monkeypatch.setattr("nsqkit.feed.message_limit", limit)
+    path = tmp_path / "feed.jsonl"
+    path.write_bytes(b'{"n": 1}\n{"long": "xxxxxxxxxxxx"}\n{"n": 2}\n')
+    outlet = Taking(ConnectionOptions())
+    report = await Feed("t", path, outlet=outlet, address=NOBODY, settings=Settings()).run()
+    assert taken == [b'{"n": 1}', b'{"n": 2}']
+    assert report.refused == ((2, "24 bytes; nsqd takes 20 (its --max-msg-size)"),)
+
+
+async def test_an_nsqd_that_misses_one_look_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Idle:
+        subscribed = (("t", "c"),)
+        held = 0
+
+    from nsqkit.nsq.http import NsqdHttp  # noqa: PLC0415
+    from nsqkit.policy.errors import ConnectionLostError  # noqa: PLC0415
+
+    looks = iter([{"topics": None}, ConnectionLostError("x", "no answer in time"), *[{"topics": None}] * 3])
+
+    async def stats(_: NsqdHttp) -> dict[str, object]:
+        look = next(looks)
+        if isinstance(look, Exception):
+            raise look
+        return look
+
+    monkeypatch.setattr(NsqdHttp, "stats", stats)
+    monkeypatch.setattr("nsqkit.run.IDLE_INTERVAL_S", 0.0)
+    run = Run(["unused"], Settings(nsqd=(NOBODY,), nsqd_http=(NOBODY,)))
+    await run._idle(Idle())  # type: ignore[arg-type]
+    assert next(looks, None) is None
+
+
+class TestUnless:
+    """A start that takes long ends with the first signal."""
+
+    async def test_it_runs_to_its_end(self) -> None:
+        assert await unless(asyncio.Event(), asyncio.sleep(0))
+
+    async def test_it_is_cancelled_when_told_to_stop(self) -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.01, stop.set)
+        async with asyncio.timeout(PATIENCE_S):
+            assert not await unless(stop, asyncio.Event().wait())
+
+    async def test_what_it_raises_is_passed_on(self) -> None:
+        async def fail() -> None:
+            raise ValueError("x")
+
+        with pytest.raises(ValueError, match="x"):
+            await unless(asyncio.Event(), fail())
+
+    async def test_a_cancellation_of_its_own_is_no_stop(self) -> None:
+        async def fail() -> None:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await unless(asyncio.Event(), fail())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_the_end_at_once_comes_also_where_nobody_can_be_told() -> None:
+    import subprocess  # noqa: PLC0415
+
+    program = "from nsqkit.signals import end_at_once; import sys; sys.stdout.write('x'); end_at_once(3)"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=full, stderr=subprocess.DEVNULL, timeout=30, check=False, env={},
+        )  # fmt: skip
+    assert done.returncode == 3
