@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from nsqkit import logs
 from nsqkit.codec import loads
+from nsqkit.events import suggestion
 from nsqkit.loader import keeps_dead_letters, load
 from nsqkit.nodes import message_limit, target_address
 from nsqkit.nsq.outlet import Outlet
@@ -98,15 +99,19 @@ class Feed:
             PublishError: If nsqd refuses for good.
         """
         self._max_bytes = await message_limit(self._settings)
-        published = 0
+        published, next_line = 0, 1
         started_s = asyncio.get_running_loop().time()
-        for batch in self._batches():
-            await keep_trying(partial(self._publish, [line.body for line in batch]), self._log)
-            published += len(batch)
-            self._on_progress(batch[-1].ends_at, self._total)
-            if self._rate is not None:
-                due_s = started_s + published / self._rate
-                await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
+        try:
+            for batch in self._batches():
+                await keep_trying(partial(self._publish, [line.body for line in batch]), self._log)
+                published, next_line = published + len(batch), batch[-1].number + 1
+                self._on_progress(batch[-1].ends_at, self._total)
+                if self._rate is not None:
+                    due_s = started_s + published / self._rate
+                    await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
+        except asyncio.CancelledError:
+            self._log.warning("feed_stopped", published=published, next_line=next_line)
+            raise
         self._on_progress(self._total, self._total)
         return FeedReport(published, tuple(self._refused))
 
@@ -155,6 +160,14 @@ class Feed:
                 await publish(self._address, self._topic, body, defer_s=self._defer_s)
         else:
             await self._outlet.publish_many(self._address, self._topic, bodies)
+
+
+def unread_problem(topic: str, subscriptions: Sequence[tuple[str, str]]) -> str | None:
+    """Return what is odd about a topic that is in none of the (topic, channel) pairs; else None."""
+    topics = [each for each, _ in subscriptions]
+    if topic in topics:
+        return None
+    return f"no handler here reads topic {topic!r}{suggestion(topic, topics)}"
 
 
 def check_feed(topic: str, path: Path) -> int:
@@ -218,11 +231,14 @@ def publish_file(
         channels_for: Handler modules whose channels are made first, so that none misses a message.
 
     Raises:
-        FeedError: If the file cannot be read.
+        FeedError: If the file cannot be read, or the handlers read another topic.
         PublishError: If nsqd refuses for good.
         SettingsError: If no nsqd is named.
         LoadError: If the modules cannot be loaded.
     """
+    subscriptions = subscriptions_of(channels_for, settings)
+    if channels_for and (problem := unread_problem(topic, subscriptions)):
+        raise FeedError(problem)
 
     async def run() -> FeedReport:
         outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
@@ -238,7 +254,7 @@ def publish_file(
                 defer_s=defer_s,
                 on_progress=on_progress,
             )
-            await make_channels(subscriptions_of(channels_for, settings), outlet, address)
+            await make_channels(subscriptions, outlet, address)
             return await feed.run()
         finally:
             await outlet.close()

@@ -38,8 +38,8 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
             if needed_s > limits.max_msg_timeout_s:
                 problems.append(
                     f"{spec.location}: {spec.name}: timeout_s={spec.timeout_s:g} and the setting "
-                    f"msg_timeout_s={settings.msg_timeout_s:g} need a lease of {needed_s:g} s; nsqd {address} "
-                    f"allows {limits.max_msg_timeout_s:g} s (its --max-msg-timeout)",
+                    f"msg_timeout_s={settings.msg_timeout_s:g} need a lease of {needed_s:g} s; "
+                    f"nsqd {address} allows {limits.max_msg_timeout_s:g} s (its --max-msg-timeout)",
                 )
     if reached:
         problems += await _check_delays(specs, settings)

@@ -58,6 +58,18 @@ def get_logger(**fields: object) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(**fields))
 
 
+def get_logger_from(level: str) -> FilteringBoundLogger:
+    """Return a logger that passes on lines of *level* and above, also where nothing is configured.
+
+    Args:
+        level: One of the setting ``log_level``.
+    """
+    return cast(
+        "FilteringBoundLogger",
+        structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(level)),
+    )
+
+
 class _Lines:
     """Writes whole lines; a stream that is gone or cannot spell a character stops nobody's work."""
 

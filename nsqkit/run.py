@@ -4,12 +4,20 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from nsqkit import logs
 from nsqkit.devbroker import DevBroker
-from nsqkit.feed import check_feed, keep_trying, make_channels, publish_files
+from nsqkit.feed import (
+    check_feed,
+    keep_trying,
+    make_channels,
+    publish_files,
+    subscriptions_of,
+    unread_problem,
+)
 from nsqkit.loader import LoadedModules, load
 from nsqkit.metrics import HandlerSummary
 from nsqkit.nodes import http_addresses, target_address
@@ -21,6 +29,7 @@ from nsqkit.worker import Worker
 
 IDLE_SAMPLES = 3
 IDLE_INTERVAL_S = 0.1
+LOOKS_A_LINE = 100
 
 
 @dataclass
@@ -53,7 +62,11 @@ class Run:
         logs.configure(self.settings)
         for topic, path in self.feeds:
             check_feed(topic, path)
-        return asyncio.run(self._run(load(self.targets, self.settings)))
+        loaded = load(self.targets, self.settings)
+        for topic, path in self.feeds:
+            if problem := unread_problem(topic, subscriptions_of(self.targets, self.settings)):
+                logs.get_logger().warning("feed_unread", feed=str(path), reason=problem)
+        return asyncio.run(self._run(loaded))
 
     @property
     def left_behind(self) -> int:
@@ -83,6 +96,8 @@ class Run:
         finally:
             if broker is not None:
                 await broker.stop()
+        if not complete:
+            logs.get_logger().error("feed_incomplete", hint="feed_line_refused or feed_stopped says why")
         return 0 if complete and not worker.left_behind else 1
 
     async def _start_broker(self) -> DevBroker:
@@ -126,8 +141,12 @@ class Run:
     async def _idle(self, worker: Worker) -> None:
         """Wait until three looks in a row find nothing queued, deferred, in flight or held here."""
         zeros = 0
-        while zeros < IDLE_SAMPLES:
+        for looks in count(1):
             zeros = zeros + 1 if await self._empty(worker) else 0
+            if zeros == IDLE_SAMPLES:
+                return
+            if looks % LOOKS_A_LINE == 0:
+                logs.get_logger().info("waiting_until_idle", held=worker.held)
             await asyncio.sleep(IDLE_INTERVAL_S)
 
     async def _empty(self, worker: Worker) -> bool:

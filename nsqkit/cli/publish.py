@@ -1,6 +1,5 @@
 """`nsqkit publish`: one message or a file of them to a topic, each confirmed by nsqd."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,17 +60,21 @@ def publish(
         report = feed.publish_file(
             topic, file, settings, rate=rate, defer_s=defer, on_progress=on_progress, channels_for=for_ or ()
         )
-    typer.echo(f"published {report.published} messages to {topic}, refused {len(report.refused)}")
+    noun = "message" if report.published == 1 else "messages"
+    typer.echo(f"published {report.published} {noun} to {topic}, refused {len(report.refused)}")
     return 1 if report.refused else 0
 
 
 def _checked(text: str) -> bytes:
+    from nsqkit.codec import loads
     from nsqkit.policy.errors import SettingsError
 
     try:
-        json.loads(text)
+        value = loads(text.encode())
     except ValueError as error:
         raise SettingsError(f"the message is not JSON: {error}; is it in quotes, for the shell?") from None
+    if not isinstance(value, dict):
+        raise SettingsError("the message is JSON, but no object: events are objects")
     return text.encode()
 
 

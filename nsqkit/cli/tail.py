@@ -1,7 +1,7 @@
 """`nsqkit tail`: the messages of a topic, as they come."""
 
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,7 +84,7 @@ def _printer(
 def _as_line(message: "Message", body: "Body", _raw: bool) -> str:
     from nsqkit.body import line
 
-    time = datetime.fromtimestamp(message.timestamp_ns / 1e9, UTC).astimezone()
+    time = _published(message).astimezone()
     kind = body.attribute("type") or (body.kind if body.kind != "json" else "-")
     about = line(body.attribute("id") or message.id.decode())[1:-1]
     head = typer.style(f"{time:%H:%M:%S}", dim=True)
@@ -94,15 +94,18 @@ def _as_line(message: "Message", body: "Body", _raw: bool) -> str:
 def _as_json(message: "Message", body: "Body", raw: bool) -> str:
     import json
 
-    published = datetime.fromtimestamp(message.timestamp_ns / 1e9, UTC)
     known = {
         "topic": message.topic,
         "nsqd": message.address,
         "message_id": message.id.decode(),
-        "published": published.isoformat().replace("+00:00", "Z"),
+        "published": _published(message).isoformat().replace("+00:00", "Z"),
         "kind": body.kind,
         "body": body.value,
     }
     if raw and body.kind == "binary":
         known["base64"] = base64.b64encode(message.body).decode()
     return json.dumps(known)
+
+
+def _published(message: "Message") -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=message.timestamp_ns // 1000)

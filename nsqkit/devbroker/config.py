@@ -125,7 +125,7 @@ def _level(body: bytes) -> int:
 def _addresses(body: bytes) -> list[str] | None:
     """Return a list of addresses; Go takes null for none, and in the list for an empty one."""
     try:
-        found = orjson.loads(body)
+        found = orjson.loads(body.decode("utf-8", "replace"))  # as Go does
     except orjson.JSONDecodeError:
         raise ApiError(400, "INVALID_VALUE") from None
     if found is None:

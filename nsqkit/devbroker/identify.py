@@ -126,7 +126,7 @@ def identify_reply(identity: Identity, limits: Limits) -> bytes:
 def _decoded(body: bytes) -> dict[str, Any]:
     refusal = ProtocolError("E_BAD_BODY", "IDENTIFY failed to decode JSON body")
     try:
-        values = orjson.loads(body)
+        values = orjson.loads(body.decode("utf-8", "replace"))  # as Go does
     except orjson.JSONDecodeError:
         raise refusal from None
     values = {} if values is None else values  # nsqd takes null for an empty object

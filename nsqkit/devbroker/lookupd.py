@@ -127,12 +127,13 @@ class LookupConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Carry out a chunk of commands, reply, and close if the session is over."""
-        session = self._session
-        session.receive(data, now_s=self._lookupd.clock())
-        self._transport.writelines(session.out)
-        session.out.clear()
-        if not session.open:
-            self._transport.close()
+        self._session.receive(data, now_s=self._lookupd.clock())
+        self._reply()
+
+    def eof_received(self) -> None:
+        """Tell an nsqd that hangs up in the middle of a body; asyncio then closes."""
+        self._session.cut_short()
+        self._reply()
 
     def pause_writing(self) -> None:
         """Listen no more to an nsqd that does not read its replies."""
@@ -148,6 +149,12 @@ class LookupConnection(asyncio.Protocol):
         self._lookupd.connections.discard(self)
         if not self.closed.done():
             self.closed.set_result(None)
+
+    def _reply(self) -> None:
+        self._transport.writelines(self._session.out)
+        self._session.out.clear()
+        if not self._session.open:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close the socket now."""

@@ -18,6 +18,7 @@ from nsqkit.policy.names import channel_problem, is_ephemeral, topic_problem
 
 MAGIC = b"  V1"
 _SIZE = struct.Struct(">i")
+_BLANKS = " \t\n\v\f\r\x85\xa0"
 _MAX_LINE = 16 * 1024
 _MAX_BODY_BYTES = 5 * 1024 * 1024
 _MIN_PORT, _MAX_PORT = -(2**63), 2**63 - 1
@@ -56,13 +57,23 @@ class LookupSession:
             while self.open and (reply := self._next()) is not None:
                 self.out.append(_sized(reply))
         except ProtocolError as error:
-            self.out.append(_sized(" ".join(filter(None, error.args)).encode()))
-            self.open = False
+            self._refuse(error)
+
+    def cut_short(self) -> None:
+        """The nsqd says no more: tell it if that was in the middle of a body."""
+        if self.open and self._body_wanted:
+            size = " size" * (len(self._waiting) < _SIZE.size)
+            self._refuse(ProtocolError("E_BAD_BODY", f"IDENTIFY failed to read body{size}"))
 
     def end(self) -> None:
         """The connection is gone: forget the nsqd."""
         if self._peer is not None:
             self._registry.forget(self._peer)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        reply = " ".join(filter(None, (error.code, error.description)))
+        self.out.append(_sized(reply.encode("utf-8", "surrogateescape")))
+        self.open = False
 
     def _next(self) -> bytes | None:
         """Carry out the next command and return its reply, or None while it has not all come."""
@@ -73,7 +84,7 @@ class LookupSession:
         line = self._line()
         if line is None:
             return None
-        name, *params = line.strip().split(" ")
+        name, *params = line.strip(_BLANKS).split(" ")
         handle = self._COMMANDS.get(name)
         if handle is None:
             raise ProtocolError("E_INVALID", f"invalid command {name}")
@@ -90,7 +101,7 @@ class LookupSession:
     def _line(self) -> str | None:
         end = self._waiting.find(b"\n", 0, _MAX_LINE)
         if end >= 0:
-            return self._take(end + 1).decode("utf-8", "backslashreplace")
+            return self._take(end + 1).decode("utf-8", "surrogateescape")
         if len(self._waiting) >= _MAX_LINE:
             self.open = False
         return None
@@ -170,7 +181,7 @@ def _sized(reply: bytes) -> bytes:
 def _node(body: bytes, remote_address: str) -> Node:
     refusal = ProtocolError("E_BAD_BODY", "IDENTIFY failed to decode JSON body")
     try:
-        said = orjson.loads(body)
+        said = orjson.loads(body.decode("utf-8", "replace"))  # as Go does
     except orjson.JSONDecodeError:
         raise refusal from None
     said = {} if said is None else said  # Go takes null for an empty object

@@ -61,6 +61,11 @@ class Connection(asyncio.Protocol):
             self._identified()
         self._server.settle(self)
 
+    def eof_received(self) -> None:
+        """Tell a client that hangs up in the middle of a body; asyncio then closes."""
+        self.session.cut_short()
+        self._server.settle(self)
+
     def connection_lost(self, _error: Exception | None) -> None:
         """Leave the channel; what is in flight stays so until its timeout."""
         for timer in (self._pulse, self._stuck):
@@ -152,6 +157,7 @@ class Connection(asyncio.Protocol):
             return
         now_s = self._server.clock()
         if now_s - self._heard_s >= 2 * interval_s:
+            self.session.cut_short()
             self.end()
             return
         if now_s - self._beat_s >= interval_s:

@@ -14,7 +14,9 @@ from nsqkit.devbroker.wire import (
     OverlongLineError,
     ProtocolError,
     error_frame,
+    quoted,
     response_frame,
+    text,
 )
 from nsqkit.policy.names import channel_problem, topic_problem
 
@@ -69,6 +71,13 @@ class Session:
         except OverlongLineError:
             self.open = False
 
+    def cut_short(self) -> None:
+        """The client says no more: tell it if that was in the middle of a body."""
+        error = self._parser.unfinished() if self.open else None
+        if error is not None:
+            self.out.append(error_frame(error.code, error.description))
+            self.open = False
+
     def end(self) -> None:
         """The connection is gone: leave the channel."""
         if self.consumer is not None:
@@ -77,7 +86,7 @@ class Session:
     def _execute(self, name: bytes, params: list[bytes], bodies: tuple[bytes, ...]) -> None:
         handle = self._COMMANDS.get(name)
         if handle is None:
-            raise ProtocolError("E_INVALID", f"invalid command {_text(name)}")
+            raise ProtocolError("E_INVALID", f"invalid command {text(name)}")
         handle(self, params, bodies)
 
     def _admit(self, name: bytes, params: list[bytes]) -> None:
@@ -110,9 +119,9 @@ class Session:
         if len(params) < 2:  # noqa: PLR2004  topic and channel
             raise ProtocolError("E_INVALID", "SUB insufficient number of parameters")
         topic = self._topic("SUB", params[0])
-        channel = _text(params[1])
+        channel = text(params[1])
         if channel_problem(channel) is not None:
-            raise ProtocolError("E_BAD_CHANNEL", f'SUB channel name "{channel}" is not valid')
+            raise ProtocolError("E_BAD_CHANNEL", f"SUB channel name {quoted(params[1])} is not valid")
         self.consumer = self._ledger.subscribe(
             topic,
             channel,
@@ -128,7 +137,7 @@ class Session:
             return  # just ignored, whatever its parameter
         count = 1 if not params else _number(params[0])
         if count is None:
-            raise ProtocolError("E_INVALID", f"RDY could not parse count {_text(params[0])}")
+            raise ProtocolError("E_INVALID", f"RDY could not parse count {text(params[0])}")
         if count > self._limits.max_rdy_count:
             detail = f"RDY count {count} out of range 0-{self._limits.max_rdy_count}"
             raise ProtocolError("E_INVALID", detail)
@@ -145,7 +154,7 @@ class Session:
         consumer, message_id = self._settling("REQ", params, 2)
         delay_ms = _number(params[1])
         if delay_ms is None:
-            raise ProtocolError("E_INVALID", f"REQ could not parse timeout {_text(params[1])}")
+            raise ProtocolError("E_INVALID", f"REQ could not parse timeout {text(params[1])}")
         try:
             self._ledger.requeue(consumer, message_id, delay_ms / 1000, now_s=self._now_s)
         except SettleError as error:
@@ -169,10 +178,10 @@ class Session:
         """Do nothing: what counts is that the client said something."""
 
     def _pub(self, params: list[bytes], bodies: tuple[bytes, ...]) -> None:
-        self._publish(_text(params[0]), bodies, 0.0)
+        self._publish(text(params[0]), bodies, 0.0)
 
     def _dpub(self, params: list[bytes], bodies: tuple[bytes, ...]) -> None:
-        self._publish(_text(params[0]), bodies, self._defer_ms(params[1]) / 1000)
+        self._publish(text(params[0]), bodies, self._defer_ms(params[1]) / 1000)
 
     def _publish(self, topic: str, bodies: tuple[bytes, ...], defer_s: float) -> None:
         self._ledger.publish(
@@ -182,16 +191,16 @@ class Session:
         self.out.append(_OK)
 
     def _topic(self, verb: str, name: bytes) -> str:
-        topic = _text(name)
+        topic = text(name)
         if topic not in self._ledger.topics and topic_problem(topic) is not None:
             doubled = "E_BAD_TOPIC " if verb == "MPUB" else ""  # nsqd says it twice there
-            raise ProtocolError("E_BAD_TOPIC", f'{doubled}{verb} topic name "{topic}" is not valid')
+            raise ProtocolError("E_BAD_TOPIC", f"{doubled}{verb} topic name {quoted(name)} is not valid")
         return topic
 
     def _defer_ms(self, param: bytes) -> int:
         defer_ms = _number(param)
         if defer_ms is None:
-            raise ProtocolError("E_INVALID", f"DPUB could not parse timeout {_text(param)}")
+            raise ProtocolError("E_INVALID", f"DPUB could not parse timeout {text(param)}")
         limit_ms = round(self._limits.max_req_timeout_s * 1000)
         if defer_ms > limit_ms:
             raise ProtocolError("E_INVALID", f"DPUB timeout {defer_ms} out of range 0-{limit_ms}")
@@ -211,7 +220,7 @@ class Session:
         return consumer, params[0]
 
     def _refuse(self, verb: str, message_id: bytes, error: SettleError) -> None:
-        self.out.append(error_frame(f"E_{verb}_FAILED", f"{verb} {_text(message_id)} failed {error.reason}"))
+        self.out.append(error_frame(f"E_{verb}_FAILED", f"{verb} {text(message_id)} failed {error.reason}"))
 
     _COMMANDS: ClassVar[dict[bytes, Callable[["Session", list[bytes], tuple[bytes, ...]], None]]] = {
         b"IDENTIFY": _identify,
@@ -227,10 +236,6 @@ class Session:
         b"MPUB": _pub,
         b"DPUB": _dpub,
     }
-
-
-def _text(param: bytes) -> str:
-    return param.decode("utf-8", "backslashreplace")
 
 
 def _number(param: bytes) -> int | None:

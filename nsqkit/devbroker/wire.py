@@ -21,6 +21,17 @@ _MESSAGE_OVERHEAD = _MESSAGE_FRAME.size - 4
 _SIZE = struct.Struct(">i")
 _MAX_LINE = 16 * 1024  # with its newline: nsqd's read buffer
 _MIN_MPUB_ENTRY = 5
+_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
 _WITH_BODY = frozenset({b"IDENTIFY", b"AUTH", b"PUB", b"MPUB", b"DPUB"})
 
 
@@ -29,7 +40,7 @@ class ProtocolError(Exception):
 
     Args:
         code: Such as ``E_INVALID``.
-        description: What was wrong; may be empty.
+        description: What was wrong; may be empty. Bytes that are no text are in it as by ``text``.
     """
 
     def __init__(self, code: str, description: str = "") -> None:
@@ -40,6 +51,29 @@ class ProtocolError(Exception):
 
 class OverlongLineError(Exception):
     """A command line does not end where it must; nsqd closes such a connection without a word."""
+
+
+def text(data: bytes) -> str:
+    """Return what a client said as text, from which its bytes can be had back."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def quoted(data: bytes) -> str:
+    """Return what a client said in quotes, with what cannot be printed escaped as Go does."""
+    return f'"{"".join(map(_escaped, text(data)))}"'
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004  a byte that is no text
+        return f"\\x{code - 0xDC00:02x}"
+    if code < ord(" ") or code == 0x7F:  # noqa: PLR2004  delete
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004  as many as fit
 
 
 class Command(NamedTuple):
@@ -57,7 +91,7 @@ def response_frame(data: bytes) -> bytes:
 
 def error_frame(code: str, description: str = "") -> bytes:
     """Return an error as a frame."""
-    data = f"{code} {description}".encode() if description else code.encode()
+    data = " ".join(filter(None, (code, description))).encode("utf-8", "surrogateescape")
     return _FRAME.pack(len(data) + 4, _ERROR) + data
 
 
@@ -107,6 +141,22 @@ class CommandParser:
             yield command
         self._waiting += memoryview(self._data)[self._at :]
         self._data = b""
+
+    def unfinished(self) -> ProtocolError | None:
+        """Return what to tell a client that says no more: which part of a body is missing, if one is."""
+        if self._header is None:
+            return None
+        name = self._header[0].decode()
+        is_size = len(self._waiting) < _SIZE.size
+        if name == "MPUB" and not self._bodies_left:
+            return ProtocolError(
+                "E_BAD_BODY", f"MPUB failed to read {'body size' if is_size else 'message count'}"
+            )
+        what = "body" if name in {"IDENTIFY", "AUTH"} else "message body"
+        if name == "MPUB" and is_size:
+            what = f"message({len(self._bodies)}) body"
+        code = "E_BAD_BODY" if what == "body" else "E_BAD_MESSAGE"
+        return ProtocolError(code, f"{name} failed to read {what}{' size' * is_size}")
 
     def _next(self) -> Command | None:
         if not self._magic_seen and not self._magic():

@@ -30,8 +30,10 @@ async def fetch(
         SettingsError: If *address* is not an address.
     """
     split_address(address)
+    # The shared client does ten requests at a time: a server that is silent would hold up all the others.
+    client = AsyncHTTPClient(force_instance=True)
     try:
-        response = await AsyncHTTPClient().fetch(
+        response = await client.fetch(
             f"http://{address}{path}?{urlencode(query)}",
             raise_error=False,
             method=method,
@@ -43,6 +45,8 @@ async def fetch(
         raise ConnectionLostError(address, reason(error)) from error
     except (HTTPClientError, ValueError) as error:
         raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
+    finally:
+        client.close()
     if response.code != _OK:
         raise RefusedError(address, _code(response), f"({method} {path}, status {response.code})")
     return response.body

@@ -64,6 +64,7 @@ class Harness(Questions):
     ) -> None:
         specs = tuple(handler.spec for handler in handlers)
         self._settings = settings or Settings()
+        self._log = logs.get_logger_from(self._settings.log_level)
         known = resources_in([sys.modules[spec.handler.__module__] for spec in specs])
         self._resources = with_stand_ins(specs, known, resources or {})
         if problems := check(specs, self._resources, self._settings):
@@ -191,7 +192,7 @@ class Harness(Questions):
         self._faults.add(times, topic, permanent=permanent)
 
     def _subscribe(self) -> tuple[Subscription, ...]:
-        broker, metrics, log = self._broker, Metrics(), logs.get_logger()
+        broker, metrics = self._broker, Metrics()
         return tuple(
             Subscription(
                 handler,
@@ -202,7 +203,7 @@ class Harness(Questions):
                 middleware=self._middleware,
                 prepare=preparer(self._settings.service, broker.max_msg_bytes),
                 max_msg_bytes=broker.max_msg_bytes,
-                log=log,
+                log=self._log,
                 on_settled=partial(self._journal.ended, handler.spec),
                 draw=lambda: 0.0,
                 now_s=broker.now_s,
@@ -226,7 +227,7 @@ class Harness(Questions):
 
     async def _drain(self) -> None:
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
-        await drain(pairs, grace_s=self._settings.grace_s, log=logs.get_logger())
+        await drain(pairs, grace_s=self._settings.grace_s, log=self._log)
         for subscription in self._subscriptions:
             subscription.close()
 

@@ -66,7 +66,7 @@ def check_frames(data: bytes) -> str:
     for kind, content in frames(data):
         assert not fatal, f"{content[:50]!r} after {fatal}"
         if kind == ERROR:
-            code = content.decode().partition(" ")[0]
+            code = content.partition(b" ")[0].decode("ascii")
             assert code in HARMLESS | FATAL, content
             fatal = code if code in FATAL else ""
         elif kind == MESSAGE:
@@ -85,7 +85,7 @@ def check_lookup_replies(data: bytes) -> str:
         reply = data[at + 4 : at + 4 + size]
         assert not code, f"{reply[:50]!r} after {code}"
         if reply.startswith(b"E_"):
-            code = reply.decode().partition(" ")[0]
+            code = reply.partition(b" ")[0].decode("ascii")
             assert code in FATAL, reply
         else:
             assert reply == b"OK" or len(reply) < size or isinstance(json.loads(reply), dict), reply

@@ -28,6 +28,7 @@ SEED = int(os.environ.get("NSQKIT_HOSTILE_SEED", "1"))
 AT_ONCE = 40
 HELD = 100
 HANG_S = 20.0
+SHOWN_BYTES = 1000
 MAX_BLOCKS_GROWN = 40_000
 _log = logging.getLogger(__name__)
 _RESET = struct.pack("ii", 1, 0)
@@ -133,7 +134,7 @@ class Attack:
             try:
                 self.ends[check(answer) or "no error"] += 1
             except (AssertionError, ValueError) as error:
-                error.add_note(f"the input was {data!r}")
+                error.add_note(f"the input was {data[:SHOWN_BYTES]!r}, {len(data)} bytes")
                 raise
 
     async def _say(self, client: socket.socket, data: bytes, *, is_slow: bool) -> None:

@@ -12,7 +12,16 @@ import pytest
 from nsqkit import FeedError, LoadError, PublishError, Settings, SettingsError
 from nsqkit import feed as module
 from nsqkit.devbroker import DevBroker
-from nsqkit.feed import Feed, FeedReport, check_feed, keep_trying, make_channels, publish_file, publish_one
+from nsqkit.feed import (
+    Feed,
+    FeedReport,
+    check_feed,
+    keep_trying,
+    make_channels,
+    publish_file,
+    publish_one,
+    unread_problem,
+)
 from nsqkit.nsq import ConnectionOptions
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.errors import ConnectionLostError
@@ -319,3 +328,11 @@ async def test_channels_are_made_in_order_and_only_once(broker: DevBroker) -> No
     stats = await asyncio.to_thread(topics_of, broker.http_address)
     assert [each["depth"] for each in stats["orders"]["channels"]] == [1, 1]
     await outlet.close()
+
+
+def test_a_topic_that_no_handler_reads_is_told_with_the_closest() -> None:
+    subscriptions = [("parcels", "ship"), ("parcels.ship.retry", "ship")]
+    assert unread_problem("parcels", subscriptions) is None
+    assert unread_problem("parcels.ship.retry", subscriptions) is None
+    told = unread_problem("parcel", subscriptions)
+    assert told == "no handler here reads topic 'parcel'; did you mean 'parcels'?"

@@ -65,6 +65,14 @@ def test_a_line_is_json_with_the_fixed_names_first() -> None:
     assert line["timestamp"].endswith("Z")
 
 
+def test_a_logger_may_be_less_talkative_than_what_is_configured() -> None:
+    stream = _configured(log_level="debug")
+    for say in (logs.get_logger_from("warning"), logs.get_logger_from("warning").bind(n=1)):
+        say.info("too_little")
+        say.warning("enough")
+    assert [line["event"] for line in _json_lines(stream)] == ["enough", "enough"]
+
+
 @pytest.mark.parametrize(
     ("log_format", "stream", "is_json", "is_coloured"),
     [

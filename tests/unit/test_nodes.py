@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nsqkit import ConnectionLostError, Settings, SettingsError
-from nsqkit.nodes import http_addresses, lookup_of, message_limit, target_address, tcp_addresses
+from nsqkit.nodes import http_addresses, lookup_of, message_limit, nodes_of, target_address, tcp_addresses
+from nsqkit.nsq.lookup import Node
 from tests.unit.nsq.fake_http import FakeHttp
 
 NOBODY = "127.0.0.1:1"
@@ -84,6 +85,30 @@ class TestAddresses:
         found = lookup_of(told(lookupd=("l:4161",)))
         assert found is not None
         assert found.addresses == ("l:4161",)
+
+
+class TestOfTopic:
+    async def test_those_that_are_named_and_those_that_have_it(self, lookupd: str) -> None:
+        found = await nodes_of("orders", told(nsqd=("a:4150", "[::1]:5150"), lookupd=(lookupd,)))
+        assert found.nodes == {
+            Node("a:4150", "a:4151"),
+            Node("[::1]:5150", "[::1]:5151"),
+            Node("10.0.0.1:4150", "10.0.0.1:4151"),
+            Node("10.0.0.2:4150", "10.0.0.2:4151"),
+        }
+
+    async def test_http_addresses_belong_to_nsqd_in_their_order(self) -> None:
+        found = await nodes_of("orders", told(nsqd=("a:1", "b:2"), nsqd_http=("c:3", "d:4")))
+        assert found.nodes == {Node("a:1", "c:3"), Node("b:2", "d:4")}
+
+    async def test_too_few_http_addresses_are_refused(self) -> None:
+        with pytest.raises(SettingsError, match="once for each --nsqd"):
+            await nodes_of("orders", told(nsqd=("a:1", "b:2"), nsqd_http=("c:3",)))
+
+    async def test_a_nsqlookupd_that_does_not_answer_is_named(self) -> None:
+        found = await nodes_of("orders", told(lookupd=(NOBODY,)))
+        assert not found.nodes
+        assert NOBODY in found.failures[0]
 
 
 class TestMessageLimit:

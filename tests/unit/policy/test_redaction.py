@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.policy.redaction import MASK, describe, redact
+from nsqkit.policy.redaction import MASK, describe, redact, redact_json
 
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz ", max_size=200)
 
@@ -133,3 +133,45 @@ def test_an_error_that_cannot_tell_its_text_is_described_all_the_same() -> None:
             raise LookupError
 
     assert describe(MuteError()) == "MuteError: its text cannot be told: LookupError"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param({"password": "x", "n": 1}, {"password": MASK, "n": 1}, id="behind the name of a secret"),
+        pytest.param({"API-Key": {"a": [1]}}, {"API-Key": MASK}, id="whatever stands there"),
+        pytest.param({"db_passwd_2": None}, {"db_passwd_2": MASK}, id="a name with more in it"),
+        pytest.param({"to": ["bob@example.org", 7]}, {"to": [MASK, 7]}, id="a mail address in a list"),
+        pytest.param({"a": {"b": "token=x y"}}, {"a": {"b": f"token={MASK} y"}}, id="a text deep inside"),
+        pytest.param({"bob@example.org": 1}, {MASK: 1}, id="a name that is one"),
+        pytest.param("x" * 5000, "x" * 5000, id="long texts are kept whole"),
+        pytest.param("://a@" * 3000, f"://{MASK}@" * 3000, id="however much they grow"),
+        pytest.param("", "", id="an empty text"),
+        pytest.param(4111111111111111, MASK, id="a card's number"),
+        pytest.param(2000000000000, MASK, id="13 digits"),
+        pytest.param(9999999999999999999, MASK, id="19 digits from the top"),
+        pytest.param(999999999999, 999999999999, id="12 digits"),
+        pytest.param(20000000000000000000, 20000000000000000000, id="20 digits"),
+        pytest.param(1767225600000, 1767225600000, id="milliseconds since 1970"),
+        pytest.param(1767225600000000000, 1767225600000000000, id="nanoseconds since 1970"),
+        pytest.param(-4111111111111111, -4111111111111111, id="below 0"),
+        pytest.param(4111111111111111.0, 4111111111111111.0, id="a fraction"),
+        pytest.param([True, None, 1.5], [True, None, 1.5], id="what holds no secret"),
+    ],
+)
+def test_redaction_of_json(value: object, expected: object) -> None:
+    assert redact_json(value) == expected
+
+
+def test_redaction_changes_nothing_in_the_value_that_is_given() -> None:
+    value = {"lines": [{"token": "x"}]}
+    redact_json(value)
+    assert value == {"lines": [{"token": "x"}]}
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(RecursionError):
+        redact_json(value)

@@ -14,7 +14,7 @@ RETRY = RetryPolicy(
 )
 
 
-@event("harness.ordered", version=1, topic="orders")
+@event("harness.ordered", version=1, topic="placed")
 @dataclass(frozen=True)
 class Ordered:
     order_id: str

@@ -107,8 +107,8 @@ class TestOutcomes:
 
     async def test_bodies_are_really_decoded(self) -> None:
         async with Harness([Charge], resources={Gateway: Gateway()}) as h:
-            await h.publish_raw("orders", b'{"order_id": 5}')
-            await h.publish_raw("orders", b'{"order_id": "bare"}')
+            await h.publish_raw("placed", b'{"order_id": 5}')
+            await h.publish_raw("placed", b'{"order_id": "bare"}')
             await h.settle()
             assert h.dead_lettered(reason="undecodable").once().event is None
             assert h.handled().once().event == Ordered("bare")
@@ -167,7 +167,7 @@ class TestOutcomes:
 
     async def test_the_retry_topic_is_read(self) -> None:
         async with Harness([acting(lambda _: None)]) as h:
-            await h.publish(ORDER, topic="orders.acts.retry")
+            await h.publish(ORDER, topic="placed.acts.retry")
             await h.settle()
             h.handled(ORDER).once()
 
@@ -188,7 +188,7 @@ class TestConcurrency:
         async with Harness([Slow]) as h:
             for n in range(6):
                 await h.publish(Ordered(f"o-{n}"))
-                await h.publish(Ordered(f"r-{n}"), topic="orders.slow.retry")
+                await h.publish(Ordered(f"r-{n}"), topic="placed.slow.retry")
             await h.settle()
             h.handled(by=Slow).times(12)
         assert max(most) == slots
@@ -243,7 +243,7 @@ class TestFaults:
 
     async def test_a_dead_letter_that_is_not_confirmed_is_tried_again(self) -> None:
         async with Harness([Charge], resources={Gateway: Gateway(*[KeyError()] * 2)}) as h:
-            h.fail_publish(topic="orders.charge.dead")
+            h.fail_publish(topic="placed.charge.dead")
             await h.publish(ORDER)
             await h.settle(through_delays=True)
             h.requeued(ORDER, reason="dead_letter_failed").once()
@@ -304,7 +304,7 @@ class TestWiring:
         assert seen == ["o-1"]
 
     async def test_handlers_that_cannot_run_together_are_refused(self) -> None:
-        with pytest.raises(HandlerError, match="the same topic 'orders' and channel 'charge'"):
+        with pytest.raises(HandlerError, match="the same topic 'placed' and channel 'charge'"):
             Harness([Charge, Charge])
 
     async def test_what_fails_to_open_ends_the_test_and_closes_the_rest(self) -> None:
@@ -326,9 +326,9 @@ class TestWiring:
             with pytest.raises(EncodeError, match="is not an event"):
                 await h.publish({"order_id": "o-1"})
             with pytest.raises(PublishError, match="0"):
-                await h.publish_raw("orders", b"")
+                await h.publish_raw("placed", b"")
             with pytest.raises(PublishError, match="topic name"):
-                await h.publish_raw("or ders", b"{}")
+                await h.publish_raw("pla ced", b"{}")
             with pytest.raises(PublishError, match="3600"):
                 await h.publish(ORDER, defer_s=3601)
 
@@ -389,7 +389,7 @@ class TestQuestions:
 
 HISTORY = """\
 handled(Ordered): expected 2, found 1 (Charge 1)
-orders 0000000000000001 Ordered(order_id='o-1')
+placed 0000000000000001 Ordered(order_id='o-1')
        0.000 s  published by the test
        0.000 s  delivered to Charge, attempt 1
        0.000 s  requeued by Charge for 60 s, until 60.000 s, reason error: OSError: no answer
@@ -420,5 +420,5 @@ class TestHistory:
         with pytest.raises(ZeroDivisionError) as caught:
             await run()
         (note,) = caught.value.__notes__
-        assert note.startswith("what happened to the messages:\norders 0000000000000001 Ordered(")
+        assert note.startswith("what happened to the messages:\nplaced 0000000000000001 Ordered(")
         assert "published by Charge; no handler here reads this topic" in note
