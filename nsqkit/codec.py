@@ -99,7 +99,7 @@ class Decoder:
         decode = self._decoders.get(wire_type)
         if decode is None:
             wire_type, decode = self._lifted(wire_type)
-        if not bytes(envelope.data):
+        if not envelope.data:
             raise DecodeError(self._topic, wire_type, "$.data", "the envelope has no data")
         return Decoded(
             self._read(wire_type, decode, envelope.data, "$.data"),

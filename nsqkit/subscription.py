@@ -100,6 +100,7 @@ class Subscription:
             max_msg_bytes=max_msg_bytes,
             version=__version__,
             log_success=settings.log_success,
+            log_stacks=settings.log_level == "debug",
             on_settled=on_settled,
             draw=draw,
             now_s=now_s,

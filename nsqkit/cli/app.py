@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nsqkit.cli import broker, check, config, publish, run, tail
+from nsqkit.cli import broker, check, config, new, publish, run, tail
 from nsqkit.policy.errors import (
     EventError,
     FeedError,
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 for _name, _command, _help in (
     ("run", run.run, "Run handlers until Ctrl-C, or until all is handled."),
+    ("new", new.new, "Write a handler module and its test, to go on from."),
     ("check", check.check, "Check handlers and list all their problems."),
     ("handlers", check.handlers, "Print topic, channel, events and retry delays of handlers."),
     ("publish", publish.publish, "Publish a message, or a file of them, confirmed by nsqd."),

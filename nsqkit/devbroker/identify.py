@@ -132,6 +132,7 @@ def _decoded(body: bytes) -> dict[str, Any]:
     values = {} if values is None else values  # nsqd takes null for an empty object
     if not isinstance(values, dict):
         raise refusal
+    values = {name.lower(): value for name, value in values.items()}  # Go matches names so
     wish: dict[str, Any] = {}
     for name, kind in _TYPES.items():
         value = values.get(name)

@@ -187,6 +187,7 @@ def _node(body: bytes, remote_address: str) -> Node:
     said = {} if said is None else said  # Go takes null for an empty object
     if not isinstance(said, dict):
         raise refusal
+    said = {name.lower(): value for name, value in said.items()}  # Go matches names so
     values: dict[str, Any] = {}
     for name, kind in (
         ("hostname", str),

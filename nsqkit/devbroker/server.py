@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         self.closed = asyncio.get_running_loop().create_future()
         self._server = server
         self._transport: asyncio.Transport
+        self._is_full = False
         self._heard_s = 0.0
         self._beat_s = 0.0
         self._pulse: asyncio.TimerHandle | None = None
@@ -79,6 +80,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Do nothing more for a client that does not read, and close it if it does not for long."""
+        self._is_full = True
         self._transport.pause_reading()
         self._set_blocked(blocked=True)
         if self.session.identity.heartbeat_s is not None:
@@ -86,13 +88,13 @@ class Connection(asyncio.Protocol):
             self._stuck = loop.call_later(self.session.identity.heartbeat_s, self.abort)
 
     def resume_writing(self) -> None:
-        """Go on with a client that reads again."""
+        """Listen to a client that reads again, then go on sending."""
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
+        self._is_full = False
         self._transport.resume_reading()
-        self._set_blocked(blocked=False)
-        self._server.settle()
+        asyncio.get_running_loop().call_later(0, self._go_on)  # after what it has said meanwhile
 
     def deliver(self, copy: Copy) -> None:
         """Send a message, or hold it back with others."""
@@ -127,6 +129,11 @@ class Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if data:
             self._transport.write(data)
+
+    def _go_on(self) -> None:
+        if self.session.open and not self._is_full:
+            self._set_blocked(blocked=False)
+            self._server.settle()
 
     def _set_blocked(self, *, blocked: bool) -> None:
         if self.session.consumer is not None:

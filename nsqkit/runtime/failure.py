@@ -23,6 +23,6 @@ def place_of(error: BaseException | None) -> str:
     """Return ``file:line`` of the innermost line of the team's own; empty where there is none."""
     if error is None:
         return ""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_FOREIGN)]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [f"{file}:{line}" for file, line in lines if not file.startswith(_FOREIGN)]
+    return own[-1] if own else ""

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from nsqkit.handler import Handler, HandlerSpec
-from nsqkit.policy.errors import ResourceError
+from nsqkit.policy.errors import NsqkitError, ResourceError
 from nsqkit.policy.redaction import describe
 from nsqkit.resources import Resource, parameters, provider
 from nsqkit.settings import Settings
@@ -56,6 +56,8 @@ class Resources:
             if isinstance(made, AsyncIterator):
                 return await self._stack.enter_async_context(asynccontextmanager(lambda: made)())
             return self._stack.enter_context(contextmanager(lambda: made)())
+        except NsqkitError:  # such as a setting out of range: it says what to change
+            raise
         except Exception as error:
             raise ResourceError(resource.name, describe(error)) from error
 

@@ -78,6 +78,7 @@ class Settler:
         max_msg_bytes: nsqd's max-msg-size.
         version: Of nsqkit.
         log_success: Whether a success is worth a line.
+        log_stacks: Whether a handler's failure is worth its stack.
         on_settled: Told of each delivery how it ended.
         draw: A uniform number in [0, 1).
         now_s: The loop's monotonic clock.
@@ -96,6 +97,7 @@ class Settler:
         max_msg_bytes: int,
         version: str,
         log_success: bool = False,
+        log_stacks: bool = False,
         on_settled: OnSettled = tell_nobody,
         draw: Callable[[], float] = random.random,
         now_s: Callable[[], float] = time.monotonic,
@@ -110,6 +112,7 @@ class Settler:
         self._max_msg_bytes = max_msg_bytes
         self._version = version
         self._log_success = log_success
+        self._log_stacks = log_stacks
         self._on_settled = on_settled
         self._draw = draw
         self._now_s = now_s
@@ -247,7 +250,7 @@ class Settler:
         }
         present = {name: value for name, value in told.items() if value is not None}
         write("message_settled", **self.fields(delivery), **present)
-        if error is not None and delivery.ctx is not None:
+        if self._log_stacks and error is not None and delivery.ctx is not None:
             self._log.debug("handler_stack", **self.fields(delivery), exc_info=error)
 
     def fields(self, delivery: Delivery) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Clocks of the harness: time that jumps where nothing else can happen, and time as it is.
 
-The virtual one takes over the running event loop (ADR 0015); neither knows anything of messages.
+The virtual one takes over the running event loop (ADR 0016); neither knows anything of messages.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from nsqkit import logs
 from nsqkit.context import Middleware
@@ -46,12 +46,17 @@ class Harness(Questions):
             is opened as a worker does, from the modules of the handlers.
         settings: By default the defaults; environment and file are not read.
         middleware: Around every handler call, the outermost first.
-        broker: ``"ledger"``, or ``"nsqd"`` for a real nsqd and real time.
+        broker: ``"ledger"``, or ``"nsqd"`` for a real nsqd and real time; by default the class's.
+
+    Attributes:
+        default_broker: Of the class: ``"ledger"``, and of the fixture's what ``--nsqkit-broker`` says.
 
     Raises:
         HandlerError: If the handlers cannot run together; all problems.
         HarnessError: If nobody asks for a stand-in.
     """
+
+    default_broker: ClassVar[BrokerName] = "ledger"
 
     def __init__(
         self,
@@ -60,7 +65,7 @@ class Harness(Questions):
         resources: Mapping[Any, object] | None = None,
         settings: Settings | None = None,
         middleware: Sequence[Middleware] = (),
-        broker: BrokerName = "ledger",
+        broker: BrokerName | None = None,
     ) -> None:
         specs = tuple(handler.spec for handler in handlers)
         self._settings = settings or Settings()
@@ -73,7 +78,7 @@ class Harness(Questions):
         topics = frozenset(topic for topic, _ in self._channels)
         super().__init__(specs, Journal(lambda: self.clock.elapsed_s, topics))
         self._middleware = tuple(middleware)
-        self._broker_name = broker
+        self._broker_name = broker or self.default_broker
         self._broker: Broker
         self._faults = Faults()
         self._handlers: dict[type[Handler[Any]], Handler[Any]] = {}

@@ -117,8 +117,12 @@ class NsqdBroker:
                 )
             if time.monotonic() > changed_s + MAX_WAIT_S:
                 if look.is_due and not load.held():
-                    raise HarnessError(f"nsqd has delivered nothing for {MAX_WAIT_S:g} s, and has {look.counts}")
-                raise NeedsVirtualTimeError(f"needs the virtual clock: nothing has happened for {MAX_WAIT_S:g} s")
+                    raise HarnessError(
+                        f"nsqd has delivered nothing for {MAX_WAIT_S:g} s, and has {look.counts}"
+                    )
+                raise NeedsVirtualTimeError(
+                    f"needs the virtual clock: nothing has happened for {MAX_WAIT_S:g} s"
+                )
             await asyncio.sleep(LOOK_AGAIN_S)
 
     def drop_connections(self) -> None:

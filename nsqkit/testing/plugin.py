@@ -3,8 +3,7 @@
 pytest loads it in every run, so that it imports the harness only for a test that asks for it.
 """
 
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,11 +27,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def harness(request: pytest.FixtureRequest) -> "Callable[..., Harness]":
-    """Return ``Harness``, on the broker that ``--nsqkit-broker`` names."""
+def harness(request: pytest.FixtureRequest) -> "type[Harness]":
+    """Return the class ``Harness``, on the broker that ``--nsqkit-broker`` names."""
     from nsqkit.testing.harness import Harness  # noqa: PLC0415 - see above
 
-    return partial(Harness, broker=request.config.getoption(OPTION))
+    class ChosenHarness(Harness):
+        """A harness on the broker that was chosen."""
+
+        default_broker = request.config.getoption(OPTION)
+
+    return ChosenHarness
 
 
 @pytest.hookimpl(wrapper=True)

@@ -575,6 +575,7 @@ class TestStatistics:
         async def scenario(broker: Broker) -> object:
             clients = await self._play(broker)
             await broker.post("/channel/pause?topic=t&channel=c")
+            await broker.post("/topic/pause?topic=u")
             _, body = await http(broker.http_address, "GET", "/stats?include_mem=false")
             await _close(*clients)
             text = body.decode().partition("Health: ")[2]

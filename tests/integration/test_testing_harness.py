@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nsqkit import Context, Handler, Outcome, Requeue, RetryPolicy, event
-from nsqkit.testing import Harness, HarnessError, NeedsVirtualTimeError
+from nsqkit import Context, Handler, Outcome, Requeue, RetryPolicy, Settings, event
+from nsqkit.testing import Harness, HarnessError, NeedsVirtualTimeError, nsqd_broker
 from nsqkit.testing.nsqd_broker import nsqd_program
 
 PROGRAM = "nsqd"
@@ -44,6 +44,11 @@ class See(Handler[Followed], channel="see"):
 class Later(Handler[Quick], channel="later"):
     async def handle(self, event: Quick, ctx: Context) -> Outcome | None:
         return Requeue(600)
+
+
+class Hangs(Handler[Quick], channel="hangs"):
+    async def handle(self, event: Quick, ctx: Context) -> None:
+        await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("broker", ["ledger", pytest.param("nsqd", marks=pytest.mark.nsqd)])
@@ -114,6 +119,26 @@ class TestRealTime:
             await h.publish(Quick())
             with pytest.raises(NeedsVirtualTimeError, match="a message is requeued for 600 s"):
                 await h.settle(through_delays=True)
+
+    async def test_a_handler_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(nsqd_broker, "MAX_WAIT_S", 0.2)
+        async with Harness([Hangs], settings=Settings(grace_s=0), broker="nsqd") as h:
+            await h.publish(Quick())
+            with pytest.raises(NeedsVirtualTimeError, match="nothing has happened for 0.2 s"):
+                await h.settle()
+
+    async def test_a_message_that_nsqd_keeps_is_a_failure_and_no_skip(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(nsqd_broker, "MAX_WAIT_S", 0.2)
+        async with Harness([See], broker="nsqd") as h:
+            h._subscriptions[0].consumer.pause()
+            await asyncio.sleep(0)
+            await h.publish(Followed(1))
+            with pytest.raises(HarnessError, match="nsqd has delivered nothing for 0.2 s"):
+                await h.settle()
+            h._subscriptions[0].consumer.resume()
+            await h.settle()
 
     async def test_a_lease(self) -> None:
         async with Harness([See], broker="nsqd") as h:

@@ -35,6 +35,7 @@ from nsqkit import (
     resource,
     upcast,
 )
+from nsqkit.testing import Harness, Settled
 
 # Events of each kind keep their own types.
 
@@ -228,6 +229,25 @@ async def publish() -> None:
 def publish_without_a_loop() -> None:
     with BlockingPublisher(["127.0.0.1:4150", "127.0.0.1:4152"], settings=Settings.load()) as publisher:
         publisher.publish(OrderCreated(order_id="o-1"))
+
+
+# Handlers are tested with a harness.
+
+
+async def test_reserve(harness: type[Harness]) -> None:
+    async with harness([Notify, Reserve], resources={object: object()}, settings=Settings(threads=1)) as h:
+        assert_type(h, Harness)
+        await h.publish(OrderCreated(order_id="o-1"), defer_s=1)
+        await h.publish_raw("orders", b"{}")
+        h.clock.advance(300)
+        await h.settle(through_delays=True)
+        delivery = h.requeued(OrderCreated, by=Reserve, delay_s=60, reason="error").once()
+        assert_type(delivery, Settled)
+        assert_type(h.handled(OrderCreated(order_id="o-1")).times(2), tuple[Settled, ...])
+        h.dead_lettered(reason="undecodable").never()
+        assert_type(h.handler(Reserve), Reserve)
+        assert_type(h.clock.elapsed_s, float)
+        assert_type(h.history(), str)
 
 
 # Errors have their fields.

@@ -23,7 +23,7 @@ from nsqkit.metrics import Metrics
 from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "docs/tutorial.md")
+DOCUMENTS = ("README.md", "docs/development.md", "docs/tutorial.md", "docs/testing.md")
 DEFAULT_PORTS = ("4150", "4151", "9464")
 
 _FENCE = re.compile(

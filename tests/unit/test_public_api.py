@@ -14,7 +14,7 @@ PROMISED = {
     *("Publisher", "BlockingPublisher", "Worker", "Middleware", "Next", "Settings"),
     *("NsqkitError", "HandlerTimeoutError", "PublishError", "DecodeError", "UnknownEventError"),
     *("EncodeError", "EventError", "FeedError", "HandlerError", "LoadError", "SettingsError"),
-    *("ConnectionLostError", "RefusedError"),
+    *("ConnectionLostError", "LookupFailedError", "RefusedError", "ResourceError"),
 }
 HEAVY = ("tornado", "nsq", "typer", "rich", "pydantic", "prometheus_client", "asyncio.subprocess")
 

@@ -201,6 +201,7 @@ class TestPause:
         running.subscription.pause(0.02)
         await running.peer.expect(b"RDY 0\n", b"RDY 7\n")
         assert running.lines("intake_paused", "intake_resumed") == ["intake_paused", "intake_resumed"]
+        assert not running.subscription.is_resting
         assert running.subscription.problems == (), "a pause is no fault"
 
     async def test_an_outcome_that_pauses_does_so(self, start: Start) -> None:
@@ -215,6 +216,7 @@ class TestPause:
     async def test_what_arrives_in_a_pause_comes_back_after_it(self, start: Start) -> None:
         running = await start(working())
         running.subscription.pause(LONG_S)
+        assert running.subscription.is_resting
         await running.peer.expect(b"RDY 0\n")
         running.peer.send(message_frame(ID, b"{}"))
         command, id_, delay_ms = (await running.peer.command()).split()

@@ -66,6 +66,16 @@ FATAL = [
     Mistake([b"PUB  \n"], 'E_BAD_TOPIC PUB topic name "" is not valid', id="PUB to an empty name"),
     Mistake([b"PUB \xff\n"], 'E_BAD_TOPIC PUB topic name "\\xff" is not valid', id="PUB to what is not text"),
     Mistake(
+        [b"SUB t\0\x7f\t\\ c\n"],
+        'E_BAD_TOPIC SUB topic name "t\\x00\\x7f\\t\\\\" is not valid',
+        id="SUB to what cannot be printed",
+    ),
+    Mistake(
+        ['SUB t \u00e9\u2028\U000e0001"\n'.encode()],
+        'E_BAD_CHANNEL SUB channel name "\u00e9\\u2028\\U000e0001\\"" is not valid',
+        id="SUB to what only partly can be",
+    ),
+    Mistake(
         [pub("#ephemeral", b"x")], 'E_BAD_TOPIC PUB topic name "#ephemeral" is not valid', id="a bare suffix"
     ),
     Mistake([pub("t", b"")], "E_BAD_MESSAGE PUB invalid message body size 0", id="an empty PUB"),

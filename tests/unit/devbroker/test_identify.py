@@ -118,6 +118,11 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
         identify(body, LIMITS)
 
 
+def test_names_are_taken_in_any_case_and_bytes_that_are_no_text_are_replaced() -> None:
+    identity = identify(b'{"Client_ID": "a\xff", "SAMPLE_RATE": 5}', LIMITS)
+    assert (identity.client_id, identity.sample_rate) == ("a\ufffd", 5)
+
+
 def test_two_compressions_at_once_are_refused() -> None:
     with pytest.raises(ProtocolError, match=r"E_IDENTIFY_FAILED.*cannot enable both"):
         reply(snappy=True, deflate=True)

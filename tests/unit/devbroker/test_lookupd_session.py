@@ -98,7 +98,7 @@ def test_a_stream_cut_anywhere_is_understood(talk: Talk) -> None:
         ([identify(), b"UNREGISTER t c!\n"], b"E_BAD_CHANNEL UNREGISTER channel name 'c!' is not valid"),
         ([identify(tcp_port=0)], b"E_BAD_BODY IDENTIFY missing fields"),
         ([identify(tcp_port="x")], b"E_BAD_BODY IDENTIFY failed to decode JSON body"),
-        ([identify(tcp_port=2**64)], b"E_BAD_BODY IDENTIFY failed to decode JSON body"),
+        ([identify(tcp_port=2**63)], b"E_BAD_BODY IDENTIFY failed to decode JSON body"),
         ([b"IDENTIFY\n" + sized(b"{")], b"E_BAD_BODY IDENTIFY failed to decode JSON body"),
         ([b"IDENTIFY\n" + sized(b"[]")], b"E_BAD_BODY IDENTIFY failed to decode JSON body"),
         ([b"IDENTIFY\n" + struct.pack(">i", -1)], b"E_BAD_BODY IDENTIFY failed to read body"),
@@ -110,6 +110,26 @@ def test_an_error_is_told_and_ends_the_session(talk: Talk, said: list[bytes], re
     assert talk.say(*said)[-1] == reply
     assert not talk.session.open
     assert talk.say(b"PING\n") == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reply"),
+    [
+        (b"IDENTIFY\n\0\0", b"E_BAD_BODY IDENTIFY failed to read body size"),
+        (b"IDENTIFY\n\0\0\0\5abc", b"E_BAD_BODY IDENTIFY failed to read body"),
+    ],
+)
+def test_an_nsqd_that_hangs_up_in_the_middle_of_a_body_is_told(talk: Talk, said: bytes, reply: bytes) -> None:
+    assert talk.say(said) == []
+    talk.session.cut_short()
+    assert talk.session.out == [sized(reply)]
+    assert not talk.session.open
+
+
+def test_one_that_hangs_up_between_commands_is_told_nothing(talk: Talk) -> None:
+    talk.say(b"PI")
+    talk.session.cut_short()
+    assert talk.session.out == []
 
 
 def test_a_bad_magic_is_told() -> None:

@@ -99,6 +99,16 @@ async def test_a_half_closed_connection_is_read_to_its_end(broker: DevBroker) ->
     await client.close()
 
 
+async def test_a_client_that_hangs_up_in_the_middle_of_a_body_is_told(broker: DevBroker) -> None:
+    client = await RawClient.connect(broker.tcp_address)
+    client.send(b"PUB t\n")
+    client._writer.write_eof()
+    assert await client.frames_to_the_end() == [
+        (ERROR, b"E_BAD_MESSAGE PUB failed to read message body size")
+    ]
+    await client.close()
+
+
 class TestTimers:
     async def test_timers_fire_by_themselves(self, broker: DevBroker) -> None:
         client = await RawClient.connect(broker.tcp_address)
@@ -152,6 +162,14 @@ class TestHeartbeats:
         client = await RawClient.connect(broker.tcp_address)
         assert await client.ask(identify(heartbeat_interval=1000)) == OK
         assert await client.frames_to_the_end() == [HEARTBEAT]
+        await client.close()
+
+    async def test_one_that_is_silent_in_the_middle_of_a_body_is_told(self, broker: DevBroker) -> None:
+        client = await RawClient.connect(broker.tcp_address)
+        assert await client.ask(identify(heartbeat_interval=1000)) == OK
+        client.send(b"PUB t\n\0\0\0\5abc")
+        error = (ERROR, b"E_BAD_MESSAGE PUB failed to read message body")
+        assert (await client.frames_to_the_end())[-1] == error
         await client.close()
 
     async def test_one_that_wants_none_gets_none_and_stays(self, broker: DevBroker) -> None:

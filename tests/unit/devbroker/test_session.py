@@ -70,6 +70,24 @@ def test_an_overlong_line_ends_the_session_without_a_word(talk: Talk) -> None:
     assert not talk.session.open
 
 
+def test_a_client_that_hangs_up_in_the_middle_of_a_body_is_told(talk: Talk) -> None:
+    talk.say(b"PUB t\n\0")
+    talk.session.cut_short()
+    talk.session.cut_short()
+    assert talk.session.out == [error_frame("E_BAD_MESSAGE", "PUB failed to read message body size")]
+    assert not talk.session.open
+
+
+def test_one_that_hangs_up_between_commands_is_told_nothing(talk: Talk) -> None:
+    talk.say(SUB)
+    talk.session.cut_short()
+    assert (talk.session.out, talk.session.open) == ([], True)
+
+
+def test_bytes_that_are_no_text_come_back_as_they_are(talk: Talk) -> None:
+    assert talk.say(b"\xff\n") == [b"\0\0\0\x1f\0\0\0\1E_INVALID invalid command \xff"]
+
+
 def test_a_bad_magic_is_told() -> None:
     session = Session(Ledger(), "127.0.0.1")
     session.receive(b"  V1", now_s=0.0, timestamp_ns=1)

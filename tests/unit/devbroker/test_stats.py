@@ -156,10 +156,12 @@ class TestText:
         producer = await RawClient.connect(broker.tcp_address)
         await producer.ask(pub("u", b"x"))
         await http(broker.http_address, "POST", "/channel/pause?topic=t&channel=c")
+        await http(broker.http_address, "POST", "/topic/pause?topic=u")
         _, body = await http(broker.http_address, "GET", "/stats")
         lines = body.decode().splitlines()
         assert "Health: OK" in lines
         assert "   [t              ] depth: 0     be-depth: 0     msgs: 6        e2e%: " in lines
+        assert "*P [u              ] depth: 1     be-depth: 0     msgs: 1        e2e%: " in lines
         channel = (
             "[c                        ] depth: 3     be-depth: 0     inflt: 2    def: 1    re-q: 0     "
         )

@@ -173,6 +173,41 @@ def test_what_cannot_be_read_is_refused(data: bytes, code: str, description: str
         assert (caught.value.code, caught.value.description) == (code, description)
 
 
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        pytest.param(b"", None, id="nothing"),
+        pytest.param(b"PUB", None, id="half a line"),
+        pytest.param(b"NOP\n", None, id="a whole command"),
+        pytest.param(b"IDENTIFY\n", "E_BAD_BODY IDENTIFY failed to read body size", id="no size"),
+        pytest.param(b"AUTH\n\0\0\0\5abcd", "E_BAD_BODY AUTH failed to read body", id="half a body"),
+        pytest.param(b"PUB t\n\0\0", "E_BAD_MESSAGE PUB failed to read message body size", id="half a size"),
+        pytest.param(b"DPUB t 1\n\0\0\0\5", "E_BAD_MESSAGE DPUB failed to read message body", id="no body"),
+        pytest.param(b"MPUB t\n\0\0", "E_BAD_BODY MPUB failed to read body size", id="half an outer size"),
+        pytest.param(
+            b"MPUB t\n\0\0\0\5\0", "E_BAD_BODY MPUB failed to read message count", id="half a count"
+        ),
+        pytest.param(
+            mpub(b"t", b"one", b"two")[:-6],
+            "E_BAD_MESSAGE MPUB failed to read message(1) body size",
+            id="half a member's size",
+        ),
+        pytest.param(
+            mpub(b"t", b"one", b"two")[:-1],
+            "E_BAD_MESSAGE MPUB failed to read message body",
+            id="half a member",
+        ),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_what_a_client_left_out_is_named(said: bytes, problem: str | None, size: int) -> None:
+    reader = parser()
+    for at in range(0, len(b"  V2" + said), size):
+        list(reader.feed((b"  V2" + said)[at : at + size]))
+    error = reader.unfinished()
+    assert (error and f"{error.code} {error.description}") == problem
+
+
 class TestLongLines:
     def test_a_line_may_fill_the_read_buffer(self) -> None:
         line = b"X" * (16 * 1024 - 1)

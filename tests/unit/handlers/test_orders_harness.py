@@ -1,7 +1,6 @@
 """The sample team's handlers as they run: from the event to its outcome, retries played out."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from handlers.orders import (
 )
 from nsqkit.testing import Harness
 
-MakeHarness = Callable[..., Harness]
 SAMPLE = Path(__file__).parents[3] / "examples" / "data" / "orders.jsonl"
 EVERYBODY = [ReserveStock, ChargePayment, NotifyCustomer, SalesTotals]
 ORDER = OrderCreated(
@@ -55,7 +53,7 @@ class FlakyGateway(Gateway):
         await super().charge(order_id, amount_cents)
 
 
-async def test_an_order_reaches_every_handler(harness: MakeHarness) -> None:
+async def test_an_order_reaches_every_handler(harness: type[Harness]) -> None:
     warehouse, gateway = Warehouse(), FlakyGateway(0)
     async with harness(EVERYBODY, resources={Warehouse: warehouse, Gateway: gateway}) as h:
         await h.publish(ORDER)
@@ -69,7 +67,7 @@ async def test_an_order_reaches_every_handler(harness: MakeHarness) -> None:
 
 @pytest.mark.parametrize("failures", [1, 2])
 async def test_a_gateway_that_does_not_answer_is_asked_again_a_little_later(
-    failures: int, harness: MakeHarness
+    failures: int, harness: type[Harness]
 ) -> None:
     gateway = FlakyGateway(failures)
     async with harness([ChargePayment], resources={Gateway: gateway}) as h:
@@ -81,7 +79,7 @@ async def test_a_gateway_that_does_not_answer_is_asked_again_a_little_later(
     assert gateway.charged_cents == 500
 
 
-async def test_after_six_attempts_it_is_a_dead_letter(harness: MakeHarness) -> None:
+async def test_after_six_attempts_it_is_a_dead_letter(harness: type[Harness]) -> None:
     async with harness([ChargePayment], resources={Gateway: FlakyGateway(6)}) as h:
         await h.publish(ORDER)
         await h.settle(through_delays=True)
@@ -89,14 +87,14 @@ async def test_after_six_attempts_it_is_a_dead_letter(harness: MakeHarness) -> N
         assert h.dead_lettered(ORDER, reason="exhausted").once().attempts == 6
 
 
-async def test_a_declined_payment_is_a_dead_letter_at_once(harness: MakeHarness) -> None:
+async def test_a_declined_payment_is_a_dead_letter_at_once(harness: type[Harness]) -> None:
     async with harness([ChargePayment], resources={Gateway: FlakyGateway(0)}) as h:
         await h.publish(DECLINED)
         await h.settle()
         assert h.dead_lettered(DECLINED, reason="rule").once().detail == "declined by the gateway"
 
 
-async def test_an_order_that_comes_twice_counts_once(harness: MakeHarness) -> None:
+async def test_an_order_that_comes_twice_counts_once(harness: type[Harness]) -> None:
     warehouse = Warehouse()
     async with harness([ReserveStock, SalesTotals], resources={Warehouse: warehouse}) as h:
         for _ in range(2):
@@ -107,7 +105,7 @@ async def test_an_order_that_comes_twice_counts_once(harness: MakeHarness) -> No
     assert warehouse.reserved == {("s-1", "p-1"): 2}
 
 
-async def test_real_orders_end_as_the_readme_says(harness: MakeHarness) -> None:
+async def test_real_orders_end_as_the_readme_says(harness: type[Harness]) -> None:
     async with harness(EVERYBODY, resources={Gateway: FlakyGateway(131), Warehouse: Warehouse()}) as h:
         for body in SAMPLE.read_bytes().splitlines():
             await h.publish_raw("orders", body)

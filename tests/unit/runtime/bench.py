@@ -10,7 +10,7 @@ from typing import Any
 from nsqkit import Context, DeadLetter, Exponential, Handler, Middleware, Outcome, RetryPolicy, event
 from nsqkit.codec import Decoder
 from nsqkit.policy.errors import PublishError
-from nsqkit.policy.verdict import Rules
+from nsqkit.policy.verdict import Rules, Verdict
 from nsqkit.publisher import preparer
 from nsqkit.runtime.consume import Intake
 from nsqkit.runtime.dispatch import Dispatcher
@@ -269,6 +269,7 @@ class Bench:
         self.pauses: list[float] = []
         self.blocks: list[str] = []
         self.waits: list[float] = []
+        self.told: list[tuple[Any, Verdict, BaseException | None]] = []
         self.settler = Settler(
             spec,
             self.rules,
@@ -280,6 +281,7 @@ class Bench:
             max_msg_bytes=max_msg_bytes,
             version="0.0.test",
             log_success=log_success,
+            on_settled=lambda *ending: self.told.append(ending),
             draw=lambda: 0.0,
             now_s=self.clock,
         )

@@ -262,6 +262,14 @@ class TestClose:
         assert bench.meter.n_in_flight == 0
         return bench
 
+    async def test_whoever_asked_is_told_how_each_delivery_ended(self) -> None:
+        error = ValueError("no")
+        bench = Bench(ending(error))
+        message = await bench.run()
+        ((delivery, verdict, behind),) = bench.told
+        assert delivery.message is message
+        assert (verdict.ending, behind) == (Ending.REQUEUE, error)
+
     def test_a_requeue_is_counted_by_its_reason(self) -> None:
         bench = self.closed(Verdict(Ending.REQUEUE, RequeueReason.PAUSED, 3.0))
         assert bench.meter.requeues == {"paused": 1}
