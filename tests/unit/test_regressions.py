@@ -152,6 +152,21 @@ class TestCancelAtTheEndOfTheGrace:
         assert message.answers == [("FIN",)]
 
 
+async def test_a_plain_handler_that_waited_for_its_thread_is_timed_as_its_context_says() -> None:
+    def until_told(_: Happened, ctx: Context) -> None:
+        while not ctx.cancelled:
+            time.sleep(0.001)
+        raise ValueError("told to end")
+
+    bench = Bench(plain(until_told, timeout_s=0.2))
+    executor = bench.dispatcher._executor
+    assert executor is not None
+    for _ in range(10):
+        executor.submit(time.sleep, 0.1)
+    await bench.run()
+    assert bench.reason == "timeout"
+
+
 def test_a_secret_is_found_also_where_the_stack_is_cut_inside_its_name() -> None:
     def fail(text: str) -> None:
         raise ValueError(text)
