@@ -177,9 +177,10 @@ def _event_problem(model: type[Any], name: str, version: int, topic: str | None)
         return f"event name {name!r} must be words of letters and digits joined by dots, like order.created"
     if type(version) is not int or version < 1:
         return f"version={version!r} must be a whole number from 1"
-    if topic is not None:
-        return topic_problem(topic)
-    return None
+    hidden = [each for each in getattr(model, "__dataclass_fields__", ()) if each.startswith("_")]
+    if hidden:
+        return f"field {hidden[0]!r} begins with _ and would not be published; name it without"
+    return None if topic is None else topic_problem(topic)
 
 
 def _same_definition(one: object, other: object) -> bool:

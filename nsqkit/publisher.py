@@ -15,6 +15,7 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.errors import EncodeError, PublishError, SettingsError
 from nsqkit.policy.names import topic_problem
+from nsqkit.policy.retry import MAX_DELAY_S
 from nsqkit.settings import Settings
 
 T = TypeVar("T")
@@ -36,8 +37,8 @@ def preparer(source: str, max_msg_bytes: int) -> Prepare:
             raise EncodeError(f"{known.wire_type} has no topic; add one to its @event, or give topic=…")
         if problem := topic_problem(target):
             raise EncodeError(problem)
-        if not 0 <= defer_s < float("inf"):
-            raise EncodeError(f"defer_s={defer_s!r}: give seconds, 0 or more")
+        if not 0 <= defer_s <= MAX_DELAY_S:
+            raise EncodeError(f"defer_s={defer_s!r} is not in 0..{MAX_DELAY_S:g} seconds")
         if len(body) > max_msg_bytes:
             raise EncodeError(f"{known.wire_type} has {len(body)} bytes; nsqd takes {max_msg_bytes}")
         return Outgoing(target, body, defer_s)

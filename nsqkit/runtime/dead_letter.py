@@ -71,18 +71,18 @@ def instant(time_ns: int) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def fitting(record: DeadLetterRecord, body: bytes, *, max_bytes: int) -> tuple[bytes, bool]:
-    """Return what to publish, no larger than nsqd takes, and whether it is the whole body alone.
-
-    The stack goes first; if the record is still too large, the raw body goes out by itself.
+def fitting(record: DeadLetterRecord, *, max_bytes: int) -> bytes | None:
+    """Return a record as it is published, no larger than nsqd takes; the stack goes first.
 
     Args:
         record: The record.
-        body: The message's raw bytes.
         max_bytes: nsqd's max-msg-size.
+
+    Returns:
+        The record; None where only the raw body fits, which then goes out by itself.
     """
     for attempt in (record, replace(record, stack="")):
         encoded = encode_json({"type": RECORD_TYPE, **asdict(attempt)})
         if len(encoded) <= max_bytes:
-            return encoded, False
-    return body, True
+            return encoded
+    return None

@@ -22,6 +22,7 @@ from nsqkit.policy.verdict import (
 from nsqkit.runtime.dead_letter import CHANNEL, DeadLetterRecord, fitting, instant, split_body
 from nsqkit.runtime.delivery import Delivery
 from nsqkit.runtime.failure import place_of, stack_of
+from nsqkit.runtime.message import Message
 
 LEASE_MARGIN_S = 1.0
 """So long before nsqd's message timeout a delivery counts as lost: a FIN could meet the next delivery."""
@@ -169,14 +170,9 @@ class Settler:
     async def _bury(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> Verdict:
         message = delivery.message
         topic = dead_topic(self._spec.topic, self._spec.channel)
-        record = self._record(delivery, verdict, error)
-        body, bare = fitting(record, message.body, max_bytes=self._max_msg_bytes)
-        if bare:
-            known = {name: value for name, value in asdict(record).items() if not name.startswith("body")}
-            self._log.warning("dead_letter_without_record", **known)
         try:
             await self._publishes.ensure_channel(message.address, topic, CHANNEL)
-            await self._publishes.publish(message.address, topic, body)
+            await self._publish_record(topic, self._record(delivery, verdict, error), message)
         except PublishError as failure:
             if failure.permanent:
                 self._block(f"{self._spec.name} cannot publish dead letters: {failure}")
@@ -184,6 +180,19 @@ class Settler:
             failed = on_dead_letter_failure(self._rules, detail, attempts=message.attempts, draw=self._draw())
             return replace(failed, pause_s=verdict.pause_s)
         return verdict
+
+    async def _publish_record(self, topic: str, record: DeadLetterRecord, message: Message) -> None:
+        """Publish a record, or its raw body alone where nsqd does not take more."""
+        body = fitting(record, max_bytes=self._max_msg_bytes)
+        if body is not None:
+            try:
+                return await self._publishes.publish(message.address, topic, body)
+            except PublishError as failure:
+                if not failure.permanent or len(body) <= len(message.body):
+                    raise
+        known = {name: value for name, value in asdict(record).items() if not name.startswith("body")}
+        self._log.warning("dead_letter_without_record", **known)
+        return await self._publishes.publish(message.address, topic, message.body)
 
     def _record(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> DeadLetterRecord:
         message, decoded = delivery.message, delivery.decoded

@@ -142,12 +142,21 @@ class TestDeadLetters:
 
     async def test_a_dead_letter_that_can_never_be_published_blocks_the_handler(self) -> None:
         bench = Bench(ending(DeadLetter("bad")))
-        bench.publishes.failures.append(refused())
+        bench.publishes.failures += [refused(), refused()]
         message = await bench.run()
         assert bench.reason == "dead_letter_failed"
         assert message.answers == [("REQ", 2.0)]
         (why,) = bench.blocks
         assert why.startswith("Scripted cannot publish dead letters: topic t: not published")
+
+    async def test_a_record_that_nsqd_refuses_goes_as_the_raw_body_alone(self) -> None:
+        """Its max-msg-size may be lower than what was known when the worker started."""
+        bench = Bench(ending(DeadLetter("bad")))
+        bench.publishes.failures.append(refused())
+        message = await bench.run()
+        assert bench.outcome == "dead_letter"
+        assert bench.publishes.published[-1][2] == message.body
+        assert bench.blocks == []
 
     async def test_where_none_are_kept_it_is_discarded(self) -> None:
         bench = Bench(ending(DeadLetter("bad")), rules=Rules(POLICY, keeps_dead_letters=False))
