@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ class Run:
     _heard: set[str] = field(default_factory=set, init=False)
 
     def execute(self) -> int:
-        """Run to the end, and return the exit code: 0 clean, 1 if a feed or the drain left something behind.
+        """Run to the end, and return the exit code: 0 clean, 1 if something was left undone.
 
         Raises:
             NsqkitError: If it cannot start, or a feed is refused for good.
@@ -97,7 +96,8 @@ class Run:
             if broker is not None:
                 await broker.stop()
         if not complete:
-            logs.get_logger().error("feed_incomplete", hint="feed_line_refused or feed_stopped says why")
+            hint = "feed_line_refused, feed_stopped or intake_blocked says why"
+            logs.get_logger().error("run_incomplete", hint=hint)
         return 0 if complete and not worker.left_behind else 1
 
     async def _start_broker(self) -> DevBroker:
@@ -128,7 +128,7 @@ class Run:
         complete = await publish_files(self.feeds, worker.outlet, address, self.settings)
         self._feeding = False
         if self.exit_when_idle:
-            await self._idle(worker)
+            complete = await self._idle(worker) and complete
         return complete
 
     async def _feed_address(self, worker: Worker) -> str:
@@ -138,16 +138,20 @@ class Run:
         await worker.wait_subscribed(address)
         return address
 
-    async def _idle(self, worker: Worker) -> None:
-        """Wait until three looks in a row find nothing queued, deferred, in flight or held here."""
-        zeros = 0
-        for looks in count(1):
+    async def _idle(self, worker: Worker) -> bool:
+        """Wait until three looks in a row find nothing queued, deferred, in flight or held here.
+
+        Returns:
+            True; False as soon as a handler is blocked, whose messages stay where they are.
+        """
+        looks = zeros = 0
+        while zeros < IDLE_SAMPLES and not worker.is_blocked:
             zeros = zeros + 1 if await self._empty(worker) else 0
-            if zeros == IDLE_SAMPLES:
-                return
+            looks += 1
             if looks % LOOKS_A_LINE == 0:
                 logs.get_logger().info("waiting_until_idle", held=worker.held)
             await asyncio.sleep(IDLE_INTERVAL_S)
+        return not worker.is_blocked
 
     async def _empty(self, worker: Worker) -> bool:
         if worker.held:

@@ -140,6 +140,11 @@ class Subscription:
         self._resume: asyncio.TimerHandle | None = None
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether its intake has stopped until the process is started again."""
+        return bool(self._blocked)
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Why it is not ready; empty if it is."""
         if self._blocked:

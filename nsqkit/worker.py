@@ -132,6 +132,11 @@ class Worker:
         return sum(each.intake.held for each in self._subscriptions)
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether a handler's intake has stopped for good."""
+        return any(each.is_blocked for each in self._subscriptions)
+
+    @property
     def subscribed(self) -> tuple[tuple[str, str], ...]:
         """Every (topic, channel) that is consumed, ``.retry`` topics included."""
         return tuple((topic, each.spec.channel) for each in self._subscriptions for topic in each.topics)

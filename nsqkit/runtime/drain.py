@@ -53,7 +53,11 @@ async def drain(pairs: Sequence[tuple[Held, Source]], *, grace_s: float, log: An
         await _all_empty(pairs, CANCEL_S)
     left = sum(intake.held for intake, _ in pairs)
     if left:
-        log.error("drain_left_behind", messages=left, hint="a handler did not end; nsqd delivers them again")
+        log.error(
+            "drain_left_behind",
+            messages=left,
+            hint="a thread or a publish did not end; nsqd delivers them again",
+        )
     await asyncio.gather(*(source.close(CANCEL_S) for _, source in pairs))
     return left
 

@@ -249,6 +249,7 @@ class FakeWorker:
     """A worker that holds so many messages."""
 
     subscribed = (("ran", "work"), ("ran.work.retry", "work"))
+    is_blocked = False
 
     def __init__(self, *held: int) -> None:
         self._held = list(held)
@@ -310,5 +311,12 @@ class TestIdle:
         async with FakeHttp((200, {"topics": None})) as http:
             run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(http.address,)))
             worker = FakeWorker(1, 0, 0, 1, 0, 0, 0)
-            await run._idle(worker)  # type: ignore[arg-type]
+            assert await run._idle(worker)  # type: ignore[arg-type]
             assert worker.looks == 7
+
+    async def test_a_blocked_handler_is_not_waited_for(self) -> None:
+        """Its messages stay where they are until somebody mends it."""
+        worker = FakeWorker(1)
+        worker.is_blocked = True
+        assert not await Run(["unused"], told(nsqd=(NOBODY,)))._idle(worker)  # type: ignore[arg-type]
+        assert worker.looks == 0
