@@ -23,6 +23,6 @@ def rdy_shares(budget: int, connections: int, *, trickles: int = 0, turn: int = 
     if budget < 0 or not 0 <= trickles <= connections:
         raise ValueError(f"budget={budget!r} connections={connections!r} trickles={trickles!r}")
     sharing = connections - trickles
-    share, remainder = divmod(budget, sharing) if sharing else (0, 0)
+    share, remainder = divmod(budget, max(sharing, 1))
     shares = (share + ((index - turn) % sharing < remainder) for index in range(sharing))
     return (*shares, *(min(budget, 1),) * trickles)

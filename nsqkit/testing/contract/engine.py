@@ -109,3 +109,12 @@ class Engine(Protocol):
 
     async def pass_ms(self, milliseconds: int) -> None:
         """Let so much time pass, on the engine's own clock."""
+
+    async def exchange(self, said: bytes) -> tuple[list[bytes], bool]:
+        """Say some bytes on a TCP connection of their own, the magic included.
+
+        Only engines with the capability ``WIRE`` have it.
+
+        Returns:
+            The data of every frame that was answered, and whether the engine then closed.
+        """

@@ -93,6 +93,10 @@ class LedgerEngine:
         self.now_s += milliseconds / 1000
         self.deliver()
 
+    async def exchange(self, said: bytes) -> tuple[list[bytes], bool]:
+        """Refuse: a ledger has no wire."""
+        raise NotImplementedError(said)
+
     def _pause(self, topic: str, channel: str | None, *, paused: bool) -> None:
         if channel is None:
             self.ledger.pause_topic(topic, paused=paused, now_s=self.now_s)

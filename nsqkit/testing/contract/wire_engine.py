@@ -6,6 +6,7 @@ from typing import Any
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
 from nsqkit.nsq.http import fetch
+from nsqkit.settings import split_address
 from nsqkit.testing.contract.engine import Capability, Counts, Received
 
 _BARRIER = b"PUB contract-barrier#ephemeral\n\x00\x00\x00\x04read"
@@ -86,6 +87,24 @@ class WireEngine:
     async def pass_ms(self, milliseconds: int) -> None:
         """Wait."""
         await asyncio.sleep(milliseconds / 1000)
+
+    async def exchange(self, said: bytes) -> tuple[list[bytes], bool]:
+        """Say bytes, and read frames until the broker closes or nothing comes for a while."""
+        host, port = split_address(self.tcp_address)
+        reader, writer = await asyncio.open_connection(host, port)
+        frames: list[bytes] = []
+        try:
+            writer.write(said)
+            while True:
+                patience_s = SILENCE_S if frames else PATIENCE_S
+                size = int.from_bytes(await asyncio.wait_for(reader.readexactly(4), patience_s), "big")
+                frames.append((await reader.readexactly(size))[4:])
+        except TimeoutError:
+            return frames, False
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return frames, True
+        finally:
+            writer.close()
 
     async def _change(self, what: str, topic: str, channel: str | None) -> None:
         kind = "topic" if channel is None else "channel"

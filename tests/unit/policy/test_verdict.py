@@ -23,6 +23,7 @@ from nsqkit.policy.verdict import (
     on_dead_letter_failure,
     on_error,
     on_outcome,
+    on_publish_failure,
     on_undecodable,
     on_unknown_type,
 )
@@ -373,6 +374,23 @@ def test_a_dead_letter_that_nsqd_did_not_confirm_is_tried_again(
     rules: Rules, attempts: int, expected: Verdict
 ) -> None:
     assert on_dead_letter_failure(rules, "down", attempts=attempts, draw=0.5) == expected
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        pytest.param(
+            2, Verdict(Ending.REQUEUE, RequeueReason.ERROR, 6.75, "down"), id="it comes again by backoff"
+        ),
+        pytest.param(
+            5, Verdict(Ending.DEAD_LETTER, DeadLetterReason.EXHAUSTED, 0.0, "down"), id="until exhausted"
+        ),
+    ],
+)
+def test_events_that_nsqd_did_not_confirm_ask_no_rule(attempts: int, expected: Verdict) -> None:
+    """A rule such as `Exception: Finish()` would lose them."""
+    rules = Rules(RetryPolicy(max_attempts=5, backoff=BACKOFF, on={Exception: Finish()}))
+    assert on_publish_failure(rules, "down", attempts=attempts, draw=0.5) == expected
 
 
 def test_the_verdicts_that_need_no_rules() -> None:
