@@ -189,7 +189,8 @@ class Harness(Questions):
         Args:
             times: How many; 1 or more.
             topic: Only of this topic; by default of any.
-            permanent: Whether nsqd refuses for good, rather than not answer.
+            permanent: Whether nsqd refuses for good, rather than not answer. A dead letter is then
+                published a second time, as the raw body alone.
 
         Raises:
             ValueError: If *times* is below 1.
