@@ -113,7 +113,7 @@ TCP, HTTP = free_address(), free_address()
 
 def report(medians: dict[str, float], asked: argparse.Namespace) -> None:
     """Print the table, and what it was measured with."""
-    print(f"{asked.messages} real orders, median of {asked.rounds} interleaved rounds, max_in_flight 200")
+    print(f"{asked.messages} sample orders, median of {asked.rounds} interleaved rounds, max_in_flight 200")
     print(f"{'client':<10}{'messages/s':>12}{'ratio to pynsq':>16}")
     for name, median in medians.items():
         print(f"{name:<10}{median:>12,.0f}{median / medians['pynsq']:>16.2f}")
