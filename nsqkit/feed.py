@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from nsqkit import logs
 from nsqkit.codec import loads
 from nsqkit.events import suggestion
+from nsqkit.handler import HandlerSpec
 from nsqkit.loader import keeps_dead_letters, load
 from nsqkit.nodes import message_limit, target_address
 from nsqkit.nsq.outlet import Outlet
@@ -236,8 +237,8 @@ def publish_file(
         SettingsError: If no nsqd is named.
         LoadError: If the modules cannot be loaded.
     """
-    subscriptions = subscriptions_of(channels_for, settings)
-    if channels_for and (problem := unread_problem(topic, subscriptions)):
+    wanted = subscriptions_of(channels_for, settings)
+    if channels_for and (problem := unread_problem(topic, wanted)):
         raise FeedError(problem)
 
     async def run() -> FeedReport:
@@ -254,7 +255,7 @@ def publish_file(
                 defer_s=defer_s,
                 on_progress=on_progress,
             )
-            await make_channels(subscriptions, outlet, address)
+            await make_channels(wanted, outlet, address)
             return await feed.run()
         finally:
             await outlet.close()
@@ -325,7 +326,11 @@ def subscriptions_of(targets: Sequence[str], settings: Settings) -> list[tuple[s
     Raises:
         LoadError: If the modules cannot be loaded.
     """
-    specs = load(targets, settings).handlers if targets else ()
+    return subscriptions(load(targets, settings).handlers) if targets else []
+
+
+def subscriptions(specs: Sequence[HandlerSpec]) -> list[tuple[str, str]]:
+    """Return every (topic, channel) of some handlers, ``.retry`` topics included."""
     return [
         (topic, spec.channel)
         for spec in specs

@@ -14,7 +14,7 @@ from nsqkit.feed import (
     keep_trying,
     make_channels,
     publish_files,
-    subscriptions_of,
+    subscriptions,
     unread_problem,
 )
 from nsqkit.loader import LoadedModules, load
@@ -63,7 +63,7 @@ class Run:
             check_feed(topic, path)
         loaded = load(self.targets, self.settings)
         for topic, path in self.feeds:
-            if problem := unread_problem(topic, subscriptions_of(self.targets, self.settings)):
+            if problem := unread_problem(topic, subscriptions(loaded.handlers)):
                 logs.get_logger().warning("feed_unread", feed=str(path), reason=problem)
         return asyncio.run(self._run(loaded))
 

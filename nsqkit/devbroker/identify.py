@@ -4,6 +4,7 @@ Source:
     nsqd/client_v2.go (Identify), nsqd/protocol_v2.go (IDENTIFY).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,7 @@ def identify(body: bytes, limits: Limits) -> Identity:
     Raises:
         ProtocolError: If it is not JSON of the right types, or a value is out of range.
     """
-    wish = _decoded(body)
+    wish = read_fields(body, _TYPES)
     heartbeat_ms = _in_range(
         "heartbeat interval",
         wish["heartbeat_interval"],
@@ -123,18 +124,27 @@ def identify_reply(identity: Identity, limits: Limits) -> bytes:
     )
 
 
-def _decoded(body: bytes) -> dict[str, Any]:
+def read_fields(body: bytes, kinds: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """Return the fields of an IDENTIFY body, as Go reads them; what is left out has its kind's zero.
+
+    Args:
+        body: A JSON object.
+        kinds: The kind of every field, by its lower-case name.
+
+    Raises:
+        ProtocolError: If it is no JSON object, or a field is of another kind.
+    """
     refusal = ProtocolError("E_BAD_BODY", "IDENTIFY failed to decode JSON body")
     try:
         values = orjson.loads(body.decode("utf-8", "replace"))  # as Go does
     except orjson.JSONDecodeError:
         raise refusal from None
-    values = {} if values is None else values  # nsqd takes null for an empty object
+    values = {} if values is None else values  # Go takes null for an empty object
     if not isinstance(values, dict):
         raise refusal
     values = {name.lower(): value for name, value in values.items()}  # Go matches names so
     wish: dict[str, Any] = {}
-    for name, kind in _TYPES.items():
+    for name, kind in kinds.items():
         value = values.get(name)
         if value is not None and type(value) is not kind:
             raise refusal

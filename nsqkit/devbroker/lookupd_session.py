@@ -8,10 +8,11 @@ Source:
 
 import struct
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import orjson
 
+from nsqkit.devbroker.identify import read_fields
 from nsqkit.devbroker.lookupd_registry import ANY, CLIENT, Node, Peer, Registration, Registry
 from nsqkit.devbroker.wire import ProtocolError
 from nsqkit.policy.names import channel_problem, is_ephemeral, topic_problem
@@ -21,6 +22,13 @@ _SIZE = struct.Struct(">i")
 _BLANKS = " \t\n\v\f\r\x85\xa0"
 _MAX_LINE = 16 * 1024
 _MAX_BODY_BYTES = 5 * 1024 * 1024
+_NODE_FIELDS = {
+    "hostname": str,
+    "broadcast_address": str,
+    "tcp_port": int,
+    "http_port": int,
+    "version": str,
+}
 _MIN_PORT, _MAX_PORT = -(2**63), 2**63 - 1
 
 
@@ -179,29 +187,9 @@ def _sized(reply: bytes) -> bytes:
 
 
 def _node(body: bytes, remote_address: str) -> Node:
-    refusal = ProtocolError("E_BAD_BODY", "IDENTIFY failed to decode JSON body")
-    try:
-        said = orjson.loads(body.decode("utf-8", "replace"))  # as Go does
-    except orjson.JSONDecodeError:
-        raise refusal from None
-    said = {} if said is None else said  # Go takes null for an empty object
-    if not isinstance(said, dict):
-        raise refusal
-    said = {name.lower(): value for name, value in said.items()}  # Go matches names so
-    values: dict[str, Any] = {}
-    for name, kind in (
-        ("hostname", str),
-        ("broadcast_address", str),
-        ("tcp_port", int),
-        ("http_port", int),
-        ("version", str),
-    ):
-        value = said.get(name)
-        if value is not None and type(value) is not kind:
-            raise refusal
-        values[name] = kind() if value is None else value
+    values = read_fields(body, _NODE_FIELDS)
     if not all(values[name] for name in ("broadcast_address", "tcp_port", "http_port", "version")):
         raise ProtocolError("E_BAD_BODY", "IDENTIFY missing fields")
     if not all(_MIN_PORT <= values[name] <= _MAX_PORT for name in ("tcp_port", "http_port")):
-        raise refusal
+        raise ProtocolError("E_BAD_BODY", "IDENTIFY failed to decode JSON body")
     return Node(remote_address, **values)

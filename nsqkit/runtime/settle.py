@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -124,7 +124,7 @@ class Settler:
         verdict: Verdict,
         *,
         error: BaseException | None = None,
-        outgoing: tuple[Outgoing, ...] | list[Outgoing] = (),
+        outgoing: Sequence[Outgoing] = (),
     ) -> None:
         """Carry out a verdict.
 
@@ -155,7 +155,7 @@ class Settler:
         delivery: Delivery,
         verdict: Verdict,
         error: BaseException | None,
-        outgoing: tuple[Outgoing, ...] | list[Outgoing],
+        outgoing: Sequence[Outgoing],
     ) -> tuple[Verdict, BaseException | None]:
         message = delivery.message
         try:

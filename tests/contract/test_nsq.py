@@ -1,6 +1,7 @@
 """NSQ's rules on the pure ledger, on the embedded broker over TCP, and on a real nsqd."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -8,6 +9,16 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.devbroker.limits import Limits
 from nsqkit.testing.contract import LedgerEngine, LimitsContract, NsqContract, WireEngine
 from tests.integration.conftest import Server
+
+
+@asynccontextmanager
+async def embedded(broker: DevBroker) -> AsyncIterator[WireEngine]:
+    """Run an embedded broker."""
+    await broker.start()
+    engine = WireEngine(broker.tcp_address, broker.http_address)
+    yield engine
+    await engine.close()
+    await broker.stop()
 
 
 class TestLedger(NsqContract):
@@ -23,12 +34,8 @@ class TestEmbedded(NsqContract):
 
     @pytest.fixture
     async def engine(self) -> AsyncIterator[WireEngine]:
-        broker = DevBroker(tcp_port=0, http_port=0)
-        await broker.start()
-        engine = WireEngine(broker.tcp_address, broker.http_address)
-        yield engine
-        await engine.close()
-        await broker.stop()
+        async with embedded(DevBroker(tcp_port=0, http_port=0)) as engine:
+            yield engine
 
 
 @pytest.mark.nsqd
@@ -69,11 +76,8 @@ class TestEmbeddedLimits(LimitsContract):
             max_msg_timeout_s=MAX_MSG_TIMEOUT_S,
             max_req_timeout_s=MAX_REQ_TIMEOUT_S,
         )
-        await broker.start()
-        engine = WireEngine(broker.tcp_address, broker.http_address)
-        yield engine
-        await engine.close()
-        await broker.stop()
+        async with embedded(broker) as engine:
+            yield engine
 
 
 @pytest.mark.nsqd
