@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -112,12 +111,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield run
     for program in programs:
         program.kill()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def get(address: str, path: str) -> tuple[int, str]:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import ANY_PORTS, NO_ADMIN, SAMPLE, Program, Start, free_port, get
+from tests.e2e.conftest import ANY_PORTS, NO_ADMIN, SAMPLE, Program, Start, get
 from tests.integration.conftest import Server, StartNsqd
+from tests.ports import free_port
 
 HANDLERS = {
     "ReserveStock": "inventory",

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,14 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 START_S = 10.0
 MISSING = "nsqd not found: run scripts/install-nsqd (needs Go); skipping tests that need it"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 class Server:
@@ -30,8 +25,8 @@ class Server:
     """
 
     def __init__(self, program: Path, folder: Path, *arguments: str) -> None:
-        self.tcp_address = f"127.0.0.1:{_free_port()}"
-        self.http_address = f"127.0.0.1:{_free_port()}"
+        self.tcp_address = f"127.0.0.1:{free_port()}"
+        self.http_address = f"127.0.0.1:{free_port()}"
         self._log = folder / f"{program.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [
@@ -111,7 +106,7 @@ def start_nsqd(request: pytest.FixtureRequest, nsq_programs: Path, tmp_path: Pat
     with contextlib.ExitStack() as stack:
 
         def start(*arguments: str) -> Server:
-            folder = tmp_path / f"nsqd-{_free_port()}"
+            folder = tmp_path / f"nsqd-{free_port()}"
             folder.mkdir()
             server = Server(
                 nsq_programs / "nsqd",

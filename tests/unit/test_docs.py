@@ -6,11 +6,9 @@ A fenced block with ``title="…"`` is a file. A ``console`` block is a shell se
 read.
 """
 
-import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ import pytest
 
 from nsqkit.metrics import Metrics
 from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/development.md", "docs/tutorial.md", "docs/testing.md")
@@ -136,12 +135,10 @@ class Project:
 
 def free_ports() -> list[str]:
     """Return ports for those of DEFAULT_PORTS; HTTP's is the one above TCP's, as nsqkit takes it to be."""
-    while True:
-        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
-            taken = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            held.enter_context(socket.create_server(("127.0.0.1", taken + 1)))
-            admin = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            return [str(taken), str(taken + 1), str(admin)]
+    tcp, http = free_port(), free_port()
+    while http != tcp + 1:
+        tcp, http = http, free_port()
+    return [str(port) for port in (tcp, http, free_port())]
 
 
 @pytest.fixture
