@@ -11,7 +11,6 @@ from nsqkit.nsq.http import NsqdHttp
 from nsqkit.policy.errors import NsqkitError
 from nsqkit.publisher import connection_options
 from nsqkit.settings import Settings
-from nsqkit.subscription import lease_s
 
 
 def check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
@@ -33,14 +32,15 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
         finally:
             connection.close()
         reached = True
-        for spec in specs:
-            needed_s = lease_s(spec, settings)
-            if needed_s > limits.max_msg_timeout_s:
-                problems.append(
-                    f"{spec.location}: {spec.name}: timeout_s={spec.timeout_s:g} and the setting "
-                    f"msg_timeout_s={settings.msg_timeout_s:g} need a lease of {needed_s:g} s; "
-                    f"nsqd {address} allows {limits.max_msg_timeout_s:g} s (its --max-msg-timeout)",
-                )
+        allows = f"nsqd {address} allows {limits.max_msg_timeout_s:g} s (its --max-msg-timeout)"
+        if settings.msg_timeout_s > limits.max_msg_timeout_s:
+            problems.append(f"the setting msg_timeout_s={settings.msg_timeout_s:g} is too long; {allows}")
+        problems += [
+            f"{spec.location}: {spec.name}: may take {spec.holds_s:g} s "
+            f"(its {'max_wait_s and ' if spec.max_messages else ''}timeout_s); {allows}"
+            for spec in specs
+            if spec.holds_s > limits.max_msg_timeout_s
+        ]
     if reached:
         problems += await _check_delays(specs, settings)
     elif not problems:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from nsqkit.events import suggestion
-from nsqkit.handler import Handler
+from nsqkit.handler import AnyHandler
 from nsqkit.policy.errors import HandlerError, NsqkitError
 
 _MACHINERY = ("<", *(f"{Path(each).parent}{os.sep}" for each in (__file__, importlib.__file__)))
@@ -50,14 +50,14 @@ def imported(name: str, problems: list[str]) -> ModuleType | None:
         return None
 
 
-def defined(module: ModuleType) -> list[type[Handler[object]]]:
+def defined(module: ModuleType) -> list[type[AnyHandler[object]]]:
     """Return the handler classes that are defined in a module, in order; imported ones are not."""
     return list(_handlers(vars(module), module.__name__))
 
 
-def _handlers(names: dict[str, object], module: str) -> Iterator[type[Handler[object]]]:
+def _handlers(names: dict[str, object], module: str) -> Iterator[type[AnyHandler[object]]]:
     for value in tuple(names.values()):
-        if isinstance(value, type) and issubclass(value, Handler) and value.__module__ == module:
+        if isinstance(value, type) and issubclass(value, AnyHandler) and value.__module__ == module:
             yield value
 
 

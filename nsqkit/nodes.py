@@ -55,13 +55,27 @@ async def nodes_of(topic: str, settings: Settings) -> LookupResult:
     Raises:
         SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
     """
+    named, lookup = _named(settings), lookup_of(settings)
+    found = await lookup.producers(topic) if lookup else LookupResult(frozenset(), ())
+    return LookupResult(found.nodes | named, found.failures)
+
+
+async def all_nodes(settings: Settings) -> LookupResult:
+    """Return the nsqd that are named, and all that nsqlookupd knows.
+
+    Raises:
+        SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
+    """
+    named, lookup = _named(settings), lookup_of(settings)
+    found = await lookup.nodes() if lookup else LookupResult(frozenset(), ())
+    return LookupResult(found.nodes | named, found.failures)
+
+
+def _named(settings: Settings) -> set[Node]:
     http = settings.nsqd_http or tuple(map(_usual_http, settings.nsqd))
     if settings.nsqd and len(http) != len(settings.nsqd):
         raise SettingsError("give --nsqd-http once for each --nsqd, in the same order")
-    named = {Node(*pair) for pair in zip(settings.nsqd, http, strict=False)}
-    lookup = lookup_of(settings)
-    found = await lookup.producers(topic) if lookup else LookupResult(frozenset(), ())
-    return LookupResult(found.nodes | named, found.failures)
+    return {Node(*pair) for pair in zip(settings.nsqd, http, strict=False)}
 
 
 def _usual_http(address: str) -> str:

@@ -96,8 +96,14 @@ class Settings:
     output_buffer_ms: int = _number(
         25, 25, 30000, "ms", "longest time that nsqd keeps messages in that buffer"
     )
+    rdy: str = _text(
+        "auto", "auto lets RDY follow the load, fixed is all of max_in_flight", choices=("auto", "fixed")
+    )
     max_msg_bytes: int = _number(
         1048576, 1, 104857600, "bytes", "longest message body, where nsqd does not tell its own"
+    )
+    dead_store: str = _text(
+        ".nsqkit/dead-letters.sqlite", "file in which dead letters are collected, by --dev too"
     )
     log_format: str = _text(
         "auto", "auto is console on a terminal, else json", choices=("auto", "console", "json")
@@ -112,6 +118,23 @@ class Settings:
         "names", "middleware to run around every handler, module:Class, outermost first"
     )
     auth_secret: str | None = _text(None, "secret for nsqd's AUTH; never a flag", secret=True)
+    auth_secret_file: str | None = _text(None, "file that holds that secret, instead of it")
+    tls: bool = field(
+        default=False,
+        metadata={"kind": "true or false", "help": "speak TLS with nsqd, and with none without"},
+    )
+    tls_ca_file: str | None = _text(None, "CA certificates (PEM) to trust; by default the system's")
+    tls_cert_file: str | None = _text(None, "this client's certificate (PEM), where nsqd demands one")
+    tls_key_file: str | None = _text(None, "its key (PEM, no passphrase), if not in the same file")
+    tls_server_name: str | None = _text(
+        None, "name that nsqd's certificates must have, if not the host's in their addresses"
+    )
+    compression: str = _text(
+        "none",
+        "of what goes to and from nsqd; snappy needs nsqkit[snappy]",
+        choices=("none", "deflate", "snappy"),
+    )
+    deflate_level: int = _number(6, 1, 9, "", "1 is fast, 9 small; nsqd's own side has its maximum")
     app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False, metadata={"kind": "app"})
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

@@ -125,3 +125,14 @@ class NsqdHttp:
             topic=topic,
             channel=channel,
         )
+
+    async def pause_channel(self, topic: str, channel: str) -> None:
+        """Stop the delivery of a channel to all of its consumers; its messages wait in nsqd."""
+        await self._post("/channel/pause", topic=topic, channel=channel)
+
+    async def unpause_channel(self, topic: str, channel: str) -> None:
+        """Deliver a paused channel again; changes nothing for one that is not paused."""
+        await self._post("/channel/unpause", topic=topic, channel=channel)
+
+    async def _post(self, path: str, **query: str) -> None:
+        await fetch(self.address, path, method="POST", timeout_s=self._timeout_s, **query)

@@ -15,6 +15,12 @@ class Link(Protocol):
     def send(self, data: bytes) -> bool:
         """Send any other command, likewise."""
 
+    def is_lost(self) -> bool:
+        """Return whether no command can be sent any more."""
+
+    def forget(self) -> None:
+        """Count a message as answered, without an answer."""
+
 
 class Message:
     """A message as nsqd delivered it.
@@ -28,8 +34,10 @@ class Message:
         attempts: Deliveries so far, this one included; 1 to 65535.
         address: ``host:port`` of the nsqd.
         topic: The topic it came from.
-        received_s: When it arrived, by ``time.monotonic()``.
+        received_s: When it arrived at the latest, by ``time.monotonic()``: where the event loop was
+            blocked, the last moment before that, never the later one at which it was read.
         lease_s: Seconds after which nsqd delivers it again, unless it is touched.
+        max_lease_s: Seconds for which TOUCH keeps it at most: nsqd's max-msg-timeout.
     """
 
     __slots__ = (
@@ -40,6 +48,7 @@ class Message:
         "body",
         "id",
         "lease_s",
+        "max_lease_s",
         "received_s",
         "timestamp_ns",
         "topic",
@@ -55,6 +64,7 @@ class Message:
         topic: str,
         received_s: float,
         lease_s: float,
+        max_lease_s: float,
         link: Link,
     ) -> None:
         self.id = id
@@ -65,6 +75,7 @@ class Message:
         self.topic = topic
         self.received_s = received_s
         self.lease_s = lease_s
+        self.max_lease_s = max_lease_s
         self._link = link
         self._settled = False
 
@@ -105,6 +116,19 @@ class Message:
         """
         self._require_unsettled()
         return self._link.send(protocol.touch(self.id))
+
+    def is_lost(self) -> bool:
+        """Return whether its connection takes no more commands: no answer reaches nsqd."""
+        return self._link.is_lost()
+
+    def forget(self) -> None:
+        """Give up a message whose lease is over: nsqd has it in flight here no more, and gets no answer.
+
+        Does nothing if it was finished or requeued before.
+        """
+        if not self._settled:
+            self._settled = True
+            self._link.forget()
 
     def _require_unsettled(self) -> None:
         if self._settled:

@@ -28,7 +28,7 @@ class NsqdPublisher:
 
     def __init__(self, address: str, options: ConnectionOptions, publish_timeout_s: float = 10.0) -> None:
         self.address = address
-        self._options = replace(options, msg_timeout_s=None)
+        self._options = replace(options, msg_timeout_s=None, holds_s=0.0)
         self._publish_timeout_s = publish_timeout_s
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
@@ -150,7 +150,7 @@ async def ensure_channel(address: str, topic: str, channel: str, options: Connec
         RefusedError: If nsqd refuses.
         ValueError: If a name is not valid.
     """
-    connection = Connection(address, replace(options, msg_timeout_s=None))
+    connection = Connection(address, replace(options, msg_timeout_s=None, holds_s=0.0))
     try:
         await connection.open()
         await connection.subscribe(topic, channel)

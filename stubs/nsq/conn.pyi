@@ -1,32 +1,10 @@
-import socket as _socket
-from typing import Any, Protocol
+from typing import Any
 
 from nsq.event import EventedMixin
-from tornado.iostream import IOStream
-
-INIT: str
-DISCONNECTED: str
-CONNECTING: str
-CONNECTED: str
-
-class _Encoder(Protocol):
-    def encode(self, data: bytes) -> bytes: ...
 
 class AsyncConn(EventedMixin):
-    state: str
     host: str
-    port: int
-    timeout: float
-    rdy: int
     tls_v1: bool
-    tls_options: dict[str, Any] | None
-    snappy: bool
-    deflate: bool
-    heartbeat_interval: int
-    auth_secret: bytes | None
-    socket: _socket.socket | None
-    stream: IOStream | None
-    encoder: _Encoder
     def __init__(
         self,
         host: str,
@@ -47,8 +25,9 @@ class AsyncConn(EventedMixin):
         msg_timeout: float | None = None,
         hostname: str | None = None,
     ) -> None: ...
-    def closed(self) -> bool: ...
     def close(self) -> None: ...
     def send(self, data: bytes) -> object: ...
-    def _start_read(self) -> None: ...
+    def upgrade_to_tls(self, options: object = None) -> None: ...
+    def upgrade_to_snappy(self) -> None: ...
+    def upgrade_to_deflate(self) -> None: ...
     def _on_connect(self, **kwargs: object) -> None: ...

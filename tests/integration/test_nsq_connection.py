@@ -192,6 +192,24 @@ class TestAuth:
             with pytest.raises(RefusedError, match="E_UNAUTHORIZED"):
                 await _subscribe_elsewhere(nsqd, options)
 
+    async def test_a_wrong_secret_is_a_refusal_and_is_not_shown(
+        self, start_nsqd: Callable[..., Server]
+    ) -> None:
+        async with FakeHttp((403, {"message": "NOT_AUTHORIZED"})) as judge:
+            nsqd = start_nsqd(f"-auth-http-address={judge.address}")
+            connection = Connection(nsqd.tcp_address, ConnectionOptions(auth_secret="wrong-one"))
+            with pytest.raises(RefusedError, match="E_AUTH_FAILED") as caught:
+                await connection.open()
+            assert caught.value.permanent
+            assert connection.closed()
+            assert "wrong-one" not in str(caught.value)
+
+    async def test_a_secret_that_allows_nothing_is_a_refusal(self, start_nsqd: Callable[..., Server]) -> None:
+        async with FakeHttp((200, {"ttl": 3600, "identity": "nobody", "authorizations": []})) as judge:
+            nsqd = start_nsqd(f"-auth-http-address={judge.address}")
+            with pytest.raises(RefusedError, match="E_UNAUTHORIZED"):
+                await Connection(nsqd.tcp_address, ConnectionOptions(auth_secret="hush")).open()
+
     async def test_without_a_secret_nothing_is_tried(self, start_nsqd: Callable[..., Server]) -> None:
         async with FakeHttp(self.AUTHORIZATIONS) as judge:
             nsqd = start_nsqd(f"-auth-http-address={judge.address}")

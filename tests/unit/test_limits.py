@@ -57,13 +57,19 @@ async def test_what_nsqd_allows_is_no_problem() -> None:
     assert await checked(Modest, Slow, Patient, Ruled) == ()
 
 
-async def test_a_lease_longer_than_nsqd_grants_is_named_with_its_place_and_nsqds_option() -> None:
+async def test_a_handler_slower_than_nsqd_allows_is_named_with_its_place_and_nsqds_option() -> None:
     (problem,) = await checked(Modest, Slow, max_msg_timeout=60_000)
     assert problem.startswith(
-        f"{Slow.spec.location}: Slow: timeout_s=120 and the setting msg_timeout_s=60 need a lease of 125 s; "
-        "nsqd 127.0.0.1:"
+        f"{Slow.spec.location}: Slow: may take 120 s (its timeout_s); nsqd 127.0.0.1:"
     )
     assert problem.endswith("allows 60 s (its --max-msg-timeout)")
+
+
+async def test_a_message_timeout_longer_than_nsqd_allows_is_named_once() -> None:
+    """Nsqd refuses every connection then, with E_BAD_BODY."""
+    (problem,) = await checked(Modest, Ruled, max_msg_timeout=59_000)
+    assert problem.startswith("the setting msg_timeout_s=60 is too long; nsqd 127.0.0.1:")
+    assert problem.endswith("allows 59 s (its --max-msg-timeout)")
 
 
 @pytest.mark.parametrize("handler", [Patient, Ruled])

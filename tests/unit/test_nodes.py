@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from nsqkit import ConnectionLostError, Settings, SettingsError
-from nsqkit.nodes import http_addresses, lookup_of, message_limit, nodes_of, target_address, tcp_addresses
+from nsqkit.nodes import (
+    all_nodes,
+    http_addresses,
+    lookup_of,
+    message_limit,
+    nodes_of,
+    target_address,
+    tcp_addresses,
+)
 from nsqkit.nsq.lookup import Node
 from tests.unit.nsq.fake_http import FakeHttp
 
@@ -109,6 +117,15 @@ class TestOfTopic:
         found = await nodes_of("orders", told(lookupd=(NOBODY,)))
         assert not found.nodes
         assert NOBODY in found.failures[0]
+
+    async def test_whatever_topics_they_have(self, lookupd: str) -> None:
+        found = await all_nodes(told(nsqd=("a:4150",), lookupd=(lookupd,)))
+        assert found.nodes == {
+            Node("a:4150", "a:4151"),
+            Node("10.0.0.1:4150", "10.0.0.1:4151"),
+            Node("10.0.0.2:4150", "10.0.0.2:4151"),
+        }
+        assert (await all_nodes(told(nsqd=("a:4150",)))).nodes == {Node("a:4150", "a:4151")}
 
 
 class TestMessageLimit:

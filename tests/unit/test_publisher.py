@@ -103,7 +103,7 @@ class TestConnectionOptions:
         assert (options.connect_timeout_s, options.auth_secret) == (1.0, None)
 
     def test_a_lease_of_ones_own_comes_before_the_setting(self) -> None:
-        assert connection_options(told(), msg_timeout_s=90.0).msg_timeout_s == 90.0
+        assert connection_options(told(), holds_s=90.0).holds_s == 90.0
 
     def test_the_secret_is_passed_on_and_not_shown(self) -> None:
         options = connection_options(told(auth_secret="hush"))
@@ -203,6 +203,33 @@ class TestPublisher:
         await publisher.close()
         with pytest.raises(PublishError, match="closed"):
             await publisher.publish(Sent(2))
+
+
+class TestPublishSoon:
+    """Events that leave together."""
+
+    async def test_each_is_confirmed_and_arrives_once_in_order(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            await asyncio.gather(*(publisher.publish_soon(Sent(n)) for n in range(2500)))
+        assert [json.loads(body)["data"]["n"] for body in await take(broker.tcp_address, "sent", 2500)] == [
+            *range(2500)
+        ]
+
+    async def test_what_nobody_waits_for_is_sent_at_the_end(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            publisher.publish_soon(Sent(1))
+            publisher.publish_soon(Homeless(2), topic="elsewhere")
+        assert sorted(await topics(broker.http_address)) == ["elsewhere", "sent"]
+
+    async def test_what_cannot_be_published_is_refused_at_once(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            with pytest.raises(EncodeError, match="has no topic"):
+                publisher.publish_soon(Homeless(1))
+
+    async def test_where_nobody_answers_it_fails(self) -> None:
+        async with Publisher(NOBODY, settings=told()) as publisher:
+            with pytest.raises(PublishError):
+                await publisher.publish_soon(Sent(1))
 
 
 class TestBlockingPublisher:

@@ -1,6 +1,7 @@
 """One connection, against a scripted nsqd: the exact commands, and every way to lose it."""
 
 import asyncio
+import json
 import logging
 import ssl
 import struct
@@ -11,13 +12,17 @@ from typing import Any
 
 import pytest
 
+from nsqkit.nsq.compression import Deflate
 from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.handshake import Handshake
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.message import Message
+from nsqkit.nsq.tls import Tls
 from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError, SettingsError
-from tests.unit.nsq.fake_nsqd import ID, PATIENCE_S, FakeNsqd, Peer, frame, message_frame
+from tests.unit.nsq.fake_nsqd import ID, IDENTIFY_REPLY, PATIENCE_S, FakeNsqd, Peer, frame, message_frame
 
 OPTIONS = ConnectionOptions(client_id="worker-1", hostname="host.example", user_agent="nsqkit/test")
+TLS = ConnectionOptions(auth_secret="hush", tls=Tls(ssl.create_default_context()))
 SHORT = ConnectionOptions(connect_timeout_s=0.05)
 FIN = b"FIN " + ID + b"\n"
 
@@ -134,8 +139,7 @@ class TestHandshake:
 
     async def test_without_the_tls_that_is_wanted_nothing_more_is_sent(self, nsqd: FakeNsqd) -> None:
         """Pynsq would go on in plain text, and send the secret."""
-        connection = Connection(nsqd.address, ConnectionOptions(auth_secret="hush"))
-        connection.tls_v1 = True
+        connection = Connection(nsqd.address, TLS)
         opening = asyncio.create_task(connection.open())
         peer = await nsqd.accept()
         await peer.shake_hands(auth_required=True, tls_v1=False)
@@ -143,7 +147,66 @@ class TestHandshake:
             await opening
         await peer.expect_end()
 
-    async def test_pynsqs_compression_takes_the_connection_over(self, nsqd: FakeNsqd) -> None:
+    async def test_an_nsqd_that_knows_no_features_is_refused_where_tls_is_wanted(
+        self, nsqd: FakeNsqd
+    ) -> None:
+        """Pynsq takes its plain OK for the end of the handshake."""
+        connection = Connection(nsqd.address, TLS)
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.identify()
+        peer.respond(b"OK")
+        with pytest.raises(RefusedError, match="no TLS"):
+            await opening
+        await peer.expect_end()
+
+    async def test_an_answer_slipped_in_before_tls_counts_as_tls(self, nsqd: FakeNsqd) -> None:
+        connection = Connection(nsqd.address, TLS)
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.identify()
+        granted = json.dumps(IDENTIFY_REPLY | {"tls_v1": True, "auth_required": True}).encode()
+        peer.send(frame(0, granted) + frame(0, b"OK"))
+        with pytest.raises(ConnectionLostError, match="TLS failed"):
+            await opening
+        assert b"hush" not in await peer.some()
+
+    async def test_a_tls_handshake_that_is_given_up_leaves_no_connection(self, nsqd: FakeNsqd) -> None:
+        """Pynsq has no stream to close while TLS begins: an orphan would stay."""
+        connection = Connection(nsqd.address, TLS)
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.shake_hands(tls_v1=True)
+        await peer.some()
+        opening.cancel()
+        await asyncio.wait({opening})
+        assert connection.closed()
+        await peer.expect_end()
+
+    async def test_compression_begins_in_the_middle_of_what_was_read(self, nsqd: FakeNsqd) -> None:
+        """Nsqd sends its OK inside the new layer at once, behind the answer to IDENTIFY."""
+        connection = Connection(nsqd.address, ConnectionOptions(compression="deflate"))
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.identify()
+        layer = Deflate(6)
+        peer.send(frame(0, b'{"deflate":true}') + layer.encode(frame(0, b"OK")))
+        await opening
+        connection.send(b"NOP\n")
+        assert layer.decode(await peer.some()) == b"NOP\n"
+        connection.close()
+
+    async def test_what_cannot_be_decompressed_ends_the_connection(self, nsqd: FakeNsqd) -> None:
+        connection = Connection(nsqd.address, ConnectionOptions(compression="deflate"))
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.identify()
+        peer.send(frame(0, b'{"deflate":true}') + b"HTTP/1.1 400 Bad Request")
+        with pytest.raises(ConnectionLostError, match="nonsense"):
+            await opening
+        await peer.expect_end()
+
+    async def test_compression_takes_the_connection_over(self, nsqd: FakeNsqd) -> None:
         """Frame by frame until then: what follows the answer to IDENTIFY is compressed already."""
         packer, unpacker = zlib.compressobj(6, zlib.DEFLATED, -15), zlib.decompressobj(-15)
 
@@ -151,10 +214,10 @@ class TestHandshake:
             return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
 
         bodies: asyncio.Queue[bytes] = asyncio.Queue()
+        options = ConnectionOptions(compression="deflate")
         connection = Connection(
-            nsqd.address, OPTIONS, on_message=lambda message: bodies.put_nowait(message.body)
+            nsqd.address, options, on_message=lambda message: bodies.put_nowait(message.body)
         )
-        connection.deflate = True
         opening = asyncio.create_task(connection.open())
         peer = await nsqd.accept()
         assert (await peer.shake_hands(deflate=True))["deflate"] is True
@@ -166,9 +229,7 @@ class TestHandshake:
         connection.close()
 
     async def test_a_tls_handshake_that_fails_loses_the_connection(self, nsqd: FakeNsqd) -> None:
-        connection = Connection(nsqd.address, ConnectionOptions(auth_secret="hush"))
-        connection.tls_v1 = True
-        connection.tls_options = {"ssl_version": ssl.PROTOCOL_TLS_CLIENT}
+        connection = Connection(nsqd.address, TLS)
         opening = asyncio.create_task(connection.open())
         peer = await nsqd.accept()
         await peer.shake_hands(auth_required=True, tls_v1=True)
@@ -185,6 +246,28 @@ class TestHandshake:
         with pytest.raises(RefusedError, match="heartbeat interval"):
             await opening
         await peer.expect_end()
+
+    async def test_an_nsqd_that_cannot_keep_a_message_for_as_long_as_the_handler_takes_is_refused(
+        self, nsqd: FakeNsqd
+    ) -> None:
+        _, opening, peer = await _opening(nsqd, ConnectionOptions(holds_s=300.0))
+        await peer.shake_hands(max_msg_timeout=120_000)
+        with pytest.raises(RefusedError, match=r"120 s.* 300 s.*timeout_s.*--max-msg-timeout"):
+            await opening
+        await peer.expect_end()
+
+    async def test_an_nsqd_that_can_keep_a_message_just_long_enough_is_taken(self, nsqd: FakeNsqd) -> None:
+        connection, opening, peer = await _opening(nsqd, ConnectionOptions(holds_s=300.0))
+        await peer.shake_hands(max_msg_timeout=300_000)
+        assert (await opening).max_msg_timeout_s == 300.0
+        connection.close()
+
+    async def test_a_lease_that_nsqd_refuses_is_named(self, nsqd: FakeNsqd) -> None:
+        _, opening, peer = await _opening(nsqd)
+        await peer.identify()
+        peer.refuse(b"E_BAD_BODY IDENTIFY msg timeout (905000) is invalid")
+        with pytest.raises(RefusedError, match=r"905000.*msg_timeout_s.*--max-msg-timeout"):
+            await opening
 
     async def test_an_nsqd_without_feature_negotiation_has_default_limits(self, nsqd: FakeNsqd) -> None:
         connection, opening, peer = await _opening(nsqd)
@@ -317,8 +400,18 @@ class TestMessages:
         assert (message.id, message.body, message.attempts) == (ID, b"{}", 3)
         assert message.timestamp_ns == 1_700_000_000_000_000_000
         assert (message.address, message.topic) == (live.nsqd.address, "orders")
-        assert message.lease_s == 60.0
+        assert (message.lease_s, message.max_lease_s) == (60.0, 900.0)
         assert before_s <= message.received_s <= time.monotonic()
+
+    async def test_a_message_that_came_while_the_loop_was_blocked_is_dated_before_that(
+        self, live: Subscribed
+    ) -> None:
+        """Else its lease would be taken for longer than nsqd's, and a FIN go to its next delivery."""
+        live.peer.send(message_frame())
+        sent_s = time.monotonic()
+        time.sleep(0.8)  # noqa: ASYNC251 - a handler that blocks the loop
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await live.messages.get()).received_s <= sent_s
 
     @pytest.mark.parametrize("attempts", [1, 32767, 32768, 40000, 65535])
     async def test_attempts_are_unsigned(self, live: Subscribed, attempts: int) -> None:
@@ -338,15 +431,15 @@ class TestMessages:
         self, live: Subscribed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         messages = [await live.message() for _ in range(100)]
-        assert live.connection.stream is not None
+        assert live.connection._stream is not None
         writes: list[bytes] = []
-        write = live.connection.stream.write
+        write = live.connection._stream.write
 
         def record(data: bytes) -> object:
             writes.append(data)
             return write(data)
 
-        monkeypatch.setattr(live.connection.stream, "write", record)
+        monkeypatch.setattr(live.connection._stream, "write", record)
         assert all(message.finish() for message in messages)
         await live.peer.expect(*[FIN] * 100)
         assert writes == [FIN * 100]
@@ -411,7 +504,7 @@ class TestHeartbeats:
 
     async def test_an_nsqd_that_has_fallen_silent_is_lost(self, nsqd: FakeNsqd) -> None:
         connection = Connection(nsqd.address, OPTIONS)
-        connection.heartbeat_interval = 10
+        connection.heartbeat_s = 0.01
         opening = asyncio.create_task(connection.open())
         peer = await nsqd.accept()
         await peer.shake_hands()
@@ -424,7 +517,7 @@ class TestHeartbeats:
     async def test_a_loop_that_was_blocked_does_not_take_nsqd_for_silent(self, nsqd: FakeNsqd) -> None:
         """Pynsq's stale timer looks at the clock, and closes a connection whose data waits to be read."""
         connection = Connection(nsqd.address, OPTIONS)
-        connection.heartbeat_interval = 50
+        connection.heartbeat_s = 0.05
         opening = asyncio.create_task(connection.open())
         peer = await nsqd.accept()
         await peer.shake_hands()
@@ -529,6 +622,7 @@ class TestLoss:
         live.peer.reset()
         first.finish()
         await live.ended()
+        assert second.is_lost()
         assert not second.finish()
 
     async def test_a_waiting_request_fails_with_the_connection(self, live: Subscribed) -> None:
@@ -589,6 +683,7 @@ class TestEndOfIntake:
         await live.peer.expect(*[FIN] * 200)
         await live.peer.expect_end()
         late = await live.message()
+        assert late.is_lost()
         assert not late.finish()
         live.peer.respond(b"_heartbeat_")
         assert not closing.done()
@@ -661,6 +756,22 @@ class TestClose:
         with pytest.raises(ConnectionLostError, match="closed here"):
             await opening
         await peer.expect_end()
+
+    async def test_a_connection_closed_as_the_handshake_ends_does_not_become_live(
+        self, nsqd: FakeNsqd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = Handshake.run
+
+        async def run_and_close(handshake: Handshake) -> None:
+            await run(handshake)
+            connection.close()
+
+        monkeypatch.setattr(Handshake, "run", run_and_close)
+        connection, opening, peer = await _opening(nsqd)
+        await peer.shake_hands()
+        with pytest.raises(ConnectionLostError, match="closed here"):
+            await opening
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_a_cancelled_open_closes_the_socket(self, nsqd: FakeNsqd) -> None:
         connection, opening, peer = await _opening(nsqd)

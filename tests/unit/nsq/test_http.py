@@ -64,6 +64,17 @@ async def test_a_channel_is_made_after_its_topic() -> None:
         ]
 
 
+async def test_a_channel_is_paused_and_goes_on() -> None:
+    async with FakeHttp((200, b"")) as server:
+        nsqd = NsqdHttp(server.address)
+        await nsqd.pause_channel("orders", "stock")
+        await nsqd.unpause_channel("orders", "stock")
+        assert server.requests == [
+            "POST /channel/pause?topic=orders&channel=stock",
+            "POST /channel/unpause?topic=orders&channel=stock",
+        ]
+
+
 async def test_an_ipv6_address_in_brackets_works() -> None:
     try:
         async with FakeHttp((200, b"OK"), "::1") as server:

@@ -14,6 +14,7 @@ class Wire:
 
     def __init__(self, *, is_alive: bool = True) -> None:
         self.commands: list[bytes] = []
+        self.forgotten = 0
         self.is_alive = is_alive
 
     def send(self, data: bytes) -> bool:
@@ -22,9 +23,15 @@ class Wire:
 
     settle = send
 
+    def is_lost(self) -> bool:
+        return not self.is_alive
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
 
 def message(wire: Wire) -> Message:
-    return Message(ID, b"body", 1, 1, "127.0.0.1:4150", "orders", 0.0, 60.0, wire)
+    return Message(ID, b"body", 1, 1, "127.0.0.1:4150", "orders", 0.0, 60.0, 900.0, wire)
 
 
 def test_finish_touch_and_requeue_are_nsqs_commands() -> None:
@@ -79,6 +86,12 @@ def test_an_answer_says_when_the_connection_is_gone() -> None:
     assert not message(gone).finish()
     assert not message(gone).requeue(1.0)
     assert not message(gone).touch()
+    assert message(gone).is_lost()
+    assert not message(Wire()).is_lost()
+
+
+def test_a_message_knows_how_long_it_can_be_kept() -> None:
+    assert (message(Wire()).lease_s, message(Wire()).max_lease_s) == (60.0, 900.0)
 
 
 def test_a_message_shows_what_identifies_it_and_not_its_body() -> None:
@@ -86,3 +99,16 @@ def test_a_message_shows_what_identifies_it_and_not_its_body() -> None:
     assert "0123456789abcdef" in shown
     assert "orders" in shown
     assert "body" not in shown
+
+
+def test_a_message_is_forgotten_once_and_not_after_an_answer() -> None:
+    wire = Wire()
+    answered, forgotten = message(wire), message(wire)
+    answered.finish()
+    answered.forget()
+    assert wire.forgotten == 0
+    forgotten.forget()
+    forgotten.forget()
+    assert wire.forgotten == 1
+    with pytest.raises(RuntimeError, match="already"):
+        forgotten.finish()
