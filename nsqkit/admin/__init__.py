@@ -1,6 +1,8 @@
 """What operators and orchestrators ask a running worker over HTTP; it decides nothing itself."""
 
+from nsqkit.admin.handlers import Handlers, HandlerState, IntakeState
 from nsqkit.admin.loop_lag import LoopLag
-from nsqkit.admin.server import AdminServer, Health
+from nsqkit.admin.pages import Health
+from nsqkit.admin.server import AdminServer
 
-__all__ = ["AdminServer", "Health", "LoopLag"]
+__all__ = ["AdminServer", "HandlerState", "Handlers", "Health", "IntakeState", "LoopLag"]

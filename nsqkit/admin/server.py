@@ -1,4 +1,4 @@
-"""The admin server: /metrics, /healthz and /readyz on a port of their own; it changes nothing.
+"""The admin server: metrics, health and the handlers' intake on a port of their own.
 
 It answers from the worker's event loop, so a loop that is stuck answers nothing: that is what a liveness
 probe is for.
@@ -7,55 +7,50 @@ probe is for.
 import asyncio
 import errno
 import socket
-from typing import Protocol
 
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
+from nsqkit.admin.handlers import Handlers
 from nsqkit.admin.loop_lag import LoopLag
-from nsqkit.metrics import CONTENT_TYPE, Metrics
+from nsqkit.admin.pages import (
+    HandlersPage,
+    Health,
+    HealthPage,
+    IntakePage,
+    MetricsPage,
+    Missing,
+    ReadyPage,
+)
+from nsqkit.metrics import Metrics
 from nsqkit.policy.errors import SettingsError
 
 _BACKLOG = 128
-_TEXT = "text/plain; charset=utf-8"
-
-
-class Health(Protocol):
-    """What the server asks the worker."""
-
-    def live(self) -> bool:
-        """Whether the process does its work, however well; False asks for a restart."""
-        ...
-
-    def problems(self) -> tuple[str, ...]:
-        """Why the worker is not ready, one line each; empty when it is."""
-        ...
 
 
 class AdminServer:
-    """Serves metrics and health.
+    """Serves metrics and health, and pauses and resumes handlers.
 
     Args:
         metrics: What /metrics shows.
         health: Who is asked by /healthz and /readyz.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
+        handlers: Whom /handlers asks and tells.
     """
 
-    def __init__(self, metrics: Metrics, health: Health, host: str, port: int) -> None:
+    def __init__(self, metrics: Metrics, health: Health, host: str, port: int, *, handlers: Handlers) -> None:
         self._host = host
         self._port = port
         self._lag = LoopLag(metrics.event_loop_lag)
-        self._server = HTTPServer(
-            Application(
-                [
-                    ("/metrics", _MetricsPage, {"metrics": metrics}),
-                    ("/healthz", _HealthPage, {"health": health}),
-                    ("/readyz", _ReadyPage, {"health": health}),
-                ],
-                default_handler_class=_Missing,
-            ),
-        )
+        pages: list[tuple[str, type[RequestHandler], dict[str, object]]] = [
+            ("/metrics", MetricsPage, {"metrics": metrics}),
+            ("/healthz", HealthPage, {"health": health}),
+            ("/readyz", ReadyPage, {"health": health}),
+            ("/handlers", HandlersPage, {"handlers": handlers}),
+            ("/handlers/([^/]+)/(pause|resume)", IntakePage, {"handlers": handlers}),
+        ]
+        self._server = HTTPServer(Application(pages, default_handler_class=Missing))
 
     async def start(self) -> int:
         """Listen, and begin to sample the event loop's lag.
@@ -96,50 +91,3 @@ def _refusal(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"admin_port={port} needs more rights: choose one above 1023 with --admin-port, or 0 for none"
     return f"admin_host={host!r} cannot be listened on: {error.strerror or error}"
-
-
-class _Page(RequestHandler):
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        self.set_header("Content-Type", _TEXT)
-        self.set_header("Cache-Control", "no-store")
-
-    def write_error(self, status_code: int, **_kwargs: object) -> None:
-        self.finish(f"{status_code}: {self._reason}; there are /metrics, /healthz and /readyz\n")
-
-
-class _Missing(_Page):
-    def prepare(self) -> None:
-        self.send_error(404)
-
-
-class _MetricsPage(_Page):
-    def initialize(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def get(self) -> None:
-        self.set_header("Content-Type", CONTENT_TYPE)
-        self.write(self._metrics.exposition())
-
-
-class _HealthPage(_Page):
-    def initialize(self, health: Health) -> None:
-        self._health = health
-
-    def get(self) -> None:
-        live = self._health.live()
-        self.set_status(200 if live else 503)
-        self.write("ok\n" if live else "not live\n")
-
-
-class _ReadyPage(_Page):
-    def initialize(self, health: Health) -> None:
-        self._health = health
-
-    def get(self) -> None:
-        problems = self._health.problems()
-        self.set_status(503 if problems else 200)
-        if "application/json" in self.request.headers.get("Accept", ""):
-            self.write({"ready": not problems, "problems": list(problems)})
-        else:
-            self.write("\n".join(problems or ("ready",)) + "\n")

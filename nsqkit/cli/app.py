@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nsqkit.cli import broker, check, config, new, publish, run, tail
+from nsqkit.cli import broker, check, config, dead, new, pause, publish, run, tail
 from nsqkit.policy.errors import (
     EventError,
     FeedError,
@@ -39,11 +39,14 @@ for _name, _command, _help in (
     ("handlers", check.handlers, "Print topic, channel, events and retry delays of handlers."),
     ("publish", publish.publish, "Publish a message, or a file of them, confirmed by nsqd."),
     ("tail", tail.tail, "Show the messages of a topic as they come."),
+    ("pause", pause.pause, "Stop the delivery of a channel, or of one worker's handler."),
+    ("resume", pause.resume, "Go on with what was paused."),
     ("broker", broker.broker, "Run the embedded broker alone, for development."),
     ("config", config.config, "Print every setting and where its value came from."),
     ("version", config.version, "Print the version."),
 ):
     app.command(_name, short_help=_help)(_command)
+app.add_typer(dead.app, name="dead", short_help="Collect, list, show, replay and delete dead letters.")
 app.command("reloaded", hidden=True)(run.reloaded)
 
 

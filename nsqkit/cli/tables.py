@@ -97,9 +97,12 @@ def handler(row: HandlerRow) -> Table:
         ("max in flight", f"{row.max_in_flight} ({row.kind})"),
         ("unknown events", row.on_unknown.replace("_", " ")),
         ("dead letters", row.dead_letters or "discarded"),
+        ("kill switch", row.kill_switch),
+        ("rate limit", row.rate_limit),
         ("defined in", row.location),
     ):
-        _add(table, f"  {name}", value)
+        if value is not None:
+            _add(table, f"  {name}", value)
     return table
 
 

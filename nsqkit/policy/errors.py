@@ -215,3 +215,56 @@ class HandlerTimeoutError(NsqkitError, TimeoutError):
 
     def __str__(self) -> str:
         return f"the handler ran longer than its timeout_s={self.timeout_s:g}"
+
+
+class BreakerOpenError(NsqkitError):
+    """A call was not made, because the breaker of its dependency is open.
+
+    Args:
+        dependency: The breaker's name.
+        remaining_s: Seconds until a call may be tried, 0 or more.
+    """
+
+    def __init__(self, dependency: str, remaining_s: float) -> None:
+        super().__init__(dependency, remaining_s)
+        self.dependency = dependency
+        self.remaining_s = remaining_s
+
+    def __str__(self) -> str:
+        return f"{self.dependency} was not called: its breaker is open for another {self.remaining_s:.3g} s"
+
+
+class DeadLetterStoreError(NsqkitError):
+    """A store of dead letters cannot be used.
+
+    Args:
+        path: The file.
+        reason: What is wrong, and what to change.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"dead letters in {self.path}: {self.reason}"
+
+
+class ReplayError(NsqkitError):
+    """A replay of dead letters stopped before its end.
+
+    Args:
+        replayed: Those that nsqd had confirmed by then.
+        wanted: Those that were to be replayed.
+        reason: Why it stopped.
+    """
+
+    def __init__(self, replayed: int, wanted: int, reason: str) -> None:
+        super().__init__(replayed, wanted, reason)
+        self.replayed = replayed
+        self.wanted = wanted
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"stopped with {self.replayed} of {self.wanted} dead letters replayed: {self.reason}"

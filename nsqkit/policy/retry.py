@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from nsqkit.policy.argument import require_number, require_whole
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 
 Jitter = Literal["additive", "full", "none"]
@@ -39,9 +40,9 @@ class Exponential:
     jitter: Jitter = "additive"
 
     def __post_init__(self) -> None:
-        _require_number("Exponential", "base_s", self.base_s, above=0.0, most=MAX_DELAY_S)
-        _require_number("Exponential", "factor", self.factor, least=1.0)
-        _require_number("Exponential", "max_s", self.max_s, least=self.base_s, most=MAX_DELAY_S)
+        require_number("Exponential", "base_s", self.base_s, above=0.0, most=MAX_DELAY_S)
+        require_number("Exponential", "factor", self.factor, least=1.0)
+        require_number("Exponential", "max_s", self.max_s, least=self.base_s, most=MAX_DELAY_S)
         if self.jitter not in get_args(Jitter):
             raise ValueError(f"Exponential(jitter={self.jitter!r}): choose one of {get_args(Jitter)}")
 
@@ -109,10 +110,7 @@ class RetryPolicy:
     on: Mapping[type[Exception], Outcome] = field(default_factory=_no_rules)
 
     def __post_init__(self) -> None:
-        if type(self.max_attempts) is not int:
-            raise TypeError(f"RetryPolicy(max_attempts={self.max_attempts!r}): give a whole number")
-        if not 1 <= self.max_attempts <= MAX_ATTEMPTS:
-            raise ValueError(f"RetryPolicy(max_attempts={self.max_attempts!r}): not in 1..{MAX_ATTEMPTS}")
+        require_whole("RetryPolicy", "max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
         if not isinstance(self.backoff, Exponential):
             raise TypeError(f"RetryPolicy(backoff={self.backoff!r}): give an Exponential(…)")
         rules: object = self.on
@@ -162,22 +160,3 @@ def _asked_delay_s(outcome: Outcome) -> float:
             return for_s
         case _:
             return 0.0
-
-
-def _require_number(
-    owner: str,
-    name: str,
-    value: object,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    most: float | None = None,
-) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{owner}({name}={value!r}): give a number")
-    if above is not None and not value > above:
-        raise ValueError(f"{owner}({name}={value!r}): must be above {above:g}")
-    if least is not None and not value >= least:
-        raise ValueError(f"{owner}({name}={value!r}): must be {least:g} or more")
-    if most is not None and not value <= most:
-        raise ValueError(f"{owner}({name}={value!r}): must be {most:g} or less")

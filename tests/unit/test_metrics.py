@@ -1,5 +1,6 @@
 """Metrics: names and labels of the contract, counts, and quantiles from buckets."""
 
+import gc
 import math
 import re
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from nsqkit.breaker import Breaker
 from nsqkit.metrics import (
     AGE_BUCKETS_S,
     COMMANDS,
@@ -20,6 +22,8 @@ from nsqkit.metrics import (
     Histogram,
     Metrics,
 )
+from nsqkit.policy.breaker import BreakerState
+from nsqkit.policy.kill_switch import SwitchState
 
 LABELS = {"topic": "orders", "channel": "inventory", "handler": "Reserve"}
 
@@ -70,6 +74,9 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics, handler: HandlerM
         "nsqkit_message_age_seconds",
         "nsqkit_in_flight",
         "nsqkit_max_in_flight",
+        "nsqkit_intake_paused",
+        "nsqkit_kill_switch_state",
+        "nsqkit_breaker_state",
         "nsqkit_event_loop_lag_seconds",
         "nsqkit_executor_wait_seconds",
         "nsqkit_process_cpu_seconds",
@@ -107,6 +114,51 @@ def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: Handler
     assert metrics.registry.get_sample_value("nsqkit_event_loop_lag_seconds_sum") == 0.3
 
 
+@pytest.mark.parametrize("state", SwitchState)
+def test_a_kill_switch_is_in_one_of_its_states(
+    metrics: Metrics, handler: HandlerMetrics, state: SwitchState
+) -> None:
+    metrics.for_handler("orders", "notify", "Notify")
+    handler.kill_switch("open")
+    handler.kill_switch(state.value)
+    shown = [_value(metrics, "nsqkit_kill_switch_state", state=each) for each in SwitchState]
+    assert shown == [each is state for each in SwitchState]
+
+
+def test_a_handler_without_a_kill_switch_shows_none(metrics: Metrics, handler: HandlerMetrics) -> None:
+    assert _value(metrics, "nsqkit_kill_switch_state", state="closed") is None
+
+
+def test_a_kill_switch_has_no_other_state(handler: HandlerMetrics) -> None:
+    with pytest.raises(ValueError, match="'ajar' is not a valid SwitchState"):
+        handler.kill_switch("ajar")
+
+
+def test_an_intake_is_paused_or_not(metrics: Metrics, handler: HandlerMetrics) -> None:
+    shown = [_value(metrics, "nsqkit_intake_paused")]
+    for is_paused in (True, False):
+        handler.paused(is_paused)
+        shown.append(_value(metrics, "nsqkit_intake_paused"))
+    assert shown == [0, 1, 0]
+
+
+def test_a_breaker_is_in_one_of_its_states_for_as_long_as_it_is_in_use(metrics: Metrics) -> None:
+    breaker = Breaker("metered warehouse", failures=1)
+
+    def shown() -> list[float | None]:
+        gauge = "nsqkit_breaker_state"
+        labels = [{"dependency": "metered warehouse", "state": state} for state in BreakerState]
+        return [metrics.registry.get_sample_value(gauge, each) for each in labels]
+
+    assert shown() == [1, 0, 0]
+    with pytest.raises(OSError, match="down"), breaker:
+        raise OSError("down")
+    assert shown() == [0, 1, 0]
+    del breaker
+    gc.collect()
+    assert shown() == [None] * 3
+
+
 def test_an_error_type_that_was_not_declared_is_other(metrics: Metrics, handler: HandlerMetrics) -> None:
     for error_type in ("UnknownSku", "KeyError", "anything at all"):
         handler.error(error_type)
@@ -126,7 +178,7 @@ def test_the_number_of_series_does_not_grow_with_what_is_counted(
     series = [line for line in metrics.exposition().decode().splitlines() if 'handler="Reserve"' in line]
     histograms = sum(len(bounds) + 3 for bounds in (DURATION_BUCKETS_S, AGE_BUCKETS_S, WAIT_BUCKETS_S))
     counters = len(OUTCOMES) + len(REQUEUE_REASONS) + len(DEAD_LETTER_REASONS) + len(COMMANDS) + 2 + 2
-    assert len(series) == histograms + counters + 2
+    assert len(series) == histograms + counters + 3
     assert {label for line in series for label in re.findall(r'(\w+)="', line)} == {
         *LABELS,
         *("outcome", "reason", "error_type", "command", "le"),

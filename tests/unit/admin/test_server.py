@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
-from nsqkit.admin import AdminServer
+from nsqkit.admin import AdminServer, HandlerState, IntakeState
 from nsqkit.metrics import Metrics
 from nsqkit.policy.errors import SettingsError
 
@@ -26,27 +26,60 @@ class _Health:
         return self.missing
 
 
+class _Handlers:
+    """A worker of two handlers, which remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, float | None]] = []
+
+    def handler_states(self) -> tuple[HandlerState, ...]:
+        resting = IntakeState.PAUSED if self.told else IntakeState.RUNNING
+        return (
+            HandlerState("Reserve", "orders", "inventory", 3, 100, resting),
+            HandlerState("Notify", "orders", "notify", 0, 8, IntakeState.HALF_OPEN, 1.5, ("not connected",)),
+        )
+
+    def pause_handler(self, name: str, for_s: float | None) -> bool:
+        self.told.append(("pause", name, for_s))
+        return name == "Reserve"
+
+    def resume_handler(self, name: str) -> bool:
+        self.told.append(("resume", name, None))
+        return name == "Reserve"
+
+
 @pytest.fixture
 def health() -> _Health:
     return _Health()
 
 
 @pytest.fixture
-async def port(health: _Health) -> AsyncIterator[int]:
+def handlers() -> _Handlers:
+    return _Handlers()
+
+
+@pytest.fixture
+async def port(health: _Health, handlers: _Handlers) -> AsyncIterator[int]:
     metrics = Metrics()
     metrics.for_handler("orders", "inventory", "Reserve").received()
-    server = AdminServer(metrics, health, "127.0.0.1", 0)
+    server = AdminServer(metrics, health, "127.0.0.1", 0, handlers=handlers)
     yield await server.start()
     await server.stop()
 
 
-async def _get(port: int, path: str, *, method: str = "GET", accept: str = "*/*") -> HTTPResponse:
+def _server(health: _Health, *, host: str = "127.0.0.1", port: int = 0) -> AdminServer:
+    return AdminServer(Metrics(), health, host, port, handlers=_Handlers())
+
+
+async def _get(
+    port: int, path: str, *, method: str = "GET", accept: str = "*/*", origin: str | None = None
+) -> HTTPResponse:
     client = AsyncHTTPClient(force_instance=True)
     try:
         return await client.fetch(
             f"http://127.0.0.1:{port}{path}",
             method=method,
-            headers={"Accept": accept},
+            headers={"Accept": accept} | ({"Origin": origin} if origin else {}),
             raise_error=False,
             allow_nonstandard_methods=True,
         )
@@ -101,6 +134,8 @@ async def test_readyz_answers_json_on_request(port: int, health: _Health, missin
         pytest.param("/metrics/x", "GET", 404, id="nothing below a page"),
         pytest.param("/nothing", "POST", 404, id="no such page, by another method"),
         pytest.param("/metrics", "POST", 405, id="pages are only read"),
+        pytest.param("/handlers/Reserve/pause", "GET", 405, id="what changes something is posted"),
+        pytest.param("/handlers/Reserve/stop", "POST", 404, id="no such command"),
     ],
 )
 async def test_everything_else_is_refused_in_one_plain_line(
@@ -113,18 +148,89 @@ async def test_everything_else_is_refused_in_one_plain_line(
     assert "Server" not in response.headers
 
 
+async def test_handlers_are_shown_as_they_run(port: int) -> None:
+    response = await _get(port, "/handlers")
+    assert response.headers["Content-Type"].startswith("application/json")
+    reserve, notify = json.loads(response.body)["handlers"]
+    assert reserve == {
+        "name": "Reserve",
+        "topic": "orders",
+        "channel": "inventory",
+        "held": 3,
+        "max_in_flight": 100,
+        "state": "running",
+        "remaining_s": None,
+        "ready": True,
+        "problems": [],
+    }
+    assert (notify["state"], notify["remaining_s"], notify["ready"]) == ("half_open", 1.5, False)
+    assert notify["problems"] == ["not connected"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        pytest.param("/handlers/Reserve/pause", ("pause", "Reserve", None), id="until it is resumed"),
+        pytest.param("/handlers/Reserve/pause?for_s=1.5", ("pause", "Reserve", 1.5), id="for some time"),
+        pytest.param("/handlers/Reserve/resume", ("resume", "Reserve", None), id="resume"),
+    ],
+)
+async def test_a_handler_is_paused_and_resumed_and_then_shown(
+    port: int, handlers: _Handlers, path: str, told: tuple[str, str, float | None]
+) -> None:
+    response = await _get(port, path, method="POST")
+    assert response.code == 200
+    assert handlers.told == [told]
+    (shown,) = json.loads(response.body)["handlers"]
+    assert (shown["name"], shown["state"]) == ("Reserve", "paused")
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+async def test_a_handler_that_does_not_run_here_is_answered_with_those_that_do(
+    port: int, command: str
+) -> None:
+    response = await _get(port, f"/handlers/Reserv%C3%A9/{command}", method="POST")
+    assert response.code == 404
+    assert json.loads(response.body) == {
+        "message": "there is no handler 'Reservé' here; there are: Reserve, Notify"
+    }
+
+
+@pytest.mark.parametrize("for_s", ["0", "-1", "nan", "inf", "604801", "soon", ""])
+async def test_a_time_that_cannot_be_meant_is_refused(port: int, handlers: _Handlers, for_s: str) -> None:
+    response = await _get(port, f"/handlers/Reserve/pause?for_s={for_s}", method="POST")
+    assert response.code == 400
+    assert json.loads(response.body) == {"message": f"for_s={for_s!r}: give seconds above 0, at most 604800"}
+    assert handlers.told == []
+
+
+@pytest.mark.parametrize("origin", ["https://example.org", "null"])
+@pytest.mark.parametrize("command", ["pause", "resume"])
+async def test_a_web_page_cannot_stop_a_worker(
+    port: int, handlers: _Handlers, origin: str, command: str
+) -> None:
+    response = await _get(port, f"/handlers/Reserve/{command}", method="POST", origin=origin)
+    assert response.code == 403
+    assert "Origin" in json.loads(response.body)["message"]
+    assert handlers.told == []
+
+
+async def test_a_web_page_may_look(port: int) -> None:
+    assert (await _get(port, "/handlers", origin="https://example.org")).code == 200
+
+
 async def test_a_port_in_use_names_the_flag(port: int, health: _Health) -> None:
     with pytest.raises(SettingsError, match=rf"admin_port={port} is in use on 127\.0\.0\.1: .*--admin-port"):
-        await AdminServer(Metrics(), health, "127.0.0.1", port).start()
+        await _server(health, port=port).start()
 
 
 async def test_an_address_of_another_machine_names_the_setting(health: _Health) -> None:
     with pytest.raises(SettingsError, match=r"admin_host='192\.0\.2\.1' cannot be listened on"):
-        await AdminServer(Metrics(), health, "192.0.2.1", 0).start()
+        await _server(health, host="192.0.2.1").start()
 
 
 async def test_ipv6(health: _Health) -> None:
-    server = AdminServer(Metrics(), health, "::1", 0)
+    server = _server(health, host="::1")
     try:
         port = await server.start()
     except SettingsError:
@@ -135,17 +241,17 @@ async def test_ipv6(health: _Health) -> None:
 
 
 async def test_the_port_is_free_after_stop(health: _Health) -> None:
-    first = AdminServer(Metrics(), health, "127.0.0.1", 0)
+    first = _server(health)
     port = await first.start()
     await first.stop()
     await first.stop()
-    second = AdminServer(Metrics(), health, "127.0.0.1", port)
+    second = _server(health, port=port)
     assert await second.start() == port
     await second.stop()
 
 
 async def test_stop_before_start_does_nothing(health: _Health) -> None:
-    await AdminServer(Metrics(), health, "127.0.0.1", 0).stop()
+    await _server(health).stop()
 
 
 async def test_the_event_loops_lag_is_sampled_while_it_serves(
@@ -154,7 +260,7 @@ async def test_the_event_loops_lag_is_sampled_while_it_serves(
     sampled = asyncio.Event()
     metrics = Metrics()
     monkeypatch.setattr(metrics, "event_loop_lag", lambda _seconds: sampled.set())
-    server = AdminServer(metrics, health, "127.0.0.1", 0)
+    server = AdminServer(metrics, health, "127.0.0.1", 0, handlers=_Handlers())
     await server.start()
     await asyncio.wait_for(sampled.wait(), 10)
     await server.stop()
@@ -168,4 +274,4 @@ async def test_a_port_that_needs_more_rights_says_so(
 
     monkeypatch.setattr("socket.create_server", refuse)
     with pytest.raises(SettingsError, match=r"admin_port=80 needs more rights"):
-        await AdminServer(Metrics(), health, "127.0.0.1", 80).start()
+        await _server(health, port=80).start()

@@ -20,7 +20,7 @@ from nsqkit.policy.errors import (
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
 
-COMMANDS = ("run", "check", "handlers", "publish", "broker", "config", "version")
+COMMANDS = ("run", "check", "handlers", "publish", "pause", "resume", "broker", "config", "version")
 
 
 def test_help_names_every_command(nsqkit: "Nsqkit") -> None:

@@ -98,6 +98,7 @@ def test_a_long_retry_schedule_is_all_there(columns: str | None, capsys: pytest.
         on_unknown="dead_letter",
         dead_letters=None,
         location="handlers/orders.py:1",
+        rate_limit="5 messages/s",
     )
     tables.show(tables.handler(row), tables.handler(row))
     output = capsys.readouterr().out
@@ -106,6 +107,8 @@ def test_a_long_retry_schedule_is_all_there(columns: str | None, capsys: pytest.
     assert _joined(retry) in _joined(first)
     assert "timeout         none" in first
     assert "discarded" in first
+    assert "rate limit      5 messages/s" in first
+    assert "kill switch" not in first
     assert "…" not in output
     if columns:
         assert max(map(len, output.splitlines())) <= 80

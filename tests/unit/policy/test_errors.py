@@ -8,7 +8,9 @@ import pytest
 
 from nsqkit.policy import errors
 from nsqkit.policy.errors import (
+    BreakerOpenError,
     ConnectionLostError,
+    DeadLetterStoreError,
     DecodeError,
     EncodeError,
     EventError,
@@ -20,6 +22,7 @@ from nsqkit.policy.errors import (
     NsqkitError,
     PublishError,
     RefusedError,
+    ReplayError,
     ResourceError,
     SettingsError,
     UnknownEventError,
@@ -102,6 +105,24 @@ FIELDS = [
         {"timeout_s": 1.5},
         "the handler ran longer than its timeout_s=1.5",
         id="a timeout names the setting to change",
+    ),
+    pytest.param(
+        BreakerOpenError,
+        {"dependency": "warehouse", "remaining_s": 12.34},
+        "warehouse was not called: its breaker is open for another 12.3 s",
+        id="an open breaker names the dependency and how long",
+    ),
+    pytest.param(
+        DeadLetterStoreError,
+        {"path": "dead.sqlite", "reason": "disk I/O error"},
+        "dead letters in dead.sqlite: disk I/O error",
+        id="a store names its file",
+    ),
+    pytest.param(
+        ReplayError,
+        {"replayed": 3, "wanted": 92, "reason": "nsqd h:1: refused"},
+        "stopped with 3 of 92 dead letters replayed: nsqd h:1: refused",
+        id="a replay that stops says how many went out",
     ),
 ]
 PLAIN = [NsqkitError, SettingsError, EventError, FeedError, EncodeError]

@@ -1,0 +1,43 @@
+"""`nsqkit pause` and `resume` on real nsqd that nsqlookupd knows."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nsqkit import Settings
+from nsqkit.nsq import NsqdHttp
+from nsqkit.pause import Told, tell_nsqd
+from tests.integration.conftest import Server, StartNsqd
+
+pytestmark = pytest.mark.nsqd
+
+
+async def _paused(nsqd: Server) -> bool:
+    stats: Any = await NsqdHttp(nsqd.http_address).stats("orders")
+    paused: bool = stats["topics"][0]["channels"][0]["paused"]
+    return paused
+
+
+async def test_a_channel_is_paused_wherever_it_is_and_stays_so_over_a_restart(
+    nsqlookupd: Server, start_nsqd: StartNsqd
+) -> None:
+    nsqd, empty = start_nsqd(), start_nsqd()
+    await NsqdHttp(nsqd.http_address).create_channel("orders", "stock")
+    settings = Settings(lookupd=(nsqlookupd.http_address,))
+
+    async def until_both_are_known(command: Any) -> Told:
+        while True:
+            told = await asyncio.to_thread(tell_nsqd, command, "orders", "stock", settings)
+            if len(told.addresses) + len(told.without) == 2:
+                return told
+            await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(20):
+        assert await until_both_are_known("pause") == Told((nsqd.http_address,), (empty.http_address,), ())
+        assert await _paused(nsqd)
+        nsqd.stop()
+        nsqd.start()
+        assert await _paused(nsqd)
+        await until_both_are_known("resume")
+        assert not await _paused(nsqd)
