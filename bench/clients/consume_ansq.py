@@ -1,0 +1,27 @@
+"""ansq's Reader, with `orjson.loads` only."""
+
+import asyncio
+
+import ansq
+import orjson
+
+from bench.clients.tally import Plan, Tally
+
+
+async def main() -> None:
+    """Carry out the plan."""
+    plan = Plan.given()
+    tally = Tally(plan.count)
+    reader = await ansq.create_reader(plan.topic, plan.channel, nsqd_tcp_addresses=[plan.address])
+    for connection in reader.connections:  # its reader asks for one at a time, and has no option
+        await connection.rdy(plan.max_in_flight)
+    async for message in reader.messages():
+        orjson.loads(message.body)
+        is_last = tally.tick()
+        await message.fin()
+        if is_last:
+            break
+    await reader.close()
+
+
+asyncio.run(main())

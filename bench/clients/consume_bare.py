@@ -1,0 +1,91 @@
+"""A bare asyncio protocol that reads whole chunks, decodes the type, and writes one FIN per message, joined.
+
+It has nothing of a framework, not even retries: the limit of what asyncio can do.
+"""
+
+import asyncio
+import struct
+from typing import cast
+
+import msgspec
+
+from bench.clients.tally import Plan, Tally
+from handlers.orders import OrderCreated
+
+_HEADER = struct.Struct(">ii")
+_ID_AT = _HEADER.size + 10  # after timestamp and attempts
+_BODY_AT = _ID_AT + 16
+_RESPONSE, _MESSAGE = 0, 2
+_IDENTIFY = b'{"output_buffer_size":65536,"output_buffer_timeout":25,"feature_negotiation":true}'
+
+
+class Envelope(msgspec.Struct):
+    """An order's CloudEvent, read in one go."""
+
+    specversion: str
+    type: str
+    source: str
+    id: str
+    data: OrderCreated
+
+
+class Bare(asyncio.Protocol):
+    """One subscription.
+
+    Args:
+        plan: What to do.
+        done: Told when the last message was taken.
+    """
+
+    def __init__(self, plan: Plan, done: "asyncio.Future[None]") -> None:
+        self._plan = plan
+        self._done = done
+        self._tally = Tally(plan.count)
+        self._rest = b""
+        self._decode = msgspec.json.Decoder(Envelope).decode
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for everything at once; nsqd answers in order."""
+        plan = self._plan
+        self._transport = cast("asyncio.Transport", transport)
+        commands = f"SUB {plan.topic} {plan.channel}\nRDY {plan.max_in_flight}\n".encode()
+        identify = b"IDENTIFY\n" + struct.pack(">i", len(_IDENTIFY)) + _IDENTIFY
+        self._transport.write(b"  V2" + identify + commands)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a chunk: decode every whole message in it, and finish them together."""
+        data = self._rest + data
+        answers = []
+        start, end = 0, len(data)
+        while end - start >= _HEADER.size:
+            size, kind = _HEADER.unpack_from(data, start)
+            after = start + 4 + size
+            if after > end:
+                break
+            if kind == _MESSAGE:
+                self._decode(data[start + _BODY_AT : after])
+                answers.append(b"FIN " + data[start + _ID_AT : start + _BODY_AT] + b"\n")
+                if self._tally.tick():
+                    self._done.set_result(None)
+            elif kind == _RESPONSE and data[start + _HEADER.size : after] == b"_heartbeat_":
+                answers.append(b"NOP\n")
+            elif kind != _RESPONSE:
+                self._done.set_exception(RuntimeError(data[start:after]))
+            start = after
+        self._rest = data[start:]
+        if answers:
+            self._transport.write(b"".join(answers))
+
+
+async def main() -> None:
+    """Carry out the plan."""
+    plan = Plan.given()
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    transport, _ = await loop.create_connection(lambda: Bare(plan, done), *plan.host_and_port)
+    await done
+    transport.close()  # once all is written
+    await asyncio.sleep(0.1)
+
+
+asyncio.run(main())

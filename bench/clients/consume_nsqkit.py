@@ -1,0 +1,127 @@
+"""nsqkit's Worker with default settings: typed decode, policies, metrics served; one handler per topic."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from bench.clients.events import TimedOrder
+from bench.clients.sampler import sampled
+from bench.clients.tally import Plan, Tally
+from handlers.orders import OrderCreated
+from nsqkit import Context, Handler, Settings, Worker
+from tests.ports import free_port
+
+Make = Callable[[Plan, Tally, str], type[Handler[Any]]]
+
+
+def stop() -> None:
+    """End the worker as its supervisor would."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def counting(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
+    """Return an async handler that does nothing but count."""
+
+    class Count(Handler[OrderCreated], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
+        async def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - decoding is the work
+            if tally.tick():
+                stop()
+
+    return Count
+
+
+def counting_on_loop(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
+    """Return a plain handler that counts on the event loop."""
+
+    class Count(
+        Handler[OrderCreated],
+        topic=topic,
+        channel=plan.channel,
+        max_in_flight=plan.max_in_flight,
+        run_on_loop=True,
+    ):
+        def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - decoding is the work
+            if tally.tick():
+                stop()
+
+    return Count
+
+
+def counting_in_threads(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
+    """Return a plain handler that counts in the thread pool."""
+
+    class Count(Handler[OrderCreated], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
+        def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - decoding is the work
+            if tally.tick():
+                stop()
+
+    return Count
+
+
+def timing(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
+    """Return an async handler that says how long ago its event was sent, then takes its time."""
+    hold_s = plan.hold_ms / 1000
+
+    class Time(Handler[TimedOrder], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
+        async def handle(self, event: TimedOrder, ctx: Context) -> None:  # noqa: ARG002 - the framework's signature
+            is_last = tally.came(event.sent_ns)
+            if hold_s:
+                await asyncio.sleep(hold_s)
+            if is_last:
+                stop()
+
+    return Time
+
+
+def holding(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
+    """Return an async handler that keeps every message until all are there; weighs the process then."""
+    everything = asyncio.Event()
+    rss_bytes = [0, 0]
+    held = [0]
+
+    class Hold(Handler[OrderCreated], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
+        async def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - it is held, no more
+            if held[0] == 0:
+                rss_bytes[0] = resident_bytes()
+                tally.start()
+            held[0] += 1
+            if held[0] == plan.count:
+                rss_bytes[1] = resident_bytes()
+                tally.tell(rss_bytes=rss_bytes)
+                everything.set()
+                stop()
+            await everything.wait()
+
+    return Hold
+
+
+def resident_bytes() -> int:
+    """Return how much memory the process has now."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - nothing else is made on the way
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+VARIANTS: dict[str, Make] = {
+    "": counting,
+    "on loop": counting_on_loop,
+    "in threads": counting_in_threads,
+    "hold": holding,
+    "sampled": counting,
+}
+
+
+def main() -> None:
+    """Carry out the plan."""
+    plan = Plan.given()
+    tally = Tally(plan.count)
+    make = timing if plan.is_timed else VARIANTS[plan.variant]
+    handlers = [make(plan, tally, topic) for topic in plan.topics]
+    settings = Settings(nsqd=(plan.address,), admin_port=free_port())
+    with sampled(is_wanted=plan.variant == "sampled"):
+        Worker(handlers, settings=settings).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""nsqkit's Publisher: confirmed publishes, so many under way at a time; or batches of events."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import islice
+
+import msgspec
+
+from bench.clients.tally import Plan, Tally
+from handlers.orders import OrderCreated
+from nsqkit import Publisher, Settings
+
+
+class Envelope(msgspec.Struct):
+    """What an order of the file came in."""
+
+    data: OrderCreated
+
+
+def events(bodies: Iterable[bytes]) -> list[OrderCreated]:
+    """Return the orders in some bodies."""
+    decode = msgspec.json.Decoder(Envelope).decode
+    return [decode(body).data for body in bodies]
+
+
+async def each(publish: Callable[[], Iterator[Awaitable[None]]], window: int) -> None:
+    """Await all publishes, so many at a time."""
+    under_way = publish()
+
+    async def one_after_another() -> None:
+        for awaited in under_way:
+            await awaited
+
+    await asyncio.gather(*(one_after_another() for _ in range(window)))
+
+
+async def raw(publisher: Publisher, plan: Plan, tally: Tally) -> None:
+    """Publish bodies as they are."""
+    bodies = plan.bodies()
+    tally.start()
+    await each(lambda: (publisher.publish_raw(plan.topic, body) for body in bodies), plan.window)
+
+
+async def typed(publisher: Publisher, plan: Plan, tally: Tally) -> None:
+    """Publish events, each in its envelope."""
+    found = events(plan.bodies())
+    tally.start()
+    await each(lambda: (publisher.publish(event, topic=plan.topic) for event in found), plan.window)
+
+
+async def many(publisher: Publisher, plan: Plan, tally: Tally) -> None:
+    """Publish events in batches, one batch after another."""
+    left = iter(events(plan.bodies()))
+    tally.start()
+    while batch := list(islice(left, plan.batch)):
+        await publisher.publish_many(batch, topic=plan.topic)
+
+
+async def soon(publisher: Publisher, plan: Plan, tally: Tally) -> None:
+    """Hand events over, which leave in batches; closing the publisher waits for them."""
+    found = events(plan.bodies())
+    tally.start()
+    for event in found:
+        await publisher.publish_soon(event, topic=plan.topic)  # type: ignore[attr-defined]  # may not exist
+    await publisher.close()
+
+
+VARIANTS = {"raw": raw, "typed": typed, "many": many, "soon": soon}
+
+
+async def main() -> None:
+    """Carry out the plan."""
+    plan = Plan.given()
+    tally = Tally(plan.count)
+    async with Publisher(settings=Settings(nsqd=(plan.address,))) as publisher:
+        await publisher.publish_raw(plan.topic, b"connected")
+        await VARIANTS[plan.variant](publisher, plan, tally)
+        tally.tell()
+
+
+asyncio.run(main())

@@ -1,0 +1,76 @@
+"""Looks now and then at what the process is doing, and tells it by stage of a message.
+
+It looks as often in a second of CPU as the kernel's clock allows, mostly 250 times; always between two
+instructions of Python, so that the time of a C function counts for its caller. The stage is that of the
+innermost frame whose module has one.
+"""
+
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EVERY_S = 0.001  # of CPU; kernels round it up
+
+STAGES = (
+    ("read and write the socket", ("tornado/iostream", "asyncio/selector_events", "uvloop")),
+    ("share RDY", ("nsqkit/nsq/consumer", "nsqkit/nsq/ready", "nsqkit/policy/flow")),
+    ("cut chunks into messages, join answers", ("nsqkit/nsq/",)),
+    ("decode", ("nsqkit/runtime/decode", "nsqkit/codec", "nsqkit/body")),
+    ("call the handler", ("nsqkit/runtime/dispatch", "nsqkit/context")),
+    ("settle", ("nsqkit/runtime/settle", "nsqkit/policy/verdict", "nsqkit/policy/outcome")),
+    ("count", ("nsqkit/metrics",)),
+    ("receive, hold, end", ("nsqkit/runtime/", "nsqkit/policy/", "nsqkit/subscription")),
+)
+"""Stages by the modules that they are made of; the first that fits counts."""
+ELSEWHERE = "event loop and tasks"
+
+_known: dict[str, str] = {}
+
+
+def stage_of(file: str) -> str:
+    """Return the stage of a source file, or an empty text."""
+    for stage, parts in STAGES:
+        if any(part in file for part in parts):
+            return stage
+    return ""
+
+
+def stage_in(frame: FrameType | None) -> str:
+    """Return the stage of the innermost frame that has one."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file not in _known:
+            _known[file] = stage_of(file)
+        if _known[file]:
+            return _known[file]
+        frame = frame.f_back
+    return ELSEWHERE
+
+
+@contextmanager
+def sampled(*, is_wanted: bool) -> Iterator[None]:
+    """Print at the end, as a line of JSON, how many looks found each stage and each function."""
+    if not is_wanted:
+        yield
+        return
+    stages: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
+
+    def look(_signal: int, frame: FrameType | None) -> None:
+        stages[stage_in(frame)] += 1
+        if frame is not None:
+            module = frame.f_globals.get("__name__", "")
+            functions[f"{module}.{frame.f_code.co_qualname}"] += 1
+
+    signal.signal(signal.SIGPROF, look)
+    signal.setitimer(signal.ITIMER_PROF, EVERY_S, EVERY_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        told = {"stages": stages.most_common(), "functions": functions.most_common(15)}
+        sys.stdout.write(json.dumps(told) + "\n")

@@ -1,0 +1,182 @@
+"""The programs that are measured: what each does, how it is started, and what it answers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.clients.tally import Plan
+
+ROOT = Path(__file__).parents[1]
+INSTALLED = ROOT / ".clients"
+CLIENT_LIMIT_S = 240.0
+_NODE_MODULES = INSTALLED / "node" / "node_modules"
+
+
+class ProgramError(Exception):
+    """A program ended without an answer."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One way of consuming or publishing.
+
+    Args:
+        name: In tables and plots; unique.
+        does: What it does with a message, in a few words.
+        command: Starts it; the plan is the one more argument.
+        needs: What is there when it is installed; None for what is always there.
+        variant: Which of the program's ways.
+        max_in_flight: Of the consumer.
+    """
+
+    name: str
+    does: str
+    command: tuple[str, ...]
+    needs: Path | None = None
+    variant: str = ""
+    max_in_flight: int = 200
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be run here."""
+        return shutil.which(self.command[0]) is not None and (self.needs is None or self.needs.exists())
+
+    def started(self, plan: Plan) -> "subprocess.Popen[str]":
+        """Start it."""
+        told = json.dumps(asdict(replace(plan, variant=self.variant, max_in_flight=self.max_in_flight)))
+        return subprocess.Popen(  # noqa: S603 - our own programs
+            [*self.command, told],
+            cwd=ROOT,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextmanager
+    def running(self, plan: Plan) -> Iterator["Running"]:
+        """Run it; what still runs afterwards is ended."""
+        process = self.started(plan)
+        try:
+            yield Running(self.name, process)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+    def run(self, plan: Plan) -> dict[str, Any]:
+        """Run it to its end and return its answer."""
+        with self.running(plan) as running:
+            return running.answer()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A program that runs.
+
+    Args:
+        name: The program's.
+        process: Its process.
+    """
+
+    name: str
+    process: "subprocess.Popen[str]"
+
+    def answer(self, limit_s: float = CLIENT_LIMIT_S) -> dict[str, Any]:
+        """Wait for its end and return its answer: all its lines of JSON together.
+
+        Raises:
+            ProgramError: If there is none, or it takes too long.
+        """
+        try:
+            said, complained = self.process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            said, complained = self.process.communicate()
+            complained += f"\nstopped after {limit_s:g} s"
+        answer: dict[str, Any] = {}
+        for line in said.splitlines():
+            if line.startswith("{"):
+                answer |= json.loads(line)
+        if self.process.returncode or not answer:
+            last = "\n".join(complained.strip().splitlines()[-5:])
+            raise ProgramError(f"{self.name} gave no answer ({self.process.returncode}): {last}")
+        return answer
+
+
+def _environment() -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("NSQKIT_")}
+    return {**own, "NODE_PATH": str(_NODE_MODULES), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _ours(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", f"bench.clients.{module}")
+
+
+def _theirs(module: str) -> tuple[str, ...]:
+    return (str(_PYTHON), "-m", f"bench.clients.{module}")
+
+
+_PYTHON = INSTALLED / "python" / "bin" / "python"
+_GO = INSTALLED / "bench" / "consume-go"
+_NSQJS = _NODE_MODULES / "nsqjs"
+_NODE = ("node", str(ROOT / "bench" / "clients" / "consume.js"))
+_NSQKIT = _ours("consume_nsqkit")
+
+NSQKIT = Program("nsqkit", "typed decode, async handler", _NSQKIT)
+PYNSQ = Program("pynsq", "orjson.loads", _ours("consume_pynsq"))
+GO_NSQ = Program("go-nsq", "encoding/json into a struct", (str(_GO),), _GO)
+NSQJS = Program("nsqjs", "JSON.parse", _NODE, _NSQJS)
+BARE = Program("bare asyncio", "typed decode, no framework", _ours("consume_bare"))
+
+CONSUMERS = (
+    NSQKIT,
+    Program("nsqkit, run_on_loop", "typed decode, plain def on the loop", _NSQKIT, variant="on loop"),
+    Program("nsqkit, threads", "typed decode, plain def in the pool", _NSQKIT, variant="in threads"),
+    Program("nsqkit, max_in_flight 100", "as nsqkit, with its own default", _NSQKIT, max_in_flight=100),
+    BARE,
+    NSQJS,
+    GO_NSQ,
+    Program("go-nsq, 200 goroutines", "AddConcurrentHandlers", (str(_GO),), _GO, variant="concurrent"),
+    PYNSQ,
+    Program("gnsq", "orjson.loads", _theirs("consume_gnsq"), _PYTHON),
+    Program("ansq", "orjson.loads", _theirs("consume_ansq"), _PYTHON),
+    Program("asyncnsq", "orjson.loads", _theirs("consume_asyncnsq"), _PYTHON),
+)
+"""Of the throughput."""
+
+TIMED = (NSQKIT, PYNSQ, GO_NSQ, NSQJS)
+"""Of the latency."""
+
+_PUBLISH = _ours("publish_nsqkit")
+_PYNSQ_PUBLISH = _ours("publish_pynsq")
+PUBLISHERS = (
+    Program("nsqkit publish_raw", "awaited, 200 under way", _PUBLISH, variant="raw"),
+    Program("nsqkit publish", "typed event, awaited, 200 under way", _PUBLISH, variant="typed"),
+    Program("nsqkit publish_many", "typed events, 100 in a command", _PUBLISH, variant="many"),
+    Program("nsqkit publish_soon", "typed event, batched by nsqkit", _PUBLISH, variant="soon"),
+    Program("pynsq Writer.pub", "confirmed, 200 under way", _PYNSQ_PUBLISH),
+    Program("pynsq Writer.mpub", "100 in a command", _PYNSQ_PUBLISH, variant="many"),
+)
+"""Of the publishing."""
+
+HOLDER = Program("nsqkit", "holds messages", _NSQKIT, variant="hold", max_in_flight=2000)
+SAMPLED = Program("nsqkit", "is looked at", _NSQKIT, variant="sampled")
+STEADY = Program("steady publisher", "a plain socket", _ours("publish_steadily"))
+
+
+def chosen(programs: Sequence[Program], names: Sequence[str]) -> list[Program]:
+    """Return those of some names, or all where none is named, that can be run here."""
+    return [program for program in programs if program.is_installed and (not names or program.name in names)]
+
+
+def left_out(programs: Sequence[Program]) -> list[str]:
+    """Return the names of those that cannot."""
+    return [program.name for program in programs if not program.is_installed]

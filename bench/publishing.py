@@ -1,0 +1,66 @@
+"""Publishing: how fast confirmed publishes go, one command each or in batches."""
+
+import sys
+from typing import Any
+
+from bench.broker import Broker
+from bench.clients.tally import Plan
+from bench.programs import PUBLISHERS, Program, ProgramError
+from nsqkit.publisher import Publisher
+
+
+def measure(
+    broker: Broker, orders_file: str, *, messages: int, rounds: int, say: Any = print
+) -> dict[str, Any]:
+    """Return what each publisher did, in each round.
+
+    Args:
+        broker: Where to.
+        orders_file: Where the publishers find the orders.
+        messages: For each publisher and round.
+        rounds: How often; all publishers take part in one before the next begins.
+        say: Told how it goes.
+    """
+    programs = [program for program in PUBLISHERS if is_there(program)]
+    found: dict[str, list[dict[str, float]]] = {program.name: [] for program in programs}
+    for number in range(rounds):
+        for program in list(programs):
+            try:
+                one = published(broker, program, orders_file, messages)
+            except ProgramError as error:
+                print(f"bench: {error}", file=sys.stderr)
+                programs.remove(program)
+                continue
+            found[program.name].append(one)
+            say(f"  round {number + 1} {program.name:<26}{one['messages_per_s']:>10,.0f} messages/s")
+    return {
+        "messages": messages,
+        "rounds": rounds,
+        "left_out": [program.name for program in PUBLISHERS if program not in programs],
+        "clients": [
+            {"name": program.name, "does": program.does, "rounds": found[program.name]}
+            for program in programs
+        ],
+    }
+
+
+def is_there(program: Program) -> bool:
+    """Say whether nsqkit has the method that a program calls."""
+    owner, _, method = program.name.partition(" ")
+    return owner != "nsqkit" or hasattr(Publisher, method)
+
+
+def published(broker: Broker, program: Program, orders_file: str, count: int) -> dict[str, float]:
+    """Return how fast a publisher sent its orders, and at what cost.
+
+    Raises:
+        ProgramError: If it gave no answer, or nsqd has not all of them.
+    """
+    with broker.topic("publish") as topic:
+        broker.collect_garbage()
+        plan = Plan(address=broker.tcp, topics=(topic,), count=count, orders=orders_file)
+        answer = program.run(plan)
+        arrived = broker.channel(topic)["message_count"] - 1  # the first one made the connection
+    if arrived != count:
+        raise ProgramError(f"{program.name} published {count} messages, and nsqd has {arrived}")
+    return {"messages_per_s": count / answer["seconds"], "cpu_us": answer["cpu_s"] / count * 1e6}

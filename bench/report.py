@@ -1,0 +1,166 @@
+"""Results as tables, for a terminal and for the docs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bench.targets import Results, median_of, targets
+
+OURS = "nsqkit"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, what stands in the columns, and rows of text; first columns of words, then of figures.
+
+    Args:
+        name: Of the place in the docs where it stands.
+        title: For the terminal.
+        header: Of the columns.
+        rows: As many texts each as the header.
+        note: Below it.
+        words: How many columns are words.
+    """
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    words: int = 1
+
+    def text(self) -> str:
+        """Return it for a terminal."""
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if number < self.words else cell.rjust(width)
+                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in (self.header, *self.rows)
+        ]
+        return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
+
+    def markdown(self) -> str:
+        """Return it for a document."""
+        ruler = (*("---",) * self.words, *("--:",) * (len(self.header) - self.words))
+        lines = [f"| {' | '.join(row)} |" for row in (self.header, ruler, *self.rows)]
+        return "\n".join([*lines, *(["", self.note] if self.note else [])])
+
+
+def tables(results: Results) -> list[Table]:
+    """Return all tables that the results have figures for."""
+    made = (
+        ("throughput", _throughput),
+        ("latency", _latency),
+        ("publish", _publish),
+        ("cost", _cost),
+    )
+    found = [make(results[name]) for name, make in made if name in results]
+    aims = tuple(_aims(results))
+    if aims:
+        found.append(Table("targets", "Targets", ("target", "asked", "found", ""), aims))
+    return found
+
+
+def about(results: Results) -> str:
+    """Return when it was measured, on what, and with which versions."""
+    machine = results["machine"]
+    sections = [name for name in ("throughput", "latency", "publish", "cost") if name in results]
+    dates = sorted({results[name]["date"] for name in sections})
+    where = "{cpu}, {cores} cores, {memory_gib} GiB, {system} ({architecture})".format(**machine)
+    with_ = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return f"Measured {' and '.join(dates)} on {where}. Versions: {with_}."
+
+
+def _throughput(found: dict[str, Any]) -> Table:
+    clients = sorted(found["clients"], key=median_of, reverse=True)
+    ours = next((median_of(client) for client in clients if client["name"] == OURS), None)
+    rows = tuple(
+        (
+            client["name"],
+            client["does"],
+            f"{median_of(client):,.0f}",
+            f"{median_of(client, 'cpu_us'):.1f}",
+            f"{median_of(client, 'max_rss_mib'):.0f}",
+            f"{median_of(client) / ours:.2f}" if ours else "",
+            _spread(client),
+        )
+        for client in clients
+    )
+    orders = found["orders"]
+    note = (
+        f"{found['messages']:,} orders ({orders['distinct']:,} different, {orders['mean_bytes']:,} bytes on "
+        f"average), median of {_rounds(found)}.{_missing(found)}"
+    )
+    header = ("client", "does", "messages/s", "CPU µs/message", "MiB", "ratio to nsqkit", "spread")
+    return Table("throughput", "Throughput", header, rows, note, words=2)
+
+
+def _latency(found: dict[str, Any]) -> Table:
+    rows = tuple(
+        (
+            load,
+            client["name"],
+            *(f"{client[share]:.1f}" for share in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{client['samples']:,}",
+        )
+        for load in found["loads"]
+        for client in found["clients"]
+        if client["load"] == load
+    )
+    note = f"{found['seconds']:g} s in each of {_rounds(found)}, all samples together.{_missing(found)}"
+    header = ("load", "client", "P50 ms", "P95 ms", "P99 ms", "samples")
+    return Table("latency", "Latency, publish to handler entered", header, rows, note, words=2)
+
+
+def _publish(found: dict[str, Any]) -> Table:
+    rows = tuple(
+        (client["name"], client["does"], f"{median_of(client):,.0f}", f"{median_of(client, 'cpu_us'):.1f}")
+        for client in found["clients"]
+    )
+    note = f"{found['messages']:,} orders, median of {_rounds(found)}.{_missing(found)}"
+    header = ("publisher", "does", "messages/s", "CPU µs/message")
+    return Table("publish", "Publishing", header, rows, note, words=2)
+
+
+def _cost(found: dict[str, Any]) -> Table:
+    rows = [
+        (f"CPU per message, {_handlers(each['handlers'])}", f"{each['cpu_us']:.1f} µs")
+        for each in found.get("handlers", ())
+    ]
+    if "in_flight_bytes" in found:
+        held = f"{found['in_flight_messages']:,} held, bodies of {found['body_bytes']:,} bytes"
+        rows.append((f"memory per message in flight ({held})", f"{found['in_flight_bytes']:,} bytes"))
+    if "idle_rss_mib" in found:
+        rows.append(("idle worker of four handlers, CPU", f"{found['idle_cpu_ratio'] * 100:.2f} %"))
+        rows.append(("idle worker of four handlers, memory", f"{found['idle_rss_mib']:.0f} MiB"))
+    rows.append(("start until the worker is ready", f"{found['ready_s']:.2f} s"))
+    rows.append(("`nsqkit --help`", f"{found['help_s']:.2f} s"))
+    return Table("cost", "Cost", ("what", "figure"), tuple(rows))
+
+
+def _aims(results: Results) -> Iterator[tuple[str, ...]]:
+    for target in targets(results):
+        sign = "≥" if target.is_least else "≤"
+        found = f"{target.found:.3g}{target.unit}"
+        asked = f"{sign} {target.bound:g}{target.unit}"
+        yield target.says, asked, found, "met" if target.is_met else "missed"
+
+
+def _handlers(count: int) -> str:
+    return "1 handler" if count == 1 else f"{count} handlers"
+
+
+def _spread(client: dict[str, Any]) -> str:
+    """Return how far the slowest and the fastest round are apart, of the median."""
+    rates = [one["messages_per_s"] for one in client["rounds"]]
+    return f"{(max(rates) - min(rates)) / median_of(client) * 100:.0f} %"
+
+
+def _rounds(found: dict[str, Any]) -> str:
+    return "1 round" if found["rounds"] == 1 else f"{found['rounds']} interleaved rounds"
+
+
+def _missing(found: dict[str, Any]) -> str:
+    return f" Left out, as not there: {', '.join(found['left_out'])}." if found["left_out"] else ""
