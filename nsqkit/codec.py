@@ -7,7 +7,7 @@ is a bare event.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -38,9 +38,8 @@ class _Envelope(msgspec.Struct):
 _read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """One event as it was read.
+class Decoded(msgspec.Struct, frozen=True):
+    """One event as it was read; its fields are those of the envelope, by other names.
 
     Args:
         event: An instance of one of the handler's event classes.
@@ -51,12 +50,18 @@ class Decoded:
         tracestate: The rest of it, or None.
     """
 
-    event: Any
-    wire_type: str
-    event_id: str | None = None
+    event: Any = msgspec.field(name="data")
+    wire_type: str = msgspec.field(name="type")
+    event_id: str | None = msgspec.field(name="id", default=None)
     source: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+
+
+class _Whole(Decoded, frozen=True, kw_only=True):
+    """An event and its envelope, read at once."""
+
+    specversion: Any = None
 
 
 class Decoder:
@@ -75,6 +80,11 @@ class Decoder:
         self._types = event_types
         self._registry = registry
         self._decoders = {known.wire_type: _decoder(known.model) for known in event_types}
+        self._at_once = [
+            (b'"%s"' % known.wire_type.encode(), known.wire_type, _at_once(known.model))
+            for known in event_types
+            if not _is_pydantic(known.model)
+        ]
 
     def decode(self, body: bytes) -> Decoded:
         """Return the event in a body.
@@ -83,6 +93,18 @@ class Decoder:
             DecodeError: If the body is not JSON, not an event, or not of its type's shape.
             UnknownEventError: If it is an event of a type or version that is not taken here.
         """
+        for mark, wire_type, read in self._at_once:
+            if mark in body:
+                try:
+                    found = read(body)
+                except Exception:  # noqa: BLE001 - what is wrong with it, the long way tells
+                    break
+                if found.wire_type == wire_type and found.specversion is not None:
+                    return found
+        return self._decode_in_steps(body)
+
+    def _decode_in_steps(self, body: bytes) -> Decoded:
+        """Read the envelope first, then what its type says: every way that an event can come."""
         if _MARK not in body:
             return self._bare(body)
         envelope = self._envelope(body)
@@ -153,9 +175,25 @@ class Decoder:
 
 def _decoder(model: type[Any]) -> Decode:
     """Return what reads a model fastest: pydantic's own validator, msgspec for the others."""
-    if hasattr(model, "model_validate_json"):
+    if _is_pydantic(model):
         return lambda raw: model.model_validate_json(bytes(raw))
     return msgspec.json.Decoder(model).decode
+
+
+def _is_pydantic(model: type[Any]) -> bool:
+    return hasattr(model, "model_validate_json")
+
+
+def _at_once(model: type[Any]) -> Callable[[bytes], _Whole]:
+    """Return what reads the usual envelope together with its event, and raises for any other."""
+    text = Annotated[str, msgspec.Meta(min_length=1)]
+    fields = (
+        ("event", model, msgspec.field(name="data")),
+        ("event_id", text, msgspec.field(name="id")),
+        ("source", text),
+    )
+    whole: type[_Whole] = msgspec.defstruct("Whole", fields, bases=(_Whole,), frozen=True, kw_only=True)
+    return msgspec.json.Decoder(whole).decode
 
 
 def _upcasting(decode: Decode, steps: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]) -> Decode:

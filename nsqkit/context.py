@@ -49,23 +49,31 @@ class Context:
         message_id: nsqd's id, 16 hex digits; unique only together with topic and nsqd.
         timestamp_ns: When nsqd took the message, nanoseconds since 1970 UTC.
         event_id: The envelope's id; None for a body without an envelope.
+        nsqd: ``host:port`` of the nsqd that delivered it.
         cancelled: True once a plain handler has run past its timeout or the worker stops; such a
             handler cannot be interrupted and should look now and then.
         outgoing: What ``publish`` has collected.
+        started_s: When the handler was called, on nsqkit's clock; None before, and while others of its
+            batch have to be waited for.
     """
 
     __slots__ = (
         "_bind_log",
+        "_cap_s",
         "_deadline_s",
+        "_is_lost",
         "_log",
         "_now_s",
+        "_on_wait",
         "_prepare",
         "attempts",
         "cancelled",
         "channel",
         "event_id",
         "message_id",
+        "nsqd",
         "outgoing",
+        "started_s",
         "timestamp_ns",
         "topic",
     )
@@ -79,10 +87,14 @@ class Context:
         message_id: str = "",
         timestamp_ns: int = 0,
         event_id: str | None = None,
+        nsqd: str = "",
         deadline_s: float = float("inf"),
+        cap_s: float = float("inf"),
         now_s: Callable[[], float] = lambda: 0.0,
         prepare: Prepare = _no_publisher,
         bind_log: "Callable[[], FilteringBoundLogger]" = _silent_log,
+        is_lost: Callable[[], bool] = lambda: False,
+        on_wait: Callable[[], object] = lambda: None,
     ) -> None:
         self.topic = topic
         self.channel = channel
@@ -90,12 +102,17 @@ class Context:
         self.message_id = message_id
         self.timestamp_ns = timestamp_ns
         self.event_id = event_id
+        self.nsqd = nsqd
         self.cancelled = False
         self.outgoing: list[Outgoing] = []
+        self.started_s: float | None = None
         self._deadline_s = deadline_s
+        self._cap_s = cap_s
         self._now_s = now_s
         self._prepare = prepare
         self._bind_log = bind_log
+        self._is_lost = is_lost
+        self._on_wait = on_wait
         self._log: FilteringBoundLogger | None = None
 
     @property
@@ -104,6 +121,34 @@ class Context:
         if self._log is None:
             self._log = self._bind_log()
         return self._log
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether nsqd has taken the message back, or will: its connection or its lease is over.
+
+        Whatever the handler still does, the message is delivered again.
+        """
+        return self._is_lost()
+
+    @property
+    def deadline_s(self) -> float:
+        """When no time remains, on nsqkit's clock."""
+        return self._deadline_s
+
+    def start(self, for_s: float) -> None:
+        """Begin the handler's time: nsqkit does, and no handler gains time by it.
+
+        Args:
+            for_s: Seconds from now; cut to what nsqd allows.
+        """
+        self.started_s = now_s = self._now_s()
+        self._deadline_s = min(now_s + for_s, self._cap_s)
+
+    def wait(self) -> None:
+        """End the handler's time: its message waits until it is called, for as long as nsqd allows."""
+        self.started_s = None
+        self._deadline_s = self._cap_s
+        self._on_wait()
 
     def remaining_s(self) -> float:
         """Return how long the handler may still run: seconds, 0 or more, infinite if unlimited."""

@@ -1,28 +1,38 @@
 """Subscription: one handler running, from its connections to its outcomes; may be paused and blocked."""
 
-import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from nsqkit.admin import HandlerState, IntakeState
+from nsqkit.batch import BatchHandler
 from nsqkit.codec import Decoder
 from nsqkit.context import Middleware, Prepare
-from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.handler import AnyHandler
 from nsqkit.loader import in_flight, keeps_dead_letters
 from nsqkit.metrics import Metrics
 from nsqkit.policy.names import retry_topic
-from nsqkit.policy.verdict import Rules
+from nsqkit.policy.verdict import RequeueReason, Rules, Verdict
 from nsqkit.publisher import connection_options
+from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.consume import Intake
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.drain import Source
+from nsqkit.runtime.gate import Flow, Gate
+from nsqkit.runtime.guard import Guard
+from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.settle import OnSettled, Publishes, Settler, tell_nobody
 from nsqkit.settings import Settings
 from nsqkit.version import __version__
 
-LEASE_SLACK_S = 5.0
-"""A message is leased for so much longer than its handler may take."""
+_SHUT = {
+    RequeueReason.PAUSED: IntakeState.PAUSED,
+    RequeueReason.KILL_SWITCH: IntakeState.KILL_SWITCH_OPEN,
+    RequeueReason.BREAKER_OPEN: IntakeState.BREAKER_OPEN,
+    RequeueReason.DEAD_LETTER_FAILED: IntakeState.BLOCKED,
+}
 
 
 class Consumes(Source, Protocol):
@@ -38,6 +48,7 @@ class Consumes(Source, Protocol):
     def poll_now(self) -> None: ...  # noqa: D102
     def pause(self) -> None: ...  # noqa: D102
     def resume(self) -> None: ...  # noqa: D102
+    def trial(self) -> None: ...  # noqa: D102
 
 
 class Subscription:
@@ -49,11 +60,12 @@ class Subscription:
         metrics: Where it is counted.
         outlet: Where its dead letters and events go.
         make_consumer: Makes its consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
-            ``on_message``, ``on_settle_failure`` and ``log``.
+            ``is_fixed``, ``on_message``, ``on_settle_failure`` and ``log``.
         middleware: The outermost first.
         prepare: Encodes what it publishes.
         max_msg_bytes: nsqd's max-msg-size.
         log: A structlog logger.
+        quarantine: The worker's; by default one of its own.
         on_settled: Told how each delivery ended.
         draw: A uniform number in [0, 1).
         now_s: The loop's clock, by which messages say when they arrived.
@@ -62,7 +74,7 @@ class Subscription:
 
     def __init__(
         self,
-        handler: Handler[Any],
+        handler: AnyHandler[Any],
         *,
         settings: Settings,
         metrics: Metrics,
@@ -72,6 +84,7 @@ class Subscription:
         prepare: Prepare,
         max_msg_bytes: int,
         log: Any,
+        quarantine: Quarantine | None = None,
         on_settled: OnSettled = tell_nobody,
         draw: Callable[[], float] = random.random,
         now_s: Callable[[], float] = time.monotonic,
@@ -81,6 +94,9 @@ class Subscription:
         slots = in_flight(spec, settings)
         meter = metrics.for_handler(spec.topic, spec.channel, spec.name, declared=spec.declared_errors)
         meter.max_in_flight(slots)
+        self._meter = meter
+        self._max_in_flight = slots
+        self._now_s = now_s
         rules = Rules(
             retry=spec.retry,
             on_unknown=spec.on_unknown or "requeue",
@@ -89,13 +105,17 @@ class Subscription:
             keeps_dead_letters=keeps_dead_letters(spec),
             max_delay_s=settings.max_requeue_delay_s,
         )
+        self._log = log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name)
+        self._blocked = ""
+        self.gate = Gate(slots, apply=self._tell, log=self._log)
+        self._guard = Guard(spec.kill_switch, self.gate, meter=meter, now_s=now_s)
         settler = Settler(
             spec,
             rules,
             meter=meter,
             log=log,
             publishes=outlet,
-            pause=self.pause,
+            rest=self._rest,
             block=self.block,
             max_msg_bytes=max_msg_bytes,
             version=__version__,
@@ -105,16 +125,19 @@ class Subscription:
             draw=draw,
             now_s=now_s,
         )
-        self.dispatcher = Dispatcher(
-            handler,
-            middleware=middleware,
-            threads=slots,
-            executor_wait=meter.executor_wait,
-        )
+        around: dict[str, Any] = {"middleware": middleware, "executor_wait": meter.executor_wait}
+        self.dispatcher: Dispatcher | BatchDispatcher
+        if isinstance(handler, BatchHandler):
+            threads = spec.threads or settings.threads
+            self.dispatcher = BatchDispatcher(handler, threads=threads, log=self._log, **around)
+        else:
+            self.dispatcher = Dispatcher(handler, threads=slots, **around)
         self.intake = Intake(
             spec,
             rules,
-            slots=slots,
+            gate=self.gate,
+            guard=self._guard,
+            quarantine=quarantine or Quarantine(),
             decoder=Decoder(spec.topic, spec.event_types),
             dispatcher=self.dispatcher,
             settler=settler,
@@ -129,15 +152,13 @@ class Subscription:
         self.consumer = make_consumer(
             topics=self.topics,
             channel=spec.channel,
-            options=connection_options(settings, msg_timeout_s=lease_s(spec, settings)),
+            options=connection_options(settings, holds_s=spec.holds_s),
             max_in_flight=slots,
+            is_fixed=spec.max_messages is not None,
             on_message=self.intake.receive,
             on_settle_failure=meter.settle_failure,
-            log=log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name),
+            log=self._log,
         )
-        self._log = log
-        self._blocked = ""
-        self._resume: asyncio.TimerHandle | None = None
 
     @property
     def is_blocked(self) -> bool:
@@ -155,47 +176,69 @@ class Subscription:
         return tuple(f"{name}: {problem}" for problem in self.consumer.problems or ("not connected yet",))
 
     @property
+    def state(self) -> HandlerState:
+        """What it does now."""
+        gate, spec = self.gate, self.spec
+        remaining_s = gate.until_s - self._now_s()
+        return HandlerState(
+            name=spec.name,
+            topic=spec.topic,
+            channel=spec.channel,
+            held=self.intake.held,
+            max_in_flight=self._max_in_flight,
+            state=self._intake_state(),
+            remaining_s=remaining_s if 0.0 < remaining_s < math.inf else None,
+            problems=self.problems,
+        )
+
+    def _intake_state(self) -> IntakeState:
+        if self.gate.reason is not None:
+            return _SHUT[self.gate.reason]
+        if self.gate.is_on_trial:
+            return IntakeState.HALF_OPEN
+        return IntakeState.RATE_LIMITED if self.intake.is_rate_limited else IntakeState.RUNNING
+
+    @property
     def is_resting(self) -> bool:
         """Whether its intake is paused, and will go on by itself."""
-        return self._resume is not None and not self._blocked
+        return 0.0 < self.gate.until_s < math.inf
 
-    def pause(self, for_s: float) -> None:
-        """Rest the intake for some seconds; of several pauses the one that ends last counts."""
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + for_s
-        if self._blocked or (self._resume is not None and self._resume.when() >= until_s):
-            return
-        if self._resume is not None:
-            self._resume.cancel()
-        self._log.warning("intake_paused", handler=self.spec.name, for_s=round(for_s, 3))
-        self.consumer.pause()
-        self.intake.rest(until_s)
-        self._resume = loop.call_at(until_s, self._resumed)
+    def pause(self, for_s: float = math.inf) -> None:
+        """Rest the intake for some seconds, or until :meth:`resume`; of several pauses the longest counts."""
+        self.gate.shut(RequeueReason.PAUSED, for_s)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self.gate.open(RequeueReason.PAUSED)
 
     def block(self, why: str) -> None:
         """Stop the intake until the process is started again; shown as not ready."""
         if not self._blocked:
             self._blocked = why
-            self._log.error("intake_blocked", handler=self.spec.name, reason=why)
-            self.consumer.pause()
-            if self._resume is not None:
-                self._resume.cancel()
+            self._log.error("intake_blocked", reason=why)
+            self.gate.shut(RequeueReason.DEAD_LETTER_FAILED)
 
     def close(self) -> None:
         """Stop timers and threads; comes after the drain."""
-        if self._resume is not None:
-            self._resume.cancel()
+        self.gate.close()
+        self.intake.close()
         self.dispatcher.close()
 
-    def _resumed(self) -> None:
-        self._resume = None
-        self._log.info("intake_resumed", handler=self.spec.name)
-        self.consumer.resume()
+    def _rest(self, verdict: Verdict) -> None:
+        if verdict.reason is RequeueReason.BREAKER_OPEN:
+            self._guard.rest(verdict.pause_s)
+        else:
+            self.pause(verdict.pause_s)
 
-
-def lease_s(spec: HandlerSpec, settings: Settings) -> float:
-    """Return for how long nsqd is asked to leave a message with a handler, in seconds."""
-    return max(settings.msg_timeout_s, spec.timeout_s + LEASE_SLACK_S)
+    def _tell(self, flow: Flow) -> None:
+        self._meter.paused(flow is Flow.SHUT)
+        match flow:
+            case Flow.OPEN:
+                self.consumer.resume()
+            case Flow.TRIAL:
+                self.consumer.trial()
+            case Flow.SHUT:
+                self.consumer.pause()
 
 
 def subscribed_topics(topic: str, channel: str, *, with_retry: bool) -> tuple[str, ...]:

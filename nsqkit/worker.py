@@ -1,15 +1,16 @@
 """Worker: settings and handlers to running subscriptions; the one place where the parts are wired."""
 
 import asyncio
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from nsqkit import logs
-from nsqkit.admin import AdminServer
+from nsqkit.admin import AdminServer, HandlerState
 from nsqkit.context import Middleware
-from nsqkit.handler import Handler
+from nsqkit.handler import AnyHandler
 from nsqkit.loader import check, resources_in
 from nsqkit.metrics import Metrics
 from nsqkit.nodes import lookup_of, message_limit
@@ -19,6 +20,7 @@ from nsqkit.policy.errors import HandlerError, SettingsError
 from nsqkit.publisher import connection_options, preparer
 from nsqkit.resources import Resource
 from nsqkit.runtime.drain import drain
+from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.resources import Resources
 from nsqkit.settings import Settings
 from nsqkit.signals import end_at_once, stop_event, unless
@@ -43,7 +45,7 @@ class Worker:
 
     def __init__(
         self,
-        handlers: Sequence[type[Handler[Any]]],
+        handlers: Sequence[type[AnyHandler[Any]]],
         *,
         settings: Settings | None = None,
         resources: Sequence[Resource[Any]] | None = None,
@@ -117,7 +119,12 @@ class Worker:
         """Drain: take nothing more, let handlers end, settle everything, disconnect, close resources."""
         self._log.info("worker_stopping", held=self.held)
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
-        self.left_behind = await drain(pairs, grace_s=self.settings.grace_s, log=self._log)
+        self.left_behind = await drain(
+            pairs,
+            grace_s=self.settings.grace_s,
+            publish_timeout_s=self.settings.publish_timeout_s,
+            log=self._log,
+        )
         for subscription in self._subscriptions:
             subscription.close()
         await self.outlet.close()
@@ -151,9 +158,37 @@ class Worker:
             return ("starting",)
         return tuple(problem for each in self._subscriptions for problem in each.problems)
 
-    async def _subscribe(self, handlers: Sequence[Handler[Any]]) -> tuple[Subscription, ...]:
+    def handler_states(self) -> tuple[HandlerState, ...]:
+        """Return every handler as it runs now."""
+        return tuple(each.state for each in self._subscriptions)
+
+    def pause_handler(self, name: str, for_s: float | None) -> bool:
+        """Stop the intake of a handler here, for some seconds or until it is resumed.
+
+        Returns:
+            False if there is no such handler.
+        """
+        for each in self._named(name):
+            each.pause(math.inf if for_s is None else for_s)
+        return bool(self._named(name))
+
+    def resume_handler(self, name: str) -> bool:
+        """End a handler's pause; what else holds its intake up goes on.
+
+        Returns:
+            False if there is no such handler.
+        """
+        for each in self._named(name):
+            each.resume()
+        return bool(self._named(name))
+
+    def _named(self, name: str) -> list[Subscription]:
+        return [each for each in self._subscriptions if each.spec.name == name]
+
+    async def _subscribe(self, handlers: Sequence[AnyHandler[Any]]) -> tuple[Subscription, ...]:
         max_msg_bytes = await message_limit(self.settings)
         prepare = preparer(self.settings.service, max_msg_bytes)
+        quarantine = Quarantine()
         make_consumer = partial(
             Consumer,
             addresses=self.settings.nsqd,
@@ -171,13 +206,15 @@ class Worker:
                 prepare=prepare,
                 max_msg_bytes=max_msg_bytes,
                 log=self._log,
+                quarantine=quarantine,
             )
             for handler in handlers
         )
 
     async def _serve_admin(self) -> None:
         if self.settings.admin_port:
-            self._admin = AdminServer(self.metrics, self, self.settings.admin_host, self.settings.admin_port)
+            host, port = self.settings.admin_host, self.settings.admin_port
+            self._admin = AdminServer(self.metrics, self, host, port, handlers=self)
             port = await self._admin.start()
             self._log.info("admin_listening", url=f"http://{self.settings.admin_host}:{port}/metrics")
 

@@ -4,11 +4,11 @@
 reason that the metrics and the log show.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-from nsqkit.policy.errors import HandlerTimeoutError
+from nsqkit.policy.errors import BreakerOpenError, HandlerTimeoutError
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.retry import RetryPolicy
 
@@ -189,7 +189,23 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
         case Requeue(delay_s=delay_s):
             return _again(rules, _blame(error), delay_s, detail, attempts=attempts, draw=draw)
         case None:  # pragma: no branch - mypy proves that there is no other
-            return _again(rules, _blame(error), None, detail, attempts=attempts, draw=draw)
+            return _unruled(rules, error, detail, attempts=attempts, draw=draw)
+
+
+def on_duplicate() -> Verdict:
+    """Return the verdict on a delivery of a message that an earlier one has done with meanwhile."""
+    return Verdict(Ending.DUPLICATE)
+
+
+def on_not_started(rules: Rules, reason: RequeueReason, *, for_s: float) -> Verdict:
+    """Return the verdict on a delivery that was not started while it could be held.
+
+    Args:
+        rules: The handler's.
+        reason: What kept it from starting.
+        for_s: How long that lasts on, in seconds; infinite where nobody knows.
+    """
+    return Verdict(Ending.REQUEUE, reason, min(max(for_s, 0.0), rules.max_delay_s))
 
 
 def on_publish_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
@@ -204,6 +220,24 @@ def on_dead_letter_failure(rules: Rules, detail: str, *, attempts: int, draw: fl
     """Return the verdict on a dead letter that nsqd did not confirm: it is tried again, for ever."""
     delay_s = min(rules.retry.backoff.delay_s(attempts, draw=draw), rules.max_delay_s)
     return Verdict(Ending.REQUEUE, RequeueReason.DEAD_LETTER_FAILED, delay_s, detail)
+
+
+def _unruled(rules: Rules, error: Exception, detail: str, *, attempts: int, draw: float) -> Verdict:
+    if isinstance(error, BreakerOpenError):
+        return _after_breaker(rules, error.remaining_s, detail, attempts=attempts)
+    return _again(rules, _blame(error), None, detail, attempts=attempts, draw=draw)
+
+
+def _after_breaker(rules: Rules, remaining_s: float, detail: str, *, attempts: int) -> Verdict:
+    """Return the verdict on a call that a breaker refused: no fault of the message's, so it is tried on.
+
+    It spends attempts all the same. It is given up before it would count as ending its process.
+    """
+    if attempts >= rules.retry.max_attempts + CRASH_SLACK:
+        verdict = _dead(rules, DeadLetterReason.EXHAUSTED, detail)
+        return replace(verdict, pause_s=remaining_s)
+    delay_s = min(remaining_s, rules.max_delay_s)
+    return Verdict(Ending.REQUEUE, RequeueReason.BREAKER_OPEN, delay_s, detail, pause_s=remaining_s)
 
 
 def _blame(error: Exception) -> RequeueReason:

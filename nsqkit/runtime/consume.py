@@ -1,31 +1,43 @@
 """Consume: take a handler's messages in, no more at a time than it may, and see each to its outcome."""
 
 import asyncio
+import contextvars
+import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, cast
 
 from nsqkit.codec import Decoder
 from nsqkit.context import Context, Prepare
 from nsqkit.handler import HandlerSpec
+from nsqkit.policy.quarantine import is_suspect, turn
+from nsqkit.policy.rate import TokenBucket
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.verdict import (
+    LEASE_LOST,
     SHUTDOWN,
     Ending,
     RequeueReason,
     Rules,
     Verdict,
     on_arrival,
+    on_duplicate,
     on_error,
+    on_not_started,
     on_outcome,
 )
+from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.decode import Unread, decode
 from nsqkit.runtime.delivery import Delivery
 from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.gate import Gate
+from nsqkit.runtime.guard import Guard
+from nsqkit.runtime.lease import LeaseKeeper
 from nsqkit.runtime.message import Message
-from nsqkit.runtime.settle import LEASE_MARGIN_S, Settler
+from nsqkit.runtime.quarantine import Quarantine
+from nsqkit.runtime.settle import Settler
 
 SETTLING_RETRY_S = 30.0
 """Delay of a message whose settling failed in a way that nobody foresaw."""
@@ -41,15 +53,17 @@ class Meter(Protocol):
 
 
 class Intake:
-    """One handler's intake: what it holds, what waits, whether it rests or stops.
+    """One handler's intake: what it holds, what of that runs, and what waits.
 
-    A delivery starts when it arrives, if fewer than *slots* are running; nsqd can deliver more than
-    that when a message timeout frees RDY, and those wait.
+    A delivery starts when it arrives, if the gate lets it. What has to wait is kept under TOUCH and starts in
+    the order of its arrival; suspects (``policy.quarantine``) wait for their turn in the worker.
 
     Args:
         spec: The handler.
         rules: What its declaration says about endings.
-        slots: Deliveries that may run at the same time; 1 or more.
+        gate: Says how many may run.
+        guard: Told how the handler's calls end.
+        quarantine: The worker's.
         decoder: Reads bodies.
         dispatcher: Calls the handler.
         settler: Carries out verdicts.
@@ -66,9 +80,11 @@ class Intake:
         spec: HandlerSpec,
         rules: Rules,
         *,
-        slots: int,
+        gate: Gate,
+        guard: Guard,
+        quarantine: Quarantine,
         decoder: Decoder,
-        dispatcher: Dispatcher,
+        dispatcher: Dispatcher | BatchDispatcher,
         settler: Settler,
         meter: Meter,
         log: Any,
@@ -78,8 +94,11 @@ class Intake:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.spec = spec
+        self._limit_s = math.inf if spec.run_on_loop else spec.holds_s
         self._rules = rules
-        self._slots = slots
+        self._gate = gate
+        self._guard = guard
+        self._quarantine = quarantine
         self._decoder = decoder
         self._dispatcher = dispatcher
         self._settler = settler
@@ -89,53 +108,71 @@ class Intake:
         self._draw = draw
         self._now_s = now_s
         self._now_ns = now_ns
-        self._running: set[Delivery] = set()
+        self._bucket = TokenBucket(spec.rate_limit) if spec.rate_limit else None
+        self._token_timer: asyncio.TimerHandle | None = None
+        self._held: dict[
+            tuple[str, str, bytes], Delivery
+        ] = {}  # without those that wait to follow one of them
+        self._n_held = 0
         self._waiting: deque[Delivery] = deque()
+        self._suspects: list[Delivery] = []
+        self._alone: Delivery | None = None
+        self._n_running = 0
+        self._is_waking = False
+        self._context = contextvars.copy_context()
         self._stopping = False
         self._giving_back = False
-        self._resumes_s = 0.0
         self._empty = asyncio.Event()
         self._empty.set()
+        self._keeper = LeaseKeeper(self._deliveries, overdue=self._overdue, now_s=now_s)
+        gate.on_change(self._gate_moved)
+        quarantine.join(self)
 
     @property
     def held(self) -> int:
         """Messages that are held here and not settled yet."""
-        return len(self._running) + len(self._waiting)
+        return self._n_held
+
+    @property
+    def is_rate_limited(self) -> bool:
+        """Whether what waits, waits for the rate limit."""
+        return self._token_timer is not None
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the end of some delivery is under way, with nothing left to cancel."""
+        return any(each.task is not None and not each.in_handler for each in self._held.values())
 
     def receive(self, message: Message) -> None:
         """Take one message from nsqd: start it, let it wait, or give it back."""
         self._meter.received()
         self._meter.in_flight(1)
-        self._empty.clear()
+        if not self._n_held:
+            self._empty.clear()
+        self._n_held += 1
         delivery = Delivery(message)
-        if self._giving_back:
-            self._give_back(delivery, SHUTDOWN)
-        elif self._stopping:
-            self._waiting.append(delivery)
-        elif self._resumes_s > (now_s := self._now_s()):
-            self._give_back(delivery, self._paused(self._resumes_s - now_s))
-        elif len(self._running) < self._slots:
-            self._start(delivery)
+        earlier = self._held.setdefault(delivery.key, delivery)
+        if earlier is delivery:
+            self._admit(delivery)
         else:
-            self._waiting.append(delivery)
-
-    def rest(self, until_s: float) -> None:
-        """Give back what waits or arrives until a time on the monotonic clock; what runs goes on."""
-        self._resumes_s = max(self._resumes_s, until_s)
-        self._give_back_waiting(self._paused(max(0.0, until_s - self._now_s())))
+            self._redelivered(earlier, delivery)
+        self._keeper.watch(delivery)
 
     def stop(self) -> None:
         """Start nothing more; what arrives waits, until nsqd has been told and it can be given back."""
         self._stopping = True
+        self._gate.close()
 
     def give_back(self) -> None:
         """Give back what waits, and from now on what still arrives."""
         self._giving_back = True
-        self._give_back_waiting(SHUTDOWN)
+        self._dispatcher.give_back()
+        for delivery in (*self._waiting, *self._suspects):
+            self._close(delivery, SHUTDOWN)
 
     def cancel(self) -> None:
         """Cancel the handlers and middleware that still run; threads only see ``ctx.cancelled``."""
-        for delivery in tuple(self._running):
+        for delivery in tuple(self._held.values()):
             ctx, task = delivery.ctx, delivery.task
             if ctx is not None:
                 ctx.cancelled = True
@@ -146,23 +183,139 @@ class Intake:
         """Wait until every message that was received is settled."""
         await self._empty.wait()
 
-    def _start(self, delivery: Delivery) -> None:
-        self._running.add(delivery)
-        delivery.task = asyncio.create_task(self._run(delivery), name=f"{self.spec.name}.handle")
+    def close(self) -> None:
+        """Stop the timers. Final."""
+        self._keeper.close()
+        if self._token_timer is not None:
+            self._token_timer.cancel()
+
+    # What waits, and what starts.
+
+    def _admit(self, delivery: Delivery) -> None:
+        if self._giving_back:
+            self._close(delivery, SHUTDOWN)
+        else:
+            self._waiting.append(delivery)
+            self.wake()
+
+    def wake(self) -> None:
+        """Start what waits and may start, in the next turn of the loop."""
+        if self._waiting and not self._is_waking and self._n_running < self._gate.limit:
+            self._is_waking = True
+            context = self._context.copy()
+            name = f"{self.spec.name}.handle"
+            asyncio.create_task(self._carry(context), name=name, context=context)  # noqa: RUF006 - its delivery does
+
+    async def _carry(self, context: contextvars.Context) -> None:
+        """Carry one delivery after the other; who cannot go on at once is followed by another carrier.
+
+        A handler that never waits costs no task of its own. One that leaves a context variable set, or its
+        task to be cancelled, does not pass that on: the next delivery gets a carrier of its own.
+        """
+        self._is_waking = False
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        goes_on = True
+        while goes_on and (delivery := self._next()) is not None:
+            delivery.task = task
+            self.wake()
+            goes_on = False
+            try:
+                await self._run(delivery)
+                goes_on = not task.cancelling() and self._is_unchanged(context)
+            finally:
+                if not goes_on:
+                    self.wake()
+
+    def _is_unchanged(self, context: contextvars.Context) -> bool:
+        try:
+            return context == self._context
+        except Exception:  # noqa: BLE001 - not all values can be compared
+            return False
+
+    def _next(self) -> Delivery | None:
+        """Return what starts now; None if nothing waits, or nothing may start."""
+        while self._waiting and self._n_running < self._gate.limit and not self._quarantine.is_someone_alone:
+            if is_suspect(self._waiting[0].message.attempts, max_attempts=self._rules.retry.max_attempts):
+                self._suspects.append(self._waiting.popleft())
+                self._quarantine.go_on()
+                continue
+            if self._bucket is not None and (wait_s := self._bucket.take(self._now_s())) > 0.0:
+                self._wake_in(wait_s)
+                return None
+            self._n_running += 1
+            return self._waiting.popleft()
+        return None
+
+    def _wake_in(self, wait_s: float) -> None:
+        if self._token_timer is None:
+            self._token_timer = asyncio.get_running_loop().call_later(wait_s, self._has_token)
+
+    def _has_token(self) -> None:
+        self._token_timer = None
+        self.wake()
+
+    def _gate_moved(self) -> None:
+        self.wake()
+        if self._suspects or self._quarantine.is_on:
+            self._quarantine.go_on()
+
+    # What the quarantine asks, see ``quarantine.Ward``.
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something runs, or may start, that is no suspect; what runs on and is lost does not count."""
+        if self._waiting and self._gate.limit:
+            return True
+        now_s = self._now_s()
+        return self._n_running > 0 and any(
+            each.task is not None and not each.is_lost(now_s) for each in self._held.values()
+        )
+
+    def suspect_turn(self) -> tuple[int, int] | None:
+        """Return the key of its next suspect; None where none may run."""
+        return min(map(_turn, self._suspects), default=None) if self._gate.limit else None
+
+    def isolate(self, *, is_on: bool) -> None:
+        """Take nothing more in; False ends that."""
+        self._gate.quarantine(is_on=is_on)
+
+    def run_suspect(self) -> None:
+        """Start its next suspect in the next turn of the loop: the answers to what ended are sent by then."""
+        self._alone = delivery = min(self._suspects, key=_turn)
+        self._suspects.remove(delivery)
+        self._n_running += 1
+        delivery.task = asyncio.create_task(self._run_alone(delivery), context=self._context.copy())
+
+    async def _run_alone(self, delivery: Delivery) -> None:
+        if self._gate.limit:
+            return await self._run(delivery)
+        delivery.task = None  # the gate was shut at this very moment
+        self._n_running -= 1
+        self._admit(delivery)
+        return self._quarantine.go_on(has_left=self._was_alone(delivery))
+
+    def _was_alone(self, delivery: Delivery) -> bool:
+        """Return whether others need not wait for it any longer, which is so once."""
+        if delivery is not self._alone:
+            return False
+        self._alone = None
+        return True
+
+    # From the start of a delivery to its end.
 
     async def _run(self, delivery: Delivery) -> None:
         try:
             await self._process(delivery)
-        except Exception as error:  # noqa: BLE001 - nothing may leave a delivery without an outcome
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no delivery is left without an outcome
             self._log.exception("settling_failed", **self._settler.fields(delivery))
             self._settler.close(
                 delivery, Verdict(Ending.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, describe(error))
             )
         finally:
-            self._running.discard(delivery)
-            if self._waiting and len(self._running) < self._slots and not self._stopping:
-                self._start(self._waiting.popleft())
-            self._check_empty()
+            self._n_running -= 1
+            self._release(delivery)
+            if self._quarantine.is_on:
+                self._quarantine.go_on(has_left=self._was_alone(delivery))
 
     async def _process(self, delivery: Delivery) -> None:
         message = delivery.message
@@ -171,28 +324,33 @@ class Intake:
         verdict = on_arrival(self._rules, attempts=message.attempts, age_s=age_s)
         if verdict is not None:
             await self._settler.settle(delivery, verdict)
+            self._gate.again()
             return
         read = decode(message, self._decoder, self._rules)
         if isinstance(read, Unread):
             delivery.event_type, delivery.event_id = read.error.event_type, read.error.event_id
             await self._settler.settle(delivery, read.verdict, error=read.error)
+            self._gate.again()
             return
         delivery.decoded = read
         delivery.event_type, delivery.event_id = read.wire_type, read.event_id
-        delivery.ctx = ctx = self._context(delivery)
+        delivery.ctx = ctx = self._context_of(delivery)
         verdict, error = await self._call(delivery, ctx)
-        outgoing = [] if error else ctx.outgoing
-        await self._settler.settle(delivery, verdict, error=error, outgoing=outgoing)
+        if ctx.outgoing or verdict.ending is Ending.DEAD_LETTER:
+            self._keeper.watch(delivery)  # publishing takes time
+        await self._settler.settle(delivery, verdict, error=error, outgoing=() if error else ctx.outgoing)
+        if self._guard.is_watching and verdict is not SHUTDOWN:
+            self._guard.record(error)
 
     async def _call(self, delivery: Delivery, ctx: Context) -> tuple[Verdict, Exception | None]:
         """Return what the handler's return or failure means; times it."""
         decoded = delivery.decoded
-        started_s = self._now_s()
+        ctx.start(self._limit_s)
         delivery.in_handler = True
         try:
             outcome = await self._dispatcher.call(decoded.event if decoded else None, ctx)
         except asyncio.CancelledError:
-            if self._stopping:
+            if self._stopping or ctx.lease_lost:
                 return SHUTDOWN, None
             return self._failed(delivery, RuntimeError("the handler was cancelled from within"))
         except Exception as error:  # noqa: BLE001 - whatever a handler raises has a verdict
@@ -204,7 +362,8 @@ class Intake:
             return self._failed(delivery, ended.with_traceback(error.__traceback__))
         finally:
             delivery.in_handler = False
-            self._meter.duration(self._now_s() - started_s)
+            if ctx.started_s is not None:
+                self._meter.duration(self._now_s() - ctx.started_s)
         attempts = delivery.message.attempts
         return on_outcome(self._rules, outcome, attempts=attempts, draw=self._draw()), None
 
@@ -212,10 +371,8 @@ class Intake:
         attempts = delivery.message.attempts
         return on_error(self._rules, error, describe(error), attempts=attempts, draw=self._draw()), error
 
-    def _context(self, delivery: Delivery) -> Context:
+    def _context_of(self, delivery: Delivery) -> Context:
         message = delivery.message
-        lease_ends_s = message.received_s + message.lease_s - LEASE_MARGIN_S
-        limit_s = float("inf") if self.spec.run_on_loop else self._now_s() + self.spec.timeout_s
         return Context(
             topic=self.spec.topic,
             channel=self.spec.channel,
@@ -223,23 +380,76 @@ class Intake:
             message_id=delivery.message_id,
             timestamp_ns=message.timestamp_ns,
             event_id=delivery.event_id,
-            deadline_s=min(limit_s, lease_ends_s),
+            nsqd=message.address,
+            cap_s=delivery.cap_s,
             now_s=self._now_s,
             prepare=self._prepare,
             bind_log=lambda: self._log.bind(**self._settler.fields(delivery)),
+            is_lost=lambda: delivery.is_lost(self._now_s()),
+            on_wait=lambda: self._keeper.watch(delivery),
         )
 
-    def _give_back_waiting(self, verdict: Verdict) -> None:
-        while self._waiting:
-            self._give_back(self._waiting.popleft(), verdict)
+    # Endings.
 
-    def _give_back(self, delivery: Delivery, verdict: Verdict) -> None:
+    def _close(self, delivery: Delivery, verdict: Verdict) -> None:
+        """End a delivery that has not been started."""
+        if delivery in self._waiting:
+            self._waiting.remove(delivery)
+        elif delivery in self._suspects:
+            self._suspects.remove(delivery)
         self._settler.close(delivery, verdict)
-        self._check_empty()
+        self._release(delivery)
+        self._gate.again()
+        if self._quarantine.is_on:
+            self._quarantine.go_on()
 
-    def _check_empty(self) -> None:
-        if not self.held:
+    def _release(self, delivery: Delivery) -> None:
+        """Hold a delivery no more, and see to the one that waits to follow it."""
+        again, delivery.again = delivery.again, None
+        if self._held.get(delivery.key) is delivery:
+            del self._held[delivery.key]
+        if again is not None:
+            self._held[again.key] = again
+            if delivery.is_done:
+                self._close(again, on_duplicate())
+            else:
+                self._admit(again)
+        self._n_held -= 1
+        if not self._n_held:
             self._empty.set()
 
-    def _paused(self, for_s: float) -> Verdict:
-        return Verdict(Ending.REQUEUE, RequeueReason.PAUSED, min(for_s, self._rules.max_delay_s))
+    def _redelivered(self, earlier: Delivery, delivery: Delivery) -> None:
+        """Take in a message again that is held still: nsqd's time for it is over."""
+        earlier.is_redelivered = True
+        if earlier.task is None:
+            self._held[delivery.key] = delivery
+            self._admit(delivery)
+            self._close(earlier, LEASE_LOST)
+            return
+        if earlier.again is not None:
+            self._close(earlier.again, LEASE_LOST)
+        earlier.again = delivery
+
+    def _deliveries(self) -> Iterator[Delivery]:
+        for delivery in self._held.values():
+            yield delivery
+            if delivery.again is not None:
+                yield delivery.again
+
+    def _overdue(self, delivery: Delivery) -> None:
+        """Give back what was not started in time; of what runs, settling finds out that it is lost."""
+        if delivery.task is not None:
+            if self._quarantine.is_on:
+                self._quarantine.go_on(has_left=self._was_alone(delivery))
+            return
+        reason, for_s = self._gate.reason, self._gate.until_s - self._now_s()
+        if reason is None:
+            reason, for_s = RequeueReason.RATE_LIMITED if self._bucket else RequeueReason.PAUSED, 0.0
+        earlier = self._held.get(delivery.key)
+        if earlier is not None and earlier.again is delivery:
+            earlier.again = None
+        self._close(delivery, on_not_started(self._rules, reason, for_s=for_s))
+
+
+def _turn(delivery: Delivery) -> tuple[int, int]:
+    return turn(delivery.message.attempts, delivery.message.id)

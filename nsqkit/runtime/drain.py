@@ -23,18 +23,23 @@ class Held(Protocol):
 
     @property
     def held(self) -> int: ...  # noqa: D102
+    @property
+    def is_settling(self) -> bool: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
     def give_back(self) -> None: ...  # noqa: D102
     def cancel(self) -> None: ...  # noqa: D102
     async def wait_empty(self) -> None: ...  # noqa: D102
 
 
-async def drain(pairs: Sequence[tuple[Held, Source]], *, grace_s: float, log: Any) -> int:
+async def drain(
+    pairs: Sequence[tuple[Held, Source]], *, grace_s: float, publish_timeout_s: float, log: Any
+) -> int:
     """Stop the intakes, let running handlers end, give the rest back, and disconnect.
 
     Args:
         pairs: Each intake with its source.
         grace_s: Seconds that running handlers get before they are cancelled.
+        publish_timeout_s: Seconds that a dead letter which is under way then may take.
         log: A structlog logger.
 
     Returns:
@@ -50,13 +55,14 @@ async def drain(pairs: Sequence[tuple[Held, Source]], *, grace_s: float, log: An
         log.warning("drain_grace_over", held=sum(intake.held for intake, _ in pairs), grace_s=grace_s)
         for intake, _ in pairs:
             intake.cancel()
-        await _all_empty(pairs, CANCEL_S)
+        if not await _all_empty(pairs, CANCEL_S) and any(intake.is_settling for intake, _ in pairs):
+            await _all_empty(pairs, publish_timeout_s)
     left = sum(intake.held for intake, _ in pairs)
     if left:
         log.error(
             "drain_left_behind",
             messages=left,
-            hint="a thread or a publish did not end; nsqd delivers them again",
+            hint="a thread did not end; nsqd delivers them again",
         )
     await asyncio.gather(*(source.close(CANCEL_S) for _, source in pairs))
     return left

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.handler import AnyHandler, HandlerSpec
 from nsqkit.policy.errors import NsqkitError, ResourceError
 from nsqkit.policy.redaction import describe
 from nsqkit.resources import Resource, parameters, provider
@@ -25,7 +25,7 @@ class Resources:
         self._opened: dict[Resource[Any], Any] = {}
         self._stack = AsyncExitStack()
 
-    async def make(self, spec: HandlerSpec) -> Handler[Any]:
+    async def make(self, spec: HandlerSpec) -> AnyHandler[Any]:
         """Return an instance of a handler class, its resources given.
 
         Raises:

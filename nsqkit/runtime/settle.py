@@ -24,9 +24,6 @@ from nsqkit.runtime.delivery import Delivery
 from nsqkit.runtime.failure import place_of, stack_of
 from nsqkit.runtime.message import Message
 
-LEASE_MARGIN_S = 1.0
-"""So long before nsqd's message timeout a delivery counts as lost: a FIN could meet the next delivery."""
-
 
 class Publishes(Protocol):
     """How settling publishes: to the message's own nsqd, confirmed."""
@@ -57,6 +54,8 @@ class Meter(Protocol):
     def in_flight(self, n_delta: int) -> None: ...  # noqa: D102
 
 
+_DONE = frozenset({Ending.SUCCESS, Ending.DISCARD})
+
 OnSettled = Callable[[Delivery, Verdict, BaseException | None], None]
 """Told of each delivery how it ended, and the exception behind that if there was one."""
 
@@ -74,7 +73,7 @@ class Settler:
         meter: Counts.
         log: A structlog logger.
         publishes: Where dead letters and held events go.
-        pause: Rests the handler's intake for some seconds.
+        rest: Rests the handler's intake, as a verdict with ``pause_s`` says.
         block: Stops the handler's intake for good; told why.
         max_msg_bytes: nsqd's max-msg-size.
         version: Of nsqkit.
@@ -93,7 +92,7 @@ class Settler:
         meter: Meter,
         log: Any,
         publishes: Publishes,
-        pause: Callable[[float], None],
+        rest: Callable[[Verdict], None],
         block: Callable[[str], None],
         max_msg_bytes: int,
         version: str,
@@ -108,7 +107,7 @@ class Settler:
         self._meter = meter
         self._log = log
         self._publishes = publishes
-        self._pause = pause
+        self._rest = rest
         self._block = block
         self._max_msg_bytes = max_msg_bytes
         self._version = version
@@ -135,6 +134,7 @@ class Settler:
             outgoing: Events that a successful handler published.
         """
         if not self._holds(delivery):
+            delivery.is_done = verdict.ending in _DONE and not outgoing
             verdict = _lost(verdict)
         elif verdict.ending is Ending.SUCCESS and outgoing:
             verdict, error = await self._publish(delivery, verdict, error, outgoing)
@@ -144,11 +144,11 @@ class Settler:
 
     def close(self, delivery: Delivery, verdict: Verdict, error: BaseException | None = None) -> None:
         """Send FIN or REQ, count and log: the part that needs no waiting."""
+        delivery.is_done |= verdict.ending in _DONE or verdict.ending is Ending.DEAD_LETTER
         self._record_ending(delivery, self._sent(delivery, verdict), error)
 
     def _holds(self, delivery: Delivery) -> bool:
-        message = delivery.message
-        return self._now_s() < message.received_s + message.lease_s - LEASE_MARGIN_S
+        return not delivery.is_lost(self._now_s())
 
     async def _publish(
         self,
@@ -240,7 +240,7 @@ class Settler:
             meter.delay_clamped()
             self._log.warning("requeue_delay_clamped", delay_s=verdict.delay_s, **self.fields(delivery))
         if verdict.pause_s > 0:
-            self._pause(verdict.pause_s)
+            self._rest(verdict)
         if verdict.ending is not Ending.SUCCESS or verdict.detail or self._log_success:
             self._line(delivery, verdict, error)
         self._on_settled(delivery, verdict, error)

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from nsqkit import logs
 from nsqkit.context import Middleware
-from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.handler import AnyHandler, HandlerSpec
 from nsqkit.loader import check, keeps_dead_letters, resources_in
 from nsqkit.metrics import Metrics
 from nsqkit.policy.errors import HandlerError
 from nsqkit.publisher import preparer
 from nsqkit.runtime.drain import drain
+from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.resources import Resources
 from nsqkit.settings import Settings
 from nsqkit.subscription import Consumes, Subscription, subscribed_topics
@@ -27,7 +28,7 @@ from nsqkit.testing.outgoing import Faults, Outgoing
 from nsqkit.testing.questions import Questions
 from nsqkit.testing.stand_ins import with_stand_ins
 
-H = TypeVar("H", bound=Handler[Any])
+H = TypeVar("H", bound=AnyHandler[Any])
 BrokerName = Literal["ledger", "nsqd"]
 SOURCE = "test"
 """The ``source`` of the events that a test publishes."""
@@ -60,7 +61,7 @@ class Harness(Questions):
 
     def __init__(
         self,
-        handlers: Sequence[type[Handler[Any]]],
+        handlers: Sequence[type[AnyHandler[Any]]],
         *,
         resources: Mapping[Any, object] | None = None,
         settings: Settings | None = None,
@@ -81,7 +82,7 @@ class Harness(Questions):
         self._broker_name = broker or self.default_broker
         self._broker: Broker
         self._faults = Faults()
-        self._handlers: dict[type[Handler[Any]], Handler[Any]] = {}
+        self._handlers: dict[type[AnyHandler[Any]], AnyHandler[Any]] = {}
         self._subscriptions: tuple[Subscription, ...] = ()
         self._stack = AsyncExitStack()
         self._load = Load(
@@ -100,7 +101,7 @@ class Harness(Questions):
             self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._load.held)
             await self._broker.start(self._channels)
             stack.push_async_callback(self._broker.stop)
-            self._subscriptions = self._subscribe()
+            self._subscriptions = self._subscribe(Quarantine())
             stack.push_async_callback(self._drain)
             for subscription in self._subscriptions:
                 subscription.consumer.start()
@@ -175,8 +176,8 @@ class Harness(Questions):
     def drop_connection(self) -> None:
         """Break the handlers' connections to NSQ; they are made anew.
 
-        What handlers hold is lost to them, and comes back when its lease ends: the longer of
-        ``msg_timeout_s`` (60 s by default) and ``timeout_s`` plus 5 s.
+        What handlers hold is lost to them, and comes back when its lease ends, ``msg_timeout_s`` (60 s by
+        default) after it was delivered or last touched.
 
         Raises:
             NeedsVirtualTimeError: On a real nsqd, where that takes too long.
@@ -197,7 +198,7 @@ class Harness(Questions):
         """
         self._faults.add(times, topic, permanent=permanent)
 
-    def _subscribe(self) -> tuple[Subscription, ...]:
+    def _subscribe(self, quarantine: Quarantine) -> tuple[Subscription, ...]:
         broker, metrics = self._broker, Metrics()
         return tuple(
             Subscription(
@@ -210,6 +211,7 @@ class Harness(Questions):
                 prepare=preparer(self._settings.service, broker.max_msg_bytes),
                 max_msg_bytes=broker.max_msg_bytes,
                 log=self._log,
+                quarantine=quarantine,
                 on_settled=partial(self._journal.ended, handler.spec),
                 draw=lambda: 0.0,
                 now_s=broker.now_s,
@@ -233,7 +235,12 @@ class Harness(Questions):
 
     async def _drain(self) -> None:
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
-        await drain(pairs, grace_s=self._settings.grace_s, log=self._log)
+        await drain(
+            pairs,
+            grace_s=self._settings.grace_s,
+            publish_timeout_s=self._settings.publish_timeout_s,
+            log=self._log,
+        )
         for subscription in self._subscriptions:
             subscription.close()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nsqkit.codec import loads
-from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.handler import AnyHandler, HandlerSpec
 from nsqkit.policy.errors import PublishError
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.verdict import Ending, Verdict
@@ -42,7 +42,7 @@ class Settled:
         at_s: When, in seconds of the harness's clock.
     """
 
-    handler: type[Handler[Any]]
+    handler: type[AnyHandler[Any]]
     topic: str
     channel: str
     message_id: str
@@ -67,7 +67,7 @@ class Sent:
         defer_s: For how many seconds it is held back.
     """
 
-    handler: type[Handler[Any]]
+    handler: type[AnyHandler[Any]]
     topic: str
     body: bytes
     defer_s: float

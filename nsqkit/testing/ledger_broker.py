@@ -152,6 +152,7 @@ class Line:
         on_settle_failure: Callable[[str], None],
     ) -> None:
         self.consumer = consumer
+        self.max_msg_timeout_s = broker.ledger.limits.max_msg_timeout_s
         self.is_open = True
         self._broker = broker
         self._on_message = on_message
@@ -196,6 +197,7 @@ class LedgerMessage:
         self.topic = copy.channel.topic_name
         self.received_s = received_s
         self.lease_s = line.consumer.msg_timeout_s
+        self.max_lease_s = line.max_msg_timeout_s
         self._line = line
         self._is_settled = False
 
@@ -227,6 +229,10 @@ class LedgerMessage:
             "TOUCH", lambda ledger, now_s: ledger.touch(self._line.consumer, self.id, now_s=now_s)
         )
 
+    def is_lost(self) -> bool:
+        """Return whether the connection is gone."""
+        return not self._line.is_open
+
     def _settle_once(self) -> None:
         if self._is_settled:
             raise RuntimeError(f"message {self.id!r} was already finished or requeued")
@@ -245,6 +251,7 @@ class LedgerConsumer:
         on_message: Called with each delivery.
         on_settle_failure: Called with the command that came too late.
         log: Unused: nothing happens to connections unless a test wants it.
+        is_fixed: Unused: RDY is always shared out in full.
     """
 
     problems: tuple[str, ...] = ()
@@ -261,6 +268,7 @@ class LedgerConsumer:
         on_message: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
         log: Any,
+        is_fixed: bool = False,
     ) -> None:
         self._broker = broker
         self._topics = topics
@@ -298,6 +306,12 @@ class LedgerConsumer:
         """End a pause."""
         self._is_paused = False
         self._share_ready()
+
+    def trial(self) -> None:
+        """Take one message more than is held."""
+        self._is_paused = False
+        for line in self._lines:
+            line.ready(line.consumer.in_flight_count + 1)
 
     def reconnect(self) -> None:
         """Lose every connection, and make it anew."""

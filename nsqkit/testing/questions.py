@@ -7,7 +7,7 @@ from typing import Any
 
 from nsqkit.codec import Decoder, loads
 from nsqkit.events import REGISTRY, EventType
-from nsqkit.handler import Handler, HandlerSpec
+from nsqkit.handler import AnyHandler, HandlerSpec
 from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
 from nsqkit.testing.errors import HarnessError
 from nsqkit.testing.found import Found, question
@@ -30,7 +30,7 @@ class Questions:
         self._journal = journal
         self._asked: list[Found[Any]] = []
 
-    def handled(self, event: object = None, *, by: type[Handler[Any]] | None = None) -> Found[Settled]:
+    def handled(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
         """Ask for deliveries that ended well. Go on with ``.once()``, ``.times(n)`` or ``.never()``.
 
         Args:
@@ -47,7 +47,7 @@ class Questions:
         self,
         event: object = None,
         *,
-        by: type[Handler[Any]] | None = None,
+        by: type[AnyHandler[Any]] | None = None,
         delay_s: float | None = None,
         reason: str | None = None,
     ) -> Found[Settled]:
@@ -72,7 +72,7 @@ class Questions:
         self,
         event: object = None,
         *,
-        by: type[Handler[Any]] | None = None,
+        by: type[AnyHandler[Any]] | None = None,
         reason: str | None = None,
     ) -> Found[Settled]:
         """Ask for deliveries that became dead letters, confirmed; go on as after ``handled``.
@@ -91,11 +91,11 @@ class Questions:
         known = None if reason is None else DeadLetterReason(reason)
         return self._ended(Ending.DEAD_LETTER, event, asked, by=by, reason=known)
 
-    def discarded(self, event: object = None, *, by: type[Handler[Any]] | None = None) -> Found[Settled]:
+    def discarded(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
         """Ask for deliveries that were dropped on purpose; arguments and errors as for ``handled``."""
         return self._ended(Ending.DISCARD, event, question("discarded", event, by=by), by=by)
 
-    def lost(self, event: object = None, *, by: type[Handler[Any]] | None = None) -> Found[Settled]:
+    def lost(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
         """Ask for deliveries whose lease or connection ended first (outcome ``lease_lost``).
 
         Arguments and errors as for ``handled``.
@@ -103,7 +103,7 @@ class Questions:
         return self._ended(Ending.LEASE_LOST, event, question("lost", event, by=by), by=by)
 
     def published(
-        self, event: object, *, by: type[Handler[Any]] | None = None, topic: str | None = None
+        self, event: object, *, by: type[AnyHandler[Any]] | None = None, topic: str | None = None
     ) -> Found[Any]:
         """Ask for the events that handlers published, confirmed, as read back; go on as after ``handled``.
 
@@ -139,7 +139,7 @@ class Questions:
         event: object,
         asked: str,
         *,
-        by: type[Handler[Any]] | None,
+        by: type[AnyHandler[Any]] | None,
         reason: str | None = None,
         delay_s: float | None = None,
     ) -> Found[Settled]:
@@ -162,7 +162,7 @@ class Questions:
         self._asked.append(found)
         return found
 
-    def _require_handler(self, kind: type[Handler[Any]] | None) -> None:
+    def _require_handler(self, kind: type[AnyHandler[Any]] | None) -> None:
         if kind is not None and kind not in {spec.handler for spec in self._specs}:
             names = ", ".join(spec.name for spec in self._specs)
             raise HarnessError(f"{kind.__name__} is not in this harness, which has {names}")

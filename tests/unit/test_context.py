@@ -54,6 +54,28 @@ def test_the_time_that_remains(deadline_s: float, now_s: float, expected_s: floa
     assert Context(deadline_s=deadline_s, now_s=lambda: now_s).remaining_s() == expected_s
 
 
+@pytest.mark.parametrize(
+    ("for_s", "cap_s", "expected_s"),
+    [
+        pytest.param(30.0, 100.0, 30.0, id="as long as the handler may take"),
+        pytest.param(30.0, 25.0, 15.0, id="but no longer than nsqd allows"),
+        pytest.param(float("inf"), 100.0, 90.0, id="which bounds what has no limit"),
+    ],
+)
+def test_a_start_begins_the_time_that_remains(for_s: float, cap_s: float, expected_s: float) -> None:
+    ctx = Context(cap_s=cap_s, now_s=lambda: 10.0)
+    ctx.start(for_s)
+    assert (ctx.started_s, ctx.remaining_s(), ctx.deadline_s) == (10.0, expected_s, 10.0 + expected_s)
+
+
+def test_a_wait_ends_it_and_is_told() -> None:
+    told: list[str] = []
+    ctx = Context(cap_s=100.0, now_s=lambda: 10.0, on_wait=lambda: told.append("waits"))
+    ctx.start(30.0)
+    ctx.wait()
+    assert (ctx.started_s, ctx.remaining_s(), told) == (None, 90.0, ["waits"])
+
+
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False))
 def test_the_time_that_remains_is_never_negative(deadline_s: float, now_s: float) -> None:
     assert Context(deadline_s=deadline_s, now_s=lambda: now_s).remaining_s() >= 0

@@ -41,10 +41,11 @@ from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.errors import ConnectionLostError
-from nsqkit.policy.verdict import Rules
+from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.run import Run
 from nsqkit.runtime.failure import STACK_LIMIT, stack_of
 from nsqkit.signals import unless
+from nsqkit.testing.clock import VirtualClock
 from tests.unit.reading import topics
 from tests.unit.runtime.bench import (
     BACKOFF,
@@ -77,7 +78,7 @@ class TestEventsOfASuccess:
         message = await bench.run()
         assert (bench.outcome, bench.reason) == ("requeue", "error")
         assert message.answers == [("REQ", 2.0)]
-        assert bench.pauses == []
+        assert bench.rests == []
 
 
 class TestPause:
@@ -87,25 +88,26 @@ class TestPause:
         bench = Bench(ending(Pause(30)))
         await bench.run(is_connected=False)
         assert bench.outcome == "lease_lost"
-        assert bench.pauses == [30]
+        assert [verdict.pause_s for verdict in bench.rests] == [30]
 
     async def test_it_holds_when_the_lease_is_over(self) -> None:
         bench = Bench(ending(Pause(30)))
-        await bench.run(lease_s=0.5)
+        await bench.run(received_s=-59.0)
         assert bench.outcome == "lease_lost"
-        assert bench.pauses == [30]
+        assert [verdict.pause_s for verdict in bench.rests] == [30]
 
     async def test_it_holds_when_the_dead_letter_is_not_confirmed(self) -> None:
         bench = Bench(ending(Pause(30)))
         bench.publishes.failures.append(unconfirmed())
         await bench.run(attempts=5)
         assert bench.reason == "dead_letter_failed"
-        assert bench.pauses == [30]
+        assert [verdict.pause_s for verdict in bench.rests] == [30]
 
-    async def test_what_it_gives_back_waits_no_longer_than_nsqd_is_asked_for(self) -> None:
-        bench = Bench(ending(None), rules=Rules(POLICY, max_delay_s=900.0))
-        bench.intake.rest(7200.0)
-        assert bench.receive().answers == [("REQ", 900.0)]
+    async def test_what_it_gives_back_waits_no_longer_than_nsqd_is_asked_for(self, hours: VirtualClock) -> None:
+        bench = Bench(ending(None), rules=Rules(POLICY, max_delay_s=900.0), now_s=hours.now_s)
+        bench.gate.shut(RequeueReason.PAUSED, 7200.0)
+        message = await bench.run()
+        assert message.answers == [("REQ", 900.0)]
 
 
 async def test_a_lost_lease_still_says_what_the_handler_failed_of() -> None:
@@ -137,14 +139,15 @@ class TestCancelAtTheEndOfTheGrace:
         assert message.answers == [("REQ", 0.0)]
 
     async def test_a_call_in_a_thread_is_not_cancelled(self) -> None:
-        let_out = threading.Event()
+        inside, let_out = threading.Event(), threading.Event()
 
         def wait(_: Happened, ctx: Context) -> None:
+            inside.set()
             let_out.wait(PATIENCE_S)
 
         bench = Bench(plain(wait))
         message = bench.receive()
-        await until(lambda: bench.dispatcher.in_threads == 1)
+        await until(inside.is_set)
         bench.intake.stop()
         bench.intake.cancel()
         let_out.set()
@@ -159,7 +162,7 @@ async def test_a_plain_handler_that_waited_for_its_thread_is_timed_as_its_contex
         raise ValueError("told to end")
 
     bench = Bench(plain(until_told, timeout_s=0.2))
-    executor = bench.dispatcher._executor
+    executor = bench.dispatcher._caller._executor
     assert executor is not None
     for _ in range(10):
         executor.submit(time.sleep, 0.1)

@@ -13,10 +13,11 @@ from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, Settings, event
 from nsqkit.metrics import Metrics
 from nsqkit.nsq import Consumer
 from nsqkit.nsq.outlet import Outlet
+from nsqkit.policy.errors import BreakerOpenError
 from nsqkit.publisher import connection_options, preparer
 from nsqkit.subscription import Subscription, subscribed_topics
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
-from tests.unit.runtime.bench import RecordingLog, until
+from tests.unit.runtime.bench import RecordingLog, timers, until
 
 PATIENCE_S = 10.0
 LONG_S = 3600.0
@@ -52,7 +53,7 @@ class Running:
             settings=settings,
             metrics=self.metrics,
             outlet=self.outlet,
-            make_consumer=partial(Consumer, addresses=settings.nsqd, lookup=None),
+            make_consumer=partial(Consumer, addresses=settings.nsqd, lookup=None, is_fixed=True),
             middleware=(),
             prepare=preparer("shop", 1_000_000),
             max_msg_bytes=1_000_000,
@@ -66,6 +67,7 @@ class Running:
 
     async def close(self) -> None:
         self.subscription.intake.stop()
+        self.subscription.intake.give_back()
         await self.subscription.consumer.close(0.05)
         self.subscription.close()
         await self.outlet.close()
@@ -148,20 +150,24 @@ class TestTopics:
 class TestLease:
     """What is asked of nsqd in IDENTIFY."""
 
-    @pytest.mark.parametrize(
-        ("timeout_s", "msg_timeout_ms"),
-        [
-            pytest.param(30, 60_000, id="the setting where it suffices"),
-            pytest.param(120, 125_000, id="the handlers timeout and 5 s where it is longer"),
-        ],
-    )
-    async def test_the_lease_covers_the_handlers_timeout(self, timeout_s: float, msg_timeout_ms: int) -> None:
+    @pytest.mark.parametrize("timeout_s", [30, 120], ids=["shorter than it", "longer than it"])
+    async def test_the_lease_is_the_setting_whatever_the_handlers_timeout(self, timeout_s: float) -> None:
         async with FakeNsqd() as nsqd:
             running = Running(working(timeout_s=timeout_s), nsqd.address)
             running.subscription.consumer.start()
             said = await (await nsqd.accept()).identify()
-            assert said["msg_timeout"] == msg_timeout_ms
+            assert said["msg_timeout"] == 60_000
             assert said["user_agent"] == "nsqkit/nsqkit"
+            await running.close()
+
+    async def test_an_nsqd_that_cannot_hold_a_message_for_the_timeout_is_refused(self) -> None:
+        async with FakeNsqd() as nsqd:
+            running = Running(working(timeout_s=120), nsqd.address)
+            running.subscription.consumer.start()
+            peer = await nsqd.accept()
+            await peer.shake_hands(max_msg_timeout=60_000)
+            await until(lambda: "120 s" in str(running.subscription.problems))
+            assert "60 s" in str(running.subscription.problems)
             await running.close()
 
 
@@ -213,35 +219,64 @@ class TestPause:
         }
         await running.peer.expect(b"RDY 100\n")
 
-    async def test_what_arrives_in_a_pause_comes_back_after_it(self, start: Start) -> None:
+    async def test_what_arrives_in_a_pause_is_held_and_starts_after_it(self, start: Start) -> None:
         running = await start(working())
-        running.subscription.pause(LONG_S)
-        assert running.subscription.is_resting
+        running.subscription.pause()
+        assert not running.subscription.is_resting, "nobody knows when it ends"
         await running.peer.expect(b"RDY 0\n")
         running.peer.send(message_frame(ID, b"{}"))
-        command, id_, delay_ms = (await running.peer.command()).split()
-        assert (command, id_) == (b"REQ", ID)
-        assert 0 < int(delay_ms) <= LONG_S * 1000
-        assert running.count("messages_requeued_total", reason="paused") == 1
+        await until(lambda: running.subscription.intake.held == 1)
+        running.subscription.resume()
+        assert {await running.peer.command(), await running.peer.command()} == {
+            b"RDY 100\n",
+            b"FIN %s\n" % ID,
+        }
 
     async def test_of_several_the_one_that_ends_last_counts(self, start: Start) -> None:
         running = await start(working())
         running.subscription.pause(LONG_S)
-        ends = running.subscription._resume
+        until_s = running.subscription.gate.until_s
         running.subscription.pause(1.0)
-        assert running.subscription._resume is ends, "a shorter one changes nothing"
+        assert running.subscription.gate.until_s == until_s, "a shorter one changes nothing"
         running.subscription.pause(2 * LONG_S)
-        assert ends is not None
-        assert ends.cancelled()
+        assert running.subscription.gate.until_s > until_s
+        assert running.subscription.is_resting
         assert running.lines("intake_paused") == ["intake_paused"] * 2
+
+    async def test_a_resume_ends_all_of_them(self, start: Start) -> None:
+        running = await start(working())
+        running.subscription.pause(LONG_S)
+        running.subscription.pause()
+        running.subscription.resume()
+        await running.peer.expect(b"RDY 0\n", b"RDY 100\n")
+        assert not running.subscription.is_resting
 
     async def test_a_stop_in_a_pause_leaves_no_timer(self, start: Start) -> None:
         running = await start(working())
         running.subscription.pause(LONG_S)
-        timer = running.subscription._resume
         await running.close()
-        assert timer is not None
-        assert timer.cancelled()
+        assert timers() == []
+
+    async def test_a_breaker_that_is_open_rests_the_intake_and_then_lets_one_message_come(
+        self, start: Start
+    ) -> None:
+        def refuse_once(ctx: Context) -> None:
+            if ctx.attempts == 1:
+                raise BreakerOpenError("shop", 0.02)
+
+        running = await start(working(refuse_once))
+        running.peer.send(message_frame(ID, b"{}"))
+        assert {await running.peer.command(), await running.peer.command()} == {
+            b"RDY 0\n",
+            b"REQ %s 20\n" % ID,
+        }
+        await running.peer.expect(b"RDY 1\n")
+        running.peer.send(message_frame(ID, b"{}", attempts=2))
+        assert {await running.peer.command(), await running.peer.command()} == {
+            b"FIN %s\n" % ID,
+            b"RDY 100\n",
+        }
+        assert running.count("messages_requeued_total", reason="breaker_open") == 1
 
 
 class TestBlock:
@@ -263,14 +298,13 @@ class TestBlock:
 
     async def test_no_pause_ends_it(self, start: Start) -> None:
         running = await start(working())
-        running.subscription.pause(LONG_S)
-        timer = running.subscription._resume
         running.subscription.block("why")
-        assert timer is not None
-        assert timer.cancelled()
-        running.subscription.pause(2 * LONG_S)
-        assert running.lines("intake_paused") == ["intake_paused"]
-        assert running.subscription._resume is timer
+        running.subscription.pause(0.01)
+        await until(lambda: running.lines("intake_resumed") == ["intake_resumed"])
+        running.subscription.resume()
+        assert running.subscription.gate.limit == 0
+        assert not running.subscription.is_resting
+        assert running.subscription.problems == ("why",)
 
     async def test_a_dead_letter_that_can_never_be_published_blocks(self, start: Start) -> None:
         """The message's own nsqd refuses the topic; the message comes back, and nothing more is taken."""

@@ -7,14 +7,30 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nsqkit import Context, DeadLetter, Exponential, Handler, Middleware, Outcome, RetryPolicy, event
+from nsqkit import (
+    BatchHandler,
+    Context,
+    DeadLetter,
+    Exponential,
+    Handler,
+    Middleware,
+    Outcome,
+    RetryPolicy,
+    event,
+)
 from nsqkit.codec import Decoder
+from nsqkit.handler import AnyHandler
 from nsqkit.policy.errors import PublishError
 from nsqkit.policy.verdict import Rules, Verdict
 from nsqkit.publisher import preparer
+from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.consume import Intake
 from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.gate import Flow, Gate
+from nsqkit.runtime.guard import Guard
+from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.settle import Settler
+from nsqkit.testing.clock import VirtualClock
 
 PATIENCE_S = 10.0
 NSQD = "nsqd:4150"
@@ -77,14 +93,19 @@ class FakeMessage:
         timestamp_ns: int = NOW_NS,
         received_s: float = 0.0,
         lease_s: float = 60.0,
+        max_lease_s: float = 900.0,
         is_connected: bool = True,
         journal: Journal | None = None,
+        address: str = NSQD,
+        topic: str = "consumed",
     ) -> None:
         self.id = id_
         self.body = body
         self.timestamp_ns = timestamp_ns
         self.attempts = attempts
-        self.address = NSQD
+        self.address = address
+        self.topic = topic
+        self.max_lease_s = max_lease_s
         self.received_s = received_s
         self.lease_s = lease_s
         self.is_connected = is_connected
@@ -96,6 +117,14 @@ class FakeMessage:
 
     def requeue(self, delay_s: float) -> bool:
         return self._answer("REQ", delay_s)
+
+    def touch(self) -> bool:
+        if self.is_connected:
+            self.journal.append(("TOUCH", self.id))
+        return self.is_connected
+
+    def is_lost(self) -> bool:
+        return not self.is_connected
 
     def _answer(self, *answer: Any) -> bool:
         if self.answers:
@@ -115,11 +144,14 @@ class FakePublishes:
         self.channel_failures: deque[Exception] = deque()
         self.failures: deque[Exception] = deque()
         self.gate: asyncio.Event | None = None
+        self.takes_a_turn = False
 
     async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         self.journal.append(("publish", topic))
         if self.gate is not None:
             await self.gate.wait()
+        if self.takes_a_turn:
+            await asyncio.sleep(0)
         if self.failures:
             raise self.failures.popleft()
         self.published.append((address, topic, body, defer_s))
@@ -157,6 +189,7 @@ class RecordingMeter:
         self.requeues: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
+        self.states: list[str] = []
         self.durations: list[float] = []
         self.ages: list[float] = []
 
@@ -183,6 +216,9 @@ class RecordingMeter:
 
     def error(self, error_type: str) -> None:
         self.errors[error_type] += 1
+
+    def kill_switch(self, state: str) -> None:
+        self.states.append(state)
 
     def delay_clamped(self) -> None:
         self.n_clamped += 1
@@ -247,17 +283,21 @@ class Bench:
         slots: How many may run at a time.
         middleware: The outermost first.
         max_msg_bytes: The largest message that the fake nsqd takes.
+        quarantine: By default one of its own.
+        now_s: The clock, if not ``clock``, which stands still.
     """
 
     def __init__(
         self,
-        handler: Handler[Any],
+        handler: AnyHandler[Any],
         *,
         rules: Rules | None = None,
         slots: int = 10,
         middleware: Sequence[Middleware] = (),
         max_msg_bytes: int = 1_000_000,
         log_success: bool = False,
+        quarantine: Quarantine | None = None,
+        now_s: Callable[[], float] | None = None,
     ) -> None:
         spec = handler.spec
         self.rules = rules or Rules(spec.retry)
@@ -266,7 +306,10 @@ class Bench:
         self.meter = RecordingMeter()
         self.log = RecordingLog()
         self.clock = Clock()
-        self.pauses: list[float] = []
+        self._patience_s = 7 * 86_400.0 if now_s else PATIENCE_S  # where it takes no time there is plenty
+        self.now_s = now_s = now_s or self.clock
+        self.rests: list[Verdict] = []
+        self.flows: list[Flow] = []
         self.blocks: list[str] = []
         self.waits: list[float] = []
         self.told: list[tuple[Any, Verdict, BaseException | None]] = []
@@ -276,22 +319,33 @@ class Bench:
             meter=self.meter,
             log=self.log,
             publishes=self.publishes,
-            pause=self.pauses.append,
+            rest=self.rests.append,
             block=self.blocks.append,
             max_msg_bytes=max_msg_bytes,
             version="0.0.test",
             log_success=log_success,
             on_settled=lambda *ending: self.told.append(ending),
             draw=lambda: 0.0,
-            now_s=self.clock,
+            now_s=now_s,
         )
-        self.dispatcher = Dispatcher(
-            handler, middleware=middleware, threads=slots, executor_wait=self.waits.append
-        )
+        around: dict[str, Any] = {
+            "middleware": middleware,
+            "threads": slots,
+            "executor_wait": self.waits.append,
+        }
+        self.dispatcher: Dispatcher | BatchDispatcher
+        if isinstance(handler, BatchHandler):
+            self.dispatcher = BatchDispatcher(handler, log=self.log, **around)
+        else:
+            self.dispatcher = Dispatcher(handler, **around)
+        self.gate = Gate(slots, apply=self.flows.append, log=self.log)
+        self.guard = Guard(spec.kill_switch, self.gate, meter=self.meter, now_s=now_s)
         self.intake = Intake(
             spec,
             self.rules,
-            slots=slots,
+            gate=self.gate,
+            guard=self.guard,
+            quarantine=quarantine or Quarantine(),
             decoder=Decoder(spec.topic, spec.event_types),
             dispatcher=self.dispatcher,
             settler=self.settler,
@@ -299,7 +353,7 @@ class Bench:
             log=self.log,
             prepare=preparer("bench", max_msg_bytes),
             draw=lambda: 0.0,
-            now_s=self.clock,
+            now_s=now_s,
             now_ns=lambda: NOW_NS,
         )
         self._count = 0
@@ -307,10 +361,15 @@ class Bench:
     def receive(self, body: bytes = b'{"n": 1}', **options: Any) -> FakeMessage:
         """Hand one message to the intake, as the connection does."""
         self._count += 1
-        id_ = b"%016x" % self._count
-        message = FakeMessage(body, id_=id_, journal=self.journal, **options)
+        known = {"id_": b"%016x" % self._count, "received_s": self.now_s(), "journal": self.journal}
+        message = FakeMessage(body, **(known | options))
         self.intake.receive(message)
         return message
+
+    def redeliver(self, message: FakeMessage, **options: Any) -> FakeMessage:
+        """Hand a message to the intake that nsqd delivers once more."""
+        known = {"id_": message.id, "attempts": message.attempts + 1}
+        return self.receive(message.body, **(known | options))
 
     async def run(self, body: bytes = b'{"n": 1}', **options: Any) -> FakeMessage:
         """See one message to its outcome."""
@@ -320,7 +379,7 @@ class Bench:
 
     async def idle(self) -> None:
         """Wait until nothing is held, and check that every delivery then had exactly one outcome."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self._patience_s):
             await self.intake.wait_empty()
         assert self.intake.held == self.meter.n_in_flight == 0
         assert self.meter.is_balanced
@@ -338,6 +397,19 @@ class Bench:
         ((reason, count),) = (self.meter.requeues + self.meter.dead_letters).items()
         assert count == 1
         return reason
+
+
+def timers() -> list[str]:
+    """Return what the runtime has the running loop call later."""
+    loop: Any = asyncio.get_running_loop()
+    calls = [timer._callback for timer in loop._scheduled if not timer.cancelled()]
+    return [call.__qualname__ for call in calls if call.__module__.startswith("nsqkit.runtime")]
+
+
+async def passed(hours: VirtualClock, for_s: float) -> None:
+    """Let so much time pass, and everything happen that falls due."""
+    hours.advance(for_s)
+    await hours.run_until(lambda: True)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -1,8 +1,11 @@
 """Consume: every delivery that is taken in ends in exactly one outcome, and no more run than may."""
 
 import asyncio
+import contextlib
+import contextvars
 import dataclasses
 import json
+import math
 import sys
 import threading
 from typing import Any
@@ -19,10 +22,13 @@ from nsqkit import (
     Handler,
     Outcome,
     Pause,
+    RateLimit,
     Requeue,
 )
-from nsqkit.policy.verdict import Rules
+from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.runtime.consume import SETTLING_RETRY_S
+from nsqkit.runtime.gate import Flow
+from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import (
     NOW_NS,
     PATIENCE_S,
@@ -32,8 +38,10 @@ from tests.unit.runtime.bench import (
     Happened,
     asynchronous,
     ending,
+    passed,
     plain,
     refused,
+    timers,
     unconfirmed,
     until,
 )
@@ -113,7 +121,7 @@ class TestHandlersEnd:
         bench = Bench(ending(Pause(30)))
         await bench.run(attempts=1)
         await bench.run(attempts=5)
-        assert bench.pauses == [30, 30]
+        assert [verdict.pause_s for verdict in bench.rests] == [30, 30]
 
     @pytest.mark.parametrize(
         ("outcome", "said"),
@@ -497,56 +505,620 @@ class TestCancel:
         assert bench.outcome == "dead_letter"
 
 
-class TestRest:
-    """While the intake rests nothing starts; what runs goes on."""
+class TestShut:
+    """While the gate is shut nothing starts; what runs goes on, what waits is kept."""
 
-    async def test_what_waits_or_arrives_comes_back_when_the_rest_is_over(self) -> None:
+    async def test_what_waits_or_arrives_starts_when_the_gate_opens_in_the_order_of_arrival(self) -> None:
         gate = Gate()
         bench = Bench(asynchronous(gate), slots=1)
-        bench.clock.s = 10.0
-        running, waiting = bench.receive(body(1)), bench.receive(body(2))
+        bench.receive(body(1))
+        bench.receive(body(2))
         await until(lambda: gate.inside == [1])
-        bench.intake.rest(40.0)
-        bench.clock.s = 15.0
-        late = bench.receive(body(3))
-        assert waiting.answers == [("REQ", 30.0)]
-        assert late.answers == [("REQ", 25.0)]
-        assert bench.meter.requeues == {"paused": 2}
-        gate.let_out()
+        bench.gate.shut(RequeueReason.PAUSED)
+        bench.receive(body(3))
+        gate.let_out(3)
+        await until(lambda: bench.intake.held == 2)
+        assert gate.started == [1]
+        bench.gate.open(RequeueReason.PAUSED)
         await bench.idle()
-        assert running.answers == [("FIN",)]
+        assert gate.started == [1, 2, 3]
 
-    async def test_when_it_is_over_deliveries_start_again(self) -> None:
+    async def test_a_stop_while_it_is_shut_gives_back_at_once(self) -> None:
         bench = Bench(ending(None))
-        bench.intake.rest(5.0)
-        bench.clock.s = 5.0
-        assert (await bench.run()).answers == [("FIN",)]
-
-    async def test_a_shorter_rest_does_not_shorten_a_longer_one(self) -> None:
-        bench = Bench(ending(None))
-        bench.intake.rest(20.0)
-        bench.intake.rest(5.0)
-        bench.clock.s = 6.0
-        assert bench.receive().answers == [("REQ", 14.0)]
-
-    async def test_a_stop_while_resting_gives_back_at_once(self) -> None:
-        bench = Bench(ending(None))
-        bench.intake.rest(20.0)
+        bench.gate.shut(RequeueReason.PAUSED, 20.0)
         bench.intake.stop()
         bench.intake.give_back()
         assert bench.receive().answers == [("REQ", 0.0)]
         assert bench.meter.requeues == {"shutdown": 1}
 
-    async def test_a_rest_that_is_over_already_gives_nothing_a_negative_delay(self) -> None:
+
+class TestNotStarted:
+    """What cannot be started is held as long as nsqd lets it, and then given back."""
+
+    @pytest.mark.parametrize(
+        ("reason", "for_s", "delay_s"),
+        [
+            pytest.param(RequeueReason.PAUSED, math.inf, 900.0, id="a pause that nobody knows the end of"),
+            pytest.param(RequeueReason.PAUSED, 1000.0, 102.0, id="a pause, for what is left of it"),
+            pytest.param(RequeueReason.KILL_SWITCH, 1000.0, 102.0, id="an open kill switch"),
+            pytest.param(RequeueReason.BREAKER_OPEN, 1000.0, 102.0, id="an open breaker"),
+            pytest.param(RequeueReason.DEAD_LETTER_FAILED, math.inf, 900.0, id="a block"),
+        ],
+    )
+    async def test_it_is_requeued_by_the_reason_that_kept_it(
+        self, hours: VirtualClock, reason: RequeueReason, for_s: float, delay_s: float
+    ) -> None:
+        bench = Bench(ending(None), now_s=hours.now_s)
+        bench.gate.shut(reason, for_s)
+        message = await bench.run()
+        ((answer, asked_s),) = message.answers
+        assert (answer, round(asked_s, 6)) == ("REQ", delay_s)
+        assert bench.reason == reason
+        assert bench.journal.count(("TOUCH", message.id)) == 28, "at 30, 60, … 840 s"
+
+    async def test_of_several_reasons_it_is_the_one_that_ends_last(self, hours: VirtualClock) -> None:
+        bench = Bench(ending(None), now_s=hours.now_s)
+        bench.gate.shut(RequeueReason.KILL_SWITCH, 2000.0)
+        bench.gate.shut(RequeueReason.PAUSED, 1000.0)
+        await bench.run()
+        assert bench.reason == "kill_switch"
+
+    async def test_what_found_no_slot_in_time_comes_back_at_once(self, hours: VirtualClock) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate, timeout_s=880), slots=1, now_s=hours.now_s)
+        bench.receive(body(1))
+        waiting = bench.receive(body(2), max_lease_s=300.0)
+        await passed(hours, 299.0)
+        assert waiting.answers == [("REQ", 0.0)]
+        assert gate.started == [1]
+
+    async def test_what_waits_on_a_connection_that_is_lost_is_given_up(self, hours: VirtualClock) -> None:
+        bench = Bench(ending(None), now_s=hours.now_s)
+        bench.gate.shut(RequeueReason.PAUSED)
+        await bench.run(is_connected=False)
+        assert bench.outcome == "lease_lost"
+        assert hours.elapsed_s <= 30.0
+
+
+class TestRedelivered:
+    """The same message once more, while its earlier delivery is held: nsqd's time for that is over."""
+
+    @pytest.mark.parametrize("keeps", ["a shut gate", "a taken slot"])
+    async def test_what_has_not_started_is_lost_and_the_later_takes_its_place(self, keeps: str) -> None:
         gate = Gate()
         bench = Bench(asynchronous(gate), slots=1)
-        bench.receive(body(1))
-        waiting = bench.receive(body(2))
-        bench.clock.s = 9.0
-        bench.intake.rest(5.0)
-        assert waiting.answers == [("REQ", 0.0)]
+        if keeps == "a shut gate":
+            bench.gate.shut(RequeueReason.PAUSED)
+        else:
+            bench.receive(body(1))
+            await until(lambda: gate.inside == [1])
+        earlier = bench.receive(body(2))
+        later = bench.redeliver(earlier)
+        assert bench.meter.outcomes == {"lease_lost": 1}
+        gate.let_out(2)
+        bench.gate.open(RequeueReason.PAUSED)
+        await bench.idle()
+        assert gate.started.count(2) == 1
+        assert (earlier.answers, later.answers) == ([], [("FIN",)])
+
+    @pytest.mark.parametrize(
+        ("outcome", "calls", "label"),
+        [
+            pytest.param(None, 1, "duplicate", id="a success is not repeated"),
+            pytest.param(Discard("x"), 1, "duplicate", id="nor is a discard"),
+            pytest.param(ValueError("x"), 2, "requeue", id="a failure is"),
+            pytest.param(Requeue(3), 2, "requeue", id="so is a requeue"),
+            pytest.param(DeadLetter("x"), 2, "dead_letter", id="and a dead letter that was not sent"),
+        ],
+    )
+    async def test_it_waits_for_the_one_that_runs_and_follows_from_its_end(
+        self, outcome: object, calls: int, label: str
+    ) -> None:
+        gate = Gate()
+
+        async def behave(event: Happened, ctx: Context) -> Any:
+            await gate(event, ctx)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        bench = Bench(asynchronous(behave), slots=2)
+        earlier = bench.receive()
+        await until(lambda: gate.inside == [1])
+        later = bench.redeliver(earlier)
+        await asyncio.sleep(0)
+        assert gate.inside == [1], "they do not run side by side"
+        gate.let_out(calls)
+        await bench.idle()
+        assert len(gate.started) == calls
+        assert earlier.answers == []
+        assert bench.meter.outcomes == {"lease_lost": 1, label: 1}
+        assert len(later.answers) == 1
+
+    async def test_a_success_that_published_nothing_of_its_own_is_not_done(self) -> None:
+        gate = Gate()
+
+        async def publish(event: Happened, ctx: Context) -> None:
+            ctx.publish(Happened(7))
+            await gate(event, ctx)
+
+        bench = Bench(asynchronous(publish))
+        earlier = bench.receive()
+        await until(lambda: gate.inside == [1])
+        bench.redeliver(earlier)
+        gate.let_out(2)
+        await bench.idle()
+        assert gate.started == [1, 1]
+        assert bench.meter.outcomes == {"lease_lost": 1, "success": 1}
+        assert len(bench.publishes.published) == 1
+
+    @pytest.mark.parametrize(("is_confirmed", "label"), [(True, "duplicate"), (False, "dead_letter")])
+    async def test_it_waits_for_a_dead_letter_that_is_under_way(
+        self,
+        is_confirmed: bool,  # noqa: FBT001 - a case
+        label: str,
+    ) -> None:
+        bench = Bench(ending(DeadLetter("x")))
+        bench.publishes.gate = asyncio.Event()
+        earlier = bench.receive()
+        await until(lambda: ("publish", "consumed.work.dead") in bench.journal)
+        later = bench.redeliver(earlier)
+        if not is_confirmed:
+            bench.publishes.failures.append(unconfirmed())
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert earlier.answers == []
+        assert later.answers == [("FIN",)]
+        assert bench.meter.outcomes == {"lease_lost": 1, label: 1}
+        assert len(bench.publishes.published) == 1
+
+    async def test_of_two_that_wait_the_first_is_lost(self) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate))
+        first = bench.receive()
+        await until(lambda: gate.inside == [1])
+        second = bench.redeliver(first)
+        third = bench.redeliver(second)
+        assert bench.meter.outcomes == {"lease_lost": 1}
         gate.let_out()
         await bench.idle()
+        assert (first.answers, second.answers, third.answers) == ([], [], [("FIN",)])
+        assert bench.meter.outcomes == {"lease_lost": 2, "duplicate": 1}
+        assert gate.started == [1]
+
+    async def test_what_it_waits_for_may_come_once_more_after_it(self) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate))
+        await bench.run() if not gate.let_out() else None
+        message = bench.receive()
+        await until(lambda: len(gate.inside) == 1)
+        gate.let_out()
+        await bench.idle()
+        again = bench.redeliver(message)
+        gate.let_out()
+        await bench.idle()
+        assert again.answers == [("FIN",)]
+        assert bench.meter.outcomes == {"success": 3}, "what is settled is forgotten"
+
+    @pytest.mark.parametrize(
+        ("outcome", "answer"), [(None, ("FIN",)), (ValueError("x"), ("REQ", 0.0))], ids=["done", "failed"]
+    )
+    async def test_during_a_drain_it_waits_too(self, outcome: object, answer: tuple[Any, ...]) -> None:
+        gate = Gate()
+
+        async def behave(event: Happened, ctx: Context) -> None:
+            await gate(event, ctx)
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+        bench = Bench(asynchronous(behave))
+        earlier = bench.receive()
+        await until(lambda: gate.inside == [1])
+        later = bench.redeliver(earlier)
+        bench.intake.stop()
+        bench.intake.give_back()
+        assert later.answers == []
+        gate.let_out()
+        await bench.idle()
+        assert gate.started == [1]
+        assert later.answers == [answer]
+
+    async def test_while_the_earlier_runs_it_is_kept_and_given_back_at_the_cap(
+        self, hours: VirtualClock
+    ) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate, timeout_s=880), now_s=hours.now_s)
+        earlier = bench.receive(received_s=hours.now_s())
+        await until(lambda: gate.inside == [1])
+        later = bench.redeliver(earlier, max_lease_s=300.0)
+        await passed(hours, 500.0)
+        assert later.answers == [("REQ", 0.0)]
+        assert bench.journal.count(("TOUCH", later.id)) == 8, "every 30 s; the earlier is lost"
+        gate.let_out()
+        await bench.idle()
+        assert bench.meter.outcomes == {"lease_lost": 1, "requeue": 1}
+
+    @pytest.mark.parametrize("other", [{"topic": "consumed.work.retry"}, {"address": "other:4150"}], ids=str)
+    async def test_the_same_id_from_elsewhere_is_another_message(self, other: dict[str, str]) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate))
+        bench.receive(id_=b"1" * 16)
+        bench.receive(id_=b"1" * 16, **other)
+        await until(lambda: len(gate.inside) == 2)
+        gate.let_out(2)
+        await bench.idle()
+        assert bench.meter.outcomes == {"success": 2}
+
+
+class TestRateLimit:
+    """No more start per second than the limit says, in the order of their arrival."""
+
+    async def test_a_burst_starts_at_once_and_the_rest_at_its_rate(self, hours: VirtualClock) -> None:
+        starts: list[tuple[int, float]] = []
+
+        async def note(event: Happened, ctx: Context) -> None:
+            starts.append((event.n, hours.elapsed_s))
+
+        bench = Bench(asynchronous(note, rate_limit=RateLimit(2.0, burst=3)), now_s=hours.now_s)
+        for n in range(6):
+            bench.receive(body(n))
+        await until(lambda: len(starts) == 3)
+        assert bench.intake.is_rate_limited
+        await bench.idle()
+        assert starts == [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.5), (4, 1.0), (5, 1.5)]
+
+    async def test_a_gate_that_is_shut_meanwhile_holds_them_up_and_loses_none(
+        self, hours: VirtualClock
+    ) -> None:
+        bench = Bench(ending(None, rate_limit=RateLimit(1.0)), now_s=hours.now_s)
+        for n in range(3):
+            bench.receive(body(n))
+        await passed(hours, 0.5)
+        bench.gate.shut(RequeueReason.PAUSED, 10.0)
+        await passed(hours, 5.0)
+        assert bench.meter.outcomes == {"success": 1}
+        await bench.idle()
+        assert bench.meter.outcomes == {"success": 3}
+        assert hours.elapsed_s == pytest.approx(11.5)
+
+    async def test_what_it_kept_too_long_is_requeued_by_that_reason(self, hours: VirtualClock) -> None:
+        bench = Bench(ending(None, rate_limit=RateLimit(0.001)), now_s=hours.now_s)
+        bench.receive()
+        waiting = bench.receive()
+        await bench.idle()
+        assert waiting.answers == [("REQ", 0.0)]
+        assert bench.meter.requeues == {"rate_limited": 1}
+
+    async def test_a_stop_gives_back_what_it_kept_and_leaves_no_timer(self, hours: VirtualClock) -> None:
+        bench = Bench(ending(None, rate_limit=RateLimit(0.001)), now_s=hours.now_s)
+        bench.receive()
+        waiting = bench.receive()
+        await until(lambda: bench.intake.is_rate_limited)
+        bench.intake.stop()
+        bench.intake.give_back()
+        assert waiting.answers == [("REQ", 0.0)]
+        bench.gate.close()
+        bench.intake.close()
+        assert timers() == []
+
+
+class Touchy:
+    """A value that cannot be compared, as arrays cannot."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("compare my elements")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+COLOUR: contextvars.ContextVar[object] = contextvars.ContextVar("colour", default="none")
+
+
+class TestCarriers:
+    """One task carries several deliveries, and none of them notices."""
+
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_a_context_variable_that_a_handler_leaves_set_is_not_seen_by_the_next(
+        self,
+        waits: bool,  # noqa: FBT001 - a case
+    ) -> None:
+        seen: list[object] = []
+
+        async def paint(event: Happened, ctx: Context) -> None:
+            seen.append(COLOUR.get())
+            COLOUR.set(f"n={event.n}")
+            if waits:
+                await asyncio.sleep(0)
+            assert COLOUR.get() == f"n={event.n}"
+
+        bench = Bench(asynchronous(paint), slots=2)
+        for n in range(6):
+            bench.receive(body(n))
+        await bench.idle()
+        assert seen == ["none"] * 6
+
+    async def test_values_that_cannot_be_compared_hold_nobody_up(self) -> None:
+        seen: list[object] = []
+
+        async def paint(event: Happened, ctx: Context) -> None:
+            seen.append(COLOUR.get())
+            COLOUR.set(Touchy())
+
+        token = COLOUR.set(Touchy())
+        bench = Bench(asynchronous(paint), slots=1)
+        COLOUR.reset(token)
+        for n in range(3):
+            bench.receive(body(n))
+        await bench.idle()
+        assert len(seen) == len({id(value) for value in seen}) + 2, "each sees what was set before all"
+
+    async def test_a_handler_that_never_waits_costs_no_task_of_its_own(self) -> None:
+        carriers: set[object] = set()
+
+        async def note(event: Happened, ctx: Context) -> None:
+            carriers.add(asyncio.current_task())
+
+        bench = Bench(asynchronous(note))
+        for n in range(10):
+            bench.receive(body(n))
+        await bench.idle()
+        assert len(carriers) == 1
+
+    async def test_those_that_wait_side_by_side_have_tasks_of_their_own(self) -> None:
+        gate = Gate()
+        carriers: list[object] = []
+
+        async def note(event: Happened, ctx: Context) -> None:
+            carriers.append(asyncio.current_task())
+            await gate(event, ctx)
+            assert asyncio.current_task() is carriers[event.n]
+
+        bench = Bench(asynchronous(note), slots=3)
+        for n in range(3):
+            bench.receive(body(n))
+        await until(lambda: len(gate.inside) == 3)
+        gate.let_out(3)
+        await bench.idle()
+        assert len(set(carriers)) == 3
+
+    async def test_a_cancellation_hits_the_delivery_that_is_carried_and_no_other(self) -> None:
+        gate = Gate()
+        tasks: dict[int, asyncio.Task[Any]] = {}
+
+        async def note(event: Happened, ctx: Context) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks[event.n] = task
+            await gate(event, ctx)
+
+        bench = Bench(asynchronous(note), slots=2)
+        messages = [bench.receive(body(n)) for n in range(4)]
+        await until(lambda: len(gate.inside) == 2)
+        tasks[0].cancel()
+        gate.let_out(4)
+        await bench.idle()
+        assert [message.answers for message in messages] == [[("REQ", 2.0)], *[[("FIN",)]] * 3]
+
+    @pytest.mark.parametrize("waits", [True, False])
+    async def test_a_handler_that_cancels_itself_cancels_nobody_else(
+        self,
+        waits: bool,  # noqa: FBT001 - a case
+    ) -> None:
+        async def work(event: Happened, ctx: Context) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            if event.n == 0:
+                task.cancel()
+                if waits:
+                    await asyncio.sleep(0)
+                return
+            assert task.cancelling() == 0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await asyncio.Event().wait()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(0))
+
+        bench = Bench(asynchronous(work), slots=1)
+        messages = [bench.receive(body(n)) for n in range(3)]
+        await bench.idle()
+        assert [message.answers for message in messages[1:]] == [[("FIN",)]] * 2
+        assert len(messages[0].answers) == 1
+
+    async def test_a_handler_that_cancels_itself_and_is_settled_later_has_an_outcome(self) -> None:
+        async def work(event: Happened, ctx: Context) -> Outcome:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            return DeadLetter("x")
+
+        bench = Bench(asynchronous(work))
+        bench.publishes.gate = asyncio.Event()
+        bench.publishes.gate.set()
+        bench.publishes.takes_a_turn = True
+        message = await bench.run()
+        assert len(message.answers) == 1
+
+    @pytest.mark.parametrize("waits_before", [True, False])
+    async def test_a_handlers_own_timeout_is_its_own(
+        self,
+        hours: VirtualClock,
+        waits_before: bool,  # noqa: FBT001 - a case
+    ) -> None:
+        async def work(event: Happened, ctx: Context) -> Outcome:
+            if waits_before:
+                await asyncio.sleep(0)
+            try:
+                async with asyncio.timeout(5.0):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                return Discard("own")
+            raise AssertionError
+
+        bench = Bench(asynchronous(work, timeout_s=20.0), now_s=hours.now_s)
+        await bench.run()
+        assert bench.outcome == "discard"
+        assert hours.elapsed_s == 5.0
+
+    @pytest.mark.parametrize("waits_before", [True, False])
+    async def test_a_handlers_own_longer_timeout_does_not_hide_nsqkits(
+        self,
+        hours: VirtualClock,
+        waits_before: bool,  # noqa: FBT001 - a case
+    ) -> None:
+        async def work(event: Happened, ctx: Context) -> None:
+            if waits_before:
+                await asyncio.sleep(0)
+            async with asyncio.timeout(500.0):
+                await asyncio.Event().wait()
+
+        bench = Bench(asynchronous(work, timeout_s=20.0), now_s=hours.now_s)
+        await bench.run()
+        assert bench.reason == "timeout"
+        assert hours.elapsed_s == 20.0
+
+    @pytest.mark.parametrize("waits_before", [True, False])
+    async def test_a_task_group_of_a_handler_ends_with_its_timeout(
+        self,
+        hours: VirtualClock,
+        waits_before: bool,  # noqa: FBT001 - a case
+    ) -> None:
+        ended: list[str] = []
+
+        async def child() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("child")
+
+        async def work(event: Happened, ctx: Context) -> None:
+            if waits_before:
+                await asyncio.sleep(0)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+                group.create_task(child())
+
+        bench = Bench(asynchronous(work, timeout_s=20.0), now_s=hours.now_s)
+        await bench.run()
+        assert bench.reason == "timeout"
+        assert ended == ["child", "child"]
+
+    async def test_a_failing_task_group_is_a_failure_and_leaves_its_carrier_as_it_was(self) -> None:
+        async def fail() -> None:
+            raise ValueError("child")
+
+        async def work(event: Happened, ctx: Context) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            assert task.cancelling() == 0
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+                await asyncio.Event().wait()
+
+        bench = Bench(asynchronous(work), slots=1)
+        for n in range(3):
+            bench.receive(body(n))
+        await bench.idle()
+        assert bench.meter.errors == {"ExceptionGroup": 3}
+
+    async def test_a_handler_that_raises_before_it_waits_frees_its_slot_at_once(self) -> None:
+        async def fail(event: Happened, ctx: Context) -> None:
+            raise StopAsyncIteration
+
+        bench = Bench(asynchronous(fail), slots=1)
+        for n in range(5):
+            bench.receive(body(n))
+        await bench.idle()
+        assert bench.meter.requeues == {"error": 5}
+
+    async def test_a_log_that_fails_leaves_nobody_waiting(self) -> None:
+        """Its own message is counted out by its lease; all others go on."""
+        bench = Bench(ending(Discard("x")), slots=1)
+        info = bench.log.info
+
+        def fail_once(event: str, **fields: object) -> None:
+            bench.log.info = info  # type: ignore[method-assign]
+            raise OSError("disk full")
+
+        bench.log.info = fail_once  # type: ignore[method-assign]
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        messages = [bench.receive(body(n)) for n in range(3)]
+        async with asyncio.timeout(PATIENCE_S):
+            await bench.intake.wait_empty()
+        assert [message.answers for message in messages] == [[("FIN",)]] * 3
+
+
+class TestSettlingIsKept:
+    """What is being settled is touched too."""
+
+    async def test_a_dead_letter_that_takes_longer_than_the_lease_is_not_lost(
+        self, hours: VirtualClock
+    ) -> None:
+        bench = Bench(ending(DeadLetter("x"), timeout_s=1.0), now_s=hours.now_s)
+        bench.publishes.gate = asyncio.Event()
+        message = bench.receive(lease_s=2.0)
+        await passed(hours, 30.0)
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert bench.outcome == "dead_letter"
+        assert message.answers == [("FIN",)]
+
+    async def test_so_is_the_one_of_a_handler_that_took_all_its_time(self, hours: VirtualClock) -> None:
+        async def hang(event: Happened, ctx: Context) -> None:
+            await asyncio.Event().wait()
+
+        bench = Bench(asynchronous(hang, timeout_s=3.0), now_s=hours.now_s)
+        bench.publishes.gate = asyncio.Event()
+        message = bench.receive(lease_s=2.0, attempts=5)
+        await passed(hours, 30.0)
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert (bench.outcome, bench.reason) == ("dead_letter", "exhausted")
+        assert message.answers == [("FIN",)]
+
+    async def test_and_the_events_of_a_success(self, hours: VirtualClock) -> None:
+        async def publish(event: Happened, ctx: Context) -> None:
+            await asyncio.sleep(2.9)
+            ctx.publish(Happened(2))
+
+        bench = Bench(asynchronous(publish, timeout_s=3.0), now_s=hours.now_s)
+        bench.publishes.gate = asyncio.Event()
+        bench.receive(lease_s=2.0)
+        await passed(hours, 30.0)
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert bench.outcome == "success"
+
+
+class TestTrial:
+    """While the gate is on trial, whatever does not reach the handler makes room for another one."""
+
+    @pytest.mark.parametrize(
+        ("raw", "options"),
+        [
+            pytest.param(b"nonsense", {}, id="undecodable"),
+            pytest.param(UNKNOWN, {}, id="an unknown type"),
+            pytest.param(body(1), {"timestamp_ns": 1}, id="expired"),
+            pytest.param(body(1), {"attempts": 99}, id="a crash suspect"),
+        ],
+    )
+    async def test_one_more_is_asked_for(self, raw: bytes, options: dict[str, Any]) -> None:
+        bench = Bench(ending(None), rules=Rules(POLICY, max_age_s=500.0))
+        bench.gate.probe(1)
+        assert bench.flows == [Flow.TRIAL]
+        await bench.run(raw, **options)
+        assert bench.flows.count(Flow.TRIAL) == 2
+
+    async def test_also_for_a_duplicate(self) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate))
+        earlier = bench.receive()
+        await until(lambda: gate.inside == [1])
+        bench.redeliver(earlier)
+        bench.gate.probe(1)
+        gate.let_out()
+        await bench.idle()
+        assert bench.flows.count(Flow.TRIAL) == 2
 
 
 class TestLease:
@@ -647,15 +1219,15 @@ class TestContext:
         ctx, _ = await self.seen(keywords={"timeout_s": 20})
         assert ctx.remaining_s() == 20.0
 
-    async def test_the_time_that_remains_is_the_leases_where_that_is_shorter(self) -> None:
-        ctx, _ = await self.seen(keywords={"timeout_s": 20}, lease_s=11.0)
+    async def test_the_time_that_remains_is_nsqds_longest_lease_where_that_is_shorter(self) -> None:
+        ctx, _ = await self.seen(keywords={"timeout_s": 20}, lease_s=10.0, max_lease_s=11.0)
         assert ctx.remaining_s() == 10.0
 
     async def test_a_handler_on_the_loop_is_bounded_by_the_lease_alone(self) -> None:
         found: list[float] = []
         bench = Bench(plain(lambda _, ctx: found.append(ctx.remaining_s()), run_on_loop=True))
         await bench.run()
-        assert found == [59.0]
+        assert found == [899.0]
 
 
 class TestCounting:
@@ -727,7 +1299,7 @@ steps = st.lists(
         received,
         received,
         st.sampled_from(["turn", "turn", "release", "advance", "refuse", "unconfirm", "no channel"]),
-        st.sampled_from(["rest", "stop", "give back", "cancel", "turn", "turn", "turn"]),
+        st.sampled_from(["rest", "open", "open", "stop", "give back", "cancel", "turn", "turn", "turn"]),
     ),
     max_size=40,
 )
@@ -779,7 +1351,9 @@ class Scenario:
             case "no channel":
                 bench.publishes.channel_failures.append(refused())
             case "rest":
-                bench.intake.rest(bench.clock.s + 7.0)
+                bench.gate.shut(RequeueReason.PAUSED)
+            case "open":
+                bench.gate.open(RequeueReason.PAUSED)
             case "stop":
                 bench.intake.stop()
             case "give back":
@@ -796,7 +1370,7 @@ class Scenario:
         meter, intake = self.bench.meter, self.bench.intake
         assert meter.is_balanced
         assert meter.n_in_flight == intake.held
-        assert len(intake._running) <= self.slots
+        assert intake._n_running <= self.slots
 
     def check_end(self) -> None:
         outcomes, messages = self.bench.meter.outcomes, self.messages
@@ -825,6 +1399,7 @@ def test_received_is_the_sum_of_outcomes_and_in_flight_at_every_step(steps: list
             await scenario.step(step)
             scenario.check()
         scenario.gate.set()
+        scenario.bench.gate.open(RequeueReason.PAUSED)
         if "stop" in steps:
             scenario.bench.intake.give_back()
         await scenario.bench.idle()

@@ -80,13 +80,14 @@ class TestWhere:
             leave.wait(PATIENCE_S)
 
         dispatcher = Dispatcher(plain(stick))
-        call = asyncio.create_task(dispatcher.call(EVENT, Context()))
+        ctx = Context()
+        call = asyncio.create_task(dispatcher.call(EVENT, ctx))
         await asyncio.to_thread(inside.wait, PATIENCE_S)
-        assert dispatcher.in_threads == 1
+        assert dispatcher.in_thread(ctx)
         dispatcher.close()
         leave.set()
         assert await call == Finish()
-        assert dispatcher.in_threads == 0
+        assert not dispatcher.in_thread(ctx)
 
 
 class TestOutcomes:

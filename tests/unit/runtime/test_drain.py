@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from nsqkit import Context, Finish, Outcome
+from nsqkit import Context, DeadLetter, Finish, Outcome
 from nsqkit.runtime import drain as module
 from nsqkit.runtime.drain import drain
 from tests.unit.runtime.bench import (
@@ -20,6 +20,7 @@ from tests.unit.runtime.bench import (
 )
 
 LONG_S = 3600.0
+PUBLISH_S = 10.0
 
 
 class FakeSource:
@@ -56,13 +57,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_idle_intake_drains_at_once(journal: list[str]) -> None:
     bench = Bench(ending(None))
     source = FakeSource(bench, journal)
-    assert await drain([(bench.intake, source)], grace_s=LONG_S, log=bench.log) == 0
+    assert (
+        await drain([(bench.intake, source)], grace_s=LONG_S, publish_timeout_s=PUBLISH_S, log=bench.log) == 0
+    )
     assert journal == ["CLS", "close, 0 held"]
     assert bench.log.lines == []
 
 
 async def test_no_intakes_drain_at_once() -> None:
-    assert await drain([], grace_s=LONG_S, log=RecordingLog()) == 0
+    assert await drain([], grace_s=LONG_S, publish_timeout_s=PUBLISH_S, log=RecordingLog()) == 0
 
 
 async def test_running_handlers_end_and_the_rest_is_given_back(journal: list[str]) -> None:
@@ -74,7 +77,9 @@ async def test_running_handlers_end_and_the_rest_is_given_back(journal: list[str
     bench = Bench(asynchronous(wait), slots=1)
     running, waiting = bench.receive(), bench.receive()
     source = FakeSource(bench, journal, last=2)
-    task = asyncio.create_task(drain([(bench.intake, source)], grace_s=LONG_S, log=bench.log))
+    task = asyncio.create_task(
+        drain([(bench.intake, source)], grace_s=LONG_S, publish_timeout_s=PUBLISH_S, log=bench.log)
+    )
     await until(lambda: bench.meter.requeues["shutdown"] == 3)
     assert running.answers == []
     gate.set()
@@ -95,7 +100,7 @@ async def test_all_intakes_stop_before_any_is_waited_for(journal: list[str]) -> 
     for bench in benches:
         bench.receive()
     pairs = [(bench.intake, FakeSource(bench, journal)) for bench in benches]
-    task = asyncio.create_task(drain(pairs, grace_s=LONG_S, log=RecordingLog()))
+    task = asyncio.create_task(drain(pairs, grace_s=LONG_S, publish_timeout_s=PUBLISH_S, log=RecordingLog()))
     await until(lambda: journal == ["CLS", "CLS"])
     late = [bench.receive() for bench in benches]
     await until(lambda: all(message.answers == [("REQ", 0.0)] for message in late))
@@ -115,7 +120,9 @@ async def test_past_the_grace_period_async_handlers_are_cancelled_and_given_back
     message = bench.receive()
     await inside.wait()
     source = FakeSource(bench, journal)
-    assert await drain([(bench.intake, source)], grace_s=0.01, log=bench.log) == 0
+    assert (
+        await drain([(bench.intake, source)], grace_s=0.01, publish_timeout_s=PUBLISH_S, log=bench.log) == 0
+    )
     assert message.answers == [("REQ", 0.0)]
     assert bench.meter.requeues == {"shutdown": 1}
     assert ("warning", "drain_grace_over", {"held": 1, "grace_s": 0.01}) in bench.log.lines
@@ -134,7 +141,15 @@ async def test_a_plain_handler_that_minds_its_context_ends_in_the_second_phase(j
     bench = Bench(plain(mind))
     message = bench.receive()
     await asyncio.to_thread(inside.wait, PATIENCE_S)
-    assert await drain([(bench.intake, FakeSource(bench, journal))], grace_s=0.01, log=bench.log) == 0
+    assert (
+        await drain(
+            [(bench.intake, FakeSource(bench, journal))],
+            grace_s=0.01,
+            publish_timeout_s=PUBLISH_S,
+            log=bench.log,
+        )
+        == 0
+    )
     assert message.answers == [("FIN",)]
 
 
@@ -149,7 +164,9 @@ async def test_a_thread_that_minds_nothing_is_left_behind_and_told(journal: list
     bench = Bench(plain(stick))
     message = bench.receive()
     await asyncio.to_thread(inside.wait, PATIENCE_S)
-    left = await drain([(bench.intake, FakeSource(bench, journal))], grace_s=0.01, log=bench.log)
+    left = await drain(
+        [(bench.intake, FakeSource(bench, journal))], grace_s=0.01, publish_timeout_s=PUBLISH_S, log=bench.log
+    )
     assert left == 1
     assert message.answers == [], "its lease brings it back"
     assert [name for _, name, _ in bench.log.lines] == ["drain_grace_over", "drain_left_behind"]
@@ -169,9 +186,9 @@ async def test_one_stuck_handler_keeps_no_other_from_settling(journal: list[str]
     stuck_bench, other = Bench(plain(stick)), Bench(ending(None))
     stuck_bench.receive()
     await asyncio.to_thread(inside.wait, PATIENCE_S)
-    message = other.receive()
+    message = await other.run()
     pairs = [(each.intake, FakeSource(each, journal)) for each in (stuck_bench, other)]
-    assert await drain(pairs, grace_s=0.01, log=RecordingLog()) == 1
+    assert await drain(pairs, grace_s=0.01, publish_timeout_s=PUBLISH_S, log=RecordingLog()) == 1
     assert message.answers == [("FIN",)]
     leave.set()
     await stuck_bench.idle()
@@ -180,5 +197,23 @@ async def test_one_stuck_handler_keeps_no_other_from_settling(journal: list[str]
 async def test_closing_is_bounded(journal: list[str]) -> None:
     bench = Bench(ending(None))
     source = FakeSource(bench, journal)
-    await drain([(bench.intake, source)], grace_s=LONG_S, log=bench.log)
+    await drain([(bench.intake, source)], grace_s=LONG_S, publish_timeout_s=PUBLISH_S, log=bench.log)
     assert source.timeout_s == module.CANCEL_S
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_dead_letter_under_way_is_waited_for_as_long_as_a_publish_may_take(
+    journal: list[str],
+) -> None:
+    bench = Bench(ending(DeadLetter()))
+    bench.publishes.gate = asyncio.Event()
+    message = bench.receive()
+    await until(lambda: ("publish", "consumed.work.dead") in bench.journal)
+    source = FakeSource(bench, journal)
+    draining = asyncio.create_task(
+        drain([(bench.intake, source)], grace_s=0.01, publish_timeout_s=PUBLISH_S, log=bench.log)
+    )
+    await until(lambda: "drain_grace_over" in [name for _, name, _ in bench.log.lines])
+    asyncio.get_running_loop().call_later(5 * module.CANCEL_S, bench.publishes.gate.set)
+    assert await draining == 0
+    assert message.answers == [("FIN",)]

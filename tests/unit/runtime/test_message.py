@@ -22,9 +22,15 @@ class Wire:
     def send(self, data: bytes) -> bool:
         raise NotImplementedError
 
+    def is_lost(self) -> bool:
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        raise NotImplementedError
+
 
 def real(wire: Wire) -> nsq.Message:
-    return nsq.Message(b"0123456789abcdef", b"{}", 1, 2, "nsqd:4150", "orders", 3.0, 60.0, wire)
+    return nsq.Message(b"0123456789abcdef", b"{}", 1, 2, "nsqd:4150", "orders", 3.0, 60.0, 900.0, wire)
 
 
 def test_the_adapters_message_and_the_fake_one_are_messages() -> None:

@@ -294,7 +294,7 @@ class TestClose:
 
     def test_a_verdicts_pause_rests_the_intake(self) -> None:
         verdict = Verdict(Ending.REQUEUE, RequeueReason.PAUSED, 60.0, pause_s=60.0)
-        assert self.closed(verdict).pauses == [60.0]
+        assert self.closed(verdict).rests == [verdict]
 
     def test_a_success_is_logged_only_when_asked(self) -> None:
         assert self.closed(SUCCESS).log.lines == []
