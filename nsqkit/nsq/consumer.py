@@ -1,4 +1,4 @@
-"""One handler's intake: it keeps a connection to every nsqd that has the topics, and shares RDY among them.
+"""One handler's intake: it keeps a connection to every nsqd that has the topics.
 
 It hands messages on as they come; what becomes of one is not its business.
 """
@@ -14,8 +14,8 @@ from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult
 from nsqkit.nsq.message import Message
+from nsqkit.nsq.ready import Ready
 from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError
-from nsqkit.policy.flow import rdy_shares
 from nsqkit.policy.retry import MAX_DELAY_S, Exponential
 from nsqkit.settings import split_address
 
@@ -23,8 +23,6 @@ _RECONNECT = Exponential(base_s=0.2, max_s=15.0)
 _REFUSED_RETRY_S = 15.0
 _FIRST_POLL_S = 0.2
 _POLL_JITTER = 0.3
-_TURN_S = 5.0
-_IDLE_TURN_S = 0.5
 _TELL_AGAIN_S = 60.0
 
 
@@ -69,6 +67,10 @@ class Consumer:
             such an answer came too late.
         log: Takes what happens to the connections.
         poll_s: Between two questions to nsqlookupd once a node is known, give or take 30 %.
+        is_fixed: RDY is max_in_flight shared out, and does not follow the load: for who waits
+            until a batch is full.
+        min_rdy: Then RDY of each connection is at least this, whatever that makes in sum: what one nsqd
+            alone must be able to bring. The handler starts no more than max_in_flight all the same.
 
     Raises:
         SettingsError: If an address is not one.
@@ -87,6 +89,8 @@ class Consumer:
         on_settle_failure: Callable[[str], None],
         log: Log,
         poll_s: float = 60.0,
+        is_fixed: bool = False,
+        min_rdy: int = 0,
     ) -> None:
         for address in addresses:
             split_address(address)
@@ -94,7 +98,7 @@ class Consumer:
         self._channel = channel
         self._lookup = lookup
         self._options = options
-        self._max_in_flight = max_in_flight
+        self._ready = Ready(topics[0], max_in_flight, is_fixed=is_fixed, min_rdy=min_rdy)
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
         self._log = log
@@ -111,15 +115,13 @@ class Consumer:
         self._poller: asyncio.Task[None] | None = None
         self._poll_soon = asyncio.Event()
         self._is_ready = asyncio.Event()
-        self._is_paused = False
         self._is_stopping = False
-        self._turn = 0
 
     def start(self) -> None:
         """Begin to connect, and return at once. Does nothing when started or closed before."""
         if self._is_stopping or self._turner is not None:
             return
-        self._turner = asyncio.create_task(self._take_turns())
+        self._turner = asyncio.create_task(self._ready.take_turns())
         if self._lookup is not None:
             self._poller = asyncio.create_task(self._poll(self._lookup))
         self._want(self._fixed)
@@ -160,13 +162,18 @@ class Consumer:
 
     def pause(self) -> None:
         """Stop the intake (RDY 0), also on connections to come. A few messages may still arrive."""
-        self._is_paused = True
-        self._share_ready()
+        self._ready.pause()
+
+    def trial(self) -> None:
+        """Let one more message come on every connection, whatever is held there, and on those to come.
+
+        Again with each call.
+        """
+        self._ready.trial()
 
     def resume(self) -> None:
-        """End a pause."""
-        self._is_paused = False
-        self._share_ready()
+        """End a pause or a trial."""
+        self._ready.resume()
 
     async def stop_intake(self) -> None:
         """End the intake for good, on every connection; nothing is connected or looked up any more.
@@ -200,6 +207,7 @@ class Consumer:
 
     def _stop(self) -> None:
         self._is_stopping = True
+        self._ready.stop()
         self._poll_soon.set()  # a question under way is left to end, and nothing is asked after it
         if self._turner is not None:
             self._turner.cancel()
@@ -247,6 +255,7 @@ class Consumer:
             await connection.open()
             await connection.subscribe(source.topic, self._channel)
             self._live[source] = connection
+            self._ready.add(connection)
             self._told_s.pop(self._failures.pop(source, ""), None)
             self._log.info("nsqd_connected", nsqd=source.address, topic=source.topic, channel=self._channel)
             self._changed()
@@ -256,6 +265,7 @@ class Consumer:
         finally:
             connection.close()
             if self._live.pop(source, None) is not None:
+                self._ready.remove(connection)
                 self._changed()
 
     def _failed(self, source: Source, error: NsqkitError, retry_in_s: float) -> None:
@@ -317,35 +327,10 @@ class Consumer:
                     yield from (Source(node.address, other) for other in self._topics[1:])
 
     def _changed(self) -> None:
-        self._share_ready()
         if self.ready:
             self._is_ready.set()
         else:
             self._is_ready.clear()
-
-    def _share_ready(self) -> None:
-        source = self._topics[0]
-        ordered = sorted(self._live.values(), key=lambda connection: connection.topic != source)
-        trickles = sum(connection.topic != source for connection in ordered)
-        budget = 0 if self._is_paused else self._max_in_flight
-        shares = rdy_shares(budget, len(ordered), trickles=trickles, turn=self._turn)
-        for connection, share in zip(ordered, shares, strict=True):
-            connection.ready(share)
-
-    async def _take_turns(self) -> None:
-        """Move RDY on where it does not suffice for all connections: late from busy ones, else soon."""
-        received, held_s = -1, 0.0
-        while True:
-            await asyncio.sleep(_IDLE_TURN_S)
-            before, received = received, sum(connection.received for connection in self._live.values())
-            answered = sum(connection.answered for connection in self._live.values())
-            is_idle = before == received == answered
-            held_s += _IDLE_TURN_S
-            sharing = sum(source.topic == self._topics[0] for source in self._live)
-            if self._max_in_flight < sharing and (is_idle or held_s >= _TURN_S):
-                self._turn += 1
-                self._share_ready()
-                held_s = 0.0
 
 
 def _retry_in_s(error: NsqkitError, attempts: int) -> float:

@@ -1,4 +1,116 @@
-"""How a handler's max_in_flight is shared among its connections, as RDY counts."""
+"""How a handler's max_in_flight is shared among its connections, as RDY counts that follow the load.
+
+nsqd holds messages in an output buffer, and empties it at once when as many are in flight as RDY allows. So
+RDY decides latency: one more than is held brings each message at once, more lets nsqd join several.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_BATCHING_S = 0.002
+"""So long a message may wait for others to share its way; the latency that one pays for throughput."""
+_MEMORY_S = 0.005
+"""Time constant of the rate's exponentially weighted mean."""
+_QUIET_S = 0.004
+"""After so long without a message, nsqd is told to send what it holds."""
+_SLACK_RATIO = 0.6
+"""RDY stays as it is while its room is not below this share of what is wanted, nor as much above."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What one connection brings and holds, and the RDY that follows from it.
+
+    Attributes:
+        rdy: What nsqd was told last.
+        busy: Messages that arrived and have no answer yet.
+    """
+
+    rdy: int = 0
+    busy: int = 0
+    _received: int = field(default=0, init=False)
+    _rate_per_s: float = field(default=0.0, init=False)
+    _arrived_s: float = field(default=-math.inf, init=False)
+
+    def look(self, received: int, answered: int, *, now_s: float) -> None:
+        """Take in what has happened since the last look.
+
+        Args:
+            received: Deliveries since the connection began.
+            answered: How many of them were finished or requeued.
+            now_s: A clock that does not go back.
+        """
+        if arrived := received - self._received:
+            faded = math.exp((self._arrived_s - now_s) / _MEMORY_S)
+            self._rate_per_s = self._rate_per_s * faded + arrived / _MEMORY_S
+            self._arrived_s = now_s
+            self._received = received
+        self.busy = received - answered
+
+    def claim(self, most: int, *, now_s: float) -> int:
+        """Return the RDY that this load wants, in 1..most: what is held, one more, and what comes meanwhile.
+
+        It is the RDY that stands, where the difference is not worth a command.
+
+        Args:
+            most: The highest, 1 or more.
+            now_s: As in :meth:`look`.
+
+        Source:
+            Little's law: rate times waiting time are on their way.
+        """
+        room = 1
+        if now_s < self.due_s:
+            rate_per_s = self._rate_per_s * math.exp((self._arrived_s - now_s) / _MEMORY_S)
+            room += int(rate_per_s * _BATCHING_S)
+        if room * _SLACK_RATIO <= self.rdy - self.busy <= room / _SLACK_RATIO:
+            return min(self.rdy, most)
+        return min(self.busy + room, most)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether nsqd may send more than one message, and so hold some until they are as many."""
+        return self.rdy > self.busy + 1
+
+    @property
+    def due_s(self) -> float:
+        """When RDY has to be looked at again though nothing happens: nsqd may hold messages until then."""
+        return self._arrived_s + _QUIET_S
+
+
+def fair_shares(claims: Sequence[int], held: Sequence[int], budget: int) -> tuple[int, ...]:
+    """Return what each claim gets of a budget: all of it, or what the others leave, evenly.
+
+    Who holds more than its share gets no more, and the others no part of what it still holds.
+
+    Args:
+        claims: 1 or more each.
+        held: As many: what is in flight there.
+        budget: At least as much as there are claims.
+
+    Returns:
+        As many RDY counts, in their order: 1 or more each, none above its claim, and *budget* at most
+        in sum.
+    """
+    shares = _even(claims, budget)
+    holds = [has > share for has, share in zip(held, shares, strict=True)]
+    if not any(holds):
+        return tuple(shares)
+    free = budget - sum(itertools.compress(held, holds))
+    others = [claim for claim, is_over in zip(claims, holds, strict=True) if not is_over]
+    rest = iter(_even(others, max(free, len(others))))
+    return tuple(share if is_over else next(rest) for share, is_over in zip(shares, holds, strict=True))
+
+
+def _even(claims: Sequence[int], budget: int) -> list[int]:
+    shares = [0] * len(claims)
+    left = budget
+    for served, index in enumerate(sorted(range(len(claims)), key=claims.__getitem__)):
+        shares[index] = min(claims[index], left // (len(claims) - served))
+        left -= shares[index]
+    return shares
 
 
 def rdy_shares(budget: int, connections: int, *, trickles: int = 0, turn: int = 0) -> tuple[int, ...]:

@@ -48,3 +48,6 @@ class Message(Protocol):
 
     def is_lost(self) -> bool:
         """Return whether the connection is gone, so that no answer arrives."""
+
+    def forget(self) -> None:
+        """Send nothing: the lease is over, and nsqd holds it here no more."""

@@ -219,9 +219,10 @@ class Settler:
 
     def _sent(self, delivery: Delivery, verdict: Verdict) -> Verdict:
         """Send FIN or REQ, and return the verdict that then holds."""
-        if verdict.ending is Ending.LEASE_LOST or not self._holds(delivery):
-            return _lost(verdict)
         message = delivery.message
+        if verdict.ending is Ending.LEASE_LOST or not self._holds(delivery):
+            message.forget()
+            return _lost(verdict)
         requeue = verdict.ending is Ending.REQUEUE
         sent = message.requeue(verdict.delay_s) if requeue else message.finish()
         return verdict if sent else _lost(verdict)

@@ -233,6 +233,9 @@ class LedgerMessage:
         """Return whether the connection is gone."""
         return not self._line.is_open
 
+    def forget(self) -> None:
+        """Send nothing: the ledger knows what it has in flight."""
+
     def _settle_once(self) -> None:
         if self._is_settled:
             raise RuntimeError(f"message {self.id!r} was already finished or requeued")
@@ -252,6 +255,7 @@ class LedgerConsumer:
         on_settle_failure: Called with the command that came too late.
         log: Unused: nothing happens to connections unless a test wants it.
         is_fixed: Unused: RDY is always shared out in full.
+        min_rdy: Unused: there is one nsqd.
     """
 
     problems: tuple[str, ...] = ()
@@ -269,6 +273,7 @@ class LedgerConsumer:
         on_settle_failure: Callable[[str], None],
         log: Any,
         is_fixed: bool = False,
+        min_rdy: int = 0,
     ) -> None:
         self._broker = broker
         self._topics = topics

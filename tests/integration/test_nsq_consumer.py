@@ -1,6 +1,7 @@
 """One handler's intake from real nsqd, found by address and by a real nsqlookupd."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from nsqkit.nsq import ConnectionOptions, Consumer, Lookup, Message, NsqdHttp, NsqdPublisher
+from nsqkit.nsq.http import fetch
 from tests.integration.conftest import Server, StartNsqd
 
 pytestmark = pytest.mark.nsqd
@@ -83,6 +85,11 @@ async def channel_of(nsqd: Server) -> dict[str, Any]:
     stats: Any = await NsqdHttp(nsqd.http_address).stats("orders")
     found: dict[str, Any] = stats["topics"][0]["channels"][0]
     return found
+
+
+async def rdy_of(nsqd: Server) -> int:
+    stats = json.loads(await fetch(nsqd.http_address, "/stats", timeout_s=5.0, format="json", topic="orders"))
+    return int(stats["topics"][0]["channels"][0]["clients"][0]["ready_count"])
 
 
 async def test_every_message_of_every_nsqd_arrives_once(start_nsqd: StartNsqd, intake: Intake) -> None:
@@ -166,6 +173,60 @@ async def test_a_pause_stops_the_intake_and_resume_restores_it_with_a_message_in
     consumer.resume()
     assert held.finish()
     assert (await intake.next()).finish()
+
+
+async def test_a_message_is_not_held_back_while_others_are_held(nsqd: Server, intake: Intake) -> None:
+    """Nor is RDY more than one above what is held: what nsqd could join it sends at once."""
+    consumer = intake(nsqd.tcp_address, max_in_flight=100)
+    consumer.start()
+    await ready(consumer, 1)
+    held = []
+    for number in range(5):
+        await asyncio.sleep(0.01)
+        await publish(nsqd, b"%d" % number)
+        held.append(await intake.next())
+    async with asyncio.timeout(PATIENCE_S):
+        while await rdy_of(nsqd) != 6:  # noqa: ASYNC110 - nsqd says nothing
+            await asyncio.sleep(0.01)
+    for message in held:
+        assert message.finish()
+    async with asyncio.timeout(PATIENCE_S):
+        while await rdy_of(nsqd) != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_backlog_gets_all_of_max_in_flight(nsqd: Server, intake: Intake) -> None:
+    consumer = intake(nsqd.tcp_address, max_in_flight=50)
+    consumer.start()
+    await ready(consumer, 1)
+    await publish(nsqd, *(b"%d" % number for number in range(200)))
+    held = [await intake.next() for _ in range(50)]
+    assert (await channel_of(nsqd))["in_flight_count"] == 50
+    for _ in range(150):
+        assert held.pop(0).finish()
+        held.append(await intake.next())
+    assert intake.messages.empty()
+    for message in held:
+        assert message.finish()
+
+
+async def test_a_trial_brings_one_message_while_others_are_held(nsqd: Server, intake: Intake) -> None:
+    consumer = intake(nsqd.tcp_address, max_in_flight=3)
+    consumer.start()
+    await ready(consumer, 1)
+    await publish(nsqd, *(b"%d" % number for number in range(20)))
+    held = [await intake.next() for _ in range(3)]
+    consumer.pause()
+    consumer.trial()
+    held.append(await intake.next())
+    consumer.trial()
+    held.append(await intake.next())
+    assert intake.messages.empty()
+    consumer.resume()
+    for message in held:
+        assert message.finish()
+    for _ in range(15):
+        assert (await intake.next()).finish()
 
 
 async def test_with_one_in_flight_both_topics_get_their_turn(nsqd: Server, intake: Intake) -> None:

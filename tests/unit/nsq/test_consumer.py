@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from nsqkit.nsq import consumer as module
+from nsqkit.nsq import ready as sharing
 from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
@@ -87,6 +88,7 @@ class Intake:
         topics: tuple[str, ...] = ("orders",),
         lookup: Lookup | None = None,
         max_in_flight: int = 10,
+        is_fixed: bool = True,
         poll_s: float = 60.0,
         on_message: Callable[[Message], None] | None = None,
         options: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
@@ -98,6 +100,7 @@ class Intake:
             lookup=lookup,
             options=options,
             max_in_flight=max_in_flight,
+            is_fixed=is_fixed,
             on_message=on_message or self.messages.put_nowait,
             on_settle_failure=lambda _: None,
             log=self.log,
@@ -273,6 +276,38 @@ class TestReady:
         await second.close()
         await first.expect(b"RDY 5\n")
 
+    async def test_rdy_follows_what_is_held(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        intake(nsqd.address, is_fixed=False).start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await peer.expect(b"RDY 1\n")
+        peer.send(message_frame())
+        held = await intake.messages.get()
+        await peer.expect(b"RDY 2\n")
+        assert held.finish()
+        await peer.expect(FIN, b"RDY 1\n")
+
+    async def test_a_forgotten_message_is_held_no_more(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        intake(nsqd.address, is_fixed=False).start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await peer.expect(b"RDY 1\n")
+        peer.send(message_frame())
+        (await intake.messages.get()).forget()
+        await peer.expect(b"RDY 2\n", b"RDY 1\n")
+
+    async def test_a_trial_lets_one_more_message_come(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        consumer = intake(nsqd.address, topics=("orders", "orders.stock.retry"))
+        consumer.pause()
+        consumer.start()
+        peers = await nsqd.serve("orders", "orders.stock.retry")
+        await ready(consumer)
+        consumer.trial()
+        for peer in peers.values():
+            await peer.expect(b"RDY 1\n")
+        peers["orders"].send(message_frame())
+        held = await intake.messages.get()
+        assert held.finish()
+        await peers["orders"].expect(FIN, b"RDY 0\n")
+
     async def test_resume_restores_ready_while_messages_are_in_flight(
         self, nsqd: FakeNsqd, intake: Intake
     ) -> None:
@@ -306,7 +341,7 @@ class TestReady:
     async def test_too_little_for_all_connections_goes_round(
         self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "_IDLE_TURN_S", 0.001)
+        monkeypatch.setattr(sharing, "_IDLE_TURN_S", 0.001)
         consumer = intake(nsqd.address, other.address, max_in_flight=1)
         consumer.start()
         first = (await nsqd.serve("orders"))["orders"]
@@ -320,7 +355,7 @@ class TestReady:
     async def test_a_connection_keeps_its_turn_while_a_message_is_in_flight(
         self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "_IDLE_TURN_S", 0.001)
+        monkeypatch.setattr(sharing, "_IDLE_TURN_S", 0.001)
         held, first, second = await self._busy(intake, nsqd, other)
         for _ in range(50):
             second.respond(b"_heartbeat_")
@@ -332,8 +367,8 @@ class TestReady:
     async def test_a_busy_connection_does_not_keep_its_turn_for_ever(
         self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "_IDLE_TURN_S", 0.001)
-        monkeypatch.setattr(module, "_TURN_S", 0.001)
+        monkeypatch.setattr(sharing, "_IDLE_TURN_S", 0.001)
+        monkeypatch.setattr(sharing, "_TURN_S", 0.001)
         _, first, second = await self._busy(intake, nsqd, other)
         await second.expect(b"RDY 1\n")
         await first.expect(b"RDY 0\n")

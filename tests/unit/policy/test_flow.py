@@ -1,10 +1,14 @@
-"""Flow: max_in_flight is shared among connections without loss, evenly, and in turn."""
+"""Flow: max_in_flight is shared among connections without loss, evenly, and in turn; RDY follows the load."""
+
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.policy.flow import rdy_shares
+from nsqkit.policy.flow import Traffic, fair_shares, rdy_shares
+from tests.unit.policy import nsqd_model
+from tests.unit.policy.nsqd_model import FLOOD, Consumer
 
 BUDGETS = st.integers(0, 2500)
 CONNECTIONS = st.integers(1, 64)
@@ -98,3 +102,174 @@ def test_a_round_of_turns_reaches_trickles_too(budget: int, connections: int, da
     trickles = data.draw(st.integers(0, connections))
     rounds = [rdy_shares(budget, connections, trickles=trickles, turn=turn) for turn in range(connections)]
     assert all(max(shares) >= 1 for shares in zip(*rounds, strict=True))
+
+
+def taken_ms(consumer: Consumer, ratio: float) -> float:
+    """Return the latency that this part of the messages does not exceed."""
+    latencies_s = sorted(consumer.latencies_s)
+    return latencies_s[int(ratio * (len(latencies_s) - 1))] * 1000
+
+
+def test_the_model_has_the_latency_that_a_fixed_rdy_has_on_a_real_nsqd() -> None:
+    """Measured with RDY 200 at 100 messages a second: 12 to 13 ms, and 25 to 26 ms."""
+    consumer = nsqd_model.run(100.0, 0.0, for_s=20.0, is_fixed=True)
+    assert 12.0 < taken_ms(consumer, 0.5) < 14.0
+    assert 24.0 < taken_ms(consumer, 0.99) < 26.0
+
+
+@pytest.mark.parametrize("nsqds", [1, 4])
+@pytest.mark.parametrize("handler_s", [0.0, 0.05])
+@pytest.mark.parametrize(
+    ("per_s", "for_s", "p50_ms", "p99_ms"),
+    [
+        pytest.param(20.0, 20.0, 0.2, 0.3, id="at 20 a second each message is sent at once"),
+        pytest.param(100.0, 20.0, 0.2, 3.0, id="at 100 a second nearly each one"),
+        pytest.param(1000.0, 2.0, 1.0, 5.0, id="at 1,000 a second a few share their way"),
+        pytest.param(5000.0, 0.5, 1.5, 5.0, id="at 5,000 a second a dozen do"),
+    ],
+)
+def test_latency_stays_low(  # noqa: PLR0917 - a table
+    per_s: float, for_s: float, p50_ms: float, p99_ms: float, handler_s: float, nsqds: int
+) -> None:
+    consumer = nsqd_model.run(per_s, handler_s, for_s=for_s, nsqds=nsqds, max_in_flight=500)
+    assert len(consumer.latencies_s) == sum(len(line.nsqd.published_s) for line in consumer.lines)
+    assert taken_ms(consumer, 0.5) < p50_ms
+    assert taken_ms(consumer, 0.99) < p99_ms
+    assert max(consumer.latencies_s) < 0.006
+    assert consumer.commands < 2.1 * len(consumer.latencies_s)
+
+
+@pytest.mark.parametrize("handler_s", [0.0, 0.0005, 0.002, 0.01, 0.05])
+@pytest.mark.parametrize(
+    ("nsqds", "max_in_flight"),
+    [
+        pytest.param(1, 1, id="one message at a time"),
+        pytest.param(1, 10, id="a small max_in_flight"),
+        pytest.param(1, 200, id="a large one"),
+        pytest.param(4, 4, id="as many nsqd as messages"),
+        pytest.param(4, 10, id="a small one, shared"),
+        pytest.param(4, 200, id="a large one, shared"),
+    ],
+)
+def test_a_flood_gets_all_of_max_in_flight_and_no_more_and_is_handled_as_fast_as_with_a_fixed_rdy(
+    handler_s: float, nsqds: int, max_in_flight: int
+) -> None:
+    """With a handler that answers at once, the luck of how chunks fall decides 30 % either way."""
+    load = partial(
+        nsqd_model.run,
+        FLOOD,
+        handler_s,
+        for_s=max(0.1, 6 * handler_s),
+        nsqds=nsqds,
+        max_in_flight=max_in_flight,
+    )
+    consumer, fixed = load(), load(is_fixed=True)
+    assert max(consumer.totals) == max_in_flight
+    assert consumer.lowest_rdy >= 1
+    assert consumer.most_in_flight <= max_in_flight + nsqds - 1
+    assert consumer.commands < 20 + 0.1 * len(consumer.latencies_s)
+    assert len(consumer.latencies_s) > (0.9 if handler_s else 0.65) * len(fixed.latencies_s)
+
+
+def test_a_flood_on_one_nsqd_gets_what_idle_ones_leave() -> None:
+    consumer = nsqd_model.run(20_000.0, 0.05, for_s=0.1, nsqds=10, max_in_flight=100)
+    assert max(consumer.totals) == 100
+    assert consumer.lines[0].traffic.rdy == 91
+    assert [line.traffic.rdy for line in consumer.lines[1:]] == [1] * 9
+
+
+class TestTraffic:
+    def test_nothing_known_claims_one(self) -> None:
+        traffic = Traffic()
+        traffic.look(0, 0, now_s=0.0)
+        assert traffic.claim(100, now_s=0.0) == 1
+        assert not traffic.is_ahead
+
+    def test_one_more_than_is_held_is_claimed(self) -> None:
+        traffic = Traffic(rdy=1)
+        traffic.look(1, 0, now_s=100.0)
+        assert traffic.busy == 1
+        assert traffic.claim(100, now_s=100.0) == 2
+
+    def test_no_more_than_the_most_is_claimed_whatever_is_held(self) -> None:
+        traffic = Traffic(rdy=5)
+        traffic.look(7, 0, now_s=100.0)
+        assert traffic.claim(5, now_s=100.0) == 5
+
+    def test_what_comes_within_2_ms_is_claimed_on_top(self) -> None:
+        """10,000 a second are 20."""
+        traffic = Traffic(rdy=1)
+        for turn in range(1, 51):
+            traffic.look(turn * 10, turn * 10, now_s=turn * 0.001)
+        assert 20 <= traffic.claim(100, now_s=0.05) <= 23
+
+    def test_a_small_difference_is_not_worth_a_command(self) -> None:
+        traffic = Traffic()
+        traffic.look(100, 100, now_s=1.0)
+        wanted = traffic.claim(1000, now_s=1.0)
+        assert wanted == 41
+        for standing, expected in ((24, 41), (25, 25), (68, 68), (69, 41)):
+            traffic.rdy = standing
+            assert traffic.claim(1000, now_s=1.0) == expected
+            assert traffic.is_ahead
+
+    def test_after_4_ms_without_a_message_one_more_than_is_held_is_claimed(self) -> None:
+        """That RDY makes nsqd send what its buffer holds."""
+        traffic = Traffic()
+        traffic.look(100, 97, now_s=1.0)
+        traffic.rdy = traffic.claim(1000, now_s=1.0)
+        assert traffic.claim(1000, now_s=1.0039) > 4
+        assert traffic.due_s == 1.004
+        assert traffic.claim(1000, now_s=traffic.due_s) == 4
+
+    @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.floats(0.0, 1.0)), max_size=40))
+    def test_a_claim_is_within_bounds_whatever_happens(self, steps: list[tuple[int, int, float]]) -> None:
+        traffic, received, answered, now_s = Traffic(), 0, 0, 0.0
+        for arrived, done, passed_s in steps:
+            received, now_s = received + arrived, now_s + passed_s
+            answered = min(received, answered + done)
+            traffic.look(received, answered, now_s=now_s)
+            traffic.rdy = traffic.claim(200, now_s=now_s)
+            assert min(200, traffic.busy + 1) <= traffic.rdy <= 200
+
+
+@pytest.mark.parametrize(
+    ("claims", "held", "budget", "expected"),
+    [
+        pytest.param((3, 1, 7), (2, 0, 6), 100, (3, 1, 7), id="where there is enough each gets its claim"),
+        pytest.param((500, 500), (0, 0), 100, (50, 50), id="two that want all get half"),
+        pytest.param((500, 1, 1), (0, 0, 0), 100, (98, 1, 1), id="idle ones give their share up"),
+        pytest.param((500, 500, 3), (0, 0, 0), 100, (48, 49, 3), id="the remainder is used"),
+        pytest.param((90, 20), (89, 0), 100, (80, 11), id="what one still holds is not given away"),
+        pytest.param((90, 20), (99, 0), 100, (80, 1), id="but each gets 1"),
+        pytest.param((9, 9, 9), (8, 8, 8), 3, (1, 1, 1), id="as many as there are get 1 each"),
+        pytest.param((), (), 5, (), id="nothing for nobody"),
+    ],
+)
+def test_fair_shares(
+    claims: tuple[int, ...], held: tuple[int, ...], budget: int, expected: tuple[int, ...]
+) -> None:
+    assert fair_shares(claims, held, budget) == expected
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=20), st.data())
+def test_fair_shares_lose_nothing_and_exceed_nothing(
+    lines: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    budget = data.draw(st.integers(len(lines), 400))
+    claims, held = [claim for claim, _ in lines], [has for _, has in lines]
+    shares = fair_shares(claims, held, budget)
+    assert all(1 <= share <= claim for share, claim in zip(shares, claims, strict=True))
+    assert sum(shares) <= budget
+    if all(has <= share for has, share in zip(held, shares, strict=True)):
+        assert sum(shares) == min(budget, sum(claims))
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=20), st.data())
+def test_those_cut_short_differ_by_one_at_most(claims: list[int], data: st.DataObject) -> None:
+    budget = data.draw(st.integers(len(claims), 400))
+    shares = fair_shares(claims, [0] * len(claims), budget)
+    short = [share for share, claim in zip(shares, claims, strict=True) if share < claim]
+    if short:
+        assert max(shares) <= max(short) + 1
+        assert max(short) - min(short) <= 1

@@ -111,6 +111,7 @@ class FakeMessage:
         self.is_connected = is_connected
         self.journal: Journal = [] if journal is None else journal
         self.answers: list[tuple[Any, ...]] = []
+        self.is_forgotten = False
 
     def finish(self) -> bool:
         return self._answer("FIN")
@@ -125,6 +126,9 @@ class FakeMessage:
 
     def is_lost(self) -> bool:
         return not self.is_connected
+
+    def forget(self) -> None:
+        self.is_forgotten = True
 
     def _answer(self, *answer: Any) -> bool:
         if self.answers:

@@ -1133,6 +1133,7 @@ class TestLease:
         message = await bench.run(lease_s=60.0)
         assert bench.outcome == "lease_lost"
         assert message.answers == []
+        assert message.is_forgotten, "nsqd holds it here no more"
         assert bench.journal == []
         assert len(bench.log.settled()) == 1
 

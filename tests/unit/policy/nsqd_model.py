@@ -1,0 +1,243 @@
+"""nsqd's output buffer and one consumer, in time that is only counted: what RDY does to latency.
+
+nsqd's side is its message pump: it takes messages while fewer are in flight than RDY allows, holds them in a
+buffer, and empties that when RDY is reached, when it is full, and every 25 ms. The costs are those of a real
+nsqd and of this package's connection on one machine, rounded.
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nsqkit.policy.flow import Traffic, fair_shares, rdy_shares
+
+BUFFER_BYTES = 65536
+BUFFER_S = 0.025
+MESSAGE_BYTES = 250
+HOP_S = 50e-6  # from one process to the other
+PUMP_S = 1.5e-6  # nsqd's work for a message
+TURN_S = 30e-6  # the event loop's for a chunk
+WORK_S = 3e-6  # the consumer's for a message
+FLOOD = 0.0
+
+
+class Time:
+    """What happens when."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._next = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+
+    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (self.now_s + delay_s, next(self._next), call))
+
+    def run(self, until_s: float) -> None:
+        while self._due and self._due[0][0] <= until_s:
+            self.now_s, _, call = heapq.heappop(self._due)
+            call()
+
+
+class Nsqd:
+    """One channel with one connection."""
+
+    def __init__(self, time: Time, deliver: Callable[[list[float]], None]) -> None:
+        self.time = time
+        self.deliver = deliver
+        self.published_s: list[float] = []
+        self.rdy = 0
+        self.in_flight = 0
+        self._taken = 0
+        self._buffer: list[float] = []
+        self._is_pumping = False
+
+    def publish(self) -> None:
+        self.published_s.append(self.time.now_s)
+        self._wake()
+
+    def take(self, answers: int, rdy: int | None) -> None:
+        """Read FINs, then a RDY."""
+        self.in_flight -= answers
+        self.rdy = self.rdy if rdy is None else rdy
+        self._wake()
+
+    def tick(self) -> None:
+        self._flush()
+        self.time.after(BUFFER_S, self.tick)
+
+    def _wake(self) -> None:
+        if not self._is_pumping:
+            self._is_pumping = True
+            self.time.after(PUMP_S, self._pump)
+
+    def _pump(self) -> None:
+        self._is_pumping = False
+        if self.in_flight >= self.rdy:
+            self._flush()
+        elif self._taken < len(self.published_s):
+            self._buffer.append(self.published_s[self._taken])
+            self._taken += 1
+            self.in_flight += 1
+            if len(self._buffer) * MESSAGE_BYTES >= BUFFER_BYTES:
+                self._flush()
+            self._wake()
+
+    def _flush(self) -> None:
+        if self._buffer:
+            messages, self._buffer = self._buffer, []
+            self.time.after(HOP_S, lambda: self.deliver(messages))
+
+
+@dataclass
+class Line:
+    """The consumer's end of a connection."""
+
+    nsqd: Nsqd
+    traffic: Traffic = field(default_factory=Traffic)
+    received: int = 0
+    answered: int = 0
+    unsent: int = 0  # answers
+
+
+class Consumer:
+    """An event loop that reads chunks, runs handlers, and tells every nsqd its RDY.
+
+    Args:
+        time: The time.
+        nsqds: How many there are.
+        max_in_flight: Shared by them.
+        handler_s: For how long a handler waits; with 0 it answers at once.
+        is_fixed: Whether RDY is max_in_flight, evenly.
+    """
+
+    def __init__(
+        self, time: Time, nsqds: int, *, max_in_flight: int, handler_s: float, is_fixed: bool = False
+    ) -> None:
+        self.time = time
+        self.max_in_flight = max_in_flight
+        self.handler_s = handler_s
+        self.is_fixed = is_fixed
+        self.latencies_s: list[float] = []
+        self.commands = 0
+        self.totals: list[int] = []
+        self.most_in_flight = 0
+        self.lowest_rdy = max_in_flight
+        self._inbox: list[tuple[Line, list[float]]] = []
+        self._ended: list[Line] = []
+        self._is_turning = False
+        self._watches_s: float | None = None
+        self._draw = random.Random(7)
+        self.lines = [Line(Nsqd(time, lambda _: None)) for _ in range(nsqds)]
+        for line in self.lines:
+            line.nsqd.deliver = lambda chunk, line=line: self._arrive(line, chunk)  # type: ignore[misc]
+        self._tell(time.now_s)
+
+    def _arrive(self, line: Line, chunk: list[float]) -> None:
+        self._inbox.append((line, chunk))
+        self._turn()
+
+    def _turn(self) -> None:
+        if not self._is_turning and (self._inbox or self._ended):
+            self._is_turning = True
+            self.time.after(TURN_S * self._draw.uniform(0.5, 1.5), self._work)
+
+    def _work(self) -> None:
+        worked_s = 0.0
+        for line in self._ended:
+            line.answered += 1
+            line.unsent += 1
+        self._ended.clear()
+        inbox, self._inbox = self._inbox, []
+        for line, chunk in inbox:
+            for published_s in chunk:
+                worked_s += WORK_S
+                self.latencies_s.append(self.time.now_s + worked_s - published_s)
+                self._handle(line, worked_s)
+        self.time.after(worked_s, self._turned)
+
+    def _handle(self, line: Line, worked_s: float) -> None:
+        line.received += 1
+        if self.handler_s:
+            self.time.after(worked_s + self.handler_s, lambda: self._end(line))
+        else:
+            line.answered += 1
+            line.unsent += 1
+
+    def _end(self, line: Line) -> None:
+        self._ended.append(line)
+        self._turn()
+
+    def _turned(self) -> None:
+        self._is_turning = False
+        self._tell(self.time.now_s)
+        self._turn()
+
+    def _tell(self, now_s: float) -> None:
+        for line in self.lines:
+            line.traffic.look(line.received, line.answered, now_s=now_s)
+        for line, rdy in zip(self.lines, self._shares(now_s), strict=True):
+            is_new = rdy != line.traffic.rdy
+            if is_new or line.unsent:
+                self._send(line, line.unsent, rdy if is_new else None)
+            self.commands += is_new
+            line.traffic.rdy, line.unsent = rdy, 0
+            self.lowest_rdy = min(self.lowest_rdy, rdy)
+        self.totals.append(sum(line.traffic.rdy for line in self.lines))
+        self.most_in_flight = max(self.most_in_flight, sum(line.nsqd.in_flight for line in self.lines))
+        self._watch()
+
+    def _send(self, line: Line, answers: int, rdy: int | None) -> None:
+        self.time.after(HOP_S, lambda: line.nsqd.take(answers, rdy))
+
+    def _shares(self, now_s: float) -> tuple[int, ...]:
+        if self.is_fixed:
+            return rdy_shares(self.max_in_flight, len(self.lines))
+        claims = [line.traffic.claim(self.max_in_flight, now_s=now_s) for line in self.lines]
+        return fair_shares(claims, [line.traffic.busy for line in self.lines], self.max_in_flight)
+
+    def _watch(self) -> None:
+        due_s = min((line.traffic.due_s for line in self.lines if line.traffic.is_ahead), default=None)
+        if due_s is not None and self._watches_s is None and not self.is_fixed:
+            self._watches_s = due_s
+            self.time.after(due_s - self.time.now_s, lambda: self._fire(due_s))
+
+    def _fire(self, due_s: float) -> None:
+        self._watches_s = None
+        if not self._is_turning:  # else the loop is not free, and looks when it is
+            self._tell(max(due_s, self.time.now_s))
+
+
+def run(
+    per_s: float,
+    handler_s: float,
+    *,
+    for_s: float,
+    nsqds: int = 1,
+    max_in_flight: int = 200,
+    is_fixed: bool = False,
+) -> Consumer:
+    """Return a consumer that has run for some seconds.
+
+    Args:
+        per_s: Messages that are published each second at random moments, all on the first nsqd;
+            ``FLOOD`` for more than can be handled, evenly.
+        handler_s: As of ``Consumer``.
+        for_s: How long.
+        nsqds: How many there are.
+        max_in_flight: As of ``Consumer``.
+        is_fixed: As of ``Consumer``.
+    """
+    time, draw = Time(), random.Random(5)
+    consumer = Consumer(time, nsqds, max_in_flight=max_in_flight, handler_s=handler_s, is_fixed=is_fixed)
+    for line in consumer.lines:
+        time.after(draw.uniform(0.0, BUFFER_S), line.nsqd.tick)
+        if per_s == FLOOD:
+            line.nsqd.published_s = [0.0] * int(for_s / WORK_S)
+    due_s = draw.expovariate(per_s) if per_s else for_s
+    while due_s < for_s:
+        time.after(due_s, consumer.lines[0].nsqd.publish)
+        due_s += draw.expovariate(per_s)
+    time.run(for_s + 10 * BUFFER_S if per_s else for_s)
+    return consumer
