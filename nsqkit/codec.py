@@ -7,7 +7,7 @@ is a bare event.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 import orjson
@@ -192,8 +192,8 @@ def _at_once(model: type[Any]) -> Callable[[bytes], _Whole]:
         ("event_id", text, msgspec.field(name="id")),
         ("source", text),
     )
-    whole: type[_Whole] = msgspec.defstruct("Whole", fields, bases=(_Whole,), frozen=True, kw_only=True)
-    return msgspec.json.Decoder(whole).decode
+    whole = msgspec.defstruct("Whole", fields, bases=(_Whole,), frozen=True, kw_only=True)
+    return msgspec.json.Decoder(cast("type[_Whole]", whole)).decode
 
 
 def _upcasting(decode: Decode, steps: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]) -> Decode:

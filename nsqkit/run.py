@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nsqkit import logs
+from nsqkit.dead.dev import DevCollection
 from nsqkit.devbroker import DevBroker
 from nsqkit.feed import (
     check_feed,
@@ -21,6 +22,7 @@ from nsqkit.loader import LoadedModules, load
 from nsqkit.metrics import HandlerSummary
 from nsqkit.nodes import http_addresses, target_address
 from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.tls import PLAIN
 from nsqkit.policy.errors import NsqkitError, SettingsError
 from nsqkit.settings import Settings
 from nsqkit.signals import stop_event, unless
@@ -100,7 +102,7 @@ class Run:
             logs.get_logger().error("run_incomplete", hint=hint)
         return 0 if complete and not worker.left_behind else 1
 
-    async def _start_broker(self) -> DevBroker:
+    async def _start_broker(self) -> "DevNsq":
         broker, self.settings = await start_broker(self.settings)
         return broker
 
@@ -173,11 +175,31 @@ class Run:
         return bool(addresses)  # while no nsqlookupd answers, nobody knows
 
 
-async def start_broker(settings: Settings) -> tuple[DevBroker, Settings]:
-    """Start the embedded broker of ``--dev``.
+class DevNsq:
+    """The NSQ of ``--dev``: the embedded broker, and what collects its dead letters.
+
+    Args:
+        broker: It.
+        collection: That.
+    """
+
+    def __init__(self, broker: DevBroker, collection: DevCollection) -> None:
+        self._broker = broker
+        self._collection = collection
+
+    async def stop(self) -> None:
+        """Collect what is left, then stop the broker."""
+        try:
+            await self._collection.stop()
+        finally:
+            await self._broker.stop()
+
+
+async def start_broker(settings: Settings) -> tuple[DevNsq, Settings]:
+    """Start the embedded broker of ``--dev``, and collect its dead letters.
 
     Returns:
-        The broker, and the settings with it as the only nsqd.
+        Both of them, and the settings with it as the only nsqd.
 
     Raises:
         SettingsError: If one of its ports cannot be had.
@@ -187,9 +209,12 @@ async def start_broker(settings: Settings) -> tuple[DevBroker, Settings]:
         await broker.start()
     except SettingsError as error:
         raise SettingsError(f"--dev: {error}: --set dev_tcp_port=0 --set dev_http_port=0") from error
-    sources = {**settings.sources, "nsqd": "--dev", "nsqd_http": "--dev", "lookupd": "--dev"}
     nsqd, http = (broker.tcp_address,), (broker.http_address,)
-    return broker, replace(settings, nsqd=nsqd, nsqd_http=http, lookupd=(), sources=sources)
+    own: dict[str, Any] = {"nsqd": nsqd, "nsqd_http": http, "lookupd": (), **PLAIN}
+    told = replace(settings, **own, sources={**settings.sources, **dict.fromkeys(own, "--dev")})
+    collection = DevCollection(told)
+    collection.start()
+    return DevNsq(broker, collection), told
 
 
 def _busy(topic: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:

@@ -61,7 +61,7 @@ async def soon(publisher: Publisher, plan: Plan, tally: Tally) -> None:
     found = events(plan.bodies())
     tally.start()
     for event in found:
-        await publisher.publish_soon(event, topic=plan.topic)  # type: ignore[attr-defined]  # may not exist
+        await publisher.publish_soon(event, topic=plan.topic)  # may not exist
     await publisher.close()
 
 

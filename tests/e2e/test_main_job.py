@@ -71,6 +71,7 @@ class TestUntilIdle:
         assert (confirmed["published"], confirmed["refused"]) == (ORDERS, 0)
         assert {line["level"] for line in program.log} == {"info", "warning"}
         assert program.said("worker_stopped")[0]["left_behind"] == 0
+        assert program.said("dead_letters_collected")[0]["stored"] == sum(DEAD.values())
 
     @pytest.mark.nsqd
     def test_on_a_real_nsqd_through_nsqlookupd_the_counts_are_the_same(

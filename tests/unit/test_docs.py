@@ -22,7 +22,15 @@ from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "docs/development.md", "docs/tutorial.md", "docs/testing.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/batches.md",
+    "docs/dead-letters.md",
+    "docs/development.md",
+    "docs/tutorial.md",
+    "docs/testing.md",
+    "docs/resilience.md",
+)
 DEFAULT_PORTS = ("4150", "4151", "9464")
 
 _FENCE = re.compile(

@@ -11,6 +11,8 @@ import pytest
 
 from nsqkit import FeedError, LoadError, Settings, SettingsError
 from nsqkit import run as module
+from nsqkit.dead.filters import Filters
+from nsqkit.dead.store import Store
 from nsqkit.devbroker import DevBroker
 from nsqkit.metrics import HandlerSummary
 from nsqkit.run import Run
@@ -41,9 +43,10 @@ class Bury(Handler[Happened], channel="bury"):
 
 
 @pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the process's logging alone."""
+def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the process's logging alone, and keep dead letters out of the repository."""
     monkeypatch.setattr("nsqkit.logs.configure", lambda _: None)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -105,6 +108,21 @@ class TestDev:
         assert work.requeue_rate_ratio == 0.25
         assert run.left_behind == 0
 
+    def test_what_is_dead_is_in_the_store_at_the_end(self, handlers: str, write: Write) -> None:
+        path = write("feed.jsonl", [{"n": n} for n in range(30)])
+        settings = told()
+        assert Run([handlers], settings, dev=True, feeds=[("ran", path)], exit_when_idle=True).execute() == 0
+        with Store(Path(settings.dead_store)) as store:
+            assert store.count(Filters()) == 30
+            assert {each.letter.handler for each in store.find(Filters())} == {"Bury"}
+
+    def test_a_store_that_cannot_be_made_is_no_failure_of_the_run(self, handlers: str, write: Write) -> None:
+        path = write("feed.jsonl", [{"n": 1}])
+        settings = told(dead_store="no/such/folder/dead.sqlite")
+        run = Run([handlers], settings, dev=True, feeds=[("ran", path)], exit_when_idle=True)
+        assert run.execute() == 0
+        assert rows(run)["Bury"].dead_lettered == 1
+
     def test_several_feeds_are_published_one_after_the_other(self, handlers: str, write: Write) -> None:
         feeds = [("ran", write(f"{name}.jsonl", [{"n": 1}])) for name in ("a", "b")]
         run = Run([f"{handlers}:Work"], told(), dev=True, feeds=feeds, exit_when_idle=True)
@@ -124,12 +142,13 @@ class TestDev:
 
     def test_the_broker_is_used_whatever_nsqd_the_settings_name(self, handlers: str, write: Write) -> None:
         path = write("feed.jsonl", [{"n": 1}])
-        settings = told(nsqd=(NOBODY,), lookupd=(NOBODY,), nsqd_http=(NOBODY,))
+        settings = told(nsqd=(NOBODY,), lookupd=(NOBODY,), nsqd_http=(NOBODY,), tls=True)
         run = Run([handlers], settings, dev=True, feeds=[("ran", path)], exit_when_idle=True)
         assert run.execute() == 0
         assert rows(run)["Work"].success == 1
         assert run.settings.source_of("nsqd") == "--dev"
         assert run.settings.lookupd == ()
+        assert not run.settings.tls
 
     def test_a_port_in_use_is_told_with_what_to_change(
         self, handlers: str, threaded_broker: DevBroker

@@ -36,7 +36,7 @@ class _Tail:
         self.topic, self.settings = topic, settings
         for number, body in enumerate(BODIES):
             link: Any = None
-            message = Message(b"%016d" % number, body, TIMESTAMP_NS, 1, "a:1", topic, 0.0, 60.0, link)
+            message = Message(b"%016d" % number, body, TIMESTAMP_NS, 1, "a:1", topic, 0.0, 60.0, 900.0, link)
             self.shown += 1
             if not show(message):
                 return
