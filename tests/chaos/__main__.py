@@ -1,0 +1,183 @@
+"""The command `scripts/chaos`: runs the phases, then the audit as a process of its own."""
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tests.chaos import faults, report
+from tests.chaos.about import folders
+from tests.chaos.audit import audit
+from tests.chaos.errors import ChaosFailedError
+from tests.chaos.memory import Sample, growth, sample
+from tests.chaos.phases import Phase, many, phases, poisoned
+from tests.chaos.run import run_phase
+from tests.chaos.workers import Workers
+
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+_INTERRUPTED = 130
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    *,
+    orders: Annotated[
+        int, typer.Option(min=1, help="Confirmed at least, where all faults come together.")
+    ] = 2000,
+    workers: Annotated[int, typer.Option(min=1, help="At a time.")] = 3,
+    rate: Annotated[
+        float, typer.Option(min=1, help="Orders per second, where all faults come together.")
+    ] = 400.0,
+    kills: Annotated[int, typer.Option(min=0, help="Workers to end with SIGKILL.")] = 4,
+    deploys: Annotated[int, typer.Option(min=0, help="Workers to replace, with SIGTERM.")] = 4,
+    nsqd_restarts: Annotated[
+        int, typer.Option(min=0, help="nsqd to end with SIGTERM and to start again.")
+    ] = 2,
+    cuts: Annotated[int, typer.Option(min=0, help="TCP connections to cut.")] = 10,
+    stalls: Annotated[int, typer.Option(min=0, help="nsqd to stop for 3 s, with SIGSTOP.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 1,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds until the rest is given up.")] = 170.0,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PHASE", help="Only this one; may be repeated.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to leave ledgers and logs; must not exist.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables for a document.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Everything that was found.")] = False,
+) -> None:
+    """Publish orders to two nsqd, break everything around the workers, and account for every order."""
+    if context.invoked_subcommand is not None:
+        return
+    plan = {
+        faults.KILL: kills,
+        faults.DEPLOY: deploys,
+        faults.NSQD_RESTART: nsqd_restarts,
+        faults.CUT: cuts,
+        faults.STALL: stalls,
+    }
+    known = [*phases(plan, orders, workers=workers, rate_per_s=rate, seed=seed), poisoned(seed=seed)]
+    names = [each.name for each in known]
+    for name in only or ():
+        if name not in names:
+            raise typer.BadParameter(f"no phase {name!r}; there are {', '.join(names)}", param_hint="--only")
+    if folder is not None and folder.exists():
+        raise typer.BadParameter(f"{folder} exists; name one that does not", param_hint="--folder")
+    chosen = [each for each in known if not only or each.name in only]
+    form = [name for name, is_on in (("--markdown", markdown), ("--json", json)) if is_on]
+    target = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
+    code = 0
+    try:
+        code = _finish(_all(chosen, target, time_limit)) or _audited(target, *form)
+    finally:
+        if folder is None and code in {0, _INTERRUPTED}:
+            shutil.rmtree(target)
+        else:
+            typer.echo(f"chaos: ledgers and logs are in {target}", err=True)
+    raise typer.Exit(code)
+
+
+@app.command()
+def memory(
+    orders: Annotated[int, typer.Argument(min=1000, help="To let go by.")] = 1_000_000,
+    *,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds until the rest is given up.")] = 900.0,
+) -> None:
+    """Let many orders go through one worker. The exit code is 1 if its memory grows, or if one is lost."""
+    samples: list[Sample] = []
+
+    async def watch(workers: Workers) -> None:
+        await sample(workers.first_pid, lambda: workers.succeeded, samples)
+
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        phase = many(orders)
+        code = _finish(run_phase(phase, _made(Path(folder) / phase.name), time_limit, watch))
+        code = code or _audited(Path(folder))
+    if code:
+        raise typer.Exit(code)
+    found = growth(samples)
+    typer.echo(f"\n{found}")
+    raise typer.Exit(not found.is_flat)
+
+
+@app.command("audit")
+def audit_command(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Of a run.")],
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables for a document.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Everything that was found.")] = False,
+) -> None:
+    """Compare the ledgers that a run has left. The exit code is 1 if anything is lost or not as promised."""
+    findings = [audit(each) for each in folders(folder)]
+    if not findings:
+        typer.echo(f"chaos: no phase has come to its end in {folder}", err=True)
+        raise typer.Exit(1)
+    form = report.as_json if json else report.markdown if markdown else report.text
+    typer.echo(form(findings))
+    if not json and markdown:
+        for each in findings:
+            for problem in each.problems:
+                typer.echo(f"{each.about.name}: {problem}", err=True)
+    raise typer.Exit(any(each.problems for each in findings))
+
+
+def _audited(folder: Path, *form: str) -> int:
+    """Let a process of its own compare the ledgers, and return its exit code."""
+    command = (sys.executable, "-m", "tests.chaos", "audit", str(folder), *form)
+    return subprocess.run(command, check=False).returncode
+
+
+async def _all(chosen: Sequence[Phase], folder: Path, time_limit_s: float) -> None:
+    give_up_s = time.monotonic() + time_limit_s
+    for number, phase in enumerate(chosen):
+        typer.echo(
+            f"{phase.name}: {phase.orders} orders, {dict(phase.faults) or 'no faults from outside'}", err=True
+        )
+        left_s = max(1.0, give_up_s - time.monotonic())
+        await run_phase(phase, _made(folder / f"{number:02}-{phase.name}"), left_s)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _finish(work: Coroutine[Any, Any, object]) -> int:
+    """Run something to its end, and return the exit code; SIGTERM and Ctrl-C end it and all its processes."""
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await work
+
+    try:
+        asyncio.run(main())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return _INTERRUPTED
+    except (ChaosFailedError, ExceptionGroup) as failed:
+        ours, others = ExceptionGroup("", [failed]).split(ChaosFailedError)
+        if others is not None:
+            raise
+        typer.echo(f"chaos: {_first(ours)}", err=True)
+        return 2
+    return 0
+
+
+def _first(error: BaseException | None) -> BaseException | None:
+    """Return the first of the errors that some tasks had."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+if __name__ == "__main__":
+    app()

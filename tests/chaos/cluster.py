@@ -1,0 +1,274 @@
+"""The cluster: two nsqd and a nsqlookupd as processes, and what nsqd says about its messages."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nsqkit.nsq.http import NsqdHttp, fetch
+from nsqkit.policy.errors import ConnectionLostError
+from tests.chaos.errors import ChaosFailedError
+from tests.chaos.ledger import PROCESSES, Ledger
+from tests.chaos.looking import LOOK_S, PATIENCE_S, until
+from tests.chaos.orders import CHANNEL, ROOT
+from tests.chaos.proxy import Proxy
+from tests.ports import free_port
+
+_QUIET_LOOKS = 5  # /stats is not atomic
+
+
+class Programs:
+    """The processes of one phase; all of them are ended with it.
+
+    Args:
+        folder: Where their output and a list of their process ids go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._all: list[Program] = []
+        self._ledger = Ledger(folder / PROCESSES)
+
+    def start(self, name: str, command: Sequence[str]) -> "Program":
+        """Start one."""
+        program = Program(name, command, self._folder / f"{name}.log")
+        self._all.append(program)
+        self._ledger.write(f"{program.pid} {name}")
+        return program
+
+    async def end(self) -> None:
+        """End those that still run: SIGTERM, and SIGKILL if that takes too long."""
+        running = [each for each in self._all if each.code is None]
+        for program in running:
+            program.signal(signal.SIGCONT)
+            program.signal(signal.SIGTERM)
+        try:
+            await asyncio.gather(*(program.wait() for program in running))
+        finally:
+            for program in running:
+                program.kill()
+            self._ledger.close()
+
+
+class Program:
+    """One process, in a session of its own: a Ctrl-C is for the tool alone.
+
+    Args:
+        name: What to call it.
+        command: What it runs.
+        log: Where its output goes.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        own = {key: value for key, value in os.environ.items() if not key.startswith("NSQKIT_")}
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=own,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, if it still runs."""
+        self._process.kill()
+        self._process.wait()
+
+    async def wait(self, timeout_s: float = PATIENCE_S) -> int | None:
+        """Return the exit code; None if it does not end in time."""
+        await until(lambda: self.code is not None, timeout_s)
+        return self.code
+
+
+class Node:
+    """One nsqd on fixed ports and a fixed data path, behind a proxy whose port it tells nsqlookupd.
+
+    Args:
+        name: What to call it.
+        programs: Of the phase.
+        folder: Its data path.
+        lookupd: ``host:port`` of nsqlookupd's TCP port.
+    """
+
+    def __init__(self, name: str, programs: Programs, folder: Path, lookupd: str) -> None:
+        tcp_port, http_port = free_port(), free_port()
+        self.name = name
+        self.proxy = Proxy(free_port(), tcp_port)
+        self.address = f"127.0.0.1:{self.proxy.port}"
+        self.direct_address = f"127.0.0.1:{tcp_port}"
+        self.http_address = f"127.0.0.1:{http_port}"
+        self.is_up = asyncio.Event()
+        self._one_fault = asyncio.Lock()
+        self._programs = programs
+        self._program: Program | None = None
+        folder.mkdir()
+        self._command = (
+            str(nsq_program("nsqd")),
+            f"-tcp-address=127.0.0.1:{tcp_port}",
+            f"-http-address=127.0.0.1:{http_port}",
+            "-broadcast-address=127.0.0.1",
+            f"-broadcast-tcp-port={self.proxy.port}",
+            f"-lookupd-tcp-address={lookupd}",
+            f"-data-path={folder}",
+        )
+
+    async def start(self) -> None:
+        """Return when it answers."""
+        self._program = self._programs.start(self.name, self._command)
+        await answering(self._program, self.http_address)
+        self.is_up.set()
+
+    async def restart(self) -> None:
+        """End it cleanly, so that it keeps its messages, and start it again."""
+        async with self._one_fault:
+            program = self._running()
+            self.is_up.clear()
+            program.signal(signal.SIGTERM)
+            if await program.wait() is None:
+                raise ChaosFailedError(f"{self.name} did not end within {PATIENCE_S:g} s of SIGTERM")
+            await self.start()
+
+    async def stall(self, for_s: float) -> None:
+        """Stop its process for a while."""
+        async with self._one_fault:
+            program = self._running()
+            program.signal(signal.SIGSTOP)
+            try:
+                await asyncio.sleep(for_s)  # the length is the fault
+            finally:
+                program.signal(signal.SIGCONT)
+
+    async def topics(self) -> list[dict[str, Any]]:
+        """Return what ``/stats`` says of each topic."""
+        stats: Any = await NsqdHttp(self.http_address, timeout_s=PATIENCE_S).stats()
+        return list(stats["topics"] or ())
+
+    def _running(self) -> Program:
+        if self._program is None or self._program.code is not None:
+            raise ChaosFailedError(f"{self.name} has ended by itself: see its log")
+        return self._program
+
+
+class Cluster:
+    """Two nsqd that one nsqlookupd knows.
+
+    Args:
+        programs: Of the phase.
+        folder: For the data of both.
+    """
+
+    def __init__(self, programs: Programs, folder: Path) -> None:
+        self._programs = programs
+        tcp, self.lookupd = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        self._lookupd_command = (
+            str(nsq_program("nsqlookupd")),
+            f"-tcp-address={tcp}",
+            f"-http-address={self.lookupd}",
+        )
+        self.nodes = tuple(Node(name, programs, folder / name, tcp) for name in ("nsqd-a", "nsqd-b"))
+
+    async def start(self, topics: Sequence[str]) -> None:
+        """Start everything, with these topics and their channel.
+
+        nsqd looks at the timers of a new channel only after up to 5 s, and of those that it finds when it
+        starts at once: so it is started twice.
+        """
+        await answering(self._programs.start("nsqlookupd", self._lookupd_command), self.lookupd)
+        for node in self.nodes:
+            await node.start()
+            for topic in topics:
+                await NsqdHttp(node.http_address).create_channel(topic, CHANNEL)
+            await node.restart()
+            await node.proxy.start()
+
+    async def close(self) -> None:
+        """End the proxies."""
+        for node in self.nodes:
+            await node.proxy.close()
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing is queued, deferred or in flight, but for dead letters."""
+        looks = 0
+        while looks < _QUIET_LOOKS:
+            looks = 0 if any([await _left_on(node) for node in self.nodes]) else looks + 1
+            await asyncio.sleep(LOOK_S)
+
+    async def left(self) -> int:
+        """Return how many messages are queued, deferred or in flight, dead letters not counted."""
+        return sum([await _left_on(node) for node in self.nodes])
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return nsqd's own counts since it was started, dead letters not counted."""
+        names = ("message_count", "requeue_count", "timeout_count")
+        channels = [each for node in self.nodes for each in _channels(await node.topics())]
+        return {name: sum(channel[name] for channel in channels) for name in names}
+
+
+async def answering(program: Program, http_address: str) -> None:
+    """Return when a server answers.
+
+    Raises:
+        ChaosFailedError: If it ends, or does not answer in time.
+    """
+    give_up_s = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        try:
+            await fetch(http_address, "/ping")
+        except ConnectionLostError:
+            if program.code is not None or asyncio.get_running_loop().time() > give_up_s:
+                end = program.log.read_text()[-1000:]
+                raise ChaosFailedError(f"{program.name} did not start:\n{end}") from None
+            await asyncio.sleep(LOOK_S)
+        else:
+            return
+
+
+def nsq_program(name: str) -> Path:
+    """Return the path of nsqd or nsqlookupd.
+
+    Raises:
+        ChaosFailedError: If it is not there.
+    """
+    path = Path(os.environ.get("NSQKIT_NSQD_BIN") or ROOT / ".nsqd" / "bin") / name
+    if not os.access(path, os.X_OK):
+        raise ChaosFailedError(f"no {path}: run scripts/install-nsqd (needs Go)")
+    return path
+
+
+async def _left_on(node: Node) -> int:
+    topics = [topic for topic in await node.topics() if not topic["topic_name"].endswith(".dead")]
+    in_channels: int = sum(
+        channel[count]
+        for channel in _channels(topics)
+        for count in ("depth", "in_flight_count", "deferred_count")
+    )
+    in_topics: int = sum(topic["depth"] for topic in topics)
+    return in_topics + in_channels
+
+
+def _channels(topics: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for topic in topics:
+        if not topic["topic_name"].endswith(".dead"):
+            yield from topic["channels"]

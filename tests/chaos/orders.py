@@ -1,0 +1,112 @@
+"""Orders: the sample orders again and again, each under an id of its own that says how its handling goes."""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "examples" / "data" / "orders.jsonl"
+
+ORDERS = "orders"
+MAILS = "mails"
+CHANNEL = "chaos"
+
+QUICK = "quick"
+"""Takes up to 20 ms."""
+SLOW = "slow"
+"""Takes longer than a worker that is told to stop gives it."""
+FLAKY = "flaky"
+"""Fails the first time."""
+HANGING = "hanging"
+"""Never ends the first time, until it is cancelled."""
+GREEDY = "greedy"
+"""Holds 50 to 200 MB for a moment."""
+PLAIN = "plain"
+"""A quick one in a thread."""
+BLOCKED = "blocked"
+"""Takes longer than its timeout the first time, in a thread, where it cannot be cancelled."""
+INSTANT = "instant"
+"""Takes no time at all."""
+FORGOTTEN = "forgotten"
+"""Is finished and never handled: a worker that loses it, to see that this would be noticed."""
+HOPELESS = "hopeless"
+"""Always fails."""
+UNDECODABLE = "undecodable"
+"""Has a line of quantity 0 in the sample, which its type does not allow."""
+POISON = "poison"
+"""Kills its process."""
+
+IN_THREADS = frozenset({PLAIN, BLOCKED})
+DEAD_LETTERS: Mapping[str, str] = {
+    HOPELESS: "exhausted",
+    UNDECODABLE: "undecodable",
+    POISON: "crash_suspect",
+}
+"""The kinds that are to become dead letters, with the reason; all others are to succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order to publish.
+
+    Args:
+        id: Its number and its kind; no other order has it.
+        topic: Where it goes.
+        body: Its envelope.
+    """
+
+    id: str
+    topic: str
+    body: bytes
+
+
+def kind_of(order_id: str) -> str:
+    """Return how the handling of an order goes."""
+    return order_id.rpartition("-")[2]
+
+
+class Orders:
+    """An endless supply of orders.
+
+    Args:
+        weights: How often each kind is drawn, in relation to the others.
+        seed: Of the draws.
+        special: Kinds of certain numbers, from 0.
+        only_valid: Leave out what the sample has of undecodable ones.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        seed: int,
+        *,
+        special: Mapping[int, str] | None = None,
+        only_valid: bool = False,
+    ) -> None:
+        self._kinds, self._weights = list(weights), list(weights.values())
+        self._draws = random.Random(seed)
+        self._special = special or {}
+        self._number = 0
+        sample = [json.loads(line) for line in SAMPLE.read_text().splitlines()]
+        self._sample = [each for each in sample if _is_valid(each) or not only_valid]
+
+    def take(self, count: int) -> list[Order]:
+        """Return the next orders."""
+        return [self._next() for _ in range(count)]
+
+    def _next(self) -> Order:
+        number, self._number = self._number, self._number + 1
+        envelope = self._sample[number % len(self._sample)]
+        (kind,) = self._draws.choices(self._kinds, self._weights)
+        if not _is_valid(envelope):
+            kind = UNDECODABLE
+        kind = self._special.get(number, kind)
+        own_id = f"{number:07d}-{kind}"
+        changed = {**envelope, "id": own_id, "data": {**envelope["data"], "order_id": own_id}}
+        return Order(own_id, MAILS if kind in IN_THREADS else ORDERS, json.dumps(changed).encode())
+
+
+def _is_valid(envelope: Mapping[str, Mapping[str, list[Mapping[str, int]]]]) -> bool:
+    return all(line["quantity"] > 0 for line in envelope["data"]["lines"])

@@ -1,0 +1,186 @@
+"""Workers: `nsqkit run` as processes, which are killed, replaced and looked after."""
+
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nsqkit.nsq.http import fetch
+from tests.chaos.accounts import miscounts
+from tests.chaos.cluster import Program, Programs
+from tests.chaos.ledger import Reader
+from tests.chaos.looking import LOOK_S, PATIENCE_S, until
+from tests.ports import free_port
+
+GRACE_S = 0.5
+"""What a worker that is told to stop gives its handlers."""
+_END_S = 25.0
+_ENDS = frozenset({"succeeded", "cancelled", "failed"})
+
+
+class Worker:
+    """One process, and what it holds by its ledger.
+
+    Args:
+        program: The process.
+        ledger: What it writes.
+        admin_address: ``host:port`` of its metrics.
+    """
+
+    def __init__(self, program: Program, ledger: Path, admin_address: str) -> None:
+        self.program = program
+        self.admin_address = admin_address
+        self._reader = Reader(ledger)
+        self._running = 0
+        self.succeeded = 0
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it said that all its handlers are subscribed, or has ended."""
+        return self.program.code is not None or b"worker_ready" in self.program.log.read_bytes()
+
+    def look(self) -> int:
+        """Read on in its ledger, and return how many orders its handlers have in hand."""
+        for what, *_ in self._reader.lines():
+            self._running += (what == "started") - (what in _ENDS)
+            self.succeeded += what == "succeeded"
+        return self._running
+
+
+class Workers:
+    """All workers of one phase.
+
+    Args:
+        programs: Of the phase.
+        folder: For their ledgers.
+        targets: What they run.
+        lookupd: ``host:port`` of nsqlookupd's HTTP port.
+        lease_s: The message timeout that they ask for.
+        draws: Choose who is hit.
+        may_crash: Whether one that ends by itself is expected, and started again.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        folder: Path,
+        targets: Sequence[str],
+        lookupd: str,
+        *,
+        lease_s: float,
+        draws: random.Random,
+        may_crash: bool = False,
+    ) -> None:
+        self._programs = programs
+        self._folder = folder
+        self._targets = targets
+        self._lookupd = lookupd
+        self._lease_s = lease_s
+        self._draws = draws
+        self._may_crash = may_crash
+        self._live: list[Worker] = []
+        self._all: list[Worker] = []
+        self._started = 0
+        self.crashes: list[str] = []
+        self.exit_codes: list[int | None] = []
+
+    async def start(self, count: int) -> None:
+        """Start some, and return when they are subscribed."""
+        started = [self._start() for _ in range(count)]
+        await until(lambda: all(worker.is_started for worker in started))
+
+    async def kill_one(self) -> None:
+        """Kill one in the middle of its work, and start another in its place."""
+        worker = await self._one_at_work()
+        worker.program.signal(signal.SIGKILL)
+        await worker.program.wait()
+        self._start()
+
+    async def deploy_one(self) -> None:
+        """Start a new one, and when it is subscribed tell an old one at work to stop."""
+        new = self._start()
+        await until(lambda: new.is_started)
+        (old,) = self._taken(self._draws.choice([each for each in self._live if each is not new]))
+        await until(lambda: old.look() > 0)
+        old.program.signal(signal.SIGTERM)
+        self.exit_codes.append(await old.program.wait(_END_S))
+
+    async def stop(self) -> None:
+        """Tell all of them to stop, and wait until they have."""
+        stopped = self._taken(*self._live)
+        for worker in stopped:
+            worker.program.signal(signal.SIGTERM)
+        self.exit_codes += await asyncio.gather(*(worker.program.wait(_END_S) for worker in stopped))
+
+    async def miscounts(self) -> list[str]:
+        """Return where the counts of those that run do not add up, a line each."""
+        found = [
+            (each, await fetch(each.admin_address, "/metrics", timeout_s=PATIENCE_S)) for each in self._live
+        ]
+        return [
+            f"{worker.program.name}: {line}"
+            for worker, answer in found
+            for line in miscounts(answer.decode())
+        ]
+
+    async def watch(self) -> None:
+        """Notice those that end by themselves; where that is expected, start others in their places."""
+        while True:
+            for worker in [each for each in self._live if each.program.code is not None]:
+                self._taken(worker)
+                self.crashes.append(f"{worker.program.name} ended with {worker.program.code}")
+                self._start()
+            await asyncio.sleep(LOOK_S)
+
+    @property
+    def first_pid(self) -> int:
+        """The process id of the first one."""
+        return self._all[0].program.pid
+
+    @property
+    def succeeded(self) -> int:
+        """How many orders were handled with success by now, duplicates counted."""
+        for worker in self._all:
+            worker.look()
+        return sum(worker.succeeded for worker in self._all)
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Those that ended by themselves and should not have."""
+        return [] if self._may_crash else self.crashes
+
+    def _start(self) -> Worker:
+        self._started += 1
+        name = f"worker-{self._started}"
+        ledger = self._folder / f"{name}.ledger"
+        admin_port = free_port()
+        settings = {
+            "msg_timeout_s": self._lease_s,
+            "grace_s": GRACE_S,
+            "heartbeat_s": 5,
+            "lookupd_poll_s": 1,
+        }
+        command = (
+            *(sys.executable, "-m", "nsqkit", "run", *self._targets),
+            *("--lookupd", self._lookupd, "--admin-port", str(admin_port), "--log-format", "json"),
+            *("--app", f"ledger={ledger}"),
+            *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
+        )
+        worker = Worker(self._programs.start(name, command), ledger, f"127.0.0.1:{admin_port}")
+        self._live.append(worker)
+        self._all.append(worker)
+        return worker
+
+    async def _one_at_work(self) -> Worker:
+        """Return one that has orders in hand; any, if nobody has for long."""
+        await until(lambda: any(worker.look() for worker in self._live))
+        busy = [worker for worker in self._live if worker.look()]
+        return self._taken(self._draws.choice(busy or self._live))[0]
+
+    def _taken(self, *workers: Worker) -> list[Worker]:
+        """Return workers that are no longer looked after."""
+        for worker in workers:
+            self._live.remove(worker)
+        return list(workers)
