@@ -1,5 +1,6 @@
 """Context: what a handler may know and do about the message in hand, and what may stand around its call."""
 
+import math
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -39,44 +40,64 @@ def _silent_log() -> "FilteringBoundLogger":
     return typing.cast("FilteringBoundLogger", structlog.get_logger())
 
 
+class Subject(Protocol):
+    """What a Context tells of: one message as it is handled."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def channel(self) -> str: ...  # noqa: D102
+    @property
+    def attempts(self) -> int: ...  # noqa: D102
+    @property
+    def message_id(self) -> str: ...  # noqa: D102
+    @property
+    def timestamp_ns(self) -> int: ...  # noqa: D102
+    @property
+    def event_id(self) -> str | None: ...  # noqa: D102
+    @property
+    def nsqd(self) -> str: ...  # noqa: D102
+    @property
+    def cap_s(self) -> float: ...  # noqa: D102
+    @property
+    def now_s(self) -> Callable[[], float]: ...  # noqa: D102
+    @property
+    def prepare(self) -> Prepare: ...  # noqa: D102
+    def bind_log(self) -> "FilteringBoundLogger": ...  # noqa: D102
+    def lease_lost(self) -> bool: ...  # noqa: D102
+    def on_wait(self) -> object: ...  # noqa: D102
+
+
+@dataclass
+class _Imagined:
+    """The message of a Context that a test makes by hand."""
+
+    topic: str
+    channel: str
+    attempts: int
+    message_id: str
+    timestamp_ns: int
+    event_id: str | None
+    nsqd: str
+    cap_s: float
+    now_s: Callable[[], float]
+    prepare: Prepare
+    bind_log: "Callable[[], FilteringBoundLogger]"
+    lease_lost: Callable[[], bool]
+    on_wait: Callable[[], object]
+
+
 class Context:
     """What a handler may know and do about the message in hand.
 
     Attributes:
-        topic: The handler's source topic, also for a replayed message.
-        channel: The handler's channel.
-        attempts: Deliveries so far, this one included; from 1.
-        message_id: nsqd's id, 16 hex digits; unique only together with topic and nsqd.
-        timestamp_ns: When nsqd took the message, nanoseconds since 1970 UTC.
-        event_id: The envelope's id; None for a body without an envelope.
-        nsqd: ``host:port`` of the nsqd that delivered it.
         cancelled: True once a plain handler has run past its timeout or the worker stops; such a
             handler cannot be interrupted and should look now and then.
-        outgoing: What ``publish`` has collected.
         started_s: When the handler was called, on nsqkit's clock; None before, and while others of its
             batch have to be waited for.
     """
 
-    __slots__ = (
-        "_bind_log",
-        "_cap_s",
-        "_deadline_s",
-        "_is_lost",
-        "_log",
-        "_now_s",
-        "_on_wait",
-        "_prepare",
-        "attempts",
-        "cancelled",
-        "channel",
-        "event_id",
-        "message_id",
-        "nsqd",
-        "outgoing",
-        "started_s",
-        "timestamp_ns",
-        "topic",
-    )
+    __slots__ = ("_limit_s", "_log", "_outgoing", "_subject", "cancelled", "started_s")
 
     def __init__(
         self,
@@ -88,38 +109,96 @@ class Context:
         timestamp_ns: int = 0,
         event_id: str | None = None,
         nsqd: str = "",
-        deadline_s: float = float("inf"),
-        cap_s: float = float("inf"),
+        deadline_s: float = math.inf,
         now_s: Callable[[], float] = lambda: 0.0,
         prepare: Prepare = _no_publisher,
         bind_log: "Callable[[], FilteringBoundLogger]" = _silent_log,
         is_lost: Callable[[], bool] = lambda: False,
         on_wait: Callable[[], object] = lambda: None,
     ) -> None:
-        self.topic = topic
-        self.channel = channel
-        self.attempts = attempts
-        self.message_id = message_id
-        self.timestamp_ns = timestamp_ns
-        self.event_id = event_id
-        self.nsqd = nsqd
+        self._subject: Subject = _Imagined(
+            topic,
+            channel,
+            attempts,
+            message_id,
+            timestamp_ns,
+            event_id,
+            nsqd,
+            deadline_s,
+            now_s,
+            prepare,
+            bind_log,
+            is_lost,
+            on_wait,
+        )
         self.cancelled = False
-        self.outgoing: list[Outgoing] = []
         self.started_s: float | None = None
-        self._deadline_s = deadline_s
-        self._cap_s = cap_s
-        self._now_s = now_s
-        self._prepare = prepare
-        self._bind_log = bind_log
-        self._is_lost = is_lost
-        self._on_wait = on_wait
+        self._limit_s = math.inf
+        self._outgoing: list[Outgoing] | None = None
         self._log: FilteringBoundLogger | None = None
+
+    @classmethod
+    def of(cls, subject: Subject) -> "Context":
+        """Return the Context of a message; ``__init__``, which tests call, costs several times as much."""
+        ctx = cls.__new__(cls)
+        ctx._subject = subject  # noqa: SLF001 - its own
+        ctx.cancelled = False
+        ctx.started_s = ctx._outgoing = ctx._log = None  # noqa: SLF001 - its own
+        ctx._limit_s = math.inf  # noqa: SLF001 - its own
+        return ctx
+
+    @property
+    def topic(self) -> str:
+        """The handler's source topic, also for a replayed message."""
+        return self._subject.topic
+
+    @property
+    def channel(self) -> str:
+        """The handler's channel."""
+        return self._subject.channel
+
+    @property
+    def attempts(self) -> int:
+        """Deliveries so far, this one included; from 1."""
+        return self._subject.attempts
+
+    @property
+    def message_id(self) -> str:
+        """Nsqd's id, 16 hex digits; unique only together with topic and nsqd."""
+        return self._subject.message_id
+
+    @property
+    def timestamp_ns(self) -> int:
+        """When nsqd took the message, nanoseconds since 1970 UTC."""
+        return self._subject.timestamp_ns
+
+    @property
+    def event_id(self) -> str | None:
+        """The envelope's id; None for a body without an envelope."""
+        return self._subject.event_id
+
+    @property
+    def nsqd(self) -> str:
+        """``host:port`` of the nsqd that delivered it."""
+        return self._subject.nsqd
+
+    @property
+    def outgoing(self) -> list[Outgoing]:
+        """What ``publish`` has collected."""
+        if self._outgoing is None:
+            self._outgoing = []
+        return self._outgoing
+
+    @property
+    def publishes(self) -> bool:
+        """Whether ``publish`` has collected anything."""
+        return bool(self._outgoing)
 
     @property
     def log(self) -> "FilteringBoundLogger":
         """A structlog logger that carries the message's fields; bound when first used."""
         if self._log is None:
-            self._log = self._bind_log()
+            self._log = self._subject.bind_log()
         return self._log
 
     @property
@@ -128,12 +207,13 @@ class Context:
 
         Whatever the handler still does, the message is delivered again.
         """
-        return self._is_lost()
+        return self._subject.lease_lost()
 
     @property
     def deadline_s(self) -> float:
         """When no time remains, on nsqkit's clock."""
-        return self._deadline_s
+        cap_s = self._subject.cap_s
+        return cap_s if self.started_s is None else min(self.started_s + self._limit_s, cap_s)
 
     def start(self, for_s: float) -> None:
         """Begin the handler's time: nsqkit does, and no handler gains time by it.
@@ -141,18 +221,17 @@ class Context:
         Args:
             for_s: Seconds from now; cut to what nsqd allows.
         """
-        self.started_s = now_s = self._now_s()
-        self._deadline_s = min(now_s + for_s, self._cap_s)
+        self.started_s = self._subject.now_s()
+        self._limit_s = for_s
 
     def wait(self) -> None:
         """End the handler's time: its message waits until it is called, for as long as nsqd allows."""
         self.started_s = None
-        self._deadline_s = self._cap_s
-        self._on_wait()
+        self._subject.on_wait()
 
     def remaining_s(self) -> float:
         """Return how long the handler may still run: seconds, 0 or more, infinite if unlimited."""
-        return max(0.0, self._deadline_s - self._now_s())
+        return max(0.0, self.deadline_s - self._subject.now_s())
 
     def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
         """Publish an event once this handler has succeeded, and before its message is finished.
@@ -168,7 +247,7 @@ class Context:
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
-        self.outgoing.append(self._prepare(event, topic, defer_s))
+        self.outgoing.append(self._subject.prepare(event, topic, defer_s))
 
 
 Next = Callable[[Any, Context], Awaitable[Outcome | None]]

@@ -6,7 +6,9 @@ from typing import Any, get_args
 
 from nsqkit.events import REGISTRY, EventType, suggestion
 from nsqkit.policy.errors import EventError
+from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.names import channel_problem, topic_problem
+from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import RetryPolicy
 from nsqkit.policy.verdict import OnExpired, OnUnknown
 
@@ -14,15 +16,19 @@ MAX_IN_FLIGHT = 2500
 """nsqd's own limit of RDY (its option max-rdy-count)."""
 MAX_TIMEOUT_S = 880.0
 """A delivery cannot be held longer than nsqd's max-msg-timeout, 15 min by default."""
+TIMEOUT_S = 30.0
+"""The timeout of a handler that declares none."""
 
 
 class Declaration:
     """One handler class as it was written.
 
     Args:
-        models: What stands in the brackets of ``Handler[…]``.
+        models: What stands in the brackets of the class that it derives from.
         options: The class keywords that were given, inherited ones included.
         handle: Its method; None where it has none of its own.
+        kind: Name of the class that it derives from.
+        takes: Names of what its method takes, with commas between them.
     """
 
     def __init__(
@@ -30,10 +36,15 @@ class Declaration:
         models: tuple[Any, ...],
         options: Mapping[str, Any],
         handle: Callable[..., Any] | None,
+        *,
+        kind: str = "Handler",
+        takes: str = "event, ctx",
     ) -> None:
         self._models = models
         self._options = options
         self._handle = handle
+        self._kind = kind
+        self._takes = takes
 
     def problems(self) -> list[str]:
         """Return one line per mistake, each with what to change."""
@@ -42,7 +53,7 @@ class Declaration:
 
     def _events(self) -> Iterator[str]:
         if not self._models:
-            yield "derives from Handler without an event type; write Handler[YourEvent]"
+            yield f"derives from {self._kind} without an event type; write {self._kind}[YourEvent]"
         for model in self._models:
             if not isinstance(model, type):
                 yield f"event type {model!r} is not a class; define the event above the handler"
@@ -81,14 +92,36 @@ class Declaration:
         yield self._whole("threads", 1, 256)
         yield self._seconds("timeout_s", MAX_TIMEOUT_S)
         yield self._seconds("max_age_s", float("inf"))
+        yield self._whole("max_messages", 1, MAX_IN_FLIGHT) or self._too_few_in_flight()
+        yield self._seconds("max_wait_s", MAX_TIMEOUT_S) or self._too_long_a_batch()
         yield self._one_of("on_unknown", get_args(OnUnknown))
         yield self._one_of("on_expired", get_args(OnExpired))
         yield self._flag("run_on_loop")
         yield self._flag("dead_letters")
-        retry = self._options.get("retry")
-        if retry is not None and not isinstance(retry, RetryPolicy):
-            yield f"retry={retry!r} is not a policy; write retry=RetryPolicy(max_attempts=…, backoff=…)"
+        yield self._made("retry", RetryPolicy, "RetryPolicy(max_attempts=…, backoff=…)")
+        yield self._made("kill_switch", KillSwitch, "KillSwitch(failure_ratio=…, min_messages=…)")
+        yield self._made("rate_limit", RateLimit, "RateLimit(per_s=…)")
         yield from self._error_types()
+
+    def _too_few_in_flight(self) -> str | None:
+        most, batch = self._options.get("max_in_flight"), self._options.get("max_messages")
+        if type(most) is not int or type(batch) is not int or most >= batch:
+            return None
+        return (
+            f"max_in_flight={most} is less than max_messages={batch}, so that no batch would be full; "
+            "raise it, or leave it out"
+        )
+
+    def _too_long_a_batch(self) -> str | None:
+        wait_s, timeout_s = self._options.get("max_wait_s"), self._options.get("timeout_s", TIMEOUT_S)
+        if wait_s is None or self._seconds("timeout_s", MAX_TIMEOUT_S):
+            return None
+        if wait_s + timeout_s <= MAX_TIMEOUT_S:
+            return None
+        return (
+            f"max_wait_s={wait_s:g} and timeout_s={timeout_s:g} are more than the {MAX_TIMEOUT_S:g} seconds "
+            "for which a message can be held; lower one of them"
+        )
 
     def _error_types(self) -> Iterator[str]:
         errors = self._options.get("errors", ())
@@ -102,15 +135,15 @@ class Declaration:
     def _method(self) -> Iterator[str | None]:
         handle = self._handle
         if handle is None:
-            yield "has no handle method; write async def handle(self, event, ctx)"
+            yield f"has no handle method; write async def handle(self, {self._takes})"
             return
         is_async = inspect.iscoroutinefunction(handle)
         if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
             yield "handle must not yield; return None or an outcome"
         try:
-            inspect.signature(handle).bind(None, None, None)
+            inspect.signature(handle).bind(None, *self._takes.split(","))
         except TypeError:
-            yield "handle must take (self, event, ctx)"
+            yield f"handle must take (self, {self._takes})"
         if is_async and "threads" in self._options:
             yield "threads is for a plain def handle; an async def handle is bounded by max_in_flight"
         if is_async and self._options.get("run_on_loop"):
@@ -136,6 +169,12 @@ class Declaration:
     def _one_of(self, name: str, choices: tuple[str, ...]) -> str | None:
         value = self._options.get(name)
         return None if value is None or value in choices else f"{name}={value!r} is not one of {choices}"
+
+    def _made(self, name: str, kind: type, example: str) -> str | None:
+        value = self._options.get(name)
+        if value is None or isinstance(value, kind):
+            return None
+        return f"{name}={value!r} is not a policy; write {name}={example}"
 
     def _flag(self, name: str) -> str | None:
         value = self._options.get(name)

@@ -12,10 +12,12 @@ from typing import Any
 
 from nsqkit.context import Middleware
 from nsqkit.events import REGISTRY, suggestion
-from nsqkit.handler import Handler, HandlerSpec, deferring
+from nsqkit.handler import AnyHandler, HandlerSpec, deferring
 from nsqkit.modules import defined, imported, modules_of
 from nsqkit.policy.errors import LoadError
+from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.names import dead_topic, is_ephemeral
+from nsqkit.policy.rate import RateLimit
 from nsqkit.resources import Resource, circle, parameters, provider
 from nsqkit.settings import Settings
 
@@ -44,13 +46,15 @@ class HandlerRow:
         topic: Source topic.
         channel: Channel.
         events: Wire types, such as ``order.created.v1``.
-        kind: ``async``, ``loop``, or ``threads:8``.
+        kind: ``async``, ``loop``, ``threads:8``, or ``batch:500/2s``: so many messages, within that time.
         retry: The delays between deliveries spelled out, and the rules for certain errors.
         timeout_s: Limit of one call; None where there is none.
         max_in_flight: Messages handled at the same time.
         on_unknown: What becomes of other event types.
         dead_letters: Where dead letters go; None where they are discarded.
         location: ``file:line`` of the class.
+        kill_switch: When its intake stops, in words; None for never.
+        rate_limit: How many messages start per second, in words; None without a limit.
     """
 
     handler: str
@@ -64,6 +68,8 @@ class HandlerRow:
     on_unknown: str
     dead_letters: str | None
     location: str
+    kill_switch: str | None = None
+    rate_limit: str | None = None
 
 
 def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
@@ -109,8 +115,8 @@ def check(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]], sett
 
 
 def in_flight(spec: HandlerSpec, settings: Settings) -> int:
-    """Return how many messages a handler has in flight at most; threads bound it."""
-    if spec.is_async or spec.run_on_loop:
+    """Return how many messages a handler has in flight at most; threads that run one each bound it."""
+    if spec.is_async or spec.run_on_loop or spec.max_messages is not None:
         return spec.max_in_flight
     return min(spec.max_in_flight, spec.threads or settings.threads)
 
@@ -137,9 +143,9 @@ def resources_in(modules: Sequence[ModuleType]) -> tuple[Resource[Any], ...]:
 def _collect(
     targets: Sequence[str],
     problems: list[str],
-) -> tuple[list[ModuleType], list[type[Handler[Any]]]]:
+) -> tuple[list[ModuleType], list[type[AnyHandler[Any]]]]:
     modules: list[ModuleType] = []
-    classes: dict[type[Handler[Any]], None] = {}
+    classes: dict[type[AnyHandler[Any]], None] = {}
     for target in targets:
         name, _, wanted = target.partition(":")
         found = modules_of(name, problems)
@@ -155,9 +161,9 @@ def _collect(
 def _only(
     target: str,
     wanted: str,
-    here: list[type[Handler[Any]]],
+    here: list[type[AnyHandler[Any]]],
     problems: list[str],
-) -> list[type[Handler[Any]]]:
+) -> list[type[AnyHandler[Any]]]:
     found = [handler for handler in here if handler.__name__ == wanted]
     if not found:
         names = [handler.__name__ for handler in here]
@@ -253,20 +259,48 @@ def _unprovided(where: str, function: Any, resources: Sequence[Resource[Any]]) -
 
 
 def _row(spec: HandlerSpec, settings: Settings) -> HandlerRow:
-    plain = "loop" if spec.run_on_loop else f"threads:{spec.threads or settings.threads}"
     return HandlerRow(
         handler=spec.name,
         topic=spec.topic,
         channel=spec.channel,
         events=tuple(known.wire_type for known in spec.event_types),
-        kind="async" if spec.is_async else plain,
+        kind=_kind(spec, settings),
         retry=_retry_text(spec),
         timeout_s=None if spec.run_on_loop else spec.timeout_s,
         max_in_flight=in_flight(spec, settings),
         on_unknown=spec.on_unknown or "requeue",
         dead_letters=dead_topic(spec.topic, spec.channel) if keeps_dead_letters(spec) else None,
         location=spec.location,
+        kill_switch=_switch_text(spec.kill_switch) if spec.kill_switch else None,
+        rate_limit=_rate_text(spec.rate_limit) if spec.rate_limit else None,
     )
+
+
+def _switch_text(switch: KillSwitch) -> str:
+    """Return such as ``at 50% failed of 20 or more in 1m, for 30s to 15m, then 1 trial; not SkuError``."""
+    opens = f"at {switch.failure_ratio * 100:g}% failed of {switch.min_messages} or more in"
+    lasts = f"{_seconds_text(switch.open_s)} to {_seconds_text(switch.max_open_s)}"
+    trials = f"{switch.trials} trial{'s' if switch.trials > 1 else ''}"
+    blamed = "" if switch.include == (Exception,) else f"; only {_names(switch.include)}"
+    spared = f"; not {_names(switch.exclude)}" if switch.exclude else ""
+    return f"{opens} {_seconds_text(switch.window_s)}, for {lasts}, then {trials}{blamed}{spared}"
+
+
+def _rate_text(limit: RateLimit) -> str:
+    burst = f", bursts of {limit.burst}" if limit.burst > 1 else ""
+    return f"{limit.per_s:g} messages/s{burst}"
+
+
+def _names(errors: tuple[type[Exception], ...]) -> str:
+    return ", ".join(error.__name__ for error in errors) or "none"
+
+
+def _kind(spec: HandlerSpec, settings: Settings) -> str:
+    if spec.max_messages is not None:
+        return f"batch:{spec.max_messages}/{_seconds_text(spec.max_wait_s)}"
+    if spec.is_async:
+        return "async"
+    return "loop" if spec.run_on_loop else f"threads:{spec.threads or settings.threads}"
 
 
 def _retry_text(spec: HandlerSpec) -> str:

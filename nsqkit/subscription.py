@@ -13,8 +13,9 @@ from nsqkit.context import Middleware, Prepare
 from nsqkit.handler import AnyHandler
 from nsqkit.loader import in_flight, keeps_dead_letters
 from nsqkit.metrics import Metrics
+from nsqkit.policy.errors import BreakerOpenError
 from nsqkit.policy.names import retry_topic
-from nsqkit.policy.verdict import RequeueReason, Rules, Verdict
+from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.publisher import connection_options
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.consume import Intake
@@ -60,7 +61,7 @@ class Subscription:
         metrics: Where it is counted.
         outlet: Where its dead letters and events go.
         make_consumer: Makes its consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
-            ``is_fixed``, ``on_message``, ``on_settle_failure`` and ``log``.
+            ``on_message``, ``on_settle_failure``, ``log``, ``is_fixed`` and ``min_rdy``.
         middleware: The outermost first.
         prepare: Encodes what it publishes.
         max_msg_bytes: nsqd's max-msg-size.
@@ -154,10 +155,11 @@ class Subscription:
             channel=spec.channel,
             options=connection_options(settings, holds_s=spec.holds_s),
             max_in_flight=slots,
-            is_fixed=spec.max_messages is not None,
             on_message=self.intake.receive,
             on_settle_failure=meter.settle_failure,
             log=self._log,
+            is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
+            min_rdy=spec.max_messages or 0,
         )
 
     @property
@@ -224,11 +226,11 @@ class Subscription:
         self.intake.close()
         self.dispatcher.close()
 
-    def _rest(self, verdict: Verdict) -> None:
-        if verdict.reason is RequeueReason.BREAKER_OPEN:
-            self._guard.rest(verdict.pause_s)
+    def _rest(self, for_s: float, error: BaseException | None) -> None:
+        if isinstance(error, BreakerOpenError):
+            self._guard.rest(for_s)
         else:
-            self.pause(verdict.pause_s)
+            self.pause(for_s)
 
     def _tell(self, flow: Flow) -> None:
         self._meter.paused(flow is Flow.SHUT)

@@ -57,12 +57,11 @@ async def many(publisher: Publisher, plan: Plan, tally: Tally) -> None:
 
 
 async def soon(publisher: Publisher, plan: Plan, tally: Tally) -> None:
-    """Hand events over, which leave in batches; closing the publisher waits for them."""
-    found = events(plan.bodies())
+    """Hand events over, which leave in batches, and wait for a window of them at a time."""
+    left = iter(events(plan.bodies()))
     tally.start()
-    for event in found:
-        await publisher.publish_soon(event, topic=plan.topic)  # may not exist
-    await publisher.close()
+    while window := list(islice(left, plan.window)):
+        await asyncio.gather(*(publisher.publish_soon(event, topic=plan.topic) for event in window))
 
 
 VARIANTS = {"raw": raw, "typed": typed, "many": many, "soon": soon}

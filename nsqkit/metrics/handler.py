@@ -33,7 +33,6 @@ class HandlerMetrics:
         "_durations",
         "_errors",
         "_executor_waits",
-        "_in_flight",
         "_is_paused",
         "_kill_switch",
         "_max_in_flight",
@@ -49,7 +48,7 @@ class HandlerMetrics:
     ) -> None:
         self.labels = (topic, channel, handler)
         self._max_in_flight = max_in_flight
-        self._received = self._in_flight = self._clamped = 0
+        self._received = self._clamped = 0
         self._is_paused = False
         self._kill_switch: SwitchState | None = None
         self._processed = dict.fromkeys(OUTCOMES, 0)
@@ -62,7 +61,7 @@ class HandlerMetrics:
         self._executor_waits = Histogram(WAIT_BUCKETS_S)
 
     def received(self) -> None:
-        """Count a delivery that arrived."""
+        """Count a delivery that arrived, and is in flight until :meth:`processed`."""
         self._received += 1
 
     def processed(self, outcome: str) -> None:
@@ -88,10 +87,6 @@ class HandlerMetrics:
     def age(self, seconds: float) -> None:
         """Observe the time from publish to receipt."""
         self._ages.observe(seconds)
-
-    def in_flight(self, n_delta: int) -> None:
-        """Add to the number of deliveries that are held."""
-        self._in_flight += n_delta
 
     def max_in_flight(self, n: int) -> None:
         """Set how many deliveries may be held."""
@@ -131,7 +126,7 @@ class HandlerMetrics:
 
     def gauges(self) -> tuple[int, ...]:
         """Return the present value of each gauge family."""
-        return self._in_flight, self._max_in_flight, self._is_paused
+        return self._received - sum(self._processed.values()), self._max_in_flight, self._is_paused
 
     def switch_state(self) -> SwitchState | None:
         """Return the state of its kill switch; None if it has none."""

@@ -5,7 +5,7 @@ ended it is one of all the messages that the process held, and each of them lost
 """
 
 
-def is_suspect(attempts: int, *, max_attempts: int) -> bool:
+def is_suspect(attempts: int, max_attempts: int) -> bool:
     """Return whether a delivery runs alone in its worker.
 
     Args:

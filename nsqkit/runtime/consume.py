@@ -12,12 +12,14 @@ from typing import Any, Protocol, cast
 from nsqkit.codec import Decoder
 from nsqkit.context import Context, Prepare
 from nsqkit.handler import HandlerSpec
+from nsqkit.policy.outcome import Finish
 from nsqkit.policy.quarantine import is_suspect, turn
 from nsqkit.policy.rate import TokenBucket
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.verdict import (
     LEASE_LOST,
     SHUTDOWN,
+    SUCCESS,
     Ending,
     RequeueReason,
     Rules,
@@ -30,7 +32,7 @@ from nsqkit.policy.verdict import (
 )
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.decode import Unread, decode
-from nsqkit.runtime.delivery import Delivery
+from nsqkit.runtime.delivery import Delivery, Desk
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.gate import Gate
 from nsqkit.runtime.guard import Guard
@@ -47,7 +49,6 @@ class Meter(Protocol):
     """What is counted on the way in."""
 
     def received(self) -> None: ...  # noqa: D102
-    def in_flight(self, n_delta: int) -> None: ...  # noqa: D102
     def duration(self, seconds: float) -> None: ...  # noqa: D102
     def age(self, seconds: float) -> None: ...  # noqa: D102
 
@@ -95,6 +96,7 @@ class Intake:
     ) -> None:
         self.spec = spec
         self._limit_s = math.inf if spec.run_on_loop else spec.holds_s
+        self._max_attempts = rules.retry.max_attempts
         self._rules = rules
         self._gate = gate
         self._guard = guard
@@ -104,7 +106,6 @@ class Intake:
         self._settler = settler
         self._meter = meter
         self._log = log
-        self._prepare = prepare
         self._draw = draw
         self._now_s = now_s
         self._now_ns = now_ns
@@ -125,6 +126,14 @@ class Intake:
         self._empty = asyncio.Event()
         self._empty.set()
         self._keeper = LeaseKeeper(self._deliveries, overdue=self._overdue, now_s=now_s)
+        self._desk = Desk(
+            topic=spec.topic,
+            channel=spec.channel,
+            now_s=now_s,
+            prepare=prepare,
+            bind_log=lambda delivery: log.bind(**settler.fields(delivery)),
+            watch=self._keeper.watch,
+        )
         gate.on_change(self._gate_moved)
         quarantine.join(self)
 
@@ -132,6 +141,11 @@ class Intake:
     def held(self) -> int:
         """Messages that are held here and not settled yet."""
         return self._n_held
+
+    @property
+    def active(self) -> int:
+        """How many of them run, or wait for something else than that the gate opens."""
+        return self._n_held if self._n_running or self._gate.limit else 0
 
     @property
     def is_rate_limited(self) -> bool:
@@ -146,11 +160,10 @@ class Intake:
     def receive(self, message: Message) -> None:
         """Take one message from nsqd: start it, let it wait, or give it back."""
         self._meter.received()
-        self._meter.in_flight(1)
         if not self._n_held:
             self._empty.clear()
         self._n_held += 1
-        delivery = Delivery(message)
+        delivery = Delivery(message, self._desk)
         earlier = self._held.setdefault(delivery.key, delivery)
         if earlier is delivery:
             self._admit(delivery)
@@ -235,7 +248,7 @@ class Intake:
     def _next(self) -> Delivery | None:
         """Return what starts now; None if nothing waits, or nothing may start."""
         while self._waiting and self._n_running < self._gate.limit and not self._quarantine.is_someone_alone:
-            if is_suspect(self._waiting[0].message.attempts, max_attempts=self._rules.retry.max_attempts):
+            if is_suspect(self._waiting[0].message.attempts, self._max_attempts):
                 self._suspects.append(self._waiting.popleft())
                 self._quarantine.go_on()
                 continue
@@ -263,7 +276,7 @@ class Intake:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something runs, or may start, that is no suspect; what runs on and is lost does not count."""
+        """Whether something runs and is not lost, or may start, that is no suspect."""
         if self._waiting and self._gate.limit:
             return True
         now_s = self._now_s()
@@ -320,7 +333,7 @@ class Intake:
     async def _process(self, delivery: Delivery) -> None:
         message = delivery.message
         age_s = (self._now_ns() - message.timestamp_ns) / 1e9
-        self._meter.age(max(0.0, age_s))
+        self._meter.age(age_s)
         verdict = on_arrival(self._rules, attempts=message.attempts, age_s=age_s)
         if verdict is not None:
             await self._settler.settle(delivery, verdict)
@@ -328,17 +341,18 @@ class Intake:
             return
         read = decode(message, self._decoder, self._rules)
         if isinstance(read, Unread):
-            delivery.event_type, delivery.event_id = read.error.event_type, read.error.event_id
+            delivery.unread = read.error
             await self._settler.settle(delivery, read.verdict, error=read.error)
             self._gate.again()
             return
         delivery.decoded = read
-        delivery.event_type, delivery.event_id = read.wire_type, read.event_id
-        delivery.ctx = ctx = self._context_of(delivery)
+        delivery.ctx = ctx = Context.of(delivery)
         verdict, error = await self._call(delivery, ctx)
-        if ctx.outgoing or verdict.ending is Ending.DEAD_LETTER:
+        if ctx.publishes or verdict.ending is Ending.DEAD_LETTER:
             self._keeper.watch(delivery)  # publishing takes time
-        await self._settler.settle(delivery, verdict, error=error, outgoing=() if error else ctx.outgoing)
+            await self._settler.settle(delivery, verdict, error=error, outgoing=() if error else ctx.outgoing)
+        else:
+            self._settler.close(delivery, verdict, error)
         if self._guard.is_watching and verdict is not SHUTDOWN:
             self._guard.record(error)
 
@@ -364,30 +378,14 @@ class Intake:
             delivery.in_handler = False
             if ctx.started_s is not None:
                 self._meter.duration(self._now_s() - ctx.started_s)
+        if type(outcome) is Finish:
+            return SUCCESS, None
         attempts = delivery.message.attempts
         return on_outcome(self._rules, outcome, attempts=attempts, draw=self._draw()), None
 
     def _failed(self, delivery: Delivery, error: Exception) -> tuple[Verdict, Exception]:
         attempts = delivery.message.attempts
         return on_error(self._rules, error, describe(error), attempts=attempts, draw=self._draw()), error
-
-    def _context_of(self, delivery: Delivery) -> Context:
-        message = delivery.message
-        return Context(
-            topic=self.spec.topic,
-            channel=self.spec.channel,
-            attempts=message.attempts,
-            message_id=delivery.message_id,
-            timestamp_ns=message.timestamp_ns,
-            event_id=delivery.event_id,
-            nsqd=message.address,
-            cap_s=delivery.cap_s,
-            now_s=self._now_s,
-            prepare=self._prepare,
-            bind_log=lambda: self._log.bind(**self._settler.fields(delivery)),
-            is_lost=lambda: delivery.is_lost(self._now_s()),
-            on_wait=lambda: self._keeper.watch(delivery),
-        )
 
     # Endings.
 
@@ -421,14 +419,15 @@ class Intake:
     def _redelivered(self, earlier: Delivery, delivery: Delivery) -> None:
         """Take in a message again that is held still: nsqd's time for it is over."""
         earlier.is_redelivered = True
-        if earlier.task is None:
-            self._held[delivery.key] = delivery
-            self._admit(delivery)
-            self._close(earlier, LEASE_LOST)
-            return
         if earlier.again is not None:
             self._close(earlier.again, LEASE_LOST)
-        earlier.again = delivery
+        if earlier.task is not None:
+            earlier.again = delivery
+            return
+        earlier.again = None
+        self._held[delivery.key] = delivery
+        self._admit(delivery)
+        self._close(earlier, LEASE_LOST)
 
     def _deliveries(self) -> Iterator[Delivery]:
         for delivery in self._held.values():

@@ -1,28 +1,56 @@
 """Delivery: one message on its way from arrival to its outcome."""
 
 import math
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nsqkit.codec import Decoded
-from nsqkit.context import Context
+from nsqkit.context import Context, Prepare
 from nsqkit.policy import lease
 from nsqkit.runtime.message import Message
 
 if TYPE_CHECKING:
     import asyncio
 
+    from structlog.typing import FilteringBoundLogger
 
-@dataclass(slots=True, eq=False)
+    from nsqkit.codec import Decoded
+    from nsqkit.policy.errors import DecodeError, UnknownEventError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What the deliveries of one handler have in common.
+
+    Args:
+        topic: The source topic.
+        channel: The channel.
+        now_s: The loop's monotonic clock.
+        prepare: Encodes what a handler publishes.
+        bind_log: Returns a logger for one delivery.
+        watch: Has the lease keeper look at a delivery.
+    """
+
+    topic: str = ""
+    channel: str = ""
+    now_s: Callable[[], float] = time.monotonic
+    prepare: Prepare
+    bind_log: "Callable[[Delivery], FilteringBoundLogger]"
+    watch: "Callable[[Delivery], None]"
+
+
 class Delivery:
-    """One message on its way.
+    """One message on its way, and what its Context tells.
 
     Args:
         message: What arrived.
+        desk: The handler's; None for one that meets no handler.
+
+    Attributes:
         touched_s: When it was last touched; at first when it arrived.
         decoded: Its event, once decoded.
-        event_type: Its wire type, such as ``order.created.v1``; empty where that could not be read.
-        event_id: The envelope's id; None where there is none, or it could not be read.
+        unread: Why there is none, if there is none.
         ctx: What its handler was given, once called.
         task: What carries it, once started.
         in_handler: Whether the handler is running, so that the task may be cancelled.
@@ -31,20 +59,44 @@ class Delivery:
         is_done: Whether nothing is left to do for its message, whatever nsqd knows of that.
     """
 
-    message: Message
-    touched_s: float = field(init=False)
-    decoded: Decoded | None = None
-    event_type: str = ""
-    event_id: str | None = None
-    ctx: Context | None = None
-    task: "asyncio.Task[None] | None" = field(default=None, repr=False)
-    in_handler: bool = False
-    is_redelivered: bool = False
-    again: "Delivery | None" = None
-    is_done: bool = False
+    __slots__ = (
+        "again",
+        "ctx",
+        "decoded",
+        "desk",
+        "in_handler",
+        "is_done",
+        "is_redelivered",
+        "message",
+        "task",
+        "touched_s",
+        "unread",
+    )
 
-    def __post_init__(self) -> None:
-        self.touched_s = self.message.received_s
+    def __init__(self, message: Message, desk: Desk | None = None) -> None:
+        self.message = message
+        self.desk = desk
+        self.touched_s = message.received_s
+        self.decoded: Decoded | None = None
+        self.unread: DecodeError | UnknownEventError | None = None
+        self.ctx: Context | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.in_handler = self.is_redelivered = self.is_done = False
+        self.again: Delivery | None = None
+
+    @property
+    def event_type(self) -> str:
+        """Its wire type, such as ``order.created.v1``; empty where that could not be read."""
+        if self.decoded is not None:
+            return self.decoded.wire_type
+        return self.unread.event_type if self.unread is not None else ""
+
+    @property
+    def event_id(self) -> str | None:
+        """The envelope's id; None where there is none, or it could not be read."""
+        if self.decoded is not None:
+            return self.decoded.event_id
+        return self.unread.event_id if self.unread is not None else None
 
     @property
     def key(self) -> tuple[str, str, bytes]:
@@ -56,6 +108,11 @@ class Delivery:
     def message_id(self) -> str:
         """Nsqd's id as text."""
         return self.message.id.decode("ascii", "replace")
+
+    @property
+    def quiet_until_s(self) -> float:
+        """Until when there is nothing to see to: no lease ends, or is to be prolonged, before its half."""
+        return self.message.received_s + 0.5 * self.message.lease_s
 
     @property
     def lease_ends_s(self) -> float:
@@ -95,4 +152,61 @@ class Delivery:
 
     def is_lost(self, now_s: float) -> bool:
         """Return whether nsqd no longer takes an answer: the lease or the connection is over."""
-        return self.is_redelivered or now_s >= self.lease_ends_s or self.message.is_lost()
+        if self.is_redelivered or self.message.is_lost():
+            return True
+        return now_s >= self.quiet_until_s and now_s >= self.lease_ends_s
+
+    # What its Context asks, see ``nsqkit.context.Subject``.
+
+    @property
+    def topic(self) -> str:
+        """The source topic."""
+        return self._at.topic
+
+    @property
+    def channel(self) -> str:
+        """The channel."""
+        return self._at.channel
+
+    @property
+    def attempts(self) -> int:
+        """Deliveries so far, this one included."""
+        return self.message.attempts
+
+    @property
+    def timestamp_ns(self) -> int:
+        """When nsqd took the message."""
+        return self.message.timestamp_ns
+
+    @property
+    def nsqd(self) -> str:
+        """Who delivered it."""
+        return self.message.address
+
+    @property
+    def now_s(self) -> Callable[[], float]:
+        """The clock."""
+        return self._at.now_s
+
+    @property
+    def prepare(self) -> Prepare:
+        """Encodes what the handler publishes."""
+        return self._at.prepare
+
+    def bind_log(self) -> "FilteringBoundLogger":
+        """Return a logger with the message's fields."""
+        return self._at.bind_log(self)
+
+    def lease_lost(self) -> bool:
+        """Return whether it is lost by now."""
+        return self.is_lost(self._at.now_s())
+
+    def on_wait(self) -> None:
+        """Have its lease kept while it waits."""
+        self._at.watch(self)
+
+    @property
+    def _at(self) -> Desk:
+        if self.desk is None:
+            raise RuntimeError("a delivery without a desk meets no handler")
+        return self.desk

@@ -8,6 +8,7 @@ from nsqkit.handler import AnyHandler
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.runtime.call import Caller
 
+_FINISH = Finish()
 OUTCOMES = (Finish, Requeue, DeadLetter, Discard, Pause)
 
 
@@ -44,7 +45,7 @@ class Dispatcher:
         """
         outcome = await self._call(event, ctx)
         if outcome is None:
-            return Finish()
+            return _FINISH
         if not isinstance(outcome, OUTCOMES):
             raise TypeError(
                 f"{self._name}.handle returned {outcome!r}; return None or an outcome like Requeue(5)",

@@ -13,6 +13,7 @@ from nsqkit.policy.names import dead_topic
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import (
     LEASE_LOST,
+    SUCCESS,
     Ending,
     Rules,
     Verdict,
@@ -51,7 +52,6 @@ class Meter(Protocol):
     def dead_lettered(self, reason: str) -> None: ...  # noqa: D102
     def error(self, error_type: str) -> None: ...  # noqa: D102
     def delay_clamped(self) -> None: ...  # noqa: D102
-    def in_flight(self, n_delta: int) -> None: ...  # noqa: D102
 
 
 _DONE = frozenset({Ending.SUCCESS, Ending.DISCARD})
@@ -73,7 +73,7 @@ class Settler:
         meter: Counts.
         log: A structlog logger.
         publishes: Where dead letters and held events go.
-        rest: Rests the handler's intake, as a verdict with ``pause_s`` says.
+        rest: Rests the handler's intake for some seconds, because of an error if it is one.
         block: Stops the handler's intake for good; told why.
         max_msg_bytes: nsqd's max-msg-size.
         version: Of nsqkit.
@@ -92,7 +92,7 @@ class Settler:
         meter: Meter,
         log: Any,
         publishes: Publishes,
-        rest: Callable[[Verdict], None],
+        rest: Callable[[float, BaseException | None], None],
         block: Callable[[str], None],
         max_msg_bytes: int,
         version: str,
@@ -144,8 +144,19 @@ class Settler:
 
     def close(self, delivery: Delivery, verdict: Verdict, error: BaseException | None = None) -> None:
         """Send FIN or REQ, count and log: the part that needs no waiting."""
+        if verdict is SUCCESS and error is None and self._succeed(delivery):
+            return
         delivery.is_done |= verdict.ending in _DONE or verdict.ending is Ending.DEAD_LETTER
         self._record_ending(delivery, self._sent(delivery, verdict), error)
+
+    def _succeed(self, delivery: Delivery) -> bool:
+        """Finish a success that nobody wants to hear of; False if it is not that simple."""
+        if self._log_success or delivery.is_lost(self._now_s()) or not delivery.message.finish():
+            return False
+        delivery.is_done = True
+        self._meter.processed(Ending.SUCCESS)
+        self._on_settled(delivery, SUCCESS, None)
+        return True
 
     def _holds(self, delivery: Delivery) -> bool:
         return not delivery.is_lost(self._now_s())
@@ -230,7 +241,6 @@ class Settler:
     def _record_ending(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
         meter = self._meter
         meter.processed(verdict.ending)
-        meter.in_flight(-1)
         if verdict.ending is Ending.REQUEUE:
             meter.requeued(verdict.reason)
         elif verdict.ending is Ending.DEAD_LETTER:
@@ -241,7 +251,7 @@ class Settler:
             meter.delay_clamped()
             self._log.warning("requeue_delay_clamped", delay_s=verdict.delay_s, **self.fields(delivery))
         if verdict.pause_s > 0:
-            self._rest(verdict)
+            self._rest(verdict.pause_s, error)
         if verdict.ending is not Ending.SUCCESS or verdict.detail or self._log_success:
             self._line(delivery, verdict, error)
         self._on_settled(delivery, verdict, error)

@@ -14,7 +14,7 @@ class Load:
     """What a broker may ask about the handlers.
 
     Args:
-        held: How many messages they hold.
+        held: How many messages they hold, without those that wait until a pause ends.
         is_resting: Whether an intake rests, and will go on by itself.
         longest_wait_s: In how many seconds the last requeued message falls due; 0 for none.
     """

@@ -86,7 +86,7 @@ class Harness(Questions):
         self._subscriptions: tuple[Subscription, ...] = ()
         self._stack = AsyncExitStack()
         self._load = Load(
-            held=lambda: sum(each.intake.held for each in self._subscriptions),
+            held=lambda: sum(each.intake.active for each in self._subscriptions),
             is_resting=lambda: any(each.is_resting for each in self._subscriptions),
             longest_wait_s=self._journal.longest_wait_s,
         )

@@ -1,6 +1,6 @@
 """Code as a team writes it: mypy --strict accepts every line. It is checked, never run."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, assert_type
 
@@ -9,15 +9,20 @@ import pydantic
 
 import nsqkit
 from nsqkit import (
+    BatchHandler,
     BlockingPublisher,
+    Breaker,
+    BreakerOpenError,
     Context,
     DeadLetter,
     DecodeError,
+    Delivery,
     Discard,
     Exponential,
     Finish,
     Handler,
     HandlerTimeoutError,
+    KillSwitch,
     LoadError,
     Middleware,
     Next,
@@ -26,6 +31,7 @@ from nsqkit import (
     Pause,
     Publisher,
     PublishError,
+    RateLimit,
     RefusedError,
     Requeue,
     RetryPolicy,
@@ -33,6 +39,7 @@ from nsqkit import (
     Worker,
     event,
     resource,
+    retrying,
     upcast,
 )
 from nsqkit.testing import Harness, Settled
@@ -125,6 +132,17 @@ class Reserve(
     on_unknown="requeue",
     dead_letters=True,
     errors=(UnknownSkuError, ConnectionError),
+    kill_switch=KillSwitch(
+        failure_ratio=0.5,
+        min_messages=20,
+        window_s=60,
+        open_s=30,
+        max_open_s=900.0,
+        trials=3,
+        include=(Exception,),
+        exclude=(UnknownSkuError,),
+    ),
+    rate_limit=RateLimit(per_s=100, burst=20),
 ):
     def __init__(self, warehouse: Warehouse, mailer: Mailer) -> None:
         self._warehouse = warehouse
@@ -160,6 +178,49 @@ class Count(Handler[OrderCreated], channel="count", run_on_loop=True):
         assert_type(ctx.remaining_s(), float)
 
 
+# Batch handlers, async and plain, with and without outcomes, of one event and of several.
+
+
+class Totals(BatchHandler[OrderCreated], channel="totals", max_messages=500, max_wait_s=2.0):
+    async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> Mapping[str, Outcome] | None:
+        for delivery in batch:
+            assert_type(delivery.key, str)
+            assert_type(delivery.event, OrderCreated)
+            assert_type(delivery.ctx, Context)
+        return {delivery.key: Requeue(5) for delivery in batch if not delivery.event.total_cents}
+
+
+class Archive(
+    BatchHandler[OrderCreated | OrderCancelled],
+    topic="orders",
+    channel="archive",
+    max_in_flight=1000,
+    max_messages=250,
+    max_wait_s=0.5,
+    timeout_s=20,
+    threads=4,
+    retry=RetryPolicy(3),
+    kill_switch=KillSwitch(failure_ratio=0.5),
+    rate_limit=RateLimit(per_s=100, burst=250),
+    on_unknown="discard",
+):
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def handle(self, batch: Sequence[Delivery[OrderCreated | OrderCancelled]]) -> dict[str, Outcome]:
+        return {delivery.key: Discard() for delivery in batch if isinstance(delivery.event, OrderCancelled)}
+
+
+class Counted(BatchHandler[OrderCreated], channel="counted", run_on_loop=True):
+    def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
+
+
+async def try_a_batch_handler() -> None:
+    created = [Delivery("a", OrderCreated(order_id="o-1"), Context())]
+    assert_type(await Totals().handle(created), Mapping[str, Outcome] | None)
+    Archive(Warehouse()).handle(created)
+
+
 E = TypeVar("E")
 
 
@@ -168,6 +229,39 @@ class Team(Handler[E], abstract=True, max_in_flight=7): ...
 
 class Refund(Team[OrderCancelled], channel="refund"):
     async def handle(self, event: OrderCancelled, ctx: Context) -> None: ...
+
+
+# Calls inside a handler are guarded by a breaker, and tried again.
+
+bank = Breaker("bank", failures=5, open_s=30, trials=1, on=(ConnectionError,), ignore=(TimeoutError,))
+
+
+@bank
+def charge(order_id: str, *, cents: int = 0) -> bool:
+    return bool(order_id) and cents > 0
+
+
+@bank
+async def refund(order_id: str) -> int:
+    return len(order_id)
+
+
+class Pay(Handler[OrderCreated], channel="pay"):
+    async def handle(self, event: OrderCreated, ctx: Context) -> None:
+        async for attempt in retrying(ctx, on=ConnectionError, attempts=3, wait_s=0.1, max_wait_s=5):
+            with attempt:
+                assert_type(await refund(event.order_id), int)
+                assert_type(attempt.num, int)
+        async with bank as entered:
+            assert_type(entered, Breaker)
+
+
+class Bill(Handler[OrderCreated], channel="bill"):
+    def handle(self, event: OrderCreated, ctx: Context) -> Outcome | None:
+        for attempt in retrying(ctx, on=(ConnectionError, TimeoutError)):
+            with attempt, bank:
+                assert_type(charge(event.order_id, cents=event.total_cents), bool)
+        return None
 
 
 # A team tests a handler as the class that it is.
@@ -211,7 +305,7 @@ around: Sequence[Middleware] = [audited, Limited(3)]
 
 def run() -> int:
     worker = Worker(
-        handlers=[Notify, Reserve, Charge, Count, Refund],
+        handlers=[Notify, Reserve, Charge, Count, Refund, Totals, Archive],
         settings=Settings(nsqd=("127.0.0.1:4150",), threads=4, grace_s=5),
         middleware=around,
     )
@@ -258,6 +352,8 @@ def explain(error: NsqkitError) -> str:
         return f"{error.topic} {error.event_type} {error.path} {error.reason}"
     if isinstance(error, LoadError):
         assert_type(error.problems, tuple[str, ...])
+    if isinstance(error, BreakerOpenError):
+        return f"{error.dependency} for {error.remaining_s:g} s"
     if isinstance(error, PublishError | RefusedError):
         assert_type(error.permanent, bool)
     return str(error)

@@ -4,29 +4,35 @@ Every mistake is silenced on its own line, and mypy warns of what is silenced wi
 is no longer refused fails the check.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from nsqkit import (
+    Breaker,
+    BatchHandler,
     Context,
     DeadLetter,
+    Delivery,
     Discard,
     Exponential,
     Handler,
+    KillSwitch,
     Middleware,
     Next,
     Outcome,
     Pause,
     Publisher,
+    RateLimit,
     Requeue,
     RetryPolicy,
     Settings,
     Worker,
     event,
     resource,
+    retrying,
     upcast,
 )
 
@@ -105,6 +111,14 @@ class ClassPolicy(Handler[OrderCreated], channel="notify", retry=RetryPolicy):  
     async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
 
 
+class NumberSwitch(Handler[OrderCreated], channel="notify", kill_switch=0.5):  # type: ignore[arg-type]  # no policy
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
+class NumberRate(Handler[OrderCreated], channel="notify", rate_limit=5):  # type: ignore[arg-type]  # not a policy
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
 class WrongWay(Handler[OrderCreated], channel="notify", on_unknown="drop"):  # type: ignore[arg-type]  # no such way
     async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
 
@@ -179,6 +193,48 @@ class UnionField(Handler[OrderCreated | OrderCancelled], channel="notify"):
         event.total  # type: ignore[union-attr]  # neither has it
 
 
+# Batch handlers
+
+
+class MisspeltBatch(BatchHandler[OrderCreated], channel="totals", max_message=5):  # type: ignore[arg-type]  # max_messages
+    async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
+
+
+class TextWait(BatchHandler[OrderCreated], channel="totals", max_wait_s="2s"):  # type: ignore[arg-type]  # a text
+    async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
+
+
+class BatchOfSingles(Handler[OrderCreated], channel="totals", max_messages=5):  # type: ignore[arg-type]  # not a batch
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
+class SingleOfBatch(BatchHandler[OrderCreated], channel="totals"):
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...  # type: ignore[override]  # a batch
+
+
+class BareEvents(BatchHandler[OrderCreated], channel="totals"):
+    async def handle(self, batch: Sequence[OrderCreated]) -> None: ...  # type: ignore[override]  # not deliveries
+
+
+class OtherEvents(BatchHandler[OrderCreated], channel="totals"):
+    async def handle(self, batch: Sequence[Delivery[OrderCancelled]]) -> None: ...  # type: ignore[override]  # another
+
+
+class OneForAll(BatchHandler[OrderCreated], channel="totals"):
+    async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> Outcome | None:  # type: ignore[override]  # by key
+        return None
+
+
+class InAList(BatchHandler[OrderCreated], channel="totals"):
+    async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> list[Outcome]:  # type: ignore[override]  # by key
+        return []
+
+
+class ByEvent(BatchHandler[OrderCreated], channel="totals"):
+    async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> Mapping[str, Outcome]:
+        return {delivery.event: Discard() for delivery in batch}  # type: ignore[misc]  # by key
+
+
 # Outcomes and policies
 
 Requeue("5")  # type: ignore[arg-type]  # a text as delay
@@ -200,6 +256,30 @@ RetryPolicy(on={int: Discard()})  # type: ignore[dict-item]  # not an error
 RetryPolicy(on={KeyboardInterrupt: Discard()})  # type: ignore[dict-item]  # not a failure
 RetryPolicy(on=[(OSError, Discard())])  # type: ignore[arg-type]  # a list of rules
 RetryPolicy().max_attempts = 9  # type: ignore[misc]  # a policy is a value
+KillSwitch(failure_rate=0.5)  # type: ignore[call-arg]  # failure_ratio
+KillSwitch(exclude=OSError)  # type: ignore[arg-type]  # not a tuple
+KillSwitch(include=(KeyboardInterrupt,))  # type: ignore[arg-type]  # not a failure
+RateLimit()  # type: ignore[call-arg]  # how many
+RateLimit(5, burst=0.5)  # type: ignore[arg-type]  # half a message
+
+# Breakers and attempts
+
+Breaker()  # type: ignore[call-arg]  # of what
+Breaker("bank", failure=5)  # type: ignore[call-arg]  # failures
+Breaker("bank", on=OSError)  # type: ignore[arg-type]  # not a tuple
+Breaker("bank").state = "open"  # type: ignore[misc, assignment]  # it opens by itself
+
+
+@Breaker("bank")
+async def charge(order_id: str) -> int:
+    return len(order_id)
+
+
+async def call(ctx: Context) -> None:
+    await charge(7)  # type: ignore[arg-type]  # a number for a text
+    retrying(ctx)  # type: ignore[call-arg]  # after which errors
+    retrying(ctx, on="OSError")  # type: ignore[arg-type]  # an error by its name
+    retrying(ctx, on=OSError, timeout=5)  # type: ignore[call-arg]  # the handler's own
 
 
 # Resources

@@ -1,4 +1,4 @@
-"""What unit tests share: an embedded broker on free ports."""
+"""What unit tests share: an embedded broker on free ports, and time that takes no time."""
 
 import asyncio
 import threading
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from nsqkit.devbroker import DevBroker
+from nsqkit.testing.clock import VirtualClock
 
 PATIENCE_S = 10.0
 
@@ -33,3 +34,12 @@ def threaded_broker() -> Iterator[DevBroker]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join(PATIENCE_S)
     loop.close()
+
+
+@pytest.fixture
+async def hours() -> AsyncIterator[VirtualClock]:
+    """Time on the loop of the test that passes only when nothing else can happen."""
+    clock = VirtualClock(lambda: False, outside_wait_s=0.0)
+    clock.start()
+    yield clock
+    clock.stop()

@@ -63,14 +63,14 @@ def test_the_time_that_remains(deadline_s: float, now_s: float, expected_s: floa
     ],
 )
 def test_a_start_begins_the_time_that_remains(for_s: float, cap_s: float, expected_s: float) -> None:
-    ctx = Context(cap_s=cap_s, now_s=lambda: 10.0)
+    ctx = Context(deadline_s=cap_s, now_s=lambda: 10.0)
     ctx.start(for_s)
     assert (ctx.started_s, ctx.remaining_s(), ctx.deadline_s) == (10.0, expected_s, 10.0 + expected_s)
 
 
 def test_a_wait_ends_it_and_is_told() -> None:
     told: list[str] = []
-    ctx = Context(cap_s=100.0, now_s=lambda: 10.0, on_wait=lambda: told.append("waits"))
+    ctx = Context(deadline_s=100.0, now_s=lambda: 10.0, on_wait=lambda: told.append("waits"))
     ctx.start(30.0)
     ctx.wait()
     assert (ctx.started_s, ctx.remaining_s(), told) == (None, 90.0, ["waits"])

@@ -9,7 +9,9 @@ import pytest
 from nsqkit.context import Context
 from nsqkit.declaration import Declaration, misspelt
 from nsqkit.events import event
+from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.outcome import Finish
+from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import RetryPolicy
 
 
@@ -77,6 +79,8 @@ def _problems(
         pytest.param((Created,), {"on_unknown": "dead_letter"}, handle, id="unknown ones are kept"),
         pytest.param((Created,), {"dead_letters": False}, handle, id="no dead letters"),
         pytest.param((Created,), {"retry": RetryPolicy(3)}, handle, id="a policy of its own"),
+        pytest.param((Created,), {"kill_switch": KillSwitch()}, handle, id="a kill switch"),
+        pytest.param((Created,), {"rate_limit": RateLimit(5)}, handle, id="a rate limit"),
         pytest.param((Created,), {"errors": (OSError, ValueError)}, handle, id="errors that are counted"),
         pytest.param((Created,), {"errors": ()}, handle, id="no errors that are counted"),
         pytest.param((Created,), {"threads": 1}, plain, id="one thread"),
@@ -152,6 +156,16 @@ ERRORS_TEXT = "is not a tuple; write errors=(ThisError, ThatError)"
         ),
         pytest.param({"run_on_loop": 0}, "run_on_loop=0 is not True or False", id="a number as switch"),
         pytest.param({"dead_letters": "no"}, "dead_letters='no' is not True or False", id="a text as switch"),
+        pytest.param(
+            {"kill_switch": 0.5},
+            "kill_switch=0.5 is not a policy; write kill_switch=KillSwitch(failure_ratio=…, min_messages=…)",
+            id="a number as kill switch",
+        ),
+        pytest.param(
+            {"rate_limit": 5},
+            "rate_limit=5 is not a policy; write rate_limit=RateLimit(per_s=…)",
+            id="a number as rate limit",
+        ),
         pytest.param(
             {"retry": 8},
             "retry=8 is not a policy; write retry=RetryPolicy(max_attempts=…, backoff=…)",

@@ -59,9 +59,7 @@ async def test_what_nsqd_allows_is_no_problem() -> None:
 
 async def test_a_handler_slower_than_nsqd_allows_is_named_with_its_place_and_nsqds_option() -> None:
     (problem,) = await checked(Modest, Slow, max_msg_timeout=60_000)
-    assert problem.startswith(
-        f"{Slow.spec.location}: Slow: may take 120 s (its timeout_s); nsqd 127.0.0.1:"
-    )
+    assert problem.startswith(f"{Slow.spec.location}: Slow: may take 120 s (its timeout_s); nsqd 127.0.0.1:")
     assert problem.endswith("allows 60 s (its --max-msg-timeout)")
 
 

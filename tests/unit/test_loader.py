@@ -20,7 +20,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from nsqkit import (
-    Context, DeadLetter, Exponential, Handler, Pause, Requeue, RetryPolicy, Settings, event, resource,
+    Context, DeadLetter, Exponential, Handler, KillSwitch, Pause, RateLimit, Requeue, RetryPolicy, Settings,
+    event, resource,
 )
 
 
@@ -585,6 +586,26 @@ def NAME(PARAMETER) -> Iterator[TYPE]:
 """
 
 
+@pytest.mark.parametrize(
+    ("keywords", "expected", "kind"),
+    [
+        pytest.param("", 100, "batch:100/1s", id="by default"),
+        pytest.param("max_messages=500, max_wait_s=0.5", 500, "batch:500/0.5s", id="as declared"),
+        pytest.param("max_in_flight=300, threads=2", 300, "batch:100/1s", id="a thread runs a whole batch"),
+    ],
+)
+def test_of_a_batch_handler_threads_do_not_bound_what_is_in_flight(
+    team: Team, keywords: str, expected: int, kind: str
+) -> None:
+    team.write(
+        "from nsqkit import BatchHandler\n\n\n"
+        f"class Totals(BatchHandler[Created], channel='totals', {keywords}):\n"
+        "    def handle(self, batch: object) -> None: ...\n"
+    )
+    (row,) = table(team.load(), Settings(threads=4))
+    assert (row.max_in_flight, row.kind) == (expected, kind)
+
+
 def _yields(name: str, kind: str, parameter: str = "") -> str:
     return YIELDS.replace("NAME", name).replace("TYPE", kind).replace("PARAMETER", parameter)
 
@@ -823,6 +844,44 @@ def test_a_row_tells_what_takes_effect(team: Team) -> None:
 def test_a_retry_policy_is_spelled_out_as_delays(team: Team, keywords: str, expected: str) -> None:
     (row,) = table([_spec(team, keywords)])
     assert row.retry == expected
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        pytest.param(
+            "kill_switch=KillSwitch()",
+            "at 50% failed of 20 or more in 1m, for 30s to 15m, then 1 trial",
+            id="the standard one",
+        ),
+        pytest.param(
+            "kill_switch=KillSwitch(0.075, 5, 90, 10, 10, 3, (OSError, KeyError), (TimeoutError,))",
+            "at 7.5% failed of 5 or more in 1m30s, for 10s to 10s, then 3 trials; only OSError, KeyError; "
+            "not TimeoutError",
+            id="one of its own",
+        ),
+        pytest.param(
+            "kill_switch=KillSwitch(include=())",
+            "at 50% failed of 20 or more in 1m, for 30s to 15m, then 1 trial; only none",
+            id="one that blames nothing",
+        ),
+    ],
+)
+def test_a_kill_switch_is_spelled_out(team: Team, keywords: str, expected: str) -> None:
+    (row,) = table([_spec(team, keywords)])
+    assert (row.kill_switch, row.rate_limit) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        pytest.param("rate_limit=RateLimit(0.5)", "0.5 messages/s", id="one at a time"),
+        pytest.param("rate_limit=RateLimit(100, burst=20)", "100 messages/s, bursts of 20", id="a burst"),
+    ],
+)
+def test_a_rate_limit_is_spelled_out(team: Team, keywords: str, expected: str) -> None:
+    (row,) = table([_spec(team, keywords)])
+    assert (row.rate_limit, row.kill_switch) == (expected, None)
 
 
 def test_a_handler_on_the_loop_has_no_timeout(team: Team) -> None:

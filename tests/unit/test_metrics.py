@@ -86,20 +86,19 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics, handler: HandlerM
 
 
 def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: HandlerMetrics) -> None:
-    handler.received()
+    for _ in range(3):
+        handler.received()
     handler.processed("requeue")
     handler.requeued("error")
     handler.dead_lettered("exhausted")
     handler.settle_failure("TOUCH")
     handler.delay_clamped()
-    handler.in_flight(3)
-    handler.in_flight(-1)
     handler.max_in_flight(50)
     handler.duration(0.02)
     handler.age(2.0)
     handler.executor_wait(0.2)
     metrics.event_loop_lag(0.3)
-    assert _value(metrics, "nsqkit_messages_received_total") == 1
+    assert _value(metrics, "nsqkit_messages_received_total") == 3
     assert _value(metrics, "nsqkit_messages_processed_total", outcome="requeue") == 1
     assert _value(metrics, "nsqkit_messages_processed_total", outcome="success") == 0
     assert _value(metrics, "nsqkit_messages_requeued_total", reason="error") == 1
@@ -112,6 +111,12 @@ def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: Handler
     assert _value(metrics, "nsqkit_message_age_seconds_count") == 1
     assert _value(metrics, "nsqkit_executor_wait_seconds_bucket", le="0.25") == 1
     assert metrics.registry.get_sample_value("nsqkit_event_loop_lag_seconds_sum") == 0.3
+
+
+def test_a_clock_behind_nsqds_makes_no_negative_age(metrics: Metrics, handler: HandlerMetrics) -> None:
+    handler.age(-1.0)
+    assert _value(metrics, "nsqkit_message_age_seconds_sum") == 0
+    assert _value(metrics, "nsqkit_message_age_seconds_count") == 1
 
 
 @pytest.mark.parametrize("state", SwitchState)

@@ -9,14 +9,25 @@ import pytest
 import nsqkit
 
 PROMISED = {
-    *("Handler", "Context", "event", "upcast", "resource", "RetryPolicy", "Exponential"),
+    *(
+        "Handler",
+        "BatchHandler",
+        "Delivery",
+        "Context",
+        "event",
+        "upcast",
+        "resource",
+        "RetryPolicy",
+        "Exponential",
+    ),
+    *("KillSwitch", "RateLimit", "Breaker", "BreakerOpenError", "retrying"),
     *("Finish", "Requeue", "DeadLetter", "Discard", "Pause", "Outcome"),
     *("Publisher", "BlockingPublisher", "Worker", "Middleware", "Next", "Settings"),
     *("NsqkitError", "HandlerTimeoutError", "PublishError", "DecodeError", "UnknownEventError"),
     *("EncodeError", "EventError", "FeedError", "HandlerError", "LoadError", "SettingsError"),
     *("ConnectionLostError", "LookupFailedError", "RefusedError", "ResourceError"),
 }
-HEAVY = ("tornado", "nsq", "typer", "rich", "pydantic", "prometheus_client", "asyncio.subprocess")
+HEAVY = ("tornado", "nsq", "typer", "rich", "pydantic", "prometheus_client", "stamina", "asyncio.subprocess")
 
 
 @pytest.mark.parametrize("name", sorted(PROMISED))
@@ -37,7 +48,7 @@ def test_everything_public_is_documented() -> None:
     assert undocumented == []
 
 
-@pytest.mark.parametrize("name", ["Worker", "Publisher", "BlockingPublisher"])
+@pytest.mark.parametrize("name", ["Worker", "Publisher", "BlockingPublisher", "retrying"])
 def test_what_is_imported_late_is_the_same_each_time(name: str) -> None:
     assert getattr(nsqkit, name) is getattr(nsqkit, name)
 

@@ -88,22 +88,24 @@ class TestPause:
         bench = Bench(ending(Pause(30)))
         await bench.run(is_connected=False)
         assert bench.outcome == "lease_lost"
-        assert [verdict.pause_s for verdict in bench.rests] == [30]
+        assert [for_s for for_s, _ in bench.rests] == [30]
 
     async def test_it_holds_when_the_lease_is_over(self) -> None:
         bench = Bench(ending(Pause(30)))
         await bench.run(received_s=-59.0)
         assert bench.outcome == "lease_lost"
-        assert [verdict.pause_s for verdict in bench.rests] == [30]
+        assert [for_s for for_s, _ in bench.rests] == [30]
 
     async def test_it_holds_when_the_dead_letter_is_not_confirmed(self) -> None:
         bench = Bench(ending(Pause(30)))
         bench.publishes.failures.append(unconfirmed())
         await bench.run(attempts=5)
         assert bench.reason == "dead_letter_failed"
-        assert [verdict.pause_s for verdict in bench.rests] == [30]
+        assert [for_s for for_s, _ in bench.rests] == [30]
 
-    async def test_what_it_gives_back_waits_no_longer_than_nsqd_is_asked_for(self, hours: VirtualClock) -> None:
+    async def test_what_it_gives_back_waits_no_longer_than_nsqd_is_asked_for(
+        self, hours: VirtualClock
+    ) -> None:
         bench = Bench(ending(None), rules=Rules(POLICY, max_delay_s=900.0), now_s=hours.now_s)
         bench.gate.shut(RequeueReason.PAUSED, 7200.0)
         message = await bench.run()

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, Settings, event
+from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, RetryPolicy, Settings, event
 from nsqkit.metrics import Metrics
 from nsqkit.nsq import Consumer
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.errors import BreakerOpenError
+from nsqkit.policy.verdict import RequeueReason
 from nsqkit.publisher import connection_options, preparer
 from nsqkit.subscription import Subscription, subscribed_topics
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
@@ -46,14 +47,14 @@ class Running:
     def __init__(self, handler: Handler[Any], address: str, **options: Any) -> None:
         self.log = RecordingLog()
         self.metrics = Metrics()
-        settings = Settings(nsqd=(address,), connect_timeout_s=1.0, **options)
+        settings = Settings(nsqd=(address,), connect_timeout_s=1.0, **({"rdy": "fixed"} | options))
         self.outlet = Outlet(connection_options(settings), publish_timeout_s=2.0)
         self.subscription = Subscription(
             handler,
             settings=settings,
             metrics=self.metrics,
             outlet=self.outlet,
-            make_consumer=partial(Consumer, addresses=settings.nsqd, lookup=None, is_fixed=True),
+            make_consumer=partial(Consumer, addresses=settings.nsqd, lookup=None),
             middleware=(),
             prepare=preparer("shop", 1_000_000),
             max_msg_bytes=1_000_000,
@@ -277,6 +278,18 @@ class TestPause:
             b"RDY 100\n",
         }
         assert running.count("messages_requeued_total", reason="breaker_open") == 1
+
+    async def test_it_rests_for_the_breaker_also_when_the_message_is_given_up(self, start: Start) -> None:
+        def refuse(ctx: Context) -> None:
+            raise BreakerOpenError("shop", LONG_S)
+
+        running = await start(working(refuse, retry=RetryPolicy(max_attempts=1)))
+        running.peer.send(message_frame(ID, b"{}", attempts=11))
+        assert {await running.peer.command(), await running.peer.command()} == {
+            b"RDY 0\n",
+            b"FIN %s\n" % ID,
+        }
+        assert running.subscription.gate.reason is RequeueReason.BREAKER_OPEN
 
 
 class TestBlock:

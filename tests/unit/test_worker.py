@@ -16,6 +16,7 @@ from nsqkit import (
     Next,
     Outcome,
     ResourceError,
+    RetryPolicy,
     Settings,
     SettingsError,
     Worker,
@@ -25,7 +26,7 @@ from nsqkit import (
 from nsqkit import worker as module
 from nsqkit.devbroker import DevBroker
 from nsqkit.nsq import ConnectionOptions, NsqdPublisher
-from tests.unit.nsq.fake_nsqd import FakeNsqd
+from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.unit.reading import topics
 from tests.unit.runtime.bench import until
 
@@ -243,6 +244,50 @@ class TestFailedStart:
             with pytest.raises(SettingsError, match=f"{other.port}"):
                 await worker.start()
         assert JOURNAL == ["opened", "closed"]
+
+
+class TestQuarantine:
+    """A delivery that may end the process runs alone in it, whichever handler it is for."""
+
+    async def test_while_a_suspect_of_one_handler_runs_nothing_starts_in_another(self) -> None:
+        inside, leave = asyncio.Event(), asyncio.Event()
+
+        class Suspected(
+            Handler[Happened], channel="stock", dead_letters=False, retry=RetryPolicy(max_attempts=1)
+        ):
+            async def handle(self, event: Happened, ctx: Context) -> None:
+                inside.set()
+                await leave.wait()
+
+        class Beside(Handler[Happened], topic="beside", channel="stock", dead_letters=False):
+            async def handle(self, event: Happened, ctx: Context) -> None:
+                JOURNAL.append("beside")
+
+        async with FakeNsqd() as nsqd:
+            worker = Worker([Suspected, Beside], settings=told(nsqd.address, grace_s=0.1))
+            await worker.start()
+            peers = await nsqd.serve("worked", "beside")
+            peers["worked"].send(message_frame(ID, b"{}", attempts=2))
+            async with asyncio.timeout(PATIENCE_S):
+                await inside.wait()
+            await heard(peers["beside"], b"RDY 0\n")
+            peers["beside"].send(message_frame(ID, b"{}"))  # it was on its way
+            await until(lambda: worker.held == 2)
+            await asyncio.sleep(0)
+            assert JOURNAL == []
+            leave.set()
+            await heard(peers["worked"], b"FIN %s\n" % ID)
+            await heard(peers["beside"], b"FIN %s\n" % ID)
+            assert JOURNAL == ["beside"]
+            for peer in peers.values():
+                peer.writer.close()
+            await worker.stop()
+
+
+async def heard(peer: Peer, command: bytes) -> None:
+    """Return when nsqd is told this, whatever it is told before."""
+    while await peer.command() != command:
+        pass
 
 
 class TestAdmin:

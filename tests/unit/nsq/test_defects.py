@@ -160,7 +160,7 @@ class TestDiscovery:
             await peer.expect(b"SUB orders stock\n")
 
 
-@event("defects.happened", version=1, topic="orders")
+@event("defects.happened", version=1, topic="defects")
 @dataclass
 class Happened:
     n: int = 0

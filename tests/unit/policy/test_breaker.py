@@ -174,7 +174,7 @@ class Calls(RuleBasedStateMachine):
         self.circuit = Circuit(self.policy)
         self.now_s = 0.0
 
-    @rule(seconds=st.floats(0, 12))
+    @rule(seconds=st.integers(0, 768).map(lambda n: n / 64))
     def wait(self, seconds: float) -> None:
         self.now_s += seconds
 

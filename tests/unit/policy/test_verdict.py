@@ -1,13 +1,14 @@
 """Verdicts: each way that a delivery can go ends in exactly one outcome (DESIGN section 2)."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.policy.errors import HandlerTimeoutError, PublishError
+from nsqkit.policy.errors import BreakerOpenError, HandlerTimeoutError, PublishError
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.retry import Exponential, RetryPolicy
 from nsqkit.policy.verdict import (
@@ -21,7 +22,9 @@ from nsqkit.policy.verdict import (
     Verdict,
     on_arrival,
     on_dead_letter_failure,
+    on_duplicate,
     on_error,
+    on_not_started,
     on_outcome,
     on_publish_failure,
     on_undecodable,
@@ -223,6 +226,71 @@ def test_a_handler_without_dead_letters_discards(outcome: Outcome, attempts: int
 )
 def test_an_error_is_what_the_policy_says(error: Exception, attempts: int, expected: Verdict) -> None:
     assert on_error(RULES, error, "why", attempts=attempts, draw=0.5) == expected
+
+
+REFUSED = BreakerOpenError("shop", 45.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "expected"),
+    [
+        pytest.param(
+            REFUSED,
+            1,
+            _requeue(RequeueReason.BREAKER_OPEN, 45, "why", pause_s=45),
+            id="it comes back when the breaker may be tried, and the intake rests as long",
+        ),
+        pytest.param(
+            BreakerOpenError("shop", 1000.0),
+            1,
+            _requeue(RequeueReason.BREAKER_OPEN, 900, "why", pause_s=1000),
+            id="no later than nsqd is asked for",
+        ),
+        pytest.param(
+            REFUSED,
+            5,
+            _requeue(RequeueReason.BREAKER_OPEN, 45, "why", pause_s=45),
+            id="it is no fault of the message's, so that it is tried on",
+        ),
+        pytest.param(
+            REFUSED,
+            14,
+            _requeue(RequeueReason.BREAKER_OPEN, 45, "why", pause_s=45),
+            id="as long as it can be",
+        ),
+        pytest.param(
+            REFUSED,
+            15,
+            _dead(DeadLetterReason.EXHAUSTED, "why", pause_s=45),
+            id="the next delivery would count as ending its process",
+        ),
+    ],
+)
+def test_a_breaker_that_is_open(error: BreakerOpenError, attempts: int, expected: Verdict) -> None:
+    assert on_error(RULES, error, "why", attempts=attempts, draw=0.5) == expected
+
+
+def test_a_rule_for_an_open_breaker_is_asked_first() -> None:
+    rules = Rules(RetryPolicy(max_attempts=5, on={BreakerOpenError: Discard("skip")}))
+    assert on_error(rules, REFUSED, "why", attempts=1, draw=0.0) == _discard("skip")
+
+
+@pytest.mark.parametrize(
+    ("for_s", "delay_s"),
+    [
+        pytest.param(30.0, 30.0, id="it comes back when that is over"),
+        pytest.param(1000.0, 900.0, id="no later than nsqd is asked for"),
+        pytest.param(math.inf, 900.0, id="nor where nobody knows when"),
+        pytest.param(-0.5, 0.0, id="at once if it is over by now"),
+    ],
+)
+def test_what_was_not_started_in_time_comes_back_whatever_its_attempts(for_s: float, delay_s: float) -> None:
+    verdict = on_not_started(RULES, RequeueReason.PAUSED, for_s=for_s)
+    assert verdict == _requeue(RequeueReason.PAUSED, delay_s)
+
+
+def test_a_duplicate_is_one() -> None:
+    assert on_duplicate() == Verdict(Ending.DUPLICATE)
 
 
 @pytest.mark.parametrize("ruled", [HandlerTimeoutError, TimeoutError, OSError, Exception])

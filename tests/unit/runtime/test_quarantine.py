@@ -58,10 +58,9 @@ class Ward:
     def receive(self, n: int, attempts: int = 1, **options: Any) -> FakeMessage:
         return self.bench.receive(b'{"n": %d}' % n, attempts=attempts, **options)
 
-    @property
-    def flow(self) -> Flow:
-        """What its connections were told last."""
-        return self.bench.flows[-1] if self.bench.flows else Flow.OPEN
+    def takes_in(self) -> bool:
+        """Whether its connections were last told to."""
+        return not self.bench.flows or self.bench.flows[-1] is not Flow.SHUT
 
 
 class Worker:
@@ -90,6 +89,13 @@ async def worker(hours: VirtualClock) -> Worker:
 async def turns() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def until_done(ward: Ward, count: int) -> None:
+    """Let time pass until so many of a handler's have succeeded."""
+    async with asyncio.timeout(PATIENCE_S * 60):
+        while ward.bench.meter.outcomes["success"] < count:  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(1.0)
 
 
 class TestAlone:
@@ -124,13 +130,16 @@ class TestAlone:
         worker.b.receive(1)
         worker.a.receive(2, SUSPECT)
         await until(lambda: worker.inside == ["b1"])
-        assert worker.a.flow is worker.b.flow is Flow.SHUT
+        assert not (worker.a.takes_in())
+        assert not (worker.b.takes_in())
         worker.b.let_out()
         await until(lambda: worker.inside == ["a2"])
-        assert worker.a.flow is worker.b.flow is Flow.SHUT
+        assert not (worker.a.takes_in())
+        assert not (worker.b.takes_in())
         worker.a.let_out()
         await worker.idle()
-        assert worker.a.flow is worker.b.flow is Flow.OPEN
+        assert worker.a.takes_in()
+        assert worker.b.takes_in()
 
     async def test_fewer_attempts_go_first_in_whichever_handler(self, worker: Worker) -> None:
         worker.a.receive(1, SUSPECT + 2)
@@ -172,11 +181,11 @@ class TestGate:
         worker.a.receive(1, SUSPECT)
         worker.b.receive(2)
         await until(lambda: worker.inside == ["b2"])
-        assert worker.b.flow is Flow.OPEN
+        assert worker.b.takes_in()
         worker.a.bench.gate.open(RequeueReason.PAUSED)
         await turns()
         assert worker.inside == ["b2"]
-        assert worker.b.flow is Flow.SHUT
+        assert not worker.b.takes_in()
         worker.b.let_out()
         await until(lambda: worker.inside == ["a1"])
         worker.a.let_out()
@@ -185,9 +194,9 @@ class TestGate:
     async def test_a_gate_that_is_shut_while_it_waits_lets_the_others_go_on(self, worker: Worker) -> None:
         worker.b.receive(1)
         worker.a.receive(2, SUSPECT)
-        await until(lambda: worker.b.flow is Flow.SHUT)
+        await until(lambda: not worker.b.takes_in())
         worker.a.bench.gate.shut(RequeueReason.PAUSED)
-        assert worker.b.flow is Flow.OPEN
+        assert worker.b.takes_in()
         worker.b.let_out()
         await turns()
         assert worker.inside == []
@@ -214,7 +223,7 @@ class TestGate:
         worker.a.bench.gate.shut(RequeueReason.PAUSED)
         await turns()
         assert worker.inside == []
-        assert worker.b.flow is Flow.OPEN
+        assert worker.b.takes_in()
         worker.a.bench.gate.open(RequeueReason.PAUSED)
         worker.a.let_out()
         await worker.idle()
@@ -240,7 +249,7 @@ class TestLeft:
         await passed(hours, 19.0)
         assert suspect.answers == [("REQ", 0.0)]
         assert not worker.quarantine.is_on
-        assert worker.b.flow is Flow.OPEN
+        assert worker.b.takes_in()
         worker.b.let_out()
         await worker.idle()
 
@@ -255,7 +264,8 @@ class TestLeft:
         await worker.idle()
         assert worker.a.bench.meter.requeues == worker.b.bench.meter.requeues == {"rate_limited": 1}
         assert worker.a.started == []
-        assert worker.a.flow is worker.b.flow is Flow.OPEN
+        assert worker.a.takes_in()
+        assert worker.b.takes_in()
 
     async def test_one_starts_when_what_kept_it_has_left_unstarted(self, hours: VirtualClock) -> None:
         worker = Worker(hours, keywords={"rate_limit": RateLimit(0.0005)})
@@ -281,6 +291,21 @@ class TestLeft:
         worker.a.let_out()
         await worker.idle()
         assert (earlier.answers, later.answers) == ([], [("FIN",)])
+
+    async def test_what_goes_before_it_does_so_when_it_is_redelivered_too(self, hours: VirtualClock) -> None:
+        worker = Worker(hours, keywords={"rate_limit": RateLimit(0.01)})
+        worker.b.receive(1)
+        worker.b.let_out(2)
+        await worker.b.bench.idle()
+        waiting = worker.b.receive(2)
+        worker.a.receive(3, SUSPECT)
+        await until(lambda: worker.quarantine.is_on)
+        worker.b.bench.redeliver(waiting)
+        await turns()
+        assert worker.inside == []
+        await until_done(worker.b, 2)
+        worker.a.let_out()
+        await worker.idle()
 
     async def test_one_that_is_redelivered_while_it_runs_follows_from_its_end(self, worker: Worker) -> None:
         earlier = worker.a.receive(1, SUSPECT)

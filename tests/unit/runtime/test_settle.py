@@ -265,7 +265,6 @@ class TestClose:
     def closed(self, verdict: Verdict, message: FakeMessage | None = None, **options: Any) -> Bench:
         bench = Bench(ending(None), **options)
         bench.meter.received()
-        bench.meter.in_flight(1)
         bench.settler.close(Delivery(message or FakeMessage(journal=bench.journal)), verdict)
         assert bench.meter.is_balanced
         assert bench.meter.n_in_flight == 0
@@ -294,7 +293,7 @@ class TestClose:
 
     def test_a_verdicts_pause_rests_the_intake(self) -> None:
         verdict = Verdict(Ending.REQUEUE, RequeueReason.PAUSED, 60.0, pause_s=60.0)
-        assert self.closed(verdict).rests == [verdict]
+        assert self.closed(verdict).rests == [(60.0, None)]
 
     def test_a_success_is_logged_only_when_asked(self) -> None:
         assert self.closed(SUCCESS).log.lines == []

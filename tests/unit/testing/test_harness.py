@@ -136,6 +136,19 @@ class TestOutcomes:
             await h.settle(through_delays=True)
             assert {each.at_s for each in h.handled()} == {120.0}, "the pause of o-2 keeps o-1 as well"
 
+    async def test_what_is_held_during_a_pause_waits_with_it(self) -> None:
+        async with Harness([acting(lambda ctx: Pause(60) if ctx.attempts == 1 else None)]) as h:
+            for n in range(3):
+                await h.publish(Ordered(f"o-{n}"))
+            await h.settle()
+            assert h.clock.elapsed_s == 0
+            h.requeued(reason="paused").once()
+            h.clock.advance(59)
+            await h.settle()
+            h.handled().never()
+            await h.settle(through_delays=True)
+            assert len(h.handled()) == 3
+
     async def test_a_pause_is_played_out_even_if_nothing_is_deferred(self) -> None:
         once = RetryPolicy(max_attempts=1)
         async with Harness(

@@ -1,0 +1,298 @@
+"""Batch: let messages gather, call the handler with all of them at once, and hand each its own end."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any, cast
+
+from nsqkit.batch import BatchHandler, Delivery
+from nsqkit.context import Context, Middleware
+from nsqkit.policy.outcome import Finish, Outcome
+from nsqkit.policy.quarantine import is_suspect
+from nsqkit.policy.redaction import describe
+from nsqkit.runtime.call import Caller
+from nsqkit.runtime.dispatch import OUTCOMES, wrapped
+from nsqkit.runtime.failure import place_of
+
+
+class BatchDispatcher:
+    """Calls one batch handler instance; for the intake it is what ``Dispatcher`` is.
+
+    Each message has its own call, with middleware around it. Inside, the calls wait for each other.
+
+    Args:
+        handler: The instance, its resources given.
+        middleware: Around each message, the outermost first.
+        threads: The most batches of a plain ``def handle`` at the same time; 1 or more.
+        executor_wait: Told how many seconds each batch waited for a thread.
+        log: A structlog logger.
+    """
+
+    def __init__(
+        self,
+        handler: BatchHandler[Any],
+        *,
+        middleware: Sequence[Middleware] = (),
+        threads: int = 1,
+        executor_wait: Callable[[float], None] = lambda _: None,
+        log: Any,
+    ) -> None:
+        spec = self._spec = handler.spec
+        self._log = log
+        self._most = spec.max_messages or 1
+        in_threads = not (spec.is_async or spec.run_on_loop)
+        self._runs = min(spec.most_calls, threads) if in_threads else spec.most_calls
+        self._limit_s = float("inf") if spec.run_on_loop else spec.timeout_s
+        self._caller = Caller(
+            lambda batch, _: handler.handle(batch), spec, threads=self._runs, executor_wait=executor_wait
+        )
+        self._call = wrapped(self._join, middleware)
+        self._numbers = count(1)
+        self._members: dict[Context, _Member] = {}
+        self._gathering: list[_Member] = []
+        self._timer: asyncio.TimerHandle | None = None  # while those that gather wait for others
+        self._running: set[asyncio.Task[None]] = set()
+        self._is_giving_back = False
+        self._context = contextvars.copy_context()
+
+    async def call(self, event: Any, ctx: Context) -> Outcome:
+        """Return what becomes of one message, once its batch has been handled.
+
+        Raises:
+            CancelledError: If it was not handled, because it is lost or to be given back.
+            Exception: What the handler raised when it was called with this message alone.
+        """
+        outcome = await self._call(event, ctx)
+        if outcome is None:
+            return Finish()
+        if not isinstance(outcome, OUTCOMES):
+            raise TypeError(
+                f"the middleware of {self._spec.name} returned {outcome!r}; return what call_next returned"
+            )
+        return outcome
+
+    def in_thread(self, ctx: Context) -> bool:
+        """Return whether this message's batch is in a thread, where it cannot be cancelled."""
+        batch = self._members[ctx].batch if ctx in self._members else None
+        return batch is not None and self._caller.in_thread(batch)
+
+    def give_back(self) -> None:
+        """End the calls that wait for a batch, or for their turn after one, and start no more of them."""
+        self._is_giving_back = True
+        self._stop_timer()
+        self._gathering.clear()
+        for member in self._members.values():
+            if member.batch is None:
+                member.end.cancel()
+
+    def close(self) -> None:
+        """Take no more calls; a thread that still runs is left alone."""
+        self._stop_timer()
+        self._caller.close()
+
+    # How messages gather.
+
+    async def _join(self, event: Any, ctx: Context) -> Outcome:
+        """Wait for others, and then for what becomes of this one."""
+        member = self._members[ctx] = _Member(Delivery(str(next(self._numbers)), event, ctx))
+        ctx.wait()
+        if is_suspect(ctx.attempts, self._spec.retry.max_attempts):
+            self._start([member])  # nothing else runs, and nothing would join it
+        else:
+            self._gather(member)
+        try:
+            return await member.end
+        except asyncio.CancelledError:
+            if member in self._gathering:
+                self._gathering.remove(member)
+            if member.batch is None or not member.batch.abandon():
+                raise
+            member.end = asyncio.get_running_loop().create_future()
+            return await member.end  # whatever the handler makes of being cancelled
+        finally:
+            del self._members[ctx]
+
+    def _gather(self, member: "_Member") -> None:
+        if not self._gathering:
+            loop = asyncio.get_running_loop()
+            self._stop_timer()
+            self._timer = loop.call_later(self._spec.max_wait_s, self._waited)
+        self._gathering.append(member)
+        self._go_on()
+
+    def _waited(self) -> None:
+        self._timer = None
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start what is full or has waited long enough, as far as it may run."""
+        while self._gathering and len(self._running) < self._runs:
+            if self._timer is not None and len(self._gathering) < self._most:
+                return
+            members, self._gathering = self._gathering[: self._most], self._gathering[self._most :]
+            if not self._gathering:
+                self._stop_timer()
+            self._start(members)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # How a batch runs.
+
+    def _start(self, members: "Sequence[_Member]") -> None:
+        run = asyncio.create_task(self._run(members), name=f"{self._spec.name}.batch")
+        self._running.add(run)
+        run.add_done_callback(self._ended)
+
+    def _ended(self, run: "asyncio.Task[None]") -> None:
+        self._running.discard(run)
+        self._go_on()
+
+    async def _run(self, members: "Sequence[_Member]") -> None:
+        """See the messages of a batch to their ends."""
+        batch = [member for member in members if self._may_begin(member)]
+        if not batch:
+            return
+        error = await self._try(batch)
+        if error is None:
+            return
+        if len(batch) == 1:
+            batch[0].fail(error)
+            return
+        self._log.warning(
+            "batch_failed",
+            messages=len(batch),
+            error_type=type(error).__name__,
+            at=place_of(error) or None,
+            detail=describe(error),
+            hint="its messages are handled again one by one",
+        )
+        for member in batch:
+            member.batch = None
+            member.delivery.ctx.wait()
+        for member in sorted(batch, key=lambda each: -each.delivery.ctx.attempts):
+            await self._rerun(member, error)
+
+    async def _rerun(self, member: "_Member", error: BaseException) -> None:
+        """Handle one message of a batch that failed: those with the fewest attempts left come first."""
+        ctx = member.delivery.ctx
+        if not self._may_begin(member):
+            return
+        if self._limit_s < float("inf") and ctx.remaining_s() < self._limit_s:
+            member.fail(error)
+            return
+        ctx.cancelled = False
+        ctx.outgoing.clear()
+        if (own := await self._try([member])) is not None:
+            member.fail(own)
+
+    def _may_begin(self, member: "_Member") -> bool:
+        """Return whether a message is to be handled; if not, its call ends."""
+        if self._is_giving_back or member.delivery.ctx.lease_lost:
+            member.end.cancel()
+        return not member.end.done()
+
+    async def _try(self, members: "Sequence[_Member]") -> BaseException | None:
+        """Call the handler; return why that failed, or None when every message has its end."""
+        batch = _Batch(members)
+        for member in members:
+            member.batch = batch
+            member.delivery.ctx.start(self._limit_s)
+        batch.task = asyncio.create_task(self._outcomes(batch), context=self._context.copy())
+        await asyncio.wait((batch.task,))
+        outcomes = None if batch.task.cancelled() else batch.task.result()
+        if isinstance(outcomes, BaseException) and not batch.is_abandoned:
+            return outcomes
+        for member in members:
+            if isinstance(outcomes, dict):
+                member.finish(outcomes.get(member.delivery.key, Finish()))
+            else:
+                member.end.cancel()
+        return None
+
+    async def _outcomes(self, batch: "_Batch") -> dict[str, Outcome] | BaseException:
+        """Return the outcomes that the handler names, or why it failed."""
+        deliveries = tuple(member.delivery for member in batch.members)
+        try:
+            return self._checked(await self._caller.call(deliveries, batch), deliveries)
+        except asyncio.CancelledError:
+            if batch.is_abandoned:
+                raise
+            return RuntimeError("the handler was cancelled from within")
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - such as sys.exit: it would end the loop
+            return error
+
+    def _checked(self, returned: Any, deliveries: Sequence[Delivery[Any]]) -> dict[str, Outcome]:
+        said = f"{self._spec.name}.handle returned"
+        if returned is None:
+            return {}
+        if not isinstance(returned, Mapping):
+            raise TypeError(f"{said} a {type(returned).__name__}; return None or outcomes by key")
+        keys = {delivery.key for delivery in deliveries}
+        for key, outcome in returned.items():
+            if key not in keys:
+                raise ValueError(f"{said} an outcome for {key!r}; name messages by the key of their delivery")
+            if not isinstance(outcome, OUTCOMES):
+                raise TypeError(f"{said} {outcome!r} for {key!r}; give an outcome like Requeue(5)")
+        return cast("dict[str, Outcome]", dict(returned))
+
+
+class _Member:
+    """One message among others.
+
+    Attributes:
+        delivery: What the handler is given.
+        end: What its call waits for.
+        batch: The call of the handler that it is in; None while it waits for one.
+    """
+
+    __slots__ = ("batch", "delivery", "end")
+
+    def __init__(self, delivery: Delivery[Any]) -> None:
+        self.delivery = delivery
+        self.end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.batch: _Batch | None = None
+
+    def finish(self, outcome: Outcome) -> None:
+        if not self.end.done():
+            self.end.set_result(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.end.done():
+            self.end.set_exception(error)
+
+
+class _Batch:
+    """One call of the handler.
+
+    Attributes:
+        members: Its messages.
+        task: What runs it, once it does.
+        is_abandoned: Whether it was cancelled because nobody waits for it any more.
+    """
+
+    def __init__(self, members: Sequence[_Member]) -> None:
+        self.members = members
+        self.task: asyncio.Task[Any] | None = None
+        self.is_abandoned = False
+
+    def abandon(self) -> bool:
+        """Cancel the call if nobody waits for it any more; return whether it was cancelled and will end."""
+        if not self.is_abandoned and self.task and all(member.end.done() for member in self.members):
+            self.is_abandoned = self.task.cancel()
+        return self.is_abandoned and self.task is not None and not self.task.done()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its messages' handler is past its timeout; setting it tells all of them."""
+        return all(member.delivery.ctx.cancelled for member in self.members)
+
+    @cancelled.setter
+    def cancelled(self, is_cancelled: bool) -> None:
+        for member in self.members:
+            member.delivery.ctx.cancelled = is_cancelled
