@@ -93,11 +93,12 @@ class Context:
     Attributes:
         cancelled: True once a plain handler has run past its timeout or the worker stops; such a
             handler cannot be interrupted and should look now and then.
+        outgoing: What ``publish`` has collected.
         started_s: When the handler was called, on nsqkit's clock; None before, and while others of its
             batch have to be waited for.
     """
 
-    __slots__ = ("_limit_s", "_log", "_outgoing", "_subject", "cancelled", "started_s")
+    __slots__ = ("_limit_s", "_log", "_subject", "cancelled", "outgoing", "started_s")
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class Context:
         self.cancelled = False
         self.started_s: float | None = None
         self._limit_s = math.inf
-        self._outgoing: list[Outgoing] | None = None
+        self.outgoing: tuple[Outgoing, ...] = ()
         self._log: FilteringBoundLogger | None = None
 
     @classmethod
@@ -143,7 +144,8 @@ class Context:
         ctx = cls.__new__(cls)
         ctx._subject = subject  # noqa: SLF001 - its own
         ctx.cancelled = False
-        ctx.started_s = ctx._outgoing = ctx._log = None  # noqa: SLF001 - its own
+        ctx.started_s = ctx._log = None  # noqa: SLF001 - its own
+        ctx.outgoing = ()
         ctx._limit_s = math.inf  # noqa: SLF001 - its own
         return ctx
 
@@ -181,18 +183,6 @@ class Context:
     def nsqd(self) -> str:
         """``host:port`` of the nsqd that delivered it."""
         return self._subject.nsqd
-
-    @property
-    def outgoing(self) -> list[Outgoing]:
-        """What ``publish`` has collected."""
-        if self._outgoing is None:
-            self._outgoing = []
-        return self._outgoing
-
-    @property
-    def publishes(self) -> bool:
-        """Whether ``publish`` has collected anything."""
-        return bool(self._outgoing)
 
     @property
     def log(self) -> "FilteringBoundLogger":
@@ -247,7 +237,7 @@ class Context:
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
-        self.outgoing.append(self._subject.prepare(event, topic, defer_s))
+        self.outgoing += (self._subject.prepare(event, topic, defer_s),)
 
 
 Next = Callable[[Any, Context], Awaitable[Outcome | None]]

@@ -185,7 +185,7 @@ class BatchDispatcher:
             member.fail(error)
             return
         ctx.cancelled = False
-        ctx.outgoing.clear()
+        ctx.outgoing = ()
         if (own := await self._try([member])) is not None:
             member.fail(own)
 

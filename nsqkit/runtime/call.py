@@ -5,7 +5,7 @@ import contextvars
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from nsqkit.handler import HandlerSpec
 from nsqkit.policy.errors import HandlerTimeoutError
@@ -61,7 +61,7 @@ class Caller:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _on_loop_async(self, what: Any, told: Told) -> Any:
-        call = cast("Coroutine[Any, Any, Any]", self._handle(what, told))
+        call: Coroutine[Any, Any, Any] = self._handle(what, told)
         try:
             waits_for = call.send(None)
         except StopIteration as returned:  # without waiting once: no timer is needed

@@ -348,7 +348,7 @@ class Intake:
         delivery.decoded = read
         delivery.ctx = ctx = Context.of(delivery)
         verdict, error = await self._call(delivery, ctx)
-        if ctx.publishes or verdict.ending is Ending.DEAD_LETTER:
+        if ctx.outgoing or verdict.ending is Ending.DEAD_LETTER:
             self._keeper.watch(delivery)  # publishing takes time
             await self._settler.settle(delivery, verdict, error=error, outgoing=() if error else ctx.outgoing)
         else:
@@ -404,10 +404,11 @@ class Intake:
     def _release(self, delivery: Delivery) -> None:
         """Hold a delivery no more, and see to the one that waits to follow it."""
         again, delivery.again = delivery.again, None
-        if self._held.get(delivery.key) is delivery:
-            del self._held[delivery.key]
+        key = delivery.key
+        if self._held.get(key) is delivery:
+            del self._held[key]
         if again is not None:
-            self._held[again.key] = again
+            self._held[key] = again
             if delivery.is_done:
                 self._close(again, on_duplicate())
             else:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from nsqkit import Handler, Settings, Worker
+from nsqkit import Settings, Worker
 from nsqkit.devbroker import DevBroker
+from nsqkit.handler import AnyHandler
 from nsqkit.loader import keeps_dead_letters
 from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_channel
 from nsqkit.nsq.outlet import Outlet
@@ -20,6 +21,7 @@ __all__ = ["limited_nsqd", "nsq_programs", "nsqd", "nsqlookupd", "quick_nsqd", "
 PATIENCE_S = 20.0
 TOPIC = "contract"
 CHANNELS = ("work", "other")
+BRIEF_S = 2.0
 
 
 class Quiet:
@@ -43,7 +45,7 @@ class Engine:
         self._http = NsqdHttp(http_address)
         self._http_address = http_address
         self._lookupd = lookupd
-        self._outlet = Outlet(ConnectionOptions())
+        self._outlet = Outlet(ConnectionOptions(msg_timeout_s=1.0))  # which every engine grants
 
     def settings(self, **more: Any) -> Settings:
         """Return settings by which a worker finds the engine: by its address, or through nsqlookupd."""
@@ -53,7 +55,7 @@ class Engine:
         return Settings(**{**found, "nsqd_http": (self._http_address,), "admin_port": 0, **more})
 
     @asynccontextmanager
-    async def worker(self, *handlers: type[Handler[Any]], **settings: Any) -> AsyncIterator[Worker]:
+    async def worker(self, *handlers: type[AnyHandler[Any]], **settings: Any) -> AsyncIterator[Worker]:
         """Run handlers, every channel made and subscribed; drain at the end."""
         worker = Worker(handlers, settings=self.settings(**settings))
         for spec in worker.specs:
@@ -108,24 +110,42 @@ class Engine:
             assert message.finish()
             messages.put_nowait(message)
 
+        async with self._consumer(topic, channel, take), asyncio.timeout(PATIENCE_S):
+            return [await messages.get() for _ in range(count)]
+
+    async def spend(self, topic: str, channel: str, attempts: int) -> None:
+        """Deliver the only message so many times, with no outcome that a worker would know of."""
+        done = asyncio.Event()
+
+        def give_back(message: Message) -> None:
+            if message.attempts == attempts:
+                consumer.pause()
+                done.set()
+            assert message.requeue(0.0 if message.attempts < attempts else 0.2)
+
+        async with self._consumer(topic, channel, give_back) as consumer, asyncio.timeout(PATIENCE_S):
+            await done.wait()
+
+    @asynccontextmanager
+    async def _consumer(
+        self, topic: str, channel: str, on_message: Callable[[Message], None]
+    ) -> AsyncIterator[Consumer]:
         consumer = Consumer(
             topics=(topic,),
             channel=channel,
             addresses=(self.tcp_address,),
             lookup=None,
-            options=ConnectionOptions(),
+            options=ConnectionOptions(msg_timeout_s=1.0),
             max_in_flight=100,
-            on_message=take,
+            on_message=on_message,
             on_settle_failure=pytest.fail,
             log=Quiet(),
         )
         consumer.start()
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                found = [await messages.get() for _ in range(count)]
+            yield consumer
         finally:
             await consumer.close(PATIENCE_S)
-        return found
 
     async def close(self) -> None:
         await self._outlet.close()
@@ -142,9 +162,25 @@ WITH_LOOKUPD = (*ENGINES, pytest.param("nsqlookupd", marks=pytest.mark.nsqd))
 @pytest.fixture(params=ENGINES)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """An empty engine; ``nsqlookupd`` is a real nsqd that workers find through a real nsqlookupd."""
+    async with _running(request) as engine:
+        yield engine
+
+
+@pytest.fixture(params=ENGINES)
+async def brief_engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    """An empty engine that lets no message be held for longer than ``BRIEF_S``."""
+    async with _running(request, max_msg_timeout_s=BRIEF_S) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _running(
+    request: pytest.FixtureRequest, *, max_msg_timeout_s: float = 900.0
+) -> AsyncIterator[Engine]:
     if request.param == "devbroker":
-        broker = DevBroker(tcp_port=0, http_port=0)
+        broker = DevBroker(tcp_port=0, http_port=0, msg_timeout_s=1.0, max_msg_timeout_s=max_msg_timeout_s)
         await broker.start()
+        await _make_channels(broker.tcp_address)
         engine = Engine(broker.tcp_address, broker.http_address)
         yield engine
         await engine.close()
@@ -153,13 +189,16 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     lookupd: tuple[str, ...] = ()
     if request.param == "nsqlookupd":
         lookupd = (request.getfixturevalue("nsqlookupd").http_address,)
-    server = request.getfixturevalue("start_nsqd")()
-    # nsqd looks after requeued messages at once where it knew the channel at its start, else 5 s later.
-    for channel in CHANNELS:
-        for topic in subscribed_topics(TOPIC, channel, with_retry=True):
-            await ensure_channel(server.tcp_address, topic, channel, ConnectionOptions())
-    server.stop()
+    server = request.getfixturevalue("start_nsqd")(f"-max-msg-timeout={max_msg_timeout_s}s")
+    await _make_channels(server.tcp_address)
+    server.stop()  # it looks after requeued messages at once where it knew the channel at its start, else 5 s later
     server.start()
     engine = Engine(server.tcp_address, server.http_address, lookupd)
     yield engine
     await engine.close()
+
+
+async def _make_channels(address: str) -> None:
+    for channel in CHANNELS:
+        for topic in subscribed_topics(TOPIC, channel, with_retry=True):
+            await ensure_channel(address, topic, channel, ConnectionOptions(msg_timeout_s=1.0))

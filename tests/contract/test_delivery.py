@@ -6,9 +6,7 @@ import json
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 import pytest
 
@@ -16,27 +14,16 @@ from nsqkit import (
     Context,
     DeadLetter,
     Discard,
-    Exponential,
     Finish,
     Handler,
     Outcome,
     Pause,
     Requeue,
-    RetryPolicy,
-    Worker,
     event,
 )
 from tests.contract.conftest import PATIENCE_S, TOPIC, WITH_LOOKUPD, Engine
+from tests.contract.work import Asked, Seen, accounts, body, count, outcome, until, working
 from tests.integration.conftest import StartNsqd
-
-QUICK = RetryPolicy(max_attempts=3, backoff=Exponential(base_s=0.05, factor=1, max_s=0.05, jitter="none"))
-
-
-@event("contract.asked", version=1, topic=TOPIC)
-@dataclass(frozen=True)
-class Asked:
-    n: int
-    what: str = ""
 
 
 @event("contract.answered", version=1, topic="contract.answers")
@@ -45,80 +32,7 @@ class Answered:
     n: int
 
 
-Behave = Callable[[Asked, Context], Any]
-
-
-def working(behave: Behave, channel: str = "work", **options: Any) -> type[Handler[Asked]]:
-    """Return a handler class that does as it is told."""
-
-    class Work(Handler[Asked], channel=channel, **({"retry": QUICK, "on_unknown": "discard"} | options)):
-        async def handle(self, event: Asked, ctx: Context) -> Outcome | None:
-            outcome: Any = behave(event, ctx)
-            if asyncio.iscoroutine(outcome):
-                outcome = await outcome
-            return cast("Outcome | None", outcome)
-
-    return Work
-
-
-class Seen:
-    """A handler's notes of what it was called with: (n, attempts)."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[int, int]] = []
-
-    def __call__(self, event: Asked, ctx: Context) -> None:
-        self.calls.append((event.n, ctx.attempts))
-
-    @property
-    def numbers(self) -> list[int]:
-        return sorted(n for n, _ in self.calls)
-
-
-def body(n: int, what: str = "") -> bytes:
-    return json.dumps({"n": n, "what": what}).encode()
-
-
-def count(worker: Worker, name: str, channel: str = "work", topic: str = TOPIC, **labels: str) -> int:
-    """Return what /metrics shows of the handler ``Work``."""
-    handler = {"topic": topic, "channel": channel, "handler": "Work"}
-    value = worker.metrics.registry.get_sample_value(f"nsqkit_{name}", handler | labels)
-    assert value is not None, f"no metric {name} {labels}"
-    return int(value)
-
-
-def outcome(worker: Worker, name: str, channel: str = "work") -> int:
-    return count(worker, "messages_processed_total", channel, outcome=name)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - nobody announces it
-            await asyncio.sleep(0.01)
-
-
-async def accounts(engine: Engine, worker: Worker, channel: str = "work", *, retries: bool = False) -> None:
-    """Check the accounting of DESIGN section 2: our own sum, and nsqd's own counts."""
-    names = ("success", "requeue", "dead_letter", "discard", "duplicate", "lease_lost")
-    ends = {name: outcome(worker, name, channel) for name in names}
-    assert count(worker, "in_flight", channel) == 0
-    assert count(worker, "messages_received_total", channel) == sum(ends.values())
-    stats = [await engine.channel(TOPIC, channel)]
-    if retries:
-        stats.append(await engine.channel(f"{TOPIC}.{channel}.retry", channel))
-    nsqd = {
-        name: sum(each[name] for each in stats)
-        for name in ("message_count", "requeue_count", "timeout_count")
-    }
-    assert nsqd == {
-        "message_count": ends["success"] + ends["dead_letter"] + ends["discard"] + ends["duplicate"],
-        "requeue_count": ends["requeue"],
-        "timeout_count": 0,
-    }
-    for command in ("FIN", "REQ", "TOUCH"):
-        assert count(worker, "settle_failures_total", channel, command=command) == 0
-
-
+@pytest.mark.promise("returned")
 async def test_every_message_is_handled_once_and_finished(engine: Engine) -> None:
     seen = Seen()
     async with engine.worker(working(seen, max_in_flight=7)) as worker:
@@ -129,6 +43,7 @@ async def test_every_message_is_handled_once_and_finished(engine: Engine) -> Non
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("raised")
 async def test_a_failing_message_comes_back_with_its_attempts_until_it_succeeds(engine: Engine) -> None:
     seen = Seen()
 
@@ -146,6 +61,7 @@ async def test_a_failing_message_comes_back_with_its_attempts_until_it_succeeds(
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("exhausted")
 async def test_a_message_that_never_succeeds_is_a_dead_letter_that_others_can_read(engine: Engine) -> None:
     def fail(event: Asked, ctx: Context) -> None:
         raise ConnectionError("the shop is closed")
@@ -172,6 +88,7 @@ async def test_a_message_that_never_succeeds_is_a_dead_letter_that_others_can_re
     }
 
 
+@pytest.mark.promise("undecodable")
 @pytest.mark.parametrize("raw", [b"nonsense", b'{"n": "one"}', b"\xff\xfe\x00", b"[]"])
 async def test_an_undecodable_body_is_a_dead_letter_at_its_first_delivery(engine: Engine, raw: bytes) -> None:
     seen = Seen()
@@ -187,6 +104,7 @@ async def test_an_undecodable_body_is_a_dead_letter_at_its_first_delivery(engine
     assert (record["reason"], record["attempts"]) == ("undecodable", 1)
 
 
+@pytest.mark.promise("outcome")
 async def test_each_outcome_is_carried_out(engine: Engine) -> None:
     def choose(event: Asked, ctx: Context) -> Outcome | None:
         if ctx.attempts > 1:
@@ -209,6 +127,7 @@ async def test_each_outcome_is_carried_out(engine: Engine) -> None:
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("unknown type")
 async def test_an_unknown_type_goes_the_way_that_was_chosen(engine: Engine) -> None:
     envelope = {"specversion": "1.0", "type": "contract.asked.v9", "source": "s", "id": "1", "data": {}}
     async with engine.worker(working(Seen(), on_unknown="dead_letter")) as worker:
@@ -218,6 +137,7 @@ async def test_an_unknown_type_goes_the_way_that_was_chosen(engine: Engine) -> N
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("timeout")
 async def test_a_handler_past_its_timeout_is_requeued(engine: Engine) -> None:
     async def hang_once(event: Asked, ctx: Context) -> None:
         if ctx.attempts == 1:
@@ -328,6 +248,7 @@ async def test_what_a_handler_publishes_reaches_the_next_handler_once_it_has_suc
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("drain")
 async def test_a_stop_lets_the_running_end_and_gives_the_rest_back(engine: Engine) -> None:
     """Nothing is lost: each message has succeeded once, or is in the channel for the next worker."""
     total, slots = 50, 5
@@ -358,6 +279,7 @@ async def test_a_stop_lets_the_running_end_and_gives_the_rest_back(engine: Engin
     assert sorted([*done, *rest.numbers]) == list(range(total))
 
 
+@pytest.mark.promise("drain")
 async def test_past_the_grace_period_what_still_runs_is_given_back(engine: Engine) -> None:
     inside = asyncio.Event()
 
@@ -415,6 +337,7 @@ async def test_the_accounting_holds_and_nsqd_agrees(engine: Engine) -> None:
     assert reasons == {"exhausted": 100, "requested": 100, "undecodable": 50}
 
 
+@pytest.mark.promise("connection lost")
 @pytest.mark.nsqd
 async def test_a_handler_whose_nsqd_goes_away_has_lost_its_lease_and_the_message_comes_again(
     start_nsqd: StartNsqd,

@@ -16,7 +16,7 @@ def test_a_context_made_by_hand_needs_no_arguments() -> None:
     assert (ctx.topic, ctx.channel, ctx.message_id) == ("", "", "")
     assert (ctx.attempts, ctx.timestamp_ns, ctx.event_id) == (1, 0, None)
     assert ctx.cancelled is False
-    assert ctx.outgoing == []
+    assert ctx.outgoing == ()
     assert ctx.remaining_s() == float("inf")
 
 
@@ -92,7 +92,7 @@ def test_what_is_published_waits_in_order_as_it_was_prepared() -> None:
     ctx.publish("first")
     ctx.publish("second", topic="elsewhere", defer_s=5)
     assert asked == [("first", None, 0.0), ("second", "elsewhere", 5)]
-    assert ctx.outgoing == [Outgoing("orders", b"first"), Outgoing("elsewhere", b"second", 5)]
+    assert ctx.outgoing == (Outgoing("orders", b"first"), Outgoing("elsewhere", b"second", 5))
 
 
 def test_what_cannot_be_prepared_is_not_kept() -> None:
@@ -102,7 +102,7 @@ def test_what_cannot_be_prepared_is_not_kept() -> None:
     ctx = Context(prepare=prepare)
     with pytest.raises(ValueError, match=r"^first$"):
         ctx.publish("first")
-    assert ctx.outgoing == []
+    assert ctx.outgoing == ()
 
 
 def test_a_context_made_by_hand_says_that_it_publishes_nowhere() -> None:
