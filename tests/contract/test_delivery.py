@@ -164,6 +164,7 @@ async def test_plain_handlers_run_side_by_side_in_their_threads(engine: Engine) 
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("kept waiting")
 async def test_a_pause_stops_the_intake_and_afterwards_everything_is_handled(engine: Engine) -> None:
     for_s = 0.5
     paused_s: list[float] = []
