@@ -22,6 +22,10 @@ from nsqkit.resources import Resource, circle, parameters, provider
 from nsqkit.settings import Settings
 
 
+RATE_WAIT_S = 30.0
+"""No more is held than a rate limit lets start in this time: half of the default lease."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModules:
     """What the modules to run contain.
@@ -115,10 +119,19 @@ def check(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]], sett
 
 
 def in_flight(spec: HandlerSpec, settings: Settings) -> int:
-    """Return how many messages a handler has in flight at most; threads that run one each bound it."""
-    if spec.is_async or spec.run_on_loop or spec.max_messages is not None:
+    """Return how many messages a handler has in flight at most.
+
+    Threads that run one each bound it, and so does a rate limit: what it keeps waiting for long is better
+    off with another worker.
+    """
+    if spec.max_messages is not None:
         return spec.max_in_flight
-    return min(spec.max_in_flight, spec.threads or settings.threads)
+    bounds = [spec.max_in_flight]
+    if not (spec.is_async or spec.run_on_loop):
+        bounds.append(spec.threads or settings.threads)
+    if spec.rate_limit is not None:
+        bounds.append(max(1, spec.rate_limit.burst + int(spec.rate_limit.per_s * RATE_WAIT_S)))
+    return min(bounds)
 
 
 def keeps_dead_letters(spec: HandlerSpec) -> bool:

@@ -19,7 +19,7 @@ from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.policy.retry import MAX_DELAY_S, Exponential
 from nsqkit.settings import split_address
 
-_RECONNECT = Exponential(base_s=0.2, max_s=15.0)
+_RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
 _REFUSED_RETRY_S = 15.0
 _FIRST_POLL_S = 0.2
 _POLL_JITTER = 0.3

@@ -755,9 +755,14 @@ def _spec(team: Team, keywords: str = "", *, plain: bool = False) -> HandlerSpec
         pytest.param("threads=3", True, 8, 3, "threads:3", id="or its own"),
         pytest.param("max_in_flight=2", True, 8, 2, "threads:8", id="but never above max_in_flight"),
         pytest.param("run_on_loop=True", True, 8, 100, "loop", id="on the loop there are no threads"),
+        pytest.param(
+            "rate_limit=RateLimit(0.1, burst=2)", False, 8, 5, "async", id="half a minute's rate at most"
+        ),
+        pytest.param("rate_limit=RateLimit(0.01)", False, 8, 1, "async", id="but one in any case"),
+        pytest.param("rate_limit=RateLimit(50)", False, 8, 100, "async", id="a fast rate bounds nothing"),
     ],
 )
-def test_threads_bound_what_is_in_flight(
+def test_what_bounds_what_is_in_flight(
     team: Team, keywords: str, *, plain: bool, threads: int, expected: int, kind: str
 ) -> None:
     spec = _spec(team, keywords, plain=plain)

@@ -97,7 +97,7 @@ def _consumer(*addresses: str, lookup: Lookup | None = None, poll_s: float = 60.
 class TestReconnect:
     @pytest.mark.parametrize(
         ("attempts", "shortest_s", "longest_s"),
-        [(1, 0.2, 0.25), (2, 0.4, 0.5), (4, 1.6, 2.0), (40, 15.0, 18.75)],
+        [(1, 0.2, 0.25), (2, 0.4, 0.5), (4, 1.6, 2.0), (40, 12.0, 15.0)],
     )
     def test_a_reconnect_is_tried_soon_at_first_and_every_15_s_at_last(
         self, attempts: int, shortest_s: float, longest_s: float
