@@ -21,7 +21,6 @@ from nsqkit.policy.rate import RateLimit
 from nsqkit.resources import Resource, circle, parameters, provider
 from nsqkit.settings import Settings
 
-
 RATE_WAIT_S = 30.0
 """No more is held than a rate limit lets start in this time: half of the default lease."""
 

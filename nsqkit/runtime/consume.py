@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import math
 import random
 import time
 from collections import deque
@@ -10,28 +9,22 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
 from nsqkit.codec import Decoder
-from nsqkit.context import Context, Prepare
+from nsqkit.context import Prepare
 from nsqkit.handler import HandlerSpec
-from nsqkit.policy.outcome import Finish
 from nsqkit.policy.quarantine import is_suspect, turn
 from nsqkit.policy.rate import TokenBucket
-from nsqkit.policy.redaction import describe
 from nsqkit.policy.verdict import (
     LEASE_LOST,
     SHUTDOWN,
-    SUCCESS,
-    Ending,
     RequeueReason,
     Rules,
     Verdict,
-    on_arrival,
     on_duplicate,
-    on_error,
     on_not_started,
-    on_outcome,
 )
+from nsqkit.runtime import course
 from nsqkit.runtime.batch import BatchDispatcher
-from nsqkit.runtime.decode import Unread, decode
+from nsqkit.runtime.course import Course
 from nsqkit.runtime.delivery import Delivery, Desk
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.gate import Gate
@@ -41,16 +34,11 @@ from nsqkit.runtime.message import Message
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.settle import Settler
 
-SETTLING_RETRY_S = 30.0
-"""Delay of a message whose settling failed in a way that nobody foresaw."""
 
-
-class Meter(Protocol):
-    """What is counted on the way in."""
+class Meter(course.Meter, Protocol):
+    """What is counted on the way in, and of each delivery."""
 
     def received(self) -> None: ...  # noqa: D102
-    def duration(self, seconds: float) -> None: ...  # noqa: D102
-    def age(self, seconds: float) -> None: ...  # noqa: D102
 
 
 class Intake:
@@ -95,20 +83,14 @@ class Intake:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.spec = spec
-        self._limit_s = math.inf if spec.run_on_loop else spec.holds_s
         self._max_attempts = rules.retry.max_attempts
         self._rules = rules
         self._gate = gate
-        self._guard = guard
         self._quarantine = quarantine
-        self._decoder = decoder
         self._dispatcher = dispatcher
         self._settler = settler
         self._meter = meter
-        self._log = log
-        self._draw = draw
         self._now_s = now_s
-        self._now_ns = now_ns
         self._bucket = TokenBucket(spec.rate_limit) if spec.rate_limit else None
         self._token_timer: asyncio.TimerHandle | None = None
         self._held: dict[
@@ -121,7 +103,6 @@ class Intake:
         self._n_running = 0
         self._is_waking = False
         self._context = contextvars.copy_context()
-        self._stopping = False
         self._giving_back = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -133,6 +114,21 @@ class Intake:
             prepare=prepare,
             bind_log=lambda delivery: log.bind(**settler.fields(delivery)),
             watch=self._keeper.watch,
+        )
+        self._course = Course(
+            spec,
+            rules,
+            gate=gate,
+            guard=guard,
+            decoder=decoder,
+            dispatcher=dispatcher,
+            settler=settler,
+            watch=self._keeper.watch,
+            meter=meter,
+            log=log,
+            draw=draw,
+            now_s=now_s,
+            now_ns=now_ns,
         )
         gate.on_change(self._gate_moved)
         quarantine.join(self)
@@ -173,7 +169,7 @@ class Intake:
 
     def stop(self) -> None:
         """Start nothing more; what arrives waits, until nsqd has been told and it can be given back."""
-        self._stopping = True
+        self._course.is_stopping = True
         self._gate.close()
 
     def give_back(self) -> None:
@@ -314,78 +310,14 @@ class Intake:
         self._alone = None
         return True
 
-    # From the start of a delivery to its end.
-
     async def _run(self, delivery: Delivery) -> None:
         try:
-            await self._process(delivery)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no delivery is left without an outcome
-            self._log.exception("settling_failed", **self._settler.fields(delivery))
-            self._settler.close(
-                delivery, Verdict(Ending.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, describe(error))
-            )
+            await self._course.run(delivery)
         finally:
             self._n_running -= 1
             self._release(delivery)
             if self._quarantine.is_on:
                 self._quarantine.go_on(has_left=self._was_alone(delivery))
-
-    async def _process(self, delivery: Delivery) -> None:
-        message = delivery.message
-        age_s = (self._now_ns() - message.timestamp_ns) / 1e9
-        self._meter.age(age_s)
-        verdict = on_arrival(self._rules, attempts=message.attempts, age_s=age_s)
-        if verdict is not None:
-            await self._settler.settle(delivery, verdict)
-            self._gate.again()
-            return
-        read = decode(message, self._decoder, self._rules)
-        if isinstance(read, Unread):
-            delivery.unread = read.error
-            await self._settler.settle(delivery, read.verdict, error=read.error)
-            self._gate.again()
-            return
-        delivery.decoded = read
-        delivery.ctx = ctx = Context.of(delivery)
-        verdict, error = await self._call(delivery, ctx)
-        if ctx.outgoing or verdict.ending is Ending.DEAD_LETTER:
-            self._keeper.watch(delivery)  # publishing takes time
-            await self._settler.settle(delivery, verdict, error=error, outgoing=() if error else ctx.outgoing)
-        else:
-            self._settler.close(delivery, verdict, error)
-        if self._guard.is_watching and verdict is not SHUTDOWN:
-            self._guard.record(error)
-
-    async def _call(self, delivery: Delivery, ctx: Context) -> tuple[Verdict, Exception | None]:
-        """Return what the handler's return or failure means; times it."""
-        decoded = delivery.decoded
-        ctx.start(self._limit_s)
-        delivery.in_handler = True
-        try:
-            outcome = await self._dispatcher.call(decoded.event if decoded else None, ctx)
-        except asyncio.CancelledError:
-            if self._stopping or ctx.lease_lost:
-                return SHUTDOWN, None
-            return self._failed(delivery, RuntimeError("the handler was cancelled from within"))
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises has a verdict
-            return self._failed(delivery, error)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - such as sys.exit: it ends its message, not the worker
-            ended = RuntimeError(f"the handler raised {describe(error)}")
-            return self._failed(delivery, ended.with_traceback(error.__traceback__))
-        finally:
-            delivery.in_handler = False
-            if ctx.started_s is not None:
-                self._meter.duration(self._now_s() - ctx.started_s)
-        if type(outcome) is Finish:
-            return SUCCESS, None
-        attempts = delivery.message.attempts
-        return on_outcome(self._rules, outcome, attempts=attempts, draw=self._draw()), None
-
-    def _failed(self, delivery: Delivery, error: Exception) -> tuple[Verdict, Exception]:
-        attempts = delivery.message.attempts
-        return on_error(self._rules, error, describe(error), attempts=attempts, draw=self._draw()), error
 
     # Endings.
 

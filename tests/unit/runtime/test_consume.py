@@ -29,7 +29,7 @@ from nsqkit import (
 )
 from nsqkit.policy.errors import BreakerOpenError
 from nsqkit.policy.verdict import RequeueReason, Rules
-from nsqkit.runtime.consume import SETTLING_RETRY_S
+from nsqkit.runtime.course import SETTLING_RETRY_S
 from nsqkit.runtime.gate import Flow
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import (
@@ -276,7 +276,7 @@ class TestBeforeTheHandler:
     ) -> None:
         bench = Bench(handler)
         seen: list[bytes] = []
-        decoder = bench.intake._decoder
+        decoder = bench.intake._course._decoder
         real = decoder.decode
 
         def spy(raw: bytes) -> Any:
@@ -1477,7 +1477,7 @@ class Scenario:
         self.gate.set()
         self.open()
         self.bench.gate.probe(None)
-        if self.bench.intake._stopping:
+        if self.bench.intake._course.is_stopping:
             self.bench.intake.give_back()
         await self.bench.idle()
         self.check()
