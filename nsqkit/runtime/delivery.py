@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nsqkit.context import Context, Prepare
 from nsqkit.policy import lease
@@ -12,8 +12,6 @@ from nsqkit.runtime.message import Message
 
 if TYPE_CHECKING:
     import asyncio
-
-    from structlog.typing import FilteringBoundLogger
 
     from nsqkit.codec import Decoded
     from nsqkit.policy.errors import DecodeError, UnknownEventError
@@ -36,7 +34,7 @@ class Desk:
     channel: str = ""
     now_s: Callable[[], float] = time.monotonic
     prepare: Prepare
-    bind_log: "Callable[[Delivery], FilteringBoundLogger]"
+    bind_log: "Callable[[Delivery], Any]"
     watch: "Callable[[Delivery], None]"
 
 
@@ -193,7 +191,7 @@ class Delivery:
         """Encodes what the handler publishes."""
         return self._at.prepare
 
-    def bind_log(self) -> "FilteringBoundLogger":
+    def bind_log(self) -> Any:
         """Return a logger with the message's fields."""
         return self._at.bind_log(self)
 

@@ -191,7 +191,8 @@ async def _running(
         lookupd = (request.getfixturevalue("nsqlookupd").http_address,)
     server = request.getfixturevalue("start_nsqd")(f"-max-msg-timeout={max_msg_timeout_s}s")
     await _make_channels(server.tcp_address)
-    server.stop()  # it looks after requeued messages at once where it knew the channel at its start, else 5 s later
+    # nsqd looks after requeued messages at once where it knew the channel at its start, else 5 s later.
+    server.stop()
     server.start()
     engine = Engine(server.tcp_address, server.http_address, lookupd)
     yield engine
