@@ -93,9 +93,8 @@ class Intake:
         self._now_s = now_s
         self._bucket = TokenBucket(spec.rate_limit) if spec.rate_limit else None
         self._token_timer: asyncio.TimerHandle | None = None
-        self._held: dict[
-            tuple[str, str, bytes], Delivery
-        ] = {}  # without those that wait to follow one of them
+        # Those that wait to follow another are not in here, they hang on that one.
+        self._held: dict[tuple[str, str, bytes], Delivery] = {}
         self._n_held = 0
         self._waiting: deque[Delivery] = deque()
         self._suspects: list[Delivery] = []

@@ -60,10 +60,6 @@ class Gate:
         """Whether it is open for a few deliveries only."""
         return self._trials is not None
 
-    def is_shut(self, reason: RequeueReason) -> bool:
-        """Return whether it is shut for a reason."""
-        return reason in self._shut
-
     def shut(
         self, reason: RequeueReason, for_s: float = math.inf, *, then: Callable[[], None] = lambda: None
     ) -> None:
@@ -136,8 +132,7 @@ class Gate:
         flow = Flow.OPEN if self._trials is None else Flow.TRIAL
         if self._shut or self._is_quarantined:
             flow = Flow.SHUT
-        if not self._is_final and (
-            flow is not self._flow or flow is Flow.TRIAL
-        ):  # on trial what is held counts
-            self._flow = flow
-            self._apply(flow)
+        if self._is_final or (flow is self._flow and flow is not Flow.TRIAL):
+            return  # on trial it is told again: what is held counts then
+        self._flow = flow
+        self._apply(flow)
