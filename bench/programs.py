@@ -141,6 +141,8 @@ CONSUMERS = (
     Program("nsqkit, run_on_loop", "typed decode, plain def on the loop", _NSQKIT, variant="on loop"),
     Program("nsqkit, threads", "typed decode, plain def in the pool", _NSQKIT, variant="in threads"),
     Program("nsqkit, max_in_flight 100", "as nsqkit, with its own default", _NSQKIT, max_in_flight=100),
+    Program("nsqkit, uvloop", "as nsqkit, on the other event loop", _NSQKIT, variant="on uvloop"),
+    Program("nsqkit, fixed RDY", "as nsqkit, with rdy=fixed", _NSQKIT, variant="fixed RDY"),
     BARE,
     NSQJS,
     GO_NSQ,

@@ -59,6 +59,7 @@ def _throughput(results: Results) -> Iterator[Target]:
     yield from _times(rates, "nsqkit", "nsqjs", 1.0)
     yield from _times(rates, "nsqkit", "bare asyncio", 0.4)
     yield from _times(rates, "nsqkit, run_on_loop", "nsqkit", 0.9)
+    yield from _times(rates, "nsqkit", "nsqkit, fixed RDY", 0.9)
     yield from _times(rates, "nsqkit, threads", "pynsq", 2.0)
 
 

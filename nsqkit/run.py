@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nsqkit import logs
+from nsqkit import logs, loop
 from nsqkit.dead.dev import DevCollection
 from nsqkit.devbroker import DevBroker
 from nsqkit.feed import (
@@ -67,7 +67,7 @@ class Run:
         for topic, path in self.feeds:
             if problem := unread_problem(topic, subscriptions(loaded.handlers)):
                 logs.get_logger().warning("feed_unread", feed=str(path), reason=problem)
-        return asyncio.run(self._run(loaded))
+        return loop.run(self._run(loaded), self.settings.event_loop)
 
     @property
     def left_behind(self) -> int:

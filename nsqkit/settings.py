@@ -99,6 +99,11 @@ class Settings:
     rdy: str = _text(
         "auto", "auto lets RDY follow the load, fixed is all of max_in_flight", choices=("auto", "fixed")
     )
+    event_loop: str = _text(
+        "auto",
+        "loop that a worker runs on; auto is uvloop where it is installed",
+        choices=("auto", "asyncio", "uvloop"),
+    )
     max_msg_bytes: int = _number(
         1048576, 1, 104857600, "bytes", "longest message body, where nsqd does not tell its own"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from nsqkit import logs
+from nsqkit import logs, loop
 from nsqkit.admin import AdminServer, HandlerState
 from nsqkit.context import Middleware
 from nsqkit.handler import AnyHandler
@@ -80,7 +80,7 @@ class Worker:
             The exit code, 0.
         """
         logs.configure(self.settings)
-        asyncio.run(self._run())
+        loop.run(self._run(), self.settings.event_loop)
         if self.left_behind:
             end_at_once(1)
         return 0

@@ -109,6 +109,8 @@ VARIANTS: dict[str, Make] = {
     "in threads": counting_in_threads,
     "hold": holding,
     "sampled": counting,
+    "on uvloop": counting,
+    "fixed RDY": counting,
 }
 
 
@@ -118,7 +120,12 @@ def main() -> None:
     tally = Tally(plan.count)
     make = timing if plan.is_timed else VARIANTS[plan.variant]
     handlers = [make(plan, tally, topic) for topic in plan.topics]
-    settings = Settings(nsqd=(plan.address,), admin_port=free_port())
+    settings = Settings(
+        nsqd=(plan.address,),
+        admin_port=free_port(),
+        event_loop="uvloop" if plan.variant == "on uvloop" else "asyncio",
+        rdy="fixed" if plan.variant == "fixed RDY" else "auto",
+    )
     with sampled(is_wanted=plan.variant == "sampled"):
         Worker(handlers, settings=settings).run()
 

@@ -66,6 +66,7 @@ class Program:
         self.name = name
         self.log = log
         own = {key: value for key, value in os.environ.items() if not key.startswith("NSQKIT_")}
+        own["NSQKIT_EVENT_LOOP"] = "asyncio"  # what everybody has
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,

@@ -37,6 +37,7 @@ class Program:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._out, self._err = folder / "out", folder / "err"
         known = {name: value for name, value in os.environ.items() if not name.startswith("NSQKIT_")}
+        known["NSQKIT_EVENT_LOOP"] = "asyncio"  # what everybody has; uvloop has tests of its own
         known["NSQKIT_DEAD_STORE"] = str(folder / "dead-letters.sqlite")
         command = [str(Path(sys.executable).with_name("nsqkit")), *arguments]
         with self._out.open("wb") as out, self._err.open("wb") as err:

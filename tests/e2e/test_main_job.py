@@ -74,8 +74,9 @@ class TestUntilIdle:
         assert program.said("dead_letters_collected")[0]["stored"] == sum(DEAD.values())
 
     @pytest.mark.nsqd
+    @pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
     def test_on_a_real_nsqd_through_nsqlookupd_the_counts_are_the_same(
-        self, start: Start, nsqlookupd: Server, nsqd: Server
+        self, start: Start, nsqlookupd: Server, nsqd: Server, event_loop: str
     ) -> None:
         program = start(
             "run",
@@ -85,6 +86,8 @@ class TestUntilIdle:
             *FEED,
             "--exit-when-idle",
             *NO_ADMIN,
+            "--set",
+            f"event_loop={event_loop}",
         )
         assert program.wait() == 0, program.err
         assert ends(program) == EXPECTED

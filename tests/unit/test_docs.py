@@ -125,6 +125,7 @@ class Project:
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "NO_COLOR": "1",
+            "NSQKIT_EVENT_LOOP": "asyncio",
             "NSQKIT_DEV_TCP_PORT": tcp,
             "NSQKIT_DEV_HTTP_PORT": http,
             "NSQKIT_ADMIN_PORT": admin,
