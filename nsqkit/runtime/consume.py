@@ -335,6 +335,7 @@ class Intake:
     def _release(self, delivery: Delivery) -> None:
         """Hold a delivery no more, and see to the one that waits to follow it."""
         again, delivery.again = delivery.again, None
+        delivery.ctx = None  # which refers to it: a circle would leave every message to the garbage collector
         key = delivery.key
         if self._held.get(key) is delivery:
             del self._held[key]

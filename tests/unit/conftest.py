@@ -1,6 +1,7 @@
 """What unit tests share: an embedded broker on free ports, and time that takes no time."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 
@@ -10,6 +11,17 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.testing.clock import VirtualClock
 
 PATIENCE_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def no_thread_outlives_its_test() -> Iterator[None]:
+    """End the threads of pools that nobody closed: virtual time would wait for what they may do."""
+    before = set(threading.enumerate())
+    yield
+    if left := set(threading.enumerate()) - before:
+        gc.collect()  # a pool that is gone lets its threads end
+        for thread in left:
+            thread.join(PATIENCE_S)
 
 
 @pytest.fixture
