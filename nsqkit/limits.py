@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nsqkit.handler import HandlerSpec
-from nsqkit.nodes import http_addresses, lookup_of, tcp_addresses
+from nsqkit.nodes import http_addresses, looked_up, tcp_addresses
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.lookup import LookupResult
 from nsqkit.policy.errors import NsqkitError
 from nsqkit.publisher import connection_options
 from nsqkit.settings import Settings
@@ -19,10 +20,10 @@ def check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str,
 
 
 async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
-    lookup = lookup_of(settings)
-    problems = list((await lookup.nodes()).failures) if lookup else []
+    known = await looked_up(settings)
+    problems = list(known.failures)
     reached = False
-    for address in await tcp_addresses(settings):
+    for address in await tcp_addresses(settings, known):
         connection = Connection(address, replace(connection_options(settings), msg_timeout_s=None))
         try:
             limits = await connection.open()
@@ -42,15 +43,15 @@ async def _check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tup
             if spec.holds_s > limits.max_msg_timeout_s
         ]
     if reached:
-        problems += await _check_delays(specs, settings)
+        problems += await _check_delays(specs, settings, known)
     elif not problems:
         problems.append("no nsqd was reached: nsqlookupd knows none")
     return tuple(problems)
 
 
-async def _check_delays(specs: Sequence[HandlerSpec], settings: Settings) -> list[str]:
+async def _check_delays(specs: Sequence[HandlerSpec], settings: Settings, known: LookupResult) -> list[str]:
     problems = []
-    for address in await http_addresses(settings):
+    for address in await http_addresses(settings, known):
         try:
             limit_ns = await NsqdHttp(address).config("max_req_timeout")
         except NsqkitError as error:

@@ -13,6 +13,12 @@ def lookup_of(settings: Settings) -> Lookup | None:
     return Lookup(settings.lookupd, settings.connect_timeout_s) if settings.lookupd else None
 
 
+async def looked_up(settings: Settings) -> LookupResult:
+    """Return all nsqd that nsqlookupd knows, and who did not answer; neither where none is named."""
+    lookup = lookup_of(settings)
+    return await lookup.nodes() if lookup else LookupResult(frozenset(), ())
+
+
 async def target_address(settings: Settings) -> str:
     """Return the nsqd to publish to: the first that is named, or the first that nsqlookupd knows.
 
@@ -33,19 +39,27 @@ async def target_address(settings: Settings) -> str:
     return min(node.address for node in found.nodes)
 
 
-async def tcp_addresses(settings: Settings) -> tuple[str, ...]:
-    """Return the TCP addresses of all nsqd that are named or known."""
-    lookup = lookup_of(settings)
-    found = {node.address for node in (await lookup.nodes()).nodes} if lookup else set()
+async def tcp_addresses(settings: Settings, known: LookupResult | None = None) -> tuple[str, ...]:
+    """Return the TCP addresses of all nsqd that are named or known.
+
+    Args:
+        settings: The settings.
+        known: What was looked up before; by default nsqlookupd is asked.
+    """
+    found = {node.address for node in (known or await looked_up(settings)).nodes}
     return tuple(sorted({*settings.nsqd, *found}))
 
 
-async def http_addresses(settings: Settings) -> tuple[str, ...]:
-    """Return the HTTP addresses of the nsqd: as set, as nsqlookupd says, else the port above TCP's."""
+async def http_addresses(settings: Settings, known: LookupResult | None = None) -> tuple[str, ...]:
+    """Return the HTTP addresses of the nsqd: as set, as nsqlookupd says, else the port above TCP's.
+
+    Args:
+        settings: The settings.
+        known: What was looked up before; by default nsqlookupd is asked.
+    """
     if settings.nsqd_http:
         return settings.nsqd_http
-    lookup = lookup_of(settings)
-    found = {node.http_address for node in (await lookup.nodes()).nodes} if lookup else set()
+    found = {node.http_address for node in (known or await looked_up(settings)).nodes}
     return tuple(sorted(found.union(map(_usual_http, settings.nsqd))))
 
 
@@ -66,8 +80,7 @@ async def all_nodes(settings: Settings) -> LookupResult:
     Raises:
         SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
     """
-    named, lookup = _named(settings), lookup_of(settings)
-    found = await lookup.nodes() if lookup else LookupResult(frozenset(), ())
+    named, found = _named(settings), await looked_up(settings)
     return LookupResult(found.nodes | named, found.failures)
 
 

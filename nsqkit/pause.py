@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from nsqkit.nodes import http_addresses, lookup_of
+from nsqkit.nodes import http_addresses, looked_up
 from nsqkit.nsq.http import NsqdHttp, fetch
 from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError, SettingsError
 from nsqkit.policy.names import channel_problem, topic_problem
@@ -79,9 +79,9 @@ def tell_worker(command: Command, handler: str, worker: str, for_s: float | None
 
 
 async def _tell_nsqd(command: Command, topic: str, channel: str, settings: Settings) -> Told:
-    lookup = lookup_of(settings)
-    problems = list((await lookup.nodes()).failures) if lookup else []
-    addresses = await http_addresses(settings)
+    known = await looked_up(settings)
+    problems = list(known.failures)
+    addresses = await http_addresses(settings, known)
     if not (addresses or problems):
         problems.append(f"nsqlookupd {' and '.join(settings.lookupd)} knows no nsqd")
     told, without = [], []

@@ -16,7 +16,7 @@ from nsqkit.nodes import (
     target_address,
     tcp_addresses,
 )
-from nsqkit.nsq.lookup import Node
+from nsqkit.nsq.lookup import LookupResult, Node
 from tests.unit.nsq.fake_http import FakeHttp
 
 NOBODY = "127.0.0.1:1"
@@ -72,6 +72,12 @@ class TestAddresses:
 
     async def test_without_nsqlookupd_those_named_are_all(self) -> None:
         assert await tcp_addresses(told(nsqd=("a:4150",))) == ("a:4150",)
+
+    async def test_what_was_looked_up_before_is_not_asked_for_again(self) -> None:
+        known = LookupResult(frozenset({Node("a:4150", "b:80")}), ())
+        settings = told(lookupd=(NOBODY,))
+        assert await tcp_addresses(settings, known) == ("a:4150",)
+        assert await http_addresses(settings, known) == ("b:80",)
 
     async def test_http_addresses_are_as_they_are_set(self, lookupd: str) -> None:
         assert await http_addresses(told(nsqd_http=("h:80",), nsqd=("a:1",), lookupd=(lookupd,))) == ("h:80",)
