@@ -7,6 +7,7 @@ import asyncio
 import socket
 import ssl
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -51,6 +52,8 @@ class Connection:
         rdy: The last RDY.
         received: Deliveries so far.
         answered: How many of them were finished, requeued or forgotten.
+        age_s: How long before its arrival the last of them was published, by both machines' clocks; 0
+            for one that was delivered before.
         on_change: Called after each chunk that held messages, and before answers leave; a RDY that it
             gives leaves with them.
 
@@ -75,6 +78,7 @@ class Connection:
         self.error: NsqkitError | None = None
         self.received = 0
         self.answered = 0
+        self.age_s = 0.0
         self.on_change: Callable[[], None] = lambda: None
         self._options = options
         self._on_message = on_message
@@ -274,15 +278,17 @@ class Connection:
         while not self._ended.is_set():
             chunk = await wire.read()
             received_s = self._pulse.heard()
-            received = self.received
+            newest = b""
             for kind, data in frames.feed(chunk):
                 if self._ended.is_set():
                     return
                 if kind == protocol.FRAME_TYPE_MESSAGE:
                     self._on_message_frame(data, received_s)
+                    newest = data
                 else:
                     self._on_frame(kind, data)
-            if self.received != received:
+            if newest:
+                self.age_s = _age_s(newest)
                 self.on_change()
 
     def _on_message_frame(self, data: bytes, received_s: float) -> None:
@@ -361,3 +367,8 @@ class Connection:
                 return ConnectionLostError(self.address, "closed here")
             case error:
                 return ConnectionLostError(self.address, f"closed: {error}")
+
+
+def _age_s(data: bytes) -> float:
+    timestamp_ns, attempts, _ = _MESSAGE.unpack_from(data)
+    return time.time() - timestamp_ns / 1e9 if attempts == 1 else 0.0

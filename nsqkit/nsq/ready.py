@@ -35,7 +35,7 @@ class _Line:
     def look(self, most: int, now_s: float) -> bool:
         """Return whether the claim has changed."""
         connection, before = self.connection, self.claim
-        self.traffic.look(connection.received, connection.answered, now_s=now_s)
+        self.traffic.look(connection.received, connection.answered, age_s=connection.age_s, now_s=now_s)
         self.claim = self.traffic.claim(min(most, connection.limits.max_rdy_count), now_s=now_s)
         return self.claim != before
 

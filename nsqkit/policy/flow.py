@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 
 _BATCHING_S = 0.002
 """So long a message may wait for others to share its way; the latency that one pays for throughput."""
-_MEMORY_S = 0.005
-"""Time constant of the rate's exponentially weighted mean."""
-_QUIET_S = 0.004
-"""After so long without a message, nsqd is told to send what it holds."""
+_BATCHING_AGE_RATIO = 0.25
+"""Or for this part of what it has waited before: a backlog shows that throughput is wanted."""
+_MOST_BATCHING_S = 0.025
+"""But no longer than nsqd's buffer holds it anyway."""
+_MEMORY_RATIO = 2.5
+"""Time constant of the rate's exponentially weighted mean, in times of that waiting."""
+_QUIET_RATIO = 2.0
+"""After so many of them without a message, nsqd is told to send what it holds."""
 _SLACK_RATIO = 0.6
 """RDY stays as it is while its room is not below this share of what is wanted, nor as much above."""
 
@@ -33,18 +37,21 @@ class Traffic:
     _received: int = field(default=0, init=False)
     _rate_per_s: float = field(default=0.0, init=False)
     _arrived_s: float = field(default=-math.inf, init=False)
+    _batching_s: float = field(default=_BATCHING_S, init=False)
 
-    def look(self, received: int, answered: int, *, now_s: float) -> None:
+    def look(self, received: int, answered: int, *, age_s: float, now_s: float) -> None:
         """Take in what has happened since the last look.
 
         Args:
             received: Deliveries since the connection began.
             answered: How many of them were finished or requeued.
+            age_s: How long ago the last of them was published; 0 if that says nothing, as of one that
+                was delivered before.
             now_s: A clock that does not go back.
         """
         if arrived := received - self._received:
-            faded = math.exp((self._arrived_s - now_s) / _MEMORY_S)
-            self._rate_per_s = self._rate_per_s * faded + arrived / _MEMORY_S
+            self._batching_s = min(max(_BATCHING_S, age_s * _BATCHING_AGE_RATIO), _MOST_BATCHING_S)
+            self._rate_per_s = self._faded_per_s(now_s) + arrived / (self._batching_s * _MEMORY_RATIO)
             self._arrived_s = now_s
             self._received = received
         self.busy = received - answered
@@ -63,8 +70,7 @@ class Traffic:
         """
         room = 1
         if now_s < self.due_s:
-            rate_per_s = self._rate_per_s * math.exp((self._arrived_s - now_s) / _MEMORY_S)
-            room += int(rate_per_s * _BATCHING_S)
+            room += int(self._faded_per_s(now_s) * self._batching_s)
         if room * _SLACK_RATIO <= self.rdy - self.busy <= room / _SLACK_RATIO:
             return min(self.rdy, most)
         return min(self.busy + room, most)
@@ -77,7 +83,10 @@ class Traffic:
     @property
     def due_s(self) -> float:
         """When RDY has to be looked at again though nothing happens: nsqd may hold messages until then."""
-        return self._arrived_s + _QUIET_S
+        return self._arrived_s + self._batching_s * _QUIET_RATIO
+
+    def _faded_per_s(self, now_s: float) -> float:
+        return self._rate_per_s * math.exp((self._arrived_s - now_s) / (self._batching_s * _MEMORY_RATIO))
 
 
 def fair_shares(claims: Sequence[int], held: Sequence[int], budget: int) -> tuple[int, ...]:
@@ -105,12 +114,14 @@ def fair_shares(claims: Sequence[int], held: Sequence[int], budget: int) -> tupl
 
 
 def _even(claims: Sequence[int], budget: int) -> list[int]:
-    shares = [0] * len(claims)
-    left = budget
-    for served, index in enumerate(sorted(range(len(claims)), key=claims.__getitem__)):
-        shares[index] = min(claims[index], left // (len(claims) - served))
-        left -= shares[index]
-    return shares
+    level = left = budget
+    for served, claim in enumerate(sorted(claims)):
+        level = left // (len(claims) - served)
+        if claim > level:
+            break
+        left -= claim
+    rest = iter(range(budget - sum(min(claim, level) for claim in claims)))
+    return [level + (next(rest, None) is not None) if claim > level else claim for claim in claims]
 
 
 def rdy_shares(budget: int, connections: int, *, trickles: int = 0, turn: int = 0) -> tuple[int, ...]:

@@ -403,6 +403,31 @@ class TestMessages:
         assert (message.lease_s, message.max_lease_s) == (60.0, 900.0)
         assert before_s <= message.received_s <= time.monotonic()
 
+    @pytest.mark.parametrize(
+        ("chunk", "oldest_s"),
+        [
+            pytest.param([(1, 3600.0)], 3600.0, id="what was published an hour ago is an hour old"),
+            pytest.param([(1, 0.0)], 0.0, id="what was published just now is not"),
+            pytest.param([(2, 3600.0)], 0.0, id="what was delivered before says nothing"),
+            pytest.param([(1, 0.0), (1, 3600.0)], 3600.0, id="the last of a chunk counts"),
+            pytest.param([(1, 3600.0), (2, 3600.0)], 0.0, id="also where it says nothing"),
+        ],
+    )
+    async def test_the_age_of_a_first_delivery_is_known(
+        self, live: Subscribed, chunk: list[tuple[int, float]], oldest_s: float
+    ) -> None:
+        changed = asyncio.Event()
+        live.connection.on_change = changed.set
+        live.peer.send(
+            b"".join(
+                message_frame(attempts=attempts, timestamp_ns=int((time.time() - ago_s) * 1e9))
+                for attempts, ago_s in chunk
+            )
+        )
+        async with asyncio.timeout(PATIENCE_S):
+            await changed.wait()
+        assert oldest_s <= live.connection.age_s < oldest_s + PATIENCE_S
+
     async def test_a_message_that_came_while_the_loop_was_blocked_is_dated_before_that(
         self, live: Subscribed
     ) -> None:

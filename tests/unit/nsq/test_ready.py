@@ -17,6 +17,7 @@ class Line:
         self.topic = topic
         self.limits = IdentifyReply(max_rdy_count=max_rdy_count)
         self.received = self.answered = self.rdy = 0
+        self.age_s = 0.0
         self.told: list[int] = []
         self.is_closing = False
 

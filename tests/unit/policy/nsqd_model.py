@@ -19,6 +19,7 @@ MESSAGE_BYTES = 250
 HOP_S = 50e-6  # from one process to the other
 PUMP_S = 1.5e-6  # nsqd's work for a message
 TURN_S = 30e-6  # the event loop's for a chunk
+CHUNK_S = 30e-6  # and each further one
 WORK_S = 3e-6  # the consumer's for a message
 FLOOD = 0.0
 
@@ -97,6 +98,7 @@ class Line:
     nsqd: Nsqd
     traffic: Traffic = field(default_factory=Traffic)
     received: int = 0
+    age_s: float = 0.0
     answered: int = 0
     unsent: int = 0  # answers
 
@@ -110,15 +112,27 @@ class Consumer:
         max_in_flight: Shared by them.
         handler_s: For how long a handler waits; with 0 it answers at once.
         is_fixed: Whether RDY is max_in_flight, evenly.
+        are_handlers: Whether each line is of another handler, and so has max_in_flight for itself.
+        ahead_s: How far the consumer's clock is ahead of nsqd's.
     """
 
     def __init__(
-        self, time: Time, nsqds: int, *, max_in_flight: int, handler_s: float, is_fixed: bool = False
+        self,
+        time: Time,
+        nsqds: int,
+        *,
+        max_in_flight: int,
+        handler_s: float,
+        is_fixed: bool = False,
+        are_handlers: bool = False,
+        ahead_s: float = 0.0,
     ) -> None:
         self.time = time
         self.max_in_flight = max_in_flight
         self.handler_s = handler_s
         self.is_fixed = is_fixed
+        self.are_handlers = are_handlers
+        self.ahead_s = ahead_s
         self.latencies_s: list[float] = []
         self.commands = 0
         self.totals: list[int] = []
@@ -151,6 +165,8 @@ class Consumer:
         self._ended.clear()
         inbox, self._inbox = self._inbox, []
         for line, chunk in inbox:
+            worked_s += CHUNK_S if worked_s else 0.0
+            line.age_s = self.time.now_s + worked_s + self.ahead_s - chunk[-1]
             for published_s in chunk:
                 worked_s += WORK_S
                 self.latencies_s.append(self.time.now_s + worked_s - published_s)
@@ -176,7 +192,7 @@ class Consumer:
 
     def _tell(self, now_s: float) -> None:
         for line in self.lines:
-            line.traffic.look(line.received, line.answered, now_s=now_s)
+            line.traffic.look(line.received, line.answered, age_s=line.age_s, now_s=now_s)
         for line, rdy in zip(self.lines, self._shares(now_s), strict=True):
             is_new = rdy != line.traffic.rdy
             if is_new or line.unsent:
@@ -192,9 +208,13 @@ class Consumer:
         self.time.after(HOP_S, lambda: line.nsqd.take(answers, rdy))
 
     def _shares(self, now_s: float) -> tuple[int, ...]:
+        if self.is_fixed and self.are_handlers:
+            return (self.max_in_flight,) * len(self.lines)
         if self.is_fixed:
             return rdy_shares(self.max_in_flight, len(self.lines))
         claims = [line.traffic.claim(self.max_in_flight, now_s=now_s) for line in self.lines]
+        if self.are_handlers:
+            return tuple(claims)
         return fair_shares(claims, [line.traffic.busy for line in self.lines], self.max_in_flight)
 
     def _watch(self) -> None:
@@ -217,6 +237,8 @@ def run(
     nsqds: int = 1,
     max_in_flight: int = 200,
     is_fixed: bool = False,
+    are_handlers: bool = False,
+    ahead_s: float = 0.0,
 ) -> Consumer:
     """Return a consumer that has run for some seconds.
 
@@ -228,9 +250,19 @@ def run(
         nsqds: How many there are.
         max_in_flight: As of ``Consumer``.
         is_fixed: As of ``Consumer``.
+        are_handlers: As of ``Consumer``.
+        ahead_s: As of ``Consumer``.
     """
     time, draw = Time(), random.Random(5)
-    consumer = Consumer(time, nsqds, max_in_flight=max_in_flight, handler_s=handler_s, is_fixed=is_fixed)
+    consumer = Consumer(
+        time,
+        nsqds,
+        max_in_flight=max_in_flight,
+        handler_s=handler_s,
+        is_fixed=is_fixed,
+        are_handlers=are_handlers,
+        ahead_s=ahead_s,
+    )
     for line in consumer.lines:
         time.after(draw.uniform(0.0, BUFFER_S), line.nsqd.tick)
         if per_s == FLOOD:

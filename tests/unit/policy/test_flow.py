@@ -178,34 +178,60 @@ def test_a_flood_on_one_nsqd_gets_what_idle_ones_leave() -> None:
     assert [line.traffic.rdy for line in consumer.lines[1:]] == [1] * 9
 
 
+@pytest.mark.parametrize("handlers", [1, 10, 30, 100])
+def test_many_handlers_of_one_process_clear_their_backlogs_as_fast_as_with_a_fixed_rdy(handlers: int) -> None:
+    """Each has a small part of the process, so that its rate alone would give it little room."""
+    load = partial(nsqd_model.run, FLOOD, 0.0, for_s=0.5, nsqds=handlers, are_handlers=True)
+    consumer, fixed = load(), load(is_fixed=True)
+    assert len(consumer.latencies_s) > 0.75 * len(fixed.latencies_s)
+    assert consumer.commands < 0.01 * len(consumer.latencies_s)
+
+
+@pytest.mark.parametrize("ahead_s", [0.05, 3600.0])
+@pytest.mark.parametrize("per_s", [20.0, 100.0, 1000.0])
+def test_a_clock_that_is_ahead_of_nsqds_costs_no_more_latency_than_a_fixed_rdy(
+    per_s: float, ahead_s: float
+) -> None:
+    """Then each message seems to have waited, as a deferred one does."""
+    load = partial(nsqd_model.run, per_s, 0.0, for_s=2000.0 / per_s)
+    consumer, fixed = load(ahead_s=ahead_s), load(is_fixed=True)
+    assert taken_ms(consumer, 0.5) <= taken_ms(fixed, 0.5)
+    assert taken_ms(consumer, 0.99) <= taken_ms(fixed, 0.99)
+
+
+def test_a_clock_that_is_behind_nsqds_changes_nothing() -> None:
+    load = partial(nsqd_model.run, 1000.0, 0.0, for_s=1.0)
+    assert load(ahead_s=-3600.0).latencies_s == load().latencies_s
+
+
 class TestTraffic:
     def test_nothing_known_claims_one(self) -> None:
         traffic = Traffic()
-        traffic.look(0, 0, now_s=0.0)
+        traffic.look(0, 0, age_s=0.0, now_s=0.0)
         assert traffic.claim(100, now_s=0.0) == 1
         assert not traffic.is_ahead
 
     def test_one_more_than_is_held_is_claimed(self) -> None:
         traffic = Traffic(rdy=1)
-        traffic.look(1, 0, now_s=100.0)
+        traffic.look(1, 0, age_s=0.0, now_s=100.0)
         assert traffic.busy == 1
         assert traffic.claim(100, now_s=100.0) == 2
 
     def test_no_more_than_the_most_is_claimed_whatever_is_held(self) -> None:
         traffic = Traffic(rdy=5)
-        traffic.look(7, 0, now_s=100.0)
+        traffic.look(7, 0, age_s=0.0, now_s=100.0)
         assert traffic.claim(5, now_s=100.0) == 5
 
     def test_what_comes_within_2_ms_is_claimed_on_top(self) -> None:
         """10,000 a second are 20."""
         traffic = Traffic(rdy=1)
         for turn in range(1, 51):
-            traffic.look(turn * 10, turn * 10, now_s=turn * 0.001)
+            traffic.look(turn * 10, turn * 10, age_s=0.0, now_s=turn * 0.001)
         assert 20 <= traffic.claim(100, now_s=0.05) <= 23
 
     def test_a_small_difference_is_not_worth_a_command(self) -> None:
         traffic = Traffic()
-        traffic.look(100, 100, now_s=1.0)
+        traffic.look(100, 100, age_s=0.0, now_s=1.0)
         wanted = traffic.claim(1000, now_s=1.0)
         assert wanted == 41
         for standing, expected in ((24, 41), (25, 25), (68, 68), (69, 41)):
@@ -216,19 +242,58 @@ class TestTraffic:
     def test_after_4_ms_without_a_message_one_more_than_is_held_is_claimed(self) -> None:
         """That RDY makes nsqd send what its buffer holds."""
         traffic = Traffic()
-        traffic.look(100, 97, now_s=1.0)
+        traffic.look(100, 97, age_s=0.0, now_s=1.0)
         traffic.rdy = traffic.claim(1000, now_s=1.0)
         assert traffic.claim(1000, now_s=1.0039) > 4
         assert traffic.due_s == 1.004
         assert traffic.claim(1000, now_s=traffic.due_s) == 4
 
-    @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.floats(0.0, 1.0)), max_size=40))
-    def test_a_claim_is_within_bounds_whatever_happens(self, steps: list[tuple[int, int, float]]) -> None:
+    @pytest.mark.parametrize(
+        ("age_s", "least", "most"),
+        [
+            pytest.param(-5.0, 2, 3, id="a clock that is behind says nothing"),
+            pytest.param(0.008, 2, 3, id="after 8 ms, what comes within 2 ms is claimed"),
+            pytest.param(0.04, 10, 11, id="after 40 ms, what comes within 10 ms"),
+            pytest.param(0.1, 25, 27, id="after 100 ms, what comes within 25 ms"),
+            pytest.param(3600.0, 25, 27, id="and no more after an hour"),
+        ],
+    )
+    def test_messages_that_have_waited_long_may_wait_a_quarter_of_that_for_others(
+        self, age_s: float, least: int, most: int
+    ) -> None:
+        """At 1,000 a second."""
+        traffic = Traffic()
+        for turn in range(1, 501):
+            traffic.look(turn, turn, age_s=age_s, now_s=turn * 0.001)
+        assert least <= traffic.claim(200, now_s=0.5) - 1 <= most
+
+    def test_what_comes_again_fresh_is_no_backlog_any_more(self) -> None:
+        traffic = Traffic()
+        traffic.look(100, 100, age_s=60.0, now_s=1.0)
+        assert traffic.due_s == 1.05
+        traffic.look(101, 101, age_s=0.001, now_s=1.01)
+        assert traffic.due_s == 1.014
+
+    def test_the_age_of_a_message_that_was_looked_at_before_counts_no_more(self) -> None:
+        traffic = Traffic()
+        traffic.look(100, 0, age_s=0.001, now_s=1.0)
+        traffic.look(100, 50, age_s=60.0, now_s=1.001)
+        assert traffic.due_s == 1.004
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 300), st.integers(0, 300), st.floats(-1e9, 1e9), st.floats(0.0, 1.0)),
+            max_size=40,
+        )
+    )
+    def test_a_claim_is_within_bounds_whatever_happens(
+        self, steps: list[tuple[int, int, float, float]]
+    ) -> None:
         traffic, received, answered, now_s = Traffic(), 0, 0, 0.0
-        for arrived, done, passed_s in steps:
+        for arrived, done, age_s, passed_s in steps:
             received, now_s = received + arrived, now_s + passed_s
             answered = min(received, answered + done)
-            traffic.look(received, answered, now_s=now_s)
+            traffic.look(received, answered, age_s=age_s, now_s=now_s)
             traffic.rdy = traffic.claim(200, now_s=now_s)
             assert min(200, traffic.busy + 1) <= traffic.rdy <= 200
 
@@ -239,7 +304,8 @@ class TestTraffic:
         pytest.param((3, 1, 7), (2, 0, 6), 100, (3, 1, 7), id="where there is enough each gets its claim"),
         pytest.param((500, 500), (0, 0), 100, (50, 50), id="two that want all get half"),
         pytest.param((500, 1, 1), (0, 0, 0), 100, (98, 1, 1), id="idle ones give their share up"),
-        pytest.param((500, 500, 3), (0, 0, 0), 100, (48, 49, 3), id="the remainder is used"),
+        pytest.param((500, 500, 3), (0, 0, 0), 100, (49, 48, 3), id="the remainder is used"),
+        pytest.param((400, 500), (0, 0), 99, (50, 49), id="whichever claim is larger"),
         pytest.param((90, 20), (89, 0), 100, (80, 11), id="what one still holds is not given away"),
         pytest.param((90, 20), (99, 0), 100, (80, 1), id="but each gets 1"),
         pytest.param((9, 9, 9), (8, 8, 8), 3, (1, 1, 1), id="as many as there are get 1 each"),
