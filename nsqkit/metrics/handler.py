@@ -24,6 +24,11 @@ class HandlerMetrics:
     """One handler's counts. Made by :meth:`Metrics.for_handler`.
 
     Every value that a closed label can have exists from the start, at zero; another one raises KeyError.
+
+    Attributes:
+        age: Observes the time from publish to receipt, in seconds.
+        duration: Observes how long the handler ran, in seconds.
+        executor_wait: Observes how long a plain handler waited for a thread, in seconds.
     """
 
     __slots__ = (
@@ -40,6 +45,9 @@ class HandlerMetrics:
         "_received",
         "_requeued",
         "_settle_failures",
+        "age",
+        "duration",
+        "executor_wait",
         "labels",
     )
 
@@ -59,6 +67,9 @@ class HandlerMetrics:
         self._durations = Histogram(DURATION_BUCKETS_S)
         self._ages = Histogram(AGE_BUCKETS_S)
         self._executor_waits = Histogram(WAIT_BUCKETS_S)
+        self.age = self._ages.observe
+        self.duration = self._durations.observe
+        self.executor_wait = self._executor_waits.observe
 
     def received(self) -> None:
         """Count a delivery that arrived, and is in flight until :meth:`processed`."""
@@ -80,14 +91,6 @@ class HandlerMetrics:
         """Count what a handler raised; a type that it does not declare is counted as ``other``."""
         self._errors[error_type if error_type in self._errors else OTHER_ERROR] += 1
 
-    def duration(self, seconds: float) -> None:
-        """Observe how long the handler ran."""
-        self._durations.observe(seconds)
-
-    def age(self, seconds: float) -> None:
-        """Observe the time from publish to receipt."""
-        self._ages.observe(seconds)
-
     def max_in_flight(self, n: int) -> None:
         """Set how many deliveries may be held."""
         self._max_in_flight = n
@@ -103,10 +106,6 @@ class HandlerMetrics:
     def settle_failure(self, command: str) -> None:
         """Count an E_…_FAILED answer, by one of :data:`COMMANDS`."""
         self._settle_failures[command] += 1
-
-    def executor_wait(self, seconds: float) -> None:
-        """Observe how long a plain handler waited for a thread."""
-        self._executor_waits.observe(seconds)
 
     def delay_clamped(self) -> None:
         """Count a requeue delay that was cut to the longest allowed one."""

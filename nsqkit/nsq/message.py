@@ -88,7 +88,8 @@ class Message:
         Raises:
             RuntimeError: If it was already finished or requeued.
         """
-        self._require_unsettled()
+        if self._settled:
+            raise self._settled_before()
         self._settled = True
         return self._link.settle(b"FIN %b\n" % self.id)  # pynsq's builder takes four calls for it
 
@@ -103,7 +104,8 @@ class Message:
             RuntimeError: If it was already finished or requeued.
             ValueError: If *delay_s* is not finite.
         """
-        self._require_unsettled()
+        if self._settled:
+            raise self._settled_before()
         command = protocol.requeue(self.id, whole_ms(delay_s))
         self._settled = True
         return self._link.settle(command)
@@ -114,7 +116,8 @@ class Message:
         Raises:
             RuntimeError: If it was already finished or requeued.
         """
-        self._require_unsettled()
+        if self._settled:
+            raise self._settled_before()
         return self._link.send(protocol.touch(self.id))
 
     def is_lost(self) -> bool:
@@ -130,9 +133,8 @@ class Message:
             self._settled = True
             self._link.forget()
 
-    def _require_unsettled(self) -> None:
-        if self._settled:
-            raise RuntimeError(f"{self!r} was already finished or requeued")
+    def _settled_before(self) -> RuntimeError:
+        return RuntimeError(f"{self!r} was already finished or requeued")
 
 
 def whole_ms(delay_s: float) -> int:

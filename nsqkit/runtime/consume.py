@@ -228,9 +228,10 @@ class Intake:
             self.wake()
             goes_on = False
             try:
-                await self._run(delivery)
+                await self._course.run(delivery)
                 goes_on = not task.cancelling() and self._is_unchanged(context)
             finally:
+                self._ran(delivery)
                 if not goes_on:
                     self.wake()
 
@@ -296,11 +297,15 @@ class Intake:
 
     async def _run_alone(self, delivery: Delivery) -> None:
         if self._gate.limit:
-            return await self._run(delivery)
-        delivery.task = None  # the gate was shut at this very moment
-        self._n_running -= 1
-        self._admit(delivery)
-        return self._quarantine.go_on(has_left=self._was_alone(delivery))
+            try:
+                await self._course.run(delivery)
+            finally:
+                self._ran(delivery)
+        else:  # it was shut at this very moment
+            delivery.task = None
+            self._n_running -= 1
+            self._admit(delivery)
+            self._quarantine.go_on(has_left=self._was_alone(delivery))
 
     def _was_alone(self, delivery: Delivery) -> bool:
         """Return whether others need not wait for it any longer, which is so once."""
@@ -309,16 +314,13 @@ class Intake:
         self._alone = None
         return True
 
-    async def _run(self, delivery: Delivery) -> None:
-        try:
-            await self._course.run(delivery)
-        finally:
-            self._n_running -= 1
-            self._release(delivery)
-            if self._quarantine.is_on:
-                self._quarantine.go_on(has_left=self._was_alone(delivery))
-
     # Endings.
+
+    def _ran(self, delivery: Delivery) -> None:
+        self._n_running -= 1
+        self._release(delivery)
+        if self._quarantine.is_on:
+            self._quarantine.go_on(has_left=self._was_alone(delivery))
 
     def _close(self, delivery: Delivery, verdict: Verdict) -> None:
         """End a delivery that has not been started."""

@@ -99,29 +99,32 @@ class Course:
     async def run(self, delivery: Delivery) -> None:
         """See a delivery to its outcome, whatever happens on the way."""
         try:
-            await self._process(delivery)
+            if (unfit := self._read(delivery)) is None:
+                await self._handle(delivery)
+            else:
+                await self._settler.settle(delivery, unfit, error=delivery.unread)
+                self._gate.again()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no delivery is left without an outcome
             self._log.exception("settling_failed", **self._settler.fields(delivery))
             self._settler.close(
                 delivery, Verdict(Ending.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, describe(error))
             )
 
-    async def _process(self, delivery: Delivery) -> None:
+    def _read(self, delivery: Delivery) -> Verdict | None:
+        """Give a delivery its event, or return what becomes of it without."""
         message = delivery.message
         age_s = (self._now_ns() - message.timestamp_ns) / 1e9
         self._meter.age(age_s)
         verdict = on_arrival(self._rules, attempts=message.attempts, age_s=age_s)
-        if verdict is not None:
-            await self._settler.settle(delivery, verdict)
-            self._gate.again()
-            return
-        read = decode(message, self._decoder, self._rules)
-        if isinstance(read, Unread):
-            delivery.unread = read.error
-            await self._settler.settle(delivery, read.verdict, error=read.error)
-            self._gate.again()
-            return
-        delivery.decoded = read
+        if verdict is None:
+            read = decode(message, self._decoder, self._rules)
+            if isinstance(read, Unread):
+                delivery.unread = read.error
+                return read.verdict
+            delivery.decoded = read
+        return verdict
+
+    async def _handle(self, delivery: Delivery) -> None:
         delivery.ctx = ctx = Context.of(delivery)
         verdict, error = await self._call(delivery, ctx)
         if ctx.outgoing or verdict.ending is Ending.DEAD_LETTER:

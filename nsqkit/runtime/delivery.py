@@ -43,9 +43,12 @@ class Delivery:
 
     Args:
         message: What arrived.
-        desk: The handler's; None for one that meets no handler.
+        desk: Its handler's.
 
     Attributes:
+        key: What tells its message from all others of the channel: an id repeats across topics and nsqd.
+        quiet_until_s: Until when there is nothing to see to: no lease ends, or is to be prolonged, before
+            its half.
         touched_s: When it was last touched; at first when it arrived.
         decoded: Its event, once decoded.
         unread: Why there is none, if there is none.
@@ -65,15 +68,19 @@ class Delivery:
         "in_handler",
         "is_done",
         "is_redelivered",
+        "key",
         "message",
+        "quiet_until_s",
         "task",
         "touched_s",
         "unread",
     )
 
-    def __init__(self, message: Message, desk: Desk | None = None) -> None:
+    def __init__(self, message: Message, desk: Desk) -> None:
         self.message = message
         self.desk = desk
+        self.key = message.address, message.topic, message.id
+        self.quiet_until_s = message.received_s + 0.5 * message.lease_s
         self.touched_s = message.received_s
         self.decoded: Decoded | None = None
         self.unread: DecodeError | UnknownEventError | None = None
@@ -97,20 +104,9 @@ class Delivery:
         return self.unread.event_id if self.unread is not None else None
 
     @property
-    def key(self) -> tuple[str, str, bytes]:
-        """What tells its message from all others of the channel: an id repeats across topics and nsqd."""
-        message = self.message
-        return message.address, message.topic, message.id
-
-    @property
     def message_id(self) -> str:
         """Nsqd's id as text."""
         return self.message.id.decode("ascii", "replace")
-
-    @property
-    def quiet_until_s(self) -> float:
-        """Until when there is nothing to see to: no lease ends, or is to be prolonged, before its half."""
-        return self.message.received_s + 0.5 * self.message.lease_s
 
     @property
     def lease_ends_s(self) -> float:
@@ -148,23 +144,25 @@ class Delivery:
             keep_until_s=self.keep_until_s,
         )
 
+    def is_over(self, now_s: float) -> bool:
+        """Return whether its lease is over."""
+        return self.is_redelivered or (now_s >= self.quiet_until_s and now_s >= self.lease_ends_s)
+
     def is_lost(self, now_s: float) -> bool:
         """Return whether nsqd no longer takes an answer: the lease or the connection is over."""
-        if self.is_redelivered or self.message.is_lost():
-            return True
-        return now_s >= self.quiet_until_s and now_s >= self.lease_ends_s
+        return self.is_over(now_s) or self.message.is_lost()
 
     # What its Context asks, see ``nsqkit.context.Subject``.
 
     @property
     def topic(self) -> str:
         """The source topic."""
-        return self._at.topic
+        return self.desk.topic
 
     @property
     def channel(self) -> str:
         """The channel."""
-        return self._at.channel
+        return self.desk.channel
 
     @property
     def attempts(self) -> int:
@@ -184,27 +182,21 @@ class Delivery:
     @property
     def now_s(self) -> Callable[[], float]:
         """The clock."""
-        return self._at.now_s
+        return self.desk.now_s
 
     @property
     def prepare(self) -> Prepare:
         """Encodes what the handler publishes."""
-        return self._at.prepare
+        return self.desk.prepare
 
     def bind_log(self) -> Any:
         """Return a logger with the message's fields."""
-        return self._at.bind_log(self)
+        return self.desk.bind_log(self)
 
     def lease_lost(self) -> bool:
         """Return whether it is lost by now."""
-        return self.is_lost(self._at.now_s())
+        return self.is_lost(self.desk.now_s())
 
     def on_wait(self) -> None:
         """Have its lease kept while it waits."""
-        self._at.watch(self)
-
-    @property
-    def _at(self) -> Desk:
-        if self.desk is None:
-            raise RuntimeError("a delivery without a desk meets no handler")
-        return self.desk
+        self.desk.watch(self)

@@ -28,21 +28,20 @@ class Quarantine:
 
     While there are any, no handler takes messages in. What is held that is no suspect runs first, so that
     it has its outcome before anything can end the process.
+
+    Attributes:
+        is_someone_alone: Whether a suspect is running, so that nothing else may start.
+        is_on: Whether any waits or runs, so that no handler takes anything in.
     """
 
     def __init__(self) -> None:
         self._wards: list[Ward] = []
-        self._is_someone_alone = False
+        self.is_someone_alone = False
         self.is_on = False
 
     def join(self, ward: Ward) -> None:
         """Add a handler's intake."""
         self._wards.append(ward)
-
-    @property
-    def is_someone_alone(self) -> bool:
-        """Whether a suspect is running, so that nothing else may start."""
-        return self._is_someone_alone
 
     def go_on(self, *, has_left: bool = False) -> None:
         """See whose turn it is; to be called whenever a suspect comes, something ends, or a gate moves.
@@ -51,10 +50,10 @@ class Quarantine:
             has_left: Whether it was the suspect that ended.
         """
         if has_left:
-            self._is_someone_alone = False
+            self.is_someone_alone = False
             for ward in self._wards:
                 ward.wake()
-        if self._is_someone_alone:
+        if self.is_someone_alone:
             return
         waiting = [ward for ward in self._wards if ward.suspect_turn() is not None]
         if self.is_on != bool(waiting):
@@ -62,5 +61,5 @@ class Quarantine:
             for ward in self._wards:
                 ward.isolate(is_on=self.is_on)
         if waiting and not any(ward.is_busy for ward in self._wards):
-            self._is_someone_alone = True
+            self.is_someone_alone = True
             min(waiting, key=lambda ward: ward.suspect_turn()).run_suspect()

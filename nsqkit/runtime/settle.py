@@ -151,7 +151,7 @@ class Settler:
 
     def _succeed(self, delivery: Delivery) -> bool:
         """Finish a success that nobody wants to hear of; False if it is not that simple."""
-        if self._log_success or delivery.is_lost(self._now_s()) or not delivery.message.finish():
+        if self._log_success or delivery.is_over(self._now_s()) or not delivery.message.finish():
             return False
         delivery.is_done = True
         self._meter.processed(Ending.SUCCESS)

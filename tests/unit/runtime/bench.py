@@ -25,6 +25,7 @@ from nsqkit.policy.verdict import Rules, Verdict
 from nsqkit.publisher import preparer
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.consume import Intake
+from nsqkit.runtime.delivery import Desk
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.gate import Flow, Gate
 from nsqkit.runtime.guard import Guard
@@ -37,6 +38,7 @@ NSQD = "nsqd:4150"
 NOW_NS = 1_700_000_000_000_000_000
 Journal = list[tuple[Any, ...]]
 BACKOFF = Exponential(base_s=2, factor=2, max_s=100, jitter="none")
+DESK = Desk(prepare=preparer("tests", 1_000_000), bind_log=lambda _: None, watch=lambda _: None)
 POLICY = RetryPolicy(max_attempts=5, backoff=BACKOFF, on={KeyError: DeadLetter("unknown sku")})
 
 

@@ -12,7 +12,7 @@ import pytest
 from nsqkit.runtime.delivery import Delivery
 from nsqkit.runtime.lease import LeaseKeeper
 from nsqkit.testing.clock import VirtualClock
-from tests.unit.runtime.bench import FakeMessage, passed, timers
+from tests.unit.runtime.bench import DESK, FakeMessage, passed, timers
 
 
 class Timed(FakeMessage):
@@ -54,7 +54,7 @@ class Keeping:
         self, *, is_running: bool = False, keep_for_s: float = math.inf, **options: Any
     ) -> tuple[Delivery, Timed]:
         message = Timed(self.hours.now_s, **options)
-        delivery = Delivery(message)
+        delivery = Delivery(message, DESK)
         if is_running:
             delivery.task = asyncio.current_task()
             delivery.in_handler = True

@@ -23,6 +23,7 @@ from nsqkit.context import Outgoing
 from nsqkit.policy.verdict import SHUTDOWN, SUCCESS, DeadLetterReason, Ending, RequeueReason, Rules, Verdict
 from nsqkit.runtime.delivery import Delivery
 from tests.unit.runtime.bench import (
+    DESK,
     NSQD,
     POLICY,
     Bench,
@@ -265,7 +266,7 @@ class TestClose:
     def closed(self, verdict: Verdict, message: FakeMessage | None = None, **options: Any) -> Bench:
         bench = Bench(ending(None), **options)
         bench.meter.received()
-        bench.settler.close(Delivery(message or FakeMessage(journal=bench.journal)), verdict)
+        bench.settler.close(Delivery(message or FakeMessage(journal=bench.journal), DESK), verdict)
         assert bench.meter.is_balanced
         assert bench.meter.n_in_flight == 0
         return bench
@@ -346,7 +347,7 @@ class TestClose:
 
 async def test_events_of_a_lost_delivery_are_not_published() -> None:
     bench = Bench(ending(None))
-    delivery = Delivery(FakeMessage(received_s=-100.0))
+    delivery = Delivery(FakeMessage(received_s=-100.0), DESK)
     await bench.settler.settle(delivery, SUCCESS, outgoing=[Outgoing("notes", b"{}")])
     assert bench.meter.outcomes == {"lease_lost": 1}
     assert bench.journal == []
