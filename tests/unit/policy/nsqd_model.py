@@ -1,4 +1,4 @@
-"""nsqd's output buffer and one consumer, in time that is only counted: what RDY does to latency.
+"""nsqd's output buffers and some consumers, in time that is only counted: what RDY does to latency.
 
 nsqd's side is its message pump: it takes messages while fewer are in flight than RDY allows, holds them in a
 buffer, and empties that when RDY is reached, when it is full, and every 25 ms. The costs are those of a real
@@ -8,7 +8,7 @@ nsqd and of this package's connection on one machine, rounded.
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nsqkit.policy.flow import Traffic, fair_shares, rdy_shares
@@ -41,34 +41,53 @@ class Time:
             call()
 
 
-class Nsqd:
-    """One channel with one connection."""
+class Channel:
+    """One channel of one nsqd; its connections compete for the messages."""
 
-    def __init__(self, time: Time, deliver: Callable[[list[float]], None]) -> None:
-        self.time = time
-        self.deliver = deliver
+    def __init__(self, time: Time) -> None:
         self.published_s: list[float] = []
-        self.rdy = 0
-        self.in_flight = 0
+        self.pumps: list[Pump] = []
+        self._time = time
         self._taken = 0
-        self._buffer: list[float] = []
-        self._is_pumping = False
+        self._draw = random.Random(3)
 
     def publish(self) -> None:
-        self.published_s.append(self.time.now_s)
-        self._wake()
+        self.published_s.append(self._time.now_s)
+        for pump in self._draw.sample(self.pumps, len(self.pumps)):
+            pump.wake()
+
+    def take(self) -> float | None:
+        """Return when its next message was published."""
+        if self._taken == len(self.published_s):
+            return None
+        self._taken += 1
+        return self.published_s[self._taken - 1]
+
+
+class Pump:
+    """nsqd's side of one connection."""
+
+    def __init__(self, time: Time, channel: Channel, deliver: Callable[[list[float]], None]) -> None:
+        self.time = time
+        self.channel = channel
+        self.deliver = deliver
+        self.rdy = 0
+        self.in_flight = 0
+        self._buffer: list[float] = []
+        self._is_pumping = False
+        channel.pumps.append(self)
 
     def take(self, answers: int, rdy: int | None) -> None:
         """Read FINs, then a RDY."""
         self.in_flight -= answers
         self.rdy = self.rdy if rdy is None else rdy
-        self._wake()
+        self.wake()
 
     def tick(self) -> None:
         self._flush()
         self.time.after(BUFFER_S, self.tick)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         if not self._is_pumping:
             self._is_pumping = True
             self.time.after(PUMP_S, self._pump)
@@ -77,13 +96,12 @@ class Nsqd:
         self._is_pumping = False
         if self.in_flight >= self.rdy:
             self._flush()
-        elif self._taken < len(self.published_s):
-            self._buffer.append(self.published_s[self._taken])
-            self._taken += 1
+        elif (published_s := self.channel.take()) is not None:
+            self._buffer.append(published_s)
             self.in_flight += 1
             if len(self._buffer) * MESSAGE_BYTES >= BUFFER_BYTES:
                 self._flush()
-            self._wake()
+            self.wake()
 
     def _flush(self) -> None:
         if self._buffer:
@@ -95,7 +113,7 @@ class Nsqd:
 class Line:
     """The consumer's end of a connection."""
 
-    nsqd: Nsqd
+    pump: Pump
     traffic: Traffic = field(default_factory=Traffic)
     received: int = 0
     age_s: float = 0.0
@@ -108,7 +126,7 @@ class Consumer:
 
     Args:
         time: The time.
-        nsqds: How many there are.
+        channels: One of each nsqd.
         max_in_flight: Shared by them.
         handler_s: For how long a handler waits; with 0 it answers at once.
         is_fixed: Whether RDY is max_in_flight, evenly.
@@ -119,7 +137,7 @@ class Consumer:
     def __init__(
         self,
         time: Time,
-        nsqds: int,
+        channels: Sequence[Channel],
         *,
         max_in_flight: int,
         handler_s: float,
@@ -143,9 +161,9 @@ class Consumer:
         self._is_turning = False
         self._watches_s: float | None = None
         self._draw = random.Random(7)
-        self.lines = [Line(Nsqd(time, lambda _: None)) for _ in range(nsqds)]
+        self.lines = [Line(Pump(time, channel, lambda _: None)) for channel in channels]
         for line in self.lines:
-            line.nsqd.deliver = lambda chunk, line=line: self._arrive(line, chunk)  # type: ignore[misc]
+            line.pump.deliver = lambda chunk, line=line: self._arrive(line, chunk)  # type: ignore[misc]
         self._tell(time.now_s)
 
     def _arrive(self, line: Line, chunk: list[float]) -> None:
@@ -201,11 +219,11 @@ class Consumer:
             line.traffic.rdy, line.unsent = rdy, 0
             self.lowest_rdy = min(self.lowest_rdy, rdy)
         self.totals.append(sum(line.traffic.rdy for line in self.lines))
-        self.most_in_flight = max(self.most_in_flight, sum(line.nsqd.in_flight for line in self.lines))
+        self.most_in_flight = max(self.most_in_flight, sum(line.pump.in_flight for line in self.lines))
         self._watch()
 
     def _send(self, line: Line, answers: int, rdy: int | None) -> None:
-        self.time.after(HOP_S, lambda: line.nsqd.take(answers, rdy))
+        self.time.after(HOP_S, lambda: line.pump.take(answers, rdy))
 
     def _shares(self, now_s: float) -> tuple[int, ...]:
         if self.is_fixed and self.are_handlers:
@@ -243,8 +261,7 @@ def run(
     """Return a consumer that has run for some seconds.
 
     Args:
-        per_s: Messages that are published each second at random moments, all on the first nsqd;
-            ``FLOOD`` for more than can be handled, evenly.
+        per_s: As of :func:`compete`.
         handler_s: As of ``Consumer``.
         for_s: How long.
         nsqds: How many there are.
@@ -253,23 +270,49 @@ def run(
         are_handlers: As of ``Consumer``.
         ahead_s: As of ``Consumer``.
     """
+
+    def consumer(time: Time, channels: Sequence[Channel]) -> Consumer:
+        return Consumer(
+            time,
+            channels,
+            max_in_flight=max_in_flight,
+            handler_s=handler_s,
+            is_fixed=is_fixed,
+            are_handlers=are_handlers,
+            ahead_s=ahead_s,
+        )
+
+    (alone,) = compete(per_s, [consumer], for_s=for_s, nsqds=nsqds)
+    return alone
+
+
+def compete(
+    per_s: float,
+    joining: Sequence[Callable[[Time, Sequence[Channel]], Consumer]],
+    *,
+    for_s: float,
+    nsqds: int = 1,
+) -> list[Consumer]:
+    """Return consumers of the same channels that have run for some seconds, each on a machine of its own.
+
+    Args:
+        per_s: Messages that are published each second at random moments, all on the first nsqd;
+            ``FLOOD`` for more than can be handled, evenly.
+        joining: What makes each.
+        for_s: How long.
+        nsqds: How many there are.
+    """
     time, draw = Time(), random.Random(5)
-    consumer = Consumer(
-        time,
-        nsqds,
-        max_in_flight=max_in_flight,
-        handler_s=handler_s,
-        is_fixed=is_fixed,
-        are_handlers=are_handlers,
-        ahead_s=ahead_s,
-    )
-    for line in consumer.lines:
-        time.after(draw.uniform(0.0, BUFFER_S), line.nsqd.tick)
+    channels = [Channel(time) for _ in range(nsqds)]
+    consumers = [join(time, channels) for join in joining]
+    for channel in channels:
+        for pump in channel.pumps:
+            time.after(draw.uniform(0.0, BUFFER_S), pump.tick)
         if per_s == FLOOD:
-            line.nsqd.published_s = [0.0] * int(for_s / WORK_S)
+            channel.published_s = [0.0] * int(len(consumers) * for_s / WORK_S)
     due_s = draw.expovariate(per_s) if per_s else for_s
     while due_s < for_s:
-        time.after(due_s, consumer.lines[0].nsqd.publish)
+        time.after(due_s, channels[0].publish)
         due_s += draw.expovariate(per_s)
     time.run(for_s + 10 * BUFFER_S if per_s else for_s)
-    return consumer
+    return consumers

@@ -132,7 +132,7 @@ def test_latency_stays_low(  # noqa: PLR0917 - a table
     per_s: float, for_s: float, p50_ms: float, p99_ms: float, handler_s: float, nsqds: int
 ) -> None:
     consumer = nsqd_model.run(per_s, handler_s, for_s=for_s, nsqds=nsqds, max_in_flight=500)
-    assert len(consumer.latencies_s) == sum(len(line.nsqd.published_s) for line in consumer.lines)
+    assert len(consumer.latencies_s) == sum(len(line.pump.channel.published_s) for line in consumer.lines)
     assert taken_ms(consumer, 0.5) < p50_ms
     assert taken_ms(consumer, 0.99) < p99_ms
     assert max(consumer.latencies_s) < 0.006
@@ -178,6 +178,29 @@ def test_a_flood_on_one_nsqd_gets_what_idle_ones_leave() -> None:
     assert [line.traffic.rdy for line in consumer.lines[1:]] == [1] * 9
 
 
+def workers(count: int, *, handler_s: float, is_fixed: bool = False) -> list[partial[Consumer]]:
+    worker = partial(Consumer, max_in_flight=200, handler_s=handler_s, is_fixed=is_fixed)
+    return [worker] * count
+
+
+@pytest.mark.parametrize("handler_s", [0.0, 0.05])
+@pytest.mark.parametrize("per_s", [20.0, 100.0, 1000.0, 5000.0])
+def test_latency_stays_low_with_several_workers(per_s: float, handler_s: float) -> None:
+    consumers = nsqd_model.compete(per_s, workers(3, handler_s=handler_s), for_s=2000.0 / per_s, nsqds=2)
+    latencies_s = sorted(latency_s for consumer in consumers for latency_s in consumer.latencies_s)
+    assert latencies_s[len(latencies_s) // 2] < 0.001
+    assert latencies_s[-1] < 0.005
+
+
+@pytest.mark.parametrize("handler_s", [0.0, 0.0005, 0.01])
+def test_workers_share_a_flood_and_handle_it_as_fast_as_with_a_fixed_rdy(handler_s: float) -> None:
+    flood = partial(nsqd_model.compete, FLOOD, for_s=max(0.1, 10 * handler_s), nsqds=2)
+    counts = [len(each.latencies_s) for each in flood(workers(3, handler_s=handler_s))]
+    fixed = [len(each.latencies_s) for each in flood(workers(3, handler_s=handler_s, is_fixed=True))]
+    assert sum(counts) > 0.95 * sum(fixed)
+    assert min(counts) > 0.8 * max(counts)
+
+
 @pytest.mark.parametrize("handlers", [1, 10, 30, 100])
 def test_many_handlers_of_one_process_clear_their_backlogs_as_fast_as_with_a_fixed_rdy(handlers: int) -> None:
     """Each has a small part of the process, so that its rate alone would give it little room."""
@@ -204,98 +227,115 @@ def test_a_clock_that_is_behind_nsqds_changes_nothing() -> None:
     assert load(ahead_s=-3600.0).latencies_s == load().latencies_s
 
 
-class TestTraffic:
-    def test_nothing_known_claims_one(self) -> None:
-        traffic = Traffic()
-        traffic.look(0, 0, age_s=0.0, now_s=0.0)
-        assert traffic.claim(100, now_s=0.0) == 1
-        assert not traffic.is_ahead
+def test_nothing_known_claims_one() -> None:
+    traffic = Traffic()
+    traffic.look(0, 0, age_s=0.0, now_s=0.0)
+    assert traffic.claim(100, now_s=0.0) == 1
+    assert not traffic.is_ahead
 
-    def test_one_more_than_is_held_is_claimed(self) -> None:
-        traffic = Traffic(rdy=1)
-        traffic.look(1, 0, age_s=0.0, now_s=100.0)
-        assert traffic.busy == 1
-        assert traffic.claim(100, now_s=100.0) == 2
 
-    def test_no_more_than_the_most_is_claimed_whatever_is_held(self) -> None:
-        traffic = Traffic(rdy=5)
-        traffic.look(7, 0, age_s=0.0, now_s=100.0)
-        assert traffic.claim(5, now_s=100.0) == 5
+def test_one_more_than_is_held_is_claimed() -> None:
+    traffic = Traffic(rdy=1)
+    traffic.look(1, 0, age_s=0.0, now_s=100.0)
+    assert traffic.busy == 1
+    assert traffic.claim(100, now_s=100.0) == 2
 
-    def test_what_comes_within_2_ms_is_claimed_on_top(self) -> None:
-        """10,000 a second are 20."""
-        traffic = Traffic(rdy=1)
-        for turn in range(1, 51):
-            traffic.look(turn * 10, turn * 10, age_s=0.0, now_s=turn * 0.001)
-        assert 20 <= traffic.claim(100, now_s=0.05) <= 23
 
-    def test_a_small_difference_is_not_worth_a_command(self) -> None:
-        traffic = Traffic()
-        traffic.look(100, 100, age_s=0.0, now_s=1.0)
-        wanted = traffic.claim(1000, now_s=1.0)
-        assert wanted == 41
-        for standing, expected in ((24, 41), (25, 25), (68, 68), (69, 41)):
-            traffic.rdy = standing
-            assert traffic.claim(1000, now_s=1.0) == expected
-            assert traffic.is_ahead
+def test_no_more_than_the_most_is_claimed_whatever_is_held() -> None:
+    traffic = Traffic(rdy=5)
+    traffic.look(7, 0, age_s=0.0, now_s=100.0)
+    assert traffic.claim(5, now_s=100.0) == 5
 
-    def test_after_4_ms_without_a_message_one_more_than_is_held_is_claimed(self) -> None:
-        """That RDY makes nsqd send what its buffer holds."""
-        traffic = Traffic()
-        traffic.look(100, 97, age_s=0.0, now_s=1.0)
-        traffic.rdy = traffic.claim(1000, now_s=1.0)
-        assert traffic.claim(1000, now_s=1.0039) > 4
-        assert traffic.due_s == 1.004
-        assert traffic.claim(1000, now_s=traffic.due_s) == 4
 
-    @pytest.mark.parametrize(
-        ("age_s", "least", "most"),
-        [
-            pytest.param(-5.0, 2, 3, id="a clock that is behind says nothing"),
-            pytest.param(0.008, 2, 3, id="after 8 ms, what comes within 2 ms is claimed"),
-            pytest.param(0.04, 10, 11, id="after 40 ms, what comes within 10 ms"),
-            pytest.param(0.1, 25, 27, id="after 100 ms, what comes within 25 ms"),
-            pytest.param(3600.0, 25, 27, id="and no more after an hour"),
-        ],
+def test_what_comes_within_2_ms_is_claimed_on_top() -> None:
+    """10,000 a second are 20."""
+    traffic = Traffic(rdy=1)
+    for turn in range(1, 51):
+        traffic.look(turn * 10, turn * 10, age_s=0.0, now_s=turn * 0.001)
+    assert 20 <= traffic.claim(100, now_s=0.05) <= 23
+
+
+@pytest.mark.parametrize(
+    ("arrived", "standing", "expected"),
+    [
+        pytest.param(100, 0, 41, id="of 41 that are wanted, none is too few"),
+        pytest.param(100, 24, 41, id="less than three fifths are too few"),
+        pytest.param(100, 25, 25, id="more will do"),
+        pytest.param(100, 68, 68, id="so will less than five thirds"),
+        pytest.param(100, 69, 41, id="more are too many"),
+        pytest.param(10, 2, 5, id="of 5, two are too few"),
+        pytest.param(10, 3, 3, id="three fifths themselves will do"),
+        pytest.param(5, 5, 5, id="of 3, five thirds themselves will do"),
+        pytest.param(5, 6, 3, id="six are too many"),
+    ],
+)
+def test_a_small_difference_is_not_worth_a_command(arrived: int, standing: int, expected: int) -> None:
+    traffic = Traffic(rdy=standing)
+    traffic.look(arrived, arrived, age_s=0.0, now_s=1.0)
+    traffic.rdy = traffic.claim(1000, now_s=1.0)
+    assert traffic.rdy == expected
+    assert traffic.is_ahead
+
+
+def test_after_4_ms_without_a_message_one_more_than_is_held_is_claimed() -> None:
+    """That RDY makes nsqd send what its buffer holds."""
+    traffic = Traffic()
+    traffic.look(100, 97, age_s=0.0, now_s=1.0)
+    traffic.rdy = traffic.claim(1000, now_s=1.0)
+    assert traffic.claim(1000, now_s=1.0039) > 4
+    assert traffic.due_s == 1.004
+    assert traffic.claim(1000, now_s=traffic.due_s) == 4
+
+
+@pytest.mark.parametrize(
+    ("age_s", "least", "most"),
+    [
+        pytest.param(-5.0, 2, 3, id="a clock that is behind says nothing"),
+        pytest.param(0.008, 2, 3, id="after 8 ms, what comes within 2 ms is claimed"),
+        pytest.param(0.04, 10, 11, id="after 40 ms, what comes within 10 ms"),
+        pytest.param(0.1, 25, 27, id="after 100 ms, what comes within 25 ms"),
+        pytest.param(3600.0, 25, 27, id="and no more after an hour"),
+    ],
+)
+def test_messages_that_have_waited_long_may_wait_a_quarter_of_that_for_others(
+    age_s: float, least: int, most: int
+) -> None:
+    """At 1,000 a second."""
+    traffic = Traffic()
+    for turn in range(1, 501):
+        traffic.look(turn, turn, age_s=age_s, now_s=turn * 0.001)
+    assert least <= traffic.claim(200, now_s=0.5) - 1 <= most
+
+
+def test_what_comes_again_fresh_is_no_backlog_any_more() -> None:
+    traffic = Traffic()
+    traffic.look(100, 100, age_s=60.0, now_s=1.0)
+    assert traffic.due_s == 1.05
+    traffic.look(101, 101, age_s=0.001, now_s=1.01)
+    assert traffic.due_s == 1.014
+
+
+def test_the_age_of_a_message_that_was_looked_at_before_counts_no_more() -> None:
+    traffic = Traffic()
+    traffic.look(100, 0, age_s=0.001, now_s=1.0)
+    traffic.look(100, 50, age_s=60.0, now_s=1.001)
+    assert traffic.due_s == 1.004
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 300), st.integers(0, 300), st.floats(-1e9, 1e9), st.floats(0.0, 1.0)),
+        max_size=40,
     )
-    def test_messages_that_have_waited_long_may_wait_a_quarter_of_that_for_others(
-        self, age_s: float, least: int, most: int
-    ) -> None:
-        """At 1,000 a second."""
-        traffic = Traffic()
-        for turn in range(1, 501):
-            traffic.look(turn, turn, age_s=age_s, now_s=turn * 0.001)
-        assert least <= traffic.claim(200, now_s=0.5) - 1 <= most
-
-    def test_what_comes_again_fresh_is_no_backlog_any_more(self) -> None:
-        traffic = Traffic()
-        traffic.look(100, 100, age_s=60.0, now_s=1.0)
-        assert traffic.due_s == 1.05
-        traffic.look(101, 101, age_s=0.001, now_s=1.01)
-        assert traffic.due_s == 1.014
-
-    def test_the_age_of_a_message_that_was_looked_at_before_counts_no_more(self) -> None:
-        traffic = Traffic()
-        traffic.look(100, 0, age_s=0.001, now_s=1.0)
-        traffic.look(100, 50, age_s=60.0, now_s=1.001)
-        assert traffic.due_s == 1.004
-
-    @given(
-        st.lists(
-            st.tuples(st.integers(0, 300), st.integers(0, 300), st.floats(-1e9, 1e9), st.floats(0.0, 1.0)),
-            max_size=40,
-        )
-    )
-    def test_a_claim_is_within_bounds_whatever_happens(
-        self, steps: list[tuple[int, int, float, float]]
-    ) -> None:
-        traffic, received, answered, now_s = Traffic(), 0, 0, 0.0
-        for arrived, done, age_s, passed_s in steps:
-            received, now_s = received + arrived, now_s + passed_s
-            answered = min(received, answered + done)
-            traffic.look(received, answered, age_s=age_s, now_s=now_s)
-            traffic.rdy = traffic.claim(200, now_s=now_s)
-            assert min(200, traffic.busy + 1) <= traffic.rdy <= 200
+)
+def test_a_claim_is_within_bounds_whatever_happens(steps: list[tuple[int, int, float, float]]) -> None:
+    traffic, received, answered, now_s = Traffic(), 0, 0, 0.0
+    for arrived, done, age_s, passed_s in steps:
+        received, now_s = received + arrived, now_s + passed_s
+        answered = min(received, answered + done)
+        traffic.look(received, answered, age_s=age_s, now_s=now_s)
+        traffic.rdy = traffic.claim(200, now_s=now_s)
+        assert min(200, traffic.busy + 1) <= traffic.rdy <= 200
 
 
 @pytest.mark.parametrize(
@@ -306,7 +346,11 @@ class TestTraffic:
         pytest.param((500, 1, 1), (0, 0, 0), 100, (98, 1, 1), id="idle ones give their share up"),
         pytest.param((500, 500, 3), (0, 0, 0), 100, (49, 48, 3), id="the remainder is used"),
         pytest.param((400, 500), (0, 0), 99, (50, 49), id="whichever claim is larger"),
+        pytest.param((2, 2, 5), (0, 0, 0), 8, (2, 2, 4), id="also where one alone wants it"),
+        pytest.param((2, 3, 3), (0, 0, 0), 7, (2, 3, 2), id="by nobody beyond its claim"),
         pytest.param((90, 20), (89, 0), 100, (80, 11), id="what one still holds is not given away"),
+        pytest.param((60, 60, 5), (70, 0, 0), 100, (48, 25, 5), id="the others share what is free evenly"),
+        pytest.param((90, 90), (60, 50), 100, (50, 40), id="also who holds just its share"),
         pytest.param((90, 20), (99, 0), 100, (80, 1), id="but each gets 1"),
         pytest.param((9, 9, 9), (8, 8, 8), 3, (1, 1, 1), id="as many as there are get 1 each"),
         pytest.param((), (), 5, (), id="nothing for nobody"),
@@ -316,6 +360,12 @@ def test_fair_shares(
     claims: tuple[int, ...], held: tuple[int, ...], budget: int, expected: tuple[int, ...]
 ) -> None:
     assert fair_shares(claims, held, budget) == expected
+
+
+@pytest.mark.parametrize("held", [(0,), (0, 0, 0)], ids=["fewer", "more"])
+def test_what_is_held_is_told_for_every_claim(held: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="argument 2"):
+        fair_shares((9, 9), held, 10)
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=20), st.data())
