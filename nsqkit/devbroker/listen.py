@@ -71,3 +71,15 @@ def host_and_port(host: str, port: int | str) -> str:
 def reachable_host(host: str) -> str:
     """Return the address that others are told: the one listened on, or this machine's name for all."""
     return socket.gethostname() if host in {"", "0.0.0.0", "::"} else host  # noqa: S104  only compared
+
+
+async def close(server: asyncio.Server) -> None:
+    """Close a listener.
+
+    What was accepted just before is made a connection all the same: asyncio would leave it open, and
+    forget it.
+    """
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening)
+    await asyncio.sleep(0)
+    server.close()

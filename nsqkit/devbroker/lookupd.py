@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nsqkit.devbroker.http import http_server
 from nsqkit.devbroker.limits import VERSION
-from nsqkit.devbroker.listen import address_text, bind, check_ports, reachable_host
+from nsqkit.devbroker.listen import address_text, bind, check_ports, close, reachable_host
 from nsqkit.devbroker.lookupd_api import LookupApi
 from nsqkit.devbroker.lookupd_registry import Registry
 from nsqkit.devbroker.lookupd_session import LookupSession
@@ -90,6 +90,11 @@ class DevLookupd:
             self.http_address,
         )
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it serves nobody."""
+        return self._tcp is None
+
     async def stop(self) -> None:
         """Close both ports and all connections; calling it again, or before ``start``, does nothing."""
         http, self._http = self._http, None
@@ -98,7 +103,7 @@ class DevLookupd:
             await http.close_all_connections()
         tcp, self._tcp = self._tcp, None
         if tcp is not None:
-            tcp.close()
+            await close(tcp)
         closing = tuple(self.connections)
         for connection in closing:
             connection.abort()
@@ -124,6 +129,8 @@ class LookupConnection(asyncio.Protocol):
         remote_address = address_text(transport.get_extra_info("peername"))
         self._session = LookupSession(self._lookupd.registry, remote_address, self._lookupd.info)
         self._lookupd.connections.add(self)
+        if self._lookupd.is_stopped:  # it was accepted just before
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Carry out a chunk of commands, reply, and close if the session is over."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from nsqkit.devbroker.channel import Consumer, Copy
 from nsqkit.devbroker.ledger import Ledger
-from nsqkit.devbroker.listen import address_text
+from nsqkit.devbroker.listen import address_text, close
 from nsqkit.devbroker.output import OutputBuffer
 from nsqkit.devbroker.session import Session
 from nsqkit.devbroker.wire import message_frame, response_frame
@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
         self.connected_s = self._server.wall_clock_ns() // 1_000_000_000
         self._server.connections.add(self)
         self._identified()
+        if self._server.is_stopped:  # it was accepted just before
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Carry out a chunk of commands and send what follows from it, at once."""
@@ -188,6 +190,7 @@ class TcpServer:
         self.clock = clock
         self.wall_clock_ns = wall_clock_ns
         self.connections: set[Connection] = set()
+        self.is_stopped = False
         self._by_consumer: dict[Consumer, Connection] = {}
         self._holding: set[Connection] = set()
         self._server: asyncio.Server | None = None
@@ -196,12 +199,14 @@ class TcpServer:
 
     async def listen(self, bound: socket.socket) -> None:
         """Accept clients on a bound socket."""
+        self.is_stopped = False
         self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), sock=bound)
 
     async def stop(self, *, within_s: float = 1.0) -> None:
         """Close the listener, all connections and the timer."""
+        self.is_stopped = True
         if self._server is not None:
-            self._server.close()
+            await close(self._server)
         self._cancel_timer()
         connections = tuple(self.connections)
         for connection in connections:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from nsqkit.devbroker import DevBroker
+from nsqkit.runtime.pool import PoolThread
 from nsqkit.testing.clock import VirtualClock
 
 PATIENCE_S = 10.0
@@ -19,8 +20,10 @@ def no_thread_outlives_its_test() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     if left := set(threading.enumerate()) - before:
-        gc.collect()  # a pool that is gone lets its threads end
+        gc.collect()  # an executor that is gone lets its threads end
         for thread in left:
+            if isinstance(thread, PoolThread):
+                thread.pool.close()
             thread.join(PATIENCE_S)
 
 
@@ -43,9 +46,16 @@ def threaded_broker() -> Iterator[DevBroker]:
     asyncio.run_coroutine_threadsafe(broker.start(), loop).result(PATIENCE_S)
     yield broker
     asyncio.run_coroutine_threadsafe(broker.stop(), loop).result(PATIENCE_S)
+    asyncio.run_coroutine_threadsafe(_all_done(), loop).result(PATIENCE_S)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(PATIENCE_S)
     loop.close()
+
+
+async def _all_done() -> None:
+    """Wait for what is under way, such as accepting a connection."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
-from nsqkit.devbroker import DevBroker
+from nsqkit.devbroker import DevBroker, DevLookupd
 from tests.unit.devbroker.raw_client import (
     ERROR,
     HEARTBEAT,
@@ -19,6 +20,7 @@ from tests.unit.devbroker.raw_client import (
 )
 
 OK = (RESPONSE, b"OK")
+PATIENCE_S = 10.0
 
 
 class Clock:
@@ -107,6 +109,25 @@ async def test_a_client_that_hangs_up_in_the_middle_of_a_body_is_told(broker: De
         (ERROR, b"E_BAD_MESSAGE PUB failed to read message body size")
     ]
     await client.close()
+
+
+@pytest.mark.parametrize("server", [DevBroker, DevLookupd])
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_that_comes_while_it_stops_is_closed_too(
+    server: type[DevBroker | DevLookupd], turns: int
+) -> None:
+    """Whether the kernel has it, or the loop, or the server already."""
+    stopping = server(0, 0)
+    await stopping.start()
+    host, _, port = stopping.tcp_address.rpartition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.setblocking(False)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await stopping.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
 
 class TestTimers:
