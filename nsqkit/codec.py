@@ -6,7 +6,6 @@ is a bare event.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -14,6 +13,7 @@ import orjson
 
 from nsqkit.events import REGISTRY, EventRegistry, EventType
 from nsqkit.policy.errors import DecodeError, EncodeError, EventError, UnknownEventError
+from nsqkit.stamp import Stamp
 
 SPEC_VERSION = "1.0"
 _PATH = re.compile(r"^(?P<reason>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
@@ -221,25 +221,6 @@ def _explain(error: Exception) -> tuple[str, str]:
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         return f"${path}", first["msg"]
     return "$", f"{type(error).__name__}: {error}"
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What the edge adds to an event that is published.
-
-    Args:
-        source: The service's name.
-        event_id: Unique together with *source*.
-        time: RFC 3339, UTC.
-        traceparent: The creating trace context, or None.
-        tracestate: The rest of it, or None.
-    """
-
-    source: str
-    event_id: str
-    time: str
-    traceparent: str | None = None
-    tracestate: str | None = None
 
 
 def encode(event: object, stamp: Stamp, registry: EventRegistry = REGISTRY) -> tuple[EventType, bytes]:

@@ -2,14 +2,11 @@
 
 import asyncio
 import threading
-import uuid
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import UTC, datetime
-from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from nsqkit.codec import Stamp, encode
+from nsqkit.codec import encode
 from nsqkit.context import Outgoing, Prepare
 from nsqkit.gathering import Gathering
 from nsqkit.nsq.auth import secret_of
@@ -21,8 +18,10 @@ from nsqkit.policy.errors import EncodeError, PublishError, SettingsError
 from nsqkit.policy.names import topic_problem
 from nsqkit.policy.retry import MAX_DELAY_S
 from nsqkit.settings import Settings
+from nsqkit.stamp import stamp
 
 T = TypeVar("T")
+_SOON_S = 0.002
 
 
 def preparer(source: str, max_msg_bytes: int) -> Prepare:
@@ -34,8 +33,7 @@ def preparer(source: str, max_msg_bytes: int) -> Prepare:
     """
 
     def prepare(event: object, topic: str | None, defer_s: float) -> Outgoing:
-        time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        known, body = encode(event, Stamp(source, str(uuid.uuid4()), time))
+        known, body = encode(event, stamp(source))
         target = topic or known.topic
         if target is None:
             raise EncodeError(f"{known.wire_type} has no topic; add one to its @event, or give topic=…")
@@ -78,7 +76,8 @@ def connection_options(settings: Settings, *, holds_s: float = 0.0) -> Connectio
 class Publisher:
     """Publishes events; the awaited result is nsqd's OK. An async context manager.
 
-    With several nsqd, one is used until it fails, then the next.
+    With several nsqd, one is used until it fails, then the next. Publishes to one topic that are asked for
+    in one turn of the event loop, while others are under way, leave in one command and in their order.
 
     Args:
         nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
@@ -103,7 +102,9 @@ class Publisher:
             raise SettingsError("no nsqd to publish to: give Publisher('host:4150') or set NSQKIT_NSQD")
         self._prepare = preparer(source or found.service, found.max_msg_bytes)
         self._outlet = Outlet(connection_options(found), publish_timeout_s=found.publish_timeout_s)
-        self._gatherings: dict[str, Gathering] = {}
+        self._max_msg_bytes = found.max_msg_bytes
+        self._turn = Gathering(self._send, wait_s=0.0)
+        self._soon = Gathering(self._send, wait_s=_SOON_S)
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,7 +139,7 @@ class Publisher:
             ready = self._prepare(event, topic, 0.0)
             by_topic.setdefault(ready.topic, []).append(ready.body)
         for target, bodies in by_topic.items():
-            await self._send_gathered(target, bodies)
+            await self._turn.after(target, self._send(target, bodies))
 
     def publish_soon(self, event: object, *, topic: str | None = None) -> "asyncio.Future[None]":
         """Publish an event together with those that come within 2 ms: for many events, not for one.
@@ -157,11 +158,7 @@ class Publisher:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
         ready = self._prepare(event, topic, 0.0)
-        gathering = self._gatherings.get(ready.topic)
-        if gathering is None:
-            send = partial(self._send_gathered, ready.topic)
-            gathering = self._gatherings[ready.topic] = Gathering(send)
-        return gathering.add(ready.body)
+        return self._soon.add(ready.topic, ready.body)
 
     async def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish bytes as they are, without an envelope, and await nsqd's OK.
@@ -174,18 +171,27 @@ class Publisher:
         Raises:
             PublishError: If no nsqd confirmed it.
         """
-        await self._with_any(lambda address: self._outlet.publish(address, topic, body, defer_s=defer_s))
+        if defer_s or not self._can_gather(body):  # MPUB defers none, and fails with one that is refused
+            await self._turn.after(topic, self._send_one(topic, body, defer_s))
+        else:
+            await self._turn.publish(topic, body)
 
     async def close(self) -> None:
         """Wait for what is under way, then disconnect."""
-        await asyncio.gather(*(gathering.drain() for gathering in self._gatherings.values()))
+        await asyncio.gather(self._turn.drain(), self._soon.drain())
         await self._outlet.close()
 
-    async def _send_gathered(self, topic: str, bodies: Sequence[bytes]) -> None:
-        await self._with_any(partial(self._send_many, topic, bodies))
+    def _can_gather(self, body: object) -> bool:
+        return isinstance(body, bytes) and 0 < len(body) <= self._max_msg_bytes
 
-    async def _send_many(self, topic: str, bodies: Sequence[bytes], address: str) -> None:
-        await self._outlet.publish_many(address, topic, bodies)
+    async def _send(self, topic: str, bodies: Sequence[bytes]) -> None:
+        if len(bodies) == 1:
+            await self._send_one(topic, bodies[0])
+        else:
+            await self._with_any(lambda address: self._outlet.publish_many(address, topic, bodies))
+
+    async def _send_one(self, topic: str, body: bytes, defer_s: float = 0.0) -> None:
+        await self._with_any(lambda address: self._outlet.publish(address, topic, body, defer_s=defer_s))
 
     async def _with_any(self, publish: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         *firsts, last = self._addresses

@@ -126,11 +126,11 @@ class NsqdPublisher:
 
 def _mpub(topic: str, bodies: Sequence[bytes]) -> bytes:
     # pynsq's builder refuses tuples, and copies all it has for every body it adds.
-    parts = [_LENGTH.pack(len(bodies))]
+    n_bytes = _LENGTH.size * (1 + len(bodies)) + sum(map(len, bodies))
+    parts = [b"MPUB ", topic.encode(), b"\n", _LENGTH.pack(n_bytes), _LENGTH.pack(len(bodies))]
     for body in bodies:
         parts += (_LENGTH.pack(len(body)), body)
-    payload = b"".join(parts)
-    return b"".join((b"MPUB ", topic.encode(), b"\n", _LENGTH.pack(len(payload)), payload))
+    return b"".join(parts)
 
 
 async def ensure_channel(address: str, topic: str, channel: str, options: ConnectionOptions) -> None:

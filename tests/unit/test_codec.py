@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.codec import Decoded, Decoder, Stamp, encode, encode_json, loads
+from nsqkit.codec import Decoded, Decoder, encode, encode_json, loads
 from nsqkit.events import EventRegistry, EventType
 from nsqkit.policy.errors import DecodeError, EncodeError, UnknownEventError
+from nsqkit.stamp import Stamp
 
 
 class Store(enum.Enum):
@@ -171,12 +172,12 @@ def test_an_event_is_a_cloud_event(order: Callable[..., object], line: Callable[
     [
         pytest.param(STAMP, {}, id="none"),
         pytest.param(
-            dataclasses.replace(STAMP, traceparent="00-ab-cd-01"),
+            STAMP._replace(traceparent="00-ab-cd-01"),
             {"traceparent": "00-ab-cd-01"},
             id="a parent",
         ),
         pytest.param(
-            dataclasses.replace(STAMP, traceparent="00-ab-cd-01", tracestate="a=1"),
+            STAMP._replace(traceparent="00-ab-cd-01", tracestate="a=1"),
             {"traceparent": "00-ab-cd-01", "tracestate": "a=1"},
             id="a parent and its state",
         ),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,14 @@ class Homeless:
 
 def told(**options: Any) -> Settings:
     return Settings(admin_port=0, connect_timeout_s=1.0, publish_timeout_s=5.0, **options)
+
+
+def sized(data: bytes) -> bytes:
+    return struct.pack(">i", len(data)) + data
+
+
+def mpub(*bodies: bytes) -> bytes:
+    return b"MPUB sent\n" + sized(struct.pack(">i", len(bodies)) + b"".join(map(sized, bodies)))
 
 
 class TestPreparer:
@@ -203,6 +212,129 @@ class TestPublisher:
         await publisher.close()
         with pytest.raises(PublishError, match="closed"):
             await publisher.publish(Sent(2))
+
+
+class TestTurn:
+    """Publishes that are asked for while others are under way."""
+
+    async def test_those_of_one_turn_of_the_loop_leave_in_one_command_behind_the_first(self) -> None:
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = asyncio.gather(*(publisher.publish_raw("sent", b"%d" % n) for n in range(4)))
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(b"PUB sent\n" + sized(b"0"), mpub(b"1", b"2", b"3"))
+            peer.respond()
+            peer.respond()
+            await publishing
+
+    async def test_a_deferred_one_goes_alone_and_keeps_its_place(self) -> None:
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = asyncio.gather(
+                *(publisher.publish_raw("sent", b"%d" % n, defer_s=1.5 * (n == 3)) for n in range(6)),
+            )
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(
+                b"PUB sent\n" + sized(b"0"),
+                mpub(b"1", b"2"),
+                b"DPUB sent 1500\n" + sized(b"3"),
+                mpub(b"4", b"5"),
+            )
+            for _ in range(4):
+                peer.respond()
+            await publishing
+
+    async def test_many_at_once_keep_their_place(self) -> None:
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = asyncio.gather(
+                publisher.publish_raw("sent", b"first"),
+                publisher.publish_raw("sent", b"before"),
+                publisher.publish_many([Sent(1), Sent(2)]),
+                publisher.publish_raw("sent", b"behind"),
+            )
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            commands = [await peer.command() for _ in range(4)]
+            assert [command.split(b" ")[0] for command in commands] == [b"PUB", b"PUB", b"MPUB", b"PUB"]
+            assert [b"before" in commands[1], b"behind" in commands[3]] == [True, True]
+            for _ in range(4):
+                peer.respond()
+            await publishing
+
+    async def test_what_nsqd_refuses_of_those_together_it_is_asked_one_by_one(self) -> None:
+        """Its max-msg-size may be lower than the setting, and MPUB is all or none."""
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = [asyncio.create_task(publisher.publish_raw("sent", b"%d" % n)) for n in range(4)]
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(b"PUB sent\n" + sized(b"0"), mpub(b"1", b"2", b"3"))
+            peer.respond()
+            peer.refuse(b"E_BAD_MESSAGE MPUB message too big 1 > 0")
+            again = await nsqd.accept()
+            await again.shake_hands()
+            await again.expect(*(b"PUB sent\n" + sized(b"%d" % n) for n in (1, 2, 3)))
+            again.respond()
+            again.refuse(b"E_BAD_MESSAGE PUB message too big 1 > 0")
+            first, second, refused, beside = await asyncio.gather(*publishing, return_exceptions=True)
+        assert (first, second) == (None, None)
+        assert isinstance(refused, PublishError)
+        assert isinstance(beside, PublishError)
+        assert (refused.permanent, beside.permanent) == (True, False)
+
+    async def test_a_loss_fails_each_with_an_error_of_its_own(self) -> None:
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = [asyncio.create_task(publisher.publish_raw("sent", b"%d" % n)) for n in range(3)]
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(b"PUB sent\n" + sized(b"0"), mpub(b"1", b"2"))
+            await peer.close()
+            told_ = await asyncio.gather(*publishing, return_exceptions=True)
+        assert [isinstance(error, PublishError) and not error.permanent for error in told_] == [True] * 3
+        assert len({id(error) for error in told_}) == 3
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param("text", id="no bytes"),
+            pytest.param(None, id="nothing"),
+        ],
+    )
+    async def test_what_nsq_cannot_take_is_refused_alone(self, broker: DevBroker, body: Any) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            publishing = (publisher.publish_raw("sent", each) for each in [b"1", b"2", body, b"3"])
+            first, second, refused, last = await asyncio.gather(*publishing, return_exceptions=True)
+        assert (first, second, last) == (None, None, None)
+        assert isinstance(refused, PublishError)
+        assert refused.permanent
+        assert await take(broker.tcp_address, "sent", 3) == [b"1", b"2", b"3"]
+
+    async def test_a_bad_topic_harms_no_other(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            publishing = (publisher.publish_raw(topic, b"1") for topic in ["sent", "a b", "a b", "sent"])
+            first, *bad, last = await asyncio.gather(*publishing, return_exceptions=True)
+        assert (first, last) == (None, None)
+        assert [isinstance(error, PublishError) and error.permanent for error in bad] == [True, True]
+
+    async def test_all_arrive_once_in_their_order(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            await asyncio.gather(*(publisher.publish_raw("sent", b"%d" % n) for n in range(2500)))
+        assert await take(broker.tcp_address, "sent", 2500) == [b"%d" % n for n in range(2500)]
+
+    async def test_who_gives_up_disturbs_nobody(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            publishing = [asyncio.create_task(publisher.publish_raw("sent", b"%d" % n)) for n in range(4)]
+            await asyncio.sleep(0)
+            publishing[1].cancel()
+            *_, last = await asyncio.gather(*publishing, return_exceptions=True)
+        assert last is None
+
+    async def test_close_waits_for_those_that_have_not_left_yet(self, broker: DevBroker) -> None:
+        publisher = Publisher(broker.tcp_address, settings=told())
+        publishing = asyncio.gather(*(publisher.publish_raw("sent", b"%d" % n) for n in range(3)))
+        await asyncio.sleep(0)
+        await publisher.close()
+        assert await publishing == [None, None, None]
 
 
 class TestPublishSoon:
