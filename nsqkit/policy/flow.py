@@ -13,10 +13,12 @@ _BATCHING_S = 0.002
 """So long a message may wait for others to share its way; the latency that one pays for throughput."""
 _BATCHING_AGE_RATIO = 0.25
 """Or for this part of what it has waited before: a backlog shows that throughput is wanted."""
-_MOST_BATCHING_S = 0.025
-"""But no longer than nsqd's buffer holds it anyway."""
-_MEMORY_RATIO = 2.5
-"""Time constant of the rate's exponentially weighted mean, in times of that waiting."""
+_MOST_BATCHING_S = 0.05
+"""But no longer; nsqd's buffer by itself holds it for 25 ms."""
+_MEMORY_S = 0.005
+"""Time constant of the rate's exponentially weighted mean."""
+_MEMORY_RATIO = 0.5
+"""But no less than this part of that waiting, so that a long turn of the event loop forgets nothing."""
 _QUIET_RATIO = 2.0
 """After so many of them without a message, nsqd is told to send what it holds."""
 _SLACK_RATIO = 0.6
@@ -38,6 +40,7 @@ class Traffic:
     _rate_per_s: float = field(default=0.0, init=False)
     _arrived_s: float = field(default=-math.inf, init=False)
     _batching_s: float = field(default=_BATCHING_S, init=False)
+    _memory_s: float = field(default=_MEMORY_S, init=False)
 
     def look(self, received: int, answered: int, *, age_s: float, now_s: float) -> None:
         """Take in what has happened since the last look.
@@ -51,7 +54,8 @@ class Traffic:
         """
         if arrived := received - self._received:
             self._batching_s = min(max(_BATCHING_S, age_s * _BATCHING_AGE_RATIO), _MOST_BATCHING_S)
-            self._rate_per_s = self._faded_per_s(now_s) + arrived / (self._batching_s * _MEMORY_RATIO)
+            self._memory_s = max(_MEMORY_S, self._batching_s * _MEMORY_RATIO)
+            self._rate_per_s = self._faded_per_s(now_s) + arrived / self._memory_s
             self._arrived_s = now_s
             self._received = received
         self.busy = received - answered
@@ -86,7 +90,7 @@ class Traffic:
         return self._arrived_s + self._batching_s * _QUIET_RATIO
 
     def _faded_per_s(self, now_s: float) -> float:
-        return self._rate_per_s * math.exp((self._arrived_s - now_s) / (self._batching_s * _MEMORY_RATIO))
+        return self._rate_per_s * math.exp((self._arrived_s - now_s) / self._memory_s)
 
 
 def fair_shares(claims: Sequence[int], held: Sequence[int], budget: int) -> tuple[int, ...]:

@@ -42,7 +42,6 @@ class TokenBucket:
     """
 
     def __init__(self, limit: RateLimit) -> None:
-        self._limit = limit
         self._interval_s = 1 / limit.per_s
         self._full_s = limit.burst / limit.per_s
         self._empty_s = -math.inf

@@ -18,7 +18,7 @@ _SECRETS = re.compile(
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
-_LONGEST_MASKED = 4  # times as long as before, at most: "://a@" is now "://[redacted]@"
+_LONGEST_MASKED = 6  # times as long as before, at most: half of a surrogate pair is now "\\udc80"
 
 
 def redact(text: str, *, limit: int = 1000) -> str:
@@ -32,7 +32,7 @@ def redact(text: str, *, limit: int = 1000) -> str:
         text: Any text, such as ``str(error)``; only ten times the limit of it is looked at.
         limit: Most characters to keep; 1 or more.
     """
-    text = text[: _LOOK_AHEAD * limit].encode("utf-8", "backslashreplace").decode()
+    text = text[: _LOOK_AHEAD * limit].encode(errors="backslashreplace").decode()
     text = _SECRETS.sub(rf"\g<key>{MASK}", text)
     text = _CREDENTIALS.sub(f"://{MASK}@", text)
     text = _EMAIL.sub(MASK, text)

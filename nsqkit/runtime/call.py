@@ -1,14 +1,14 @@
 """Call: run a handler's method on the loop or in a thread, within its timeout."""
 
 import asyncio
-import contextvars
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from nsqkit.handler import HandlerSpec
 from nsqkit.policy.errors import HandlerTimeoutError
+from nsqkit.runtime.pool import Pool
 
 
 class Told(Protocol):
@@ -43,13 +43,16 @@ class Caller:
         self._handle = handle
         self._timeout_s = spec.timeout_s
         self._executor_wait = executor_wait
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: Pool | None = None
         self._threads: set[Told] = set()
+        self._due: dict[Told, float] = {}  # when each of them is to be told; the earliest comes first
+        self._timer: asyncio.TimerHandle | None = None
         self.call: Callable[[Any, Any], Awaitable[Any]] = self._on_loop_async
-        if not spec.is_async:
-            self.call = self._on_loop_plain if spec.run_on_loop else self._in_thread
-        if not (spec.is_async or spec.run_on_loop):
-            self._executor = ThreadPoolExecutor(threads, thread_name_prefix=spec.name)
+        if spec.run_on_loop:
+            self.call = self._on_loop_plain
+        elif not spec.is_async:
+            self._executor = Pool(threads, spec.name)
+            self.call = partial(self._in_thread, self._executor)
 
     def in_thread(self, told: Told) -> bool:
         """Return whether a call is in a thread, where it cannot be cancelled."""
@@ -58,7 +61,7 @@ class Caller:
     def close(self) -> None:
         """Take no more calls; a thread that still runs is left alone."""
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.close()
 
     async def _on_loop_async(self, what: Any, told: Told) -> Any:
         call: Coroutine[Any, Any, Any] = self._handle(what, told)
@@ -77,26 +80,49 @@ class Caller:
     async def _on_loop_plain(self, what: Any, told: Told) -> Any:
         return self._handle(what, told)
 
-    async def _in_thread(self, what: Any, told: Told) -> Any:
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
+    async def _in_thread(self, pool: Pool, what: Any, told: Told) -> Any:
         asked_s = time.monotonic()
-        limit = loop.call_later(self._timeout_s, setattr, told, "cancelled", True)  # noqa: FBT003
-        self._threads.add(told)
+        self._watch(told)
         try:
-            started_s, ended_s, outcome = await loop.run_in_executor(
-                self._executor,
-                lambda: context.run(_timed, self._handle, what, told),
-            )
+            call = pool.submit(self._handle, what, told)
+            await call.ended
         finally:
-            limit.cancel()
-            self._threads.discard(told)
-        self._executor_wait(started_s - asked_s)
-        if not isinstance(outcome, BaseException):
-            return outcome
-        if ended_s - asked_s > self._timeout_s:  # counted as the timer above counts, or they could differ
-            raise HandlerTimeoutError(self._timeout_s) from outcome
-        raise outcome
+            self._unwatch(told)
+        self._executor_wait(call.started_s - asked_s)
+        if call.error is None:
+            return call.returned
+        try:
+            if call.ended_s - asked_s > self._timeout_s:  # counted as the timer counts, or they could differ
+                raise HandlerTimeoutError(self._timeout_s) from call.error
+            raise call.error
+        finally:
+            call.error = None  # its traceback leads back to the call: a circle
+
+    def _watch(self, told: Told) -> None:
+        """Have somebody told at the timeout; one timer does, as all are due in the order of their coming."""
+        loop = asyncio.get_running_loop()
+        self._threads.add(told)
+        self._due[told] = due_s = loop.time() + self._timeout_s
+        if self._timer is None:
+            self._timer = loop.call_at(due_s, self._tell_overdue, due_s)
+
+    def _unwatch(self, told: Told) -> None:
+        self._threads.discard(told)
+        self._due.pop(told, None)
+        if not self._due and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tell_overdue(self, now_s: float) -> None:
+        self._timer = None
+        while self._due:
+            told, due_s = next(iter(self._due.items()))
+            if due_s > now_s:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_at(due_s, self._tell_overdue, due_s)
+                return
+            del self._due[told]
+            told.cancelled = True
 
 
 class _Begun:
@@ -128,12 +154,3 @@ class _Begun:
                     waits_for = self._call.send(sent)
         except StopIteration as returned:
             return returned.value
-
-
-def _timed(handle: Callable[..., Any], what: Any, told: Told) -> tuple[float, float, Any]:
-    started_s = time.monotonic()
-    try:
-        outcome = handle(what, told)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is raised again on the loop
-        outcome = error
-    return started_s, time.monotonic(), outcome

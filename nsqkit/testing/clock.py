@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
+from nsqkit.runtime.pool import Pool, PoolThread
 from nsqkit.testing.errors import HarnessError, NeedsVirtualTimeError
 
 OUTSIDE_WAIT_S = 2.0
@@ -140,11 +141,16 @@ class VirtualClock:
     def _outside_s(self, timeout: float | None) -> float:
         """Return for how many real seconds something outside of the loop is waited for."""
         until_timer_s = float("inf") if timeout is None else timeout
-        if self._working or timeout is None:
+        threads = threading.enumerate()
+        pooled = [thread for thread in threads if isinstance(thread, PoolThread)]
+        if self._working or timeout is None or any(self._is_worked_for(thread.pool) for thread in pooled):
             return until_timer_s
-        known = {threading.main_thread(), threading.current_thread(), *self._workers}
-        alone = len(self._selector.get_map()) == 1 and known.issuperset(threading.enumerate())
+        known = {threading.main_thread(), threading.current_thread(), *self._workers, *pooled}
+        alone = len(self._selector.get_map()) == 1 and known.issuperset(threads)
         return 0.0 if alone else min(until_timer_s, self._outside_wait_s)
+
+    def _is_worked_for(self, pool: Pool) -> bool:
+        return pool.loop is self._loop and pool.n_calls > 0
 
     def _run_in_executor(
         self, executor: Executor | None, function: Callable[..., Any], *args: Any

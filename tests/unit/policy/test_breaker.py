@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from nsqkit.policy.breaker import BUSY_RATIO, BreakerPolicy, BreakerState, Circuit
+from nsqkit.policy.breaker import BreakerPolicy, BreakerState, Circuit
 
 OPEN, CLOSED, HALF_OPEN = BreakerState.OPEN, BreakerState.CLOSED, BreakerState.HALF_OPEN
 
@@ -91,13 +91,32 @@ def test_a_call_that_began_before_it_opened_changes_nothing() -> None:
 
 
 def test_half_open_lets_so_many_through_at_a_time() -> None:
+    """Who comes then is told to come back after a tenth of the time for which it was open."""
     circuit = opened(BreakerPolicy(open_s=30, trials=2))
-    first, _ = admitted(circuit, 30.0), admitted(circuit, 30.0)
+    for _ in range(2):
+        admitted(circuit, 30.0)
     assert circuit.admit(now_s=31.0) is None
-    assert circuit.remaining_s(now_s=31.0) == 30 * BUSY_RATIO
-    circuit.abandoned(first)
-    admitted(circuit, 31.0)
+    assert circuit.remaining_s(now_s=31.0) == 3
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+def test_a_trial_that_tells_nothing_makes_room_for_another(trials: int) -> None:
+    circuit = opened(BreakerPolicy(open_s=30, trials=trials))
+    tickets = [admitted(circuit, 30.0) for _ in range(trials)]
+    for ticket in tickets:
+        assert circuit.admit(now_s=31.0) is None
+        circuit.abandoned(ticket)
+        admitted(circuit, 31.0)
     assert circuit.admit(now_s=31.0) is None
+
+
+def test_late_trials_that_tell_nothing_make_no_more_room_than_there_is() -> None:
+    circuit = opened(BreakerPolicy(open_s=30, trials=2))
+    late = [admitted(circuit, 30.0), admitted(circuit, 30.0)]
+    admitted(circuit, 60.0)
+    for ticket in late:
+        circuit.abandoned(ticket)
+    assert [circuit.admit(now_s=60.0) is None for _ in range(3)] == [False, False, True]
 
 
 def test_one_successful_trial_closes_it_and_the_other_cannot_open_it() -> None:
@@ -134,6 +153,10 @@ def test_once_closed_it_counts_from_nothing() -> None:
     assert circuit.state(now_s=30.0) is CLOSED
     fail(circuit, 30.0)
     assert circuit.remaining_s(now_s=30.0) == 30
+
+
+def test_the_states_are_the_labels_of_the_metric() -> None:
+    assert [*BreakerState] == ["closed", "open", "half_open"]
 
 
 def test_the_standard_policy() -> None:

@@ -157,6 +157,16 @@ def test_an_error_survives_copy_and_pickle(
     assert str(twin) == text
 
 
+def test_an_error_tells_the_id_of_its_event_once_that_is_known() -> None:
+    for error in (
+        DecodeError("orders", "", "$", "not JSON"),
+        UnknownEventError("orders", "order.created.v3"),
+    ):
+        assert error.event_id is None
+        error.event_id = "0190"
+        assert copy.copy(error).event_id == "0190"
+
+
 @pytest.mark.parametrize("kind", PLAIN)
 def test_an_error_without_fields_is_its_text(kind: type[NsqkitError]) -> None:
     assert str(kind("threads=0 is not in 1..256")) == "threads=0 is not in 1..256"

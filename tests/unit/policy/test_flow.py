@@ -1,5 +1,6 @@
 """Flow: max_in_flight is shared among connections without loss, evenly, and in turn; RDY follows the load."""
 
+import math
 from functools import partial
 
 import pytest
@@ -201,12 +202,12 @@ def test_workers_share_a_flood_and_handle_it_as_fast_as_with_a_fixed_rdy(handler
     assert min(counts) > 0.8 * max(counts)
 
 
-@pytest.mark.parametrize("handlers", [1, 10, 30, 100])
+@pytest.mark.parametrize("handlers", [10, 30, 100])
 def test_many_handlers_of_one_process_clear_their_backlogs_as_fast_as_with_a_fixed_rdy(handlers: int) -> None:
     """Each has a small part of the process, so that its rate alone would give it little room."""
     load = partial(nsqd_model.run, FLOOD, 0.0, for_s=0.5, nsqds=handlers, are_handlers=True)
     consumer, fixed = load(), load(is_fixed=True)
-    assert len(consumer.latencies_s) > 0.75 * len(fixed.latencies_s)
+    assert len(consumer.latencies_s) > 0.95 * len(fixed.latencies_s)
     assert consumer.commands < 0.01 * len(consumer.latencies_s)
 
 
@@ -229,6 +230,7 @@ def test_a_clock_that_is_behind_nsqds_changes_nothing() -> None:
 
 def test_nothing_known_claims_one() -> None:
     traffic = Traffic()
+    assert (traffic.rdy, traffic.busy, traffic.due_s) == (0, 0, -math.inf)
     traffic.look(0, 0, age_s=0.0, now_s=0.0)
     assert traffic.claim(100, now_s=0.0) == 1
     assert not traffic.is_ahead
@@ -256,22 +258,26 @@ def test_what_comes_within_2_ms_is_claimed_on_top() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrived", "standing", "expected"),
+    ("arrived", "held", "standing", "expected"),
     [
-        pytest.param(100, 0, 41, id="of 41 that are wanted, none is too few"),
-        pytest.param(100, 24, 41, id="less than three fifths are too few"),
-        pytest.param(100, 25, 25, id="more will do"),
-        pytest.param(100, 68, 68, id="so will less than five thirds"),
-        pytest.param(100, 69, 41, id="more are too many"),
-        pytest.param(10, 2, 5, id="of 5, two are too few"),
-        pytest.param(10, 3, 3, id="three fifths themselves will do"),
-        pytest.param(5, 5, 5, id="of 3, five thirds themselves will do"),
-        pytest.param(5, 6, 3, id="six are too many"),
+        pytest.param(100, 0, 0, 41, id="of 41 that are wanted, none is too few"),
+        pytest.param(100, 0, 24, 41, id="less than three fifths are too few"),
+        pytest.param(100, 0, 25, 25, id="more will do"),
+        pytest.param(100, 0, 68, 68, id="so will less than five thirds"),
+        pytest.param(100, 0, 69, 41, id="more are too many"),
+        pytest.param(100, 10, 35, 35, id="what is held is no room, so that 25 will do"),
+        pytest.param(100, 10, 30, 51, id="and 20 are too few"),
+        pytest.param(10, 0, 2, 5, id="of 5, two are too few"),
+        pytest.param(10, 0, 3, 3, id="three fifths themselves will do"),
+        pytest.param(5, 0, 5, 5, id="of 3, five thirds themselves will do"),
+        pytest.param(5, 0, 6, 3, id="six are too many"),
     ],
 )
-def test_a_small_difference_is_not_worth_a_command(arrived: int, standing: int, expected: int) -> None:
+def test_a_small_difference_is_not_worth_a_command(
+    arrived: int, held: int, standing: int, expected: int
+) -> None:
     traffic = Traffic(rdy=standing)
-    traffic.look(arrived, arrived, age_s=0.0, now_s=1.0)
+    traffic.look(arrived, arrived - held, age_s=0.0, now_s=1.0)
     traffic.rdy = traffic.claim(1000, now_s=1.0)
     assert traffic.rdy == expected
     assert traffic.is_ahead
@@ -288,29 +294,31 @@ def test_after_4_ms_without_a_message_one_more_than_is_held_is_claimed() -> None
 
 
 @pytest.mark.parametrize(
-    ("age_s", "least", "most"),
+    ("age_s", "waits_s", "least", "most"),
     [
-        pytest.param(-5.0, 2, 3, id="a clock that is behind says nothing"),
-        pytest.param(0.008, 2, 3, id="after 8 ms, what comes within 2 ms is claimed"),
-        pytest.param(0.04, 10, 11, id="after 40 ms, what comes within 10 ms"),
-        pytest.param(0.1, 25, 27, id="after 100 ms, what comes within 25 ms"),
-        pytest.param(3600.0, 25, 27, id="and no more after an hour"),
+        pytest.param(-5.0, 0.002, 2, 3, id="a clock that is behind says nothing"),
+        pytest.param(0.008, 0.002, 2, 3, id="after 8 ms, what comes within 2 ms is claimed"),
+        pytest.param(0.04, 0.01, 10, 11, id="after 40 ms, what comes within 10 ms"),
+        pytest.param(0.1, 0.025, 25, 27, id="after 100 ms, what comes within 25 ms"),
+        pytest.param(0.2, 0.05, 49, 53, id="after 200 ms, what comes within 50 ms"),
+        pytest.param(3600.0, 0.05, 49, 53, id="and no more after an hour"),
     ],
 )
 def test_messages_that_have_waited_long_may_wait_a_quarter_of_that_for_others(
-    age_s: float, least: int, most: int
+    age_s: float, waits_s: float, least: int, most: int
 ) -> None:
     """At 1,000 a second."""
     traffic = Traffic()
     for turn in range(1, 501):
         traffic.look(turn, turn, age_s=age_s, now_s=turn * 0.001)
     assert least <= traffic.claim(200, now_s=0.5) - 1 <= most
+    assert traffic.due_s - 0.5 == pytest.approx(2 * waits_s)
 
 
 def test_what_comes_again_fresh_is_no_backlog_any_more() -> None:
     traffic = Traffic()
     traffic.look(100, 100, age_s=60.0, now_s=1.0)
-    assert traffic.due_s == 1.05
+    assert traffic.due_s == 1.1
     traffic.look(101, 101, age_s=0.001, now_s=1.01)
     assert traffic.due_s == 1.014
 

@@ -49,31 +49,49 @@ def test_it_opens_where_enough_calls_ended_and_their_share_failed(
     assert switch.state is expected
 
 
+def test_it_begins_closed() -> None:
+    switch = Switch(KillSwitch(open_s=45))
+    assert (switch.state, switch.open_for_s, switch.trials_left) == (CLOSED, 45, 0)
+
+
 def test_a_change_is_told_once() -> None:
     switch = Switch(KillSwitch(min_messages=3))
     assert told(switch, "xxxxx") == [None, None, OPEN, None, None]
 
 
 @pytest.mark.parametrize(
-    ("after_s", "expected"),
+    ("start_s", "after_s", "expected"),
     [
-        pytest.param(15 / 16 * 60 - 0.01, OPEN, id="fifteen sixteenths of the window are whole"),
-        pytest.param(60, CLOSED, id="after the window nothing counts"),
-        pytest.param(3600, CLOSED, id="nor long after"),
+        pytest.param(1000, 15 / 16 * 60 - 0.01, OPEN, id="fifteen sixteenths of the window are whole"),
+        pytest.param(1003.9, 15 / 16 * 60 - 0.01, OPEN, id="wherever they begin"),
+        pytest.param(1000, 60, CLOSED, id="after the window nothing counts"),
+        pytest.param(1000, 3600, CLOSED, id="nor long after"),
+        pytest.param(-3, 60, CLOSED, id="nor where a clock passes its zero"),
     ],
 )
-def test_only_the_last_seconds_count(after_s: float, expected: SwitchState) -> None:
+def test_only_the_last_seconds_count(start_s: float, after_s: float, expected: SwitchState) -> None:
     switch = Switch(KillSwitch(min_messages=4, window_s=60))
-    told(switch, "xxx", now_s=1000)
-    told(switch, "x", now_s=1000 + after_s)
+    told(switch, "xxx", now_s=start_s)
+    told(switch, "x", now_s=start_s + after_s)
     assert switch.state is expected
 
 
-def test_successes_leave_the_window_too() -> None:
-    switch = Switch(KillSwitch(min_messages=4, window_s=60))
-    told(switch, "." * 100, now_s=0)
-    assert told(switch, "xxx", now_s=61) == [None] * 3
-    assert told(switch, "x", now_s=62) == [OPEN]
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [
+        pytest.param([(0, "." * 5), (61, "..xxx")], OPEN, id="successes leave it"),
+        pytest.param([(0, "xx.."), (61, "....x")], CLOSED, id="all of its failures leave it"),
+        pytest.param([(0, "x."), (30, "xx"), (61, "x..")], OPEN, id="none but its own leave it"),
+    ],
+)
+def test_what_leaves_the_window_takes_its_outcomes_along(
+    ended: list[tuple[float, str]], expected: SwitchState
+) -> None:
+    switch = Switch(KillSwitch(min_messages=5, window_s=60))
+    for now_s, text in ended:
+        assert switch.state is CLOSED
+        told(switch, text, now_s)
+    assert switch.state is expected
 
 
 def test_a_call_that_ended_earlier_than_the_last_one_counts_with_it() -> None:
@@ -173,11 +191,10 @@ def test_it_opens_no_later_and_no_earlier_than_its_slices_allow(
             return
 
 
-@given(st.lists(st.floats(0, 1e6), max_size=200))
-def test_it_remembers_a_bounded_number_of_counts(times_s: list[float]) -> None:
-    switch = Switch(KillSwitch(1.0, 1_000_000, window_s=0.5))
-    for now_s in times_s:
-        switch.record(failed=True, now_s=now_s)
+def test_it_remembers_a_bounded_number_of_counts_however_many_calls_end() -> None:
+    switch = Switch(KillSwitch(1.0, 1_000_000, window_s=16))
+    for call in range(1000):
+        switch.record(failed=True, now_s=500 + call / 10 - call % 3)
         assert len(switch._window._slices) <= SLICES
 
 
@@ -208,6 +225,10 @@ def test_only_what_is_included_and_not_excluded_is_blamed(
     policy: KillSwitch, error: BaseException | None, *, expected: bool
 ) -> None:
     assert policy.blames(error) is expected
+
+
+def test_the_states_are_the_labels_of_the_metric() -> None:
+    assert [*SwitchState] == ["closed", "open", "half_open"]
 
 
 def test_the_standard_policy() -> None:

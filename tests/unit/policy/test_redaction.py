@@ -146,6 +146,7 @@ def test_an_error_that_cannot_tell_its_text_is_described_all_the_same() -> None:
         pytest.param({"bob@example.org": 1}, {MASK: 1}, id="a name that is one"),
         pytest.param("x" * 5000, "x" * 5000, id="long texts are kept whole"),
         pytest.param("://a@" * 3000, f"://{MASK}@" * 3000, id="however much they grow"),
+        pytest.param("\udc80" * 3000, "\\udc80" * 3000, id="and what is escaped grows most"),
         pytest.param("", "", id="an empty text"),
         pytest.param(4111111111111111, MASK, id="a card's number"),
         pytest.param(2000000000000, MASK, id="13 digits"),

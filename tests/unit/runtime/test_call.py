@@ -1,0 +1,105 @@
+"""Call: whoever is called in a thread is told of the timeout, each at its time, by one timer."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nsqkit import HandlerTimeoutError
+from nsqkit.runtime.call import Caller
+from tests.unit.runtime.bench import PATIENCE_S, plain
+
+
+class Told:
+    """Somebody who can wait until he is told, and leaves a mark then."""
+
+    def __init__(self, marks: "list[Told]") -> None:
+        self._marks = marks
+        self._is_told = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._is_told.is_set()
+
+    @cancelled.setter
+    def cancelled(self, is_cancelled: bool) -> None:
+        assert is_cancelled
+        self._marks.append(self)
+        self._is_told.set()
+
+    def wait(self) -> None:
+        assert self._is_told.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def marks() -> list[Told]:
+    return []
+
+
+def caller(handle: Callable[[Any, Told], Any], *, timeout_s: float = 0.01) -> Caller:
+    spec = plain(lambda event, ctx: None, timeout_s=timeout_s).spec
+    return Caller(handle, spec, threads=4, executor_wait=lambda _: None)
+
+
+class TestTold:
+    """Who is told, and when."""
+
+    async def test_all_are_told_in_the_order_in_which_they_came(self, marks: list[Told]) -> None:
+        calls = caller(lambda _, told: told.wait())
+        told = [Told(marks) for _ in range(4)]
+        under_way = []
+        for each in told:
+            under_way.append(asyncio.ensure_future(calls.call(None, each)))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*under_way)
+        assert marks == told
+        calls.close()
+
+    async def test_one_that_comes_when_all_before_have_ended_is_told_too(self, marks: list[Told]) -> None:
+        calls = caller(lambda _, told: told.wait())
+        for count in (1, 2, 3):
+            await calls.call(None, Told(marks))
+            assert len(marks) == count
+        calls.close()
+
+    async def test_who_has_ended_is_not_told_when_those_beside_him_are(self, marks: list[Told]) -> None:
+        def handle(is_slow: Any, told: Told) -> None:
+            if is_slow:
+                told.wait()
+
+        calls = caller(handle, timeout_s=0.2)
+        quick, slow = Told(marks), Told(marks)
+        await asyncio.gather(calls.call(False, quick), calls.call(True, slow))
+        assert marks == [slow]
+        calls.close()
+
+    async def test_what_is_returned_late_counts(self, marks: list[Told]) -> None:
+        def handle(_: Any, told: Told) -> str:
+            told.wait()
+            return "late"
+
+        calls = caller(handle)
+        assert await calls.call(None, Told(marks)) == "late"
+        calls.close()
+
+    async def test_what_is_raised_late_is_the_cause_of_a_timeout(self, marks: list[Told]) -> None:
+        def handle(_: Any, told: Told) -> None:
+            told.wait()
+            raise ValueError("late")
+
+        calls = caller(handle)
+        with pytest.raises(HandlerTimeoutError) as caught:
+            await calls.call(None, Told(marks))
+        assert isinstance(caught.value.__cause__, ValueError)
+        calls.close()
+
+
+async def test_a_closed_one_takes_no_call_and_holds_none(marks: list[Told]) -> None:
+    calls, told = caller(lambda *_: None), Told(marks)
+    calls.close()
+    with pytest.raises(RuntimeError, match="pool of Scripted is closed"):
+        await calls.call(None, told)
+    assert not calls.in_thread(told)
