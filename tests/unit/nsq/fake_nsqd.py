@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import struct
+import time
 from typing import Any, Self
 
 PATIENCE_S = 5.0
@@ -23,9 +24,11 @@ def frame(kind: int, data: bytes) -> bytes:
 
 
 def message_frame(
-    id_: bytes = ID, body: bytes = b"body", *, attempts: int = 1, timestamp_ns: int = 1
+    id_: bytes = ID, body: bytes = b"body", *, attempts: int = 1, timestamp_ns: int | None = None
 ) -> bytes:
-    return frame(2, struct.pack(">qH", timestamp_ns, attempts) + id_ + body)
+    """Return a delivery; by default of a message that was published just now."""
+    published_ns = time.time_ns() if timestamp_ns is None else timestamp_ns
+    return frame(2, struct.pack(">qH", published_ns, attempts) + id_ + body)
 
 
 class Peer:
