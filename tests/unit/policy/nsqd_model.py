@@ -10,6 +10,7 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from nsqkit.policy.flow import Traffic, fair_shares, rdy_shares
 
@@ -226,10 +227,9 @@ class Consumer:
         self.time.after(HOP_S, lambda: line.pump.take(answers, rdy))
 
     def _shares(self, now_s: float) -> tuple[int, ...]:
-        if self.is_fixed and self.are_handlers:
-            return (self.max_in_flight,) * len(self.lines)
         if self.is_fixed:
-            return rdy_shares(self.max_in_flight, len(self.lines))
+            n = len(self.lines)
+            return (self.max_in_flight,) * n if self.are_handlers else rdy_shares(self.max_in_flight, n)
         claims = [line.traffic.claim(self.max_in_flight, now_s=now_s) for line in self.lines]
         if self.are_handlers:
             return tuple(claims)
@@ -270,18 +270,14 @@ def run(
         are_handlers: As of ``Consumer``.
         ahead_s: As of ``Consumer``.
     """
-
-    def consumer(time: Time, channels: Sequence[Channel]) -> Consumer:
-        return Consumer(
-            time,
-            channels,
-            max_in_flight=max_in_flight,
-            handler_s=handler_s,
-            is_fixed=is_fixed,
-            are_handlers=are_handlers,
-            ahead_s=ahead_s,
-        )
-
+    consumer = partial(
+        Consumer,
+        max_in_flight=max_in_flight,
+        handler_s=handler_s,
+        is_fixed=is_fixed,
+        are_handlers=are_handlers,
+        ahead_s=ahead_s,
+    )
     (alone,) = compete(per_s, [consumer], for_s=for_s, nsqds=nsqds)
     return alone
 
