@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 LOOK_S = 0.05
 """Between two looks."""
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """For a server to answer, for a process to end, for an order to arrive."""
 
 

@@ -67,7 +67,7 @@ async def test_a_worker_that_finishes_what_it_never_handled_is_found_out(
     monkeypatch.setenv("NSQKIT_NSQD_BIN", str(nsq_programs))
     special = {20: kinds.FORGOTTEN}
     phase = Phase("careless", 40, {kinds.QUICK: 1}, {}, workers=1, special=special, only_valid=True)
-    await run_phase(phase, tmp_path, time_limit_s=60)
+    await run_phase(phase, tmp_path, time_limit_s=300)
     found = audit(tmp_path)
     assert found.total.lost == 1
     assert found.problems == ("1 lost: 0000020-forgotten",)
@@ -78,7 +78,7 @@ async def test_many_orders_go_through_one_worker_once_each(
 ) -> None:
     """The short form of `scripts/chaos memory`; so few say nothing about memory."""
     monkeypatch.setenv("NSQKIT_NSQD_BIN", str(nsq_programs))
-    await run_phase(many(20_000), tmp_path, time_limit_s=60)
+    await run_phase(many(20_000), tmp_path, time_limit_s=300)
     found = audit(tmp_path)
     assert found.problems == ()
     assert found.total == Tally(confirmed=20_000, succeeded=20_000)

@@ -20,7 +20,7 @@ from tests.integration.conftest import Server, nsq_programs
 
 __all__ = ["nsq_programs"]
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

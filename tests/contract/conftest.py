@@ -18,7 +18,7 @@ from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlook
 
 __all__ = ["limited_nsqd", "nsq_programs", "nsqd", "nsqlookupd", "quick_nsqd", "start_nsqd"]
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 TOPIC = "contract"
 CHANNELS = ("work", "other")
 BRIEF_S = 2.0

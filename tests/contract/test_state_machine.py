@@ -20,7 +20,7 @@ from tests.integration.conftest import Server
 pytestmark = pytest.mark.nsqd
 
 T = TypeVar("T")
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 CHANNEL = "c"
 
 

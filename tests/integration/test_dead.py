@@ -26,7 +26,7 @@ from tests.unit.reading import take, topics_of
 
 __all__ = ["threaded_broker"]
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 TOPIC = "dead_test_orders"
 ALL = Filters()
 REASON = ("requested", "no such card")

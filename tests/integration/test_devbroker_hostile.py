@@ -21,7 +21,7 @@ from tests.integration.conftest import Server, StartNsqd
 pytestmark = pytest.mark.nsqd
 
 INPUTS = 1000
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 _DEADLY = re.compile(rb"IDENTIFY[^\n]*\n[^\0]")
 _OVERFLOWS = b"9" * 30
 _SETTLED = re.compile(rb"(E_(?:FIN|REQ|TOUCH)_FAILED .* failed) .*")

@@ -56,7 +56,7 @@ async def nsqd(
 
 async def until(seen: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what one server tells the other without a reply to anybody else."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not await seen():  # noqa: ASYNC110  they may be other processes
             await asyncio.sleep(0.005)
 

@@ -37,7 +37,7 @@ class Cluster:
 
     async def until(self, path: str, name: str, value: object) -> None:
         """Wait until nsqadmin shows a value; the brokers tell each other of changes without a reply."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while (await self.ask(path)).get(name) != value:  # noqa: ASYNC110  another process
                 await asyncio.sleep(0.01)
 

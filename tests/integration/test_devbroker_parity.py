@@ -58,7 +58,7 @@ class Broker:
 
     async def until(self, seen: Callable[[], Awaitable[bool]]) -> None:
         """Wait for what a broker does without a reply."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await seen():  # noqa: ASYNC110  it is another process
                 await asyncio.sleep(0.005)
 

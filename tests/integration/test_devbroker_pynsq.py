@@ -39,7 +39,7 @@ class Client:
 
     async def open(self) -> "Client":
         self._conn.connect()  # type: ignore[attr-defined]  # the stubs have what nsqkit uses
-        await asyncio.wait_for(self._ready.wait(), 5)
+        await asyncio.wait_for(self._ready.wait(), 60)
         self.responses.get_nowait()  # the answer to IDENTIFY, which is a response too
         return self
 
@@ -48,10 +48,10 @@ class Client:
 
     async def ask(self, command: bytes) -> bytes:
         self.send(command)
-        return await asyncio.wait_for(self.responses.get(), 5)
+        return await asyncio.wait_for(self.responses.get(), 60)
 
     async def message(self) -> Any:
-        return await asyncio.wait_for(self.messages.get(), 5)
+        return await asyncio.wait_for(self.messages.get(), 60)
 
     def close(self) -> None:
         self._conn.close()
@@ -106,7 +106,7 @@ async def test_settling_twice_is_an_error_that_leaves_the_connection_open(broker
     await http(broker.http_address, "POST", "/pub?topic=t", b"x")
     message = await client.message()
     client.send(protocol.finish(message.id) * 2)
-    error = await asyncio.wait_for(client.errors.get(), 5)
+    error = await asyncio.wait_for(client.errors.get(), 60)
     assert "E_FIN_FAILED" in str(error)
     assert await client.ask(protocol.pub("t", b"y")) == b"OK"
     client.close()

@@ -12,7 +12,7 @@ from tests.integration.conftest import Server, StartNsqd
 from tests.integration.tap import Tap
 
 pytestmark = pytest.mark.nsqd
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 MIB = 1_048_576
 INCOMPRESSIBLE = random.Random(5).randbytes(MIB)
 COMPRESSIBLE = b"order " * (MIB // 6)

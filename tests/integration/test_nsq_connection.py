@@ -13,7 +13,7 @@ from tests.unit.nsq.fake_http import FakeHttp
 
 pytestmark = pytest.mark.nsqd
 OPTIONS = ConnectionOptions()
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Reader:

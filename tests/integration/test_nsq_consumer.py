@@ -14,7 +14,7 @@ from tests.integration.conftest import Server, StartNsqd
 
 pytestmark = pytest.mark.nsqd
 OPTIONS = ConnectionOptions()
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 class Quiet:

@@ -10,7 +10,7 @@ from nsqkit.policy.errors import RefusedError
 from tests.integration.conftest import Server, StartNsqd
 
 pytestmark = pytest.mark.nsqd
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 async def _found(lookup: Lookup, topic: str | None, count: int) -> LookupResult:

@@ -21,7 +21,7 @@ from tests.ports import free_port
 from tests.unit.nsq.fake_http import FakeHttp
 
 pytestmark = pytest.mark.nsqd
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 REQUIRED = "-tls-required=tcp-https"  # HTTP, which the fixtures ask, stays open
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 ALLOWED = (

@@ -33,7 +33,7 @@ async def test_a_channel_is_paused_wherever_it_is_and_stays_so_over_a_restart(
                 return told
             await asyncio.sleep(0.05)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await until_both_are_known("pause") == Told((nsqd.http_address,), (empty.http_address,), ())
         assert await _paused(nsqd)
         nsqd.stop()

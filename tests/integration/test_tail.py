@@ -14,7 +14,7 @@ from tests.integration.conftest import Server, StartNsqd
 from tests.unit.reading import take
 
 pytestmark = pytest.mark.nsqd
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 async def channels(server: Server) -> dict[str, object]:

@@ -11,7 +11,7 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.runtime.pool import PoolThread
 from nsqkit.testing.clock import VirtualClock
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(autouse=True)

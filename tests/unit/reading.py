@@ -7,7 +7,7 @@ from typing import Any
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 async def take(address: str, topic: str, count: int, channel: str = "reading") -> list[bytes]:

@@ -56,7 +56,7 @@ _CURL = """#!{python}
 import sys, time, urllib.request
 for _ in range(200 if "--retry" in sys.argv else 1):
     try:
-        sys.stdout.write(urllib.request.urlopen("http://" + sys.argv[-1], timeout=5).read().decode())
+        sys.stdout.write(urllib.request.urlopen("http://" + sys.argv[-1], timeout=60).read().decode())
         break
     except OSError:
         time.sleep(0.1)
@@ -110,7 +110,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=90,
+            timeout=300,
             check=False,
         )
         return [self._on_usual_ports(part) for part in done.stdout.split(f"\n{_MARK}\n")[1:]]

@@ -34,7 +34,7 @@ TOPIC, CHANNEL = "hot", "path"
 IN_FLIGHT = 100  # their frames fit into the socket, and so into one chunk
 ROUNDS = 10
 SETTLING_TURNS = 20  # of the event loop, until the last FIN is in the socket
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 ORDER = (Path(__file__).parents[2] / "examples" / "data" / "orders.jsonl").read_bytes().partition(b"\n")[0]
 
 

@@ -434,6 +434,6 @@ def test_the_end_at_once_comes_also_where_nobody_can_be_told() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program],
-            stdout=full, stderr=subprocess.DEVNULL, timeout=30, check=False, env={},
+            stdout=full, stderr=subprocess.DEVNULL, timeout=60, check=False, env={},
         )  # fmt: skip
     assert done.returncode == 3

@@ -16,7 +16,7 @@ from nsqkit.reload import Reload, watch
 from nsqkit.standby import Plan
 from tests.unit.reading import topics
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 COMMAND = (sys.executable, "-m", "nsqkit", "reloaded")
 HANDLERS = """
 import asyncio, os, sys, time

@@ -10,7 +10,7 @@ import pytest
 
 from nsqkit.signals import SIGNALS, stop_event
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 STUCK = """
 import asyncio, threading
 from nsqkit.signals import end_at_once, stop_event

@@ -19,7 +19,7 @@ from tests.unit.nsq.fake_http import FakeHttp
 from tests.unit.reading import take, topics
 
 NOBODY = "127.0.0.1:1"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

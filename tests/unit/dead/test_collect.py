@@ -25,7 +25,7 @@ from tests.unit.dead.letters import BODY, published
 from tests.unit.reading import take, topics
 
 NOBODY = "127.0.0.1:1"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 DEAD = "orders.payments.dead"
 ALL = Filters()
 

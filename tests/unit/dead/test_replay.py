@@ -21,7 +21,7 @@ from tests.unit.dead.letters import BODY, letter
 from tests.unit.reading import take, topics
 
 NOBODY = "127.0.0.1:1"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 ALL = Filters()
 RETRY = "orders.payments.retry"
 

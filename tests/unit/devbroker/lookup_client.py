@@ -15,7 +15,7 @@ NSQD: dict[str, Any] = {
     "http_port": 4151,
     "version": "1.3.0",
 }
-_WITHIN_S = 15.0
+_WITHIN_S = 60.0
 
 
 def identify(**changes: object) -> bytes:

@@ -11,7 +11,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 RESPONSE, ERROR, MESSAGE = 0, 1, 2
 HEARTBEAT = (RESPONSE, b"_heartbeat_")
-_WITHIN_S = 15.0
+_WITHIN_S = 60.0
 _QUIET_S = 0.3
 
 Frame = tuple[int, bytes]

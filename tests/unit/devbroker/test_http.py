@@ -11,7 +11,7 @@ async def request(broker: DevBroker, *data: bytes) -> bytes:
     host, _, port = broker.http_address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.writelines(data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     writer.close()
     return answer

@@ -34,7 +34,7 @@ async def broker(lookupd: DevLookupd) -> AsyncIterator[DevBroker]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what happens between two servers on this loop."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  nothing tells
             await asyncio.sleep(0.001)
 

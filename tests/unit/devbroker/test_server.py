@@ -20,7 +20,7 @@ from tests.unit.devbroker.raw_client import (
 )
 
 OK = (RESPONSE, b"OK")
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Clock:

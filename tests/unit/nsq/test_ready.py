@@ -40,7 +40,7 @@ class Line:
         self.on_change()
 
     async def wait_told(self, count: int) -> None:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(60):
             while self.rdy != count:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.001)
 

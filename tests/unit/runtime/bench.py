@@ -33,7 +33,7 @@ from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.settle import Settler
 from nsqkit.testing.clock import VirtualClock
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 NSQD = "nsqd:4150"
 NOW_NS = 1_700_000_000_000_000_000
 Journal = list[tuple[Any, ...]]
