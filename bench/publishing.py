@@ -6,7 +6,7 @@ from typing import Any
 from bench.broker import Broker
 from bench.clients.tally import Plan
 from bench.programs import PUBLISHERS, Program, ProgramError
-from nsqkit.publisher import Publisher
+from nsqkit.publishing.publisher import Publisher
 
 
 def measure(

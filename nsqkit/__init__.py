@@ -2,12 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from nsqkit.batch import BatchHandler, Delivery
-from nsqkit.breaker import Breaker
-from nsqkit.context import Context, Middleware, Next
-from nsqkit.events import event, upcast
-from nsqkit.handler import Handler
-from nsqkit.policy.errors import (
+from nsqkit.errors import (
     BreakerOpenError,
     ConnectionLostError,
     DecodeError,
@@ -25,18 +20,23 @@ from nsqkit.policy.errors import (
     SettingsError,
     UnknownEventError,
 )
+from nsqkit.events.types import event, upcast
+from nsqkit.handler.batch import BatchHandler, Delivery
+from nsqkit.handler.breaker import Breaker
+from nsqkit.handler.context import Context, Middleware, Next
+from nsqkit.handler.handler import Handler
+from nsqkit.handler.resources import resource
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import Exponential, RetryPolicy
-from nsqkit.resources import resource
-from nsqkit.settings import Settings
+from nsqkit.settings.settings import Settings
 from nsqkit.version import __version__
 
 if TYPE_CHECKING:
-    from nsqkit.attempts import retrying
-    from nsqkit.publisher import BlockingPublisher, Publisher
-    from nsqkit.worker import Worker
+    from nsqkit.handler.retrying import retrying
+    from nsqkit.publishing.publisher import BlockingPublisher, Publisher
+    from nsqkit.worker.worker import Worker
 
 __all__ = [
     "BatchHandler",
@@ -84,10 +84,10 @@ __all__ = [
 ]
 
 _LAZY = {
-    "BlockingPublisher": "publisher",
-    "Publisher": "publisher",
-    "Worker": "worker",
-    "retrying": "attempts",
+    "BlockingPublisher": "publishing.publisher",
+    "Publisher": "publishing.publisher",
+    "Worker": "worker.worker",
+    "retrying": "handler.retrying",
 }
 
 

@@ -19,11 +19,11 @@ STAGES = (
     ("read and write the socket", ("tornado/iostream", "asyncio/selector_events", "uvloop")),
     ("share RDY", ("nsqkit/nsq/consumer", "nsqkit/nsq/ready", "nsqkit/policy/flow")),
     ("cut chunks into messages, join answers", ("nsqkit/nsq/",)),
-    ("decode", ("nsqkit/runtime/decode", "nsqkit/codec", "nsqkit/body")),
-    ("call the handler", ("nsqkit/runtime/dispatch", "nsqkit/context")),
+    ("decode", ("nsqkit/runtime/decode", "nsqkit/events/")),
+    ("call the handler", ("nsqkit/runtime/dispatch", "nsqkit/handler/")),
     ("settle", ("nsqkit/runtime/settle", "nsqkit/policy/verdict", "nsqkit/policy/outcome")),
-    ("count", ("nsqkit/metrics",)),
-    ("receive, hold, end", ("nsqkit/runtime/", "nsqkit/policy/", "nsqkit/subscription")),
+    ("count", ("nsqkit/telemetry/",)),
+    ("receive, hold, end", ("nsqkit/runtime/", "nsqkit/policy/", "nsqkit/worker/")),
 )
 """Stages by the modules that they are made of; the first that fits counts."""
 ELSEWHERE = "event loop and tasks"

@@ -6,7 +6,7 @@ from typing import Protocol
 from tornado.web import RequestHandler
 
 from nsqkit.admin.handlers import Handlers, HandlerState
-from nsqkit.metrics import CONTENT_TYPE, Metrics
+from nsqkit.telemetry.metrics import CONTENT_TYPE, Metrics
 
 MAX_PAUSE_S = 7 * 86400.0
 """A week. A pause without an end is asked for without a number."""

@@ -12,7 +12,6 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 from nsqkit.admin.handlers import Handlers
-from nsqkit.admin.loop_lag import LoopLag
 from nsqkit.admin.pages import (
     HandlersPage,
     Health,
@@ -22,8 +21,9 @@ from nsqkit.admin.pages import (
     Missing,
     ReadyPage,
 )
-from nsqkit.metrics import Metrics
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
+from nsqkit.telemetry.loop_lag import LoopLag
+from nsqkit.telemetry.metrics import Metrics
 
 _BACKLOG = 128
 

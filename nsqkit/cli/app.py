@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nsqkit.cli import broker, check, config, dead, new, pause, publish, run, tail
-from nsqkit.policy.errors import (
+from nsqkit.errors import (
     EventError,
     FeedError,
     HandlerError,

@@ -51,9 +51,9 @@ def broker(
     import asyncio
     from contextlib import AsyncExitStack
 
-    from nsqkit import logs
     from nsqkit.devbroker import DevBroker, DevLookupd
-    from nsqkit.signals import stop_event
+    from nsqkit.program import stop_event
+    from nsqkit.telemetry import logs
 
     async def serve() -> None:
         stop = stop_event()

@@ -26,14 +26,14 @@ def check(
     settings = options.settings(
         set_=set_, app=app, config=config, nsqd=nsqd, lookupd=lookupd, nsqd_http=nsqd_http
     )
-    from nsqkit.loader import load
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.errors import SettingsError
+    from nsqkit.loading.loader import load
 
     specs = load(modules, settings).handlers
     if connect:
         if not (settings.nsqd or settings.lookupd):
             raise SettingsError("--connect needs an nsqd: give --nsqd HOST:4150 or --lookupd HOST:4161")
-        from nsqkit.limits import check_limits
+        from nsqkit.ops.limits import check_limits
 
         if problems := check_limits(specs, settings):
             for problem in problems:
@@ -55,7 +55,7 @@ def handlers(
     """Print what handlers do: topic, channel, events, retry delays, timeout, concurrency."""
     settings = options.settings(set_=set_, app=app, config=config)
     from nsqkit.cli import tables
-    from nsqkit.loader import load, table
+    from nsqkit.loading.loader import load, table
 
     rows = table(load(modules, settings).handlers, settings)
     if json:

@@ -13,8 +13,8 @@ import typer
 from nsqkit.cli import options
 
 if TYPE_CHECKING:
-    from nsqkit.dead.filters import Filters
-    from nsqkit.dead.store import Store
+    from nsqkit.dead_letters.filters import Filters
+    from nsqkit.dead_letters.store import Store
 
 _ROWS = 20
 _LARGEST_ID = 2**63 - 1
@@ -82,9 +82,9 @@ def collect(
         log_level=log_level,
         dead_store=_text(store),
     )
-    from nsqkit import logs
-    from nsqkit.dead.collect import collect as run
-    from nsqkit.dead.discover import wanted_topics
+    from nsqkit.dead_letters.collect import collect as run
+    from nsqkit.dead_letters.discover import wanted_topics
+    from nsqkit.telemetry import logs
 
     topics = wanted_topics(sources or [])
     logs.configure(settings)
@@ -115,7 +115,7 @@ def ls(
     """List dead letters in the store, the newest first."""
     settings = options.settings(set_=set_, config=config, dead_store=_text(store))
     from nsqkit.cli import letters
-    from nsqkit.dead.store import Store
+    from nsqkit.dead_letters.store import Store
 
     filters = _filters(where=where, since=since, handler=handler)
     with Store(Path(settings.dead_store)) as found:
@@ -146,8 +146,8 @@ def show(
     """Show one dead letter in full. What looks like a secret in its body is masked, unless with --raw."""
     settings = options.settings(set_=set_, config=config, dead_store=_text(store))
     from nsqkit.cli import letters
-    from nsqkit.dead.filters import Filters
-    from nsqkit.dead.store import Store
+    from nsqkit.dead_letters.filters import Filters
+    from nsqkit.dead_letters.store import Store
 
     with Store(Path(settings.dead_store)) as found:
         _check_there([number], found)
@@ -185,12 +185,12 @@ def replay(
     They go to its .retry topic on the nsqd that they came from, or on another that is named or known.
     """
     settings = options.settings(set_=set_, config=config, nsqd=nsqd, lookupd=lookupd, dead_store=_text(store))
-    from nsqkit import logs
-    from nsqkit.dead import replay as replaying
-    from nsqkit.dead.edit import edited
-    from nsqkit.dead.filters import Filters
-    from nsqkit.dead.store import Store
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.dead_letters import replay as replaying
+    from nsqkit.dead_letters.edit import edited
+    from nsqkit.dead_letters.filters import Filters
+    from nsqkit.dead_letters.store import Store
+    from nsqkit.errors import SettingsError
+    from nsqkit.telemetry import logs
 
     if rate is not None and not 0 < rate < float("inf"):
         raise SettingsError(f"--rate {rate:g}: give messages per second, above 0")
@@ -239,7 +239,7 @@ def empty(
 ) -> int:
     """Delete dead letters from the store, for good."""
     settings = options.settings(set_=set_, config=config, dead_store=_text(store))
-    from nsqkit.dead.store import Store
+    from nsqkit.dead_letters.store import Store
 
     meant = _filters(ids=ids, where=where, since=since, older_than=older_than, handler=handler)
     with Store(Path(settings.dead_store)) as found:
@@ -278,7 +278,7 @@ def _filters(
     handler: str | None,
     older_than: str | None = None,
 ) -> "Filters":
-    from nsqkit.dead.filters import Condition, Filters, moment
+    from nsqkit.dead_letters.filters import Condition, Filters, moment
 
     now = datetime.now(UTC)
     conditions = [Condition.parse(each) for each in where or ()]
@@ -308,8 +308,8 @@ def _chosen(store: "Store", meant: "Filters", *, limit: int | None, again: bool)
 
 
 def _check_there(ids: Sequence[int], store: "Store") -> None:
-    from nsqkit.dead.filters import Filters
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.dead_letters.filters import Filters
+    from nsqkit.errors import SettingsError
 
     missing = set(ids) - set(store.ids(Filters(ids=tuple(ids)))) if ids else set()
     if missing:
@@ -318,7 +318,7 @@ def _check_there(ids: Sequence[int], store: "Store") -> None:
 
 
 def _agreed(what: str, *, yes: bool) -> bool:
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.errors import SettingsError
 
     if yes:
         return True

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nsqkit.body import Body
 from nsqkit.cli import tables
-from nsqkit.dead.store import Group, StoredLetter
+from nsqkit.dead_letters.store import Group, StoredLetter
+from nsqkit.events.body import Body
 
 _NUMBERS = frozenset({"id", "attempts", "att.", "bytes", "replays", "count", "replayed"})
 _UNLIMITED = 10_000

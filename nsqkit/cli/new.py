@@ -24,7 +24,7 @@ def new(
     debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
     """Write a handler module and its test, to go on from. Nothing is overwritten."""
-    from nsqkit.scaffold import Scaffold
+    from nsqkit.loading.scaffold import Scaffold
 
     scaffold = Scaffold(Path.cwd(), module, topic, channel, event, test)
     for path in scaffold.write():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from nsqkit.settings import Settings
+    from nsqkit.settings.settings import Settings
 
 _NSQ = "NSQ"
 
@@ -58,7 +58,7 @@ def settings(
     Raises:
         SettingsError: If a name or a value is wrong.
     """
-    from nsqkit.settings import Settings
+    from nsqkit.settings.settings import Settings
 
     given = {name: value for name, value in flags.items() if value not in (None, [])}
     named: dict[str, object] = dict(pair("--set", each) for each in set_ or ())
@@ -72,7 +72,7 @@ def pair(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, str]:
     Raises:
         SettingsError: If there is no name or no ``=``.
     """
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.errors import SettingsError
 
     name, sign, value = text.partition("=")
     if not sign or not name.strip():

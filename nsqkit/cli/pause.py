@@ -7,8 +7,8 @@ import typer
 from nsqkit.cli import options
 
 if TYPE_CHECKING:
-    from nsqkit.pause import Command
-    from nsqkit.settings import Settings
+    from nsqkit.ops.pause import Command
+    from nsqkit.settings.settings import Settings
 
 _Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="The topic.")]
 _Channel = Annotated[str | None, typer.Argument(metavar="CHANNEL", help="Its channel.")]
@@ -74,7 +74,7 @@ def resume(
 
 
 def _check_choice(topic: str | None, channel: str | None, handler: str | None, *, has_options: bool) -> None:
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.errors import SettingsError
 
     if handler is not None and topic is not None:
         raise SettingsError("give either TOPIC CHANNEL or --handler NAME, not both")
@@ -85,7 +85,7 @@ def _check_choice(topic: str | None, channel: str | None, handler: str | None, *
 
 
 def _channel(command: "Command", topic: str, channel: str, settings: "Settings") -> int:
-    from nsqkit.pause import tell_nsqd
+    from nsqkit.ops.pause import tell_nsqd
 
     told = tell_nsqd(command, topic, channel, settings)
     for address in told.addresses:
@@ -101,7 +101,7 @@ def _channel(command: "Command", topic: str, channel: str, settings: "Settings")
 def _handler(
     command: "Command", handler: str, worker: str | None, for_s: float | None, settings: "Settings"
 ) -> int:
-    from nsqkit.pause import tell_worker
+    from nsqkit.ops.pause import tell_worker
 
     host = f"[{settings.admin_host}]" if ":" in settings.admin_host else settings.admin_host
     address = worker or f"{host}:{settings.admin_port}"

@@ -11,7 +11,7 @@ import typer
 from nsqkit.cli import options
 
 if TYPE_CHECKING:
-    from nsqkit.settings import Settings
+    from nsqkit.settings.settings import Settings
 
 
 def publish(
@@ -37,8 +37,8 @@ def publish(
 ) -> int:
     """Publish messages. Each one is confirmed by nsqd; a line that cannot be sent is named."""
     settings = options.settings(set_=set_, config=config, nsqd=nsqd, lookupd=lookupd)
-    from nsqkit import logs
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.errors import SettingsError
+    from nsqkit.telemetry import logs
 
     if (body is None) == (file is None):
         raise SettingsError("give either one message as JSON, or --file FILE")
@@ -50,7 +50,7 @@ def publish(
         longest_s = settings.max_requeue_delay_s
         raise SettingsError(f"--defer {defer:g} is not in 0..{longest_s:g} s (setting max_requeue_delay_s)")
     logs.configure(settings)
-    from nsqkit import feed
+    from nsqkit.ops import feed
 
     if file is None:
         feed.publish_one(topic, _checked(body or ""), settings, defer_s=defer)
@@ -66,8 +66,8 @@ def publish(
 
 
 def _checked(text: str) -> bytes:
-    from nsqkit.codec import loads
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.errors import SettingsError
+    from nsqkit.events.codec import loads
 
     try:
         value = loads(text.encode())
@@ -86,7 +86,7 @@ def _progress(settings: "Settings") -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-    from nsqkit import logs
+    from nsqkit.telemetry import logs
 
     columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -10,8 +10,8 @@ import typer
 from nsqkit.cli import options
 
 if TYPE_CHECKING:
-    from nsqkit.run import Run
-    from nsqkit.settings import Settings
+    from nsqkit.process.run import Run
+    from nsqkit.settings.settings import Settings
 
 
 def run(
@@ -71,7 +71,7 @@ def run(
         log_level=log_level,
         log_success=log_success or None,
     )
-    from nsqkit.policy.errors import SettingsError
+    from nsqkit.errors import SettingsError
 
     if not (dev or settings.nsqd or settings.lookupd):
         raise SettingsError(
@@ -91,7 +91,7 @@ def run(
     )
     if reload:
         return _reloading(modules, settings, watch or [Path.cwd()], dev=dev, feeds=feeds, debug=debug)
-    from nsqkit.run import Run
+    from nsqkit.process.run import Run
 
     return _ended(Run(modules, settings, dev=dev, feeds=feeds, exit_when_idle=exit_when_idle))
 
@@ -102,10 +102,10 @@ def reloaded(
     debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
     """Run what another nsqkit says, when it says so. `nsqkit run --reload` starts it."""
-    from nsqkit import logs
-    from nsqkit.feed import subscriptions_of
-    from nsqkit.run import Run
-    from nsqkit.standby import Parent
+    from nsqkit.ops.feed import subscriptions_of
+    from nsqkit.process.child import Parent
+    from nsqkit.process.run import Run
+    from nsqkit.telemetry import logs
 
     with Parent(link) as parent:
         plan = parent.plan()
@@ -124,8 +124,8 @@ def _reloading(
     feeds: Sequence[tuple[str, Path]],
     debug: bool,
 ) -> int:
-    from nsqkit.reload import Reload, watch
-    from nsqkit.standby import Plan
+    from nsqkit.process.child import Plan
+    from nsqkit.process.reload import Reload, watch
 
     command = [sys.executable, "-m", "nsqkit", "reloaded", *(["--debug"] if debug else [])]
     plan = Plan(tuple(modules), settings)
@@ -134,12 +134,12 @@ def _reloading(
 
 def _ended(work: "Run") -> int:
     """Run to the end, print what was done, and return the exit code."""
-    from nsqkit import signals
+    from nsqkit import program
     from nsqkit.cli import tables
 
     code = work.execute()
     typer.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
     tables.show(tables.summary(work.summary()))
     if work.left_behind:
-        signals.end_at_once(code)
+        program.end_at_once(code)
     return code

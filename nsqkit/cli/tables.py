@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nsqkit.loader import HandlerRow
-from nsqkit.metrics import HandlerSummary
-from nsqkit.setting import shown
-from nsqkit.settings import TABLE, SettingRow
+from nsqkit.loading.loader import HandlerRow
+from nsqkit.settings.setting import shown
+from nsqkit.settings.settings import TABLE, SettingRow
+from nsqkit.telemetry.metrics import HandlerSummary
 
 _UNLIMITED = 10_000
 

@@ -11,7 +11,7 @@ from nsqkit.cli import options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nsqkit.body import Body
+    from nsqkit.events.body import Body
     from nsqkit.nsq.message import Message
 
 
@@ -50,8 +50,8 @@ def tail(
         log_format=log_format,
         log_level=log_level,
     )
-    from nsqkit import logs
-    from nsqkit.tail import tail as follow
+    from nsqkit.ops.tail import tail as follow
+    from nsqkit.telemetry import logs
 
     wanted = [options.pair("--where", each, "FIELD=VALUE") for each in where or ()]
     logs.configure(settings)
@@ -66,7 +66,7 @@ def _printer(
     *,
     raw: bool,
 ) -> "Callable[[Message], bool]":
-    from nsqkit.body import Body
+    from nsqkit.events.body import Body
 
     printed = 0
 
@@ -82,7 +82,7 @@ def _printer(
 
 
 def _as_line(message: "Message", body: "Body", _raw: bool) -> str:
-    from nsqkit.body import line
+    from nsqkit.events.body import line
 
     time = _published(message).astimezone()
     kind = body.attribute("type") or (body.kind if body.kind != "json" else "-")

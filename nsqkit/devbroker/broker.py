@@ -22,7 +22,7 @@ from nsqkit.devbroker.listen import address_text, bind, check_ports, reachable_h
 from nsqkit.devbroker.lookupd_peers import LookupPeers
 from nsqkit.devbroker.server import TcpServer
 from nsqkit.devbroker.storage import Storage
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 
 if TYPE_CHECKING:
     from tornado.httpserver import HTTPServer

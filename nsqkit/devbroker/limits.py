@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 
 VERSION = "1.3.0-nsqkit"
 """What IDENTIFY and HTTP report: the nsqd whose behaviour is followed, and a mark that this is not it."""

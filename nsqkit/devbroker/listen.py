@@ -5,7 +5,7 @@ import errno
 import socket
 from collections.abc import Mapping
 
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 
 _BACKLOG = 128
 _MAX_PORT = 65_535

@@ -21,7 +21,7 @@ import orjson
 
 from nsqkit.devbroker.channel import Channel, Message
 from nsqkit.devbroker.ledger import Ledger, Topic
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 
 FILE_NAME = "nsqkit-broker.dat"
 _FORMAT = "nsqkit-broker 1"

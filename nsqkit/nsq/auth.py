@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nsqkit.policy.errors import SettingsError
-from nsqkit.settings import Settings
+from nsqkit.errors import SettingsError
+from nsqkit.settings.settings import Settings
 
 
 def secret_of(settings: Settings) -> str | None:

@@ -3,8 +3,8 @@
 import importlib.util
 import zlib
 
-from nsqkit.policy.errors import SettingsError
-from nsqkit.settings import Settings
+from nsqkit.errors import SettingsError
+from nsqkit.settings.settings import Settings
 
 
 class Deflate:

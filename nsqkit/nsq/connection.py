@@ -14,6 +14,7 @@ from collections.abc import Callable
 from tornado.iostream import IOStream
 
 from nsq import protocol
+from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq.dial import dial, reason
 from nsqkit.nsq.frames import Frames
 from nsqkit.nsq.handshake import Handshake, refusal
@@ -22,9 +23,8 @@ from nsqkit.nsq.message import Message
 from nsqkit.nsq.pulse import Pulse
 from nsqkit.nsq.tls import tls_failure
 from nsqkit.nsq.wire import Wire
-from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.policy.names import channel_problem, topic_problem
-from nsqkit.settings import split_address
+from nsqkit.settings.settings import split_address
 
 _MESSAGE = struct.Struct(">qH16s")  # timestamp_ns, attempts, id; pynsq reads attempts as signed
 _SETTLE_FAILURES = {b"E_FIN_FAILED": "FIN", b"E_REQ_FAILED": "REQ", b"E_TOUCH_FAILED": "TOUCH"}

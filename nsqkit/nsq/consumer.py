@@ -10,14 +10,14 @@ import random
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
+from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.ready import Ready
-from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.policy.retry import MAX_DELAY_S, Exponential
-from nsqkit.settings import split_address
+from nsqkit.settings.settings import split_address
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
 _REFUSED_RETRY_S = 15.0

@@ -6,12 +6,12 @@ It refuses where pynsq would go on without what was asked for.
 from typing import Any
 
 from nsq import AsyncConn, event, protocol
+from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq.compression import Deflate, Snappy
 from nsqkit.nsq.frames import HEADER, TYPE_BYTES
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply, explained, objection
 from nsqkit.nsq.wire import Wire
-from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError
-from nsqkit.settings import split_address
+from nsqkit.settings.settings import split_address
 
 _LONGEST_FRAME_BYTES = 1 << 20
 _NO_TLS = "it has no TLS, which is required here (tls=true)"

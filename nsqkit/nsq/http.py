@@ -5,9 +5,9 @@ from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
 
+from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.dial import reason
-from nsqkit.policy.errors import ConnectionLostError, RefusedError
-from nsqkit.settings import split_address
+from nsqkit.settings.settings import split_address
 
 _OK = 200
 

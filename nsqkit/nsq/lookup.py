@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import fetch
-from nsqkit.policy.errors import ConnectionLostError, RefusedError, SettingsError
-from nsqkit.settings import split_address
+from nsqkit.settings.settings import split_address
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,9 +4,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
+from nsqkit.errors import ConnectionLostError, PublishError, RefusedError
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher import NsqdPublisher, ensure_channel
-from nsqkit.policy.errors import ConnectionLostError, PublishError, RefusedError
 
 
 class Outlet:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nsq import protocol
+from nsqkit.errors import ConnectionLostError, PublishError, RefusedError
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.message import whole_ms
-from nsqkit.policy.errors import ConnectionLostError, PublishError, RefusedError
 from nsqkit.policy.names import topic_problem
 
 _LENGTH = struct.Struct(">i")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError, SettingsError
-from nsqkit.settings import Settings
+from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError, SettingsError
+from nsqkit.settings.settings import Settings
 
 _RECORD_BYTES = 65536
 _OF_TLS: Final = ("tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-from nsqkit.policy.errors import BreakerOpenError, HandlerTimeoutError
+from nsqkit.errors import BreakerOpenError, HandlerTimeoutError
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.retry import RetryPolicy
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, cast
 
-from nsqkit.batch import BatchHandler, Delivery
-from nsqkit.context import Context, Middleware
+from nsqkit.handler.batch import BatchHandler, Delivery
+from nsqkit.handler.context import Context, Middleware
 from nsqkit.policy.outcome import Finish, Outcome
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe

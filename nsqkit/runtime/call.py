@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, Protocol
 
-from nsqkit.handler import HandlerSpec
-from nsqkit.policy.errors import HandlerTimeoutError
+from nsqkit.errors import HandlerTimeoutError
+from nsqkit.handler.handler import HandlerSpec
 from nsqkit.runtime.pool import Pool
 
 

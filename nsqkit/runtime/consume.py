@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
-from nsqkit.codec import Decoder
-from nsqkit.context import Prepare
-from nsqkit.handler import HandlerSpec
+from nsqkit.events.codec import Decoder
+from nsqkit.handler.context import Prepare
+from nsqkit.handler.handler import HandlerSpec
 from nsqkit.policy.quarantine import is_suspect, turn
 from nsqkit.policy.rate import TokenBucket
 from nsqkit.policy.verdict import (

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from nsqkit.codec import Decoder
-from nsqkit.context import Context
-from nsqkit.handler import HandlerSpec
+from nsqkit.events.codec import Decoder
+from nsqkit.handler.context import Context
+from nsqkit.handler.handler import HandlerSpec
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.verdict import (

@@ -4,7 +4,7 @@ import base64
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from nsqkit.codec import encode_json
+from nsqkit.events.codec import encode_json
 
 RECORD_TYPE = "nsqkit.dead_letter.v1"
 CHANNEL = "dead"

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from nsqkit.codec import Decoded, Decoder
-from nsqkit.policy.errors import DecodeError, UnknownEventError
+from nsqkit.errors import DecodeError, UnknownEventError
+from nsqkit.events.codec import Decoded, Decoder
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import Rules, Verdict, on_undecodable, on_unknown_type
 from nsqkit.runtime.message import Message

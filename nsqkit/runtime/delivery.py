@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nsqkit.context import Context, Prepare
+from nsqkit.handler.context import Context, Prepare
 from nsqkit.policy import lease
 from nsqkit.runtime.message import Message
 
 if TYPE_CHECKING:
     import asyncio
 
-    from nsqkit.codec import Decoded
-    from nsqkit.policy.errors import DecodeError, UnknownEventError
+    from nsqkit.errors import DecodeError, UnknownEventError
+    from nsqkit.events.codec import Decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ class Delivery:
         """Return whether nsqd no longer takes an answer: the lease or the connection is over."""
         return self.is_over(now_s) or self.message.is_lost()
 
-    # What its Context asks, see ``nsqkit.context.Subject``.
+    # What its Context asks, see ``nsqkit.handler.context.Subject``.
 
     @property
     def topic(self) -> str:

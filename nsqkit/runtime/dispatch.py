@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nsqkit.context import Context, Middleware, Next
-from nsqkit.handler import AnyHandler
+from nsqkit.handler.context import Context, Middleware, Next
+from nsqkit.handler.handler import AnyHandler
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.runtime.call import Caller
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from nsqkit.policy.errors import BreakerOpenError
+from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.kill_switch import KillSwitch, Switch, SwitchState
 from nsqkit.policy.verdict import RequeueReason
 from nsqkit.runtime.gate import Gate

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from nsqkit.handler import AnyHandler, HandlerSpec
-from nsqkit.policy.errors import NsqkitError, ResourceError
+from nsqkit.errors import NsqkitError, ResourceError
+from nsqkit.handler.handler import AnyHandler, HandlerSpec
+from nsqkit.handler.resources import Resource, parameters, provider
 from nsqkit.policy.redaction import describe
-from nsqkit.resources import Resource, parameters, provider
-from nsqkit.settings import Settings
+from nsqkit.settings.settings import Settings
 
 
 class Resources:

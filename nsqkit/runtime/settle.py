@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-from nsqkit.context import Outgoing
-from nsqkit.handler import HandlerSpec
-from nsqkit.policy.errors import PublishError
+from nsqkit.errors import PublishError
+from nsqkit.handler.context import Outgoing
+from nsqkit.handler.handler import HandlerSpec
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import (

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nsqkit.runtime.settle import Publishes
-from nsqkit.subscription import Consumes
 from nsqkit.testing.clock import Clock
+from nsqkit.worker.subscription import Consumes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Errors of the harness, which are the test's or the environment's mistakes and never a handler's."""
 
-from nsqkit.policy.errors import NsqkitError
+from nsqkit.errors import NsqkitError
 
 
 class HarnessError(NsqkitError):

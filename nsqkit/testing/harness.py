@@ -6,18 +6,17 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
-from nsqkit import logs
-from nsqkit.context import Middleware
-from nsqkit.handler import AnyHandler, HandlerSpec
-from nsqkit.loader import check, keeps_dead_letters, resources_in
-from nsqkit.metrics import Metrics
-from nsqkit.policy.errors import HandlerError
-from nsqkit.publisher import preparer
+from nsqkit.errors import HandlerError
+from nsqkit.handler.context import Middleware
+from nsqkit.handler.handler import AnyHandler, HandlerSpec
+from nsqkit.loading.loader import check, keeps_dead_letters, resources_in
+from nsqkit.publishing.publisher import preparer
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.resources import Resources
-from nsqkit.settings import Settings
-from nsqkit.subscription import Consumes, Subscription, subscribed_topics
+from nsqkit.settings.settings import Settings
+from nsqkit.telemetry import logs
+from nsqkit.telemetry.metrics import Metrics
 from nsqkit.testing.broker import Broker, Load
 from nsqkit.testing.clock import Clock
 from nsqkit.testing.found import HistoryError
@@ -27,6 +26,7 @@ from nsqkit.testing.nsqd_broker import NsqdBroker
 from nsqkit.testing.outgoing import Faults, Outgoing
 from nsqkit.testing.questions import Questions
 from nsqkit.testing.stand_ins import with_stand_ins
+from nsqkit.worker.subscription import Consumes, Subscription, subscribed_topics
 
 H = TypeVar("H", bound=AnyHandler[Any])
 BrokerName = Literal["ledger", "nsqd"]

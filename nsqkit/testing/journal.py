@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from nsqkit.codec import loads
-from nsqkit.handler import AnyHandler, HandlerSpec
-from nsqkit.policy.errors import PublishError
+from nsqkit.errors import PublishError
+from nsqkit.events.codec import loads
+from nsqkit.handler.handler import AnyHandler, HandlerSpec
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.verdict import Ending, Verdict
 from nsqkit.runtime.delivery import Delivery

@@ -6,9 +6,9 @@ from typing import Any
 
 from nsqkit.devbroker.channel import Consumer, Copy, SettleError
 from nsqkit.devbroker.ledger import Ledger
+from nsqkit.errors import PublishError
 from nsqkit.nsq import ConnectionOptions
 from nsqkit.nsq.message import whole_ms
-from nsqkit.policy.errors import PublishError
 from nsqkit.policy.flow import rdy_shares
 from nsqkit.policy.names import topic_problem
 from nsqkit.testing.broker import Load

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nsqkit.nsq import Consumer, NsqdHttp
+from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.publisher import connection_options
-from nsqkit.settings import Settings
+from nsqkit.settings.settings import Settings
 from nsqkit.testing.broker import Load
 from nsqkit.testing.clock import MAX_WAIT_S, RealClock
 from nsqkit.testing.errors import HarnessError, NeedsVirtualTimeError

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from nsqkit.codec import Decoder, loads
-from nsqkit.events import REGISTRY, EventType
-from nsqkit.handler import AnyHandler, HandlerSpec
+from nsqkit.events.codec import Decoder, loads
+from nsqkit.events.types import REGISTRY, EventType
+from nsqkit.handler.handler import AnyHandler, HandlerSpec
 from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
 from nsqkit.testing.errors import HarnessError
 from nsqkit.testing.found import Found, question

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nsqkit.errors import ConnectionLostError
 from nsqkit.nsq.http import NsqdHttp, fetch
-from nsqkit.policy.errors import ConnectionLostError
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.ledger import PROCESSES, Ledger
 from tests.chaos.looking import LOOK_S, PATIENCE_S, until

@@ -5,9 +5,9 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from nsqkit.errors import PublishError
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher import NsqdPublisher
-from nsqkit.policy.errors import PublishError
 from tests.chaos.cluster import Node
 from tests.chaos.ledger import Ledger
 from tests.chaos.looking import until

@@ -9,11 +9,11 @@ import pytest
 
 from nsqkit import Settings, Worker
 from nsqkit.devbroker import DevBroker
-from nsqkit.handler import AnyHandler
-from nsqkit.loader import keeps_dead_letters
+from nsqkit.handler.handler import AnyHandler
+from nsqkit.loading.loader import keeps_dead_letters
 from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_channel
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.subscription import subscribed_topics
+from nsqkit.worker.subscription import subscribed_topics
 from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
 
 __all__ = ["limited_nsqd", "nsq_programs", "nsqd", "nsqlookupd", "quick_nsqd", "start_nsqd"]

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 import pytest
 
 from nsqkit import Context, DeadLetter, Handler, Settings, event
-from nsqkit.dead.collect import Collected, collect
-from nsqkit.dead.filters import Filters
-from nsqkit.dead.replay import replay
-from nsqkit.dead.store import Store
+from nsqkit.dead_letters.collect import Collected, collect
+from nsqkit.dead_letters.filters import Filters
+from nsqkit.dead_letters.replay import replay
+from nsqkit.dead_letters.store import Store
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.worker import Worker
+from nsqkit.worker.worker import Worker
 from tests.integration.conftest import Server, StartNsqd
 from tests.unit.conftest import threaded_broker
-from tests.unit.dead.letters import published
+from tests.unit.dead_letters.letters import published
 from tests.unit.reading import take, topics_of
 
 __all__ = ["threaded_broker"]
@@ -36,8 +36,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from nsqkit import Settings
-from nsqkit.dead.collect import collect
-from nsqkit.dead.store import Store
+from nsqkit.dead_letters.collect import collect
+from nsqkit.dead_letters.store import Store
 
 add = Store.add
 

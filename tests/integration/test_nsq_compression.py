@@ -6,8 +6,8 @@ import random
 import pytest
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdPublisher, ensure_channel
-from nsqkit.publisher import connection_options
-from nsqkit.settings import Settings
+from nsqkit.nsq.options import connection_options
+from nsqkit.settings.settings import Settings
 from tests.integration.conftest import Server, StartNsqd
 from tests.integration.tap import Tap
 

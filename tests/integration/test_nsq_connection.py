@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
-from nsqkit.policy.errors import ConnectionLostError, RefusedError
 from tests.integration.conftest import Server
 from tests.unit.nsq.fake_http import FakeHttp
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from nsqkit.errors import RefusedError
 from nsqkit.nsq import Lookup, LookupResult, Node, NsqdHttp
-from nsqkit.policy.errors import RefusedError
 from tests.integration.conftest import Server, StartNsqd
 
 pytestmark = pytest.mark.nsqd

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from nsqkit.errors import PublishError
 from nsqkit.nsq import ConnectionOptions, NsqdHttp, NsqdPublisher, ensure_channel
-from nsqkit.policy.errors import PublishError
 from tests.integration.conftest import Server
 
 pytestmark = pytest.mark.nsqd

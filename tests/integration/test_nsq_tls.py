@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from nsqkit.errors import NsqkitError, PublishError, RefusedError
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdPublisher, ensure_channel
-from nsqkit.policy.errors import NsqkitError, PublishError, RefusedError
-from nsqkit.publisher import connection_options
-from nsqkit.settings import Settings
+from nsqkit.nsq.options import connection_options
+from nsqkit.settings.settings import Settings
 from tests.certificates import EXPIRED, Authority, Files
 from tests.integration.conftest import Server, StartNsqd
 from tests.integration.tap import Tap

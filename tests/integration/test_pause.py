@@ -7,7 +7,7 @@ import pytest
 
 from nsqkit import Settings
 from nsqkit.nsq import NsqdHttp
-from nsqkit.pause import Told, tell_nsqd
+from nsqkit.ops.pause import Told, tell_nsqd
 from tests.integration.conftest import Server, StartNsqd
 
 pytestmark = pytest.mark.nsqd

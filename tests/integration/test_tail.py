@@ -9,7 +9,7 @@ from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.tail import Tail
+from nsqkit.ops.tail import Tail
 from tests.integration.conftest import Server, StartNsqd
 from tests.unit.reading import take
 

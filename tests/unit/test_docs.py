@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from nsqkit.metrics import Metrics
 from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
+from nsqkit.telemetry.metrics import Metrics
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]

@@ -32,19 +32,19 @@ from nsqkit import (
     resource,
 )
 from nsqkit.devbroker import DevBroker
-from nsqkit.feed import Feed
-from nsqkit.loader import LoadedModules
+from nsqkit.errors import ConnectionLostError
+from nsqkit.loading.loader import LoadedModules
 from nsqkit.nsq import ConnectionOptions
 from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.policy.errors import ConnectionLostError
+from nsqkit.ops.feed import Feed
 from nsqkit.policy.verdict import RequeueReason, Rules
-from nsqkit.run import Run
+from nsqkit.process.run import Run
+from nsqkit.program import unless
 from nsqkit.runtime.failure import STACK_LIMIT, stack_of
-from nsqkit.signals import unless
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.reading import topics
 from tests.unit.runtime.bench import (
@@ -320,7 +320,7 @@ async def test_a_feed_learns_from_nsqd_how_long_a_line_may_be(
             taken.extend(bodies)
 
     taken: list[bytes] = []
-    monkeypatch.setattr("nsqkit.feed.message_limit", limit)
+    monkeypatch.setattr("nsqkit.ops.feed.message_limit", limit)
     path = tmp_path / "feed.jsonl"
     path.write_bytes(b'{"n": 1}\n{"long": "xxxxxxxxxxxx"}\n{"n": 2}\n')
     outlet = Taking(ConnectionOptions())
@@ -346,7 +346,7 @@ async def test_an_nsqd_that_misses_one_look_does_not_end_a_run(monkeypatch: pyte
         return look
 
     monkeypatch.setattr(NsqdHttp, "stats", stats)
-    monkeypatch.setattr("nsqkit.run.IDLE_INTERVAL_S", 0.0)
+    monkeypatch.setattr("nsqkit.process.run.IDLE_INTERVAL_S", 0.0)
     run = Run(["unused"], Settings(nsqd=(NOBODY,), nsqd_http=(NOBODY,)))
     await run._idle(Idle())  # type: ignore[arg-type]
     assert next(looks, None) is None
@@ -411,9 +411,9 @@ class TestSignalDuringStart:
             asyncio.get_running_loop().call_later(0.05, stop.set)
             return stop
 
-        monkeypatch.setattr("nsqkit.worker.stop_event", stop_event)
-        monkeypatch.setattr("nsqkit.run.stop_event", stop_event)
-        monkeypatch.setattr("nsqkit.logs.configure", lambda _: None)
+        monkeypatch.setattr("nsqkit.worker.worker.stop_event", stop_event)
+        monkeypatch.setattr("nsqkit.process.run.stop_event", stop_event)
+        monkeypatch.setattr("nsqkit.telemetry.logs.configure", lambda _: None)
         CLOSED.clear()
 
     def test_of_a_worker(self) -> None:
@@ -430,7 +430,7 @@ class TestSignalDuringStart:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_the_end_at_once_comes_also_where_nobody_can_be_told() -> None:
-    program = "from nsqkit.signals import end_at_once; import sys; sys.stdout.write('x'); end_at_once(3)"
+    program = "from nsqkit.program import end_at_once; import sys; sys.stdout.write('x'); end_at_once(3)"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program],

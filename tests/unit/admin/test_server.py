@@ -10,8 +10,8 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from nsqkit.admin import AdminServer, HandlerState, IntakeState
-from nsqkit.metrics import Metrics
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
+from nsqkit.telemetry.metrics import Metrics
 
 
 class _Health:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsqkit.cli import main
-from nsqkit.policy.errors import (
+from nsqkit.errors import (
     ConnectionLostError,
     EventError,
     FeedError,
@@ -101,7 +101,7 @@ def test_an_error_is_a_line_and_an_exit_code(
     def load(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("nsqkit.loader.load", load)
+    monkeypatch.setattr("nsqkit.loading.loader.load", load)
     result = nsqkit("check", "m")
     assert (result.code, result.out) == (code, "")
     assert result.err.splitlines() == lines

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from nsqkit.devbroker.storage import FILE_NAME
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
@@ -54,7 +54,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[_Broker]:
         stop.set()
         return stop
 
-    monkeypatch.setattr("nsqkit.signals.stop_event", stop_event)
+    monkeypatch.setattr("nsqkit.program.stop_event", stop_event)
     monkeypatch.setattr("nsqkit.devbroker.DevBroker", _Broker)
     monkeypatch.setattr("nsqkit.devbroker.DevLookupd", _Lookupd)
     monkeypatch.setattr(_Broker, "events", [])

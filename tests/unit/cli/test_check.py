@@ -42,7 +42,7 @@ def test_connect_needs_an_nsqd(nsqkit: "Nsqkit", handlers: str) -> None:
 def test_connect_compares_with_nsqds_limits(
     nsqkit: "Nsqkit", handlers: str, monkeypatch: pytest.MonkeyPatch, problems: tuple[str, ...], code: int
 ) -> None:
-    monkeypatch.setattr("nsqkit.limits.check_limits", lambda *_: problems)
+    monkeypatch.setattr("nsqkit.ops.limits.check_limits", lambda *_: problems)
     result = nsqkit("check", handlers, "--connect", "--nsqd", "a:1")
     assert result.code == code
     assert result.err.splitlines() == [f"error: {problem}" for problem in problems]

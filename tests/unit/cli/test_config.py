@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsqkit import __version__
-from nsqkit.settings import TABLE
+from nsqkit.settings.settings import TABLE
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nsqkit.dead.collect import Collected
-from nsqkit.dead.filters import Filters
-from nsqkit.dead.store import FOLDER, Store
+from nsqkit.dead_letters.collect import Collected
+from nsqkit.dead_letters.filters import Filters
+from nsqkit.dead_letters.store import FOLDER, Store
 from nsqkit.devbroker import DevBroker
-from nsqkit.settings import Settings
-from tests.unit.dead.letters import BODY, letter
+from nsqkit.settings.settings import Settings
+from tests.unit.dead_letters.letters import BODY, letter
 from tests.unit.reading import take, topics_of
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class TestCollect:
             calls.append((settings, options))
             return Collected(5, 1, frozenset({"orders.nobody.dead"}))
 
-        monkeypatch.setattr("nsqkit.dead.collect.collect", collect)
+        monkeypatch.setattr("nsqkit.dead_letters.collect.collect", collect)
         return calls
 
     def test_it_says_what_it_has_stored_and_what_it_has_not_found(

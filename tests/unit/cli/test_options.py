@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nsqkit.cli.options import pair, settings
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 
 
 @pytest.mark.parametrize(

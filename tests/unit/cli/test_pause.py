@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nsqkit.pause import Told
+from nsqkit.ops.pause import Told
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
@@ -30,8 +30,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, told: list[Told]) -> Calls:
         calls.append((command, handler, worker, for_s))
         return {"state": "kill_switch_open", "held": 3}
 
-    monkeypatch.setattr("nsqkit.pause.tell_nsqd", tell_nsqd)
-    monkeypatch.setattr("nsqkit.pause.tell_worker", tell_worker)
+    monkeypatch.setattr("nsqkit.ops.pause.tell_nsqd", tell_nsqd)
+    monkeypatch.setattr("nsqkit.ops.pause.tell_worker", tell_worker)
     return calls
 
 

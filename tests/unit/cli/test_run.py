@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from nsqkit.metrics import HandlerSummary
-from nsqkit.settings import Settings
-from nsqkit.standby import Plan
+from nsqkit.process.child import Plan
+from nsqkit.settings.settings import Settings
+from nsqkit.telemetry.metrics import HandlerSummary
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
@@ -19,7 +19,7 @@ ROW = HandlerSummary("Reserve", "orders", "inventory", 2000, 1813, 126, 0.063, 1
 
 
 class _Run:
-    """Stands for nsqkit.run.Run."""
+    """Stands for nsqkit.process.run.Run."""
 
     made: ClassVar[list["_Run"]] = []
     code: ClassVar[int] = 0
@@ -38,7 +38,7 @@ class _Run:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[_Run]:
-    monkeypatch.setattr("nsqkit.run.Run", _Run)
+    monkeypatch.setattr("nsqkit.process.run.Run", _Run)
     monkeypatch.setattr(_Run, "made", [])
     return _Run
 
@@ -120,7 +120,7 @@ def test_wrong_use(nsqkit: "Nsqkit", fake: type[_Run], arguments: list[str], wor
 
 
 class _Reload:
-    """Stands for nsqkit.reload.Reload."""
+    """Stands for nsqkit.process.reload.Reload."""
 
     made: ClassVar[list["_Reload"]] = []
 
@@ -138,8 +138,8 @@ class TestReload:
     @pytest.fixture
     def watched(self, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Path]]:
         watched: list[Sequence[Path]] = []
-        monkeypatch.setattr("nsqkit.reload.watch", watched.append)
-        monkeypatch.setattr("nsqkit.reload.Reload", _Reload)
+        monkeypatch.setattr("nsqkit.process.reload.watch", watched.append)
+        monkeypatch.setattr("nsqkit.process.reload.Reload", _Reload)
         monkeypatch.setattr(_Reload, "made", [])
         return watched
 
@@ -178,7 +178,7 @@ class TestReloaded:
     ) -> None:
         ours, descriptor = self.link(Plan((f"{handlers}:Notify",), Settings(threads=3)), b"g")
         with ours, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("nsqkit.standby.Parent._end_with_parent", lambda _: None)
+            patch.setattr("nsqkit.process.child.Parent._end_with_parent", lambda _: None)
             result = nsqkit("reloaded", descriptor)
             told = ours.makefile().readline()
         assert result.code == 0

@@ -3,9 +3,9 @@
 import pytest
 
 from nsqkit.cli import tables
-from nsqkit.loader import HandlerRow
-from nsqkit.metrics import HandlerSummary
-from nsqkit.settings import SettingRow
+from nsqkit.loading.loader import HandlerRow
+from nsqkit.settings.settings import SettingRow
+from nsqkit.telemetry.metrics import HandlerSummary
 
 LONG = "AHandlerClassWithAVeryLongNameIndeedThatNoTerminalOfEightyColumnsCanHoldBesidesItsNumbers"
 

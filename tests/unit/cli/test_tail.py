@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nsqkit.nsq.message import Message
-from nsqkit.settings import Settings
+from nsqkit.settings.settings import Settings
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
@@ -26,7 +26,7 @@ BODIES = (json.dumps(EVENT).encode(), b'{"order": "o-2", "store": 7}', b"no JSON
 
 
 class _Tail:
-    """Stands for nsqkit.tail.tail: shows some messages."""
+    """Stands for nsqkit.ops.tail.tail: shows some messages."""
 
     topic = ""
     settings = Settings()
@@ -45,7 +45,7 @@ class _Tail:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> _Tail:
     fake = _Tail()
-    monkeypatch.setattr("nsqkit.tail.tail", fake)
+    monkeypatch.setattr("nsqkit.ops.tail.tail", fake)
     return fake
 
 

@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from nsqkit.devbroker import DevBroker
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 from tests.unit.devbroker.raw_client import RESPONSE, RawClient, http, pub
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from nsqkit.devbroker.limits import Limits
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 
 
 def test_the_defaults_are_those_of_nsqd() -> None:

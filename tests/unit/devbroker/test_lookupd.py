@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nsqkit.devbroker import DevLookupd
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 from tests.unit.devbroker.lookup_client import NSQD, LookupClient, identify, read
 from tests.unit.devbroker.raw_client import http
 

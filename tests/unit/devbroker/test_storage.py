@@ -6,7 +6,7 @@ import pytest
 from nsqkit.devbroker import DevBroker
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.storage import FILE_NAME, Storage
-from nsqkit.policy.errors import SettingsError
+from nsqkit.errors import SettingsError
 from tests.unit.devbroker.raw_client import RawClient, dpub, pub, stats
 
 

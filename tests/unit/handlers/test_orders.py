@@ -22,10 +22,10 @@ from handlers.orders import (
     Warehouse,
 )
 from nsqkit import Context, DeadLetter, Handler, Settings, SettingsError, Worker
-from nsqkit.codec import Decoder
-from nsqkit.events import REGISTRY
-from nsqkit.loader import load, table
-from nsqkit.policy.errors import DecodeError
+from nsqkit.errors import DecodeError
+from nsqkit.events.codec import Decoder
+from nsqkit.events.types import REGISTRY
+from nsqkit.loading.loader import load, table
 from tests.unit.runtime.bench import Bench
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "data" / "orders.jsonl"

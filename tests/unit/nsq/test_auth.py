@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from nsqkit.errors import SettingsError
 from nsqkit.nsq.auth import secret_of
-from nsqkit.policy.errors import SettingsError
-from nsqkit.publisher import connection_options
-from nsqkit.settings import Settings
+from nsqkit.nsq.options import connection_options
+from nsqkit.settings.settings import Settings
 
 
 @pytest.fixture

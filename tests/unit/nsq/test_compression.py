@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from nsqkit.errors import SettingsError
 from nsqkit.nsq.compression import Deflate, Snappy, checked_compression
 from nsqkit.nsq.wire import Layer
-from nsqkit.policy.errors import SettingsError
-from nsqkit.settings import Settings
+from nsqkit.settings.settings import Settings
 
 MIB = 1_048_576
 BODIES = {

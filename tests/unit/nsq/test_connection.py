@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError, SettingsError
 from nsqkit.nsq.compression import Deflate
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.handshake import Handshake
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.tls import Tls
-from nsqkit.policy.errors import ConnectionLostError, NsqkitError, RefusedError, SettingsError
 from tests.unit.nsq.fake_nsqd import ID, IDENTIFY_REPLY, PATIENCE_S, FakeNsqd, Peer, frame, message_frame
 
 OPTIONS = ConnectionOptions(client_id="worker-1", hostname="host.example", user_agent="nsqkit/test")

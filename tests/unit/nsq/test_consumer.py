@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq import consumer as module
 from nsqkit.nsq import ready as sharing
 from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message
-from nsqkit.policy.errors import NsqkitError, SettingsError
 from nsqkit.policy.retry import Exponential
 from tests.unit.nsq.fake_nsqd import ID, PATIENCE_S, FakeNsqd, Peer, message_frame
 

@@ -12,11 +12,11 @@ import pytest
 import structlog
 
 from nsqkit import Context, Handler, Settings, Worker, event
+from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq import consumer as module
 from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
-from nsqkit.policy.errors import ConnectionLostError, RefusedError
 from tests.ports import free_port
 from tests.unit.nsq.fake_http import FakeHttp
 from tests.unit.nsq.fake_nsqd import PATIENCE_S, FakeNsqd, Peer

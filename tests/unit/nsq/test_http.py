@@ -2,8 +2,8 @@
 
 import pytest
 
+from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import NsqdHttp, fetch
-from nsqkit.policy.errors import ConnectionLostError, RefusedError, SettingsError
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 
 

@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
+from nsqkit.errors import SettingsError
 from nsqkit.nsq.lookup import Lookup, Node
-from nsqkit.policy.errors import SettingsError
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from nsqkit.errors import PublishError
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.policy.errors import PublishError
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer
 
 BODY = struct.pack(">i", 4) + b"body"

@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
+from nsqkit.errors import ConnectionLostError, PublishError, RefusedError
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher import NsqdPublisher, ensure_channel
-from nsqkit.policy.errors import ConnectionLostError, PublishError, RefusedError
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer
 
 OPTIONS = ConnectionOptions()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization as pem
 
+from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.tls import Tls, TlsLayer, tls_failure, tls_of
-from nsqkit.policy.errors import ConnectionLostError, RefusedError, SettingsError
-from nsqkit.settings import Settings
+from nsqkit.settings.settings import Settings
 from tests.certificates import EXPIRED, Authority, Files
 
 HOST = "nsqd.example"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.policy.errors import HandlerTimeoutError
+from nsqkit.errors import HandlerTimeoutError
 from nsqkit.policy.kill_switch import SLICES, KillSwitch, Switch, SwitchState
 
 OPEN, CLOSED, HALF_OPEN = SwitchState.OPEN, SwitchState.CLOSED, SwitchState.HALF_OPEN

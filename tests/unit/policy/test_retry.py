@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.policy.errors import HandlerTimeoutError
+from nsqkit.errors import HandlerTimeoutError
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.retry import ADDITIVE_SHARE, MAX_ATTEMPTS, MAX_DELAY_S, Exponential, Jitter, RetryPolicy
 

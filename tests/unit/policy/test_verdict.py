@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.policy.errors import BreakerOpenError, HandlerTimeoutError, PublishError
+from nsqkit.errors import BreakerOpenError, HandlerTimeoutError, PublishError
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.retry import Exponential, RetryPolicy
 from nsqkit.policy.verdict import (

@@ -18,11 +18,11 @@ from nsqkit import (
     RetryPolicy,
     event,
 )
-from nsqkit.codec import Decoder
-from nsqkit.handler import AnyHandler
-from nsqkit.policy.errors import PublishError
+from nsqkit.errors import PublishError
+from nsqkit.events.codec import Decoder
+from nsqkit.handler.handler import AnyHandler
 from nsqkit.policy.verdict import Rules, Verdict
-from nsqkit.publisher import preparer
+from nsqkit.publishing.publisher import preparer
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.consume import Intake
 from nsqkit.runtime.delivery import Desk

@@ -28,7 +28,7 @@ from nsqkit import (
     RateLimit,
     Requeue,
 )
-from nsqkit.policy.errors import BreakerOpenError
+from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.runtime.course import SETTLING_RETRY_S
 from nsqkit.runtime.gate import Flow

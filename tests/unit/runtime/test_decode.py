@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.codec import Decoded, Decoder
-from nsqkit.events import REGISTRY
-from nsqkit.policy.errors import DecodeError, UnknownEventError
+from nsqkit.errors import DecodeError, UnknownEventError
+from nsqkit.events.codec import Decoded, Decoder
+from nsqkit.events.types import REGISTRY
 from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason, Rules
 from nsqkit.runtime.decode import Unread, decode
 from tests.unit.runtime.bench import POLICY, FakeMessage, Happened

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from nsqkit import KillSwitch
-from nsqkit.policy.errors import BreakerOpenError
+from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.verdict import RequeueReason
 from nsqkit.runtime.gate import Flow, Gate
 from nsqkit.runtime.guard import Guard

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from nsqkit import Context, Handler, Settings, resource
-from nsqkit.policy.errors import ResourceError
+from nsqkit.errors import ResourceError
 from nsqkit.runtime.resources import Resources
 from tests.unit.runtime.bench import Happened
 

@@ -19,7 +19,7 @@ from nsqkit import (
     RetryPolicy,
     event,
 )
-from nsqkit.context import Outgoing
+from nsqkit.handler.context import Outgoing
 from nsqkit.policy.verdict import SHUTDOWN, SUCCESS, DeadLetterReason, Ending, RequeueReason, Rules, Verdict
 from nsqkit.runtime.delivery import Delivery
 from tests.unit.runtime.bench import (

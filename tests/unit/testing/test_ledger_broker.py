@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from nsqkit.errors import PublishError
 from nsqkit.nsq import ConnectionOptions
-from nsqkit.policy.errors import PublishError
 from nsqkit.testing.broker import Load
 from nsqkit.testing.ledger_broker import LedgerBroker, LedgerConsumer
 

@@ -1,0 +1,74 @@
+"""Edit: a body, changed by a person in an editor."""
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from nsqkit.errors import SettingsError
+from nsqkit.events.body import Body
+
+_INDENT: Final = 2
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+
+
+def edited(body: bytes) -> bytes | None:
+    """Let a person change a body in ``$VISUAL`` or ``$EDITOR``.
+
+    JSON on one line is laid out over several. What is not changed is returned as it was, byte by byte; what
+    is changed as it was saved, without the line end that editors put behind the last line.
+
+    Returns:
+        The body; None if the file was left empty.
+
+    Raises:
+        SettingsError: If no editor is set, it cannot be started, or it ends with an error.
+    """
+    is_json = Body.read(body).kind == "json"
+    offered = laid_out(body.decode()).encode() if is_json and b"\n" not in body else body
+    saved = _through_editor(offered, ".json" if is_json else ".txt")
+    if not offered.endswith(b"\n"):
+        saved = saved.removesuffix(b"\n")
+    if saved == offered:
+        return body
+    return saved if saved.strip() else None
+
+
+def laid_out(text: str) -> str:
+    """Return JSON with a line for each value; every value is spelt as before.
+
+    Args:
+        text: Valid JSON.
+    """
+    parts: list[str] = []
+    depth = 0
+    before = ""
+    for part in _TOKEN.findall(text):
+        closes = part in {"}", "]"}
+        depth -= closes
+        opened = before in {"{", "["}
+        if (opened and not closes) or before == "," or (closes and not opened):
+            parts.append("\n" + " " * (_INDENT * depth))
+        parts.append(": " if part == ":" else part)
+        depth += part in {"{", "["}
+        before = part
+    return "".join(parts)
+
+
+def _through_editor(text: bytes, suffix: str) -> bytes:
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if not command:
+        raise SettingsError("--edit needs an editor: set EDITOR, such as EDITOR=nano")
+    with tempfile.TemporaryDirectory(prefix="nsqkit-") as folder:
+        path = Path(folder, f"dead-letter{suffix}")
+        path.write_bytes(text)
+        try:
+            code = subprocess.run([*shlex.split(command), str(path)], check=False).returncode  # noqa: S603 - the user's own
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"EDITOR={command!r} cannot be started: {error}; set another one") from None
+        if code:
+            raise SettingsError(f"EDITOR={command!r} ended with {code}: nothing was published")
+        return path.read_bytes() if path.exists() else b""

@@ -1,0 +1,218 @@
+"""Replay: stored dead letters to the ``.retry`` topic of the handler that gave them up, and nowhere else."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nsqkit.dead_letters.filters import Filters
+from nsqkit.dead_letters.store import Store, StoredLetter
+from nsqkit.errors import NsqkitError, PublishError, ReplayError, SettingsError
+from nsqkit.nsq.nodes import tcp_addresses
+from nsqkit.nsq.options import connection_options
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.policy.names import retry_topic
+from nsqkit.program import stop_event
+from nsqkit.runtime.dead_letter import instant
+from nsqkit.settings.settings import Settings
+
+_BATCH: Final = 100
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a dead letter goes.
+
+    Args:
+        topic: The ``.retry`` topic.
+        channel: The handler's channel, on which it waits there.
+        nsqd: ``host:port`` of the nsqd that it came from.
+    """
+
+    topic: str
+    channel: str
+    nsqd: str
+
+
+def target_of(stored: StoredLetter, store: Store) -> Target:
+    """Return where a dead letter goes, on the nsqd that it came from.
+
+    Raises:
+        SettingsError: If nothing tells its topic and channel.
+        DeadLetterStoreError: If the store cannot be read.
+    """
+    letter = stored.letter
+    topic, channel = (letter.topic, letter.channel) if letter.channel else store.source_of(letter.dead_topic)
+    if not channel:
+        raise SettingsError(
+            f"dead letter {stored.id} is a body alone, and the name {letter.dead_topic} does not tell whose: "
+            f"leave it out; `nsqkit dead show {stored.id} --raw` prints it"
+        )
+    return Target(retry_topic(topic, channel), channel, letter.nsqd)
+
+
+def plan(ids: Sequence[int], store: Store) -> Counter[Target]:
+    """Return how many dead letters would go where; nothing is published.
+
+    Args:
+        ids: Their numbers.
+        store: Where they are.
+
+    Raises:
+        SettingsError: If nothing tells where one belongs.
+        DeadLetterStoreError: If the store cannot be read.
+    """
+    return Counter(target_of(each, store) for each in _each(ids, store))
+
+
+def replay(
+    ids: Sequence[int],
+    store: Store,
+    settings: Settings,
+    *,
+    rate: float | None = None,
+    body: bytes | None = None,
+    on_progress: Progress = lambda _done, _total: None,
+) -> int:
+    """Publish dead letters again, and return how many nsqd confirmed; runs an event loop of its own.
+
+    Each is marked in the store once nsqd has it. SIGTERM or SIGINT ends it after those under way.
+
+    Args:
+        ids: Their numbers, in the order in which they go out.
+        store: Where they are.
+        settings: Name nsqd that are used where the one that a dead letter came from cannot be reached.
+        rate: Messages per second; None for as fast as nsqd confirms.
+        body: What is published in the place of theirs.
+        on_progress: Told how many are done, and how many there are.
+
+    Raises:
+        ReplayError: If one is not confirmed; those before it are.
+        DeadLetterStoreError: If the store cannot be read.
+    """
+
+    async def run() -> int:
+        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        try:
+            return await Replay(store, settings, outlet, body=body).run(
+                ids, rate=rate, stop=stop_event(), on_progress=on_progress
+            )
+        finally:
+            await outlet.close()
+
+    return asyncio.run(run())
+
+
+class Replay:
+    """Publishes stored dead letters.
+
+    Args:
+        store: Where they are.
+        settings: Name nsqd for those whose own cannot be reached.
+        outlet: How.
+        body: What is published in the place of theirs.
+    """
+
+    def __init__(
+        self, store: Store, settings: Settings, outlet: Outlet, *, body: bytes | None = None
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._outlet = outlet
+        self._body = body
+        self._addresses: dict[Target, str] = {}
+
+    async def run(
+        self,
+        ids: Sequence[int],
+        *,
+        rate: float | None = None,
+        stop: asyncio.Event,
+        on_progress: Progress = lambda _done, _total: None,
+    ) -> int:
+        """Publish dead letters, and return how many nsqd confirmed and the store has marked.
+
+        Args:
+            ids: Their numbers, in the order in which they go out.
+            rate: Messages per second; None for as fast as nsqd confirms.
+            stop: Ends it early.
+            on_progress: Told how many are done, and how many there are.
+
+        Raises:
+            ReplayError: If one is not confirmed; those before it, and some after it, are.
+        """
+        most = _BATCH if rate is None else max(1, min(_BATCH, int(rate / 10)))
+        done = 0
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        for first in range(0, len(ids), most):
+            sent, failure = await self._send(ids[first : first + most])
+            done += sent
+            on_progress(done, len(ids))
+            if failure is not None:
+                raise ReplayError(done, len(ids), str(failure)) from failure
+            if await _stopped(stop, 0.0 if rate is None else started_s + done / rate - loop.time()):
+                break
+        return done
+
+    async def _send(self, ids: Sequence[int]) -> tuple[int, BaseException | None]:
+        """Publish some, and return how many nsqd confirmed, and what went wrong."""
+        sent: list[int] = []
+        try:
+            batch = await asyncio.to_thread(lambda: [*_each(ids, self._store)])
+            targets = [target_of(each, self._store) for each in batch]
+            for target in dict.fromkeys(targets):
+                await self._reach(target)
+            results = await asyncio.gather(*map(self._publish, batch, targets), return_exceptions=True)
+            sent = [each.id for each, result in zip(batch, results, strict=True) if result is None]
+            await asyncio.to_thread(self._store.mark_replayed, sent, instant(time.time_ns()))
+        except NsqkitError as error:
+            return len(sent), error
+        return len(sent), next((result for result in results if result is not None), None)
+
+    async def _reach(self, target: Target) -> None:
+        """Find an nsqd that can be reached, its own first, and make the channel there."""
+        if target in self._addresses:
+            return
+        try:
+            await self._outlet.ensure_channel(target.nsqd, target.topic, target.channel)
+            self._addresses[target] = target.nsqd
+        except PublishError as error:
+            if error.permanent:
+                raise
+            self._addresses[target] = await self._other(target, error)
+
+    async def _other(self, target: Target, failure: PublishError) -> str:
+        for address in await tcp_addresses(self._settings):
+            if address != target.nsqd:
+                try:
+                    await self._outlet.ensure_channel(address, target.topic, target.channel)
+                except PublishError as error:
+                    if error.permanent:
+                        raise
+                else:
+                    return address
+        reason = f"{failure.reason}; --nsqd or --lookupd names another nsqd to use"
+        raise PublishError(failure.topic, failure.address, reason, False) from failure  # noqa: FBT003 - of the error
+
+    async def _publish(self, stored: StoredLetter, target: Target) -> None:
+        body = stored.letter.body if self._body is None else self._body
+        await self._outlet.publish(self._addresses[target], target.topic, body)
+
+
+def _each(ids: Sequence[int], store: Store) -> Iterator[StoredLetter]:
+    for first in range(0, len(ids), _BATCH):
+        yield from store.find(Filters(ids=tuple(ids[first : first + _BATCH])), newest_first=False)
+
+
+async def _stopped(stop: asyncio.Event, wait_s: float) -> bool:
+    """Wait so long, unless it is stopped, and return whether it is."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, wait_s)):
+            await stop.wait()
+    return stop.is_set()

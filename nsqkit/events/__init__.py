@@ -1,0 +1,1 @@
+"""What an event is, and how it is read and written: types, codec, envelope stamp, body."""

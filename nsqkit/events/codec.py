@@ -1,0 +1,277 @@
+"""Codec: bodies to typed events and back; the one place that knows orjson, msgspec and pydantic.
+
+Published events are CloudEvents 1.0 in structured JSON (ADR 0006). A body without ``specversion``
+is a bare event.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, cast
+
+import msgspec
+import orjson
+
+from nsqkit.errors import DecodeError, EncodeError, EventError, UnknownEventError
+from nsqkit.events.stamp import Stamp
+from nsqkit.events.types import REGISTRY, EventRegistry, EventType
+
+SPEC_VERSION = "1.0"
+_PATH = re.compile(r"^(?P<reason>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
+_MARK = b'"specversion"'
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+Decode = Callable[[bytes | msgspec.Raw], Any]
+
+
+class _Envelope(msgspec.Struct):
+    """What is read of a CloudEvent; anything may stand in a bare body, so nothing is required."""
+
+    specversion: Any = None
+    type: Any = None
+    source: Any = None
+    id: Any = None
+    traceparent: Any = None
+    tracestate: Any = None
+    data: msgspec.Raw = msgspec.Raw()
+
+
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """One event as it was read; its fields are those of the envelope, by other names.
+
+    Args:
+        event: An instance of one of the handler's event classes.
+        wire_type: Its type, such as ``order.created.v1``.
+        event_id: The envelope's ``id``; None for a bare event.
+        source: The envelope's ``source``; None for a bare event.
+        traceparent: The creating trace context, or None.
+        tracestate: The rest of it, or None.
+    """
+
+    event: Any = msgspec.field(name="data")
+    wire_type: str = msgspec.field(name="type")
+    event_id: str | None = msgspec.field(name="id", default=None)
+    source: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+class _Whole(Decoded, frozen=True, kw_only=True):
+    """An event and its envelope, read at once."""
+
+    specversion: Any = None
+
+
+class Decoder:
+    """Reads the bodies of one handler's topic into its event types.
+
+    Args:
+        topic: Named in errors.
+        event_types: What the handler takes, one or more.
+        registry: Where the upcasters are.
+    """
+
+    def __init__(
+        self, topic: str, event_types: tuple[EventType, ...], registry: EventRegistry = REGISTRY
+    ) -> None:
+        self._topic = topic
+        self._types = event_types
+        self._registry = registry
+        self._decoders = {known.wire_type: _decoder(known.model) for known in event_types}
+        self._at_once = [
+            (b'"%s"' % known.wire_type.encode(), known.wire_type, _at_once(known.model))
+            for known in event_types
+            if not _is_pydantic(known.model)
+        ]
+
+    def decode(self, body: bytes) -> Decoded:
+        """Return the event in a body.
+
+        Raises:
+            DecodeError: If the body is not JSON, not an event, or not of its type's shape.
+            UnknownEventError: If it is an event of a type or version that is not taken here.
+        """
+        for mark, wire_type, read in self._at_once:
+            if mark in body:
+                try:
+                    found = read(body)
+                except Exception:  # noqa: BLE001 - what is wrong with it, the long way tells
+                    break
+                if found.wire_type == wire_type and found.specversion is not None:
+                    return found
+        return self._decode_in_steps(body)
+
+    def _decode_in_steps(self, body: bytes) -> Decoded:
+        """Read the envelope first, then what its type says: every way that an event can come."""
+        if _MARK not in body:
+            return self._bare(body)
+        envelope = self._envelope(body)
+        if envelope.specversion is None:
+            return self._bare(body)
+        try:
+            return self._enveloped(envelope)
+        except (DecodeError, UnknownEventError) as error:
+            error.event_id = envelope.id if isinstance(envelope.id, str) else None
+            raise
+
+    def _enveloped(self, envelope: _Envelope) -> Decoded:
+        wire_type = self._text(envelope, "type")
+        decode = self._decoders.get(wire_type)
+        if decode is None:
+            wire_type, decode = self._lifted(wire_type)
+        if not envelope.data:
+            raise DecodeError(self._topic, wire_type, "$.data", "the envelope has no data")
+        return Decoded(
+            self._read(wire_type, decode, envelope.data, "$.data"),
+            wire_type,
+            self._text(envelope, "id"),
+            self._text(envelope, "source"),
+            envelope.traceparent if isinstance(envelope.traceparent, str) else None,
+            envelope.tracestate if isinstance(envelope.tracestate, str) else None,
+        )
+
+    def _envelope(self, body: bytes) -> _Envelope:
+        try:
+            return _read_envelope(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self._error("", "$", error) from None
+
+    def _text(self, envelope: _Envelope, field: str) -> str:
+        value = getattr(envelope, field)
+        if not isinstance(value, str) or not value:
+            found = "" if value is None else f", not {value!r:.60}"
+            raise DecodeError(self._topic, "", f"$.{field}", f"the envelope needs a text here{found}")
+        return value
+
+    def _bare(self, body: bytes) -> Decoded:
+        if len(self._types) > 1:
+            names = ", ".join(known.wire_type for known in self._types)
+            reason = f"no CloudEvents envelope, and the handler takes several event types ({names})"
+            raise DecodeError(self._topic, "", "$", reason)
+        wire_type = self._types[0].wire_type
+        return Decoded(self._read(wire_type, self._decoders[wire_type], body, "$"), wire_type)
+
+    def _lifted(self, wire_type: str) -> tuple[str, Decode]:
+        name, _, version = wire_type.rpartition(".v")
+        number = int(version) if _VERSION.fullmatch(version) else 0
+        for known in self._types:
+            steps = self._registry.upcasters(known, number) if known.name == name else ()
+            if steps:
+                return wire_type, _upcasting(self._decoders[known.wire_type], steps)
+        raise UnknownEventError(self._topic, wire_type)
+
+    def _read(self, wire_type: str, decode: Decode, raw: bytes | msgspec.Raw, root: str) -> Any:
+        try:
+            return decode(raw)
+        except Exception as error:  # noqa: BLE001 - a team's class or upcaster may raise anything
+            raise self._error(wire_type, root, error) from None
+
+    def _error(self, wire_type: str, root: str, error: Exception) -> DecodeError:
+        path, reason = _explain(error)
+        return DecodeError(self._topic, wire_type, root + path.removeprefix("$"), reason)
+
+
+def _decoder(model: type[Any]) -> Decode:
+    """Return what reads a model fastest: pydantic's own validator, msgspec for the others."""
+    if _is_pydantic(model):
+        return lambda raw: model.model_validate_json(bytes(raw))
+    return msgspec.json.Decoder(model).decode
+
+
+def _is_pydantic(model: type[Any]) -> bool:
+    return hasattr(model, "model_validate_json")
+
+
+def _at_once(model: type[Any]) -> Callable[[bytes], _Whole]:
+    """Return what reads the usual envelope together with its event, and raises for any other."""
+    text = Annotated[str, msgspec.Meta(min_length=1)]
+    fields = (
+        ("event", model, msgspec.field(name="data")),
+        ("event_id", text, msgspec.field(name="id")),
+        ("source", text),
+    )
+    whole = msgspec.defstruct("Whole", fields, bases=(_Whole,), frozen=True, kw_only=True)
+    return msgspec.json.Decoder(cast("type[_Whole]", whole)).decode
+
+
+def _upcasting(decode: Decode, steps: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]) -> Decode:
+    def lift(raw: bytes | msgspec.Raw) -> Any:
+        data = orjson.loads(bytes(raw))
+        for step in steps:
+            data = step(data)
+        return decode(orjson.dumps(data))
+
+    return lift
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """Return the JSON path (from ``$``) and the reason in a decoding error."""
+    if isinstance(error, msgspec.ValidationError):
+        match = _PATH.match(str(error))
+        return (match["path"], match["reason"]) if match else ("$", str(error))
+    if isinstance(error, RecursionError):
+        return "$", "nested too deeply"
+    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | orjson.JSONDecodeError):
+        return "$", f"not JSON: {error}"
+    if type(error).__module__.startswith("pydantic_core"):  # its ValidationError, without importing it
+        details: Any = error
+        first = details.errors(include_url=False, include_input=False)[0]
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        return f"${path}", first["msg"]
+    return "$", f"{type(error).__name__}: {error}"
+
+
+def encode(event: object, stamp: Stamp, registry: EventRegistry = REGISTRY) -> tuple[EventType, bytes]:
+    """Return an event's type and its CloudEvents body.
+
+    Raises:
+        EncodeError: If the object is not an event, or has a value that JSON cannot hold.
+    """
+    try:
+        known = registry.of(type(event))
+    except EventError as error:
+        raise EncodeError(f"cannot publish: {error}") from None
+    envelope: dict[str, Any] = {
+        "specversion": SPEC_VERSION,
+        "type": known.wire_type,
+        "source": stamp.source,
+        "id": stamp.event_id,
+        "time": stamp.time,
+        "datacontenttype": "application/json",
+    }
+    if stamp.traceparent is not None:
+        envelope["traceparent"] = stamp.traceparent
+    if stamp.tracestate is not None:
+        envelope["tracestate"] = stamp.tracestate
+    envelope["data"] = event
+    return known, encode_json(envelope)
+
+
+def encode_json(value: object) -> bytes:
+    """Return a value as compact JSON; dataclasses, Structs and pydantic models are written by field.
+
+    Raises:
+        EncodeError: If it has a value that JSON cannot hold.
+    """
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError as error:
+        raise EncodeError(f"{type(value).__name__} cannot be written as JSON: {error}") from error
+
+
+def _plain(value: object) -> object:
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(mode="json")
+    return msgspec.to_builtins(value)
+
+
+def loads(body: bytes) -> Any:
+    """Return the value in a JSON text.
+
+    Raises:
+        ValueError: If it is not JSON; the message says where.
+    """
+    return orjson.loads(body)

@@ -1,0 +1,1 @@
+"""What teams write handlers with: handler classes, batches, Context, resources, breakers, retrying."""

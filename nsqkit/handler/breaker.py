@@ -1,0 +1,213 @@
+"""Breakers for the calls that handlers make: around each call, on the loop and in threads alike."""
+
+import inspect
+import time
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from functools import wraps
+from threading import Lock
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, cast
+from weakref import WeakSet
+
+from nsqkit.errors import BreakerOpenError
+from nsqkit.policy.argument import require_errors
+from nsqkit.policy.breaker import BreakerPolicy, BreakerState, Circuit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_GRAVITY = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
+
+
+class Breaker:
+    """Stops calling a dependency that keeps failing, and tries it again after a while.
+
+    Make one for each dependency, in a module or a resource, and share it among handlers. Put it around
+    every call, as a block or as a decorator::
+
+        warehouse = Breaker("warehouse", failures=5, open_s=30.0, on=(OSError, TimeoutError))
+
+        async with warehouse:  # in a plain handler: with warehouse:
+            await client.reserve(order)
+
+
+        @warehouse  # for a plain function as for a coroutine function
+        async def reserve(order: Order) -> None: ...
+
+    After *failures* failed calls in a row it is open: for *open_s* every call is refused with
+    ``BreakerOpenError`` before it is made. Let that error leave the handler: the message comes back after the
+    remaining time, and the handler's intake rests as long. Then a few calls are let through; the first that
+    succeeds closes the breaker, the first that fails opens it again.
+
+    A call that is cancelled counts as neither, and so does one that another breaker refused. A handler's own
+    timeout cancels it: give the call a shorter one, so that a dependency that hangs is seen to fail.
+
+    Args:
+        name: Of the dependency; labels ``nsqkit_breaker_state``.
+        failures: Calls that must fail one after the other; 1 to 1000000.
+        open_s: Seconds for which no call is made then; above 0, at most 3600.
+        trials: Calls that are let through at a time afterwards; 1 to 1000000.
+        on: Exception types that count as failures; any other means that the dependency answered.
+        ignore: Those of them that do not count, such as an error that blames the request.
+        now_s: A monotonic clock; by default the event loop's, which a test's harness moves.
+
+    Raises:
+        ValueError: If a value is out of its range.
+        TypeError: If a value is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        failures: int = 5,
+        open_s: float = 30.0,
+        trials: int = 1,
+        on: tuple[type[Exception], ...] = (Exception,),
+        ignore: tuple[type[Exception], ...] = (),
+        now_s: Callable[[], float] | None = None,
+    ) -> None:
+        given: object = name
+        if not (isinstance(given, str) and given):
+            raise TypeError(f"Breaker(name={name!r}): give the name of the dependency, a text")
+        require_errors("Breaker", "on", on)
+        require_errors("Breaker", "ignore", ignore)
+        self.name = name
+        self._on = on
+        self._ignore = ignore
+        self._now_s = now_s or _loop_s
+        self._circuit = Circuit(BreakerPolicy(failures, open_s, trials))
+        self._lock = Lock()
+        with _registering:
+            _breakers.add(self)
+
+    @property
+    def state(self) -> BreakerState:
+        """What it is now: ``closed``, ``open`` or ``half_open``."""
+        with self._lock:
+            return self._circuit.state(now_s=self._now_s())
+
+    def __enter__(self) -> Self:
+        """Admit a call.
+
+        Raises:
+            BreakerOpenError: If it must not be made now.
+        """
+        now_s = self._now_s()
+        with self._lock:
+            ticket = self._circuit.admit(now_s=now_s)
+            remaining_s = self._circuit.remaining_s(now_s=now_s)
+        if ticket is None:
+            raise BreakerOpenError(self.name, remaining_s)
+        call = _Call(self, ticket)
+        call.token = _innermost.set(call)
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Take in how the call ended; an error goes on.
+
+        Raises:
+            RuntimeError: If the block began in another task or thread.
+        """
+        ticket = self._leave()
+        now_s = self._now_s()
+        with self._lock:
+            if error is None:
+                self._circuit.succeeded(ticket, now_s=now_s)
+            elif not isinstance(error, Exception) or isinstance(error, BreakerOpenError):
+                self._circuit.abandoned(ticket)
+            elif isinstance(error, self._on) and not isinstance(error, self._ignore):
+                self._circuit.failed(ticket, now_s=now_s)
+            else:
+                self._circuit.succeeded(ticket, now_s=now_s)
+
+    def _leave(self) -> int:
+        call = _innermost.get()
+        if call is None or call.breaker is not self:
+            raise RuntimeError(f"Breaker({self.name!r}): a block must end in the task or thread it began in")
+        _innermost.reset(
+            call.token
+        )  # to nothing, where there was nothing: a context with more in it is copied
+        return call.ticket
+
+    async def __aenter__(self) -> Self:
+        """Admit a call.
+
+        Raises:
+            BreakerOpenError: If it must not be made now.
+        """
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take in how the call ended; an error goes on."""
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a plain or a coroutine function: each of its calls is one call of the dependency.
+
+        Raises:
+            TypeError: If it is a generator function, whose call makes nothing happen yet.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"Breaker({self.name!r}) around {function.__name__}: put a with block inside it")
+        if not inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            def call(*args: P.args, **kwargs: P.kwargs) -> R:
+                with self:
+                    return function(*args, **kwargs)
+
+            return call
+
+        @wraps(function)
+        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with self:
+                return await function(*args, **kwargs)
+
+        return cast("Callable[P, R]", call_async)
+
+
+def _loop_s() -> float:
+    import asyncio  # noqa: PLC0415 - a module that only names its breakers does not load it
+
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # a thread of a plain handler
+        return time.monotonic()  # which is what asyncio's own loop asks
+
+
+def breaker_states() -> dict[str, BreakerState]:
+    """Return the state of every breaker that is in use, by name; of several with one name the gravest."""
+    with _registering:
+        live = list(_breakers)
+    states: dict[str, BreakerState] = {}
+    for each in live:
+        states[each.name] = max(each.state, states.get(each.name, BreakerState.CLOSED), key=_GRAVITY.index)
+    return dict(sorted(states.items()))
+
+
+_breakers: WeakSet[Breaker] = WeakSet()
+_registering = Lock()
+
+
+@dataclass(slots=True)
+class _Call:
+    breaker: Breaker
+    ticket: int
+    token: "Token[_Call | None]" = field(init=False)
+
+
+_innermost: ContextVar[_Call | None] = ContextVar("_innermost", default=None)
+"""The innermost block that this task or thread is in; its token leads to the one around it."""

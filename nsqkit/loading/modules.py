@@ -1,0 +1,113 @@
+"""Modules: what a target names, imported; and what went wrong there, with the line to change.
+
+It does not look at handlers taken together; that is the loader's.
+"""
+
+import importlib
+import os
+import pkgutil
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from nsqkit.errors import HandlerError, NsqkitError
+from nsqkit.events.types import suggestion
+from nsqkit.handler.handler import AnyHandler
+
+_MACHINERY = (
+    "<",
+    *(f"{each}{os.sep}" for each in (Path(__file__).parents[1], Path(importlib.__file__).parent)),
+)
+_PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
+_LIBRARIES = tuple({f"{sysconfig.get_path(each)}{os.sep}" for each in _PATHS})
+
+
+def modules_of(name: str, problems: list[str]) -> list[ModuleType]:
+    """Return a module, and if it is a package all the modules in it.
+
+    Args:
+        name: Dotted.
+        problems: Gets a line for each module that cannot be imported.
+    """
+    module = imported(name, problems)
+    if module is None:
+        return []
+    inner = pkgutil.iter_modules(getattr(module, "__path__", ()), f"{name}.")
+    return [module, *(each for info in inner for each in modules_of(info.name, problems))]
+
+
+def imported(name: str, problems: list[str]) -> ModuleType | None:
+    """Return a module, or None if it cannot be imported.
+
+    Args:
+        name: Dotted.
+        problems: Then gets ``file:line: what; what to change``.
+    """
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a team's module may raise anything
+        problems += [*_declared(name, error), *_told(name, error)]
+        return None
+
+
+def defined(module: ModuleType) -> list[type[AnyHandler[object]]]:
+    """Return the handler classes that are defined in a module, in order; imported ones are not."""
+    return list(_handlers(vars(module), module.__name__))
+
+
+def _handlers(names: dict[str, object], module: str) -> Iterator[type[AnyHandler[object]]]:
+    for value in tuple(names.values()):
+        if isinstance(value, type) and issubclass(value, AnyHandler) and value.__module__ == module:
+            yield value
+
+
+def _declared(name: str, error: BaseException) -> Iterator[str]:
+    """Return the problems of the classes that were made before the module failed."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") == name:
+            for handler in _handlers(frame.f_globals, name):
+                yield from handler.problems
+
+
+def _told(name: str, error: BaseException) -> tuple[str, ...]:
+    missing = isinstance(error, ModuleNotFoundError) and error.name
+    if name.startswith(".") or "/" in name or (missing and name.endswith(".py")):
+        return (f"{name}: give a dotted module, not a file; did you mean {_dotted(name)!r}?",)
+    if missing and f"{name}.".startswith(f"{missing}."):
+        where = f"it is looked for in the working directory {Path.cwd()}"
+        return (f"{name}: there is no module {missing!r}{_neighbours(missing)}; {where}",)
+    if isinstance(error, HandlerError):
+        return error.problems
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    kind = "" if isinstance(error, NsqkitError) else f"{type(error).__name__}: "
+    return (f"{_line(error, name)}: {kind}{said}",)
+
+
+def _dotted(name: str) -> str:
+    path = Path(name)
+    inside = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return ".".join(inside.with_suffix("").parts).strip(".")
+
+
+def _neighbours(missing: str) -> str:
+    parent, _, last = missing.rpartition(".")
+    path = getattr(sys.modules.get(parent), "__path__", ()) if parent else [str(Path.cwd())]
+    prefix = f"{parent}." if parent else ""
+    names = [f"{prefix}{info.name}" for info in pkgutil.iter_modules(path)]
+    return suggestion(f"{prefix}{last}", names)
+
+
+def _line(error: BaseException, name: str) -> str:
+    """Return ``file:line`` of the innermost line of the team's own."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not _is_under(each, _MACHINERY)]
+    own = [each for each in frames if not _is_under(each, _LIBRARIES)] or frames
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else name
+
+
+def _is_under(frame: traceback.FrameSummary, folders: tuple[str, ...]) -> bool:
+    return frame.filename.startswith(folders)

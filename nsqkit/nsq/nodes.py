@@ -1,0 +1,109 @@
+"""Nodes: which nsqd the settings name or nsqlookupd knows, and what they take."""
+
+import asyncio
+
+from nsqkit.errors import LookupFailedError, NsqkitError, SettingsError
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.lookup import Lookup, LookupResult, Node
+from nsqkit.settings.settings import Settings, split_address
+
+
+def lookup_of(settings: Settings) -> Lookup | None:
+    """Return what asks the nsqlookupd that the settings name; None if they name none."""
+    return Lookup(settings.lookupd, settings.connect_timeout_s) if settings.lookupd else None
+
+
+async def looked_up(settings: Settings) -> LookupResult:
+    """Return all nsqd that nsqlookupd knows, and who did not answer; neither where none is named."""
+    lookup = lookup_of(settings)
+    return await lookup.nodes() if lookup else LookupResult(frozenset(), ())
+
+
+async def target_address(settings: Settings) -> str:
+    """Return the nsqd to publish to: the first that is named, or the first that nsqlookupd knows.
+
+    Raises:
+        SettingsError: If neither is named.
+        LookupFailedError: If nsqlookupd does not answer, or knows none.
+    """
+    if settings.nsqd:
+        return settings.nsqd[0]
+    lookup = lookup_of(settings)
+    if lookup is None:
+        raise SettingsError("no nsqd to publish to: give --nsqd host:4150 or --lookupd host:4161")
+    found = await lookup.nodes()
+    if not found.nodes:
+        asked = " and ".join(settings.lookupd)
+        why = "; ".join(found.failures) or f"nsqlookupd {asked} knows no nsqd to publish to"
+        raise LookupFailedError(asked, why)
+    return min(node.address for node in found.nodes)
+
+
+async def tcp_addresses(settings: Settings, known: LookupResult | None = None) -> tuple[str, ...]:
+    """Return the TCP addresses of all nsqd that are named or known.
+
+    Args:
+        settings: The settings.
+        known: What was looked up before; by default nsqlookupd is asked.
+    """
+    found = {node.address for node in (known or await looked_up(settings)).nodes}
+    return tuple(sorted({*settings.nsqd, *found}))
+
+
+async def http_addresses(settings: Settings, known: LookupResult | None = None) -> tuple[str, ...]:
+    """Return the HTTP addresses of the nsqd: as set, as nsqlookupd says, else the port above TCP's.
+
+    Args:
+        settings: The settings.
+        known: What was looked up before; by default nsqlookupd is asked.
+    """
+    if settings.nsqd_http:
+        return settings.nsqd_http
+    found = {node.http_address for node in (known or await looked_up(settings)).nodes}
+    return tuple(sorted(found.union(map(_usual_http, settings.nsqd))))
+
+
+async def nodes_of(topic: str, settings: Settings) -> LookupResult:
+    """Return the nsqd that are named, and those that have a topic by what nsqlookupd says.
+
+    Raises:
+        SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
+    """
+    named, lookup = _named(settings), lookup_of(settings)
+    found = await lookup.producers(topic) if lookup else LookupResult(frozenset(), ())
+    return LookupResult(found.nodes | named, found.failures)
+
+
+async def all_nodes(settings: Settings) -> LookupResult:
+    """Return the nsqd that are named, and all that nsqlookupd knows.
+
+    Raises:
+        SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
+    """
+    named, found = _named(settings), await looked_up(settings)
+    return LookupResult(found.nodes | named, found.failures)
+
+
+def _named(settings: Settings) -> set[Node]:
+    http = settings.nsqd_http or tuple(map(_usual_http, settings.nsqd))
+    if settings.nsqd and len(http) != len(settings.nsqd):
+        raise SettingsError("give --nsqd-http once for each --nsqd, in the same order")
+    return {Node(*pair) for pair in zip(settings.nsqd, http, strict=False)}
+
+
+def _usual_http(address: str) -> str:
+    host, port = split_address(address)
+    return f"[{host}]:{port + 1}" if ":" in host else f"{host}:{port + 1}"
+
+
+async def message_limit(settings: Settings) -> int:
+    """Return the longest body that every nsqd takes, in bytes; the setting where none tells."""
+    told = await asyncio.gather(*(_limit_of(address) for address in await http_addresses(settings)))
+    return min((limit for limit in told if limit), default=settings.max_msg_bytes)
+
+
+async def _limit_of(address: str) -> int | None:
+    try:
+        return await NsqdHttp(address).config("max_msg_size")
+    except NsqkitError:
+        return None

@@ -1,0 +1,32 @@
+"""Options: what connections ask of nsqd, by the settings."""
+
+from nsqkit.nsq.auth import secret_of
+from nsqkit.nsq.compression import checked_compression
+from nsqkit.nsq.identify import ConnectionOptions
+from nsqkit.nsq.tls import tls_of
+from nsqkit.settings.settings import Settings
+
+
+def connection_options(settings: Settings, *, holds_s: float = 0.0) -> ConnectionOptions:
+    """Return what connections ask of nsqd, by the settings.
+
+    Args:
+        settings: The settings.
+        holds_s: For how long a handler must be able to hold a message; seconds.
+
+    Raises:
+        SettingsError: If TLS, the secret or the compression cannot be had as set.
+    """
+    return ConnectionOptions(
+        user_agent=f"nsqkit/{settings.service}",
+        heartbeat_s=settings.heartbeat_s,
+        msg_timeout_s=settings.msg_timeout_s,
+        holds_s=holds_s,
+        output_buffer_bytes=settings.output_buffer_bytes,
+        output_buffer_ms=settings.output_buffer_ms,
+        connect_timeout_s=settings.connect_timeout_s,
+        auth_secret=secret_of(settings),
+        tls=tls_of(settings),
+        compression=checked_compression(settings),
+        deflate_level=settings.deflate_level,
+    )

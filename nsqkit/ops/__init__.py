@@ -1,0 +1,1 @@
+"""Commands for operators: feed, tail, pause, and nsqd's limits."""

@@ -1,0 +1,105 @@
+"""Pause: stop the delivery to a channel at every nsqd, or to one handler of one worker, and go on with it."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError, SettingsError
+from nsqkit.nsq.http import NsqdHttp, fetch
+from nsqkit.nsq.nodes import http_addresses, looked_up
+from nsqkit.policy.names import channel_problem, topic_problem
+from nsqkit.settings.settings import Settings, split_address
+
+Command = Literal["pause", "resume"]
+WORKER_TIMEOUT_S = 5.0
+_MISSING = frozenset({"TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND"})
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Which nsqd were told, and which could not be.
+
+    Args:
+        addresses: HTTP addresses of those that were told.
+        without: Of those that do not have the channel.
+        problems: What went wrong elsewhere, a line each.
+    """
+
+    addresses: tuple[str, ...]
+    without: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def tell_nsqd(command: Command, topic: str, channel: str, settings: Settings) -> Told:
+    """Pause or resume a channel at every nsqd that is named or known; runs an event loop of its own.
+
+    Raises:
+        SettingsError: If a name is not one, or neither nsqd nor nsqlookupd is given.
+    """
+    for problem in (topic_problem(topic), channel_problem(channel)):
+        if problem:
+            raise SettingsError(problem)
+    if not (settings.nsqd or settings.nsqd_http or settings.lookupd):
+        raise SettingsError("which nsqd? give --nsqd HOST:4150, --nsqd-http HOST:4151 or --lookupd HOST:4161")
+    return asyncio.run(_tell_nsqd(command, topic, channel, settings))
+
+
+def tell_worker(command: Command, handler: str, worker: str, for_s: float | None = None) -> dict[str, Any]:
+    """Pause or resume a handler of one worker by its admin port; runs an event loop of its own.
+
+    Args:
+        command: What to do.
+        handler: The handler's class name.
+        worker: ``host:port`` of the worker's admin port.
+        for_s: Seconds until a pause ends by itself; None for never.
+
+    Returns:
+        The handler as it then is, as the worker's ``/handlers`` shows it.
+
+    Raises:
+        SettingsError: If *worker* is no address, or refuses: no such handler, or no such time.
+        NsqkitError: If it does not answer.
+    """
+    split_address(worker)
+    query = {} if for_s is None else {"for_s": f"{for_s:g}"}
+    path = f"/handlers/{quote(handler, safe='')}/{command}"
+    try:
+        answer = asyncio.run(fetch(worker, path, method="POST", timeout_s=WORKER_TIMEOUT_S, **query))
+    except RefusedError as error:
+        raise SettingsError(f"worker {worker}: {error.code}") from error
+    except ConnectionLostError as error:
+        raise NsqkitError(f"worker {worker}: {error.reason}; is this its admin port?") from error
+    try:
+        shown: dict[str, Any] = json.loads(answer)["handlers"][0]
+    except (ValueError, LookupError, TypeError) as error:
+        raise NsqkitError(f"worker {worker}: its answer cannot be read: {answer[:64]!r}") from error
+    return shown
+
+
+async def _tell_nsqd(command: Command, topic: str, channel: str, settings: Settings) -> Told:
+    known = await looked_up(settings)
+    problems = list(known.failures)
+    addresses = await http_addresses(settings, known)
+    if not (addresses or problems):
+        problems.append(f"nsqlookupd {' and '.join(settings.lookupd)} knows no nsqd")
+    told, without = [], []
+    ends = await asyncio.gather(*(_tell_one(command, topic, channel, address) for address in addresses))
+    for address, end in zip(addresses, ends, strict=True):
+        if end is None:
+            told.append(address)
+        elif isinstance(end, RefusedError) and end.code in _MISSING:
+            without.append(address)
+        else:
+            problems.append(str(end))
+    return Told(tuple(told), tuple(without), tuple(problems))
+
+
+async def _tell_one(command: Command, topic: str, channel: str, address: str) -> NsqkitError | None:
+    nsqd = NsqdHttp(address)
+    try:
+        await (nsqd.pause_channel if command == "pause" else nsqd.unpause_channel)(topic, channel)
+    except NsqkitError as error:
+        return error
+    return None

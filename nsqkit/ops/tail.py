@@ -1,0 +1,178 @@
+"""Tail: the messages of a topic as they come, on a channel of its own that goes with it.
+
+A topic's first channel takes its whole backlog, and NSQ has no peek: an nsqd is followed only while the topic
+has a durable channel there. What becomes of a message is not changed, and not decided here.
+"""
+
+import asyncio
+import difflib
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from nsqkit.errors import ConnectionLostError, NsqkitError, SettingsError
+from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.lookup import Node
+from nsqkit.nsq.message import Message
+from nsqkit.nsq.nodes import nodes_of
+from nsqkit.nsq.options import connection_options
+from nsqkit.policy.names import EPHEMERAL, is_ephemeral, topic_problem
+from nsqkit.program import stop_event, unless
+from nsqkit.settings.settings import Settings
+from nsqkit.telemetry import logs
+
+_READY = 100
+_LOOK_AGAIN_S = 1.0
+
+Show = Callable[[Message], bool]
+
+
+def tail(topic: str, settings: Settings, show: Show) -> None:
+    """Show the messages of a topic until SIGTERM or SIGINT; runs an event loop of its own.
+
+    Args:
+        topic: What to follow.
+        settings: On which nsqd.
+        show: Called with each message; returns whether to go on.
+
+    Raises:
+        SettingsError: If no nsqd is named, or none of them has the topic with a durable channel.
+        ConnectionLostError: If none of them can be asked.
+    """
+
+    async def run() -> None:
+        await unless(stop_event(), Tail(topic, settings).run(show))
+
+    asyncio.run(run())
+
+
+class Tail:
+    """Follows one topic, on all nsqd that are named or found.
+
+    Args:
+        topic: Its name.
+        settings: On which nsqd.
+
+    Raises:
+        SettingsError: If the name is not valid, or no nsqd is named.
+    """
+
+    def __init__(self, topic: str, settings: Settings) -> None:
+        if problem := topic_problem(topic):
+            raise SettingsError(problem)
+        if not (settings.nsqd or settings.lookupd):
+            raise SettingsError("no nsqd to follow: give --nsqd HOST:4150 or --lookupd HOST:4161")
+        self._topic = topic
+        self._channel = f"tail-{secrets.token_hex(4)}{EPHEMERAL}"
+        self._settings = settings
+        self._arrived: asyncio.Queue[Message] = asyncio.Queue()
+        self._keepers: dict[Node, asyncio.Task[None]] = {}
+        self._log = logs.get_logger(topic=topic, channel=self._channel)
+
+    async def run(self, show: Show) -> None:
+        """Show messages until told not to go on.
+
+        Args:
+            show: Called with each message; returns whether to go on.
+
+        Raises:
+            SettingsError: If no nsqd has the topic with a durable channel.
+            ConnectionLostError: If none can be asked.
+        """
+        self._follow(await self._first_nodes())
+        poller = asyncio.create_task(self._poll())
+        try:
+            goes_on = True
+            while goes_on:
+                message = await self._arrived.get()
+                message.finish()
+                goes_on = show(message)
+        finally:
+            tasks = (poller, *self._keepers.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _first_nodes(self) -> frozenset[Node]:
+        found = await nodes_of(self._topic, self._settings)
+        if not found.nodes:
+            if found.failures:
+                raise ConnectionLostError(" and ".join(self._settings.lookupd), "; ".join(found.failures))
+            raise SettingsError(f"no nsqd that nsqlookupd knows has a topic {self._topic!r}")
+        looks = await asyncio.gather(*map(self._problem, found.nodes), return_exceptions=True)
+        if None not in looks:
+            problems = {str(each): each for each in looks}
+            wrong = [each for each in problems.values() if isinstance(each, str)]
+            if not wrong and isinstance(looks[0], BaseException):
+                raise looks[0]
+            raise SettingsError("; ".join(sorted(problems)))
+        return found.nodes
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lookupd_poll_s)
+            self._follow((await nodes_of(self._topic, self._settings)).nodes)
+
+    def _follow(self, nodes: frozenset[Node]) -> None:
+        for node in nodes - self._keepers.keys():
+            self._keepers[node] = asyncio.create_task(self._keep(node))
+
+    async def _keep(self, node: Node) -> None:
+        """Follow one nsqd for good; whenever it was lost, the topic may be another one after that."""
+        told = ""
+        while True:
+            try:
+                problem = await self._problem(node)
+                if problem is None:
+                    told = ""
+                    problem = await self._serve(node)
+            except NsqkitError as error:
+                problem = str(error)
+            if problem != told:
+                self._log.warning("tail_waits", nsqd=node.address, error=problem)
+            told = problem
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _serve(self, node: Node) -> str:
+        """Take messages in, and return why that has ended."""
+        connection = Connection(
+            node.address, connection_options(self._settings), on_message=self._arrived.put_nowait
+        )
+        try:
+            await connection.open()
+            await connection.subscribe(self._topic, self._channel)
+            connection.ready(_READY)
+            self._log.info("tail_follows", nsqd=node.address)
+            return str(await connection.wait_closed())
+        finally:
+            connection.close()
+
+    async def _problem(self, node: Node) -> str | None:
+        """Return why an nsqd must not be followed; None if it may.
+
+        Raises:
+            NsqkitError: If it cannot be asked.
+        """
+        nsqd = NsqdHttp(node.http_address, self._settings.connect_timeout_s)
+        try:
+            topics: dict[str, Any] = _by_name("topic_name", (await nsqd.stats(self._topic))["topics"])
+            if self._topic not in topics:
+                known = _by_name("topic_name", (await nsqd.stats())["topics"])
+                close = difflib.get_close_matches(self._topic, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                return f"nsqd {node.address} has no topic {self._topic!r}{hint}"
+        except ConnectionLostError as error:
+            told = f"{error.reason}; it is asked over HTTP which channels it has: --nsqd-http"
+            raise ConnectionLostError(error.address, told) from error
+        channels = _by_name("channel_name", topics[self._topic]["channels"])
+        if all(map(is_ephemeral, channels)):
+            return (
+                f"nsqd {node.address}: topic {self._topic!r} has no durable channel, and a topic's first "
+                "channel takes all that waits there: let its worker start first"
+            )
+        return None
+
+
+def _by_name(key: str, rows: Any) -> dict[str, Any]:
+    return {row[key]: row for row in rows or ()}

@@ -1,0 +1,1 @@
+"""Which workers run, and under whom: run, reload, child processes."""

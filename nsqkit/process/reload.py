@@ -1,0 +1,220 @@
+"""Reload: a worker that is replaced whenever a source file changes, as long as the new one loads.
+
+The embedded broker and the feeds are kept here, in the parent process, so that neither ends with a worker.
+Handlers are imported by the workers only. For development.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from nsqkit.errors import SettingsError
+from nsqkit.nsq.nodes import target_address
+from nsqkit.nsq.options import connection_options
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.ops.feed import check_feed, keep_trying, make_channels, publish_files
+from nsqkit.process.child import Plan, Standby, Subscriptions
+from nsqkit.process.dev import start_broker
+from nsqkit.program import SIGNALS, stop_event
+from nsqkit.telemetry import logs
+
+Changes = AsyncIterator[frozenset[Path]]
+
+
+class Reload:
+    """Runs workers one after the other until it is told to stop.
+
+    Args:
+        plan: What each of them runs.
+        command: Starts a process that calls :class:`~nsqkit.process.child.Parent`.
+        changes: The files that changed, whenever some did.
+        dev: Start the embedded broker and use nothing else.
+        feeds: (topic, file) pairs to publish once.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        command: Sequence[str],
+        changes: Changes,
+        dev: bool = False,
+        feeds: Sequence[tuple[str, Path]] = (),
+    ) -> None:
+        self._plan = plan
+        self._command = command
+        self._changes = changes
+        self._dev = dev
+        self._feeds = feeds
+        self._log = logs.get_logger()
+        self._changed: set[Path] = set()
+        self._wake = asyncio.Event()
+        self._subscriptions: Subscriptions = ()
+        self._has_loaded = asyncio.Event()
+        self._is_fed = False
+        self._processes: list[Standby] = []
+        self._worker: Standby | None = None
+        self._minders: set[asyncio.Task[None]] = set()
+        self._code = 0
+
+    def execute(self) -> int:
+        """Run until SIGTERM or SIGINT.
+
+        Returns:
+            The last worker's exit code, as of ``nsqkit run``; 1 also if a feed is not published as a whole.
+
+        Raises:
+            NsqkitError: If a port is in use, or a feed cannot be read or is refused for good.
+        """
+        logs.configure(self._plan.settings)
+        for topic, path in self._feeds:
+            check_feed(topic, path)
+        return asyncio.run(self._run())
+
+    async def _run(self) -> int:
+        stop = stop_event()
+        broker = None
+        if self._dev:
+            broker, settings = await start_broker(self._plan.settings)
+            self._plan = replace(self._plan, settings=settings)
+        try:
+            await self._work_until(stop)
+        finally:
+            await self._end_all()
+            if broker is not None:
+                await broker.stop()
+        failed = self._code < 0 or not self._is_fed
+        return self._code if self._code > 0 else int(failed)
+
+    async def _work_until(self, stop: asyncio.Event) -> None:
+        stopped = asyncio.create_task(stop.wait())
+        # The watch stands before the first worker reads a file.
+        work = {asyncio.create_task(each) for each in (self._watch(), self._follow(), self._feed_all())}
+        try:
+            while not stopped.done():
+                done, _ = await asyncio.wait({stopped, *work}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done & work:
+                    task.result()
+                work -= done
+        finally:
+            for task in (stopped, *work):
+                task.cancel()
+            await asyncio.gather(stopped, *work, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        async for files in self._changes:
+            self._changed |= files
+            self._wake.set()
+
+    async def _follow(self) -> None:
+        while True:
+            self._wake.clear()
+            await self._replace()
+            await self._wake.wait()
+            self._log.info("files_changed", files=sorted(map(_shown, self._changed)))
+            self._changed.clear()
+
+    async def _replace(self) -> None:
+        """Let a new worker load, and if it does, let it run in the place of the one before."""
+        candidate = await Standby.start(self._command, self._plan)
+        self._processes.append(candidate)
+        subscriptions = await self._loaded(candidate)
+        if subscriptions is None:
+            await self._end(candidate)
+            return
+        if self._worker is not None:
+            before, self._worker = self._worker, None
+            await self._end(before)
+        self._worker = candidate
+        candidate.run()
+        self._minders.add(minder := asyncio.create_task(self._mind(candidate)))
+        minder.add_done_callback(self._minders.discard)
+        self._subscriptions = subscriptions
+        self._has_loaded.set()
+
+    async def _loaded(self, candidate: Standby) -> Subscriptions | None:
+        """Return what a new worker subscribes to; None if it does not load, or is out of date before."""
+        loading, changed = asyncio.create_task(candidate.loaded()), asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait({loading, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if not loading.done():
+                return None
+            if loading.result() is None:
+                self._code = await candidate.wait()  # it has said why
+                self._log.error("reload_failed", exit_code=self._code, next=self._next())
+            return loading.result()
+        finally:
+            for task in (loading, changed):
+                task.cancel()
+            await asyncio.gather(loading, changed, return_exceptions=True)
+
+    async def _mind(self, worker: Standby) -> None:
+        """Tell when a worker ends that was not told to."""
+        code = await worker.wait()
+        if worker is self._worker:
+            self._worker = None
+            self._code = code
+            self._log.error("worker_ended", exit_code=code, next=self._next())
+
+    def _next(self) -> str:
+        return "waiting for a change" + ("; the worker before it goes on" if self._worker else "")
+
+    async def _end(self, worker: Standby) -> None:
+        code = await worker.stop()
+        self._processes.remove(worker)
+        if worker.runs:
+            self._code = code
+
+    async def _end_all(self) -> None:
+        """End what still runs; a second signal ends it at once."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._hurry)
+        self._worker = None
+        for each in tuple(self._processes):
+            await self._end(each)
+
+    def _hurry(self) -> None:
+        for each in self._processes:
+            each.signal(signal.SIGTERM)  # the link's end has been its first one
+
+    async def _feed_all(self) -> None:
+        if not self._feeds:
+            self._is_fed = True
+            return
+        await self._has_loaded.wait()
+        settings = self._plan.settings
+        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        try:
+            address = await keep_trying(partial(target_address, settings), self._log)
+            await make_channels(self._subscriptions, outlet, address)
+            self._is_fed = await publish_files(self._feeds, outlet, address, settings)
+        finally:
+            await outlet.close()
+
+
+def watch(folders: Sequence[Path]) -> Changes:
+    """Return the changed Python files in some folders, time and again, a few at a time.
+
+    What Python and editors write beside them is left out, and so are virtual environments and the like.
+
+    Raises:
+        SettingsError: If watchfiles is not installed.
+    """
+    try:
+        import watchfiles  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise SettingsError(
+            "--reload needs watchfiles: install nsqkit with its extra, nsqkit[reload], or watchfiles itself"
+        ) from None
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # else it counts changes, without their names
+    found = watchfiles.awatch(*folders, watch_filter=watchfiles.PythonFilter(), ignore_permission_denied=True)
+    return (frozenset(Path(path) for _, path in changes) async for changes in found)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

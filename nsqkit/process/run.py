@@ -1,0 +1,185 @@
+"""Run: one run of a worker, with its embedded broker, its feeds and its end."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nsqkit import program
+from nsqkit.errors import NsqkitError, SettingsError
+from nsqkit.loading.loader import LoadedModules, load
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.nodes import http_addresses, target_address
+from nsqkit.ops.feed import (
+    check_feed,
+    keep_trying,
+    make_channels,
+    publish_files,
+    subscriptions,
+    unread_problem,
+)
+from nsqkit.process.dev import DevNsq, start_broker
+from nsqkit.program import stop_event, unless
+from nsqkit.settings.settings import Settings
+from nsqkit.telemetry import logs
+from nsqkit.telemetry.metrics import HandlerSummary
+from nsqkit.worker.worker import Worker
+
+IDLE_SAMPLES = 3
+IDLE_INTERVAL_S = 0.1
+LOOKS_A_LINE = 100
+
+
+@dataclass
+class Run:
+    """One run of the handlers in some modules.
+
+    Args:
+        targets: Modules, packages or ``module:Class``.
+        settings: The settings.
+        dev: Start the embedded broker and use nothing else.
+        feeds: (topic, file) pairs to publish once everything is subscribed.
+        exit_when_idle: End when the feeds are confirmed and nothing is left to handle.
+    """
+
+    targets: Sequence[str]
+    settings: Settings
+    dev: bool = False
+    feeds: Sequence[tuple[str, Path]] = ()
+    exit_when_idle: bool = False
+    worker: Worker | None = field(default=None, init=False)
+    _feeding: bool = field(default=False, init=False)
+    _heard: set[str] = field(default_factory=set, init=False)
+
+    def execute(self) -> int:
+        """Run to the end, and return the exit code: 0 clean, 1 if something was left undone.
+
+        Raises:
+            NsqkitError: If it cannot start, or a feed is refused for good.
+        """
+        logs.configure(self.settings)
+        for topic, path in self.feeds:
+            check_feed(topic, path)
+        loaded = load(self.targets, self.settings)
+        for topic, path in self.feeds:
+            if problem := unread_problem(topic, subscriptions(loaded.handlers)):
+                logs.get_logger().warning("feed_unread", feed=str(path), reason=problem)
+        return program.run(self._run(loaded), self.settings.event_loop)
+
+    @property
+    def left_behind(self) -> int:
+        """Messages whose handlers still run in threads that cannot be ended."""
+        return self.worker.left_behind if self.worker else 0
+
+    def summary(self) -> tuple[HandlerSummary, ...]:
+        """Return what was counted for each handler."""
+        return self.worker.metrics.summary() if self.worker else ()
+
+    async def _run(self, loaded: LoadedModules) -> int:
+        stop = stop_event()
+        broker = await self._start_broker() if self.dev else None
+        try:
+            worker = self.worker = Worker(
+                [spec.handler for spec in loaded.handlers],
+                settings=self.settings,
+                resources=loaded.resources,
+                middleware=loaded.middleware,
+            )
+            if not await unless(stop, worker.start()):
+                return 1 if self.feeds else 0
+            try:
+                complete = await self._until_end(worker, stop)
+            finally:
+                await worker.stop()
+        finally:
+            if broker is not None:
+                await broker.stop()
+        if not complete:
+            hint = "feed_line_refused, feed_stopped or intake_blocked says why"
+            logs.get_logger().error("run_incomplete", hint=hint)
+        return 0 if complete and not worker.left_behind else 1
+
+    async def _start_broker(self) -> DevNsq:
+        broker, self.settings = await start_broker(self.settings)
+        return broker
+
+    async def _until_end(self, worker: Worker, stop: asyncio.Event) -> bool:
+        """Feed, wait for idleness or a signal, and return whether every line was published."""
+        work = asyncio.create_task(self._work(worker))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                return not self._feeding
+            complete = work.result()
+            if not self.exit_when_idle:
+                await stopped
+            return complete
+        finally:
+            for task in (work, stopped):
+                task.cancel()
+            await asyncio.gather(work, stopped, return_exceptions=True)
+
+    async def _work(self, worker: Worker) -> bool:
+        self._feeding = bool(self.feeds)
+        address = await self._feed_address(worker) if self.feeds else ""
+        await worker.wait_ready()
+        complete = await publish_files(self.feeds, worker.outlet, address, self.settings)
+        self._feeding = False
+        if self.exit_when_idle:
+            complete = await self._idle(worker) and complete
+        return complete
+
+    async def _feed_address(self, worker: Worker) -> str:
+        """Return where the feeds go, the channels made there, and every handler subscribed there."""
+        address = await keep_trying(partial(target_address, self.settings), logs.get_logger())
+        await make_channels(worker.subscribed, worker.outlet, address)
+        await worker.wait_subscribed(address)
+        return address
+
+    async def _idle(self, worker: Worker) -> bool:
+        """Wait until three looks in a row find nothing queued, deferred, in flight or held here.
+
+        Returns:
+            True; False as soon as a handler is blocked, whose messages stay where they are.
+        """
+        looks = zeros = 0
+        while zeros < IDLE_SAMPLES and not worker.is_blocked:
+            zeros = zeros + 1 if await self._empty(worker) else 0
+            looks += 1
+            if looks % LOOKS_A_LINE == 0:
+                logs.get_logger().info("waiting_until_idle", held=worker.held)
+            await asyncio.sleep(IDLE_INTERVAL_S)
+        return not worker.is_blocked
+
+    async def _empty(self, worker: Worker) -> bool:
+        if worker.held:
+            return False
+        wanted = set(worker.subscribed)
+        addresses = await http_addresses(self.settings)
+        for address in addresses:
+            try:
+                stats: dict[str, Any] = await NsqdHttp(address).stats()
+            except NsqkitError as error:
+                if address in self._heard:  # an nsqd that is busy or restarts is no reason to give up
+                    return False
+                raise SettingsError(
+                    f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http"
+                ) from error
+            self._heard.add(address)
+            if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
+                return False
+        return bool(addresses)  # while no nsqlookupd answers, nobody knows
+
+
+def _busy(topic: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:
+    name = topic["topic_name"]
+    if not any(name == wanted_topic for wanted_topic, _ in wanted):
+        return False
+    return bool(topic["depth"]) or any(
+        channel["depth"] or channel["in_flight_count"] or channel["deferred_count"]
+        for channel in topic["channels"]
+        if (name, channel["channel_name"]) in wanted
+    )

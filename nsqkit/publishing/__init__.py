@@ -1,0 +1,1 @@
+"""Events out: publishers, and how their publishes are joined."""

@@ -1,0 +1,1 @@
+"""The settings: one table with name, default, range and unit; from flags, environment and file."""

@@ -1,0 +1,178 @@
+"""Structured logs: coloured lines on a terminal, JSON lines elsewhere, and never an error of their own.
+
+Everything that the standard library's ``logging`` receives comes out the same way. No line is formatted
+here that names a message's body.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final, TextIO, cast
+
+import orjson
+import structlog
+from structlog.typing import FilteringBoundLogger, WrappedLogger
+
+from nsqkit.settings.settings import Settings
+
+__all__ = ["FilteringBoundLogger", "configure", "get_logger"]
+
+# Their own lines say again, less clearly, what nsqkit logs about connections and requests.
+_SILENCED: Final = ("nsq", "tornado.access")
+
+_TOO_LONG_FOR_JSON: Final = 2**63
+
+_Fields = MutableMapping[str, Any]
+
+
+def configure(settings: Settings, stream: TextIO | None = None) -> None:
+    """Send the logs of nsqkit, of the handlers and of the libraries to one stream.
+
+    May be called again: loggers that are already held follow, those bound to values keep what they have.
+
+    Args:
+        settings: ``log_format`` and ``log_level``.
+        stream: Where lines go, standard error by default. Colours need a terminal there, and no ``NO_COLOR``.
+    """
+    output = sys.stderr if stream is None else stream
+    on_terminal = output.isatty()
+    console = settings.log_format == "console" or (settings.log_format == "auto" and on_terminal)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            *(_console(colors=on_terminal and "NO_COLOR" not in os.environ) if console else _json()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        logger_factory=lambda *_: _Lines(output),
+        cache_logger_on_first_use=False,
+    )
+    _route_standard_logging(settings.log_level.upper())
+
+
+def get_logger(**fields: object) -> FilteringBoundLogger:
+    """Return a logger whose every line carries *fields*."""
+    return cast("FilteringBoundLogger", structlog.get_logger(**fields))
+
+
+def get_logger_from(level: str) -> FilteringBoundLogger:
+    """Return a logger that passes on lines of *level* and above, also where nothing is configured.
+
+    Args:
+        level: One of the setting ``log_level``.
+    """
+    return cast(
+        "FilteringBoundLogger",
+        structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(level)),
+    )
+
+
+class _Lines:
+    """Writes whole lines; a stream that is gone or cannot spell a character stops nobody's work."""
+
+    # Reentrant: the garbage collector may run inside, and a lost task that it finds logs a line itself.
+    _lock = threading.RLock()
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            writable = line.encode(encoding, "backslashreplace").decode(encoding)
+            with self._lock:
+                self._stream.write(f"{writable}\n")
+                self._stream.flush()
+        except (OSError, ValueError):  # closed pipe, full disk, closed stream: there is nowhere left to tell
+            return
+
+    debug = info = warning = error = critical = msg
+
+
+class _Bridge(logging.Handler):
+    """Passes records of the standard library's logging on to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            event = record.getMessage()
+        except Exception:  # noqa: BLE001 - whatever a format or an argument's __str__ raises, the line stays
+            event = f"{_readable(record.msg)} {_readable(record.args)}"
+        level = max(level for level in _LEVELS if level <= max(record.levelno, logging.DEBUG))
+        get_logger().log(level, event, logger=record.name, exc_info=record.exc_info)
+
+
+_LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+
+
+def _route_standard_logging(level: str) -> None:
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, _Bridge)]:
+        root.removeHandler(handler)
+    root.addHandler(_Bridge())
+    root.setLevel(level)
+    for name in _SILENCED:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _console(*, colors: bool) -> tuple[structlog.typing.Processor, ...]:
+    render = structlog.dev.ConsoleRenderer(
+        colors=colors,
+        sort_keys=False,
+        pad_event_to=24,
+        exception_formatter=structlog.dev.plain_traceback,  # the default one prints local variables
+    )
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    return (stamp, _Guarded(lambda logger, name, fields: render(logger, name, _printable(fields))))
+
+
+def _json() -> tuple[structlog.typing.Processor, ...]:
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    return (stamp, structlog.processors.format_exc_info, _Guarded(_json_line))
+
+
+class _Guarded:
+    """A renderer that renders readable stand-ins where the values themselves cannot be rendered."""
+
+    def __init__(self, render: Callable[[WrappedLogger, str, _Fields], str]) -> None:
+        self._render = render
+
+    def __call__(self, logger: WrappedLogger, name: str, fields: _Fields) -> str:
+        try:
+            return self._render(logger, name, dict(fields))
+        except Exception as error:  # noqa: BLE001 - a value's __repr__ may raise anything
+            shown = {_readable(key): _stand_in(value) for key, value in fields.items() if key != "exc_info"}
+            return self._render(logger, name, shown | {"log_error": _readable(error)})
+
+
+def _json_line(_logger: WrappedLogger, _name: str, fields: _Fields) -> str:
+    first = {key: fields.pop(key) for key in ("timestamp", "level", "event") if key in fields}
+    return orjson.dumps(first | dict(fields), default=_readable, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _printable(fields: _Fields) -> dict[str, Any]:
+    """Escape what would move the terminal's cursor or change its colours."""
+    return {key: _escaped(value) if _is_text(key, value) else value for key, value in fields.items()}
+
+
+def _is_text(key: str, value: object) -> bool:
+    return isinstance(value, str) and key not in {"stack", "exception"}
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _stand_in(value: object) -> object:
+    small = isinstance(value, float) or (isinstance(value, int) and abs(value) < _TOO_LONG_FOR_JSON)
+    return value if small or value is None else _readable(value)
+
+
+def _readable(value: object) -> str:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception as error:  # noqa: BLE001 - a __repr__ may raise anything
+        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,1 @@
+"""One worker: all parts wired, and one subscription for each handler."""

@@ -1,0 +1,227 @@
+"""Worker: settings and handlers to running subscriptions; the one place where the parts are wired."""
+
+import asyncio
+import math
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from nsqkit import program
+from nsqkit.admin import AdminServer, HandlerState
+from nsqkit.errors import HandlerError, SettingsError
+from nsqkit.handler.context import Middleware
+from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.resources import Resource
+from nsqkit.loading.loader import check, resources_in
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.nodes import lookup_of, message_limit
+from nsqkit.nsq.options import connection_options
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.program import end_at_once, stop_event, unless
+from nsqkit.publishing.publisher import preparer
+from nsqkit.runtime.drain import drain
+from nsqkit.runtime.quarantine import Quarantine
+from nsqkit.runtime.resources import Resources
+from nsqkit.settings.settings import Settings
+from nsqkit.telemetry import logs
+from nsqkit.telemetry.metrics import Metrics
+from nsqkit.worker.subscription import Subscription
+
+LOOK_AGAIN_S = 0.1
+
+
+class Worker:
+    """Runs handlers until it is told to stop.
+
+    Args:
+        handlers: Handler classes, one or more.
+        settings: By default read from environment and file.
+        resources: What the handlers ask for; by default those in the modules of the handlers.
+        middleware: Around every handler call, the outermost first.
+
+    Raises:
+        HandlerError: If the handlers cannot run together; all problems.
+        SettingsError: If neither nsqd nor nsqlookupd is named.
+    """
+
+    def __init__(
+        self,
+        handlers: Sequence[type[AnyHandler[Any]]],
+        *,
+        settings: Settings | None = None,
+        resources: Sequence[Resource[Any]] | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self.specs = tuple(handler.spec for handler in handlers)
+        self.settings = settings or Settings.load()
+        self.metrics = Metrics()
+        self.left_behind = 0
+        modules = [sys.modules[spec.handler.__module__] for spec in self.specs]
+        self._resources = Resources(resources_in(modules) if resources is None else resources, self.settings)
+        self._middleware = tuple(middleware)
+        if problems := check(self.specs, self._resources.known, self.settings):
+            raise HandlerError(tuple(problems))
+        if not (self.settings.nsqd or self.settings.lookupd):
+            raise SettingsError("no NSQ to consume from: set nsqd (host:4150) or lookupd (host:4161)")
+        self._log = logs.get_logger()
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._admin: AdminServer | None = None
+        self.outlet = Outlet(
+            connection_options(self.settings),
+            publish_timeout_s=self.settings.publish_timeout_s,
+        )
+        self.lookup = lookup_of(self.settings)
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, then drain.
+
+        If a thread still runs then, the process ends at once with 1: its message is left to its lease.
+
+        Returns:
+            The exit code, 0.
+        """
+        logs.configure(self.settings)
+        program.run(self._run(), self.settings.event_loop)
+        if self.left_behind:
+            end_at_once(1)
+        return 0
+
+    async def start(self) -> None:
+        """Open resources, serve metrics and health, and begin to consume; returns at once.
+
+        Raises:
+            SettingsError: If the admin port is in use.
+            Exception: What opening a resource raised.
+        """
+        try:
+            handlers = [await self._resources.make(spec) for spec in self.specs]
+            self._subscriptions = await self._subscribe(handlers)
+            await self._serve_admin()
+        except BaseException:
+            await self._resources.close()
+            raise
+        for subscription in self._subscriptions:
+            subscription.consumer.start()
+        self._log.info("worker_started", handlers=[spec.name for spec in self.specs])
+
+    async def wait_ready(self) -> None:
+        """Wait until every handler is subscribed wherever it should be."""
+        await asyncio.gather(*(each.consumer.wait_ready() for each in self._subscriptions))
+        self._log.info("worker_ready")
+
+    async def wait_subscribed(self, address: str) -> None:
+        """Wait until every handler is subscribed at one nsqd, which nsqlookupd may not know yet."""
+        for each in self._subscriptions:
+            while not each.consumer.subscribed_to(address):
+                each.consumer.poll_now()
+                await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def stop(self) -> None:
+        """Drain: take nothing more, let handlers end, settle everything, disconnect, close resources."""
+        self._log.info("worker_stopping", held=self.held)
+        pairs = [(each.intake, each.consumer) for each in self._subscriptions]
+        self.left_behind = await drain(
+            pairs,
+            grace_s=self.settings.grace_s,
+            publish_timeout_s=self.settings.publish_timeout_s,
+            log=self._log,
+        )
+        for subscription in self._subscriptions:
+            subscription.close()
+        await self.outlet.close()
+        if self._admin is not None:
+            await self._admin.stop()
+        await self._resources.close()
+        self._log.info("worker_stopped", left_behind=self.left_behind)
+
+    @property
+    def held(self) -> int:
+        """Messages held by all handlers and not settled yet."""
+        return sum(each.intake.held for each in self._subscriptions)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a handler's intake has stopped for good."""
+        return any(each.is_blocked for each in self._subscriptions)
+
+    @property
+    def subscribed(self) -> tuple[tuple[str, str], ...]:
+        """Every (topic, channel) that is consumed, ``.retry`` topics included."""
+        return tuple((topic, each.spec.channel) for each in self._subscriptions for topic in each.topics)
+
+    def live(self) -> bool:
+        """Return whether the event loop turns; whoever gets an answer knows."""
+        return True
+
+    def problems(self) -> tuple[str, ...]:
+        """Return why the worker is not ready, a line each; empty if it is."""
+        if not self._subscriptions:
+            return ("starting",)
+        return tuple(problem for each in self._subscriptions for problem in each.problems)
+
+    def handler_states(self) -> tuple[HandlerState, ...]:
+        """Return every handler as it runs now."""
+        return tuple(each.state for each in self._subscriptions)
+
+    def pause_handler(self, name: str, for_s: float | None) -> bool:
+        """Stop the intake of a handler here, for some seconds or until it is resumed.
+
+        Returns:
+            False if there is no such handler.
+        """
+        for each in self._named(name):
+            each.pause(math.inf if for_s is None else for_s)
+        return bool(self._named(name))
+
+    def resume_handler(self, name: str) -> bool:
+        """End a handler's pause; what else holds its intake up goes on.
+
+        Returns:
+            False if there is no such handler.
+        """
+        for each in self._named(name):
+            each.resume()
+        return bool(self._named(name))
+
+    def _named(self, name: str) -> list[Subscription]:
+        return [each for each in self._subscriptions if each.spec.name == name]
+
+    async def _subscribe(self, handlers: Sequence[AnyHandler[Any]]) -> tuple[Subscription, ...]:
+        max_msg_bytes = await message_limit(self.settings)
+        prepare = preparer(self.settings.service, max_msg_bytes)
+        quarantine = Quarantine()
+        make_consumer = partial(
+            Consumer,
+            addresses=self.settings.nsqd,
+            lookup=self.lookup,
+            poll_s=self.settings.lookupd_poll_s,
+        )
+        return tuple(
+            Subscription(
+                handler,
+                settings=self.settings,
+                metrics=self.metrics,
+                outlet=self.outlet,
+                make_consumer=make_consumer,
+                middleware=self._middleware,
+                prepare=prepare,
+                max_msg_bytes=max_msg_bytes,
+                log=self._log,
+                quarantine=quarantine,
+            )
+            for handler in handlers
+        )
+
+    async def _serve_admin(self) -> None:
+        if self.settings.admin_port:
+            host, port = self.settings.admin_host, self.settings.admin_port
+            self._admin = AdminServer(self.metrics, self, host, port, handlers=self)
+            port = await self._admin.start()
+            self._log.info("admin_listening", url=f"http://{self.settings.admin_host}:{port}/metrics")
+
+    async def _run(self) -> None:
+        stop = stop_event()
+        if await unless(stop, self.start()):
+            await stop.wait()
+            await self.stop()

@@ -1,0 +1,23 @@
+"""What the tests of dead letters share."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from nsqkit.dead_letters.store import Store
+from nsqkit.nsq.identify import ConnectionOptions
+from nsqkit.nsq.outlet import Outlet
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "dead.sqlite", make=True) as store:
+        yield store
+
+
+@pytest.fixture
+async def outlet() -> AsyncIterator[Outlet]:
+    outlet = Outlet(ConnectionOptions())
+    yield outlet
+    await outlet.close()

@@ -1,0 +1,261 @@
+"""Collect: every dead letter is in the store before nsqd forgets it, and it is there once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsqkit import LookupFailedError, Settings, SettingsError
+from nsqkit.dead_letters import collect as module
+from nsqkit.dead_letters.collect import Collected, Collector, collect
+from nsqkit.dead_letters.discover import Found, Waiting
+from nsqkit.dead_letters.filters import Filters
+from nsqkit.dead_letters.letter import Letter, read_letter
+from nsqkit.dead_letters.store import Store
+from nsqkit.devbroker import DevBroker
+from nsqkit.errors import DeadLetterStoreError
+from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.consumer import Source
+from nsqkit.nsq.identify import ConnectionOptions
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.telemetry import logs
+from tests.unit.dead_letters.letters import BODY, published
+from tests.unit.reading import take, topics
+
+NOBODY = "127.0.0.1:1"
+PATIENCE_S = 60.0
+DEAD = "orders.payments.dead"
+ALL = Filters()
+
+
+def told(broker: DevBroker, **options: Any) -> Settings:
+    return Settings(nsqd=(broker.tcp_address,), nsqd_http=(broker.http_address,), **options)
+
+
+@asynccontextmanager
+async def collecting(broker: DevBroker, store: Store, **options: Any) -> AsyncIterator[Collector]:
+    collector = Collector(told(broker), store, log=logs.get_logger(), look_s=0.02, **options)
+    collector.start()
+    try:
+        yield collector
+    finally:
+        await collector.stop()
+
+
+async def bury(outlet: Outlet, broker: DevBroker, *bodies: bytes, topic: str = DEAD) -> None:
+    await outlet.ensure_channel(broker.tcp_address, topic, "dead")
+    await outlet.publish_many(broker.tcp_address, topic, bodies)
+
+
+async def left(broker: DevBroker, topic: str = DEAD) -> int:
+    (channel,) = (await topics(broker.http_address))[topic]["channels"]
+    return int(channel["depth"] + channel["in_flight_count"] + channel["deferred_count"])
+
+
+class Slow(Store):
+    """A store whose disk waits until it is told to go on; then it fails, if it shall."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, make=True)
+        self.loop = asyncio.get_running_loop()
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.failure: Exception | None = None
+
+    def add(self, letters: Sequence[Letter]) -> int:
+        self.loop.call_soon_threadsafe(self.asked.set)
+        asyncio.run_coroutine_threadsafe(self.go_on.wait(), self.loop).result(PATIENCE_S)
+        if self.failure is not None:
+            raise self.failure
+        return super().add(letters)
+
+
+async def test_records_and_whatever_else_is_there_are_stored_and_gone_from_nsqd(
+    broker: DevBroker, outlet: Outlet, store: Store
+) -> None:
+    await bury(outlet, broker, published(), b"a body alone")
+    async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
+        await collector.wait_idle()
+        assert await left(broker) == 0
+        assert (collector.stored, collector.known) == (2, 0)
+    record, other = sorted((each.letter for each in store.find(ALL)), key=lambda each: not each.is_record)
+    assert (record.body, record.handler, record.nsqd) == (BODY, "ChargePayment", broker.tcp_address)
+    assert (other.body, other.topic, other.channel) == (b"a body alone", "orders", "payments")
+
+
+async def test_topics_that_turn_up_later_are_read_as_well(
+    broker: DevBroker, outlet: Outlet, store: Store
+) -> None:
+    async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
+        await collector.wait_idle()
+        await bury(outlet, broker, b"x", topic="orders.notify.dead")
+        while not collector.stored:  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_only_those_that_are_wanted(broker: DevBroker, outlet: Outlet, store: Store) -> None:
+    await bury(outlet, broker, b"x")
+    await bury(outlet, broker, b"y", topic="orders.notify.dead")
+    wanted = frozenset({DEAD, "orders.nobody.dead"})
+    async with collecting(broker, store, topics=wanted) as collector, asyncio.timeout(PATIENCE_S):
+        await collector.wait_idle()
+        assert collector.missing == {"orders.nobody.dead"}
+    assert [each.letter.body for each in store.find(ALL)] == [b"x"]
+    assert await left(broker, "orders.notify.dead") == 1
+    assert "orders.nobody.dead" not in await topics(broker.http_address)
+
+
+async def test_it_is_finished_only_once_it_is_stored(
+    broker: DevBroker, outlet: Outlet, tmp_path: Path
+) -> None:
+    await bury(outlet, broker, b"x")
+    with Slow(tmp_path / "slow.sqlite") as store:
+        async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
+            await store.asked.wait()
+            assert await left(broker) == 1
+            store.go_on.set()
+            await collector.wait_idle()
+            assert await left(broker) == 0
+
+
+async def test_what_comes_again_after_it_was_stored_is_stored_once_and_finished(
+    broker: DevBroker, outlet: Outlet, store: Store
+) -> None:
+    """As after a kill between the commit and FIN."""
+    await bury(outlet, broker, published())
+    arrived: asyncio.Queue[Any] = asyncio.Queue()
+    killed = Connection(broker.tcp_address, ConnectionOptions(), on_message=arrived.put_nowait)
+    await killed.open()
+    await killed.subscribe(DEAD, "dead")
+    killed.ready(1)
+    async with asyncio.timeout(PATIENCE_S):
+        message = await arrived.get()
+        store.add([read_letter(message)])
+        killed.ready(0)
+        message.requeue(0.0)
+        await killed.half_close(PATIENCE_S)
+        async with collecting(broker, store) as collector:
+            await collector.wait_idle()
+            assert (collector.stored, collector.known) == (0, 1)
+    assert store.count(ALL) == 1
+
+
+async def test_when_the_store_fails_it_ends_and_nsqd_has_everything_back(
+    broker: DevBroker, outlet: Outlet, tmp_path: Path
+) -> None:
+    await bury(outlet, broker, b"x", b"y", b"z")
+    with Slow(tmp_path / "slow.sqlite") as store:
+        store.failure = DeadLetterStoreError(str(store.path), "disk full")
+        store.go_on.set()
+        collector = Collector(told(broker), store, log=logs.get_logger())
+        collector.start()
+        with pytest.raises(DeadLetterStoreError, match="disk full"):
+            await collector.wait_failed()
+        with pytest.raises(DeadLetterStoreError, match="disk full"):
+            await collector.stop()
+    assert sorted(await take(broker.tcp_address, DEAD, 3, "dead")) == [b"x", b"y", b"z"]
+
+
+async def test_on_the_way_out_what_has_arrived_is_stored(
+    broker: DevBroker, outlet: Outlet, tmp_path: Path
+) -> None:
+    await bury(outlet, broker, *(b"%d" % number for number in range(20)))
+    with Slow(tmp_path / "slow.sqlite") as store:
+        collector = Collector(told(broker), store, log=logs.get_logger())
+        collector.start()
+        async with asyncio.timeout(PATIENCE_S):
+            await store.asked.wait()
+            stopping = asyncio.create_task(collector.stop())
+            store.go_on.set()
+            await stopping
+        assert store.count(ALL) + await left(broker) == 20
+        (channel,) = (await topics(broker.http_address))[DEAD]["channels"]
+        assert channel["in_flight_count"] == 0
+
+
+async def test_a_topic_that_somebody_else_reads_is_left_to_them_if_it_shall_be(
+    broker: DevBroker, outlet: Outlet, store: Store
+) -> None:
+    other = Connection(broker.tcp_address, ConnectionOptions())
+    await other.open()
+    await other.subscribe(DEAD, "dead")
+    await bury(outlet, broker, b"x")
+    async with collecting(broker, store, yields=True) as collector, asyncio.timeout(PATIENCE_S):
+        await collector.wait_idle()
+        assert collector.stored == 0
+        other.close()
+        while not collector.stored:  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_an_nsqd_that_nobody_names_any_more_is_given_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Source(NOBODY, DEAD)
+    looks = iter([Found({gone: Waiting(1, 0)}, ()), Found({}, ("nsqlookupd is silent",)), Found({}, ())])
+    asked = []
+
+    async def discover(_: Settings) -> Found:
+        asked.append(len(collector._consumers))
+        return next(looks, Found({}, ()))
+
+    monkeypatch.setattr(module, "discover", discover)
+    collector = Collector(Settings(), store, log=logs.get_logger(), look_s=0.0)
+    collector.start()
+    async with asyncio.timeout(PATIENCE_S):
+        while len(asked) < 4:  # noqa: ASYNC110 - it is asked time and again
+            await asyncio.sleep(0.01)
+    assert asked[:4] == [0, 1, 1, 0], "not as long as somebody is silent who may know it"
+    await collector.stop()
+
+
+async def test_without_an_answer_there_is_no_telling_whether_it_is_idle(store: Store) -> None:
+    settings = Settings(nsqd=(NOBODY,))
+    collector = Collector(settings, store, log=logs.get_logger())
+    collector.start()
+    with pytest.raises(LookupFailedError, match=r"cannot tell: nsqd 127\.0\.0\.1:1: .*--nsqd-http"):
+        await collector.wait_idle()
+    await collector.stop()
+
+
+async def test_wrong_settings_end_it(store: Store) -> None:
+    collector = Collector(Settings(nsqd=("a:1", "b:2"), nsqd_http=("c:3",)), store, log=logs.get_logger())
+    collector.start()
+    with pytest.raises(SettingsError, match="once for each --nsqd"):
+        await collector.wait_failed()
+    await collector.stop()
+
+
+class TestProgram:
+    """With a loop of its own."""
+
+    def test_until_idle(self, threaded_broker: DevBroker, tmp_path: Path) -> None:
+        async def prepare() -> None:
+            outlet = Outlet(ConnectionOptions())
+            await bury(outlet, threaded_broker, b"x")
+            await outlet.close()
+
+        asyncio.run(prepare())
+        settings = told(threaded_broker, dead_store=str(tmp_path / "dead.sqlite"))
+        wanted = frozenset({DEAD, "a.b.dead"})
+        done = collect(settings, topics=wanted, exit_when_idle=True)
+        assert done == Collected(1, 0, frozenset({"a.b.dead"}))
+
+    def test_until_a_signal(
+        self, threaded_broker: DevBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop_event() -> asyncio.Event:
+            stop = asyncio.Event()
+            stop.set()
+            return stop
+
+        monkeypatch.setattr(module, "stop_event", stop_event)
+        settings = told(threaded_broker, dead_store=str(tmp_path / "dead.sqlite"))
+        assert collect(settings) == Collected(0, 0, frozenset())
+
+    def test_without_any_nsqd(self) -> None:
+        with pytest.raises(SettingsError, match="give --nsqd"):
+            collect(Settings())

@@ -1,0 +1,96 @@
+"""Discover: what is a topic of dead letters, where it is, and what waits there."""
+
+import pytest
+
+from nsqkit import Settings, SettingsError
+from nsqkit.dead_letters.discover import Waiting, discover, wanted_topics
+from nsqkit.devbroker import DevBroker
+from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.consumer import Source
+from nsqkit.nsq.identify import ConnectionOptions
+from nsqkit.nsq.outlet import Outlet
+from nsqkit.policy.names import dead_topic
+
+NOBODY = "127.0.0.1:1"
+
+
+def told(broker: DevBroker) -> Settings:
+    return Settings(nsqd=(broker.tcp_address,), nsqd_http=(broker.http_address,))
+
+
+async def test_what_waits_is_counted_and_nobody_reads_it(broker: DevBroker, outlet: Outlet) -> None:
+    address = broker.tcp_address
+    await outlet.ensure_channel(address, "orders.payments.dead", "dead")
+    await outlet.publish_many(address, "orders.payments.dead", [b"a", b"b"])
+    await outlet.ensure_channel(address, "orders.notify.dead", "dead")
+    found = await discover(told(broker))
+    assert found.failures == ()
+    assert found.waiting == {
+        Source(address, "orders.payments.dead"): Waiting(2, 0),
+        Source(address, "orders.notify.dead"): Waiting(0, 0),
+    }
+
+
+async def test_who_reads_is_counted(broker: DevBroker) -> None:
+    connection = Connection(broker.tcp_address, ConnectionOptions())
+    await connection.open()
+    await connection.subscribe("orders.payments.dead", "dead")
+    found = await discover(told(broker))
+    assert list(found.waiting.values()) == [Waiting(0, 1)]
+    connection.close()
+
+
+async def test_topics_of_others_are_none_of_its_business(broker: DevBroker, outlet: Outlet) -> None:
+    """Reading them would take their messages, or make a channel that fills up."""
+    address = broker.tcp_address
+    await outlet.ensure_channel(address, "walking.dead", "viewers")
+    await outlet.publish(address, "sleeping.dead", b"no channel")
+    await outlet.ensure_channel(address, "orders", "dead")
+    assert (await discover(told(broker))).waiting == {}
+
+
+async def test_an_nsqd_that_cannot_be_asked_is_told_and_the_others_are_asked(
+    broker: DevBroker, outlet: Outlet
+) -> None:
+    await outlet.ensure_channel(broker.tcp_address, "orders.payments.dead", "dead")
+    settings = Settings(nsqd=(broker.tcp_address, NOBODY), nsqd_http=(broker.http_address, NOBODY))
+    found = await discover(settings)
+    assert list(found.waiting) == [Source(broker.tcp_address, "orders.payments.dead")]
+    (failure,) = found.failures
+    assert f"nsqd {NOBODY}" in failure
+    assert "--nsqd-http" in failure
+
+
+async def test_an_nsqlookupd_that_cannot_be_asked_is_told() -> None:
+    (failure,) = (await discover(Settings(lookupd=(NOBODY,)))).failures
+    assert "nsqlookupd" in failure
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param([], None, id="nothing is all"),
+        pytest.param(["all"], None, id="all"),
+        pytest.param(["orders/payments"], {"orders.payments.dead"}, id="topic and channel"),
+        pytest.param(["orders/a.b"], {dead_topic("orders", "a.b")}, id="names that are derived with a hash"),
+        pytest.param(
+            ["orders/payments", "x.y.dead"], {"orders.payments.dead", "x.y.dead"}, id="the topic itself"
+        ),
+    ],
+)
+def test_whose_dead_letters_are_wanted(given: list[str], expected: set[str] | None) -> None:
+    assert wanted_topics(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        pytest.param("orders", r"give TOPIC/CHANNEL, the name of a topic\.dead, or all", id="a topic alone"),
+        pytest.param("a b/c", "has characters outside", id="a bad topic"),
+        pytest.param("a/b/c", "has characters outside", id="a bad channel"),
+        pytest.param("a b.dead", "has characters outside", id="a bad name"),
+    ],
+)
+def test_what_cannot_be_is_told(given: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        wanted_topics([given])

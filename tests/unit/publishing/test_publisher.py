@@ -1,0 +1,424 @@
+"""Publishers: what returns was confirmed, what raises says why, with a loop and without."""
+
+import asyncio
+import json
+import re
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from nsqkit import BlockingPublisher, EncodeError, Publisher, PublishError, Settings, SettingsError, event
+from nsqkit.devbroker import DevBroker
+from nsqkit.handler.context import Outgoing
+from nsqkit.nsq.options import connection_options
+from nsqkit.publishing.publisher import preparer
+from tests.unit.nsq.fake_nsqd import FakeNsqd
+from tests.unit.reading import take, topics, topics_of
+
+NOBODY = "127.0.0.1:1"
+
+
+@event("publisher.sent", version=2, topic="sent")
+@dataclass
+class Sent:
+    n: int
+
+
+@event("publisher.homeless", version=1)
+@dataclass
+class Homeless:
+    n: int
+
+
+def told(**options: Any) -> Settings:
+    return Settings(admin_port=0, connect_timeout_s=1.0, publish_timeout_s=5.0, **options)
+
+
+def sized(data: bytes) -> bytes:
+    return struct.pack(">i", len(data)) + data
+
+
+def mpub(*bodies: bytes) -> bytes:
+    return b"MPUB sent\n" + sized(struct.pack(">i", len(bodies)) + b"".join(map(sized, bodies)))
+
+
+class TestPreparer:
+    """What is made of an event before it is sent."""
+
+    def test_an_event_becomes_an_envelope_for_its_topic(self) -> None:
+        before = datetime.now(UTC)
+        ready = preparer("shop", 10_000)(Sent(1), None, 0.0)
+        assert (ready.topic, ready.defer_s) == ("sent", 0.0)
+        envelope = json.loads(ready.body)
+        assert re.fullmatch(r"[0-9a-f-]{36}", envelope.pop("id"))
+        assert before <= datetime.fromisoformat(envelope.pop("time")) <= datetime.now(UTC)
+        assert envelope == {
+            "specversion": "1.0",
+            "type": "publisher.sent.v2",
+            "source": "shop",
+            "datacontenttype": "application/json",
+            "data": {"n": 1},
+        }
+
+    def test_each_event_has_an_id_of_its_own(self) -> None:
+        prepare = preparer("shop", 10_000)
+        assert (
+            json.loads(prepare(Sent(1), None, 0.0).body)["id"]
+            != json.loads(prepare(Sent(1), None, 0.0).body)["id"]
+        )
+
+    def test_a_topic_that_is_given_comes_before_the_events_own(self) -> None:
+        assert preparer("shop", 10_000)(Sent(1), "elsewhere", 0.0).topic == "elsewhere"
+
+    @pytest.mark.parametrize(
+        ("call", "said"),
+        [
+            pytest.param((Homeless(1), None, 0.0), "has no topic", id="no topic at all"),
+            pytest.param((Sent(1), "a b", 0.0), "topic name 'a b'", id="an invalid topic"),
+            pytest.param((Sent(1), None, -1.0), "defer_s=-1.0", id="a negative delay"),
+            pytest.param((Sent(1), None, float("nan")), "defer_s=nan", id="a delay that is no number"),
+            pytest.param((Sent(1), None, float("inf")), "defer_s=inf", id="an endless delay"),
+            pytest.param(("text", None, 0.0), "cannot publish", id="not an event"),
+            pytest.param((Sent(object()), None, 0.0), "JSON", id="a value that JSON cannot hold"),  # type: ignore[arg-type]
+            pytest.param((Sent("x" * 1000), None, 0.0), "nsqd takes 500", id="over nsqd's limit"),  # type: ignore[arg-type]
+        ],
+    )
+    def test_what_cannot_be_published_is_refused_before_it_is_sent(
+        self, call: tuple[Any, str | None, float], said: str
+    ) -> None:
+        with pytest.raises(EncodeError, match=re.escape(said)):
+            preparer("shop", 500)(*call)
+
+    def test_an_event_without_a_topic_can_be_given_one(self) -> None:
+        prepared = preparer("shop", 10_000)(Homeless(1), "anywhere", 1.5)
+        assert isinstance(prepared, Outgoing)
+        assert (prepared.topic, prepared.defer_s) == ("anywhere", 1.5)
+
+
+class TestConnectionOptions:
+    def test_they_are_what_the_settings_say(self) -> None:
+        options = connection_options(
+            told(
+                service="shop", heartbeat_s=7, msg_timeout_s=8.0, output_buffer_ms=50, output_buffer_bytes=128
+            )
+        )
+        assert options.user_agent == "nsqkit/shop"
+        assert (options.heartbeat_s, options.msg_timeout_s) == (7, 8.0)
+        assert (options.output_buffer_ms, options.output_buffer_bytes) == (50, 128)
+        assert (options.connect_timeout_s, options.auth_secret) == (1.0, None)
+
+    def test_a_lease_of_ones_own_comes_before_the_setting(self) -> None:
+        assert connection_options(told(), holds_s=90.0).holds_s == 90.0
+
+    def test_the_secret_is_passed_on_and_not_shown(self) -> None:
+        options = connection_options(told(auth_secret="hush"))
+        assert options.auth_secret == "hush"
+        assert "hush" not in repr(options)
+
+
+class TestPublisher:
+    """The publisher for programs with a loop."""
+
+    async def test_what_returns_is_in_nsqd(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, source="till", settings=told()) as publisher:
+            await publisher.publish(Sent(1))
+            await publisher.publish_raw("sent", b"raw")
+            await publisher.publish(Sent(2), topic="elsewhere")
+        first, second = await take(broker.tcp_address, "sent", 2)
+        assert (json.loads(first)["source"], json.loads(first)["data"]) == ("till", {"n": 1})
+        assert second == b"raw"
+        assert len(await take(broker.tcp_address, "elsewhere", 1)) == 1
+
+    async def test_a_deferred_event_waits_in_its_channels(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            await publisher.publish(Sent(1))
+            await take(broker.tcp_address, "sent", 1)
+            await publisher.publish(Sent(2), defer_s=3600)
+        (channel,) = (await topics(broker.http_address))["sent"]["channels"]
+        assert (channel["depth"], channel["deferred_count"]) == (0, 1)
+
+    async def test_many_go_out_in_one_command_per_topic_in_their_order(self) -> None:
+        async with FakeNsqd() as nsqd:
+            publisher = Publisher(nsqd.address, settings=told())
+            sending = asyncio.create_task(publisher.publish_many([Sent(n) for n in range(3)]))
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            command = await peer.command()
+            assert command.startswith(b"MPUB sent\n")
+            assert re.findall(rb'"n":(\d)', command) == [b"0", b"1", b"2"]
+            peer.respond()
+            await sending
+            await publisher.close()
+
+    async def test_of_many_none_is_sent_if_one_cannot_be(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            with pytest.raises(EncodeError, match="no topic"):
+                await publisher.publish_many([Sent(1), Homeless(2)])
+        assert "sent" not in await topics(broker.http_address)
+
+    async def test_many_of_several_topics_reach_each(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            await publisher.publish_many([Homeless(1), Sent(2)], topic="both")
+            await publisher.publish_many([Sent(3), Sent(4)])
+        assert (await topics(broker.http_address))["both"]["message_count"] == 2
+        assert (await topics(broker.http_address))["sent"]["message_count"] == 2
+
+    async def test_where_one_nsqd_fails_the_next_is_used_and_kept(self, broker: DevBroker) -> None:
+        async with Publisher([NOBODY, broker.tcp_address], settings=told()) as publisher:
+            await publisher.publish(Sent(1))
+            assert publisher._addresses == [broker.tcp_address, NOBODY]
+            await publisher.publish_many([Sent(2)])
+        assert (await topics(broker.http_address))["sent"]["message_count"] == 2
+
+    async def test_where_all_fail_the_last_failure_is_told(self) -> None:
+        async with Publisher([NOBODY, "127.0.0.1:2"], settings=told()) as publisher:
+            with pytest.raises(
+                PublishError, match=r"topic sent: not published to nsqd 127\.0\.0\.1:2"
+            ) as caught:
+                await publisher.publish(Sent(1))
+        assert not caught.value.permanent
+
+    async def test_what_nsqd_refuses_for_good_is_not_tried_elsewhere(self, broker: DevBroker) -> None:
+        async with FakeNsqd() as other:
+            async with Publisher([broker.tcp_address, other.address], settings=told()) as publisher:
+                with pytest.raises(PublishError) as caught:
+                    await publisher.publish_raw("sent", b"x" * 2_000_000)
+            assert other.is_idle
+        assert caught.value.permanent
+
+    async def test_it_publishes_to_the_nsqd_of_the_settings(self, broker: DevBroker) -> None:
+        settings = told(nsqd=(broker.tcp_address,), service="from settings")
+        async with Publisher(settings=settings) as publisher:
+            await publisher.publish(Sent(1))
+        (body,) = await take(broker.tcp_address, "sent", 1)
+        assert json.loads(body)["source"] == "from settings"
+
+    def test_without_any_nsqd_it_says_what_to_set(self) -> None:
+        with pytest.raises(SettingsError, match="NSQKIT_NSQD"):
+            Publisher(settings=told())
+
+    def test_an_address_that_is_none_is_refused(self) -> None:
+        with pytest.raises(SettingsError, match="host:port"):
+            Publisher("nsqd", settings=told())
+
+    async def test_closing_twice_does_nothing(self, broker: DevBroker) -> None:
+        publisher = Publisher(broker.tcp_address, settings=told())
+        await publisher.publish(Sent(1))
+        await publisher.close()
+        await publisher.close()
+        with pytest.raises(PublishError, match="closed"):
+            await publisher.publish(Sent(2))
+
+
+class TestTurn:
+    """Publishes that are asked for while others are under way."""
+
+    async def test_those_of_one_turn_of_the_loop_leave_in_one_command_behind_the_first(self) -> None:
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = asyncio.gather(*(publisher.publish_raw("sent", b"%d" % n) for n in range(4)))
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(b"PUB sent\n" + sized(b"0"), mpub(b"1", b"2", b"3"))
+            peer.respond()
+            peer.respond()
+            await publishing
+
+    async def test_a_deferred_one_goes_alone_and_keeps_its_place(self) -> None:
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = asyncio.gather(
+                *(publisher.publish_raw("sent", b"%d" % n, defer_s=1.5 * (n == 3)) for n in range(6)),
+            )
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(
+                b"PUB sent\n" + sized(b"0"),
+                mpub(b"1", b"2"),
+                b"DPUB sent 1500\n" + sized(b"3"),
+                mpub(b"4", b"5"),
+            )
+            for _ in range(4):
+                peer.respond()
+            await publishing
+
+    async def test_many_at_once_keep_their_place(self) -> None:
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = asyncio.gather(
+                publisher.publish_raw("sent", b"first"),
+                publisher.publish_raw("sent", b"before"),
+                publisher.publish_many([Sent(1), Sent(2)]),
+                publisher.publish_raw("sent", b"behind"),
+            )
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            commands = [await peer.command() for _ in range(4)]
+            assert [command.split(b" ")[0] for command in commands] == [b"PUB", b"PUB", b"MPUB", b"PUB"]
+            assert [b"before" in commands[1], b"behind" in commands[3]] == [True, True]
+            for _ in range(4):
+                peer.respond()
+            await publishing
+
+    async def test_what_nsqd_refuses_of_those_together_it_is_asked_one_by_one(self) -> None:
+        """Its max-msg-size may be lower than the setting, and MPUB is all or none."""
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = [asyncio.create_task(publisher.publish_raw("sent", b"%d" % n)) for n in range(4)]
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(b"PUB sent\n" + sized(b"0"), mpub(b"1", b"2", b"3"))
+            peer.respond()
+            peer.refuse(b"E_BAD_MESSAGE MPUB message too big 1 > 0")
+            again = await nsqd.accept()
+            await again.shake_hands()
+            await again.expect(*(b"PUB sent\n" + sized(b"%d" % n) for n in (1, 2, 3)))
+            again.respond()
+            again.refuse(b"E_BAD_MESSAGE PUB message too big 1 > 0")
+            first, second, refused, beside = await asyncio.gather(*publishing, return_exceptions=True)
+        assert (first, second) == (None, None)
+        assert isinstance(refused, PublishError)
+        assert isinstance(beside, PublishError)
+        assert (refused.permanent, beside.permanent) == (True, False)
+
+    async def test_a_loss_fails_each_with_an_error_of_its_own(self) -> None:
+        async with FakeNsqd() as nsqd, Publisher(nsqd.address, settings=told()) as publisher:
+            publishing = [asyncio.create_task(publisher.publish_raw("sent", b"%d" % n)) for n in range(3)]
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(b"PUB sent\n" + sized(b"0"), mpub(b"1", b"2"))
+            await peer.close()
+            told_ = await asyncio.gather(*publishing, return_exceptions=True)
+        assert [isinstance(error, PublishError) and not error.permanent for error in told_] == [True] * 3
+        assert len({id(error) for error in told_}) == 3
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param("text", id="no bytes"),
+            pytest.param(None, id="nothing"),
+        ],
+    )
+    async def test_what_nsq_cannot_take_is_refused_alone(self, broker: DevBroker, body: Any) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            publishing = (publisher.publish_raw("sent", each) for each in [b"1", b"2", body, b"3"])
+            first, second, refused, last = await asyncio.gather(*publishing, return_exceptions=True)
+        assert (first, second, last) == (None, None, None)
+        assert isinstance(refused, PublishError)
+        assert refused.permanent
+        assert await take(broker.tcp_address, "sent", 3) == [b"1", b"2", b"3"]
+
+    async def test_a_bad_topic_harms_no_other(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            publishing = (publisher.publish_raw(topic, b"1") for topic in ["sent", "a b", "a b", "sent"])
+            first, *bad, last = await asyncio.gather(*publishing, return_exceptions=True)
+        assert (first, last) == (None, None)
+        assert [isinstance(error, PublishError) and error.permanent for error in bad] == [True, True]
+
+    async def test_all_arrive_once_in_their_order(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            await asyncio.gather(*(publisher.publish_raw("sent", b"%d" % n) for n in range(2500)))
+        assert await take(broker.tcp_address, "sent", 2500) == [b"%d" % n for n in range(2500)]
+
+    async def test_who_gives_up_disturbs_nobody(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            publishing = [asyncio.create_task(publisher.publish_raw("sent", b"%d" % n)) for n in range(4)]
+            await asyncio.sleep(0)
+            publishing[1].cancel()
+            *_, last = await asyncio.gather(*publishing, return_exceptions=True)
+        assert last is None
+
+    async def test_close_waits_for_those_that_have_not_left_yet(self, broker: DevBroker) -> None:
+        publisher = Publisher(broker.tcp_address, settings=told())
+        publishing = asyncio.gather(*(publisher.publish_raw("sent", b"%d" % n) for n in range(3)))
+        await asyncio.sleep(0)
+        await publisher.close()
+        assert await publishing == [None, None, None]
+
+
+class TestPublishSoon:
+    """Events that leave together."""
+
+    async def test_each_is_confirmed_and_arrives_once_in_order(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            await asyncio.gather(*(publisher.publish_soon(Sent(n)) for n in range(2500)))
+        assert [json.loads(body)["data"]["n"] for body in await take(broker.tcp_address, "sent", 2500)] == [
+            *range(2500)
+        ]
+
+    async def test_what_nobody_waits_for_is_sent_at_the_end(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            publisher.publish_soon(Sent(1))
+            publisher.publish_soon(Homeless(2), topic="elsewhere")
+        assert sorted(await topics(broker.http_address)) == ["elsewhere", "sent"]
+
+    async def test_what_cannot_be_published_is_refused_at_once(self, broker: DevBroker) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            with pytest.raises(EncodeError, match="has no topic"):
+                publisher.publish_soon(Homeless(1))
+
+    async def test_where_nobody_answers_it_fails(self) -> None:
+        async with Publisher(NOBODY, settings=told()) as publisher:
+            with pytest.raises(PublishError):
+                await publisher.publish_soon(Sent(1))
+
+
+class TestBlockingPublisher:
+    """The publisher for programs without a loop."""
+
+    def test_what_returns_is_in_nsqd(self, threaded_broker: DevBroker) -> None:
+        with BlockingPublisher(threaded_broker.tcp_address, source="web", settings=told()) as publisher:
+            publisher.publish(Sent(1))
+            publisher.publish_many([Sent(2), Sent(3)])
+            publisher.publish_raw("sent", b"raw")
+            publisher.publish(Sent(4), topic="elsewhere")
+            found = topics_of(threaded_broker.http_address)
+        assert (found["sent"]["message_count"], found["elsewhere"]["message_count"]) == (4, 1)
+
+    def test_threads_may_share_it(self, threaded_broker: DevBroker) -> None:
+        with BlockingPublisher(threaded_broker.tcp_address, settings=told()) as publisher:
+
+            def work() -> None:
+                for n in range(20):
+                    publisher.publish(Sent(n))
+
+            threads = [threading.Thread(target=work) for _ in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert topics_of(threaded_broker.http_address)["sent"]["message_count"] == 100
+
+    @pytest.mark.parametrize(
+        ("publish", "error"),
+        [
+            pytest.param(lambda each: each.publish(Homeless(1)), EncodeError, id="what cannot be encoded"),
+            pytest.param(lambda each: each.publish(Sent(1)), PublishError, id="what is not confirmed"),
+        ],
+    )
+    def test_errors_reach_the_caller(
+        self, publish: Callable[[BlockingPublisher], None], error: type[Exception]
+    ) -> None:
+        with BlockingPublisher(NOBODY, settings=told()) as publisher, pytest.raises(error):
+            publish(publisher)
+
+    def test_closing_twice_does_nothing_and_its_thread_is_gone(self) -> None:
+        publisher = BlockingPublisher(NOBODY, settings=told())
+        assert publisher._thread.is_alive()
+        publisher.close()
+        publisher.close()
+        assert not publisher._thread.is_alive()
+
+    def test_a_wrong_address_leaves_no_thread_behind(self) -> None:
+        before = threading.active_count()
+        with pytest.raises(SettingsError):
+            BlockingPublisher("nsqd", settings=told())
+        assert threading.active_count() == before
+
+    def test_publishing_after_close_is_an_error_and_hangs_nobody(self, threaded_broker: DevBroker) -> None:
+        publisher = BlockingPublisher(threaded_broker.tcp_address, settings=told())
+        publisher.close()
+        with pytest.raises(RuntimeError, match="the publisher is closed"):
+            publisher.publish(Sent(1))

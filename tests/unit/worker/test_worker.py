@@ -1,0 +1,365 @@
+"""Worker: the parts are wired so that it starts, is ready, drains, and gives back what it opened."""
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from nsqkit import (
+    Context,
+    Handler,
+    HandlerError,
+    Next,
+    Outcome,
+    ResourceError,
+    RetryPolicy,
+    Settings,
+    SettingsError,
+    Worker,
+    event,
+    resource,
+)
+from nsqkit.devbroker import DevBroker
+from nsqkit.nsq import ConnectionOptions, NsqdPublisher
+from nsqkit.worker import worker as module
+from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
+from tests.unit.reading import topics
+from tests.unit.runtime.bench import until
+
+PATIENCE_S = 60.0
+NOBODY = "127.0.0.1:1"
+JOURNAL: list[str] = []
+
+
+@event("worker.happened", version=1, topic="worked")
+@dataclass
+class Happened:
+    n: int = 0
+
+
+class Pool:
+    pass
+
+
+class Scarce:
+    pass
+
+
+@resource
+async def pool() -> AsyncIterator[Pool]:
+    JOURNAL.append("opened")
+    yield Pool()
+    JOURNAL.append("closed")
+
+
+@resource
+def scarce(pool: Pool) -> Iterator[Scarce]:
+    yield exhausted()
+
+
+def exhausted() -> Scarce:
+    raise ConnectionRefusedError("no database")
+
+
+class Work(Handler[Happened], channel="work"):
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    async def handle(self, event: Happened, ctx: Context) -> None:
+        JOURNAL.append(f"handled {event.n}")
+
+
+class Same(Handler[Happened], topic="worked", channel="work"):
+    async def handle(self, event: Happened, ctx: Context) -> None:
+        pass
+
+
+class Unlucky(Handler[Happened], channel="unlucky"):
+    def __init__(self, scarce: Scarce) -> None:
+        pass
+
+    async def handle(self, event: Happened, ctx: Context) -> None:
+        pass
+
+
+class Needy(Handler[Happened], channel="needy"):
+    def __init__(self, missing: dict[str, int]) -> None:
+        pass
+
+    async def handle(self, event: Happened, ctx: Context) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _journal() -> None:
+    JOURNAL.clear()
+
+
+def told(*nsqd: str, **options: Any) -> Settings:
+    return Settings(**{"nsqd": nsqd, "admin_port": 0, "connect_timeout_s": 1.0, "grace_s": 5.0, **options})
+
+
+async def publish(broker: DevBroker, *bodies: bytes) -> None:
+    publisher = NsqdPublisher(broker.tcp_address, ConnectionOptions())
+    await publisher.publish_many("worked", bodies)
+    await publisher.close()
+
+
+class TestMaking:
+    """What is refused before anything is opened."""
+
+    def test_without_an_nsq_it_says_what_to_set(self) -> None:
+        with pytest.raises(SettingsError, match=r"set nsqd \(host:4150\) or lookupd \(host:4161\)"):
+            Worker([Work], settings=told())
+
+    def test_two_handlers_of_one_channel_are_refused(self) -> None:
+        with pytest.raises(HandlerError, match="Work and Same have the same topic 'worked'"):
+            Worker([Work, Same], settings=told(NOBODY))
+
+    def test_all_problems_are_told_at_once(self) -> None:
+        with pytest.raises(HandlerError) as caught:
+            Worker([Work, Same, Needy], settings=told(NOBODY))
+        assert len(caught.value.problems) == 2
+
+    def test_resources_are_those_of_the_handlers_modules(self) -> None:
+        Worker([Work, Unlucky], settings=told(NOBODY))
+
+    def test_unless_they_are_given(self) -> None:
+        with pytest.raises(HandlerError, match="no single resource yields Pool"):
+            Worker([Work], settings=told(NOBODY), resources=[])
+
+    def test_the_settings_are_read_where_none_are_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NSQKIT_NSQD", "from.environment:4150")
+        assert Worker([Work]).settings.nsqd == ("from.environment:4150",)
+
+
+class TestRunning:
+    """From start to stop, on an embedded broker."""
+
+    async def test_resources_are_open_while_it_handles_and_closed_after_the_drain(
+        self, broker: DevBroker
+    ) -> None:
+        worker = Worker([Work], settings=told(broker.tcp_address))
+        await worker.start()
+        async with asyncio.timeout(PATIENCE_S):
+            await worker.wait_ready()
+        await publish(broker, b'{"n": 1}', b'{"n": 2}')
+        await until(lambda: len(JOURNAL) == 3)
+        await worker.stop()
+        assert JOURNAL == ["opened", "handled 1", "handled 2", "closed"]
+        assert worker.left_behind == 0
+
+    async def test_middleware_stands_around_every_handler(self, broker: DevBroker) -> None:
+        async def note(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+            JOURNAL.append("around")
+            return await call_next(event, ctx)
+
+        worker = Worker([Work], settings=told(broker.tcp_address), middleware=[note])
+        await worker.start()
+        await publish(broker, b'{"n": 1}')
+        await until(lambda: len(JOURNAL) == 3)
+        await worker.stop()
+        assert JOURNAL == ["opened", "around", "handled 1", "closed"]
+
+    async def test_it_says_what_it_consumes(self, broker: DevBroker) -> None:
+        worker = Worker([Work], settings=told(broker.tcp_address))
+        assert not worker.subscribed
+        await worker.start()
+        assert worker.subscribed == (("worked", "work"), ("worked.work.retry", "work"))
+        await worker.stop()
+
+    async def test_once_subscribed_at_an_nsqd_the_channels_are_there(self, broker: DevBroker) -> None:
+        worker = Worker([Work], settings=told(broker.tcp_address))
+        await worker.start()
+        async with asyncio.timeout(PATIENCE_S):
+            await worker.wait_subscribed(broker.tcp_address)
+        assert set(await topics(broker.http_address)) == {"worked", "worked.work.retry"}
+        await worker.stop()
+
+    async def test_what_it_holds_is_told(self) -> None:
+        async with FakeNsqd() as nsqd:
+            worker = Worker([Work], settings=told(nsqd.address))
+            assert worker.held == 0
+            await worker.start()
+            assert worker.held == 0
+            await worker.stop()
+
+    async def test_a_message_larger_than_nsqd_takes_is_known_from_nsqd(self, broker: DevBroker) -> None:
+        seen: list[int] = []
+
+        async def note(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+            with pytest.raises(Exception, match="nsqd takes 1048576"):
+                ctx.publish(Happened("x" * 2_000_000), topic="large")  # type: ignore[arg-type]
+            seen.append(event.n)
+            return await call_next(event, ctx)
+
+        settings = told(broker.tcp_address, nsqd_http=(broker.http_address,), max_msg_bytes=5_000_000)
+        worker = Worker([Work], settings=settings, middleware=[note])
+        await worker.start()
+        await publish(broker, b'{"n": 1}')
+        await until(lambda: "handled 1" in JOURNAL)
+        await worker.stop()
+        assert seen == [1]
+
+
+class TestUnreachable:
+    """An nsqd that is not there yet."""
+
+    async def test_it_starts_says_so_and_stops(self) -> None:
+        worker = Worker([Work], settings=told(NOBODY))
+        assert worker.problems() == ("starting",)
+        await worker.start()
+        await until(lambda: "refused" in str(worker.problems()))
+        assert all(problem.startswith("Work (worked/work): ") for problem in worker.problems())
+        assert NOBODY in worker.problems()[0]
+        assert worker.live()
+        async with asyncio.timeout(PATIENCE_S):
+            await worker.stop()
+        assert JOURNAL == ["opened", "closed"]
+
+    async def test_so_it_is_with_nsqlookupd(self) -> None:
+        worker = Worker([Work], settings=told(lookupd=(NOBODY,)))
+        await worker.start()
+        await until(lambda: "refused" in str(worker.problems()))
+        async with asyncio.timeout(PATIENCE_S):
+            await worker.stop()
+
+
+class TestFailedStart:
+    """What was opened is closed again."""
+
+    async def test_a_resource_that_cannot_be_opened_closes_the_others(self) -> None:
+        worker = Worker([Work, Unlucky], settings=told(NOBODY))
+        with pytest.raises(ResourceError, match="ConnectionRefusedError: no database"):
+            await worker.start()
+        assert JOURNAL == ["opened", "closed"]
+
+    async def test_an_admin_port_in_use_is_named_and_closes_what_is_open(self) -> None:
+        async with FakeNsqd() as other:
+            worker = Worker([Work], settings=told(NOBODY, admin_port=other.port))
+            with pytest.raises(SettingsError, match=f"{other.port}"):
+                await worker.start()
+        assert JOURNAL == ["opened", "closed"]
+
+
+class TestQuarantine:
+    """A delivery that may end the process runs alone in it, whichever handler it is for."""
+
+    async def test_while_a_suspect_of_one_handler_runs_nothing_starts_in_another(self) -> None:
+        inside, leave = asyncio.Event(), asyncio.Event()
+
+        class Suspected(
+            Handler[Happened], channel="stock", dead_letters=False, retry=RetryPolicy(max_attempts=1)
+        ):
+            async def handle(self, event: Happened, ctx: Context) -> None:
+                inside.set()
+                await leave.wait()
+
+        class Beside(Handler[Happened], topic="beside", channel="stock", dead_letters=False):
+            async def handle(self, event: Happened, ctx: Context) -> None:
+                JOURNAL.append("beside")
+
+        async with FakeNsqd() as nsqd:
+            worker = Worker([Suspected, Beside], settings=told(nsqd.address, grace_s=0.1))
+            await worker.start()
+            peers = await nsqd.serve("worked", "beside")
+            peers["worked"].send(message_frame(ID, b"{}", attempts=2))
+            async with asyncio.timeout(PATIENCE_S):
+                await inside.wait()
+            await heard(peers["beside"], b"RDY 0\n")
+            peers["beside"].send(message_frame(ID, b"{}"))  # it was on its way
+            await until(lambda: worker.held == 2)
+            await asyncio.sleep(0)
+            assert JOURNAL == []
+            leave.set()
+            await heard(peers["worked"], b"FIN %s\n" % ID)
+            await heard(peers["beside"], b"FIN %s\n" % ID)
+            assert JOURNAL == ["beside"]
+            for peer in peers.values():
+                peer.writer.close()
+            await worker.stop()
+
+
+async def heard(peer: Peer, command: bytes) -> None:
+    """Return when nsqd is told this, whatever it is told before."""
+    while await peer.command() != command:
+        pass
+
+
+class TestAdmin:
+    """Metrics and health are those of the worker."""
+
+    async def asked(self, port: int, path: str) -> tuple[int, str]:
+        def get() -> tuple[int, str]:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.read().decode()
+
+        return await asyncio.to_thread(get)
+
+    async def test_ready_follows_the_subscriptions(self, broker: DevBroker) -> None:
+        async with FakeNsqd() as other:
+            free = other.port
+        worker = Worker([Work], settings=told(broker.tcp_address, admin_port=free))
+        await worker.start()
+        async with asyncio.timeout(PATIENCE_S):
+            await worker.wait_ready()
+        assert await self.asked(free, "/readyz") == (200, "ready\n")
+        assert (await self.asked(free, "/healthz"))[0] == 200
+        _, metrics = await self.asked(free, "/metrics")
+        assert 'nsqkit_max_in_flight{channel="work",handler="Work",topic="worked"} 100.0' in metrics
+        await broker.stop()
+        await until(lambda: bool(worker.problems()))
+        status, problems = await self.asked(free, "/readyz")
+        assert status == 503
+        assert problems.startswith("Work (worked/work): nsqd")
+        await worker.stop()
+
+
+class TestRun:
+    """For programs: it blocks until a signal."""
+
+    @pytest.fixture
+    def stopped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Be told to stop once started, and leave the process's logging alone."""
+        stops: list[asyncio.Event] = []
+        start = Worker.start
+
+        def stop_event() -> asyncio.Event:
+            stops.append(asyncio.Event())
+            return stops[-1]
+
+        async def started(worker: Worker) -> None:
+            await start(worker)
+            stops[-1].set()
+
+        monkeypatch.setattr(module, "stop_event", stop_event)
+        monkeypatch.setattr(Worker, "start", started)
+        monkeypatch.setattr("nsqkit.telemetry.logs.configure", lambda _: None)
+
+    @pytest.mark.usefixtures("stopped")
+    def test_a_clean_end_is_0(self, threaded_broker: DevBroker) -> None:
+        assert Worker([Work], settings=told(threaded_broker.tcp_address)).run() == 0
+        assert JOURNAL == ["opened", "closed"]
+
+    @pytest.mark.usefixtures("stopped")
+    def test_the_process_ends_at_once_where_a_thread_would_hold_it_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def drain(*_: Any, **__: Any) -> int:
+            return 1
+
+        codes: list[int] = []
+        monkeypatch.setattr(module, "drain", drain)
+        monkeypatch.setattr(module, "end_at_once", codes.append)
+        worker = Worker([Same], settings=told(lookupd=(NOBODY,)))
+        worker.run()
+        assert worker.left_behind == 1
+        assert codes == [1]
