@@ -3,7 +3,7 @@
 import math
 import typing
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nsqkit.policy.outcome import Outcome
@@ -30,65 +30,53 @@ class Outgoing:
 Prepare = Callable[[object, str | None, float], Outgoing]
 
 
-def _no_publisher(event: object, topic: str | None, defer_s: float) -> Outgoing:
-    raise RuntimeError(f"this Context publishes nowhere: {event!r} to {topic!r} in {defer_s:g} s")
+class Live(Protocol):
+    """The delivery in hand, as its Context uses it."""
 
-
-def _silent_log() -> "FilteringBoundLogger":
-    import structlog  # noqa: PLC0415 - only for a Context that a test makes by hand
-
-    return typing.cast("FilteringBoundLogger", structlog.get_logger())
-
-
-class Subject(Protocol):
-    """What a Context tells of: one message as it is handled."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def channel(self) -> str: ...  # noqa: D102
-    @property
-    def attempts(self) -> int: ...  # noqa: D102
-    @property
-    def message_id(self) -> str: ...  # noqa: D102
-    @property
-    def timestamp_ns(self) -> int: ...  # noqa: D102
-    @property
-    def event_id(self) -> str | None: ...  # noqa: D102
-    @property
-    def nsqd(self) -> str: ...  # noqa: D102
-    @property
-    def cap_s(self) -> float: ...  # noqa: D102
-    @property
-    def now_s(self) -> Callable[[], float]: ...  # noqa: D102
-    @property
-    def prepare(self) -> Prepare: ...  # noqa: D102
+    def prepare(self, event: object, topic: str | None, defer_s: float) -> Outgoing: ...  # noqa: D102
+    def is_lost(self, now_s: float) -> bool: ...  # noqa: D102
+    def wait(self) -> None: ...  # noqa: D102
     def bind_log(self) -> "FilteringBoundLogger": ...  # noqa: D102
-    def lease_lost(self) -> bool: ...  # noqa: D102
-    def on_wait(self) -> object: ...  # noqa: D102
 
 
-@dataclass
-class _Imagined:
-    """The message of a Context that a test makes by hand."""
+class Detached:
+    """Stands for the delivery in a Context that a test makes."""
 
-    topic: str
-    channel: str
-    attempts: int
-    message_id: str
-    timestamp_ns: int
-    event_id: str | None
-    nsqd: str
-    cap_s: float
-    now_s: Callable[[], float]
-    prepare: Prepare
-    bind_log: "Callable[[], FilteringBoundLogger]"
-    lease_lost: Callable[[], bool]
-    on_wait: Callable[[], object]
+    def prepare(self, event: object, topic: str | None, defer_s: float) -> Outgoing:
+        """Refuse: there is no service to publish for."""
+        raise RuntimeError(f"this Context publishes nowhere: {event!r} to {topic!r} in {defer_s:g} s")
+
+    def is_lost(self, now_s: float) -> bool:  # noqa: ARG002 - a real delivery asks the clock
+        """Return False: there is no lease to lose."""
+        return False
+
+    def wait(self) -> None:
+        """Do nothing: there is no lease to keep."""
+
+    def bind_log(self) -> "FilteringBoundLogger":
+        """Return a plain structlog logger."""
+        import structlog  # noqa: PLC0415 - only for a Context that a test makes by hand
+
+        return typing.cast("FilteringBoundLogger", structlog.get_logger())
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class Context:
     """What a handler may know and do about the message in hand.
+
+    A test makes one with what its handler reads: ``Context(attempts=3)``.
+
+    Args:
+        topic: The handler's source topic, also for a replayed message.
+        channel: The handler's channel.
+        attempts: Deliveries so far, this one included; from 1.
+        message_id: nsqd's id, 16 hex digits; unique only together with topic and nsqd.
+        timestamp_ns: When nsqd took the message, nanoseconds since 1970 UTC.
+        event_id: The envelope's id; None for a body without an envelope.
+        nsqd: ``host:port`` of the nsqd that delivered it.
+        deadline_s: When no time remains, on nsqkit's clock.
+        now_s: nsqkit's clock, monotonic seconds.
+        delivery: The delivery behind it; nsqkit's own.
 
     Attributes:
         cancelled: True once a plain handler has run past its timeout or the worker stops; such a
@@ -98,97 +86,27 @@ class Context:
             batch have to be waited for.
     """
 
-    __slots__ = ("_limit_s", "_log", "_subject", "cancelled", "outgoing", "started_s")
-
-    def __init__(
-        self,
-        *,
-        topic: str = "",
-        channel: str = "",
-        attempts: int = 1,
-        message_id: str = "",
-        timestamp_ns: int = 0,
-        event_id: str | None = None,
-        nsqd: str = "",
-        deadline_s: float = math.inf,
-        now_s: Callable[[], float] = lambda: 0.0,
-        prepare: Prepare = _no_publisher,
-        bind_log: "Callable[[], FilteringBoundLogger]" = _silent_log,
-        is_lost: Callable[[], bool] = lambda: False,
-        on_wait: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._subject: Subject = _Imagined(
-            topic,
-            channel,
-            attempts,
-            message_id,
-            timestamp_ns,
-            event_id,
-            nsqd,
-            deadline_s,
-            now_s,
-            prepare,
-            bind_log,
-            is_lost,
-            on_wait,
-        )
-        self.cancelled = False
-        self.started_s: float | None = None
-        self._limit_s = math.inf
-        self.outgoing: tuple[Outgoing, ...] = ()
-        self._log: FilteringBoundLogger | None = None
-
-    @classmethod
-    def of(cls, subject: Subject) -> "Context":
-        """Return the Context of a message; ``__init__``, which tests call, costs several times as much."""
-        ctx = cls.__new__(cls)
-        ctx._subject = subject  # noqa: SLF001 - its own
-        ctx.cancelled = False
-        ctx.started_s = ctx._log = None  # noqa: SLF001 - its own
-        ctx.outgoing = ()
-        ctx._limit_s = math.inf  # noqa: SLF001 - its own
-        return ctx
-
-    @property
-    def topic(self) -> str:
-        """The handler's source topic, also for a replayed message."""
-        return self._subject.topic
-
-    @property
-    def channel(self) -> str:
-        """The handler's channel."""
-        return self._subject.channel
-
-    @property
-    def attempts(self) -> int:
-        """Deliveries so far, this one included; from 1."""
-        return self._subject.attempts
-
-    @property
-    def message_id(self) -> str:
-        """Nsqd's id, 16 hex digits; unique only together with topic and nsqd."""
-        return self._subject.message_id
-
-    @property
-    def timestamp_ns(self) -> int:
-        """When nsqd took the message, nanoseconds since 1970 UTC."""
-        return self._subject.timestamp_ns
-
-    @property
-    def event_id(self) -> str | None:
-        """The envelope's id; None for a body without an envelope."""
-        return self._subject.event_id
-
-    @property
-    def nsqd(self) -> str:
-        """``host:port`` of the nsqd that delivered it."""
-        return self._subject.nsqd
+    topic: str = ""
+    channel: str = ""
+    attempts: int = 1
+    message_id: str = ""
+    timestamp_ns: int = 0
+    event_id: str | None = None
+    nsqd: str = ""
+    deadline_s: float = math.inf
+    now_s: Callable[[], float] = field(default=lambda: 0.0, repr=False)
+    delivery: Live = field(default=Detached(), repr=False)
+    cancelled: bool = field(default=False, init=False)
+    outgoing: tuple[Outgoing, ...] = field(default=(), init=False)
+    started_s: float | None = field(default=None, init=False)
+    _cap_s: float = field(default=math.inf, init=False, repr=False)
+    _log: "FilteringBoundLogger | None" = field(default=None, init=False, repr=False)
 
     @property
     def log(self) -> "FilteringBoundLogger":
         """A structlog logger that carries the message's fields; bound when first used."""
         if self._log is None:
-            self._log = self._subject.bind_log()
+            self._log = self.delivery.bind_log()
         return self._log
 
     @property
@@ -197,13 +115,7 @@ class Context:
 
         Whatever the handler still does, the message is delivered again.
         """
-        return self._subject.lease_lost()
-
-    @property
-    def deadline_s(self) -> float:
-        """When no time remains, on nsqkit's clock."""
-        cap_s = self._subject.cap_s
-        return cap_s if self.started_s is None else min(self.started_s + self._limit_s, cap_s)
+        return self.delivery.is_lost(self.now_s())
 
     def start(self, for_s: float) -> None:
         """Begin the handler's time: nsqkit does, and no handler gains time by it.
@@ -211,17 +123,21 @@ class Context:
         Args:
             for_s: Seconds from now; cut to what nsqd allows.
         """
-        self.started_s = self._subject.now_s()
-        self._limit_s = for_s
+        if self.started_s is None:
+            self._cap_s = self.deadline_s
+        self.started_s = now_s = self.now_s()
+        ends_s = now_s + for_s
+        self.deadline_s = min(self._cap_s, ends_s)
 
     def wait(self) -> None:
         """End the handler's time: its message waits until it is called, for as long as nsqd allows."""
-        self.started_s = None
-        self._subject.on_wait()
+        if self.started_s is not None:
+            self.started_s, self.deadline_s = None, self._cap_s
+        self.delivery.wait()
 
     def remaining_s(self) -> float:
         """Return how long the handler may still run: seconds, 0 or more, infinite if unlimited."""
-        return max(0.0, self.deadline_s - self._subject.now_s())
+        return max(0.0, self.deadline_s - self.now_s())
 
     def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
         """Publish an event once this handler has succeeded, and before its message is finished.
@@ -237,7 +153,7 @@ class Context:
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
-        self.outgoing += (self._subject.prepare(event, topic, defer_s),)
+        self.outgoing += (self.delivery.prepare(event, topic, defer_s),)
 
 
 Next = Callable[[Any, Context], Awaitable[Outcome | None]]

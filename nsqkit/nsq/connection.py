@@ -23,6 +23,7 @@ from nsqkit.nsq.message import Message
 from nsqkit.nsq.pulse import Pulse
 from nsqkit.nsq.tls import tls_failure
 from nsqkit.nsq.wire import Wire
+from nsqkit.policy import lease
 from nsqkit.policy.names import channel_problem, topic_problem
 from nsqkit.settings.settings import split_address
 
@@ -72,7 +73,7 @@ class Connection:
         self._target = split_address(address)
         self.address = address
         self.topic = ""
-        self.limits = IdentifyReply()
+        self._take_limits(IdentifyReply())
         self.heartbeat_s = float(options.heartbeat_s)
         self.rdy = 0
         self.error: NsqkitError | None = None
@@ -248,10 +249,15 @@ class Connection:
         await handshake.run()
         if self._ended.is_set():  # closed while the last answer was on its way to here
             raise self._lost()
-        self.limits = handshake.limits
+        self._take_limits(handshake.limits)
         self._takes_commands = True
         self._pulse.start(self.heartbeat_s)
         self._reader = asyncio.create_task(self._read(self._wire))
+
+    def _take_limits(self, limits: IdentifyReply) -> None:
+        self.limits = limits
+        self.lease_s, self.max_lease_s = limits.msg_timeout_s, limits.max_msg_timeout_s
+        self.longest_hold_s = lease.longest_hold_s(self.lease_s, self.max_lease_s)
 
     def _on_silent(self) -> None:
         self._end(ConnectionLostError(self.address, "sent nothing for two heartbeats"))
@@ -299,11 +305,7 @@ class Connection:
             data[_MESSAGE.size :],
             timestamp_ns,
             attempts,
-            self.address,
-            self.topic,
             received_s,
-            self.limits.msg_timeout_s,
-            self.limits.max_msg_timeout_s,
             self,
         )
         try:

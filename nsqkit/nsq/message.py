@@ -7,7 +7,26 @@ from nsq import protocol
 
 
 class Link(Protocol):
-    """Where a message's answers go."""
+    """The connection that a message came over, and its answers go to.
+
+    Attributes:
+        address: ``host:port`` of the nsqd.
+        topic: The topic it is subscribed to.
+        lease_s: Seconds after which nsqd delivers a message again, unless it is touched.
+        max_lease_s: Seconds for which TOUCH keeps one at most: nsqd's max-msg-timeout.
+        longest_hold_s: Seconds after which one is lost here, however often it is touched.
+    """
+
+    @property
+    def address(self) -> str: ...  # noqa: D102
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def lease_s(self) -> float: ...  # noqa: D102
+    @property
+    def max_lease_s(self) -> float: ...  # noqa: D102
+    @property
+    def longest_hold_s(self) -> float: ...  # noqa: D102
 
     def settle(self, command: bytes) -> bool:
         """Send a FIN or REQ, and return whether the connection was alive to take it."""
@@ -38,6 +57,7 @@ class Message:
             blocked, the last moment before that, never the later one at which it was read.
         lease_s: Seconds after which nsqd delivers it again, unless it is touched.
         max_lease_s: Seconds for which TOUCH keeps it at most: nsqd's max-msg-timeout.
+        longest_hold_s: Seconds after its arrival at which it is lost here, however often it is touched.
     """
 
     __slots__ = (
@@ -48,6 +68,7 @@ class Message:
         "body",
         "id",
         "lease_s",
+        "longest_hold_s",
         "max_lease_s",
         "received_s",
         "timestamp_ns",
@@ -60,22 +81,19 @@ class Message:
         body: bytes,
         timestamp_ns: int,
         attempts: int,
-        address: str,
-        topic: str,
         received_s: float,
-        lease_s: float,
-        max_lease_s: float,
         link: Link,
     ) -> None:
         self.id = id
         self.body = body
         self.timestamp_ns = timestamp_ns
         self.attempts = attempts
-        self.address = address
-        self.topic = topic
+        self.address = link.address
+        self.topic = link.topic
         self.received_s = received_s
-        self.lease_s = lease_s
-        self.max_lease_s = max_lease_s
+        self.lease_s = link.lease_s
+        self.max_lease_s = link.max_lease_s
+        self.longest_hold_s = link.longest_hold_s
         self._link = link
         self._settled = False
 

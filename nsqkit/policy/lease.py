@@ -17,9 +17,14 @@ def margin_s(lease_s: float) -> float:
     return min(MARGIN_S, lease_s * _MARGIN_RATIO)
 
 
+def longest_hold_s(lease_s: float, max_lease_s: float) -> float:
+    """Return for how long a delivery can be held, however often it is touched."""
+    return max(lease_s, max_lease_s) - margin_s(lease_s)
+
+
 def cap_s(received_s: float, *, lease_s: float, max_lease_s: float) -> float:
     """Return when a delivery is lost however often it is touched."""
-    return received_s + max(lease_s, max_lease_s) - margin_s(lease_s)
+    return received_s + longest_hold_s(lease_s, max_lease_s)
 
 
 def ends_s(received_s: float, touched_s: float, *, lease_s: float, max_lease_s: float) -> float:

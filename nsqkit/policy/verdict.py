@@ -16,8 +16,8 @@ UNKNOWN_DELAY_S = 30.0
 CRASH_SLACK = 10
 
 
-class Ending(StrEnum):
-    """The one label of a delivery that is over."""
+class OutcomeLabel(StrEnum):
+    """The outcome of a delivery, as metrics and the log label it."""
 
     SUCCESS = "success"
     REQUEUE = "requeue"
@@ -84,7 +84,7 @@ class Verdict:
     """How one delivery ends.
 
     Args:
-        ending: The label it is counted under.
+        label: The outcome it is counted under.
         reason: Of a requeue or a dead letter; empty for the others.
         delay_s: Of a requeue, seconds, 0 or more.
         detail: One line for the log and the dead letter.
@@ -92,7 +92,7 @@ class Verdict:
         clamped: Whether the delay that was asked for was longer.
     """
 
-    ending: Ending
+    label: OutcomeLabel
     reason: RequeueReason | DeadLetterReason | Literal[""] = ""
     delay_s: float = 0.0
     detail: str = ""
@@ -100,9 +100,9 @@ class Verdict:
     clamped: bool = False
 
 
-SUCCESS = Verdict(Ending.SUCCESS)
-LEASE_LOST = Verdict(Ending.LEASE_LOST)
-SHUTDOWN = Verdict(Ending.REQUEUE, RequeueReason.SHUTDOWN)
+SUCCESS = Verdict(OutcomeLabel.SUCCESS)
+LEASE_LOST = Verdict(OutcomeLabel.LEASE_LOST)
+SHUTDOWN = Verdict(OutcomeLabel.REQUEUE, RequeueReason.SHUTDOWN)
 
 
 def on_arrival(rules: Rules, *, attempts: int, age_s: float) -> Verdict | None:
@@ -121,7 +121,7 @@ def on_arrival(rules: Rules, *, attempts: int, age_s: float) -> Verdict | None:
     if rules.max_age_s is not None and age_s > rules.max_age_s:
         detail = f"{age_s:.1f} s old; max_age_s={rules.max_age_s:g}"
         if rules.on_expired == "discard":
-            return Verdict(Ending.DISCARD, detail=detail)
+            return Verdict(OutcomeLabel.DISCARD, detail=detail)
         return _dead(rules, DeadLetterReason.EXPIRED, detail)
     return None
 
@@ -135,10 +135,10 @@ def on_unknown_type(rules: Rules, detail: str, *, attempts: int) -> Verdict:
     """Return the verdict on an event of a type or version that the handler does not take."""
     match rules.on_unknown:
         case "discard":
-            return Verdict(Ending.DISCARD, detail=detail)
+            return Verdict(OutcomeLabel.DISCARD, detail=detail)
         case "requeue" if attempts < rules.retry.max_attempts:
             delay_s = min(UNKNOWN_DELAY_S, rules.max_delay_s)
-            return Verdict(Ending.REQUEUE, RequeueReason.UNKNOWN_TYPE, delay_s, detail)
+            return Verdict(OutcomeLabel.REQUEUE, RequeueReason.UNKNOWN_TYPE, delay_s, detail)
         case _:
             return _dead(rules, DeadLetterReason.UNKNOWN_TYPE, detail)
 
@@ -156,7 +156,7 @@ def on_outcome(rules: Rules, outcome: Outcome, *, attempts: int, draw: float) ->
         case Finish():
             return SUCCESS
         case Discard(detail=detail):
-            return Verdict(Ending.DISCARD, detail=detail)
+            return Verdict(OutcomeLabel.DISCARD, detail=detail)
         case DeadLetter(detail=detail):
             return _dead(rules, DeadLetterReason.REQUESTED, detail)
         case Requeue(delay_s=delay_s):
@@ -177,9 +177,9 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
     """
     match rules.retry.outcome_for(error):
         case Finish():
-            return Verdict(Ending.SUCCESS, detail=detail)
+            return Verdict(OutcomeLabel.SUCCESS, detail=detail)
         case Discard(detail=why):
-            return Verdict(Ending.DISCARD, detail=why or detail)
+            return Verdict(OutcomeLabel.DISCARD, detail=why or detail)
         case DeadLetter(detail=why):
             return _dead(rules, DeadLetterReason.RULE, why or detail)
         case Pause(for_s=for_s):
@@ -194,7 +194,7 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
 
 def on_duplicate() -> Verdict:
     """Return the verdict on a delivery of a message that an earlier one has done with meanwhile."""
-    return Verdict(Ending.DUPLICATE)
+    return Verdict(OutcomeLabel.DUPLICATE)
 
 
 def on_not_started(rules: Rules, reason: RequeueReason, *, for_s: float) -> Verdict:
@@ -205,7 +205,7 @@ def on_not_started(rules: Rules, reason: RequeueReason, *, for_s: float) -> Verd
         reason: What kept it from starting.
         for_s: How long that lasts on, in seconds; infinite where nobody knows.
     """
-    return Verdict(Ending.REQUEUE, reason, min(max(for_s, 0.0), rules.max_delay_s))
+    return Verdict(OutcomeLabel.REQUEUE, reason, min(max(for_s, 0.0), rules.max_delay_s))
 
 
 def on_publish_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
@@ -219,7 +219,7 @@ def on_publish_failure(rules: Rules, detail: str, *, attempts: int, draw: float)
 def on_dead_letter_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
     """Return the verdict on a dead letter that nsqd did not confirm: it is tried again, for ever."""
     delay_s = min(rules.retry.backoff.delay_s(attempts, draw=draw), rules.max_delay_s)
-    return Verdict(Ending.REQUEUE, RequeueReason.DEAD_LETTER_FAILED, delay_s, detail)
+    return Verdict(OutcomeLabel.REQUEUE, RequeueReason.DEAD_LETTER_FAILED, delay_s, detail)
 
 
 def _unruled(rules: Rules, error: Exception, detail: str, *, attempts: int, draw: float) -> Verdict:
@@ -237,7 +237,7 @@ def _after_breaker(rules: Rules, remaining_s: float, detail: str, *, attempts: i
         verdict = _dead(rules, DeadLetterReason.EXHAUSTED, detail)
         return replace(verdict, pause_s=remaining_s)
     delay_s = min(remaining_s, rules.max_delay_s)
-    return Verdict(Ending.REQUEUE, RequeueReason.BREAKER_OPEN, delay_s, detail, pause_s=remaining_s)
+    return Verdict(OutcomeLabel.REQUEUE, RequeueReason.BREAKER_OPEN, delay_s, detail, pause_s=remaining_s)
 
 
 def _blame(error: Exception) -> RequeueReason:
@@ -256,14 +256,14 @@ def _again(
 ) -> Verdict:
     if attempts >= rules.retry.max_attempts:
         verdict = _dead(rules, DeadLetterReason.EXHAUSTED, detail)
-        return Verdict(verdict.ending, verdict.reason, 0.0, verdict.detail, pause_s)
+        return Verdict(verdict.label, verdict.reason, 0.0, verdict.detail, pause_s)
     asked_s = rules.retry.backoff.delay_s(attempts, draw=draw) if delay_s is None else delay_s
     sent_s = min(asked_s, rules.max_delay_s)
     clamped = delay_s is not None and sent_s < asked_s
-    return Verdict(Ending.REQUEUE, reason, sent_s, detail, pause_s, clamped)
+    return Verdict(OutcomeLabel.REQUEUE, reason, sent_s, detail, pause_s, clamped)
 
 
 def _dead(rules: Rules, reason: DeadLetterReason, detail: str) -> Verdict:
     if rules.keeps_dead_letters:
-        return Verdict(Ending.DEAD_LETTER, reason, detail=detail)
-    return Verdict(Ending.DISCARD, detail=f"{reason}: {detail}" if detail else reason)
+        return Verdict(OutcomeLabel.DEAD_LETTER, reason, detail=detail)
+    return Verdict(OutcomeLabel.DISCARD, detail=f"{reason}: {detail}" if detail else reason)

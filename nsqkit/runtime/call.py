@@ -11,20 +11,20 @@ from nsqkit.handler.handler import HandlerSpec
 from nsqkit.runtime.pool import Pool
 
 
-class Told(Protocol):
-    """Who is told when a call in a thread has run past its timeout."""
+class Cancellable(Protocol):
+    """What is marked when a call in a thread has run past its timeout."""
 
     cancelled: bool
 
 
 class Caller:
-    """Calls one method with two arguments, of which the second is told of its timeout.
+    """Calls one method with two arguments, of which the second is marked as cancelled at its timeout.
 
     Args:
         handle: The method; a coroutine function if the handler is asynchronous.
         spec: The handler.
         threads: Size of the pool for a plain ``def handle``; 1 or more.
-        executor_wait: Told how many seconds each call waited for a thread.
+        executor_wait: Receives how many seconds each call waited for a thread.
 
     Attributes:
         call: Returns what the method returns. Past ``timeout_s`` a coroutine is cancelled and
@@ -44,8 +44,8 @@ class Caller:
         self._timeout_s = spec.timeout_s
         self._executor_wait = executor_wait
         self._executor: Pool | None = None
-        self._threads: set[Told] = set()
-        self._due: dict[Told, float] = {}  # when each of them is to be told; the earliest comes first
+        self._threads: set[Cancellable] = set()
+        self._due: dict[Cancellable, float] = {}  # when each of them is cancelled; the earliest comes first
         self._timer: asyncio.TimerHandle | None = None
         self.call: Callable[[Any, Any], Awaitable[Any]] = self._on_loop_async
         if spec.run_on_loop:
@@ -54,17 +54,17 @@ class Caller:
             self._executor = Pool(threads, spec.name)
             self.call = partial(self._in_thread, self._executor)
 
-    def in_thread(self, told: Told) -> bool:
+    def in_thread(self, argument: Cancellable) -> bool:
         """Return whether a call is in a thread, where it cannot be cancelled."""
-        return told in self._threads
+        return argument in self._threads
 
     def close(self) -> None:
         """Take no more calls; a thread that still runs is left alone."""
         if self._executor is not None:
             self._executor.close()
 
-    async def _on_loop_async(self, what: Any, told: Told) -> Any:
-        call: Coroutine[Any, Any, Any] = self._handle(what, told)
+    async def _on_loop_async(self, what: Any, argument: Cancellable) -> Any:
+        call: Coroutine[Any, Any, Any] = self._handle(what, argument)
         try:
             waits_for = call.send(None)
         except StopIteration as returned:  # without waiting once: no timer is needed
@@ -77,17 +77,17 @@ class Caller:
                 raise HandlerTimeoutError(self._timeout_s) from None
             raise
 
-    async def _on_loop_plain(self, what: Any, told: Told) -> Any:
-        return self._handle(what, told)
+    async def _on_loop_plain(self, what: Any, argument: Cancellable) -> Any:
+        return self._handle(what, argument)
 
-    async def _in_thread(self, pool: Pool, what: Any, told: Told) -> Any:
+    async def _in_thread(self, pool: Pool, what: Any, argument: Cancellable) -> Any:
         asked_s = time.monotonic()
-        self._watch(told)
+        self._watch(argument)
         try:
-            call = pool.submit(self._handle, what, told)
+            call = pool.submit(self._handle, what, argument)
             await call.ended
         finally:
-            self._unwatch(told)
+            self._unwatch(argument)
         self._executor_wait(call.started_s - asked_s)
         if call.error is None:
             return call.returned
@@ -98,31 +98,31 @@ class Caller:
         finally:
             call.error = None  # its traceback leads back to the call: a circle
 
-    def _watch(self, told: Told) -> None:
-        """Have somebody told at the timeout; one timer does, as all are due in the order of their coming."""
+    def _watch(self, argument: Cancellable) -> None:
+        """Mark a call at its timeout; one timer serves all, since they are due in the order they came."""
         loop = asyncio.get_running_loop()
-        self._threads.add(told)
-        self._due[told] = due_s = loop.time() + self._timeout_s
+        self._threads.add(argument)
+        self._due[argument] = due_s = loop.time() + self._timeout_s
         if self._timer is None:
-            self._timer = loop.call_at(due_s, self._tell_overdue, due_s)
+            self._timer = loop.call_at(due_s, self._cancel_overdue, due_s)
 
-    def _unwatch(self, told: Told) -> None:
-        self._threads.discard(told)
-        self._due.pop(told, None)
+    def _unwatch(self, argument: Cancellable) -> None:
+        self._threads.discard(argument)
+        self._due.pop(argument, None)
         if not self._due and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _tell_overdue(self, now_s: float) -> None:
+    def _cancel_overdue(self, now_s: float) -> None:
         self._timer = None
         while self._due:
-            told, due_s = next(iter(self._due.items()))
+            argument, due_s = next(iter(self._due.items()))
             if due_s > now_s:
                 loop = asyncio.get_running_loop()
-                self._timer = loop.call_at(due_s, self._tell_overdue, due_s)
+                self._timer = loop.call_at(due_s, self._cancel_overdue, due_s)
                 return
-            del self._due[told]
-            told.cancelled = True
+            del self._due[argument]
+            argument.cancelled = True
 
 
 class _Begun:

@@ -6,7 +6,7 @@ from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec import Decoded, Decoder
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import Rules, Verdict, on_undecodable, on_unknown_type
-from nsqkit.runtime.message import Message
+from nsqkit.runtime.ports import Message
 
 
 class Unread(NamedTuple):

@@ -1,84 +1,89 @@
 """Delivery: one message on its way from arrival to its outcome."""
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nsqkit.handler.context import Context, Prepare
+from nsqkit.handler.context import Context, Outgoing, Prepare
+from nsqkit.handler.handler import HandlerSpec
 from nsqkit.policy import lease
-from nsqkit.runtime.message import Message
+from nsqkit.policy.verdict import Rules
+from nsqkit.runtime.clock import Clock
+from nsqkit.runtime.ports import Message, Meter
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from nsqkit.errors import DecodeError, UnknownEventError
     from nsqkit.events.codec import Decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """What the deliveries of one handler have in common.
+class Shared:
+    """What all deliveries of one handler share.
 
     Args:
-        topic: The source topic.
-        channel: The channel.
-        now_s: The loop's monotonic clock.
-        prepare: Encodes what a handler publishes.
-        bind_log: Returns a logger for one delivery.
-        watch: Has the lease keeper look at a delivery.
+        spec: The handler as declared.
+        rules: What its declaration says about outcomes.
+        meter: Counts.
+        log: A structlog logger without the handler's fields.
+        prepare: Encodes what the handler publishes.
+        clock: Time and chance.
     """
 
-    topic: str = ""
-    channel: str = ""
-    now_s: Callable[[], float] = time.monotonic
+    spec: HandlerSpec
+    rules: Rules
+    meter: Meter
+    log: Any
     prepare: Prepare
-    bind_log: "Callable[[Delivery], Any]"
-    watch: "Callable[[Delivery], None]"
+    clock: Clock = field(default_factory=Clock)
 
 
 class Delivery:
-    """One message on its way, and what its Context tells.
+    """One message on its way.
 
     Args:
         message: What arrived.
-        desk: Its handler's.
+        shared: What it shares with the handler's other deliveries.
+        watch: Has the lease keeper look at it earlier than planned.
 
     Attributes:
-        key: What tells its message from all others of the channel: an id repeats across topics and nsqd.
-        quiet_until_s: Until when there is nothing to see to: no lease ends, or is to be prolonged, before
-            its half.
+        key: What distinguishes its message from all others of the channel: ids repeat across topics and
+            across nsqd.
+        quiet_until_s: Before this time, half of its lease, it neither ends nor needs a TOUCH.
         touched_s: When it was last touched; at first when it arrived.
         decoded: Its event, once decoded.
-        unread: Why there is none, if there is none.
-        ctx: What its handler was given, once called.
-        task: What carries it, once started.
+        unread: Why it has no event, if it has none.
+        ctx: The handler's Context, once called.
+        task: The task that runs it, once started.
         in_handler: Whether the handler is running, so that the task may be cancelled.
-        is_redelivered: Whether nsqd has delivered it again already, so that it is lost here.
-        again: That next delivery, which waits for this one to end.
+        is_redelivered: Whether nsqd has delivered its message again, so that it is lost here.
+        redelivery: That later delivery, which waits until this one has ended.
         is_done: Whether nothing is left to do for its message, whatever nsqd knows of that.
     """
 
     __slots__ = (
-        "again",
         "ctx",
         "decoded",
-        "desk",
         "in_handler",
         "is_done",
         "is_redelivered",
         "key",
         "message",
         "quiet_until_s",
+        "redelivery",
+        "shared",
         "task",
         "touched_s",
         "unread",
+        "watch",
     )
 
-    def __init__(self, message: Message, desk: Desk) -> None:
+    def __init__(self, message: Message, shared: Shared, watch: "Callable[[Delivery], None]") -> None:
         self.message = message
-        self.desk = desk
+        self.shared = shared
+        self.watch = watch
         self.key = message.address, message.topic, message.id
         self.quiet_until_s = message.received_s + 0.5 * message.lease_s
         self.touched_s = message.received_s
@@ -87,18 +92,18 @@ class Delivery:
         self.ctx: Context | None = None
         self.task: asyncio.Task[None] | None = None
         self.in_handler = self.is_redelivered = self.is_done = False
-        self.again: Delivery | None = None
+        self.redelivery: Delivery | None = None
 
     @property
     def event_type(self) -> str:
-        """Its wire type, such as ``order.created.v1``; empty where that could not be read."""
+        """Its wire type, such as ``order.created.v1``; empty if that could not be read."""
         if self.decoded is not None:
             return self.decoded.wire_type
         return self.unread.event_type if self.unread is not None else ""
 
     @property
     def event_id(self) -> str | None:
-        """The envelope's id; None where there is none, or it could not be read."""
+        """The envelope's id; None if there is none, or it could not be read."""
         if self.decoded is not None:
             return self.decoded.event_id
         return self.unread.event_id if self.unread is not None else None
@@ -107,6 +112,21 @@ class Delivery:
     def message_id(self) -> str:
         """Nsqd's id as text."""
         return self.message.id.decode("ascii", "replace")
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """The fixed log fields of the message."""
+        spec = self.shared.spec
+        fields = {
+            "message_id": self.message_id,
+            "topic": spec.topic,
+            "channel": spec.channel,
+            "handler": spec.name,
+            "attempts": self.message.attempts,
+        }
+        if self.event_id:
+            fields["event_id"] = self.event_id
+        return fields
 
     @property
     def lease_ends_s(self) -> float:
@@ -119,18 +139,12 @@ class Delivery:
     @property
     def cap_s(self) -> float:
         """When it is lost, however often it is touched."""
-        message = self.message
-        return lease.cap_s(message.received_s, lease_s=message.lease_s, max_lease_s=message.max_lease_s)
+        return self.message.received_s + self.message.longest_hold_s
 
     @property
     def give_back_s(self) -> float:
-        """When to give it back if it has not been started: at the cap, while nsqd still takes that."""
+        """When to give it back if it has not started: at the cap, while nsqd still accepts that."""
         return math.inf if self.task else self.cap_s - lease.margin_s(self.message.lease_s)
-
-    @property
-    def keep_until_s(self) -> float:
-        """Until when it is touched; infinite while it waits or is settled."""
-        return self.ctx.deadline_s if self.ctx is not None and self.in_handler else math.inf
 
     @property
     def touch_s(self) -> float:
@@ -141,7 +155,7 @@ class Delivery:
             self.touched_s,
             lease_s=message.lease_s,
             max_lease_s=message.max_lease_s,
-            keep_until_s=self.keep_until_s,
+            keep_until_s=self.ctx.deadline_s if self.ctx is not None and self.in_handler else math.inf,
         )
 
     def is_over(self, now_s: float) -> bool:
@@ -149,54 +163,17 @@ class Delivery:
         return self.is_redelivered or (now_s >= self.quiet_until_s and now_s >= self.lease_ends_s)
 
     def is_lost(self, now_s: float) -> bool:
-        """Return whether nsqd no longer takes an answer: the lease or the connection is over."""
+        """Return whether nsqd no longer accepts an answer: the lease or the connection is over."""
         return self.is_over(now_s) or self.message.is_lost()
 
-    # What its Context asks, see ``nsqkit.handler.context.Subject``.
+    def prepare(self, event: object, topic: str | None, defer_s: float) -> Outgoing:
+        """Encode what the handler publishes."""
+        return self.shared.prepare(event, topic, defer_s)
 
-    @property
-    def topic(self) -> str:
-        """The source topic."""
-        return self.desk.topic
-
-    @property
-    def channel(self) -> str:
-        """The channel."""
-        return self.desk.channel
-
-    @property
-    def attempts(self) -> int:
-        """Deliveries so far, this one included."""
-        return self.message.attempts
-
-    @property
-    def timestamp_ns(self) -> int:
-        """When nsqd took the message."""
-        return self.message.timestamp_ns
-
-    @property
-    def nsqd(self) -> str:
-        """Who delivered it."""
-        return self.message.address
-
-    @property
-    def now_s(self) -> Callable[[], float]:
-        """The clock."""
-        return self.desk.now_s
-
-    @property
-    def prepare(self) -> Prepare:
-        """Encodes what the handler publishes."""
-        return self.desk.prepare
+    def wait(self) -> None:
+        """Have its lease kept while it waits for the rest of its batch."""
+        self.watch(self)
 
     def bind_log(self) -> Any:
         """Return a logger with the message's fields."""
-        return self.desk.bind_log(self)
-
-    def lease_lost(self) -> bool:
-        """Return whether it is lost by now."""
-        return self.is_lost(self.desk.now_s())
-
-    def on_wait(self) -> None:
-        """Have its lease kept while it waits."""
-        self.desk.watch(self)
+        return self.shared.log.bind(**self.log_fields)

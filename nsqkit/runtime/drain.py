@@ -4,18 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from nsqkit.runtime.ports import Source
+
 CANCEL_S = 5.0
 """How long cancelled handlers may take to end, and their messages to be given back."""
-
-
-class Source(Protocol):
-    """Where an intake's messages come from."""
-
-    async def stop_intake(self) -> None:
-        """Tell nsqd to send nothing more (CLS)."""
-
-    async def close(self, timeout_s: float) -> None:
-        """Send what is written, see nsqd read it, and disconnect."""
 
 
 class Held(Protocol):

@@ -100,8 +100,8 @@ class Gate:
         self._trials = trials
         self._update()
 
-    def again(self) -> None:
-        """Let another one come while it is on trial: what came did not reach the handler."""
+    def repeat_trial(self) -> None:
+        """Let another message come while it is on trial: the last one did not reach the handler."""
         if self._trials is not None:
             self._tell()
 

@@ -21,7 +21,7 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        held: Callable[[], Iterable[Delivery]],
+        held: Iterable[Delivery],
         *,
         overdue: Callable[[Delivery], None],
         now_s: Callable[[], float],
@@ -57,13 +57,13 @@ class LeaseKeeper:
         self._timer, self._looks_s = None, math.inf
         now_s = self._now_s()
         try:
-            for delivery in tuple(self._held()):
+            for delivery in tuple(self._held):
                 if delivery.is_lost(now_s) or now_s >= delivery.give_back_s:
                     self._overdue(delivery)
                 elif _is_due(delivery, now_s) and delivery.message.touch():
                     delivery.touched_s = now_s
         finally:
-            self._look_at(min((_due_s(delivery, now_s) for delivery in self._held()), default=math.inf))
+            self._look_at(min((_due_s(delivery, now_s) for delivery in self._held), default=math.inf))
 
 
 def _is_due(delivery: Delivery, now_s: float) -> bool:

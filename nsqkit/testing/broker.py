@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nsqkit.runtime.settle import Publishes
+from nsqkit.runtime.ports import Publishes
 from nsqkit.testing.clock import Clock
 from nsqkit.worker.subscription import Consumes
 

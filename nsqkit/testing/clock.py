@@ -111,7 +111,9 @@ class VirtualClock:
         Args:
             is_done: Asked whenever nothing can run at this moment; where it says no, time jumps.
         """
-        until_s, self._ahead_s = self._now_s + self._ahead_s, 0.0
+        # Rounded, so that 59.9 s and 0.1 s are a minute, at whose end a lease of a minute is over.
+        until_s = self._started_s + round(self.elapsed_s + self._ahead_s, 9)
+        self._ahead_s = 0.0
         arrival = self._loop.call_at(until_s, lambda: None)  # so that no jump leads past it
         done = self._loop.create_future()
         self._awaited = (lambda: self._now_s >= until_s and is_done()), done

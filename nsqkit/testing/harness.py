@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
@@ -11,8 +12,8 @@ from nsqkit.handler.context import Middleware
 from nsqkit.handler.handler import AnyHandler, HandlerSpec
 from nsqkit.loading.loader import check, keeps_dead_letters, resources_in
 from nsqkit.publishing.publisher import preparer
+from nsqkit.runtime.clock import Clock as RuntimeClock
 from nsqkit.runtime.drain import drain
-from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.resources import Resources
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
@@ -26,7 +27,7 @@ from nsqkit.testing.nsqd_broker import NsqdBroker
 from nsqkit.testing.outgoing import Faults, Outgoing
 from nsqkit.testing.questions import Questions
 from nsqkit.testing.stand_ins import with_stand_ins
-from nsqkit.worker.subscription import Consumes, Subscription, subscribed_topics
+from nsqkit.worker.subscription import Consumes, Subscription, WorkerParts, subscribed_topics
 
 H = TypeVar("H", bound=AnyHandler[Any])
 BrokerName = Literal["ledger", "nsqd"]
@@ -101,7 +102,7 @@ class Harness(Questions):
             self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._load.held)
             await self._broker.start(self._channels)
             stack.push_async_callback(self._broker.stop)
-            self._subscriptions = self._subscribe(Quarantine())
+            self._subscriptions = self._subscribe()
             stack.push_async_callback(self._drain)
             for subscription in self._subscriptions:
                 subscription.consumer.start()
@@ -198,26 +199,30 @@ class Harness(Questions):
         """
         self._faults.add(times, topic, permanent=permanent)
 
-    def _subscribe(self, quarantine: Quarantine) -> tuple[Subscription, ...]:
+    def _subscribe(self) -> tuple[Subscription, ...]:
         broker, metrics = self._broker, Metrics()
+        parts = WorkerParts(
+            settings=self._settings,
+            metrics=metrics,
+            publishes=broker,
+            make_consumer=broker.make_consumer,
+            middleware=self._middleware,
+            prepare=preparer(self._settings.service, broker.max_msg_bytes),
+            max_msg_bytes=broker.max_msg_bytes,
+            log=self._log,
+            clock=RuntimeClock(now_s=broker.now_s, now_ns=broker.now_ns, draw=lambda: 0.0),
+        )
         return tuple(
-            Subscription(
-                handler,
-                settings=self._settings,
-                metrics=metrics,
-                outlet=Outgoing(handler.spec, broker, self._journal, self._faults),
-                make_consumer=partial(self._make_consumer, handler.spec),
-                middleware=self._middleware,
-                prepare=preparer(self._settings.service, broker.max_msg_bytes),
-                max_msg_bytes=broker.max_msg_bytes,
-                log=self._log,
-                quarantine=quarantine,
-                on_settled=partial(self._journal.ended, handler.spec),
-                draw=lambda: 0.0,
-                now_s=broker.now_s,
-                now_ns=broker.now_ns,
-            )
-            for handler in self._handlers.values()
+            Subscription(handler, self._parts_of(handler.spec, parts)) for handler in self._handlers.values()
+        )
+
+    def _parts_of(self, spec: HandlerSpec, parts: WorkerParts) -> WorkerParts:
+        """Return a worker's parts with what notes and disturbs the messages of one handler."""
+        return replace(
+            parts,
+            publishes=Outgoing(spec, self._broker, self._journal, self._faults),
+            make_consumer=partial(self._make_consumer, spec),
+            on_settled=partial(self._journal.ended, spec),
         )
 
     def _make_consumer(self, spec: HandlerSpec, **wanted: Any) -> Consumes:

@@ -8,16 +8,16 @@ from nsqkit.errors import PublishError
 from nsqkit.events.codec import loads
 from nsqkit.handler.handler import AnyHandler, HandlerSpec
 from nsqkit.policy.names import dead_topic
-from nsqkit.policy.verdict import Ending, Verdict
+from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.runtime.delivery import Delivery
 
 _WORDS = {
-    Ending.SUCCESS: "handled",
-    Ending.REQUEUE: "requeued",
-    Ending.DEAD_LETTER: "dead-lettered",
-    Ending.DISCARD: "discarded",
-    Ending.DUPLICATE: "finished as a duplicate",
-    Ending.LEASE_LOST: "lost (its lease or its connection ended)",
+    OutcomeLabel.SUCCESS: "handled",
+    OutcomeLabel.REQUEUE: "requeued",
+    OutcomeLabel.DEAD_LETTER: "dead-lettered",
+    OutcomeLabel.DISCARD: "discarded",
+    OutcomeLabel.DUPLICATE: "finished as a duplicate",
+    OutcomeLabel.LEASE_LOST: "lost (its lease or its connection ended)",
 }
 _LONGEST = 200
 _MOST_STORIES = 20
@@ -152,7 +152,7 @@ class Journal:
             message_id=delivery.message_id,
             attempts=message.attempts,
             event=delivery.decoded.event if delivery.decoded else None,
-            outcome=str(verdict.ending),
+            outcome=str(verdict.label),
             reason=str(verdict.reason),
             delay_s=verdict.delay_s,
             detail=str(verdict.detail),
@@ -160,10 +160,10 @@ class Journal:
             at_s=self._elapsed_s(),
         )
         self.settled.append(settled)
-        outgoing = delivery.ctx.outgoing if delivery.ctx and verdict.ending is Ending.SUCCESS else ()
+        outgoing = delivery.ctx.outgoing if delivery.ctx and verdict.label is OutcomeLabel.SUCCESS else ()
         for each in outgoing:
             self._tell(story, f"{spec.name} published {_type_of(each.body)} to {each.topic}")
-        self._tell(story, _ending(settled, verdict.ending))
+        self._tell(story, _ending(settled, verdict.label))
 
     def longest_wait_s(self) -> float:
         """Return in how many seconds the last requeued message falls due; 0 if none is deferred."""
@@ -218,9 +218,9 @@ def is_like(event: Any, wanted: object) -> bool:
     return isinstance(event, wanted) if isinstance(wanted, type) else bool(event == wanted)
 
 
-def _ending(settled: Settled, ending: Ending) -> str:
+def _ending(settled: Settled, ending: OutcomeLabel) -> str:
     line = f"{_WORDS[ending]} by {settled.handler.__name__}"
-    if ending is Ending.REQUEUE:
+    if ending is OutcomeLabel.REQUEUE:
         line += f" for {settled.delay_s:g} s, until {settled.at_s + settled.delay_s:.3f} s"
     if settled.reason:
         line += f", reason {settled.reason}"

@@ -10,6 +10,7 @@ from nsqkit.errors import PublishError
 from nsqkit.nsq import ConnectionOptions
 from nsqkit.nsq.message import whole_ms
 from nsqkit.policy.flow import rdy_shares
+from nsqkit.policy.lease import longest_hold_s
 from nsqkit.policy.names import topic_problem
 from nsqkit.testing.broker import Load
 from nsqkit.testing.clock import VirtualClock
@@ -198,6 +199,7 @@ class LedgerMessage:
         self.received_s = received_s
         self.lease_s = line.consumer.msg_timeout_s
         self.max_lease_s = line.max_msg_timeout_s
+        self.longest_hold_s = longest_hold_s(self.lease_s, self.max_lease_s)
         self._line = line
         self._is_settled = False
 

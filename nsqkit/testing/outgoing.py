@@ -2,7 +2,7 @@
 
 from nsqkit.errors import PublishError
 from nsqkit.handler.handler import HandlerSpec
-from nsqkit.runtime.settle import Publishes
+from nsqkit.runtime.ports import Publishes
 from nsqkit.testing.journal import Journal
 
 

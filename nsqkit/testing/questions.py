@@ -8,7 +8,7 @@ from typing import Any
 from nsqkit.events.codec import Decoder, loads
 from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.handler import AnyHandler, HandlerSpec
-from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
+from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 from nsqkit.testing.errors import HarnessError
 from nsqkit.testing.found import Found, question
 from nsqkit.testing.journal import Journal, Sent, Settled, is_like
@@ -41,7 +41,7 @@ class Questions:
             EventError: If *event* is neither.
             HarnessError: If *by* is not in this harness.
         """
-        return self._ended(Ending.SUCCESS, event, question("handled", event, by=by), by=by)
+        return self._ended(OutcomeLabel.SUCCESS, event, question("handled", event, by=by), by=by)
 
     def requeued(
         self,
@@ -66,7 +66,7 @@ class Questions:
         """
         asked = question("requeued", event, by=by, delay_s=delay_s, reason=reason)
         known = None if reason is None else RequeueReason(reason)
-        return self._ended(Ending.REQUEUE, event, asked, by=by, reason=known, delay_s=delay_s)
+        return self._ended(OutcomeLabel.REQUEUE, event, asked, by=by, reason=known, delay_s=delay_s)
 
     def dead_lettered(
         self,
@@ -89,18 +89,18 @@ class Questions:
         """
         asked = question("dead_lettered", event, by=by, reason=reason)
         known = None if reason is None else DeadLetterReason(reason)
-        return self._ended(Ending.DEAD_LETTER, event, asked, by=by, reason=known)
+        return self._ended(OutcomeLabel.DEAD_LETTER, event, asked, by=by, reason=known)
 
     def discarded(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
         """Ask for deliveries that were dropped on purpose; arguments and errors as for ``handled``."""
-        return self._ended(Ending.DISCARD, event, question("discarded", event, by=by), by=by)
+        return self._ended(OutcomeLabel.DISCARD, event, question("discarded", event, by=by), by=by)
 
     def lost(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
         """Ask for deliveries whose lease or connection ended first (outcome ``lease_lost``).
 
         Arguments and errors as for ``handled``.
         """
-        return self._ended(Ending.LEASE_LOST, event, question("lost", event, by=by), by=by)
+        return self._ended(OutcomeLabel.LEASE_LOST, event, question("lost", event, by=by), by=by)
 
     def published(
         self, event: object, *, by: type[AnyHandler[Any]] | None = None, topic: str | None = None
@@ -135,7 +135,7 @@ class Questions:
 
     def _ended(
         self,
-        ending: Ending,
+        ending: OutcomeLabel,
         event: object,
         asked: str,
         *,

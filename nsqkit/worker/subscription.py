@@ -1,9 +1,8 @@
 """Subscription: one handler running, from its connections to its outcomes; may be paused and blocked."""
 
 import math
-import random
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nsqkit.admin import HandlerState, IntakeState
@@ -11,22 +10,26 @@ from nsqkit.errors import BreakerOpenError
 from nsqkit.events.codec import Decoder
 from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.context import Middleware, Prepare
-from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.handler import AnyHandler, HandlerSpec
 from nsqkit.loading.loader import in_flight, keeps_dead_letters
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.names import retry_topic
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.runtime.batch import BatchDispatcher
-from nsqkit.runtime.consume import Intake
+from nsqkit.runtime.clock import Clock
+from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
+from nsqkit.runtime.delivery import Shared
 from nsqkit.runtime.dispatch import Dispatcher
-from nsqkit.runtime.drain import Source
+from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Flow, Gate
-from nsqkit.runtime.guard import Guard
+from nsqkit.runtime.outcome_log import OutcomeLog
+from nsqkit.runtime.ports import Publishes, Source
+from nsqkit.runtime.process import Processor
 from nsqkit.runtime.quarantine import Quarantine
-from nsqkit.runtime.settle import OnSettled, Publishes, Settler, tell_nobody
+from nsqkit.runtime.receive import Intake
+from nsqkit.runtime.settle import OnSettled, Settler
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
-from nsqkit.version import __version__
 
 _SHUT = {
     RequeueReason.PAUSED: IntakeState.PAUSED,
@@ -52,114 +55,121 @@ class Consumes(Source, Protocol):
     def trial(self) -> None: ...  # noqa: D102
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerParts:
+    """What all subscriptions of one worker are built from.
+
+    Args:
+        settings: The settings.
+        metrics: Counts all handlers.
+        publishes: Publishes dead letters and handlers' events.
+        make_consumer: Makes a consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
+            ``on_message``, ``on_settle_failure``, ``log``, ``is_fixed`` and ``min_rdy``.
+        middleware: Around every call of a handler, the outermost first.
+        prepare: Encodes what handlers publish.
+        max_msg_bytes: nsqd's max-msg-size.
+        log: A structlog logger.
+        quarantine: Lets suspects run alone in this worker.
+        on_settled: Receives each delivery with its verdict; None for nobody.
+        clock: Time and chance.
+    """
+
+    settings: Settings
+    metrics: Metrics
+    publishes: Publishes
+    make_consumer: Callable[..., Consumes]
+    middleware: Sequence[Middleware] = ()
+    prepare: Prepare
+    max_msg_bytes: int
+    log: Any
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    on_settled: OnSettled | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
 class Subscription:
     """One handler instance with everything around it.
 
     Args:
         handler: The instance, its resources given.
-        settings: The settings.
-        metrics: Where it is counted.
-        outlet: Where its dead letters and events go.
-        make_consumer: Makes its consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
-            ``on_message``, ``on_settle_failure``, ``log``, ``is_fixed`` and ``min_rdy``.
-        middleware: The outermost first.
-        prepare: Encodes what it publishes.
-        max_msg_bytes: nsqd's max-msg-size.
-        log: A structlog logger.
-        quarantine: The worker's; by default one of its own.
-        on_settled: Told how each delivery ended.
-        draw: A uniform number in [0, 1).
-        now_s: The loop's clock, by which messages say when they arrived.
-        now_ns: The wall clock.
+        parts: The worker's.
     """
 
-    def __init__(
-        self,
-        handler: AnyHandler[Any],
-        *,
-        settings: Settings,
-        metrics: Metrics,
-        outlet: Publishes,
-        make_consumer: Callable[..., Consumes],
-        middleware: Sequence[Middleware],
-        prepare: Prepare,
-        max_msg_bytes: int,
-        log: Any,
-        quarantine: Quarantine | None = None,
-        on_settled: OnSettled = tell_nobody,
-        draw: Callable[[], float] = random.random,
-        now_s: Callable[[], float] = time.monotonic,
-        now_ns: Callable[[], int] = time.time_ns,
-    ) -> None:
+    def __init__(self, handler: AnyHandler[Any], parts: WorkerParts) -> None:
         spec = self.spec = handler.spec
-        slots = in_flight(spec, settings)
-        meter = metrics.for_handler(spec.topic, spec.channel, spec.name, declared=spec.declared_errors)
-        meter.max_in_flight(slots)
-        self._meter = meter
-        self._max_in_flight = slots
-        self._now_s = now_s
-        rules = Rules(
-            retry=spec.retry,
-            on_unknown=spec.on_unknown or "requeue",
-            max_age_s=spec.max_age_s,
-            on_expired=spec.on_expired,
-            keeps_dead_letters=keeps_dead_letters(spec),
-            max_delay_s=settings.max_requeue_delay_s,
+        settings = parts.settings
+        self._max_in_flight = slots = in_flight(spec, settings)
+        self._meter = parts.metrics.for_handler(
+            spec.topic, spec.channel, spec.name, declared=spec.declared_errors
         )
-        self._log = log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name)
+        self._meter.max_in_flight(slots)
+        self._now_s = parts.clock.now_s
+        self._log = parts.log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name)
         self._blocked = ""
-        self.gate = Gate(slots, apply=self._tell, log=self._log)
-        self._guard = Guard(spec.kill_switch, self.gate, meter=meter, now_s=now_s)
-        settler = Settler(
-            spec,
-            rules,
-            meter=meter,
-            log=log,
-            publishes=outlet,
-            rest=self._rest,
-            block=self.block,
-            max_msg_bytes=max_msg_bytes,
-            version=__version__,
-            log_success=settings.log_success,
-            log_stacks=settings.log_level == "debug",
-            on_settled=on_settled,
-            draw=draw,
-            now_s=now_s,
+        self.gate = Gate(slots, apply=self._apply, log=self._log)
+        self._monitor = FailureMonitor(spec.kill_switch, self.gate, meter=self._meter, now_s=self._now_s)
+        shared = Shared(
+            spec=spec,
+            rules=_rules(spec, settings),
+            meter=self._meter,
+            log=parts.log,
+            prepare=parts.prepare,
+            clock=parts.clock,
         )
-        around: dict[str, Any] = {"middleware": middleware, "executor_wait": meter.executor_wait}
-        self.dispatcher: Dispatcher | BatchDispatcher
-        if isinstance(handler, BatchHandler):
-            threads = spec.threads or settings.threads
-            self.dispatcher = BatchDispatcher(handler, threads=threads, log=self._log, **around)
-        else:
-            self.dispatcher = Dispatcher(handler, threads=slots, **around)
-        self.intake = Intake(
-            spec,
-            rules,
-            gate=self.gate,
-            guard=self._guard,
-            quarantine=quarantine or Quarantine(),
-            decoder=Decoder(spec.topic, spec.event_types),
-            dispatcher=self.dispatcher,
-            settler=settler,
-            meter=meter,
-            log=log,
-            prepare=prepare,
-            draw=draw,
-            now_s=now_s,
-            now_ns=now_ns,
-        )
-        self.topics = subscribed_topics(spec.topic, spec.channel, with_retry=rules.keeps_dead_letters)
-        self.consumer = make_consumer(
+        self.dispatcher = self._make_dispatcher(handler, parts)
+        self.intake = self._make_intake(shared, parts)
+        self.topics = subscribed_topics(spec.topic, spec.channel, with_retry=shared.rules.keeps_dead_letters)
+        self.consumer = parts.make_consumer(
             topics=self.topics,
             channel=spec.channel,
             options=connection_options(settings, holds_s=spec.holds_s),
             max_in_flight=slots,
             on_message=self.intake.receive,
-            on_settle_failure=meter.settle_failure,
+            on_settle_failure=self._meter.settle_failure,
             log=self._log,
             is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
             min_rdy=spec.max_messages or 0,
+        )
+
+    def _make_dispatcher(self, handler: AnyHandler[Any], parts: WorkerParts) -> Dispatcher | BatchDispatcher:
+        around: dict[str, Any] = {
+            "middleware": parts.middleware,
+            "executor_wait": self._meter.executor_wait,
+        }
+        if isinstance(handler, BatchHandler):
+            threads = self.spec.threads or parts.settings.threads
+            return BatchDispatcher(handler, threads=threads, log=self._log, **around)
+        return Dispatcher(handler, threads=self._max_in_flight, **around)
+
+    def _make_intake(self, shared: Shared, parts: WorkerParts) -> Intake:
+        settings = parts.settings
+        settler = Settler(
+            shared,
+            publishes=parts.publishes,
+            dead_letters=DeadLetterPublisher(
+                shared, publishes=parts.publishes, block=self.block, max_msg_bytes=parts.max_msg_bytes
+            ),
+            outcome_log=OutcomeLog(
+                shared, log_success=settings.log_success, log_stacks=settings.log_level == "debug"
+            ),
+            pause=self._pause_for,
+            on_settled=parts.on_settled,
+        )
+        processor = Processor(
+            shared,
+            decoder=Decoder(shared.spec.topic, shared.spec.event_types),
+            dispatcher=self.dispatcher,
+            settler=settler,
+            gate=self.gate,
+            monitor=self._monitor,
+        )
+        return Intake(
+            shared,
+            gate=self.gate,
+            quarantine=parts.quarantine,
+            dispatcher=self.dispatcher,
+            settler=settler,
+            processor=processor,
         )
 
     @property
@@ -226,13 +236,13 @@ class Subscription:
         self.intake.close()
         self.dispatcher.close()
 
-    def _rest(self, for_s: float, error: BaseException | None) -> None:
+    def _pause_for(self, for_s: float, error: BaseException | None) -> None:
         if isinstance(error, BreakerOpenError):
-            self._guard.rest(for_s)
+            self._monitor.breaker_opened(for_s)
         else:
             self.pause(for_s)
 
-    def _tell(self, flow: Flow) -> None:
+    def _apply(self, flow: Flow) -> None:
         self._meter.paused(flow is Flow.SHUT)
         match flow:
             case Flow.OPEN:
@@ -241,6 +251,17 @@ class Subscription:
                 self.consumer.trial()
             case Flow.SHUT:
                 self.consumer.pause()
+
+
+def _rules(spec: HandlerSpec, settings: Settings) -> Rules:
+    return Rules(
+        retry=spec.retry,
+        on_unknown=spec.on_unknown or "requeue",
+        max_age_s=spec.max_age_s,
+        on_expired=spec.on_expired,
+        keeps_dead_letters=keeps_dead_letters(spec),
+        max_delay_s=settings.max_requeue_delay_s,
+    )
 
 
 def subscribed_topics(topic: str, channel: str, *, with_retry: bool) -> tuple[str, ...]:

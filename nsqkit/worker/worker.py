@@ -21,12 +21,11 @@ from nsqkit.nsq.outlet import Outlet
 from nsqkit.program import end_at_once, stop_event, unless
 from nsqkit.publishing.publisher import preparer
 from nsqkit.runtime.drain import drain
-from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.resources import Resources
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import Metrics
-from nsqkit.worker.subscription import Subscription
+from nsqkit.worker.subscription import Subscription, WorkerParts
 
 LOOK_AGAIN_S = 0.1
 
@@ -189,29 +188,23 @@ class Worker:
 
     async def _subscribe(self, handlers: Sequence[AnyHandler[Any]]) -> tuple[Subscription, ...]:
         max_msg_bytes = await message_limit(self.settings)
-        prepare = preparer(self.settings.service, max_msg_bytes)
-        quarantine = Quarantine()
         make_consumer = partial(
             Consumer,
             addresses=self.settings.nsqd,
             lookup=self.lookup,
             poll_s=self.settings.lookupd_poll_s,
         )
-        return tuple(
-            Subscription(
-                handler,
-                settings=self.settings,
-                metrics=self.metrics,
-                outlet=self.outlet,
-                make_consumer=make_consumer,
-                middleware=self._middleware,
-                prepare=prepare,
-                max_msg_bytes=max_msg_bytes,
-                log=self._log,
-                quarantine=quarantine,
-            )
-            for handler in handlers
+        parts = WorkerParts(
+            settings=self.settings,
+            metrics=self.metrics,
+            publishes=self.outlet,
+            make_consumer=make_consumer,
+            middleware=self._middleware,
+            prepare=preparer(self.settings.service, max_msg_bytes),
+            max_msg_bytes=max_msg_bytes,
+            log=self._log,
         )
+        return tuple(Subscription(handler, parts) for handler in handlers)
 
     async def _serve_admin(self) -> None:
         if self.settings.admin_port:

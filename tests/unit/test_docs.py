@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
+from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 from nsqkit.telemetry.metrics import Metrics
 from tests.ports import free_port
 
@@ -229,7 +229,7 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 def test_the_page_for_operations_has_every_outcome_and_reason() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
-    labels = {*Ending, *RequeueReason, *DeadLetterReason}
+    labels = {*OutcomeLabel, *RequeueReason, *DeadLetterReason}
     assert {label for label in labels if f"`{label}`" not in page} == set()
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from nsqkit.policy.kill_switch import SwitchState
-from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason
+from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 from nsqkit.telemetry.metrics.histogram import AGE_BUCKETS_S, DURATION_BUCKETS_S, WAIT_BUCKETS_S, Histogram
 
-OUTCOMES: Final = tuple(str(each) for each in Ending)
+OUTCOMES: Final = tuple(str(each) for each in OutcomeLabel)
 REQUEUE_REASONS: Final = tuple(str(each) for each in RequeueReason)
 DEAD_LETTER_REASONS: Final = tuple(str(each) for each in DeadLetterReason)
 COMMANDS: Final = ("FIN", "REQ", "TOUCH")

@@ -4,12 +4,13 @@ import base64
 import json
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nsqkit.nsq.message import Message
 from nsqkit.settings.settings import Settings
+from tests.unit.nsq.fake_link import FakeLink
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
@@ -35,8 +36,8 @@ class _Tail:
     def __call__(self, topic: str, settings: Settings, show: Callable[[Message], bool]) -> None:
         self.topic, self.settings = topic, settings
         for number, body in enumerate(BODIES):
-            link: Any = None
-            message = Message(b"%016d" % number, body, TIMESTAMP_NS, 1, "a:1", topic, 0.0, 60.0, 900.0, link)
+            link = FakeLink("a:1", topic)
+            message = Message(b"%016d" % number, body, TIMESTAMP_NS, 1, 0.0, link)
             self.shown += 1
             if not show(message):
                 return

@@ -7,6 +7,7 @@ from typing import Any
 from nsqkit.dead_letters.letter import Letter, read_letter
 from nsqkit.nsq.message import Message
 from nsqkit.runtime.dead_letter import RECORD_TYPE, DeadLetterRecord, split_body
+from tests.unit.nsq.fake_link import FakeLink
 
 BODY = b'{"order_id": "o-1", "total_cents": 1.10}'
 TIMESTAMP_NS = 1_767_225_600_123_456_789
@@ -41,8 +42,8 @@ def published(raw: bytes = BODY, **known: Any) -> bytes:
 def message(
     body: bytes, topic: str = "orders.payments.dead", number: int = 1, nsqd: str = "a:4150"
 ) -> Message:
-    link: Any = None
-    return Message(b"%016x" % number, body, TIMESTAMP_NS, 1, nsqd, topic, 0.0, 60.0, 900.0, link)
+    link = FakeLink(nsqd, topic)
+    return Message(b"%016x" % number, body, TIMESTAMP_NS, 1, 0.0, link)
 
 
 def letter(number: int = 1, **changes: Any) -> Letter:

@@ -11,6 +11,25 @@ from nsqkit.handler.context import Context, Next, Outgoing
 from nsqkit.policy.outcome import Discard, Outcome
 
 
+class FakeDelivery:
+    """Notes what a Context asks of its delivery."""
+
+    def __init__(self, prepare: Any = None) -> None:
+        self.prepare = prepare
+        self.told: list[str] = []
+        self.bound: list[Any] = []
+
+    def is_lost(self, now_s: float) -> bool:
+        return False
+
+    def wait(self) -> None:
+        self.told.append("waits")
+
+    def bind_log(self) -> Any:
+        self.bound.append(structlog.get_logger())
+        return self.bound[-1]
+
+
 def test_a_context_made_by_hand_needs_no_arguments() -> None:
     ctx = Context()
     assert (ctx.topic, ctx.channel, ctx.message_id) == ("", "", "")
@@ -69,8 +88,9 @@ def test_a_start_begins_the_time_that_remains(for_s: float, cap_s: float, expect
 
 
 def test_a_wait_ends_it_and_is_told() -> None:
-    told: list[str] = []
-    ctx = Context(deadline_s=100.0, now_s=lambda: 10.0, on_wait=lambda: told.append("waits"))
+    delivery = FakeDelivery()
+    told = delivery.told
+    ctx = Context(deadline_s=100.0, now_s=lambda: 10.0, delivery=delivery)
     ctx.start(30.0)
     ctx.wait()
     assert (ctx.started_s, ctx.remaining_s(), told) == (None, 90.0, ["waits"])
@@ -88,7 +108,7 @@ def test_what_is_published_waits_in_order_as_it_was_prepared() -> None:
         asked.append((event, topic, defer_s))
         return Outgoing(topic or "orders", str(event).encode(), defer_s)
 
-    ctx = Context(prepare=prepare)
+    ctx = Context(delivery=FakeDelivery(prepare))
     ctx.publish("first")
     ctx.publish("second", topic="elsewhere", defer_s=5)
     assert asked == [("first", None, 0.0), ("second", "elsewhere", 5)]
@@ -99,7 +119,7 @@ def test_what_cannot_be_prepared_is_not_kept() -> None:
     def prepare(event: object, topic: str | None, defer_s: float) -> Outgoing:
         raise ValueError(event)
 
-    ctx = Context(prepare=prepare)
+    ctx = Context(delivery=FakeDelivery(prepare))
     with pytest.raises(ValueError, match=r"^first$"):
         ctx.publish("first")
     assert ctx.outgoing == ()
@@ -112,13 +132,9 @@ def test_a_context_made_by_hand_says_that_it_publishes_nowhere() -> None:
 
 
 def test_the_log_is_bound_once_and_only_when_it_is_used() -> None:
-    bound: list[Any] = []
-
-    def bind_log() -> Any:
-        bound.append(structlog.get_logger())
-        return bound[-1]
-
-    ctx = Context(bind_log=bind_log)
+    delivery = FakeDelivery()
+    bound = delivery.bound
+    ctx = Context(delivery=delivery)
     assert bound == []
     assert ctx.log is ctx.log
     assert len(bound) == 1

@@ -5,37 +5,17 @@ import math
 import pytest
 
 from nsqkit.nsq.message import Message
+from tests.unit.nsq.fake_link import FakeLink
 
 ID = b"0123456789abcdef"
 
 
-class Wire:
-    """Takes the commands."""
-
-    def __init__(self, *, is_alive: bool = True) -> None:
-        self.commands: list[bytes] = []
-        self.forgotten = 0
-        self.is_alive = is_alive
-
-    def send(self, data: bytes) -> bool:
-        self.commands.append(data)
-        return self.is_alive
-
-    settle = send
-
-    def is_lost(self) -> bool:
-        return not self.is_alive
-
-    def forget(self) -> None:
-        self.forgotten += 1
-
-
-def message(wire: Wire) -> Message:
-    return Message(ID, b"body", 1, 1, "127.0.0.1:4150", "orders", 0.0, 60.0, 900.0, wire)
+def message(wire: FakeLink) -> Message:
+    return Message(ID, b"body", 1, 1, 0.0, wire)
 
 
 def test_finish_touch_and_requeue_are_nsqs_commands() -> None:
-    wire = Wire()
+    wire = FakeLink()
     assert message(wire).finish()
     assert message(wire).touch()
     assert message(wire).requeue(2.0)
@@ -55,14 +35,14 @@ def test_finish_touch_and_requeue_are_nsqs_commands() -> None:
 )
 def test_a_delay_goes_out_in_whole_milliseconds(delay_s: float, wire_ms: bytes) -> None:
     """Pynsq ignores delay=1.5, and writes time_ms=1.5 as it is, at which nsqd closes the connection."""
-    wire = Wire()
+    wire = FakeLink()
     message(wire).requeue(delay_s)
     assert wire.commands == [b"REQ " + ID + b" " + wire_ms + b"\n"]
 
 
 @pytest.mark.parametrize("delay_s", [math.nan, math.inf, -math.inf])
 def test_a_delay_that_is_no_number_of_seconds_leaves_the_message_unanswered(delay_s: float) -> None:
-    wire = Wire()
+    wire = FakeLink()
     unanswered = message(wire)
     with pytest.raises(ValueError, match="delay_s"):
         unanswered.requeue(delay_s)
@@ -72,7 +52,7 @@ def test_a_delay_that_is_no_number_of_seconds_leaves_the_message_unanswered(dela
 @pytest.mark.parametrize("first", ["finish", "requeue"])
 @pytest.mark.parametrize("second", ["finish", "requeue", "touch"])
 def test_a_second_answer_is_refused(first: str, second: str) -> None:
-    wire = Wire()
+    wire = FakeLink()
     answered = message(wire)
     arguments = {"finish": (), "requeue": (0.0,), "touch": ()}
     getattr(answered, first)(*arguments[first])
@@ -82,27 +62,27 @@ def test_a_second_answer_is_refused(first: str, second: str) -> None:
 
 
 def test_an_answer_says_when_the_connection_is_gone() -> None:
-    gone = Wire(is_alive=False)
+    gone = FakeLink(is_alive=False)
     assert not message(gone).finish()
     assert not message(gone).requeue(1.0)
     assert not message(gone).touch()
     assert message(gone).is_lost()
-    assert not message(Wire()).is_lost()
+    assert not message(FakeLink()).is_lost()
 
 
 def test_a_message_knows_how_long_it_can_be_kept() -> None:
-    assert (message(Wire()).lease_s, message(Wire()).max_lease_s) == (60.0, 900.0)
+    assert (message(FakeLink()).lease_s, message(FakeLink()).max_lease_s) == (60.0, 900.0)
 
 
 def test_a_message_shows_what_identifies_it_and_not_its_body() -> None:
-    shown = repr(message(Wire()))
+    shown = repr(message(FakeLink()))
     assert "0123456789abcdef" in shown
     assert "orders" in shown
     assert "body" not in shown
 
 
 def test_a_message_is_forgotten_once_and_not_after_an_answer() -> None:
-    wire = Wire()
+    wire = FakeLink()
     answered, forgotten = message(wire), message(wire)
     answered.finish()
     answered.forget()

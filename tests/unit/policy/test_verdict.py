@@ -16,7 +16,7 @@ from nsqkit.policy.verdict import (
     SHUTDOWN,
     SUCCESS,
     DeadLetterReason,
-    Ending,
+    OutcomeLabel,
     RequeueReason,
     Rules,
     Verdict,
@@ -59,15 +59,15 @@ SHORT = dataclasses.replace(RULES, max_delay_s=5.0)
 
 
 def _requeue(reason: RequeueReason, delay_s: float, detail: str = "", **more: Any) -> Verdict:
-    return Verdict(Ending.REQUEUE, reason, delay_s, detail, **more)
+    return Verdict(OutcomeLabel.REQUEUE, reason, delay_s, detail, **more)
 
 
 def _dead(reason: DeadLetterReason, detail: str = "", **more: Any) -> Verdict:
-    return Verdict(Ending.DEAD_LETTER, reason, detail=detail, **more)
+    return Verdict(OutcomeLabel.DEAD_LETTER, reason, detail=detail, **more)
 
 
 def _discard(detail: str = "") -> Verdict:
-    return Verdict(Ending.DISCARD, detail=detail)
+    return Verdict(OutcomeLabel.DISCARD, detail=detail)
 
 
 # What a handler returns
@@ -219,7 +219,7 @@ def test_a_handler_without_dead_letters_discards(outcome: Outcome, attempts: int
         pytest.param(
             FileExistsError(),
             1,
-            Verdict(Ending.SUCCESS, detail="why"),
+            Verdict(OutcomeLabel.SUCCESS, detail="why"),
             id="a rule may finish, and the error is told",
         ),
     ],
@@ -290,7 +290,7 @@ def test_what_was_not_started_in_time_comes_back_whatever_its_attempts(for_s: fl
 
 
 def test_a_duplicate_is_one() -> None:
-    assert on_duplicate() == Verdict(Ending.DUPLICATE)
+    assert on_duplicate() == Verdict(OutcomeLabel.DUPLICATE)
 
 
 @pytest.mark.parametrize("ruled", [HandlerTimeoutError, TimeoutError, OSError, Exception])
@@ -448,10 +448,14 @@ def test_a_dead_letter_that_nsqd_did_not_confirm_is_tried_again(
     ("attempts", "expected"),
     [
         pytest.param(
-            2, Verdict(Ending.REQUEUE, RequeueReason.ERROR, 6.75, "down"), id="it comes again by backoff"
+            2,
+            Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, 6.75, "down"),
+            id="it comes again by backoff",
         ),
         pytest.param(
-            5, Verdict(Ending.DEAD_LETTER, DeadLetterReason.EXHAUSTED, 0.0, "down"), id="until exhausted"
+            5,
+            Verdict(OutcomeLabel.DEAD_LETTER, DeadLetterReason.EXHAUSTED, 0.0, "down"),
+            id="until exhausted",
         ),
     ],
 )
@@ -462,9 +466,9 @@ def test_events_that_nsqd_did_not_confirm_ask_no_rule(attempts: int, expected: V
 
 
 def test_the_verdicts_that_need_no_rules() -> None:
-    assert Verdict(Ending.SUCCESS, "", 0.0, "", 0.0, clamped=False) == SUCCESS
-    assert Verdict(Ending.LEASE_LOST) == LEASE_LOST
-    assert Verdict(Ending.REQUEUE, RequeueReason.SHUTDOWN) == SHUTDOWN
+    assert Verdict(OutcomeLabel.SUCCESS, "", 0.0, "", 0.0, clamped=False) == SUCCESS
+    assert Verdict(OutcomeLabel.LEASE_LOST) == LEASE_LOST
+    assert Verdict(OutcomeLabel.REQUEUE, RequeueReason.SHUTDOWN) == SHUTDOWN
 
 
 def test_rules_keep_dead_letters_and_wait_for_other_workers_unless_told_otherwise() -> None:
@@ -481,7 +485,7 @@ def test_rules_keep_dead_letters_and_wait_for_other_workers_unless_told_otherwis
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        pytest.param(Ending, "success requeue dead_letter discard duplicate lease_lost", id="endings"),
+        pytest.param(OutcomeLabel, "success requeue dead_letter discard duplicate lease_lost", id="endings"),
         pytest.param(
             RequeueReason,
             "error timeout requested unknown_type breaker_open kill_switch paused rate_limited "
@@ -545,18 +549,20 @@ DRAWS = st.floats(0, 1, exclude_max=True)
 
 def _assert_legal(verdict: Verdict, rules: Rules) -> None:
     """One ending with the reason that belongs to it, and a delay that may be sent to nsqd."""
-    kind = {Ending.REQUEUE: RequeueReason, Ending.DEAD_LETTER: DeadLetterReason}.get(verdict.ending, str)
+    kind = {OutcomeLabel.REQUEUE: RequeueReason, OutcomeLabel.DEAD_LETTER: DeadLetterReason}.get(
+        verdict.label, str
+    )
     assert type(verdict.reason) is kind
     assert bool(verdict.reason) is (kind is not str)
-    assert verdict.ending is not Ending.DEAD_LETTER or rules.keeps_dead_letters
+    assert verdict.label is not OutcomeLabel.DEAD_LETTER or rules.keeps_dead_letters
     assert 0 <= verdict.delay_s <= rules.max_delay_s
-    assert verdict.ending is Ending.REQUEUE or verdict.delay_s == 0
+    assert verdict.label is OutcomeLabel.REQUEUE or verdict.delay_s == 0
     assert not verdict.clamped or verdict.delay_s == rules.max_delay_s
     assert verdict.pause_s >= 0
 
 
 def _assert_spent(verdict: Verdict, rules: Rules, attempts: int) -> None:
-    assert verdict.ending is not Ending.REQUEUE or attempts < rules.retry.max_attempts
+    assert verdict.label is not OutcomeLabel.REQUEUE or attempts < rules.retry.max_attempts
 
 
 @given(ALL_RULES, OUTCOMES, ATTEMPTS, DRAWS)
@@ -566,7 +572,7 @@ def test_every_outcome_has_one_legal_verdict(
     verdict = on_outcome(rules, outcome, attempts=attempts, draw=draw)
     _assert_legal(verdict, rules)
     _assert_spent(verdict, rules, attempts)
-    assert (verdict.ending is Ending.SUCCESS) is (outcome == Finish())
+    assert (verdict.label is OutcomeLabel.SUCCESS) is (outcome == Finish())
     assert (verdict.pause_s > 0) is isinstance(outcome, Pause)
 
 
@@ -577,7 +583,7 @@ def test_every_error_has_one_legal_verdict(
     verdict = on_error(rules, error, "why", attempts=attempts, draw=draw)
     _assert_legal(verdict, rules)
     _assert_spent(verdict, rules, attempts)
-    assert (verdict.ending is Ending.SUCCESS) is (rules.retry.outcome_for(error) == Finish())
+    assert (verdict.label is OutcomeLabel.SUCCESS) is (rules.retry.outcome_for(error) == Finish())
 
 
 @given(ALL_RULES, ATTEMPTS, st.floats(0, 1e7))
@@ -585,7 +591,7 @@ def test_every_arrival_goes_on_or_has_one_legal_verdict(rules: Rules, attempts: 
     verdict = on_arrival(rules, attempts=attempts, age_s=age_s)
     if verdict is not None:
         _assert_legal(verdict, rules)
-        assert verdict.ending in {Ending.DEAD_LETTER, Ending.DISCARD}
+        assert verdict.label in {OutcomeLabel.DEAD_LETTER, OutcomeLabel.DISCARD}
 
 
 @given(ALL_RULES, ATTEMPTS, DRAWS)
@@ -596,7 +602,7 @@ def test_every_other_end_has_one_legal_verdict(rules: Rules, attempts: int, draw
     _assert_legal(on_undecodable(rules, "not JSON"), rules)
     failed = on_dead_letter_failure(rules, "down", attempts=attempts, draw=draw)
     _assert_legal(failed, rules)
-    assert failed.ending is Ending.REQUEUE
+    assert failed.label is OutcomeLabel.REQUEUE
 
 
 @given(
@@ -611,5 +617,5 @@ def test_a_failure_never_comes_back_before_its_backoff(
     """Additive jitter and the setting's ceiling together never shorten a loadable policy's delay."""
     rules = Rules(RetryPolicy(max_attempts, backoff), max_delay_s=900.0)
     verdict = on_error(rules, ValueError(), "", attempts=attempts, draw=draw)
-    if verdict.ending is Ending.REQUEUE:
+    if verdict.label is OutcomeLabel.REQUEUE:
         assert verdict.delay_s >= backoff.ceiling_s(attempts)

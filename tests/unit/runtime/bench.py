@@ -21,15 +21,20 @@ from nsqkit import (
 from nsqkit.errors import PublishError
 from nsqkit.events.codec import Decoder
 from nsqkit.handler.handler import AnyHandler
+from nsqkit.policy.lease import longest_hold_s
 from nsqkit.policy.verdict import Rules, Verdict
 from nsqkit.publishing.publisher import preparer
 from nsqkit.runtime.batch import BatchDispatcher
-from nsqkit.runtime.consume import Intake
-from nsqkit.runtime.delivery import Desk
+from nsqkit.runtime.clock import Clock
+from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
+from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Flow, Gate
-from nsqkit.runtime.guard import Guard
+from nsqkit.runtime.outcome_log import OutcomeLog
+from nsqkit.runtime.process import Processor
 from nsqkit.runtime.quarantine import Quarantine
+from nsqkit.runtime.receive import Intake
 from nsqkit.runtime.settle import Settler
 from nsqkit.testing.clock import VirtualClock
 
@@ -38,7 +43,6 @@ NSQD = "nsqd:4150"
 NOW_NS = 1_700_000_000_000_000_000
 Journal = list[tuple[Any, ...]]
 BACKOFF = Exponential(base_s=2, factor=2, max_s=100, jitter="none")
-DESK = Desk(prepare=preparer("tests", 1_000_000), bind_log=lambda _: None, watch=lambda _: None)
 POLICY = RetryPolicy(max_attempts=5, backoff=BACKOFF, on={KeyError: DeadLetter("unknown sku")})
 
 
@@ -108,6 +112,7 @@ class FakeMessage:
         self.address = address
         self.topic = topic
         self.max_lease_s = max_lease_s
+        self.longest_hold_s = longest_hold_s(lease_s, max_lease_s)
         self.received_s = received_s
         self.lease_s = lease_s
         self.is_connected = is_connected
@@ -271,7 +276,7 @@ class RecordingLog:
 
 
 @dataclass
-class Clock:
+class StillClock:
     """A monotonic clock that moves when it is told to."""
 
     s: float = 0.0
@@ -311,7 +316,7 @@ class Bench:
         self.publishes = FakePublishes(self.journal)
         self.meter = RecordingMeter()
         self.log = RecordingLog()
-        self.clock = Clock()
+        self.clock = StillClock()
         self._patience_s = 7 * 86_400.0 if now_s else PATIENCE_S  # where it takes no time there is plenty
         self.now_s = now_s = now_s or self.clock
         self.rests: list[tuple[float, BaseException | None]] = []
@@ -320,20 +325,23 @@ class Bench:
         self.blocks: list[str] = []
         self.waits: list[float] = []
         self.told: list[tuple[Any, Verdict, BaseException | None]] = []
-        self.settler = Settler(
-            spec,
-            self.rules,
+        shared = Shared(
+            spec=spec,
+            rules=self.rules,
             meter=self.meter,
             log=self.log,
+            prepare=preparer("bench", max_msg_bytes),
+            clock=Clock(now_s=now_s, now_ns=lambda: NOW_NS, draw=lambda: 0.0),
+        )
+        self.settler = Settler(
+            shared,
             publishes=self.publishes,
-            rest=lambda for_s, error: self.rest(for_s, error),  # noqa: PLW0108 - a test may replace it
-            block=self.blocks.append,
-            max_msg_bytes=max_msg_bytes,
-            version="0.0.test",
-            log_success=log_success,
+            dead_letters=DeadLetterPublisher(
+                shared, publishes=self.publishes, block=self.blocks.append, max_msg_bytes=max_msg_bytes
+            ),
+            outcome_log=OutcomeLog(shared, log_success=log_success),
+            pause=lambda for_s, error: self.rest(for_s, error),  # noqa: PLW0108 - a test may replace it
             on_settled=lambda *ending: self.told.append(ending),
-            draw=lambda: 0.0,
-            now_s=now_s,
         )
         around: dict[str, Any] = {
             "middleware": middleware,
@@ -346,22 +354,22 @@ class Bench:
         else:
             self.dispatcher = Dispatcher(handler, **around)
         self.gate = Gate(slots, apply=self.flows.append, log=self.log)
-        self.guard = Guard(spec.kill_switch, self.gate, meter=self.meter, now_s=now_s)
-        self.intake = Intake(
-            spec,
-            self.rules,
-            gate=self.gate,
-            guard=self.guard,
-            quarantine=quarantine or Quarantine(),
+        self.monitor = FailureMonitor(spec.kill_switch, self.gate, meter=self.meter, now_s=now_s)
+        processor = Processor(
+            shared,
             decoder=Decoder(spec.topic, spec.event_types),
             dispatcher=self.dispatcher,
             settler=self.settler,
-            meter=self.meter,
-            log=self.log,
-            prepare=preparer("bench", max_msg_bytes),
-            draw=lambda: 0.0,
-            now_s=now_s,
-            now_ns=lambda: NOW_NS,
+            gate=self.gate,
+            monitor=self.monitor,
+        )
+        self.intake = Intake(
+            shared,
+            gate=self.gate,
+            quarantine=quarantine or Quarantine(),
+            dispatcher=self.dispatcher,
+            settler=self.settler,
+            processor=processor,
         )
         self._count = 0
 
@@ -408,6 +416,19 @@ class Bench:
         ((reason, count),) = (self.meter.requeues + self.meter.dead_letters).items()
         assert count == 1
         return reason
+
+
+def delivery(message: Any) -> Delivery:
+    """Return a delivery of a handler that does nothing."""
+    spec = ending(None).spec
+    shared = Shared(
+        spec=spec,
+        rules=Rules(spec.retry),
+        meter=RecordingMeter(),
+        log=RecordingLog(),
+        prepare=preparer("tests", 1_000_000),
+    )
+    return Delivery(message, shared, lambda _: None)
 
 
 def timers() -> list[str]:

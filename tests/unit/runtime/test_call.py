@@ -12,10 +12,10 @@ from nsqkit.runtime.call import Caller
 from tests.unit.runtime.bench import PATIENCE_S, plain
 
 
-class Told:
+class Marked:
     """Somebody who can wait until he is told, and leaves a mark then."""
 
-    def __init__(self, marks: "list[Told]") -> None:
+    def __init__(self, marks: "list[Marked]") -> None:
         self._marks = marks
         self._is_told = threading.Event()
 
@@ -34,11 +34,11 @@ class Told:
 
 
 @pytest.fixture
-def marks() -> list[Told]:
+def marks() -> list[Marked]:
     return []
 
 
-def caller(handle: Callable[[Any, Told], Any], *, timeout_s: float = 0.01) -> Caller:
+def caller(handle: Callable[[Any, Marked], Any], *, timeout_s: float = 0.01) -> Caller:
     spec = plain(lambda event, ctx: None, timeout_s=timeout_s).spec
     return Caller(handle, spec, threads=4, executor_wait=lambda _: None)
 
@@ -46,9 +46,9 @@ def caller(handle: Callable[[Any, Told], Any], *, timeout_s: float = 0.01) -> Ca
 class TestTold:
     """Who is told, and when."""
 
-    async def test_all_are_told_in_the_order_in_which_they_came(self, marks: list[Told]) -> None:
+    async def test_all_are_told_in_the_order_in_which_they_came(self, marks: list[Marked]) -> None:
         calls = caller(lambda _, told: told.wait())
-        told = [Told(marks) for _ in range(4)]
+        told = [Marked(marks) for _ in range(4)]
         under_way = []
         for each in told:
             under_way.append(asyncio.ensure_future(calls.call(None, each)))
@@ -58,47 +58,47 @@ class TestTold:
         assert marks == told
         calls.close()
 
-    async def test_one_that_comes_when_all_before_have_ended_is_told_too(self, marks: list[Told]) -> None:
+    async def test_one_that_comes_when_all_before_have_ended_is_told_too(self, marks: list[Marked]) -> None:
         calls = caller(lambda _, told: told.wait())
         for count in (1, 2, 3):
-            await calls.call(None, Told(marks))
+            await calls.call(None, Marked(marks))
             assert len(marks) == count
         calls.close()
 
-    async def test_who_has_ended_is_not_told_when_those_beside_him_are(self, marks: list[Told]) -> None:
-        def handle(is_slow: Any, told: Told) -> None:
+    async def test_who_has_ended_is_not_told_when_those_beside_him_are(self, marks: list[Marked]) -> None:
+        def handle(is_slow: Any, told: Marked) -> None:
             if is_slow:
                 told.wait()
 
         calls = caller(handle, timeout_s=0.2)
-        quick, slow = Told(marks), Told(marks)
+        quick, slow = Marked(marks), Marked(marks)
         await asyncio.gather(calls.call(False, quick), calls.call(True, slow))
         assert marks == [slow]
         calls.close()
 
-    async def test_what_is_returned_late_counts(self, marks: list[Told]) -> None:
-        def handle(_: Any, told: Told) -> str:
+    async def test_what_is_returned_late_counts(self, marks: list[Marked]) -> None:
+        def handle(_: Any, told: Marked) -> str:
             told.wait()
             return "late"
 
         calls = caller(handle)
-        assert await calls.call(None, Told(marks)) == "late"
+        assert await calls.call(None, Marked(marks)) == "late"
         calls.close()
 
-    async def test_what_is_raised_late_is_the_cause_of_a_timeout(self, marks: list[Told]) -> None:
-        def handle(_: Any, told: Told) -> None:
+    async def test_what_is_raised_late_is_the_cause_of_a_timeout(self, marks: list[Marked]) -> None:
+        def handle(_: Any, told: Marked) -> None:
             told.wait()
             raise ValueError("late")
 
         calls = caller(handle)
         with pytest.raises(HandlerTimeoutError) as caught:
-            await calls.call(None, Told(marks))
+            await calls.call(None, Marked(marks))
         assert isinstance(caught.value.__cause__, ValueError)
         calls.close()
 
 
-async def test_a_closed_one_takes_no_call_and_holds_none(marks: list[Told]) -> None:
-    calls, told = caller(lambda *_: None), Told(marks)
+async def test_a_closed_one_takes_no_call_and_holds_none(marks: list[Marked]) -> None:
+    calls, told = caller(lambda *_: None), Marked(marks)
     calls.close()
     with pytest.raises(RuntimeError, match="pool of Scripted is closed"):
         await calls.call(None, told)

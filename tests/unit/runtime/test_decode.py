@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec import Decoded, Decoder
 from nsqkit.events.types import REGISTRY
-from nsqkit.policy.verdict import DeadLetterReason, Ending, RequeueReason, Rules
+from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason, Rules
 from nsqkit.runtime.decode import Unread, decode
 from tests.unit.runtime.bench import POLICY, FakeMessage, Happened
 
@@ -45,7 +45,7 @@ def test_a_valid_body_is_its_event(body: bytes, event_id: str | None) -> None:
 
 def test_an_invalid_body_is_undecodable_and_says_where() -> None:
     verdict, error = unread(envelope(data={"n": "one"}))
-    assert (verdict.ending, verdict.reason) == (Ending.DEAD_LETTER, DeadLetterReason.UNDECODABLE)
+    assert (verdict.label, verdict.reason) == (OutcomeLabel.DEAD_LETTER, DeadLetterReason.UNDECODABLE)
     assert verdict.detail.startswith("topic consumed: bench.happened.v1 at $.data.n:")
     assert isinstance(error, DecodeError)
     assert error.event_id == "e-1"
@@ -54,13 +54,13 @@ def test_an_invalid_body_is_undecodable_and_says_where() -> None:
 @pytest.mark.parametrize(
     ("attempts", "expected"),
     [
-        pytest.param(4, (Ending.REQUEUE, RequeueReason.UNKNOWN_TYPE), id="comes back"),
-        pytest.param(5, (Ending.DEAD_LETTER, DeadLetterReason.UNKNOWN_TYPE), id="until exhausted"),
+        pytest.param(4, (OutcomeLabel.REQUEUE, RequeueReason.UNKNOWN_TYPE), id="comes back"),
+        pytest.param(5, (OutcomeLabel.DEAD_LETTER, DeadLetterReason.UNKNOWN_TYPE), id="until exhausted"),
     ],
 )
 def test_an_unknown_type_has_the_verdict_of_its_attempts(attempts: int, expected: tuple[Any, Any]) -> None:
     verdict, error = unread(envelope(type="bench.happened.v2"), attempts=attempts)
-    assert (verdict.ending, verdict.reason) == expected
+    assert (verdict.label, verdict.reason) == expected
     assert isinstance(error, UnknownEventError)
     assert error.event_id == "e-1"
 

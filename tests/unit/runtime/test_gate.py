@@ -114,7 +114,7 @@ class TestTrial:
 
     async def test_each_trial_is_told_because_it_counts_from_what_is_held(self, watched: Watched) -> None:
         watched.gate.probe(1)
-        watched.gate.again()
+        watched.gate.repeat_trial()
         assert watched.flows == [Flow.TRIAL, Flow.TRIAL]
         assert watched.limits == [1], "that is no change"
 
@@ -127,7 +127,7 @@ class TestTrial:
         if state == "quarantined":
             watched.gate.quarantine(is_on=True)
         told = len(watched.flows)
-        watched.gate.again()
+        watched.gate.repeat_trial()
         assert len(watched.flows) == told
 
 

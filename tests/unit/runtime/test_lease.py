@@ -12,7 +12,8 @@ import pytest
 from nsqkit.runtime.delivery import Delivery
 from nsqkit.runtime.lease import LeaseKeeper
 from nsqkit.testing.clock import VirtualClock
-from tests.unit.runtime.bench import DESK, FakeMessage, passed, timers
+from tests.unit.runtime.bench import FakeMessage, passed, timers
+from tests.unit.runtime.bench import delivery as delivery_of
 
 
 class Timed(FakeMessage):
@@ -30,20 +31,25 @@ class Timed(FakeMessage):
         return self.is_connected
 
 
+class Looked(list[Delivery]):
+    """Deliveries that count how often somebody goes through them."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Delivery]:
+        self.looks += 1
+        return super().__iter__()
+
+
 class Keeping:
     """A keeper, and what it keeps."""
 
     def __init__(self, hours: VirtualClock) -> None:
         self.hours = hours
-        self.deliveries: list[Delivery] = []
+        self.deliveries = Looked()
         self.told: list[tuple[float, Delivery]] = []
-        self.looks = 0
         self.began_s = hours.now_s()
-        self.keeper = LeaseKeeper(self.held, overdue=self.overdue, now_s=hours.now_s)
-
-    def held(self) -> Iterator[Delivery]:
-        self.looks += 1
-        yield from self.deliveries
+        self.keeper = LeaseKeeper(self.deliveries, overdue=self.overdue, now_s=hours.now_s)
 
     def overdue(self, delivery: Delivery) -> None:
         self.told.append((round(self.hours.now_s() - self.began_s, 6), delivery))
@@ -54,7 +60,7 @@ class Keeping:
         self, *, is_running: bool = False, keep_for_s: float = math.inf, **options: Any
     ) -> tuple[Delivery, Timed]:
         message = Timed(self.hours.now_s, **options)
-        delivery = Delivery(message, DESK)
+        delivery = delivery_of(message)
         if is_running:
             delivery.task = asyncio.current_task()
             delivery.in_handler = True
@@ -119,7 +125,7 @@ class TestTouch:
         for _ in range(100):
             messages.append(keeping.add(is_running=True)[1])
             await passed(hours, 0.03)
-        keeping.looks = 0
+        keeping.deliveries.looks = 0
         await passed(hours, 60.0)
         gaps_s = [
             later_s - earlier_s
@@ -127,7 +133,7 @@ class TestTouch:
             for earlier_s, later_s in pairwise([0.0, *message.touches])
         ]
         assert all(26.0 < gap_s < 30.001 for gap_s in gaps_s), "early by a sixteenth of the lease at most"
-        assert keeping.looks <= 4, "twice a round, of which there were two"
+        assert keeping.deliveries.looks <= 4, "twice a round, of which there were two"
 
 
 class TestLost:
@@ -147,7 +153,7 @@ class TestLost:
         delivery, _ = keeping.add(is_running=True, keep_for_s=20.0)
         await passed(hours, 1000.0)
         assert keeping.told == [(59.0, delivery)]
-        assert keeping.looks <= 4
+        assert keeping.deliveries.looks <= 4
         assert timers() == []
 
     async def test_a_lost_connection_makes_no_timer_spin(self, hours: VirtualClock, keeping: Keeping) -> None:
@@ -157,7 +163,7 @@ class TestLost:
         await passed(hours, 1000.0)
         assert message.touches == []
         assert keeping.told == [(30.0, delivery)]
-        assert keeping.looks <= 4
+        assert keeping.deliveries.looks <= 4
 
     async def test_what_waits_and_is_lost_is_given_up_at_its_next_touch(
         self, hours: VirtualClock, keeping: Keeping

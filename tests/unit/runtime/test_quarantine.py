@@ -26,7 +26,7 @@ SUSPECT = 6
 """Deliveries of a message whose handler has max_attempts=5."""
 
 
-class Ward:
+class Member:
     """One of a worker's handlers: who runs there, and who is let out."""
 
     def __init__(self, name: str, everybody: list[str], quarantine: Quarantine, **options: Any) -> None:
@@ -71,7 +71,7 @@ class Worker:
         everybody: list[str] = []
         self.inside = everybody
         self.a, self.b = (
-            Ward(name, everybody, self.quarantine, now_s=hours.now_s, **options) for name in "ab"
+            Member(name, everybody, self.quarantine, now_s=hours.now_s, **options) for name in "ab"
         )
 
     async def idle(self) -> None:
@@ -91,10 +91,10 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def until_done(ward: Ward, count: int) -> None:
+async def until_done(member: Member, count: int) -> None:
     """Let time pass until so many of a handler's have succeeded."""
     async with asyncio.timeout(PATIENCE_S * 60):
-        while ward.bench.meter.outcomes["success"] < count:  # noqa: ASYNC110 - nobody announces it
+        while member.bench.meter.outcomes["success"] < count:  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(1.0)
 
 
@@ -145,10 +145,10 @@ class TestAlone:
         worker.a.receive(1, SUSPECT + 2)
         worker.b.receive(2, SUSPECT)
         worker.a.receive(3, SUSPECT + 1)
-        for ward in (worker.b, worker.a, worker.a):
-            await until(lambda ward=ward: len(ward.inside) == 1)  # type: ignore[misc]
-            ward.let_out()
-            await until(lambda ward=ward: ward.inside == [])  # type: ignore[misc]
+        for member in (worker.b, worker.a, worker.a):
+            await until(lambda member=member: len(member.inside) == 1)  # type: ignore[misc]
+            member.let_out()
+            await until(lambda member=member: member.inside == [])  # type: ignore[misc]
         await worker.idle()
         assert worker.a.started == ["a3", "a1"]
 
@@ -323,7 +323,7 @@ class TestLeft:
             return DeadLetter("x")
 
         a = Bench(asynchronous(bury), quarantine=quarantine, now_s=hours.now_s)
-        b = Ward("b", [], quarantine, now_s=hours.now_s)
+        b = Member("b", [], quarantine, now_s=hours.now_s)
         a.publishes.gate = asyncio.Event()
         a.receive(attempts=SUSPECT)
         await until(lambda: quarantine.is_someone_alone)
@@ -342,11 +342,11 @@ class TestLeft:
         suspects = [worker.a.receive(2, SUSPECT), worker.b.receive(3, SUSPECT)]
         await until(lambda: worker.quarantine.is_on)
         worker.a.let_out()
-        for ward in (worker.a, worker.b):
-            ward.bench.intake.stop()
+        for member in (worker.a, worker.b):
+            member.bench.intake.stop()
         await turns()
-        for ward in (worker.a, worker.b):
-            ward.bench.intake.give_back()
+        for member in (worker.a, worker.b):
+            member.bench.intake.give_back()
         await worker.idle()
         assert [each.answers for each in suspects] == [[("REQ", 0.0)]] * 2
         assert worker.b.started == []
@@ -354,10 +354,10 @@ class TestLeft:
     async def test_one_that_is_cancelled_at_the_end_of_the_grace_is_given_back(self, worker: Worker) -> None:
         suspect = worker.a.receive(1, SUSPECT)
         await until(lambda: worker.inside == ["a1"])
-        for ward in (worker.a, worker.b):
-            ward.bench.intake.stop()
-            ward.bench.intake.give_back()
-            ward.bench.intake.cancel()
+        for member in (worker.a, worker.b):
+            member.bench.intake.stop()
+            member.bench.intake.give_back()
+            member.bench.intake.cancel()
         await worker.idle()
         assert suspect.answers == [("REQ", 0.0)]
 
@@ -382,7 +382,7 @@ class TestStuck:
             let_out.wait(PATIENCE_S)
 
         a = Bench(plain(hang, timeout_s=30.0), quarantine=quarantine, now_s=hours.now_s, slots=2)
-        b = Ward("b", [], quarantine, now_s=hours.now_s)
+        b = Member("b", [], quarantine, now_s=hours.now_s)
         a.receive(attempts=SUSPECT)
         await until(inside.is_set)
         waiting = b.receive(1)
@@ -409,7 +409,7 @@ class TestStuck:
             let_out.wait(PATIENCE_S)
 
         a = Bench(plain(hang, timeout_s=30.0), quarantine=quarantine, now_s=hours.now_s)
-        b = Ward("b", [], quarantine, now_s=hours.now_s)
+        b = Member("b", [], quarantine, now_s=hours.now_s)
         a.receive()
         await until(inside.is_set)
         b.receive(1, SUSPECT)

@@ -17,19 +17,27 @@ from nsqkit import (
     PublishError,
     Requeue,
     RetryPolicy,
+    __version__,
     event,
 )
 from nsqkit.handler.context import Outgoing
-from nsqkit.policy.verdict import SHUTDOWN, SUCCESS, DeadLetterReason, Ending, RequeueReason, Rules, Verdict
-from nsqkit.runtime.delivery import Delivery
+from nsqkit.policy.verdict import (
+    SHUTDOWN,
+    SUCCESS,
+    DeadLetterReason,
+    OutcomeLabel,
+    RequeueReason,
+    Rules,
+    Verdict,
+)
 from tests.unit.runtime.bench import (
-    DESK,
     NSQD,
     POLICY,
     Bench,
     FakeMessage,
     Happened,
     asynchronous,
+    delivery,
     ending,
     refused,
     unconfirmed,
@@ -37,7 +45,7 @@ from tests.unit.runtime.bench import (
 )
 
 DEAD = "consumed.work.dead"
-EXHAUSTED = Verdict(Ending.DEAD_LETTER, DeadLetterReason.EXHAUSTED, detail="gave up")
+EXHAUSTED = Verdict(OutcomeLabel.DEAD_LETTER, DeadLetterReason.EXHAUSTED, detail="gave up")
 REFUSAL = PublishError("t", NSQD, "E_BAD_TOPIC", True)
 
 
@@ -101,7 +109,7 @@ class TestDeadLetters:
             "event_type": "bench.happened.v1",
             "event_id": None,
             "traceparent": None,
-            "nsqkit_version": "0.0.test",
+            "nsqkit_version": __version__,
         }
 
     async def test_the_record_keeps_the_envelopes_id_and_the_creating_trace(self) -> None:
@@ -266,7 +274,7 @@ class TestClose:
     def closed(self, verdict: Verdict, message: FakeMessage | None = None, **options: Any) -> Bench:
         bench = Bench(ending(None), **options)
         bench.meter.received()
-        bench.settler.close(Delivery(message or FakeMessage(journal=bench.journal), DESK), verdict)
+        bench.settler.settle_now(delivery(message or FakeMessage(journal=bench.journal)), verdict)
         assert bench.meter.is_balanced
         assert bench.meter.n_in_flight == 0
         return bench
@@ -277,15 +285,15 @@ class TestClose:
         message = await bench.run()
         ((delivery, verdict, behind),) = bench.told
         assert delivery.message is message
-        assert (verdict.ending, behind) == (Ending.REQUEUE, error)
+        assert (verdict.label, behind) == (OutcomeLabel.REQUEUE, error)
 
     def test_a_requeue_is_counted_by_its_reason(self) -> None:
-        bench = self.closed(Verdict(Ending.REQUEUE, RequeueReason.PAUSED, 3.0))
+        bench = self.closed(Verdict(OutcomeLabel.REQUEUE, RequeueReason.PAUSED, 3.0))
         assert bench.meter.requeues == {"paused": 1}
         assert bench.journal == [("REQ", 3.0)]
 
     def test_a_delay_that_was_cut_is_counted_and_said(self) -> None:
-        bench = self.closed(Verdict(Ending.REQUEUE, RequeueReason.REQUESTED, 900.0, clamped=True))
+        bench = self.closed(Verdict(OutcomeLabel.REQUEUE, RequeueReason.REQUESTED, 900.0, clamped=True))
         assert bench.meter.n_clamped == 1
         assert [(level, name) for level, name, _ in bench.log.lines] == [
             ("warning", "requeue_delay_clamped"),
@@ -293,7 +301,7 @@ class TestClose:
         ]
 
     def test_a_verdicts_pause_rests_the_intake(self) -> None:
-        verdict = Verdict(Ending.REQUEUE, RequeueReason.PAUSED, 60.0, pause_s=60.0)
+        verdict = Verdict(OutcomeLabel.REQUEUE, RequeueReason.PAUSED, 60.0, pause_s=60.0)
         assert self.closed(verdict).rests == [(60.0, None)]
 
     def test_a_success_is_logged_only_when_asked(self) -> None:
@@ -306,16 +314,16 @@ class TestClose:
         ("verdict", "level"),
         [
             pytest.param(EXHAUSTED, "warning", id="a dead letter is a warning"),
-            pytest.param(Verdict(Ending.LEASE_LOST), "warning", id="a lost lease is a warning"),
+            pytest.param(Verdict(OutcomeLabel.LEASE_LOST), "warning", id="a lost lease is a warning"),
             pytest.param(SHUTDOWN, "info", id="a shutdown is no fault"),
-            pytest.param(Verdict(Ending.DISCARD, detail="old"), "info", id="a discard is no fault"),
+            pytest.param(Verdict(OutcomeLabel.DISCARD, detail="old"), "info", id="a discard is no fault"),
         ],
     )
     def test_the_level_tells_faults_from_the_rest(self, verdict: Verdict, level: str) -> None:
         assert [each for each, _, _ in self.closed(verdict).log.lines] == [level]
 
     def test_the_line_has_the_fixed_fields_and_no_empty_ones(self) -> None:
-        bench = self.closed(Verdict(Ending.REQUEUE, RequeueReason.ERROR, 1.23456, "why"))
+        bench = self.closed(Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, 1.23456, "why"))
         (line,) = bench.log.settled()
         assert line == {
             "message_id": "0123456789abcdef",
@@ -329,7 +337,7 @@ class TestClose:
             "detail": "why",
             "latency_ms": 0.0,
         }
-        (quiet,) = self.closed(Verdict(Ending.LEASE_LOST)).log.settled()
+        (quiet,) = self.closed(Verdict(OutcomeLabel.LEASE_LOST)).log.settled()
         assert quiet.keys() == {
             *("message_id", "topic", "channel", "handler", "attempts", "outcome", "latency_ms"),
         }
@@ -347,8 +355,8 @@ class TestClose:
 
 async def test_events_of_a_lost_delivery_are_not_published() -> None:
     bench = Bench(ending(None))
-    delivery = Delivery(FakeMessage(received_s=-100.0), DESK)
-    await bench.settler.settle(delivery, SUCCESS, outgoing=[Outgoing("notes", b"{}")])
+    late = delivery(FakeMessage(received_s=-100.0))
+    await bench.settler.settle(late, SUCCESS, outgoing=[Outgoing("notes", b"{}")])
     assert bench.meter.outcomes == {"lease_lost": 1}
     assert bench.journal == []
 

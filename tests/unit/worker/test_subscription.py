@@ -17,7 +17,7 @@ from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.verdict import RequeueReason
 from nsqkit.publishing.publisher import preparer
 from nsqkit.telemetry.metrics import Metrics
-from nsqkit.worker.subscription import Subscription, subscribed_topics
+from nsqkit.worker.subscription import Subscription, WorkerParts, subscribed_topics
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
 from tests.unit.runtime.bench import RecordingLog, timers, until
 
@@ -50,17 +50,16 @@ class Running:
         self.metrics = Metrics()
         settings = Settings(nsqd=(address,), connect_timeout_s=1.0, **({"rdy": "fixed"} | options))
         self.outlet = Outlet(connection_options(settings), publish_timeout_s=2.0)
-        self.subscription = Subscription(
-            handler,
+        parts = WorkerParts(
             settings=settings,
             metrics=self.metrics,
-            outlet=self.outlet,
+            publishes=self.outlet,
             make_consumer=partial(Consumer, addresses=settings.nsqd, lookup=None),
-            middleware=(),
             prepare=preparer("shop", 1_000_000),
             max_msg_bytes=1_000_000,
             log=self.log,
         )
+        self.subscription = Subscription(handler, parts)
         self.peer: Peer
 
     def count(self, name: str, **labels: str) -> float | None:

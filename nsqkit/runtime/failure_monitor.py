@@ -1,21 +1,15 @@
-"""Guard: shuts a handler's gate by how its calls end, and tries it again."""
+"""Failure monitor: shuts a handler's gate by how its calls end, and tries it again."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.kill_switch import KillSwitch, Switch, SwitchState
 from nsqkit.policy.verdict import RequeueReason
 from nsqkit.runtime.gate import Gate
+from nsqkit.runtime.ports import Meter
 
 
-class Meter(Protocol):
-    """What is shown of the kill switch."""
-
-    def kill_switch(self, state: str) -> None: ...  # noqa: D102
-
-
-class Guard:
+class FailureMonitor:
     """The kill switch of one handler, and its caution after a dependency's breaker was open.
 
     Args:
@@ -53,7 +47,7 @@ class Guard:
             self._gate.shut(RequeueReason.KILL_SWITCH, self._switch.open_for_s, then=self._half_open)
         self._narrow()
 
-    def rest(self, for_s: float) -> None:
+    def breaker_opened(self, for_s: float) -> None:
         """Shut the gate because a dependency's breaker is open; afterwards one delivery goes first."""
         self._gate.shut(RequeueReason.BREAKER_OPEN, for_s, then=self._after_breaker)
 

@@ -1,23 +1,18 @@
-"""Course: one started delivery, from its body to its outcome."""
+"""Process: take one started delivery from its body to its outcome."""
 
 import asyncio
 import math
-import random
-import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from nsqkit.events.codec import Decoder
 from nsqkit.handler.context import Context
-from nsqkit.handler.handler import HandlerSpec
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.verdict import (
     SHUTDOWN,
     SUCCESS,
-    Ending,
+    OutcomeLabel,
     RequeueReason,
-    Rules,
     Verdict,
     on_arrival,
     on_error,
@@ -25,40 +20,26 @@ from nsqkit.policy.verdict import (
 )
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.decode import Unread, decode
-from nsqkit.runtime.delivery import Delivery
+from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Gate
-from nsqkit.runtime.guard import Guard
 from nsqkit.runtime.settle import Settler
 
 SETTLING_RETRY_S = 30.0
 """Delay of a message whose settling failed in a way that nobody foresaw."""
 
 
-class Meter(Protocol):
-    """What is counted of a delivery on its course."""
-
-    def duration(self, seconds: float) -> None: ...  # noqa: D102
-    def age(self, seconds: float) -> None: ...  # noqa: D102
-
-
-class Course:
+class Processor:
     """Decodes a delivery, calls its handler, and has the outcome settled.
 
     Args:
-        spec: The handler.
-        rules: What its declaration says about endings.
-        gate: Told of trials that met no handler.
-        guard: Told how the handler's calls end.
+        shared: What the handler's deliveries share.
         decoder: Reads bodies.
         dispatcher: Calls the handler.
         settler: Carries out verdicts.
-        watch: Has a delivery's lease looked at.
-        meter: Counts.
-        log: A structlog logger.
-        draw: A uniform number in [0, 1).
-        now_s: The loop's monotonic clock.
-        now_ns: The wall clock.
+        gate: Lets another message come where a trial did not reach the handler.
+        monitor: Records how the handler's calls end.
 
     Attributes:
         is_stopping: Whether the worker stops, so that a handler that is cancelled has not failed.
@@ -66,54 +47,44 @@ class Course:
 
     def __init__(
         self,
-        spec: HandlerSpec,
-        rules: Rules,
+        shared: Shared,
         *,
-        gate: Gate,
-        guard: Guard,
         decoder: Decoder,
         dispatcher: Dispatcher | BatchDispatcher,
         settler: Settler,
-        watch: Callable[[Delivery], None],
-        meter: Meter,
-        log: Any,
-        draw: Callable[[], float] = random.random,
-        now_s: Callable[[], float] = time.monotonic,
-        now_ns: Callable[[], int] = time.time_ns,
+        gate: Gate,
+        monitor: FailureMonitor,
     ) -> None:
         self.is_stopping = False
-        self._limit_s = math.inf if spec.run_on_loop else spec.holds_s
-        self._rules = rules
-        self._gate = gate
-        self._guard = guard
+        self._topic, self._channel = shared.spec.topic, shared.spec.channel
+        self._limit_s = math.inf if shared.spec.run_on_loop else shared.spec.holds_s
+        self._rules = shared.rules
+        self._meter = shared.meter
+        self._log = shared.log
+        self._clock = shared.clock
         self._decoder = decoder
         self._dispatcher = dispatcher
         self._settler = settler
-        self._watch = watch
-        self._meter = meter
-        self._log = log
-        self._draw = draw
-        self._now_s = now_s
-        self._now_ns = now_ns
+        self._gate = gate
+        self._monitor = monitor
 
     async def run(self, delivery: Delivery) -> None:
-        """See a delivery to its outcome, whatever happens on the way."""
+        """Take a delivery to its outcome, whatever happens on the way."""
         try:
             if (unfit := self._read(delivery)) is None:
                 await self._handle(delivery)
             else:
                 await self._settler.settle(delivery, unfit, error=delivery.unread)
-                self._gate.again()
+                self._gate.repeat_trial()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no delivery is left without an outcome
-            self._log.exception("settling_failed", **self._settler.fields(delivery))
-            self._settler.close(
-                delivery, Verdict(Ending.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, describe(error))
-            )
+            self._log.exception("settling_failed", **delivery.log_fields)
+            verdict = Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, describe(error))
+            self._settler.settle_now(delivery, verdict)
 
     def _read(self, delivery: Delivery) -> Verdict | None:
         """Give a delivery its event, or return what becomes of it without."""
         message = delivery.message
-        age_s = (self._now_ns() - message.timestamp_ns) / 1e9
+        age_s = (self._clock.now_ns() - message.timestamp_ns) / 1e9
         self._meter.age(age_s)
         verdict = on_arrival(self._rules, attempts=message.attempts, age_s=age_s)
         if verdict is None:
@@ -125,15 +96,27 @@ class Course:
         return verdict
 
     async def _handle(self, delivery: Delivery) -> None:
-        delivery.ctx = ctx = Context.of(delivery)
+        message, decoded = delivery.message, delivery.decoded
+        delivery.ctx = ctx = Context(
+            topic=self._topic,
+            channel=self._channel,
+            attempts=message.attempts,
+            message_id=message.id.decode("ascii", "replace"),
+            timestamp_ns=message.timestamp_ns,
+            event_id=decoded.event_id if decoded is not None else None,
+            nsqd=message.address,
+            deadline_s=message.received_s + message.longest_hold_s,
+            now_s=self._clock.now_s,
+            delivery=delivery,
+        )
         verdict, error = await self._call(delivery, ctx)
-        if ctx.outgoing or verdict.ending is Ending.DEAD_LETTER:
-            self._watch(delivery)  # publishing takes time
+        if ctx.outgoing or verdict.label is OutcomeLabel.DEAD_LETTER:
+            delivery.watch(delivery)  # publishing takes time
             await self._settler.settle(delivery, verdict, error=error, outgoing=() if error else ctx.outgoing)
         else:
-            self._settler.close(delivery, verdict, error)
-        if self._guard.is_watching and verdict is not SHUTDOWN:
-            self._guard.record(error)
+            self._settler.settle_now(delivery, verdict, error)
+        if self._monitor.is_watching and verdict is not SHUTDOWN:
+            self._monitor.record(error)
 
     async def _call(self, delivery: Delivery, ctx: Context) -> tuple[Verdict, Exception | None]:
         """Return what the handler's return or failure means; times it."""
@@ -141,7 +124,7 @@ class Course:
         ctx.start(self._limit_s)
         delivery.in_handler = True
         try:
-            outcome = await self._dispatcher.call(decoded.event if decoded else None, ctx)
+            outcome: Any = await self._dispatcher.call(decoded.event if decoded else None, ctx)
         except asyncio.CancelledError:
             if self.is_stopping or ctx.lease_lost:
                 return SHUTDOWN, None
@@ -156,12 +139,12 @@ class Course:
         finally:
             delivery.in_handler = False
             if ctx.started_s is not None:
-                self._meter.duration(self._now_s() - ctx.started_s)
+                self._meter.duration(self._clock.now_s() - ctx.started_s)
         if type(outcome) is Finish:
             return SUCCESS, None
         attempts = delivery.message.attempts
-        return on_outcome(self._rules, outcome, attempts=attempts, draw=self._draw()), None
+        return on_outcome(self._rules, outcome, attempts=attempts, draw=self._clock.draw()), None
 
     def _failed(self, delivery: Delivery, error: Exception) -> tuple[Verdict, Exception]:
-        attempts = delivery.message.attempts
-        return on_error(self._rules, error, describe(error), attempts=attempts, draw=self._draw()), error
+        attempts, draw = delivery.message.attempts, self._clock.draw()
+        return on_error(self._rules, error, describe(error), attempts=attempts, draw=draw), error

@@ -7,8 +7,8 @@ import pytest
 from nsqkit import KillSwitch
 from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.verdict import RequeueReason
+from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Flow, Gate
-from nsqkit.runtime.guard import Guard
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import RecordingLog, RecordingMeter, passed
 
@@ -24,11 +24,11 @@ class Guarded:
         self.flows: list[Flow] = []
         self.meter = RecordingMeter()
         self.gate = Gate(10, apply=self.flows.append, log=RecordingLog())
-        self.guard = Guard(policy, self.gate, meter=self.meter, now_s=now_s)
+        self.monitor = FailureMonitor(policy, self.gate, meter=self.meter, now_s=now_s)
 
     def record(self, *errors: BaseException | None) -> None:
         for error in errors:
-            self.guard.record(error)
+            self.monitor.record(error)
 
 
 @pytest.fixture
@@ -91,21 +91,21 @@ class TestBreaker:
         self, hours: VirtualClock, policy: KillSwitch | None
     ) -> None:
         guarded = Guarded(policy, hours.now_s)
-        guarded.guard.rest(5.0)
+        guarded.monitor.breaker_opened(5.0)
         assert (guarded.gate.limit, guarded.gate.reason) == (0, RequeueReason.BREAKER_OPEN)
         await passed(hours, 5.0)
         assert guarded.gate.limit == 1
-        assert guarded.guard.is_watching
+        assert guarded.monitor.is_watching
         guarded.record(None)
         assert guarded.gate.limit == 10
         assert guarded.flows == [Flow.SHUT, Flow.TRIAL, Flow.OPEN]
-        assert guarded.guard.is_watching is (policy is not None)
+        assert guarded.monitor.is_watching is (policy is not None)
 
     async def test_if_that_one_is_refused_too_it_rests_again(self, hours: VirtualClock) -> None:
         guarded = Guarded(None, hours.now_s)
-        guarded.guard.rest(5.0)
+        guarded.monitor.breaker_opened(5.0)
         await passed(hours, 5.0)
-        guarded.guard.rest(5.0)
+        guarded.monitor.breaker_opened(5.0)
         guarded.record(REFUSED)
         assert guarded.gate.limit == 0
         await passed(hours, 5.0)
@@ -120,7 +120,7 @@ class TestBreaker:
         self, hours: VirtualClock, guarded: Guarded
     ) -> None:
         guarded.record(FAULT, FAULT)
-        guarded.guard.rest(20.0)
+        guarded.monitor.breaker_opened(20.0)
         await passed(hours, 10.0)
         assert guarded.gate.limit == 0, "the breaker is open still"
         await passed(hours, 10.0)
@@ -131,7 +131,7 @@ class TestBreaker:
         assert guarded.gate.limit == 10
 
     async def test_a_failure_after_it_is_blamed_as_ever(self, hours: VirtualClock, guarded: Guarded) -> None:
-        guarded.guard.rest(5.0)
+        guarded.monitor.breaker_opened(5.0)
         await passed(hours, 5.0)
         guarded.record(FAULT, FAULT)
         assert guarded.gate.reason == RequeueReason.KILL_SWITCH
@@ -140,4 +140,4 @@ class TestBreaker:
 async def test_without_a_kill_switch_nothing_is_shown_and_nobody_need_tell(hours: VirtualClock) -> None:
     guarded = Guarded(None, hours.now_s)
     assert guarded.meter.states == []
-    assert not guarded.guard.is_watching
+    assert not guarded.monitor.is_watching

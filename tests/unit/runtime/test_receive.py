@@ -30,8 +30,8 @@ from nsqkit import (
 )
 from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.verdict import RequeueReason, Rules
-from nsqkit.runtime.course import SETTLING_RETRY_S
 from nsqkit.runtime.gate import Flow
+from nsqkit.runtime.process import SETTLING_RETRY_S
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import (
     NOW_NS,
@@ -277,7 +277,7 @@ class TestBeforeTheHandler:
     ) -> None:
         bench = Bench(handler)
         seen: list[bytes] = []
-        decoder = bench.intake._course._decoder
+        decoder = bench.intake._processor._decoder
         real = decoder.decode
 
         def spy(raw: bytes) -> Any:
@@ -1380,7 +1380,7 @@ class Scenario:
 
     def rest(self, for_s: float, error: BaseException | None) -> None:
         if isinstance(error, BreakerOpenError):
-            self.bench.guard.rest(for_s)
+            self.bench.monitor.breaker_opened(for_s)
         else:
             self.bench.gate.shut(RequeueReason.PAUSED, for_s)
 
@@ -1486,7 +1486,7 @@ class Scenario:
         assert len(self.bench.log.settled()) == told, "each has one line, but the successes"
         delays = [answer[1] for message in messages for answer in message.answers if answer[0] == "REQ"]
         assert all(0 <= delay_s <= 900 for delay_s in delays)
-        assert not self.bench.intake._held
+        assert not self.bench.intake._held.count
         assert not self.bench.intake._quarantine.is_on
 
     async def play(self, steps: list[Any]) -> None:
@@ -1496,7 +1496,7 @@ class Scenario:
         self.gate.set()
         self.open()
         self.bench.gate.probe(None)
-        if self.bench.intake._course.is_stopping:
+        if self.bench.intake._processor.is_stopping:
             self.bench.intake.give_back()
         await self.bench.idle()
         self.check()

@@ -1,0 +1,86 @@
+"""Dead-letter publisher: publishes the record of a message that is given up, and awaits nsqd's OK."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+from nsqkit.errors import PublishError
+from nsqkit.policy.names import dead_topic
+from nsqkit.policy.redaction import redact
+from nsqkit.policy.verdict import Verdict, on_dead_letter_failure
+from nsqkit.runtime.dead_letter import CHANNEL, DeadLetterRecord, fitting, instant, split_body
+from nsqkit.runtime.delivery import Delivery, Shared
+from nsqkit.runtime.failure import stack_of
+from nsqkit.runtime.ports import Message, Publishes
+from nsqkit.version import __version__
+
+
+class DeadLetterPublisher:
+    """Publishes the dead letters of one handler, each to the nsqd of its message.
+
+    Args:
+        shared: What the handler's deliveries share.
+        publishes: Publishes to nsqd.
+        block: Blocks the handler's intake because dead letters are refused for good; receives the reason.
+        max_msg_bytes: nsqd's max-msg-size.
+    """
+
+    def __init__(
+        self, shared: Shared, *, publishes: Publishes, block: Callable[[str], None], max_msg_bytes: int
+    ) -> None:
+        self._shared = shared
+        self._publishes = publishes
+        self._block = block
+        self._max_msg_bytes = max_msg_bytes
+        self._topic = dead_topic(shared.spec.topic, shared.spec.channel)
+
+    async def publish(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> Verdict:
+        """Publish a dead letter, and return the verdict that then holds: a requeue if it is not confirmed."""
+        shared, message = self._shared, delivery.message
+        try:
+            await self._publishes.ensure_channel(message.address, self._topic, CHANNEL)
+            await self._publish_record(self._record(delivery, verdict, error), message)
+        except PublishError as failure:
+            if failure.permanent:
+                self._block(f"{shared.spec.name} cannot publish dead letters: {failure}")
+            detail = f"{verdict.reason}: {verdict.detail}; {failure}"
+            attempts, draw = message.attempts, shared.clock.draw()
+            failed = on_dead_letter_failure(shared.rules, detail, attempts=attempts, draw=draw)
+            return replace(failed, pause_s=verdict.pause_s)
+        return verdict
+
+    async def _publish_record(self, record: DeadLetterRecord, message: Message) -> None:
+        """Publish a record, or its raw body alone if nsqd does not accept more."""
+        body = fitting(record, max_bytes=self._max_msg_bytes)
+        if body is not None:
+            try:
+                return await self._publishes.publish(message.address, self._topic, body)
+            except PublishError as failure:
+                if not failure.permanent or len(body) <= len(message.body):
+                    raise
+        known = {name: value for name, value in asdict(record).items() if not name.startswith("body")}
+        self._shared.log.warning("dead_letter_without_record", **known)
+        return await self._publishes.publish(message.address, self._topic, message.body)
+
+    def _record(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> DeadLetterRecord:
+        message, decoded, spec = delivery.message, delivery.decoded, self._shared.spec
+        body, body_base64 = split_body(message.body)
+        return DeadLetterRecord(
+            body=body,
+            body_base64=body_base64,
+            reason=verdict.reason,
+            detail=redact(str(verdict.detail)),
+            error_type=type(error).__name__ if error else "",
+            stack=stack_of(error),
+            attempts=message.attempts,
+            message_id=delivery.message_id,
+            published_at=instant(message.timestamp_ns),
+            dead_at=instant(time.time_ns()),
+            topic=spec.topic,
+            channel=spec.channel,
+            handler=spec.name,
+            event_type=delivery.event_type,
+            event_id=delivery.event_id,
+            traceparent=decoded.traceparent if decoded else None,
+            nsqkit_version=__version__,
+        )

@@ -1,0 +1,64 @@
+"""Held: the deliveries of one handler that are not settled yet, by their messages."""
+
+import asyncio
+from collections.abc import Iterator
+
+from nsqkit.runtime.delivery import Delivery
+
+
+class Held:
+    """Deliveries that are not settled yet.
+
+    A delivery whose message is held already, since nsqd delivered it again, hangs on the earlier one.
+
+    Attributes:
+        count: How many there are, redeliveries included.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: dict[tuple[str, str, bytes], Delivery] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __iter__(self) -> Iterator[Delivery]:
+        """Yield all of them, each redelivery after the earlier delivery."""
+        for delivery in self._first.values():
+            yield delivery
+            if delivery.redelivery is not None:
+                yield delivery.redelivery
+
+    def add(self, delivery: Delivery) -> Delivery:
+        """Hold a delivery, and return the first one of its message: itself, or an earlier one."""
+        if not self.count:
+            self._empty.clear()
+        self.count += 1
+        return self._first.setdefault(delivery.key, delivery)
+
+    def supersede(self, delivery: Delivery) -> None:
+        """Let a delivery take the place of the earlier one of its message."""
+        self._first[delivery.key] = delivery
+
+    def detach(self, delivery: Delivery) -> None:
+        """Take a redelivery off the earlier delivery that it waits for."""
+        earlier = self._first.get(delivery.key)
+        if earlier is not None and earlier.redelivery is delivery:
+            earlier.redelivery = None
+
+    def release(self, delivery: Delivery) -> Delivery | None:
+        """Hold a delivery no longer, and return the redelivery that takes its place, if one waits."""
+        redelivery, delivery.redelivery = delivery.redelivery, None
+        delivery.ctx = None  # it refers to the delivery: a circle would leave both to the garbage collector
+        key = delivery.key
+        if self._first.get(key) is delivery:
+            del self._first[key]
+        if redelivery is not None:
+            self._first[key] = redelivery
+        self.count -= 1
+        if not self.count:
+            self._empty.set()
+        return redelivery
+
+    async def wait_empty(self) -> None:
+        """Wait until every delivery is settled."""
+        await self._empty.wait()

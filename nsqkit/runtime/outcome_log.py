@@ -1,0 +1,46 @@
+"""Outcome log: one line for each delivery that did not simply succeed."""
+
+from nsqkit.policy.redaction import redact
+from nsqkit.policy.verdict import OutcomeLabel, Verdict
+from nsqkit.runtime.delivery import Delivery, Shared
+from nsqkit.runtime.failure import place_of
+
+
+class OutcomeLog:
+    """Writes how the deliveries of one handler ended.
+
+    Args:
+        shared: What the handler's deliveries share.
+        log_success: Whether a success gets a line too.
+        log_stacks: Whether a failure of the handler gets its stack, at level debug.
+    """
+
+    def __init__(self, shared: Shared, *, log_success: bool = False, log_stacks: bool = False) -> None:
+        self.log_success = log_success
+        self._log_stacks = log_stacks
+        self._log = shared.log
+        self._now_s = shared.clock.now_s
+
+    def clamped(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Write that a requeue was asked to wait longer than the setting allows."""
+        self._log.warning("requeue_delay_clamped", delay_s=verdict.delay_s, **delivery.log_fields)
+
+    def settled(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
+        """Write an outcome, unless it is a success that nobody asked to see."""
+        if verdict.label is OutcomeLabel.SUCCESS and not verdict.detail and not self.log_success:
+            return
+        failed = verdict.label in {OutcomeLabel.DEAD_LETTER, OutcomeLabel.LEASE_LOST} or error is not None
+        write = self._log.warning if failed else self._log.info
+        fields = {
+            "outcome": str(verdict.label),
+            "reason": str(verdict.reason) or None,
+            "delay_s": round(verdict.delay_s, 3) if verdict.label is OutcomeLabel.REQUEUE else None,
+            "error_type": type(error).__name__ if error else None,
+            "at": place_of(error) or None,
+            "detail": redact(str(verdict.detail)) or None,
+            "latency_ms": round((self._now_s() - delivery.message.received_s) * 1000, 3),
+        }
+        present = {name: value for name, value in fields.items() if value is not None}
+        write("message_settled", **delivery.log_fields, **present)
+        if self._log_stacks and error is not None and delivery.ctx is not None:
+            self._log.debug("handler_stack", **delivery.log_fields, exc_info=error)
