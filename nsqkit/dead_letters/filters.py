@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from nsqkit.errors import SettingsError
-from nsqkit.events.types import suggestion
+from nsqkit.policy.suggestion import suggestion
 
 FIELDS: Final = MappingProxyType(
     {
@@ -53,7 +53,7 @@ class Condition:
             raise SettingsError(f"--where {text!r}: give it as FIELD=VALUE, or FIELD~TEXT for a part of it")
         field = match["field"]
         if field not in FIELDS:
-            hint = suggestion(field, list(FIELDS)) or f"; there are {', '.join(FIELDS)}"
+            hint = suggestion(field, FIELDS) or f"; there are {', '.join(FIELDS)}"
             raise SettingsError(f"--where {text!r}: dead letters have no {field!r}{hint}")
         return cls(FIELDS[field], match["text"], match["relation"] == "=")
 

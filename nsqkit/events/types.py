@@ -1,6 +1,5 @@
 """Event types: which classes are events, under which name and version, and how old ones are lifted."""
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -159,12 +158,6 @@ def is_model(model: type[Any]) -> bool:
     """Return whether a class is of a kind that can be an event."""
     marks = ("__dataclass_fields__", "__struct_fields__", "model_fields")
     return any(hasattr(model, mark) for mark in marks)
-
-
-def suggestion(word: str, choices: list[str]) -> str:
-    """Return ``; did you mean …?`` for a misspelt word, or nothing."""
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _event_problem(model: type[Any], name: str, version: int, topic: str | None) -> str | None:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from nsqkit.errors import EventError
-from nsqkit.events.types import REGISTRY, EventType, suggestion
+from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.names import channel_problem, topic_problem
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import RetryPolicy
+from nsqkit.policy.suggestion import suggestion
 from nsqkit.policy.verdict import OnExpired, OnUnknown
 
 MAX_IN_FLIGHT = 2500
@@ -194,4 +195,4 @@ def _text_problem(name: str, value: object) -> str | None:
 
 def misspelt(name: str, known: tuple[str, ...]) -> str:
     """Return the problem of a class keyword that does not exist."""
-    return f"unknown class keyword {name!r}{suggestion(name, list(known))}"
+    return f"unknown class keyword {name!r}{suggestion(name, known)}"

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from nsqkit.errors import LoadError
-from nsqkit.events.types import REGISTRY, suggestion
+from nsqkit.events.types import REGISTRY
 from nsqkit.handler.context import Middleware
 from nsqkit.handler.handler import AnyHandler, HandlerSpec, deferring
 from nsqkit.handler.resources import Resource, circle, parameters, provider
@@ -19,6 +19,7 @@ from nsqkit.loading.modules import defined, imported, modules_of
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.names import dead_topic, is_ephemeral
 from nsqkit.policy.rate import RateLimit
+from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.settings import Settings
 
 RATE_WAIT_S = 30.0

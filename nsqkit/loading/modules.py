@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 from nsqkit.errors import HandlerError, NsqkitError
-from nsqkit.events.types import suggestion
 from nsqkit.handler.handler import AnyHandler
+from nsqkit.policy.suggestion import suggestion
 
 _MACHINERY = (
     "<",

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from nsqkit.errors import ConnectionLostError, FeedError, PublishError
 from nsqkit.events.codec import loads
-from nsqkit.events.types import suggestion
 from nsqkit.handler.handler import HandlerSpec
 from nsqkit.loading.loader import keeps_dead_letters, load
 from nsqkit.nsq.nodes import message_limit, target_address
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.names import topic_problem
+from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.worker.subscription import subscribed_topics

@@ -5,7 +5,6 @@ has a durable channel there. What becomes of a message is not changed, and not d
 """
 
 import asyncio
-import difflib
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from nsqkit.nsq.message import Message
 from nsqkit.nsq.nodes import nodes_of
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.names import EPHEMERAL, is_ephemeral, topic_problem
+from nsqkit.policy.suggestion import suggestion
 from nsqkit.program import stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
@@ -159,9 +159,7 @@ class Tail:
             topics: dict[str, Any] = _by_name("topic_name", (await nsqd.stats(self._topic))["topics"])
             if self._topic not in topics:
                 known = _by_name("topic_name", (await nsqd.stats())["topics"])
-                close = difflib.get_close_matches(self._topic, known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                return f"nsqd {node.address} has no topic {self._topic!r}{hint}"
+                return f"nsqd {node.address} has no topic {self._topic!r}{suggestion(self._topic, known)}"
         except ConnectionLostError as error:
             told = f"{error.reason}; it is asked over HTTP which channels it has: --nsqd-http"
             raise ConnectionLostError(error.address, told) from error

@@ -5,7 +5,6 @@ the default; where it came from is kept beside it. ``docs/settings.md`` is print
 """
 
 import dataclasses
-import difflib
 import math
 import os
 import re
@@ -18,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
 
 from nsqkit.errors import SettingsError
+from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.setting import ENV_PREFIX, Kind, Setting, is_secret, shown, split_address, wrong_value
 
 __all__ = ["FILE_NAME", "TABLE", "Setting", "SettingRow", "Settings", "split_address"]
@@ -354,5 +354,4 @@ def _check_app_name(name: object, origin: str) -> None:
 
 
 def _unknown(name: str, what: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"{what} {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"{what} {name!r}{suggestion(name, known)}"

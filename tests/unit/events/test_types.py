@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,7 +16,6 @@ from nsqkit.events.types import (
     Upcaster,
     event,
     is_model,
-    suggestion,
     upcast,
 )
 
@@ -283,17 +281,3 @@ def test_a_version_to_lift_is_a_whole_number(from_version: Any) -> None:
     assert str(caught.value) == (
         f"{HERE}.lift_x: from_version={from_version!r} must be a whole number from 1"
     )
-
-
-@pytest.mark.parametrize(
-    ("make", "expected"),
-    [
-        pytest.param(
-            lambda: suggestion("chanel", ["topic", "channel"]), "; did you mean 'channel'?", id="close"
-        ),
-        pytest.param(lambda: suggestion("colour", ["topic", "channel"]), "", id="far from all"),
-        pytest.param(lambda: suggestion("colour", []), "", id="nothing to choose from"),
-    ],
-)
-def test_a_suggestion_is_made_where_a_word_is_close(make: Callable[[], str], expected: str) -> None:
-    assert make() == expected

@@ -1,0 +1,23 @@
+"""Suggestion: an error names the known word that is meant, where one is close."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from nsqkit.policy.suggestion import suggestion
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "expected"),
+    [
+        pytest.param("chanel", ["topic", "channel"], "; did you mean 'channel'?", id="close"),
+        pytest.param("colour", ["topic", "channel"], "", id="far from all"),
+        pytest.param("colour", [], "", id="nothing to choose from"),
+        pytest.param("threds", ["threads", "thread"], "; did you mean 'threads'?", id="the closest of two"),
+        pytest.param(
+            "chanel", iter(("topic", "channel")), "; did you mean 'channel'?", id="words that are made late"
+        ),
+    ],
+)
+def test_a_suggestion_is_made_where_a_word_is_close(word: str, known: Iterable[str], expected: str) -> None:
+    assert suggestion(word, known) == expected
