@@ -14,12 +14,16 @@ from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.context import Context
 from nsqkit.handler.declaration import TIMEOUT_S, Declaration, misspelt
 from nsqkit.policy.kill_switch import KillSwitch
+from nsqkit.policy.names import is_ephemeral, subscribed_topics
 from nsqkit.policy.outcome import Outcome
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import RetryPolicy
 from nsqkit.policy.verdict import OnExpired, OnUnknown
 
 E = TypeVar("E")
+
+RATE_WAIT_S = 30.0
+"""No more is in flight than a rate limit lets start in this time: half of the default lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,36 @@ class HandlerSpec:
     def most_calls(self) -> int:
         """How many calls may run at the same time, as far as max_in_flight goes; 1 or more."""
         return self.max_in_flight // (self.max_messages or 1)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics on which its channel is: its own, and a ``.retry`` topic where dead letters are kept."""
+        return subscribed_topics(self.topic, self.channel, with_retry=self.keeps_dead_letters)
+
+    @property
+    def keeps_dead_letters(self) -> bool:
+        """Whether dead letters are published; not by default where the topic or the channel is ephemeral."""
+        if self.dead_letters is None:
+            return not (is_ephemeral(self.topic) or is_ephemeral(self.channel))
+        return self.dead_letters
+
+    def slots(self, threads: int) -> int:
+        """Return how many messages it has in flight at most in one worker; 1 to max_in_flight.
+
+        Threads that run one message each are a bound, and so is a rate limit: another worker can start
+        sooner what would wait here for long.
+
+        Args:
+            threads: The setting ``threads``, for a plain handler that declares none; 1 or more.
+        """
+        if self.max_messages is not None:
+            return self.max_in_flight
+        bounds = [self.max_in_flight]
+        if not (self.is_async or self.run_on_loop):
+            bounds.append(self.threads or threads)
+        if self.rate_limit is not None:
+            bounds.append(max(1, self.rate_limit.burst + int(self.rate_limit.per_s * RATE_WAIT_S)))
+        return min(bounds)
 
     @property
     def declared_errors(self) -> frozenset[str]:

@@ -17,13 +17,10 @@ from nsqkit.handler.handler import AnyHandler, HandlerSpec, deferring
 from nsqkit.handler.resources import Resource, circle, parameters, provider
 from nsqkit.loading.modules import defined, imported, modules_of
 from nsqkit.policy.kill_switch import KillSwitch
-from nsqkit.policy.names import dead_topic, is_ephemeral
+from nsqkit.policy.names import dead_topic
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.settings import Settings
-
-RATE_WAIT_S = 30.0
-"""No more is held than a rate limit lets start in this time: half of the default lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +113,6 @@ def check(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]], sett
         *(problem for spec in specs for problem in _long_delay(spec, settings)),
         *(unmet or _circle(resources)),
     ]
-
-
-def in_flight(spec: HandlerSpec, settings: Settings) -> int:
-    """Return how many messages a handler has in flight at most.
-
-    Threads that run one each bound it, and so does a rate limit: what it keeps waiting for long is better
-    off with another worker.
-    """
-    if spec.max_messages is not None:
-        return spec.max_in_flight
-    bounds = [spec.max_in_flight]
-    if not (spec.is_async or spec.run_on_loop):
-        bounds.append(spec.threads or settings.threads)
-    if spec.rate_limit is not None:
-        bounds.append(max(1, spec.rate_limit.burst + int(spec.rate_limit.per_s * RATE_WAIT_S)))
-    return min(bounds)
-
-
-def keeps_dead_letters(spec: HandlerSpec) -> bool:
-    """Return whether dead letters are published; not by default where the topic or channel is ephemeral."""
-    if spec.dead_letters is None:
-        return not (is_ephemeral(spec.topic) or is_ephemeral(spec.channel))
-    return spec.dead_letters
 
 
 def table(specs: Sequence[HandlerSpec], settings: Settings | None = None) -> tuple[HandlerRow, ...]:
@@ -280,9 +254,9 @@ def _row(spec: HandlerSpec, settings: Settings) -> HandlerRow:
         kind=_kind(spec, settings),
         retry=_retry_text(spec),
         timeout_s=None if spec.run_on_loop else spec.timeout_s,
-        max_in_flight=in_flight(spec, settings),
+        max_in_flight=spec.slots(settings.threads),
         on_unknown=spec.on_unknown or "requeue",
-        dead_letters=dead_topic(spec.topic, spec.channel) if keeps_dead_letters(spec) else None,
+        dead_letters=dead_topic(spec.topic, spec.channel) if spec.keeps_dead_letters else None,
         location=spec.location,
         kill_switch=_switch_text(spec.kill_switch) if spec.kill_switch else None,
         rate_limit=_rate_text(spec.rate_limit) if spec.rate_limit else None,
@@ -319,7 +293,7 @@ def _kind(spec: HandlerSpec, settings: Settings) -> str:
 def _retry_text(spec: HandlerSpec) -> str:
     runs = [(text, len(list(same))) for text, same in groupby(map(_seconds_text, spec.retry.schedule_s()))]
     delays = ", ".join(text if count == 1 else f"{text} × {count}" for text, count in runs)
-    after = "dead letter" if keeps_dead_letters(spec) else "discard"
+    after = "dead letter" if spec.keeps_dead_letters else "discard"
     schedule = f"{delays}, then {after}" if delays else f"{after} at once"
     rules = "; ".join(f"{error.__name__}: {outcome}" for error, outcome in spec.retry.on.items())
     return f"{schedule}; {rules}" if rules else schedule

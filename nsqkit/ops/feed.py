@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from nsqkit.errors import ConnectionLostError, FeedError, PublishError
 from nsqkit.events.codec import loads
 from nsqkit.handler.handler import HandlerSpec
-from nsqkit.loading.loader import keeps_dead_letters, load
+from nsqkit.loading.loader import load
 from nsqkit.nsq.nodes import message_limit, target_address
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.outlet import Outlet
@@ -18,7 +18,6 @@ from nsqkit.policy.names import topic_problem
 from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
-from nsqkit.worker.subscription import subscribed_topics
 
 BATCH_MESSAGES = 200
 BATCH_BYTES = 256 * 1024
@@ -331,8 +330,4 @@ def subscriptions_of(targets: Sequence[str], settings: Settings) -> list[tuple[s
 
 def subscriptions(specs: Sequence[HandlerSpec]) -> list[tuple[str, str]]:
     """Return every (topic, channel) of some handlers, ``.retry`` topics included."""
-    return [
-        (topic, spec.channel)
-        for spec in specs
-        for topic in subscribed_topics(spec.topic, spec.channel, with_retry=keeps_dead_letters(spec))
-    ]
+    return [(topic, spec.channel) for spec in specs for topic in spec.topics]

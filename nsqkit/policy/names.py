@@ -55,6 +55,17 @@ def retry_topic(topic: str, channel: str) -> str:
     return _derived(topic, channel, "retry")
 
 
+def subscribed_topics(topic: str, channel: str, *, with_retry: bool) -> tuple[str, ...]:
+    """Return the topics on which a handler's channel is: its own, and the ``.retry`` topic of the two.
+
+    Args:
+        topic: The handler's topic.
+        channel: The handler's channel.
+        with_retry: Whether dead letters can be replayed to it.
+    """
+    return (topic, retry_topic(topic, channel)) if with_retry else (topic,)
+
+
 def _derived(topic: str, channel: str, suffix: str) -> str:
     plain = f"{topic}.{channel}.{suffix}"
     ambiguous = "." in channel or is_ephemeral(topic) or is_ephemeral(channel)

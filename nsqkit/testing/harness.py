@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 from nsqkit.errors import HandlerError
 from nsqkit.handler.context import Middleware
 from nsqkit.handler.handler import AnyHandler, HandlerSpec
-from nsqkit.loading.loader import check, keeps_dead_letters, resources_in
+from nsqkit.loading.loader import check, resources_in
 from nsqkit.publishing.publisher import preparer
 from nsqkit.runtime.clock import Clock as RuntimeClock
 from nsqkit.runtime.drain import drain
@@ -27,7 +27,7 @@ from nsqkit.testing.nsqd_broker import NsqdBroker
 from nsqkit.testing.outgoing import Faults, Outgoing
 from nsqkit.testing.questions import Questions
 from nsqkit.testing.stand_ins import with_stand_ins
-from nsqkit.worker.subscription import Consumes, Subscription, WorkerParts, subscribed_topics
+from nsqkit.worker.subscription import Consumes, Subscription, WorkerParts
 
 H = TypeVar("H", bound=AnyHandler[Any])
 BrokerName = Literal["ledger", "nsqd"]
@@ -76,7 +76,7 @@ class Harness(Questions):
         self._resources = with_stand_ins(specs, known, resources or {})
         if problems := check(specs, self._resources, self._settings):
             raise HandlerError(tuple(problems))
-        self._channels = tuple(_channels(specs))
+        self._channels = tuple((topic, spec.channel) for spec in specs for topic in spec.topics)
         topics = frozenset(topic for topic, _ in self._channels)
         super().__init__(specs, Journal(lambda: self.clock.elapsed_s, topics))
         self._middleware = tuple(middleware)
@@ -248,11 +248,3 @@ class Harness(Questions):
         )
         for subscription in self._subscriptions:
             subscription.close()
-
-
-def _channels(specs: Sequence[HandlerSpec]) -> list[tuple[str, str]]:
-    return [
-        (topic, spec.channel)
-        for spec in specs
-        for topic in subscribed_topics(spec.topic, spec.channel, with_retry=keeps_dead_letters(spec))
-    ]

@@ -11,9 +11,7 @@ from nsqkit.events.codec import Decoder
 from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.context import Middleware, Prepare
 from nsqkit.handler.handler import AnyHandler, HandlerSpec
-from nsqkit.loading.loader import in_flight, keeps_dead_letters
 from nsqkit.nsq.options import connection_options
-from nsqkit.policy.names import retry_topic
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.clock import Clock
@@ -98,7 +96,7 @@ class Subscription:
     def __init__(self, handler: AnyHandler[Any], parts: WorkerParts) -> None:
         spec = self.spec = handler.spec
         settings = parts.settings
-        self._max_in_flight = slots = in_flight(spec, settings)
+        self._max_in_flight = slots = spec.slots(settings.threads)
         self._meter = parts.metrics.for_handler(
             spec.topic, spec.channel, spec.name, declared=spec.declared_errors
         )
@@ -118,7 +116,7 @@ class Subscription:
         )
         self.dispatcher = self._make_dispatcher(handler, parts)
         self.intake = self._make_intake(shared, parts)
-        self.topics = subscribed_topics(spec.topic, spec.channel, with_retry=shared.rules.keeps_dead_letters)
+        self.topics = spec.topics
         self.consumer = parts.make_consumer(
             topics=self.topics,
             channel=spec.channel,
@@ -259,11 +257,6 @@ def _rules(spec: HandlerSpec, settings: Settings) -> Rules:
         on_unknown=spec.on_unknown or "requeue",
         max_age_s=spec.max_age_s,
         on_expired=spec.on_expired,
-        keeps_dead_letters=keeps_dead_letters(spec),
+        keeps_dead_letters=spec.keeps_dead_letters,
         max_delay_s=settings.max_requeue_delay_s,
     )
-
-
-def subscribed_topics(topic: str, channel: str, *, with_retry: bool) -> tuple[str, ...]:
-    """Return the topics that a handler's channel is on: the source, and its own ``.retry``."""
-    return (topic, retry_topic(topic, channel)) if with_retry else (topic,)

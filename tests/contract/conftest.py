@@ -10,10 +10,9 @@ import pytest
 from nsqkit import Settings, Worker
 from nsqkit.devbroker import DevBroker
 from nsqkit.handler.handler import AnyHandler
-from nsqkit.loading.loader import keeps_dead_letters
 from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_channel
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.worker.subscription import subscribed_topics
+from nsqkit.policy.names import subscribed_topics
 from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
 
 __all__ = ["limited_nsqd", "nsq_programs", "nsqd", "nsqlookupd", "quick_nsqd", "start_nsqd"]
@@ -59,7 +58,7 @@ class Engine:
         """Run handlers, every channel made and subscribed; drain at the end."""
         worker = Worker(handlers, settings=self.settings(**settings))
         for spec in worker.specs:
-            for topic in subscribed_topics(spec.topic, spec.channel, with_retry=keeps_dead_letters(spec)):
+            for topic in spec.topics:
                 await self._outlet.ensure_channel(self.tcp_address, topic, spec.channel)
         await worker.start()
         try:

@@ -11,7 +11,7 @@ import pytest
 
 from nsqkit.errors import LoadError
 from nsqkit.handler.handler import HandlerSpec
-from nsqkit.loading.loader import HandlerRow, in_flight, keeps_dead_letters, load, table
+from nsqkit.loading.loader import HandlerRow, load, table
 from nsqkit.settings.settings import Settings
 
 NUMBERS = itertools.count(1)
@@ -767,7 +767,7 @@ def test_what_bounds_what_is_in_flight(
 ) -> None:
     spec = _spec(team, keywords, plain=plain)
     settings = Settings(threads=threads)
-    assert in_flight(spec, settings) == expected
+    assert spec.slots(threads) == expected
     (row,) = table([spec], settings)
     assert (row.max_in_flight, row.kind) == (expected, kind)
 
@@ -782,12 +782,12 @@ def test_what_bounds_what_is_in_flight(
     ],
 )
 def test_dead_letters_are_kept_or_discarded(team: Team, keywords: str, *, expected: bool) -> None:
-    assert keeps_dead_letters(_spec(team, keywords)) is expected
+    assert _spec(team, keywords).keeps_dead_letters is expected
 
 
 def test_dead_letters_of_an_ephemeral_channel_are_discarded(team: Team) -> None:
     team.write(NOTIFY.replace("notify", "notify#ephemeral"))
-    assert not keeps_dead_letters(team.load()[0])
+    assert not team.load()[0].keeps_dead_letters
 
 
 def test_a_row_tells_what_takes_effect(team: Team) -> None:

@@ -13,6 +13,7 @@ from nsqkit.policy.names import (
     is_ephemeral,
     name_problem,
     retry_topic,
+    subscribed_topics,
     topic_problem,
 )
 
@@ -174,3 +175,14 @@ def test_splitting_a_name_elsewhere_gives_another_derived_topic(joined: str, dat
     one, other = data.draw(st.sampled_from(cuts)), data.draw(st.sampled_from(cuts))
     same = dead_topic(text[:one], text[one + 1 :]) == dead_topic(text[:other], text[other + 1 :])
     assert same is (one == other)
+
+
+@pytest.mark.parametrize(
+    ("with_retry", "expected"),
+    [
+        pytest.param(True, ("subscribed", "subscribed.stock.retry"), id="its own retry topic too"),
+        pytest.param(False, ("subscribed",), id="where no dead letters are kept the source alone"),
+    ],
+)
+def test_what_a_handler_is_subscribed_to(with_retry: bool, expected: tuple[str, ...]) -> None:  # noqa: FBT001
+    assert subscribed_topics("subscribed", "stock", with_retry=with_retry) == expected

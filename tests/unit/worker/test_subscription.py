@@ -17,7 +17,7 @@ from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.verdict import RequeueReason
 from nsqkit.publishing.publisher import preparer
 from nsqkit.telemetry.metrics import Metrics
-from nsqkit.worker.subscription import Subscription, WorkerParts, subscribed_topics
+from nsqkit.worker.subscription import Subscription, WorkerParts
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
 from tests.unit.runtime.bench import RecordingLog, timers, until
 
@@ -115,16 +115,6 @@ async def unreachable(handler: Handler[Any], **options: Any) -> AsyncIterator[Ru
 
 
 class TestTopics:
-    @pytest.mark.parametrize(
-        ("with_retry", "expected"),
-        [
-            pytest.param(True, ("subscribed", "subscribed.stock.retry"), id="its own retry topic too"),
-            pytest.param(False, ("subscribed",), id="where no dead letters are kept the source alone"),
-        ],
-    )
-    def test_what_a_handler_is_subscribed_to(self, with_retry: bool, expected: tuple[str, ...]) -> None:  # noqa: FBT001
-        assert subscribed_topics("subscribed", "stock", with_retry=with_retry) == expected
-
     @pytest.mark.parametrize(
         ("options", "topics"),
         [
