@@ -2,15 +2,12 @@
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Never, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 from nsqkit.handler.context import Context
 from nsqkit.handler.handler import AnyHandler, E
-from nsqkit.policy.kill_switch import KillSwitch
+from nsqkit.handler.options import BatchOptions
 from nsqkit.policy.outcome import Outcome
-from nsqkit.policy.rate import RateLimit
-from nsqkit.policy.retry import RetryPolicy
-from nsqkit.policy.verdict import OnExpired, OnUnknown
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -48,64 +45,21 @@ class BatchHandler(AnyHandler[E]):
     with the error of the batch.
 
     Args:
-        topic: As for ``Handler``, like all that are not told here.
-        max_messages: Most messages of one call; 1 to 2500, 100 by default.
-        max_wait_s: For how long the first message waits for others; above 0 seconds, 1 by default. With
-            ``timeout_s`` it is at most 880.
-        max_in_flight: Messages handled or gathered at the same time; by default ``max_messages``, and not
-            less. As many batches run at the same time as would be full with it.
-        timeout_s: Seconds after which a call counts as failed, whole batch or rerun.
-        threads: Most threads for a plain ``def handle``, each of which runs a batch.
-        rate_limit: How many messages, not batches, one worker starts per second.
+        abstract: True for a class that only shares options with those derived from it.
+        options: The class keywords, such as ``channel``, ``max_messages`` and ``max_wait_s``:
+            ``help(nsqkit.handler.options.BatchOptions)`` describes its own, ``HandlerOptions`` the others.
 
     Raises:
         HandlerError: When the class is made and something about it is wrong; all its mistakes.
     """
 
+    _known_options = BatchOptions.__optional_keys__
+    _takes = "batch"
     _options: ClassVar[Mapping[str, Any]] = {"max_messages": 100, "max_wait_s": 1.0}
 
-    def __init_subclass__(
-        cls,
-        *,
-        topic: str | None = None,
-        channel: str | None = None,
-        max_messages: int | None = None,
-        max_wait_s: float | None = None,
-        max_in_flight: int | None = None,
-        timeout_s: float | None = None,
-        retry: RetryPolicy | None = None,
-        threads: int | None = None,
-        run_on_loop: bool | None = None,
-        max_age_s: float | None = None,
-        on_expired: OnExpired | None = None,
-        on_unknown: OnUnknown | None = None,
-        dead_letters: bool | None = None,
-        errors: tuple[type[Exception], ...] | None = None,
-        kill_switch: KillSwitch | None = None,
-        rate_limit: RateLimit | None = None,
-        abstract: bool = False,
-        **unknown: Never,
-    ) -> None:
+    def __init_subclass__(cls, *, abstract: bool = False, **options: Unpack[BatchOptions]) -> None:
         super().__init_subclass__()
-        given = {
-            "topic": topic,
-            "channel": channel,
-            "max_messages": max_messages,
-            "max_wait_s": max_wait_s,
-            "max_in_flight": max_in_flight,
-            "timeout_s": timeout_s,
-            "retry": retry,
-            "threads": threads,
-            "run_on_loop": run_on_loop,
-            "max_age_s": max_age_s,
-            "on_expired": on_expired,
-            "on_unknown": on_unknown,
-            "dead_letters": dead_letters,
-            "errors": errors,
-            "kill_switch": kill_switch,
-            "rate_limit": rate_limit,
-        }
-        cls._declare(BatchHandler, given, unknown, takes="batch", abstract=abstract)
+        cls._declare(BatchHandler, options, abstract=abstract)
 
     def handle(
         self, batch: Sequence[Delivery[E]], /

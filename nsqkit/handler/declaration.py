@@ -1,35 +1,28 @@
-"""Declarations: what is wrong with a handler class, found when the class is made."""
+"""Declaration: what a class statement says about a handler, and its mistakes; it changes no class."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_args
 
 from nsqkit.errors import EventError
 from nsqkit.events.types import REGISTRY, EventType
-from nsqkit.policy.kill_switch import KillSwitch
-from nsqkit.policy.names import channel_problem, topic_problem
-from nsqkit.policy.rate import RateLimit
-from nsqkit.policy.retry import RetryPolicy
+from nsqkit.handler.checks import CHECKS
+from nsqkit.handler.options import MAX_TIMEOUT_S, TIMEOUT_S
 from nsqkit.policy.suggestion import suggestion
-from nsqkit.policy.verdict import OnExpired, OnUnknown
-
-MAX_IN_FLIGHT = 2500
-"""nsqd's own limit of RDY (its option max-rdy-count)."""
-MAX_TIMEOUT_S = 880.0
-"""A delivery cannot be held longer than nsqd's max-msg-timeout, 15 min by default."""
-TIMEOUT_S = 30.0
-"""The timeout of a handler that declares none."""
 
 
 class Declaration:
-    """One handler class as it was written.
+    """One handler class as it is written.
 
     Args:
-        models: What stands in the brackets of the class that it derives from.
-        options: The class keywords that were given, inherited ones included.
+        models: The event classes in the brackets of its base class.
+        options: The class keywords that were given, inherited ones included; each is one of ``CHECKS``.
         handle: Its method; None where it has none of its own.
-        kind: Name of the class that it derives from.
-        takes: Names of what its method takes, with commas between them.
+        kind: Name of the public class that it derives from.
+        takes: Names of the parameters of its method, with commas between them.
     """
 
     def __init__(
@@ -49,8 +42,9 @@ class Declaration:
 
     def problems(self) -> list[str]:
         """Return one line per mistake, each with what to change."""
-        found = [*self._events(), *self._names(), *self._values(), *self._method()]
-        return [problem for problem in found if problem]
+        values = (problem for name in CHECKS for problem in self._value(name))
+        together = (*self._full_batches(), *self._batch_time())
+        return [*self._events(), *values, *together, *self._method()]
 
     def _events(self) -> Iterator[str]:
         if not self._models:
@@ -64,76 +58,51 @@ class Declaration:
             except EventError as error:
                 yield str(error)
 
-    def _names(self) -> Iterator[str | None]:
-        topic = self._options.get("topic")
-        if topic is None:
-            yield self._topic_of_events()
-        else:
-            yield _text_problem("topic", topic) or topic_problem(topic)
-        channel = self._options.get("channel")
-        if channel is None:
+    def _value(self, name: str) -> Iterator[str]:
+        """Yield what is wrong with one keyword alone."""
+        value = self._options.get(name)
+        if value is not None:
+            yield from CHECKS[name](name, value)
+        elif name == "topic":
+            yield from self._topic_of_events()
+        elif name == "channel":
             yield 'has no channel; add channel="…" to the class keywords'
-        else:
-            yield _text_problem("channel", channel) or channel_problem(channel)
 
-    def _topic_of_events(self) -> str | None:
+    def _topic_of_events(self) -> Iterator[str]:
         known = [event_type for model in self._models if (event_type := _known(model))]
         topics = {event_type.topic for event_type in known}
         if len(known) < len(self._models) or not known:
-            return None  # told already
+            return  # the events themselves are wrong, which has a line already
         if topics == {None}:
-            return 'has no topic; add topic="…" to the class keywords or to @event(…)'
-        if len(topics) > 1:
+            yield 'has no topic; add topic="…" to the class keywords or to @event(…)'
+        elif len(topics) > 1:
             named = ", ".join(f"{each.wire_type} on {each.topic}" for each in known)
-            return f'its events have different topics ({named}); add topic="…" to the class keywords'
-        return None
+            yield f'its events have different topics ({named}); add topic="…" to the class keywords'
 
-    def _values(self) -> Iterator[str | None]:
-        yield self._whole("max_in_flight", 1, MAX_IN_FLIGHT)
-        yield self._whole("threads", 1, 256)
-        yield self._seconds("timeout_s", MAX_TIMEOUT_S)
-        yield self._seconds("max_age_s", float("inf"))
-        yield self._whole("max_messages", 1, MAX_IN_FLIGHT) or self._too_few_in_flight()
-        yield self._seconds("max_wait_s", MAX_TIMEOUT_S) or self._too_long_a_batch()
-        yield self._one_of("on_unknown", get_args(OnUnknown))
-        yield self._one_of("on_expired", get_args(OnExpired))
-        yield self._flag("run_on_loop")
-        yield self._flag("dead_letters")
-        yield self._made("retry", RetryPolicy, "RetryPolicy(max_attempts=…, backoff=…)")
-        yield self._made("kill_switch", KillSwitch, "KillSwitch(failure_ratio=…, min_messages=…)")
-        yield self._made("rate_limit", RateLimit, "RateLimit(per_s=…)")
-        yield from self._error_types()
-
-    def _too_few_in_flight(self) -> str | None:
+    def _full_batches(self) -> Iterator[str]:
         most, batch = self._options.get("max_in_flight"), self._options.get("max_messages")
-        if type(most) is not int or type(batch) is not int or most >= batch:
-            return None
-        return (
-            f"max_in_flight={most} is less than max_messages={batch}, so that no batch would be full; "
-            "raise it, or leave it out"
-        )
-
-    def _too_long_a_batch(self) -> str | None:
-        wait_s, timeout_s = self._options.get("max_wait_s"), self._options.get("timeout_s", TIMEOUT_S)
-        if wait_s is None or self._seconds("timeout_s", MAX_TIMEOUT_S):
-            return None
-        if wait_s + timeout_s <= MAX_TIMEOUT_S:
-            return None
-        return (
-            f"max_wait_s={wait_s:g} and timeout_s={timeout_s:g} are more than the {MAX_TIMEOUT_S:g} seconds "
-            "for which a message can be held; lower one of them"
-        )
-
-    def _error_types(self) -> Iterator[str]:
-        errors = self._options.get("errors", ())
-        if not isinstance(errors, tuple):
-            yield f"errors={errors!r} is not a tuple; write errors=(ThisError, ThatError)"
+        if most is None or batch is None or self._is_wrong("max_in_flight", "max_messages"):
             return
-        for error in errors:
-            if not (isinstance(error, type) and issubclass(error, Exception)):
-                yield f"errors has {error!r}, which is not a class of exceptions"
+        if most < batch:
+            yield (
+                f"max_in_flight={most} is less than max_messages={batch}, so that no batch would be full; "
+                "raise it, or leave it out"
+            )
 
-    def _method(self) -> Iterator[str | None]:
+    def _batch_time(self) -> Iterator[str]:
+        wait_s, timeout_s = self._options.get("max_wait_s"), self._options.get("timeout_s", TIMEOUT_S)
+        if wait_s is None or self._is_wrong("max_wait_s", "timeout_s"):
+            return
+        if wait_s + timeout_s > MAX_TIMEOUT_S:
+            yield (
+                f"max_wait_s={wait_s:g} and timeout_s={timeout_s:g} are more than the {MAX_TIMEOUT_S:g} "
+                "seconds for which a message can be held; lower one of them"
+            )
+
+    def _is_wrong(self, *names: str) -> bool:
+        return any(True for name in names for _ in self._value(name))
+
+    def _method(self) -> Iterator[str]:
         handle = self._handle
         if handle is None:
             yield f"has no handle method; write async def handle(self, {self._takes})"
@@ -150,36 +119,43 @@ class Declaration:
         if is_async and self._options.get("run_on_loop"):
             yield "run_on_loop is for a plain def handle; an async def handle runs on the loop anyway"
 
-    def _whole(self, name: str, least: int, most: int) -> str | None:
-        value = self._options.get(name)
-        if value is None:
-            return None
-        if type(value) is not int:
-            return f"{name}={value!r} is not a whole number"
-        return None if least <= value <= most else f"{name}={value!r} is not in {least}..{most}"
 
-    def _seconds(self, name: str, most: float) -> str | None:
-        value = self._options.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"{name}={value!r} is not a number of seconds"
-        limit = "" if most == float("inf") else f" and at most {most:g}"
-        return None if 0 < value <= most else f"{name}={value!r} must be above 0{limit} seconds"
+def misspelt(name: str, known: Iterable[str]) -> str:
+    """Return the problem of a class keyword that does not exist."""
+    return f"unknown class keyword {name!r}{suggestion(name, known)}"
 
-    def _one_of(self, name: str, choices: tuple[str, ...]) -> str | None:
-        value = self._options.get(name)
-        return None if value is None or value in choices else f"{name}={value!r} is not one of {choices}"
 
-    def _made(self, name: str, kind: type, example: str) -> str | None:
-        value = self._options.get(name)
-        if value is None or isinstance(value, kind):
-            return None
-        return f"{name}={value!r} is not a policy; write {name}={example}"
+def events_of(cls: type, kind: type) -> tuple[Any, ...]:
+    """Return the event classes that a class statement names in the brackets of its base class.
 
-    def _flag(self, name: str) -> str | None:
-        value = self._options.get(name)
-        return None if value is None or type(value) is bool else f"{name}={value!r} is not True or False"
+    Args:
+        cls: The class that is being made.
+        kind: The class whose brackets take events; other generic bases do not count.
+
+    Returns:
+        The members of a union, or the one class; none where there are no brackets, or a type variable.
+    """
+    for base in cls.__dict__.get("__orig_bases__", ()):
+        origin = typing.get_origin(base)
+        if isinstance(origin, type) and issubclass(origin, kind):
+            (argument, *_) = get_args(base)
+            if isinstance(argument, TypeVar):
+                return ()
+            is_union = typing.get_origin(argument) in {types.UnionType, typing.Union}
+            return get_args(argument) if is_union else (argument,)
+    return ()
+
+
+def location_of(module: str) -> str:
+    """Return ``file:line`` of the class statement that a module is running.
+
+    Args:
+        module: The ``__module__`` of the class that is being made.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001 - the only way to name the line of a class being made
+    while frame.f_back is not None and frame.f_globals.get("__name__") != module:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _known(model: Any) -> EventType | None:
@@ -187,12 +163,3 @@ def _known(model: Any) -> EventType | None:
         return REGISTRY.of(model)
     except (EventError, TypeError):
         return None
-
-
-def _text_problem(name: str, value: object) -> str | None:
-    return None if isinstance(value, str) else f"{name}={value!r} is not a text"
-
-
-def misspelt(name: str, known: tuple[str, ...]) -> str:
-    """Return the problem of a class keyword that does not exist."""
-    return f"unknown class keyword {name!r}{suggestion(name, known)}"

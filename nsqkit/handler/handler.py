@@ -1,18 +1,16 @@
 """Handlers: the class that a team derives from, and what is kept of its declaration."""
 
 import inspect
-import sys
-import types
-import typing
 from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Never, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 from nsqkit.errors import HandlerError
 from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.context import Context
-from nsqkit.handler.declaration import TIMEOUT_S, Declaration, misspelt
+from nsqkit.handler.declaration import Declaration, events_of, location_of, misspelt
+from nsqkit.handler.options import TIMEOUT_S, HandlerOptions
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.names import is_ephemeral, subscribed_topics
 from nsqkit.policy.outcome import Outcome
@@ -122,41 +120,38 @@ class AnyHandler(Generic[E]):
 
     spec: ClassVar[HandlerSpec]
     problems: ClassVar[tuple[str, ...]] = ()
+    _known_options: ClassVar[frozenset[str]] = frozenset()
+    _takes: ClassVar[str] = ""
     _options: ClassVar[Mapping[str, Any]] = {}
     _models: ClassVar[tuple[Any, ...]] = ()
 
     @classmethod
-    def _declare(
-        cls,
-        kind: "type[AnyHandler[Any]]",
-        given: Mapping[str, object],
-        unknown: Mapping[str, object],
-        *,
-        takes: str,
-        abstract: bool,
-    ) -> None:
-        """Keep what a class statement says.
+    def _declare(cls, kind: "type[AnyHandler[Any]]", given: Mapping[str, object], *, abstract: bool) -> None:
+        """Keep what a class statement says, or refuse it with all of its mistakes.
 
         Args:
             kind: The public class that it derives from.
-            given: Every class keyword that there is; None where it is not given.
-            unknown: The others.
-            takes: Names of what ``handle`` takes.
+            given: Its class keywords but ``abstract``, those that do not exist included.
             abstract: Whether it only shares its options.
+
+        Raises:
+            HandlerError: If something is wrong, and no loader gathers the mistakes.
         """
-        cls._options = {**cls._options, **{name: value for name, value in given.items() if value is not None}}
-        cls._models = _event_models(cls) or cls._models
-        location = _location(cls)
-        found = [misspelt(name, (*given, "abstract")) for name in unknown]
+        location = location_of(cls.__module__)
+        unknown = [name for name in given if name not in cls._known_options]
+        own = {name: value for name, value in given.items() if value is not None and name not in unknown}
+        cls._options = {**cls._options, **own}
+        cls._models = events_of(cls, AnyHandler) or cls._models
+        found = [misspelt(name, {*cls._known_options, "abstract"}) for name in unknown]
         if not abstract:
             handle = None if cls.handle is kind.handle else cls.handle
-            declared = Declaration(cls._models, cls._options, handle, kind=kind.__name__, takes=takes)
+            declared = Declaration(cls._models, cls._options, handle, kind=kind.__name__, takes=cls._takes)
             found += declared.problems()
         cls.problems = tuple(f"{location}: {cls.__name__}: {problem}" for problem in found)
         if cls.problems and not deferring.get():
             raise HandlerError(cls.problems)
         if not (cls.problems or abstract):
-            cls.spec = _spec(cls, location)
+            cls.spec = spec_of(cls, cls._models, cls._options, location)
 
     def handle(self, *args: Any, **kwargs: Any) -> Any:
         """Handle what its kind says."""
@@ -174,68 +169,20 @@ class Handler(AnyHandler[E]):
     Parameters of ``__init__`` are resources, found by their type.
 
     Args:
-        topic: The topic; by default the one of the events.
-        channel: The channel. Required.
-        max_in_flight: Messages handled at the same time; 1 to 2500, 100 by default.
-        timeout_s: Seconds after which a call counts as failed; above 0, at most 880, 30 by default.
-        retry: Attempts, backoff, and what certain errors mean.
-        threads: Threads for a plain ``def handle``, which then bound max_in_flight; 1 to 256,
-            by default the setting ``threads``.
-        run_on_loop: True calls a plain ``def handle`` on the event loop, without a timeout; it
-            must not block.
-        max_age_s: Messages published longer ago are not handled; seconds above 0.
-        on_expired: What becomes of those: ``"dead_letter"`` (default) or ``"discard"``.
-        on_unknown: What becomes of event types not taken here: ``"requeue"``, ``"discard"`` or
-            ``"dead_letter"``; must be chosen where the topic has other known types.
-        dead_letters: False discards instead of dead-lettering, which is the default on ephemeral
-            topics and channels.
-        errors: Exception types that get a metric label of their own; those in ``retry`` have one.
-        kill_switch: When the intake stops because too many calls fail; never by default.
-        rate_limit: How many messages one worker starts per second; without a limit by default.
         abstract: True for a class that only shares options with those derived from it.
+        options: The class keywords, such as ``channel``, ``timeout_s`` and ``retry``:
+            ``help(nsqkit.handler.options.HandlerOptions)`` describes each of them.
 
     Raises:
         HandlerError: When the class is made and something about it is wrong; all its mistakes.
     """
 
-    def __init_subclass__(
-        cls,
-        *,
-        topic: str | None = None,
-        channel: str | None = None,
-        max_in_flight: int | None = None,
-        timeout_s: float | None = None,
-        retry: RetryPolicy | None = None,
-        threads: int | None = None,
-        run_on_loop: bool | None = None,
-        max_age_s: float | None = None,
-        on_expired: OnExpired | None = None,
-        on_unknown: OnUnknown | None = None,
-        dead_letters: bool | None = None,
-        errors: tuple[type[Exception], ...] | None = None,
-        kill_switch: KillSwitch | None = None,
-        rate_limit: RateLimit | None = None,
-        abstract: bool = False,
-        **unknown: Never,
-    ) -> None:
+    _known_options = HandlerOptions.__optional_keys__
+    _takes = "event, ctx"
+
+    def __init_subclass__(cls, *, abstract: bool = False, **options: Unpack[HandlerOptions]) -> None:
         super().__init_subclass__()
-        given = {
-            "topic": topic,
-            "channel": channel,
-            "max_in_flight": max_in_flight,
-            "timeout_s": timeout_s,
-            "retry": retry,
-            "threads": threads,
-            "run_on_loop": run_on_loop,
-            "max_age_s": max_age_s,
-            "on_expired": on_expired,
-            "on_unknown": on_unknown,
-            "dead_letters": dead_letters,
-            "errors": errors,
-            "kill_switch": kill_switch,
-            "rate_limit": rate_limit,
-        }
-        cls._declare(Handler, given, unknown, takes="event, ctx", abstract=abstract)
+        cls._declare(Handler, options, abstract=abstract)
 
     def handle(self, event: E, ctx: Context, /) -> Awaitable[Outcome | None] | Outcome | None:
         """Handle one event; ``async def`` runs on the loop, plain ``def`` in a thread.
@@ -250,38 +197,25 @@ class Handler(AnyHandler[E]):
         raise NotImplementedError
 
 
-def _spec(cls: type[AnyHandler[Any]], location: str) -> HandlerSpec:
-    event_types = tuple(REGISTRY.of(model) for model in cls._models)
-    options = dict(cls._options)
-    options.setdefault("topic", event_types[0].topic)
+def spec_of(
+    handler: type[AnyHandler[Any]], models: tuple[Any, ...], options: Mapping[str, Any], location: str
+) -> HandlerSpec:
+    """Return the spec of a class without mistakes.
+
+    Args:
+        handler: The class.
+        models: Its event classes, one or more.
+        options: Its class keywords, inherited ones included.
+        location: ``file:line`` of the class.
+    """
+    event_types = tuple(REGISTRY.of(model) for model in models)
+    defaults: dict[str, Any] = {"topic": event_types[0].topic}
     if "max_messages" in options:
-        options.setdefault("max_in_flight", options["max_messages"])
+        defaults["max_in_flight"] = options["max_messages"]
     return HandlerSpec(
-        handler=cls,
+        handler=handler,
         event_types=event_types,
-        is_async=inspect.iscoroutinefunction(cls.handle),
+        is_async=inspect.iscoroutinefunction(handler.handle),
         location=location,
-        **options,
+        **{**defaults, **options},
     )
-
-
-def _event_models(cls: type) -> tuple[Any, ...]:
-    """Return what stands in the brackets after ``Handler``; empty where nothing or a type variable does."""
-    for base in cls.__dict__.get("__orig_bases__", ()):
-        origin = typing.get_origin(base)
-        if isinstance(origin, type) and issubclass(origin, AnyHandler):
-            (argument, *_) = get_args(base)
-            if isinstance(argument, TypeVar):
-                return ()
-            if typing.get_origin(argument) in {types.UnionType, typing.Union}:
-                return get_args(argument)
-            return (argument,)
-    return ()
-
-
-def _location(cls: type) -> str:
-    """Return ``file:line`` of the class statement that is being run."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the only way to name the line of a class being made
-    while frame.f_back is not None and frame.f_globals.get("__name__") != cls.__module__:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -6,7 +6,7 @@ is no longer refused fails the check.
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -35,6 +35,9 @@ from nsqkit import (
     retrying,
     upcast,
 )
+
+
+E = TypeVar("E")
 
 
 @event("order.created", version=1, topic="orders")
@@ -87,11 +90,11 @@ OrderCancelled(order_id=7)  # type: ignore[arg-type]  # a number for a text
 # Class keywords
 
 
-class Misspelt(Handler[OrderCreated], chanel="notify"):  # type: ignore[arg-type]  # chanel for channel
+class Misspelt(Handler[OrderCreated], chanel="notify"):  # type: ignore[call-arg]  # chanel for channel
     async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
 
 
-class Invented(Handler[OrderCreated], channel="notify", retries=3):  # type: ignore[arg-type]  # there is no retries
+class Invented(Handler[OrderCreated], channel="notify", retries=3):  # type: ignore[call-arg]  # there is no retries
     async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
 
 
@@ -129,6 +132,47 @@ class WrongEnd(Handler[OrderCreated], channel="notify", on_expired="requeue"):  
 
 class OneError(Handler[OrderCreated], channel="notify", errors=OSError):  # type: ignore[arg-type]  # not a tuple
     async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
+class TextFlag(Handler[OrderCreated], abstract="yes"): ...  # type: ignore[arg-type]  # a text
+
+
+class MisspeltFlag(Handler[OrderCreated], abstrct=True): ...  # type: ignore[call-arg]  # abstract
+
+
+# Class keywords of what derives from an abstract class, generic or not
+
+
+class Team(Handler[E], abstract=True, timeout_s=5): ...
+
+
+class Shared(Handler[OrderCreated], abstract=True, timeout_s=5): ...
+
+
+class MisspeltTeam(Handler[E], abstract=True, timeout=5): ...  # type: ignore[call-arg]  # timeout_s
+
+
+class MisspeltOfTeam(Team[OrderCreated], chanel="notify"):  # type: ignore[call-arg]  # chanel for channel
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
+class TextOfTeam(Team[OrderCreated], channel="notify", threads="4"):  # type: ignore[arg-type]  # a text
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
+class MisspeltOfShared(Shared, chanel="notify"):  # type: ignore[call-arg]  # chanel for channel
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
+class TextOfShared(Shared, channel="notify", threads="4"):  # type: ignore[arg-type]  # a text
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
+class BatchOfShared(Shared, channel="notify", max_wait_s=1.0):  # type: ignore[call-arg]  # not a batch
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
+
+
+# Events in brackets
 
 
 class NoEvent(Handler, channel="notify"):  # type: ignore[type-arg]  # no brackets
@@ -196,7 +240,18 @@ class UnionField(Handler[OrderCreated | OrderCancelled], channel="notify"):
 # Batch handlers
 
 
-class MisspeltBatch(BatchHandler[OrderCreated], channel="totals", max_message=5):  # type: ignore[arg-type]  # max_messages
+class MisspeltBatch(BatchHandler[OrderCreated], channel="totals", max_message=5):  # type: ignore[call-arg]  # max_messages
+    async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
+
+
+class BatchTeam(BatchHandler[E], abstract=True, max_wait_s=5): ...
+
+
+class MisspeltBatchOfTeam(BatchTeam[OrderCreated], max_mesages=5):  # type: ignore[call-arg]  # max_messages
+    async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
+
+
+class TextBatchOfTeam(BatchTeam[OrderCreated], channel="totals", max_messages="5"):  # type: ignore[arg-type]  # a text
     async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
 
 
@@ -204,7 +259,7 @@ class TextWait(BatchHandler[OrderCreated], channel="totals", max_wait_s="2s"):  
     async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
 
 
-class BatchOfSingles(Handler[OrderCreated], channel="totals", max_messages=5):  # type: ignore[arg-type]  # not a batch
+class BatchOfSingles(Handler[OrderCreated], channel="totals", max_messages=5):  # type: ignore[call-arg]  # not a batch
     async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
 
 

@@ -104,6 +104,9 @@ def test_a_class_may_share_its_options_with_those_derived_from_it() -> None:
             {"timeout_s": 881}, "timeout_s=881 must be above 0 and at most 880 seconds", id="told only once"
         ),
         pytest.param(
+            {"max_in_flight": 0}, "max_in_flight=0 is not in 1..2500", id="a wrong number told only once"
+        ),
+        pytest.param(
             {"max_wait": 2}, "unknown class keyword 'max_wait'; did you mean 'max_wait_s'?", id="misspelt"
         ),
         pytest.param(

@@ -1,0 +1,99 @@
+"""Checks: which values each class keyword accepts; it does not look at two keywords together."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, get_args
+
+from nsqkit.handler.options import MAX_IN_FLIGHT, MAX_THREADS, MAX_TIMEOUT_S
+from nsqkit.policy.kill_switch import KillSwitch
+from nsqkit.policy.names import channel_problem, topic_problem
+from nsqkit.policy.rate import RateLimit
+from nsqkit.policy.retry import RetryPolicy
+from nsqkit.policy.verdict import OnExpired, OnUnknown
+
+Check = Callable[[str, Any], Iterator[str]]
+"""Takes a keyword and its value, which is not None; yields a line for each mistake."""
+
+
+def _name(problem: Callable[[str], str | None]) -> Check:
+    def check(name: str, value: Any) -> Iterator[str]:
+        if not isinstance(value, str):
+            yield f"{name}={value!r} is not a text"
+        elif found := problem(value):
+            yield found
+
+    return check
+
+
+def _whole(least: int, most: int) -> Check:
+    def check(name: str, value: Any) -> Iterator[str]:
+        if type(value) is not int:
+            yield f"{name}={value!r} is not a whole number"
+        elif not least <= value <= most:
+            yield f"{name}={value!r} is not in {least}..{most}"
+
+    return check
+
+
+def _seconds(most: float | None = None) -> Check:
+    def check(name: str, value: Any) -> Iterator[str]:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            yield f"{name}={value!r} is not a number of seconds"
+        elif not (value > 0 and (most is None or value <= most)):
+            limit = "" if most is None else f" and at most {most:g}"
+            yield f"{name}={value!r} must be above 0{limit} seconds"
+
+    return check
+
+
+def _one_of(choices: tuple[str, ...]) -> Check:
+    def check(name: str, value: Any) -> Iterator[str]:
+        if value not in choices:
+            yield f"{name}={value!r} is not one of {choices}"
+
+    return check
+
+
+def _policy(kind: type, example: str) -> Check:
+    def check(name: str, value: Any) -> Iterator[str]:
+        if not isinstance(value, kind):
+            yield f"{name}={value!r} is not a policy; write {name}={example}"
+
+    return check
+
+
+def _flag(name: str, value: Any) -> Iterator[str]:
+    if type(value) is not bool:
+        yield f"{name}={value!r} is not True or False"
+
+
+def _error_types(name: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, tuple):
+        yield f"{name}={value!r} is not a tuple; write {name}=(ThisError, ThatError)"
+        return
+    for error in value:
+        if not (isinstance(error, type) and issubclass(error, Exception)):
+            yield f"{name} has {error!r}, which is not a class of exceptions"
+
+
+CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
+    {
+        "topic": _name(topic_problem),
+        "channel": _name(channel_problem),
+        "max_in_flight": _whole(1, MAX_IN_FLIGHT),
+        "threads": _whole(1, MAX_THREADS),
+        "timeout_s": _seconds(MAX_TIMEOUT_S),
+        "max_age_s": _seconds(),
+        "max_messages": _whole(1, MAX_IN_FLIGHT),
+        "max_wait_s": _seconds(MAX_TIMEOUT_S),
+        "on_unknown": _one_of(get_args(OnUnknown)),
+        "on_expired": _one_of(get_args(OnExpired)),
+        "run_on_loop": _flag,
+        "dead_letters": _flag,
+        "retry": _policy(RetryPolicy, "RetryPolicy(max_attempts=…, backoff=…)"),
+        "kill_switch": _policy(KillSwitch, "KillSwitch(failure_ratio=…, min_messages=…)"),
+        "rate_limit": _policy(RateLimit, "RateLimit(per_s=…)"),
+        "errors": _error_types,
+    }
+)
+"""The check of every class keyword, in the order in which mistakes are listed."""
