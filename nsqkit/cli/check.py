@@ -55,7 +55,8 @@ def handlers(
     """Print what handlers do: topic, channel, events, retry delays, timeout, concurrency."""
     settings = options.settings(set_=set_, app=app, config=config)
     from nsqkit.cli import tables
-    from nsqkit.loading.loader import load, table
+    from nsqkit.loading.describe import table
+    from nsqkit.loading.loader import load
 
     rows = table(load(modules, settings).handlers, settings)
     if json:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nsqkit.loading.loader import HandlerRow
+from nsqkit.loading.describe import HandlerRow
 from nsqkit.settings.setting import shown
 from nsqkit.settings.settings import TABLE, SettingRow
 from nsqkit.telemetry.metrics import HandlerSummary

@@ -28,6 +28,11 @@ class Resource(Generic[T]):
         self.provides = _provided(function)
         functools.update_wrapper(self, function)
 
+    @property
+    def location(self) -> str:
+        """``file:line`` of the function."""
+        return _location(self.function)
+
     def __call__(self, *args: Any, **kwargs: Any) -> AsyncIterator[T] | Iterator[T]:
         """Call the function as written, as tests do."""
         return self.function(*args, **kwargs)
@@ -51,11 +56,15 @@ def resource(function: Callable[..., AsyncIterator[T]] | Callable[..., Iterator[
     return Resource(function)
 
 
+def _location(function: Callable[..., Any]) -> str:
+    code = function.__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
 def _provided(function: Callable[..., Any]) -> Any:
     if not inspect.isfunction(function):
         raise TypeError(f"{function!r} cannot be a resource: @resource is for a generator function")
-    code = function.__code__
-    where = f"{code.co_filename}:{code.co_firstlineno}: resource {function.__name__}"
+    where = f"{_location(function)}: resource {function.__name__}"
     if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
         raise HandlerError((f"{where}: must be a generator function; yield the resource once",))
     try:

@@ -1,6 +1,6 @@
-"""Modules: what a target names, imported; and what went wrong there, with the line to change.
+"""Modules: imports what a target names, and says what went wrong there, with the line to change.
 
-It does not look at handlers taken together; that is the loader's.
+It does not look at the handlers together; that is done by ``checks.py``.
 """
 
 import importlib
@@ -9,12 +9,14 @@ import pkgutil
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from nsqkit.errors import HandlerError, NsqkitError
 from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.resources import Resource
 from nsqkit.policy.suggestion import suggestion
 
 _MACHINERY = (
@@ -56,6 +58,12 @@ def imported(name: str, problems: list[str]) -> ModuleType | None:
 def defined(module: ModuleType) -> list[type[AnyHandler[object]]]:
     """Return the handler classes that are defined in a module, in order; imported ones are not."""
     return list(_handlers(vars(module), module.__name__))
+
+
+def resources_in(modules: Sequence[ModuleType]) -> tuple[Resource[Any], ...]:
+    """Return the resources that are defined in modules or imported into them."""
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
+    return tuple(dict.fromkeys(found))
 
 
 def _handlers(names: dict[str, object], module: str) -> Iterator[type[AnyHandler[object]]]:

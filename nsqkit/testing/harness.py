@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 from nsqkit.errors import HandlerError
 from nsqkit.handler.context import Middleware
 from nsqkit.handler.handler import AnyHandler, HandlerSpec
-from nsqkit.loading.loader import check, resources_in
+from nsqkit.loading.checks import check
+from nsqkit.loading.modules import resources_in
 from nsqkit.publishing.publisher import preparer
 from nsqkit.runtime.clock import Clock as RuntimeClock
 from nsqkit.runtime.drain import drain

@@ -13,7 +13,8 @@ from nsqkit.errors import HandlerError, SettingsError
 from nsqkit.handler.context import Middleware
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Resource
-from nsqkit.loading.loader import check, resources_in
+from nsqkit.loading.checks import check
+from nsqkit.loading.modules import resources_in
 from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options

@@ -3,7 +3,7 @@
 import pytest
 
 from nsqkit.cli import tables
-from nsqkit.loading.loader import HandlerRow
+from nsqkit.loading.describe import HandlerRow
 from nsqkit.settings.settings import SettingRow
 from nsqkit.telemetry.metrics import HandlerSummary
 

@@ -25,7 +25,8 @@ from nsqkit import Context, DeadLetter, Handler, Settings, SettingsError, Worker
 from nsqkit.errors import DecodeError
 from nsqkit.events.codec import Decoder
 from nsqkit.events.types import REGISTRY
-from nsqkit.loading.loader import load, table
+from nsqkit.loading.describe import table
+from nsqkit.loading.loader import load
 from tests.unit.runtime.bench import Bench
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "data" / "orders.jsonl"

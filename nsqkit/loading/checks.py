@@ -1,0 +1,87 @@
+"""Checks: whether handlers can run together in one worker; it does not look at a class alone."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nsqkit.events.types import REGISTRY
+from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.resources import Resource, circle, parameters, provider
+from nsqkit.settings.settings import Settings
+
+
+def check(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]], settings: Settings) -> list[str]:
+    """Return what is wrong with handlers taken together, one line per problem."""
+    unmet = list(_needs(specs, resources))
+    return [
+        *_same_subscription(specs),
+        *(problem for spec in specs for problem in _unchosen_unknown(spec)),
+        *(problem for spec in specs for problem in _long_delay(spec, settings)),
+        *(unmet or _circle(resources)),
+    ]
+
+
+def _same_subscription(specs: Sequence[HandlerSpec]) -> Iterator[str]:
+    counts = Counter((spec.topic, spec.channel) for spec in specs)
+    for (topic, channel), count in counts.items():
+        if count > 1:
+            same = [spec for spec in specs if (spec.topic, spec.channel) == (topic, channel)]
+            names = " and ".join(spec.name for spec in same)
+            yield (
+                f"{same[-1].location}: {names} have the same topic {topic!r} and channel {channel!r}; "
+                "give each its own channel, or make one handler of a union of events"
+            )
+
+
+def _unchosen_unknown(spec: HandlerSpec) -> Iterator[str]:
+    others = [known for known in REGISTRY.on_topic(spec.topic) if known not in spec.event_types]
+    lifted = {known.name for known in spec.event_types}
+    others = [known for known in others if known.name not in lifted]
+    if others and spec.on_unknown is None:
+        named = ", ".join(known.wire_type for known in others)
+        yield (
+            f"{spec.location}: {spec.name}: topic {spec.topic!r} also has {named}; choose "
+            'on_unknown="discard", "requeue" or "dead_letter"'
+        )
+
+
+def _long_delay(spec: HandlerSpec, settings: Settings) -> Iterator[str]:
+    longest_s = spec.retry.longest_s()
+    if longest_s > settings.max_requeue_delay_s:
+        yield (
+            f"{spec.location}: {spec.name}: its retry policy waits up to {longest_s:g} s, more than the "
+            f"setting max_requeue_delay_s={settings.max_requeue_delay_s:g}; lower max_s of its backoff, "
+            "or the delay of its rule"
+        )
+
+
+def _needs(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]]) -> Iterator[str]:
+    for spec in specs:
+        if spec.handler.__init__ is not object.__init__:
+            yield from _unprovided(f"{spec.location}: {spec.name}", spec.handler.__init__, resources)
+    for each in resources:
+        yield from _unprovided(f"{each.location}: resource {each.name}", each.function, resources)
+
+
+def _circle(resources: Sequence[Resource[Any]]) -> Iterator[str]:
+    found = circle(resources)
+    if found:
+        names = " needs ".join(each.name for each in (*found, found[0]))
+        yield f"{found[0].location}: resources need each other: {names}; break the circle"
+
+
+def _unprovided(where: str, function: Any, resources: Sequence[Resource[Any]]) -> Iterator[str]:
+    try:
+        wanted = parameters(function)
+    except NameError as error:
+        yield f"{where}: its annotations cannot be read: {error}"
+        return
+    for name, kind in wanted.items():
+        if kind is None:
+            yield f"{where}: parameter {name!r} has no type; annotate it with what a resource yields"
+        elif kind is not Settings and provider(name, kind, resources) is None:
+            shown = kind.__name__ if isinstance(kind, type) else kind
+            yield (
+                f"{where}: no single resource yields {shown} "
+                f"for parameter {name!r}; define a @resource with that type, or import it into the module"
+            )
