@@ -53,13 +53,12 @@ class BatchHandler(AnyHandler[E]):
         HandlerError: When the class is made and something about it is wrong; all its mistakes.
     """
 
-    _known_options = BatchOptions.__optional_keys__
-    _takes = "batch"
     _options: ClassVar[Mapping[str, Any]] = {"max_messages": 100, "max_wait_s": 1.0}
 
     def __init_subclass__(cls, *, abstract: bool = False, **options: Unpack[BatchOptions]) -> None:
         super().__init_subclass__()
-        cls._declare(BatchHandler, options, abstract=abstract)
+        known = BatchOptions.__optional_keys__
+        cls._declare(BatchHandler, options, known=known, takes="batch", abstract=abstract)
 
     def handle(
         self, batch: Sequence[Delivery[E]], /

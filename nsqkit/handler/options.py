@@ -1,6 +1,6 @@
 """Options: the class keywords of handlers, each described here and nowhere else; it checks none of them.
 
-What a keyword accepts is in ``checks.py``, its default in ``spec.py``.
+The values that a keyword accepts are in ``checks.py``, its default is in ``spec.py``.
 """
 
 from typing import Final, TypedDict

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nsqkit.events.types import REGISTRY
-from nsqkit.handler.handler import HandlerSpec
 from nsqkit.handler.resources import Resource, circle, parameters, provider
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.settings.settings import Settings
 
 

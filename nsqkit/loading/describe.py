@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.rate import RateLimit

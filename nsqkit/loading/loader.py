@@ -10,8 +10,9 @@ from typing import Any
 
 from nsqkit.errors import LoadError
 from nsqkit.handler.context import Middleware
-from nsqkit.handler.handler import AnyHandler, HandlerSpec, deferring
+from nsqkit.handler.handler import AnyHandler, deferring
 from nsqkit.handler.resources import Resource
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import defined, imported, modules_of, resources_in
 from nsqkit.policy.suggestion import suggestion

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from nsqkit.errors import ConnectionLostError, FeedError, PublishError
 from nsqkit.events.codec import loads
-from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.loader import load
 from nsqkit.nsq.nodes import message_limit, target_address
 from nsqkit.nsq.options import connection_options

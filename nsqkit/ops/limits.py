@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nsqkit.errors import NsqkitError
-from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import LookupResult

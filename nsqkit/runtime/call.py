@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from nsqkit.errors import HandlerTimeoutError
-from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.runtime.pool import Pool
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nsqkit.handler.context import Context, Outgoing, Prepare
-from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy import lease
 from nsqkit.policy.verdict import Rules
 from nsqkit.runtime.clock import Clock

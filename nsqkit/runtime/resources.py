@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from nsqkit.errors import NsqkitError, ResourceError
-from nsqkit.handler.handler import AnyHandler, HandlerSpec
+from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Resource, parameters, provider
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.redaction import describe
 from nsqkit.settings.settings import Settings
 

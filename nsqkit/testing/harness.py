@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from nsqkit.errors import HandlerError
 from nsqkit.handler.context import Middleware
-from nsqkit.handler.handler import AnyHandler, HandlerSpec
+from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
 from nsqkit.publishing.publisher import preparer

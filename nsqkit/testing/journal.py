@@ -6,7 +6,8 @@ from typing import Any
 
 from nsqkit.errors import PublishError
 from nsqkit.events.codec import loads
-from nsqkit.handler.handler import AnyHandler, HandlerSpec
+from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.runtime.delivery import Delivery

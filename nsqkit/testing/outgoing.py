@@ -1,7 +1,7 @@
 """Outgoing: what one handler publishes, noted, and made to fail where a test wants that."""
 
 from nsqkit.errors import PublishError
-from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.runtime.ports import Publishes
 from nsqkit.testing.journal import Journal
 

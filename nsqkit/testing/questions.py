@@ -7,7 +7,8 @@ from typing import Any
 
 from nsqkit.events.codec import Decoder, loads
 from nsqkit.events.types import REGISTRY, EventType
-from nsqkit.handler.handler import AnyHandler, HandlerSpec
+from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 from nsqkit.testing.errors import HarnessError
 from nsqkit.testing.found import Found, question

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nsqkit.handler.handler import HandlerSpec
 from nsqkit.handler.resources import Resource, parameters, provider, resource
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.testing.errors import HarnessError
 
 

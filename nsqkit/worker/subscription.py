@@ -10,7 +10,8 @@ from nsqkit.errors import BreakerOpenError
 from nsqkit.events.codec import Decoder
 from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.context import Middleware, Prepare
-from nsqkit.handler.handler import AnyHandler, HandlerSpec
+from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.runtime.batch import BatchDispatcher

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from nsqkit.handler.checks import CHECKS
-from nsqkit.handler.handler import HandlerSpec
 from nsqkit.handler.options import BatchOptions, HandlerOptions
+from nsqkit.handler.spec import HandlerSpec
 
 KEYWORDS = sorted(BatchOptions.__optional_keys__)
 

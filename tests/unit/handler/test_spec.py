@@ -7,7 +7,8 @@ import pytest
 
 from nsqkit.events.types import event
 from nsqkit.handler.context import Context
-from nsqkit.handler.handler import Handler, HandlerSpec
+from nsqkit.handler.handler import Handler
+from nsqkit.handler.spec import HandlerSpec
 
 
 @event("test_spec.created", version=1, topic="specified")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nsqkit.errors import LoadError
-from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.loader import load
 from nsqkit.settings.settings import Settings
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nsqkit.handler.handler import HandlerSpec
+from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.describe import HandlerRow, table
 from nsqkit.settings.settings import Settings
 from tests.unit.loading.team import NOTIFY, Team, at
