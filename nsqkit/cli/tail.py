@@ -94,11 +94,13 @@ def _as_line(message: "Message", body: "Body", _raw: bool) -> str:
 def _as_json(message: "Message", body: "Body", raw: bool) -> str:
     import json
 
+    from nsqkit.events import rfc3339
+
     known = {
         "topic": message.topic,
         "nsqd": message.address,
         "message_id": message.id.decode(),
-        "published": _published(message).isoformat().replace("+00:00", "Z"),
+        "published": rfc3339.from_ns(message.timestamp_ns // 1000 * 1000),
         "kind": body.kind,
         "body": body.value,
     }

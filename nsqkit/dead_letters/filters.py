@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, Self
 
 from nsqkit.errors import SettingsError
+from nsqkit.events import rfc3339
 from nsqkit.policy.suggestion import suggestion
 
 FIELDS: Final = MappingProxyType(
@@ -90,12 +91,9 @@ def moment(option: str, text: str, now: datetime) -> str:
     """
     try:
         if age := _AGE.fullmatch(text):
-            at = now - timedelta(**{_UNITS[age["unit"]]: float(age["number"])})
-        else:
-            at = datetime.fromisoformat(text)
-        at = at.astimezone(UTC)
+            return rfc3339.from_datetime(now - timedelta(**{_UNITS[age["unit"]]: float(age["number"])}))
+        return rfc3339.normalized(text)
     except (ValueError, OverflowError):
         raise SettingsError(
             f"{option} {text!r}: give an age such as 30m, 2h or 1d, or a time such as 2026-01-31T09:30:00Z"
         ) from None
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -3,14 +3,14 @@
 import base64
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from nsqkit.events import rfc3339
 from nsqkit.events.body import Body
 from nsqkit.events.codec import loads
 from nsqkit.nsq.message import Message
 from nsqkit.policy.names import dead_topic, retry_topic
-from nsqkit.runtime.dead_letter import RECORD_TYPE, instant
+from nsqkit.runtime.dead_letter import RECORD_TYPE
 
 SUFFIX = ".dead"
 _MARK = RECORD_TYPE.encode()
@@ -96,7 +96,7 @@ def read_letter(message: Message) -> Letter:
         attempts=_count(known, "attempts"),
         message_id=_text(known, "message_id"),
         published_at=_text(known, "published_at"),
-        dead_at=_time(_text(known, "dead_at")) or instant(message.timestamp_ns),
+        dead_at=_time(_text(known, "dead_at")) or rfc3339.from_ns(message.timestamp_ns),
         topic=_text(known, "topic"),
         channel=_text(known, "channel"),
         handler=_text(known, "handler"),
@@ -162,7 +162,6 @@ def _count(known: dict[str, Any], name: str) -> int:
 def _time(text: str) -> str:
     """Return a time in the one form that sorts as it reads; empty if it is none."""
     try:
-        moment = datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return rfc3339.normalized(text)
+    except ValueError:
         return ""
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -11,12 +11,12 @@ from typing import Final
 from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.store import Store, StoredLetter
 from nsqkit.errors import NsqkitError, PublishError, ReplayError, SettingsError
+from nsqkit.events import rfc3339
 from nsqkit.nsq.nodes import tcp_addresses
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.names import retry_topic
 from nsqkit.program import stop_event
-from nsqkit.runtime.dead_letter import instant
 from nsqkit.settings.settings import Settings
 
 _BATCH: Final = 100
@@ -170,7 +170,7 @@ class Replay:
                 await self._reach(target)
             results = await asyncio.gather(*map(self._publish, batch, targets), return_exceptions=True)
             sent = [each.id for each, result in zip(batch, results, strict=True) if result is None]
-            await asyncio.to_thread(self._store.mark_replayed, sent, instant(time.time_ns()))
+            await asyncio.to_thread(self._store.mark_replayed, sent, rfc3339.from_ns(time.time_ns()))
         except NsqkitError as error:
             return len(sent), error
         return len(sent), next((result for result in results if result is not None), None)

@@ -1,21 +1,21 @@
-"""The stamp on an event that is published: who sends it, which one it is, and when."""
+"""Stamp: the source, id and time that a published event carries. It reads the clock and draws the id."""
 
 import os
 import time
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import NamedTuple
+
+from nsqkit.events import rfc3339
 
 
 class Stamp(NamedTuple):
-    """What the edge adds to an event that is published.
+    """The attributes of the CloudEvents envelope that are not in the event itself.
 
     Args:
-        source: The service's name.
+        source: Name of the service that publishes.
         event_id: Unique together with *source*.
         time: RFC 3339, UTC.
-        traceparent: The creating trace context, or None.
-        tracestate: The rest of it, or None.
+        traceparent: W3C trace context of the publisher; None without one.
+        tracestate: Vendors' part of the trace context; None without one.
     """
 
     source: str
@@ -26,10 +26,10 @@ class Stamp(NamedTuple):
 
 
 def stamp(source: str) -> Stamp:
-    """Return a stamp with a new id and the time of now.
+    """Return a stamp with a new id and the present time.
 
     Args:
-        source: The service's name.
+        source: Name of the service that publishes.
     """
     return Stamp(source, _random_id(), _now())
 
@@ -43,10 +43,5 @@ def _random_id() -> str:
 
 
 def _now() -> str:
-    second, ns = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_written(second)}.{ns // 1000:06d}Z"
-
-
-@lru_cache(maxsize=1)  # most events share their second with the one before
-def _written(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    time_ns = time.time_ns()
+    return rfc3339.from_ns(time_ns - time_ns % 1000)  # cut, not rounded: no event is from the future

@@ -4,10 +4,8 @@ It does not look at the handlers together; that is done by ``checks.py``.
 """
 
 import importlib
-import os
 import pkgutil
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,15 +14,9 @@ from typing import Any
 
 from nsqkit.errors import HandlerError, NsqkitError
 from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.origin import place_of
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.suggestion import suggestion
-
-_MACHINERY = (
-    "<",
-    *(f"{each}{os.sep}" for each in (Path(__file__).parents[1], Path(importlib.__file__).parent)),
-)
-_PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
-_LIBRARIES = tuple({f"{sysconfig.get_path(each)}{os.sep}" for each in _PATHS})
 
 
 def modules_of(name: str, problems: list[str]) -> list[ModuleType]:
@@ -112,10 +104,4 @@ def _line(error: BaseException, name: str) -> str:
     """Return ``file:line`` of the innermost line of the team's own."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if not _is_under(each, _MACHINERY)]
-    own = [each for each in frames if not _is_under(each, _LIBRARIES)] or frames
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else name
-
-
-def _is_under(frame: traceback.FrameSummary, folders: tuple[str, ...]) -> bool:
-    return frame.filename.startswith(folders)
+    return place_of(error, or_library=True) or name

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.context import Context, Middleware
+from nsqkit.handler.origin import place_of
 from nsqkit.policy.outcome import Finish, Outcome
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
 from nsqkit.runtime.call import Caller
 from nsqkit.runtime.dispatch import OUTCOMES, wrapped
-from nsqkit.runtime.failure import place_of
 
 
 class BatchDispatcher:

@@ -2,7 +2,6 @@
 
 import base64
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 
 from nsqkit.events.codec import encode_json
 
@@ -60,15 +59,6 @@ def split_body(body: bytes) -> tuple[str | None, str | None]:
         return body.decode(), None
     except UnicodeDecodeError:
         return None, base64.b64encode(body).decode()
-
-
-def instant(time_ns: int) -> str:
-    """Return nanoseconds since 1970 as RFC 3339 in UTC, to the microsecond."""
-    try:
-        moment = datetime.fromtimestamp(time_ns / 1e9, UTC)
-    except (ValueError, OverflowError, OSError):
-        return ""
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def fitting(record: DeadLetterRecord, *, max_bytes: int) -> bytes | None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from nsqkit.errors import PublishError
+from nsqkit.events import rfc3339
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import Verdict, on_dead_letter_failure
-from nsqkit.runtime.dead_letter import CHANNEL, DeadLetterRecord, fitting, instant, split_body
+from nsqkit.runtime.dead_letter import CHANNEL, DeadLetterRecord, fitting, split_body
 from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.failure import stack_of
 from nsqkit.runtime.ports import Message, Publishes
@@ -74,8 +75,8 @@ class DeadLetterPublisher:
             stack=stack_of(error),
             attempts=message.attempts,
             message_id=delivery.message_id,
-            published_at=instant(message.timestamp_ns),
-            dead_at=instant(time.time_ns()),
+            published_at=rfc3339.from_ns(message.timestamp_ns),
+            dead_at=rfc3339.from_ns(time.time_ns()),
             topic=spec.topic,
             channel=spec.channel,
             handler=spec.name,

@@ -1,13 +1,11 @@
-"""Failure: where an exception was raised, and the end of its stack."""
+"""Failure: the stack trace of an exception as logs and dead letters may show it, bounded and redacted."""
 
-import sysconfig
 import traceback
-from pathlib import Path
 
 from nsqkit.policy.redaction import redact
 
 STACK_LIMIT = 8192
-_FOREIGN = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
+"""Characters of a stack trace that are kept."""
 
 
 def stack_of(error: BaseException | None) -> str:
@@ -15,14 +13,5 @@ def stack_of(error: BaseException | None) -> str:
     if error is None or error.__traceback__ is None:
         return ""
     text = "".join(traceback.format_exception(error))
-    # Redacted before it is cut: a secret whose name is cut off is not found.
+    # Redacted before it is cut: a secret is recognised by its name, which the cut may take away.
     return redact(text[-2 * STACK_LIMIT :], limit=2 * STACK_LIMIT)[-STACK_LIMIT:]
-
-
-def place_of(error: BaseException | None) -> str:
-    """Return ``file:line`` of the innermost line of the team's own; empty where there is none."""
-    if error is None:
-        return ""
-    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [f"{file}:{line}" for file, line in lines if not file.startswith(_FOREIGN)]
-    return own[-1] if own else ""

@@ -1,9 +1,9 @@
 """Outcome log: one line for each delivery that did not simply succeed."""
 
+from nsqkit.handler.origin import place_of
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.runtime.delivery import Delivery, Shared
-from nsqkit.runtime.failure import place_of
 
 
 class OutcomeLog:

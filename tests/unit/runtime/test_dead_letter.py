@@ -12,7 +12,6 @@ from nsqkit.runtime.dead_letter import (
     RECORD_TYPE,
     DeadLetterRecord,
     fitting,
-    instant,
     split_body,
 )
 
@@ -80,24 +79,3 @@ def test_no_record_is_larger_than_nsqd_takes(limit: int, body: bytes) -> None:
     text, encoded = split_body(body)
     record = dataclasses.replace(RECORD, body=text, body_base64=encoded)
     assert len(fitting(record, max_bytes=limit) or b"") <= limit
-
-
-@pytest.mark.parametrize(
-    ("time_ns", "expected"),
-    [
-        pytest.param(1_700_000_000_000_000_000, "2023-11-14T22:13:20.000000Z", id="in UTC"),
-        pytest.param(0, "1970-01-01T00:00:00.000000Z", id="from 1970"),
-        pytest.param(2**63 - 1, "2262-04-11T23:47:16.854776Z", id="the largest that the wire can say"),
-        pytest.param(-(2**63), "1677-09-21T00:12:43.145224Z", id="the smallest that the wire can say"),
-        pytest.param(10**30, "", id="nothing where there is no such date"),
-    ],
-)
-def test_an_instant_is_rfc_3339(time_ns: int, expected: str) -> None:
-    assert instant(time_ns) == expected
-
-
-def _raised(error: Exception) -> Exception:
-    try:
-        raise error
-    except ValueError as caught:
-        return caught

@@ -1,11 +1,6 @@
-"""Failures: where they were raised, and the end of their stacks, without secrets."""
+"""Failures: the end of their stacks, without secrets."""
 
-import asyncio
-import json
-
-import pytest
-
-from nsqkit.runtime.failure import STACK_LIMIT, place_of, stack_of
+from nsqkit.runtime.failure import STACK_LIMIT, stack_of
 
 
 def _raised(error: Exception) -> Exception:
@@ -38,22 +33,3 @@ class TestStack:
 
     def test_what_utf8_cannot_spell_is_escaped(self) -> None:
         stack_of(_raised(ValueError("\udc80"))).encode()
-
-
-class TestPlace:
-    def test_no_error_has_no_place(self) -> None:
-        assert place_of(None) == ""
-
-    def test_an_error_that_was_never_raised_has_none(self) -> None:
-        assert place_of(ValueError("x")) == ""
-
-    def test_it_is_the_innermost_line_of_the_teams_own(self) -> None:
-        with pytest.raises(ValueError, match="Expecting") as caught:
-            json.loads("{")
-        assert place_of(caught.value).rpartition(":")[0] == __file__
-
-    async def test_it_is_not_a_line_of_the_framework_or_the_library(self) -> None:
-        with pytest.raises(TimeoutError) as caught:
-            async with asyncio.timeout(0):
-                await asyncio.sleep(60)
-        assert place_of(caught.value).rpartition(":")[0] == __file__

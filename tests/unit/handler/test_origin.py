@@ -1,0 +1,39 @@
+"""Origin: the line of a team's own code that an exception came from."""
+
+import asyncio
+import json
+
+import pytest
+
+from nsqkit.handler.origin import place_of
+
+
+def test_no_error_has_no_place() -> None:
+    assert place_of(None) == ""
+
+
+def test_an_error_that_was_never_raised_has_none() -> None:
+    assert place_of(ValueError("x")) == ""
+
+
+def test_it_is_the_innermost_line_of_the_teams_own() -> None:
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        json.loads("{")
+    assert place_of(caught.value).rpartition(":")[0] == __file__
+
+
+async def test_it_is_not_a_line_of_the_framework_or_the_library() -> None:
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0):
+            await asyncio.sleep(60)
+    assert place_of(caught.value).rpartition(":")[0] == __file__
+
+
+def test_a_line_of_a_library_will_do_where_it_is_asked_for_and_there_is_no_other() -> None:
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        json.loads("{")
+    error = caught.value
+    assert error.__traceback__ is not None
+    error.__traceback__ = error.__traceback__.tb_next  # without this file's line
+    assert place_of(error) == ""
+    assert "json" in place_of(error, or_library=True)
