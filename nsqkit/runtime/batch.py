@@ -13,7 +13,7 @@ from nsqkit.policy.outcome import Finish, Outcome
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
 from nsqkit.runtime.call import Caller
-from nsqkit.runtime.dispatch import OUTCOMES, wrapped
+from nsqkit.runtime.dispatch import wrapped
 
 
 class BatchDispatcher:
@@ -66,7 +66,7 @@ class BatchDispatcher:
         outcome = await self._call(event, ctx)
         if outcome is None:
             return Finish()
-        if not isinstance(outcome, OUTCOMES):
+        if not isinstance(outcome, Outcome):
             raise TypeError(
                 f"the middleware of {self._spec.name} returned {outcome!r}; return what call_next returned"
             )
@@ -237,7 +237,7 @@ class BatchDispatcher:
         for key, outcome in returned.items():
             if key not in keys:
                 raise ValueError(f"{said} an outcome for {key!r}; name messages by the key of their delivery")
-            if not isinstance(outcome, OUTCOMES):
+            if not isinstance(outcome, Outcome):
                 raise TypeError(f"{said} {outcome!r} for {key!r}; give an outcome like Requeue(5)")
         return cast("dict[str, Outcome]", dict(returned))
 

@@ -5,11 +5,10 @@ from typing import Any
 
 from nsqkit.handler.context import Context, Middleware, Next
 from nsqkit.handler.handler import AnyHandler
-from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
+from nsqkit.policy.outcome import Finish, Outcome
 from nsqkit.runtime.call import Caller
 
 _FINISH = Finish()
-OUTCOMES = (Finish, Requeue, DeadLetter, Discard, Pause)
 
 
 class Dispatcher:
@@ -46,7 +45,7 @@ class Dispatcher:
         outcome = await self._call(event, ctx)
         if outcome is None:
             return _FINISH
-        if not isinstance(outcome, OUTCOMES):
+        if not isinstance(outcome, Outcome):
             raise TypeError(
                 f"{self._name}.handle returned {outcome!r}; return None or an outcome like Requeue(5)",
             )
