@@ -1,29 +1,29 @@
-"""What is counted for one handler.
+"""The counts of one handler; how they are shown is the registry's business.
 
-A count is a Python number, added to without a lock or a lookup of labels, and copied only when somebody
-scrapes: six of them are touched per message, and the client's own cost four times as much. All methods are
-therefore for the event loop's thread only.
+A count is a Python number: adding to it takes no lock and no lookup of labels, and it is copied only when
+somebody scrapes. Six counts change per message, and the client's own cost four times as much (ADR 0013).
+All methods are therefore for the event loop's thread only.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from nsqkit.policy.kill_switch import SwitchState
-from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
-from nsqkit.telemetry.metrics.histogram import AGE_BUCKETS_S, DURATION_BUCKETS_S, WAIT_BUCKETS_S, Histogram
-
-OUTCOMES: Final = tuple(str(each) for each in OutcomeLabel)
-REQUEUE_REASONS: Final = tuple(str(each) for each in RequeueReason)
-DEAD_LETTER_REASONS: Final = tuple(str(each) for each in DeadLetterReason)
-COMMANDS: Final = ("FIN", "REQ", "TOUCH")
-OTHER_ERROR: Final = "other"
+from nsqkit.telemetry.metrics.families import FAMILIES, OTHER_ERROR
+from nsqkit.telemetry.metrics.histogram import Histogram
 
 
 class HandlerMetrics:
     """One handler's counts. Made by :meth:`Metrics.for_handler`.
 
     Every value that a closed label can have exists from the start, at zero; another one raises KeyError.
+
+    Args:
+        topic: The source topic.
+        channel: The channel.
+        handler: The handler's name.
+        max_in_flight: Deliveries that may be in flight.
+        declared: Names of the exception types that are counted by name.
 
     Attributes:
         age: Observes the time from publish to receipt, in seconds.
@@ -32,15 +32,15 @@ class HandlerMetrics:
     """
 
     __slots__ = (
-        "_ages",
         "_clamped",
         "_dead_lettered",
         "_durations",
         "_errors",
-        "_executor_waits",
-        "_is_paused",
+        "_histograms",
         "_kill_switch",
         "_max_in_flight",
+        "_numbers",
+        "_paused",
         "_processed",
         "_received",
         "_requeued",
@@ -55,25 +55,32 @@ class HandlerMetrics:
         self, topic: str, channel: str, handler: str, *, max_in_flight: int, declared: frozenset[str]
     ) -> None:
         self.labels = (topic, channel, handler)
-        self._max_in_flight = max_in_flight
-        self._received = self._clamped = 0
-        self._is_paused = False
-        self._kill_switch: SwitchState | None = None
-        self._processed = dict.fromkeys(OUTCOMES, 0)
-        self._requeued = dict.fromkeys(REQUEUE_REASONS, 0)
-        self._dead_lettered = dict.fromkeys(DEAD_LETTER_REASONS, 0)
-        self._settle_failures = dict.fromkeys(COMMANDS, 0)
+        own = [family for family in FAMILIES.values() if family.per_handler]
+        self._numbers = {
+            family.name: dict.fromkeys(family.values or ("",), 0) for family in own if not family.buckets
+        }
+        self._histograms = {family.name: Histogram(family.buckets) for family in own if family.buckets}
+        self._received = self._numbers["nsqkit_messages_received_total"]
+        self._clamped = self._numbers["nsqkit_requeue_delays_clamped_total"]
+        self._processed = self._numbers["nsqkit_messages_processed_total"]
+        self._requeued = self._numbers["nsqkit_messages_requeued_total"]
+        self._dead_lettered = self._numbers["nsqkit_messages_dead_lettered_total"]
+        self._settle_failures = self._numbers["nsqkit_settle_failures_total"]
+        self._paused = self._numbers["nsqkit_intake_paused"]
+        self._max_in_flight = self._numbers["nsqkit_max_in_flight"]
+        self._max_in_flight[""] = max_in_flight
         self._errors = dict.fromkeys((*sorted(declared), OTHER_ERROR), 0)
-        self._durations = Histogram(DURATION_BUCKETS_S)
-        self._ages = Histogram(AGE_BUCKETS_S)
-        self._executor_waits = Histogram(WAIT_BUCKETS_S)
-        self.age = self._ages.observe
+        self._numbers["nsqkit_handler_errors_total"] = self._errors
+        self._kill_switch: dict[str, int] = {}  # until it is known to have one
+        self._numbers["nsqkit_kill_switch_state"] = self._kill_switch
+        self._durations = self._histograms["nsqkit_handler_duration_seconds"]
         self.duration = self._durations.observe
-        self.executor_wait = self._executor_waits.observe
+        self.age = self._histograms["nsqkit_message_age_seconds"].observe
+        self.executor_wait = self._histograms["nsqkit_executor_wait_seconds"].observe
 
     def received(self) -> None:
         """Count a delivery that arrived, and is in flight until :meth:`processed`."""
-        self._received += 1
+        self._received[""] += 1
 
     def processed(self, outcome: str) -> None:
         """Count a delivery that ended, by one of :data:`OUTCOMES`."""
@@ -88,20 +95,21 @@ class HandlerMetrics:
         self._dead_lettered[reason] += 1
 
     def error(self, error_type: str) -> None:
-        """Count what a handler raised; a type that it does not declare is counted as ``other``."""
+        """Count an exception that the handler raised; one of a type that it does not declare is ``other``."""
         self._errors[error_type if error_type in self._errors else OTHER_ERROR] += 1
 
     def max_in_flight(self, n: int) -> None:
-        """Set how many deliveries may be held."""
-        self._max_in_flight = n
+        """Set how many deliveries may be in flight."""
+        self._max_in_flight[""] = n
 
-    def paused(self, is_paused: bool) -> None:  # noqa: FBT001 - the one thing it is told
-        """Set whether its intake rests, for whatever reason."""
-        self._is_paused = is_paused
+    def paused(self, is_paused: bool) -> None:  # noqa: FBT001 - its one argument
+        """Set whether its intake is paused, for whatever reason."""
+        self._paused[""] = is_paused
 
     def kill_switch(self, state: str) -> None:
         """Set the state of its kill switch, one of ``closed``, ``open`` and ``half_open``."""
-        self._kill_switch = SwitchState(state)
+        present = SwitchState(state)
+        self._kill_switch.update({each: each is present for each in SwitchState})
 
     def settle_failure(self, command: str) -> None:
         """Count an E_…_FAILED answer, by one of :data:`COMMANDS`."""
@@ -109,44 +117,30 @@ class HandlerMetrics:
 
     def delay_clamped(self) -> None:
         """Count a requeue delay that was cut to the longest allowed one."""
-        self._clamped += 1
+        self._clamped[""] += 1
 
-    def counters(self) -> tuple[Mapping[str, int], ...]:
-        """Return the counts of each counter family, by the value of its own label if it has one."""
-        return (
-            {"": self._received},
-            {"": self._clamped},
-            self._processed,
-            self._requeued,
-            self._dead_lettered,
-            self._errors,
-            self._settle_failures,
-        )
+    def numbers(self) -> Mapping[str, Mapping[str, int]]:
+        """Return the counters and gauges by family, and in each by the value of its own label, "" without."""
+        self._numbers["nsqkit_in_flight"][""] = self._received[""] - sum(self._processed.values())
+        return self._numbers
 
-    def gauges(self) -> tuple[int, ...]:
-        """Return the present value of each gauge family."""
-        return self._received - sum(self._processed.values()), self._max_in_flight, self._is_paused
-
-    def switch_state(self) -> SwitchState | None:
-        """Return the state of its kill switch; None if it has none."""
-        return self._kill_switch
-
-    def histograms(self) -> tuple[Histogram, ...]:
-        """Return the values of each histogram family."""
-        return self._durations, self._ages, self._executor_waits
+    def histograms(self) -> Mapping[str, Histogram]:
+        """Return the histograms by family."""
+        return self._histograms
 
     def summary(self) -> "HandlerSummary":
         """Return the counts so far as one row of a table."""
         failed = self._requeued["error"] + self._requeued["timeout"]
+        received = self._received[""]
         topic, channel, handler = self.labels
         return HandlerSummary(
             handler=handler,
             topic=topic,
             channel=channel,
-            received=self._received,
+            received=received,
             success=self._processed["success"],
             requeued=self._processed["requeue"],
-            requeue_rate_ratio=failed / self._received if self._received else 0.0,
+            requeue_rate_ratio=failed / received if received else 0.0,
             dead_lettered=self._processed["dead_letter"],
             p50_s=self._durations.quantile(0.50),
             p95_s=self._durations.quantile(0.95),
@@ -161,9 +155,21 @@ class HandlerMetrics:
 class HandlerSummary:
     """What one handler did since the process started.
 
-    ``requeued`` counts all requeues, ``given_back`` those without an error or a timeout;
-    ``requeue_rate_ratio`` is the others over received, in [0, 1]; the durations are estimates in seconds,
-    None while nothing ran.
+    Attributes:
+        handler: The handler's name.
+        topic: The source topic.
+        channel: The channel.
+        received: Deliveries that arrived.
+        success: Deliveries with this outcome.
+        requeued: All requeues.
+        requeue_rate_ratio: Requeues after an error or a timeout over received, in [0, 1].
+        dead_lettered: Deliveries with this outcome.
+        p50_s: Estimated median of the handler's duration in seconds; None while nothing ran.
+        p95_s: Its 95th percentile.
+        p99_s: Its 99th percentile.
+        given_back: Requeues without an error or a timeout.
+        discarded: Deliveries with this outcome.
+        lease_lost: Deliveries with this outcome.
     """
 
     handler: str

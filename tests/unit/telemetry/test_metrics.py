@@ -17,6 +17,7 @@ from nsqkit.telemetry.metrics import (
     COMMANDS,
     DEAD_LETTER_REASONS,
     DURATION_BUCKETS_S,
+    FAMILIES,
     OUTCOMES,
     REQUEUE_REASONS,
     WAIT_BUCKETS_S,
@@ -83,6 +84,21 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics, handler: HandlerM
         "nsqkit_process_resident_memory_bytes",
     }
     assert all(name.startswith("nsqkit_") for name in names)
+
+
+def test_every_metric_is_in_the_table_and_is_shown_as_it_says(
+    metrics: Metrics, handler: HandlerMetrics
+) -> None:
+    breaker = Breaker("tabled warehouse", failures=1)
+    handler.kill_switch("closed")
+    shown = {family.name: family for family in metrics.collect()}
+    assert breaker is not None
+    assert list(shown) == [name.removesuffix("_total") for name in FAMILIES]
+    for name, family in FAMILIES.items():
+        metric = shown[name.removesuffix("_total")]
+        assert (metric.type, metric.documentation) == (family.kind, family.help)
+        labels = {label for sample in metric.samples for label in sample.labels}
+        assert labels - {"le"} == set(family.labels)
 
 
 def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: HandlerMetrics) -> None:

@@ -1,0 +1,133 @@
+"""Families: the one table of all metrics of nsqkit's own. It only names them; nothing is counted here."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
+
+from nsqkit.policy.breaker import BreakerState
+from nsqkit.policy.kill_switch import SwitchState
+from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
+
+OUTCOMES: Final = tuple(map(str, OutcomeLabel))
+REQUEUE_REASONS: Final = tuple(map(str, RequeueReason))
+DEAD_LETTER_REASONS: Final = tuple(map(str, DeadLetterReason))
+COMMANDS: Final = ("FIN", "REQ", "TOUCH")
+OTHER_ERROR: Final = "other"
+HANDLER_LABELS: Final = ("topic", "channel", "handler")
+
+# Seconds, upper bounds, inclusive. Durations are read as quantiles, so their buckets are fine.
+DURATION_BUCKETS_S: Final = (
+    *(0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075),
+    *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75),
+    *(1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0),
+)
+AGE_BUCKETS_S: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0),
+)
+WAIT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Family(NamedTuple):
+    """One metric, as Prometheus shows it.
+
+    Args:
+        name: The full name.
+        kind: How Prometheus reads it.
+        help: One sentence for its HELP line and the reference.
+        labels: Names of its labels; for a metric per handler, :data:`HANDLER_LABELS` come first.
+        values: The closed set of values of its last label; each is shown, at 0 too. Empty without one.
+        buckets: Of a histogram: upper bounds, inclusive, in seconds.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = HANDLER_LABELS
+    values: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def per_handler(self) -> bool:
+        """Whether each handler has its own."""
+        return self.labels[: len(HANDLER_LABELS)] == HANDLER_LABELS
+
+
+_TABLE: Final = (
+    Family("nsqkit_messages_received_total", "counter", "Deliveries that arrived."),
+    Family("nsqkit_requeue_delays_clamped_total", "counter", "Requeue delays cut to the longest allowed."),
+    Family(
+        "nsqkit_messages_processed_total",
+        "counter",
+        "Deliveries that ended, by outcome.",
+        (*HANDLER_LABELS, "outcome"),
+        OUTCOMES,
+    ),
+    Family(
+        "nsqkit_messages_requeued_total",
+        "counter",
+        "Deliveries given back to nsqd, by reason.",
+        (*HANDLER_LABELS, "reason"),
+        REQUEUE_REASONS,
+    ),
+    Family(
+        "nsqkit_messages_dead_lettered_total",
+        "counter",
+        "Confirmed dead letters, by reason.",
+        (*HANDLER_LABELS, "reason"),
+        DEAD_LETTER_REASONS,
+    ),
+    Family(
+        "nsqkit_handler_errors_total",
+        "counter",
+        "Exceptions that handlers raised, by declared type.",
+        (*HANDLER_LABELS, "error_type"),
+    ),
+    Family(
+        "nsqkit_settle_failures_total",
+        "counter",
+        "FIN, REQ and TOUCH that nsqd refused.",
+        (*HANDLER_LABELS, "command"),
+        COMMANDS,
+    ),
+    Family("nsqkit_in_flight", "gauge", "Deliveries in flight now."),
+    Family("nsqkit_max_in_flight", "gauge", "Deliveries that may be in flight."),
+    Family("nsqkit_intake_paused", "gauge", "1 while no messages are taken in, for whatever reason."),
+    Family(
+        "nsqkit_kill_switch_state",
+        "gauge",
+        "1 for the present state of a handler's kill switch.",
+        (*HANDLER_LABELS, "state"),
+        tuple(map(str, SwitchState)),
+    ),
+    Family(
+        "nsqkit_breaker_state",
+        "gauge",
+        "1 for the present state of a dependency's breaker.",
+        ("dependency", "state"),
+        tuple(map(str, BreakerState)),
+    ),
+    Family(
+        "nsqkit_handler_duration_seconds",
+        "histogram",
+        "Time that the handler ran.",
+        buckets=DURATION_BUCKETS_S,
+    ),
+    Family("nsqkit_message_age_seconds", "histogram", "Time from publish to receipt.", buckets=AGE_BUCKETS_S),
+    Family(
+        "nsqkit_executor_wait_seconds",
+        "histogram",
+        "Time that a plain handler waited for a thread.",
+        buckets=WAIT_BUCKETS_S,
+    ),
+    Family(
+        "nsqkit_event_loop_lag_seconds",
+        "histogram",
+        "How much later than due the event loop ran a timer.",
+        (),
+        buckets=WAIT_BUCKETS_S,
+    ),
+)
+FAMILIES: Final[Mapping[str, Family]] = MappingProxyType({each.name: each for each in _TABLE})
+"""Every family by its name, in the order in which they are shown."""
