@@ -82,8 +82,8 @@ def collect(
         log_level=log_level,
         dead_store=_text(store),
     )
+    from nsqkit.dead_letters.backlog import wanted_topics
     from nsqkit.dead_letters.collect import collect as run
-    from nsqkit.dead_letters.discover import wanted_topics
     from nsqkit.telemetry import logs
 
     topics = wanted_topics(sources or [])

@@ -1,1 +1,1 @@
-"""Dead letters after they are one: collected from NSQ into a store, looked at, replayed, deleted."""
+"""Dead letters after they were published: collected from NSQ into a store, inspected, replayed, deleted."""

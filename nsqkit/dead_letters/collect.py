@@ -1,244 +1,25 @@
-"""Collect: dead letters from NSQ into a store; each is finished only once the store has it on the disk."""
+"""Collect: `nsqkit dead collect` as a function, from settings to a report; the Collector does the work."""
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-from nsqkit.dead_letters.discover import Found, discover
-from nsqkit.dead_letters.letter import read_letter
+from nsqkit.dead_letters.collector import Collector
 from nsqkit.dead_letters.store import Store
-from nsqkit.errors import LookupFailedError, SettingsError
-from nsqkit.nsq.consumer import Consumer, Source
-from nsqkit.nsq.message import Message
-from nsqkit.nsq.options import connection_options
+from nsqkit.errors import SettingsError
 from nsqkit.program import stop_event, unless
-from nsqkit.runtime.dead_letter import CHANNEL
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 
-_IN_FLIGHT = 100
-_BATCH = 500
-_LOOK_S = 5.0
-_IDLE_LOOKS = 3
-_IDLE_LOOK_S = 0.1
-_LOOKS_A_LINE = 100
-_CLOSE_S = 5.0
-
-T = TypeVar("T")
-
-
-class Collector:
-    """Takes in dead letters from every nsqd that is named or known, wherever some turn up.
-
-    Args:
-        settings: Name the nsqd and nsqlookupd.
-        store: Where to.
-        topics: The dead-letter topics; None for all.
-        log: A structlog logger.
-        look_s: Between two looks for more of them.
-        yields: Leave a topic alone that somebody else reads already.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        *,
-        topics: frozenset[str] | None = None,
-        log: Any,
-        look_s: float = _LOOK_S,
-        yields: bool = False,
-    ) -> None:
-        self.stored = 0
-        self.known = 0
-        self._settings = settings
-        self._store = store
-        self._topics = topics
-        self._log = log
-        self._look_s = look_s
-        self._yields = yields
-        self._failures: tuple[str, ...] = ()
-        self._consumers: dict[Source, Consumer] = {}
-        self._arrived: asyncio.Queue[Message] = asyncio.Queue()
-        self._looking = asyncio.Lock()
-        self._look_task: asyncio.Task[Found] | None = None
-        self._is_stopping = asyncio.Event()
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
-
-    @property
-    def missing(self) -> frozenset[str]:
-        """Topics that were asked for and found nowhere."""
-        return (self._topics or frozenset()) - {source.topic for source in self._consumers}
-
-    def start(self) -> None:
-        """Begin, and return at once."""
-        self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._poll()))
-
-    async def wait_failed(self) -> None:
-        """Wait for what ends it before it is told to.
-
-        Raises:
-            DeadLetterStoreError: If the store takes no more.
-            SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
-        """
-        await self._or_failure(asyncio.Event().wait())
-
-    async def wait_idle(self) -> None:
-        """Wait until three looks in a row find no dead letter that is not in the store.
-
-        Raises:
-            LookupFailedError: If an nsqd or nsqlookupd cannot be asked, and never could.
-            DeadLetterStoreError: If the store takes no more.
-        """
-        await self._or_failure(self._idle())
-
-    async def stop(self) -> None:
-        """Take in no more, store what has arrived, and disconnect.
-
-        Raises:
-            DeadLetterStoreError: If the store takes no more; what it has not taken goes back to nsqd.
-        """
-        writer, poller = self._tasks
-        poller.cancel()
-        await asyncio.gather(poller, return_exceptions=True)
-        await self._look_over()
-        consumers = self._consumers.values()
-        await asyncio.gather(*(each.stop_intake() for each in consumers))
-        self._is_stopping.set()
-        try:
-            await writer
-        finally:
-            while not self._arrived.empty():
-                self._arrived.get_nowait().requeue(0.0)
-            await asyncio.gather(*(each.close(_CLOSE_S) for each in consumers))
-
-    async def _or_failure(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.ensure_future(work)
-        try:
-            done, _ = await asyncio.wait({task, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in done - {task}:
-                ended.result()
-            return task.result()
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def _idle(self) -> None:
-        looks = zeros = 0
-        is_heard = False
-        while zeros < _IDLE_LOOKS:
-            found = await self._look()
-            if found.failures and not is_heard:
-                raise LookupFailedError("", f"--exit-when-idle cannot tell: {'; '.join(found.failures)}")
-            is_heard = True
-            left = sum(each.count for source, each in found.waiting.items() if source in self._consumers)
-            zeros = 0 if left or found.failures else zeros + 1
-            looks += 1
-            if looks % _LOOKS_A_LINE == 0:
-                self._log.info("waiting_until_idle", left=left)
-            await asyncio.sleep(_IDLE_LOOK_S)
-
-    async def _poll(self) -> None:
-        while True:
-            await self._look()
-            await asyncio.sleep(self._look_s)
-
-    async def _look(self) -> Found:
-        """Look for dead letters, and read them where nobody here does yet.
-
-        One look after the other: an older one knows nothing of what a newer one has found. And each to
-        its end: tornado leaves the socket of a request open that is cancelled.
-        """
-        async with self._looking:
-            await self._look_over()
-            self._look_task = asyncio.create_task(self._look_once())
-            return await asyncio.shield(self._look_task)
-
-    async def _look_over(self) -> None:
-        if self._look_task is not None:
-            await asyncio.wait({self._look_task})
-
-    async def _look_once(self) -> Found:
-        found = await discover(self._settings)
-        if found.failures and found.failures != self._failures:
-            self._log.warning("dead_letters_not_found", error="; ".join(found.failures))
-        self._failures = found.failures
-        for source in sorted(found.waiting.keys() - self._consumers.keys()):
-            is_wanted = self._topics is None or source.topic in self._topics
-            if is_wanted and not (self._yields and found.waiting[source].readers):
-                self._consumers[source] = self._consumer(source)
-        if not found.failures:
-            await self._leave(self._consumers.keys() - found.waiting.keys())
-        return found
-
-    def _consumer(self, source: Source) -> Consumer:
-        consumer = Consumer(
-            topics=(source.topic,),
-            channel=CHANNEL,
-            addresses=(source.address,),
-            lookup=None,
-            options=connection_options(self._settings),
-            max_in_flight=_IN_FLIGHT,
-            on_message=self._arrived.put_nowait,
-            on_settle_failure=lambda _: None,  # it comes again, and is known then
-            log=self._log,
-            is_fixed=True,
-        )
-        consumer.start()
-        return consumer
-
-    async def _leave(self, sources: set[Source]) -> None:
-        """Give up what is gone for good: an nsqd that nobody names any more, a topic that was deleted."""
-        gone = [source for source in sources if not self._consumers[source].connections]
-        await asyncio.gather(*(self._consumers.pop(source).close(0.0) for source in gone))
-
-    async def _write(self) -> None:
-        """Store what arrives, as much at a time as has arrived meanwhile."""
-        stopping = asyncio.create_task(self._is_stopping.wait())
-        try:
-            while batch := await self._batch(stopping):
-                await self._keep(batch)
-        finally:
-            stopping.cancel()
-
-    async def _batch(self, stopping: asyncio.Task[Any]) -> list[Message]:
-        """Wait for messages; none once it is stopping."""
-        if self._arrived.empty():
-            arriving = asyncio.create_task(self._arrived.get())
-            await asyncio.wait({arriving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not arriving.done():
-                arriving.cancel()
-                return []
-            batch = [arriving.result()]
-        else:
-            batch = []
-        while len(batch) < _BATCH and not self._arrived.empty():
-            batch.append(self._arrived.get_nowait())
-        return batch
-
-    async def _keep(self, batch: list[Message]) -> None:
-        try:
-            stored = await asyncio.to_thread(self._store.add, [read_letter(each) for each in batch])
-        except BaseException:
-            for message in batch:
-                message.requeue(0.0)
-            raise
-        self.stored += stored
-        self.known += len(batch) - stored
-        for message in batch:
-            message.finish()
-
 
 @dataclass(frozen=True, slots=True)
-class Collected:
-    """What a collection brought.
+class CollectionReport:
+    """The result of a collection.
 
     Args:
-        stored: Dead letters that are in the store now.
-        known: Deliveries of those that were there before.
-        missing: Topics that were asked for and found nowhere.
+        stored: Dead letters that were added to the store.
+        known: Redeliveries of dead letters that the store had already.
+        missing: Topics that were selected and that no nsqd has.
     """
 
     stored: int
@@ -248,23 +29,23 @@ class Collected:
 
 def collect(
     settings: Settings, *, topics: frozenset[str] | None = None, exit_when_idle: bool = False
-) -> Collected:
+) -> CollectionReport:
     """Collect dead letters until SIGTERM or SIGINT; runs an event loop of its own.
 
     Args:
-        settings: Name the nsqd, nsqlookupd and the store.
-        topics: The dead-letter topics; None for all.
-        exit_when_idle: End when none is left.
+        settings: The nsqd, nsqlookupd and the path of the store.
+        topics: The dead-letter topics to collect; None for all.
+        exit_when_idle: Whether to end when no dead letter is left in NSQ.
 
     Raises:
-        SettingsError: If no nsqd is named.
-        LookupFailedError: If there is no telling whether any is left.
+        SettingsError: If the settings name no nsqd and no nsqlookupd.
+        LookupFailedError: If it is unknown whether any dead letter is left.
         DeadLetterStoreError: If the store cannot be used.
     """
     if not (settings.nsqd or settings.lookupd):
         raise SettingsError("no nsqd to collect from: give --nsqd HOST:4150 or --lookupd HOST:4161")
 
-    async def run(store: Store) -> Collected:
+    async def run(store: Store) -> CollectionReport:
         stop = stop_event()
         collector = Collector(settings, store, topics=topics, log=logs.get_logger())
         collector.start()
@@ -272,7 +53,7 @@ def collect(
             await unless(stop, collector.wait_idle() if exit_when_idle else collector.wait_failed())
         finally:
             await collector.stop()
-        return Collected(collector.stored, collector.known, collector.missing)
+        return CollectionReport(collector.stored, collector.known, collector.missing)
 
     with Store(Path(settings.dead_store), make=True) as store:
         return asyncio.run(run(store))

@@ -1,4 +1,4 @@
-"""Edit: a body, changed by a person in an editor."""
+"""Edit: lets a person change the body of a dead letter in a text editor. It publishes nothing."""
 
 import os
 import re
@@ -18,14 +18,14 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 def edited(body: bytes) -> bytes | None:
     """Let a person change a body in ``$VISUAL`` or ``$EDITOR``.
 
-    JSON on one line is laid out over several. What is not changed is returned as it was, byte by byte; what
-    is changed as it was saved, without the line end that editors put behind the last line.
+    JSON on one line is shown with a line for each value. An unchanged body is returned byte by byte as it
+    was. A changed one is returned as it was saved, without the newline that editors add after the last line.
 
     Returns:
-        The body; None if the file was left empty.
+        The body; None if the person saved an empty file.
 
     Raises:
-        SettingsError: If no editor is set, it cannot be started, or it ends with an error.
+        SettingsError: If no editor is set, it cannot be started, or it exits with an error.
     """
     is_json = Body.read(body).kind == "json"
     offered = laid_out(body.decode()).encode() if is_json and b"\n" not in body else body
@@ -38,7 +38,7 @@ def edited(body: bytes) -> bytes | None:
 
 
 def laid_out(text: str) -> str:
-    """Return JSON with a line for each value; every value is spelt as before.
+    """Return JSON with a line for each value; the values themselves are not rewritten.
 
     Args:
         text: Valid JSON.

@@ -1,4 +1,4 @@
-"""Filters: which dead letters are meant. Pure: no clock, no store."""
+"""Filters: conditions on dead letters, as they are written on a command line. Pure: no clock, no store."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ FIELDS: Final = MappingProxyType(
         "detail": "detail",
     }
 )
-"""What a condition may be about, and the attribute of a dead letter that it looks at."""
+"""The fields that a condition can name, and the attribute of a dead letter that each stands for."""
 
 _CONDITION = re.compile(r"(?P<field>\w+)(?P<relation>[=~])(?P<text>.*)", re.DOTALL)
 _AGE = re.compile(r"(?P<number>\d{1,6}(?:\.\d+)?)(?P<unit>[smhdw])")
@@ -30,12 +30,12 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One thing that must hold.
+    """A condition on one attribute of a dead letter.
 
     Args:
-        attribute: Of a dead letter.
-        text: What it is, or has in it.
-        is_whole: Whether it must be the text; else the text is somewhere in it, capital or not.
+        attribute: Name of the attribute.
+        text: The text to compare it with.
+        is_whole: Whether the attribute must equal the text; otherwise it must contain it, in any case.
     """
 
     attribute: str
@@ -44,10 +44,10 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``FIELD=VALUE`` or ``FIELD~TEXT``.
+        """Parse ``FIELD=VALUE`` or ``FIELD~TEXT``.
 
         Raises:
-            SettingsError: If it is neither, or there is no such field.
+            SettingsError: If the text has neither form, or there is no such field.
         """
         match = _CONDITION.fullmatch(text)
         if match is None:
@@ -61,14 +61,14 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which dead letters are meant: those for which all of this holds.
+    """Selects the dead letters that meet all of these conditions.
 
     Args:
-        conditions: What they must be.
-        since: Given up then or later, RFC 3339 UTC to the microsecond; None for whenever.
-        before: Given up before then, in the same form.
-        ids: In the store; none for any.
-        is_fresh: Only those that were never replayed.
+        conditions: Conditions on their attributes.
+        since: The earliest time at which they were given up, RFC 3339 UTC to the microsecond; None for any.
+        before: They were given up before this time, in the same form; None for any.
+        ids: Their numbers in the store; empty for any.
+        is_fresh: Whether only dead letters that were never replayed are selected.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -79,15 +79,15 @@ class Filters:
 
 
 def moment(option: str, text: str, now: datetime) -> str:
-    """Return a point in time in the form that dead letters have theirs in.
+    """Return a point in time in the form in which dead letters have theirs.
 
     Args:
-        option: For the error.
-        text: An age such as ``30m``, ``2h``, ``1d`` or ``1w``; or RFC 3339, local where it has no zone.
-        now: With a zone.
+        option: Name of the command-line option, for the error.
+        text: An age such as ``30m``, ``2h``, ``1d`` or ``1w``; or an RFC 3339 time, local without a zone.
+        now: The present time, with a zone.
 
     Raises:
-        SettingsError: If it is neither.
+        SettingsError: If the text is neither an age nor a time.
     """
     try:
         if age := _AGE.fullmatch(text):

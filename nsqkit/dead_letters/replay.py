@@ -1,4 +1,4 @@
-"""Replay: stored dead letters to the ``.retry`` topic of the handler that gave them up, and nowhere else."""
+"""Replay: publishes stored dead letters on the ``.retry`` topic of the handler that gave them up."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a dead letter goes.
+    """The destination of a dead letter.
 
     Args:
-        topic: The ``.retry`` topic.
-        channel: The handler's channel, on which it waits there.
-        nsqd: ``host:port`` of the nsqd that it came from.
+        topic: The handler's ``.retry`` topic.
+        channel: The handler's channel on that topic.
+        nsqd: ``host:port`` of the nsqd that the dead letter was collected from.
     """
 
     topic: str
@@ -40,31 +40,31 @@ class Target:
 
 
 def target_of(stored: StoredLetter, store: Store) -> Target:
-    """Return where a dead letter goes, on the nsqd that it came from.
+    """Return the destination of a dead letter, on the nsqd that it was collected from.
 
     Raises:
-        SettingsError: If nothing tells its topic and channel.
+        SettingsError: If its topic and channel are unknown.
         DeadLetterStoreError: If the store cannot be read.
     """
     letter = stored.letter
     topic, channel = (letter.topic, letter.channel) if letter.channel else store.source_of(letter.dead_topic)
     if not channel:
         raise SettingsError(
-            f"dead letter {stored.id} is a body alone, and the name {letter.dead_topic} does not tell whose: "
-            f"leave it out; `nsqkit dead show {stored.id} --raw` prints it"
+            f"dead letter {stored.id} is only a body, and the name {letter.dead_topic} does not contain the "
+            f"topic and channel of its handler: leave it out; `nsqkit dead show {stored.id} --raw` prints it"
         )
     return Target(retry_topic(topic, channel), channel, letter.nsqd)
 
 
 def plan(ids: Sequence[int], store: Store) -> Counter[Target]:
-    """Return how many dead letters would go where; nothing is published.
+    """Return how many dead letters would be published to each destination; nothing is published.
 
     Args:
-        ids: Their numbers.
-        store: Where they are.
+        ids: Their numbers in the store.
+        store: The store that has them.
 
     Raises:
-        SettingsError: If nothing tells where one belongs.
+        SettingsError: If the destination of one is unknown.
         DeadLetterStoreError: If the store cannot be read.
     """
     return Counter(target_of(each, store) for each in _each(ids, store))
@@ -81,15 +81,16 @@ def replay(
 ) -> int:
     """Publish dead letters again, and return how many nsqd confirmed; runs an event loop of its own.
 
-    Each is marked in the store once nsqd has it. SIGTERM or SIGINT ends it after those under way.
+    Each is marked as replayed in the store after nsqd's OK. SIGTERM or SIGINT ends it after the publishes
+    that are under way.
 
     Args:
-        ids: Their numbers, in the order in which they go out.
-        store: Where they are.
-        settings: Name nsqd that are used where the one that a dead letter came from cannot be reached.
-        rate: Messages per second; None for as fast as nsqd confirms.
-        body: What is published in the place of theirs.
-        on_progress: Told how many are done, and how many there are.
+        ids: Their numbers in the store, in the order of publishing.
+        store: The store that has them.
+        settings: The nsqd to use if the one that a dead letter was collected from cannot be reached.
+        rate: Messages per second, above 0; None for as fast as nsqd confirms.
+        body: The body to publish instead of the dead letter's own; None for its own.
+        on_progress: Called with the number that is done and the number of all.
 
     Raises:
         ReplayError: If one is not confirmed; those before it are.
@@ -112,10 +113,10 @@ class Replay:
     """Publishes stored dead letters.
 
     Args:
-        store: Where they are.
-        settings: Name nsqd for those whose own cannot be reached.
-        outlet: How.
-        body: What is published in the place of theirs.
+        store: The store that has them.
+        settings: The nsqd to use if the one that a dead letter was collected from cannot be reached.
+        outlet: The connections to publish on.
+        body: The body to publish instead of the dead letter's own; None for its own.
     """
 
     def __init__(
@@ -138,13 +139,13 @@ class Replay:
         """Publish dead letters, and return how many nsqd confirmed and the store has marked.
 
         Args:
-            ids: Their numbers, in the order in which they go out.
-            rate: Messages per second; None for as fast as nsqd confirms.
-            stop: Ends it early.
-            on_progress: Told how many are done, and how many there are.
+            ids: Their numbers in the store, in the order of publishing.
+            rate: Messages per second, above 0; None for as fast as nsqd confirms.
+            stop: Ends the replay early, after the batch that is under way.
+            on_progress: Called with the number that is done and the number of all.
 
         Raises:
-            ReplayError: If one is not confirmed; those before it, and some after it, are.
+            ReplayError: If one is not confirmed; those before it are, and some after it may be.
         """
         most = _BATCH if rate is None else max(1, min(_BATCH, int(rate / 10)))
         done = 0
@@ -161,7 +162,7 @@ class Replay:
         return done
 
     async def _send(self, ids: Sequence[int]) -> tuple[int, BaseException | None]:
-        """Publish some, and return how many nsqd confirmed, and what went wrong."""
+        """Publish a batch; return how many nsqd confirmed, and the first error or None."""
         sent: list[int] = []
         try:
             batch = await asyncio.to_thread(lambda: [*_each(ids, self._store)])
@@ -176,7 +177,7 @@ class Replay:
         return len(sent), next((result for result in results if result is not None), None)
 
     async def _reach(self, target: Target) -> None:
-        """Find an nsqd that can be reached, its own first, and make the channel there."""
+        """Find an nsqd that can be reached, the dead letter's own first, and create the channel there."""
         if target in self._addresses:
             return
         try:
@@ -197,8 +198,8 @@ class Replay:
                         raise
                 else:
                     return address
-        reason = f"{failure.reason}; --nsqd or --lookupd names another nsqd to use"
-        raise PublishError(failure.topic, failure.address, reason, False) from failure  # noqa: FBT003 - of the error
+        reason = f"{failure.reason}; give another nsqd with --nsqd or --lookupd"
+        raise PublishError(failure.topic, failure.address, reason, False) from failure  # noqa: FBT003 - whether the error is permanent
 
     async def _publish(self, stored: StoredLetter, target: Target) -> None:
         body = stored.letter.body if self._body is None else self._body
@@ -211,7 +212,7 @@ def _each(ids: Sequence[int], store: Store) -> Iterator[StoredLetter]:
 
 
 async def _stopped(stop: asyncio.Event, wait_s: float) -> bool:
-    """Wait so long, unless it is stopped, and return whether it is."""
+    """Wait for some seconds or until *stop* is set; return whether it is set."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, wait_s)):
             await stop.wait()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from nsqkit.dead_letters.dev import DevCollection
+from nsqkit.dead_letters.dev_collector import DevCollector
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import SettingsError
 from nsqkit.nsq.tls import PLAIN
@@ -11,21 +11,21 @@ from nsqkit.settings.settings import Settings
 
 
 class DevNsq:
-    """The NSQ of ``--dev``: the embedded broker, and what collects its dead letters.
+    """The NSQ of ``--dev``: the embedded broker, and the collector of its dead letters.
 
     Args:
-        broker: It.
-        collection: That.
+        broker: The embedded broker, started.
+        collector: Collects its dead letters, started.
     """
 
-    def __init__(self, broker: DevBroker, collection: DevCollection) -> None:
+    def __init__(self, broker: DevBroker, collector: DevCollector) -> None:
         self._broker = broker
-        self._collection = collection
+        self._collector = collector
 
     async def stop(self) -> None:
         """Collect what is left, then stop the broker."""
         try:
-            await self._collection.stop()
+            await self._collector.stop()
         finally:
             await self._broker.stop()
 
@@ -47,6 +47,6 @@ async def start_broker(settings: Settings) -> tuple[DevNsq, Settings]:
     nsqd, http = (broker.tcp_address,), (broker.http_address,)
     own: dict[str, Any] = {"nsqd": nsqd, "nsqd_http": http, "lookupd": (), **PLAIN}
     told = replace(settings, **own, sources={**settings.sources, **dict.fromkeys(own, "--dev")})
-    collection = DevCollection(told)
-    collection.start()
-    return DevNsq(broker, collection), told
+    collector = DevCollector(told)
+    collector.start()
+    return DevNsq(broker, collector), told

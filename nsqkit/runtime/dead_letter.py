@@ -1,4 +1,4 @@
-"""Dead letter: the record of a message that is given up, as it goes to the ``.dead`` topic."""
+"""Dead letter: the record of a message that is given up, as it goes to the ``.dead`` topic. No I/O."""
 
 import base64
 from dataclasses import asdict, dataclass, replace
@@ -10,32 +10,28 @@ CHANNEL = "dead"
 """The durable channel that is made on a dead-letter topic before the first publish."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterRecord:
-    """Everything known about a message that is given up.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterFacts:
+    """What a dead letter says besides the message's body. Unknown texts are empty, unknown numbers 0.
 
     Args:
-        body: The raw bytes as text, where they are UTF-8; else None.
-        body_base64: The raw bytes otherwise; else None.
-        reason: From the closed set of ``DeadLetterReason``.
+        reason: Why it was given up, from the closed set of ``DeadLetterReason``.
         detail: One line, redacted.
         error_type: Class of the exception behind it; empty if there was none.
-        stack: The end of its stack trace, redacted, at most 8 KiB; empty if there was none.
+        stack: The end of the exception's stack trace, redacted, at most 8 KiB; empty if there was none.
         attempts: Deliveries, the last one included.
-        message_id: nsqd's id.
-        published_at: When nsqd took the message, RFC 3339 UTC.
-        dead_at: When it was given up, RFC 3339 UTC.
+        message_id: nsqd's id of the message.
+        published_at: When nsqd accepted the message, RFC 3339 UTC.
+        dead_at: When the message was given up, RFC 3339 UTC to the microsecond.
         topic: The source topic.
-        channel: The channel.
+        channel: The channel of the handler that gave it up.
         handler: The handler's class name.
-        event_type: The wire type, where it was decoded; else empty.
-        event_id: The envelope's id, where there was one; else None.
-        traceparent: The creating trace context, or None.
-        nsqkit_version: Of the worker.
+        event_type: The event's wire type, such as ``order.created.v1``; empty if it was not decoded.
+        event_id: The ``id`` in the event's envelope; None without an envelope.
+        traceparent: W3C trace context of the publisher; None without one.
+        nsqkit_version: Version of the worker's nsqkit.
     """
 
-    body: str | None
-    body_base64: str | None
     reason: str
     detail: str
     error_type: str
@@ -53,8 +49,21 @@ class DeadLetterRecord:
     nsqkit_version: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterRecord(DeadLetterFacts):
+    """Everything known about a message that is given up.
+
+    Args:
+        body: The raw bytes as text, if they are UTF-8; else None.
+        body_base64: The raw bytes in base64 otherwise; else None.
+    """
+
+    body: str | None
+    body_base64: str | None
+
+
 def split_body(body: bytes) -> tuple[str | None, str | None]:
-    """Return raw bytes as (text, None) where they are UTF-8, else as (None, base64)."""
+    """Return raw bytes as (text, None) if they are UTF-8, else as (None, base64)."""
     try:
         return body.decode(), None
     except UnicodeDecodeError:
@@ -62,17 +71,18 @@ def split_body(body: bytes) -> tuple[str | None, str | None]:
 
 
 def fitting(record: DeadLetterRecord, *, max_bytes: int) -> bytes | None:
-    """Return a record as it is published, no larger than nsqd takes; the stack goes first.
+    """Return a record as JSON that nsqd accepts; the stack trace is left out if the record is too large.
 
     Args:
-        record: The record.
+        record: The dead letter to publish.
         max_bytes: nsqd's max-msg-size.
 
     Returns:
-        The record; None where only the raw body fits, which then goes out by itself.
+        The JSON; None if only the raw body fits, which is then published alone.
     """
     for attempt in (record, replace(record, stack="")):
-        encoded = encode_json({"type": RECORD_TYPE, **asdict(attempt)})
+        fields = {"body": attempt.body, "body_base64": attempt.body_base64, **asdict(attempt)}
+        encoded = encode_json({"type": RECORD_TYPE, **fields})
         if len(encoded) <= max_bytes:
             return encoded
     return None

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from nsqkit import Context, DeadLetter, Handler, Settings, event
-from nsqkit.dead_letters.collect import Collected, collect
+from nsqkit.dead_letters.collect import CollectionReport, collect
 from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.replay import replay
 from nsqkit.dead_letters.store import Store
@@ -122,7 +122,7 @@ def test_a_dead_letter_is_collected_replayed_and_handled_by_its_own_handler_and_
     asyncio.run(until_handled(settings, 6, b'{"n": 0}', b'{"n": 1}', b'{"n": 2}'))
     assert sorted(handled) == [(channel, n) for channel in ("notify", "payments") for n in range(3)]
 
-    assert collect(settings, exit_when_idle=True) == Collected(2, 0, frozenset())
+    assert collect(settings, exit_when_idle=True) == CollectionReport(2, 0, frozenset())
     assert depths(engine, f"{TOPIC}.payments.dead") == {"dead": (0, 0)}
     with Store(Path(settings.dead_store)) as store:
         letters = list(store.find(ALL, newest_first=False))
@@ -138,7 +138,7 @@ def test_a_dead_letter_is_collected_replayed_and_handled_by_its_own_handler_and_
         assert sorted(handled) == [("payments", 1), ("payments", 2)]
         assert topics_of(engine.http_address)[TOPIC]["message_count"] == before
         assert [each.replays for each in store.find(ALL)] == [1, 1]
-    assert collect(settings, exit_when_idle=True) == Collected(0, 0, frozenset())
+    assert collect(settings, exit_when_idle=True) == CollectionReport(0, 0, frozenset())
 
 
 def test_a_collector_that_is_killed_between_the_commit_and_fin_stores_it_once(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nsqkit.dead_letters.collect import Collected
+from nsqkit.dead_letters.collect import CollectionReport
 from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.store import FOLDER, Store
 from nsqkit.devbroker import DevBroker
@@ -293,9 +293,9 @@ class TestCollect:
     def fake(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls: list[Any] = []
 
-        def collect(settings: Settings, **options: Any) -> Collected:
+        def collect(settings: Settings, **options: Any) -> CollectionReport:
             calls.append((settings, options))
-            return Collected(5, 1, frozenset({"orders.nobody.dead"}))
+            return CollectionReport(5, 1, frozenset({"orders.nobody.dead"}))
 
         monkeypatch.setattr("nsqkit.dead_letters.collect.collect", collect)
         return calls

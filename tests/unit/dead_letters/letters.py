@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from nsqkit.dead_letters.letter import Letter, read_letter
+from nsqkit.dead_letters.parse import CollectedLetter, parse_letter
 from nsqkit.nsq.message import Message
 from nsqkit.runtime.dead_letter import RECORD_TYPE, DeadLetterRecord, split_body
 from tests.unit.nsq.fake_link import FakeLink
@@ -46,6 +46,6 @@ def message(
     return Message(b"%016x" % number, body, TIMESTAMP_NS, 1, 0.0, link)
 
 
-def letter(number: int = 1, **changes: Any) -> Letter:
+def letter(number: int = 1, **changes: Any) -> CollectedLetter:
     """Return a dead letter; another number is another one."""
-    return replace(read_letter(message(published(), number=number)), **changes)
+    return replace(parse_letter(message(published(), number=number)), **changes)

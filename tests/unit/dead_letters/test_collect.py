@@ -10,10 +10,12 @@ import pytest
 
 from nsqkit import LookupFailedError, Settings, SettingsError
 from nsqkit.dead_letters import collect as module
-from nsqkit.dead_letters.collect import Collected, Collector, collect
-from nsqkit.dead_letters.discover import Found, Waiting
+from nsqkit.dead_letters import collector as collector_module
+from nsqkit.dead_letters.backlog import Backlog, TopicBacklog
+from nsqkit.dead_letters.collect import CollectionReport, collect
+from nsqkit.dead_letters.collector import Collector
 from nsqkit.dead_letters.filters import Filters
-from nsqkit.dead_letters.letter import Letter, read_letter
+from nsqkit.dead_letters.parse import CollectedLetter, parse_letter
 from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import DeadLetterStoreError
@@ -65,7 +67,7 @@ class Slow(Store):
         self.go_on = asyncio.Event()
         self.failure: Exception | None = None
 
-    def add(self, letters: Sequence[Letter]) -> int:
+    def add(self, letters: Sequence[CollectedLetter]) -> int:
         self.loop.call_soon_threadsafe(self.asked.set)
         asyncio.run_coroutine_threadsafe(self.go_on.wait(), self.loop).result(PATIENCE_S)
         if self.failure is not None:
@@ -133,7 +135,7 @@ async def test_what_comes_again_after_it_was_stored_is_stored_once_and_finished(
     killed.ready(1)
     async with asyncio.timeout(PATIENCE_S):
         message = await arrived.get()
-        store.add([read_letter(message)])
+        store.add([parse_letter(message)])
         killed.ready(0)
         message.requeue(0.0)
         await killed.half_close(PATIENCE_S)
@@ -195,14 +197,16 @@ async def test_an_nsqd_that_nobody_names_any_more_is_given_up(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = Source(NOBODY, DEAD)
-    looks = iter([Found({gone: Waiting(1, 0)}, ()), Found({}, ("nsqlookupd is silent",)), Found({}, ())])
+    looks = iter(
+        [Backlog({gone: TopicBacklog(1, 0)}, ()), Backlog({}, ("nsqlookupd is silent",)), Backlog({}, ())]
+    )
     asked = []
 
-    async def discover(_: Settings) -> Found:
+    async def find_backlog(_: Settings) -> Backlog:
         asked.append(len(collector._consumers))
-        return next(looks, Found({}, ()))
+        return next(looks, Backlog({}, ()))
 
-    monkeypatch.setattr(module, "discover", discover)
+    monkeypatch.setattr(collector_module, "find_backlog", find_backlog)
     collector = Collector(Settings(), store, log=logs.get_logger(), look_s=0.0)
     collector.start()
     async with asyncio.timeout(PATIENCE_S):
@@ -242,7 +246,7 @@ class TestProgram:
         settings = told(threaded_broker, dead_store=str(tmp_path / "dead.sqlite"))
         wanted = frozenset({DEAD, "a.b.dead"})
         done = collect(settings, topics=wanted, exit_when_idle=True)
-        assert done == Collected(1, 0, frozenset({"a.b.dead"}))
+        assert done == CollectionReport(1, 0, frozenset({"a.b.dead"}))
 
     def test_until_a_signal(
         self, threaded_broker: DevBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -254,7 +258,7 @@ class TestProgram:
 
         monkeypatch.setattr(module, "stop_event", stop_event)
         settings = told(threaded_broker, dead_store=str(tmp_path / "dead.sqlite"))
-        assert collect(settings) == Collected(0, 0, frozenset())
+        assert collect(settings) == CollectionReport(0, 0, frozenset())
 
     def test_without_any_nsqd(self) -> None:
         with pytest.raises(SettingsError, match="give --nsqd"):

@@ -6,7 +6,7 @@ import pytest
 
 from nsqkit import SettingsError
 from nsqkit.dead_letters.filters import FIELDS, Condition, moment
-from nsqkit.dead_letters.letter import Letter
+from nsqkit.dead_letters.parse import CollectedLetter
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=1)))
 
@@ -41,7 +41,7 @@ def test_what_is_no_condition_is_told(text: str, said: str) -> None:
 
 
 def test_every_field_is_one_that_dead_letters_have() -> None:
-    assert set(FIELDS.values()) <= set(Letter.__dataclass_fields__)
+    assert set(FIELDS.values()) <= set(CollectedLetter.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(

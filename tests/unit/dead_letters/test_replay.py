@@ -111,7 +111,7 @@ async def test_where_that_nsqd_is_gone_another_one_takes_it(
 async def test_where_there_is_no_other_nothing_is_marked(outlet: Outlet, store: Store) -> None:
     store.add([letter(1, nsqd=NOBODY)])
     with pytest.raises(
-        ReplayError, match=r"stopped with 0 of 1 .*refused; --nsqd or --lookupd names another"
+        ReplayError, match=r"stopped with 0 of 1 .*refused; give another nsqd with --nsqd or --lookupd"
     ):
         await send(store, outlet)
     assert replays(store) == {1: 0}
@@ -193,7 +193,7 @@ class TestPlan:
         topic = dead_topic("orders", "a.b")
         lone = letter(1, dead_topic=topic, is_record=False, topic="", channel="")
         store.add([lone])
-        with pytest.raises(SettingsError, match=r"dead letter 1 is a body alone.*does not tell whose"):
+        with pytest.raises(SettingsError, match=r"dead letter 1 is only a body.*does not contain the topic"):
             plan([1], store)
         store.add([letter(2, dead_topic=topic, topic="orders", channel="a.b")])
         (target,) = plan([1], store)

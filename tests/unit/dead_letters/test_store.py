@@ -179,13 +179,13 @@ class TestFile:
         assert not path.exists()
 
     def test_no_other_folder_is_made(self, tmp_path: Path) -> None:
-        with pytest.raises(DeadLetterStoreError, match="cannot be made: No such file or directory"):
+        with pytest.raises(DeadLetterStoreError, match="cannot be created: No such file or directory"):
             Store(tmp_path / "elsewhere" / "dead.sqlite", make=True)
 
     def test_a_database_of_something_else_is_left_alone(self, path: Path) -> None:
         with closing(sqlite3.connect(path)) as other:
             other.execute("CREATE TABLE letters (x)")
-        with pytest.raises(DeadLetterStoreError, match="database of something else"):
+        with pytest.raises(DeadLetterStoreError, match="database of another program"):
             Store(path, make=True)
 
     def test_a_file_that_is_no_database_is_left_alone(self, path: Path) -> None:

@@ -1,11 +1,11 @@
-"""Discover: which dead letters wait on which nsqd, by what their statistics say. It reads no message."""
+"""Backlog: how many dead letters each nsqd has, according to its statistics. It takes no message."""
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nsqkit.dead_letters.letter import SUFFIX
+from nsqkit.dead_letters.parse import SUFFIX
 from nsqkit.errors import ConnectionLostError, NsqkitError, SettingsError
 from nsqkit.nsq.consumer import Source
 from nsqkit.nsq.http import NsqdHttp
@@ -17,12 +17,12 @@ from nsqkit.settings.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class TopicBacklog:
     """Dead letters of one topic on one nsqd.
 
     Args:
-        count: Those that nobody has finished.
-        readers: Connections that read them.
+        count: Dead letters that no consumer has finished.
+        readers: Connections that are subscribed to them.
     """
 
     count: int
@@ -30,48 +30,48 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What one look at all nsqd brought.
+class Backlog:
+    """The dead letters on all nsqd at one moment.
 
     Args:
-        waiting: What waits where; also where nothing does, as long as there is the channel ``dead``.
+        topics: Each topic with a channel ``dead`` on each nsqd, also if its backlog is 0.
         failures: Why an nsqd or nsqlookupd could not be asked, one line each.
     """
 
-    waiting: Mapping[Source, Waiting]
+    topics: Mapping[Source, TopicBacklog]
     failures: tuple[str, ...]
 
 
-async def discover(settings: Settings) -> Found:
-    """Ask every nsqd that is named or known which dead letters it has.
+async def find_backlog(settings: Settings) -> Backlog:
+    """Ask every nsqd, from the settings or from nsqlookupd, how many dead letters it has.
 
-    A topic is one of dead letters if it ends with ``.dead`` and has the durable channel that nsqkit makes
-    there before it publishes the first one.
+    A dead-letter topic ends with ``.dead`` and has the durable channel that nsqkit makes there before it
+    publishes the first dead letter.
 
     Raises:
-        SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
+        SettingsError: If the settings give HTTP addresses, but not one for each nsqd.
     """
     known = await all_nodes(settings)
     nodes = sorted(known.nodes)
     answers = await asyncio.gather(*(_ask(node, settings.connect_timeout_s) for node in nodes))
-    waiting: dict[Source, Waiting] = {}
+    topics: dict[Source, TopicBacklog] = {}
     failures = list(known.failures)
     for node, answer in zip(nodes, answers, strict=True):
         if isinstance(answer, str):
             failures.append(answer)
         else:
-            waiting |= {Source(node.address, topic): each for topic, each in answer.items()}
-    return Found(waiting, tuple(failures))
+            topics |= {Source(node.address, topic): each for topic, each in answer.items()}
+    return Backlog(topics, tuple(failures))
 
 
 def wanted_topics(given: list[str]) -> frozenset[str] | None:
-    """Return the dead-letter topics that are meant; None for all.
+    """Return the dead-letter topics that a command line selects; None for all.
 
     Args:
-        given: ``TOPIC/CHANNEL`` or the name of a dead-letter topic each; ``all``, or none, for all.
+        given: ``TOPIC/CHANNEL`` or the name of a dead-letter topic each; ``all``, or an empty list, for all.
 
     Raises:
-        SettingsError: If one is neither, or a name is not valid.
+        SettingsError: If an argument is neither, or a name is not valid.
     """
     return None if not given or given == ["all"] else frozenset(map(_wanted, given))
 
@@ -86,8 +86,8 @@ def _wanted(text: str) -> str:
     return found
 
 
-async def _ask(node: Node, timeout_s: float) -> dict[str, Waiting] | str:
-    """Return what waits on one nsqd by topic, or why it cannot be asked."""
+async def _ask(node: Node, timeout_s: float) -> dict[str, TopicBacklog] | str:
+    """Return the backlog of one nsqd by topic, or why it cannot be asked."""
     try:
         topics: Any = (await NsqdHttp(node.http_address, timeout_s).stats())["topics"]
     except ConnectionLostError as error:
@@ -95,7 +95,7 @@ async def _ask(node: Node, timeout_s: float) -> dict[str, Waiting] | str:
     except NsqkitError as error:
         return str(error)
     return {
-        topic["topic_name"]: _waiting(topic, channel)
+        topic["topic_name"]: _topic_backlog(topic, channel)
         for topic in topics or ()
         if topic["topic_name"].endswith(SUFFIX)
         for channel in topic["channels"]
@@ -103,6 +103,6 @@ async def _ask(node: Node, timeout_s: float) -> dict[str, Waiting] | str:
     }
 
 
-def _waiting(topic: dict[str, Any], channel: dict[str, Any]) -> Waiting:
+def _topic_backlog(topic: dict[str, Any], channel: dict[str, Any]) -> TopicBacklog:
     counts = ("depth", "in_flight_count", "deferred_count")
-    return Waiting(topic["depth"] + sum(channel[each] for each in counts), channel["client_count"])
+    return TopicBacklog(topic["depth"] + sum(channel[each] for each in counts), channel["client_count"])

@@ -6,8 +6,8 @@ import pytest
 import structlog
 
 from nsqkit import Settings
-from nsqkit.dead_letters import dev as module
-from nsqkit.dead_letters.dev import DevCollection
+from nsqkit.dead_letters import dev_collector as module
+from nsqkit.dead_letters.dev_collector import DevCollector
 from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
@@ -25,8 +25,8 @@ def settings(broker: DevBroker, tmp_path: Path) -> Settings:
     return Settings(nsqd=(broker.tcp_address,), nsqd_http=(broker.http_address,), dead_store=store)
 
 
-def collection(settings: Settings, log: structlog.testing.LogCapture) -> DevCollection:
-    made = DevCollection(settings)
+def collection(settings: Settings, log: structlog.testing.LogCapture) -> DevCollector:
+    made = DevCollector(settings)
     made._log = structlog.wrap_logger(None, processors=[log])
     return made
 

@@ -1,10 +1,10 @@
-"""Dev: the dead letters of the embedded broker, collected for as long as it runs."""
+"""Dev collector: collects the dead letters of the embedded broker while `nsqkit run --dev` runs."""
 
 import asyncio
 from pathlib import Path
 from typing import Any
 
-from nsqkit.dead_letters.collect import Collector
+from nsqkit.dead_letters.collector import Collector
 from nsqkit.dead_letters.store import Store
 from nsqkit.errors import NsqkitError
 from nsqkit.settings.settings import Settings
@@ -14,13 +14,13 @@ _LOOK_S = 1.0
 _END_S = 10.0
 
 
-class DevCollection:
-    """Collects beside a run of ``--dev``; what fails here is told, and never fails the run.
+class DevCollector:
+    """Collects dead letters next to the handlers of the run. Its failures are logged and never end the run.
 
-    A topic that somebody else reads, such as a handler of the run, is left to them.
+    It leaves a ``.dead`` topic alone that another consumer reads, such as a handler of the run.
 
     Args:
-        settings: Name the embedded broker and the store.
+        settings: The embedded broker's address and the path of the store.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -30,7 +30,7 @@ class DevCollection:
         self._collector: Collector | None = None
 
     def start(self) -> None:
-        """Begin, and return at once."""
+        """Start collecting, and return at once."""
         try:
             self._store = Store(Path(self._settings.dead_store), make=True)
         except NsqkitError as error:
@@ -41,7 +41,7 @@ class DevCollection:
         self._collector.start()
 
     async def stop(self) -> None:
-        """Collect what is left, and end."""
+        """Collect the dead letters that are left, and close the store."""
         if self._store is None or self._collector is None:
             return
         try:
@@ -63,11 +63,11 @@ class DevCollection:
 
 
 class _Quiet:
-    """Leaves out what goes without saying on a broker of one's own."""
+    """A logger without the info lines, which say nothing new about an embedded broker."""
 
     def __init__(self, log: Any) -> None:
         self.warning = log.warning
         self.error = log.error
 
     def info(self, event: str, /, **fields: object) -> None:
-        """Say nothing."""
+        """Drop the line."""

@@ -1,11 +1,11 @@
-"""Letter: a record is read whole, and whatever else is on a dead-letter topic is a dead letter, too."""
+"""Parse: a record is read whole, and whatever else is on a dead-letter topic is a dead letter, too."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-from nsqkit.dead_letters.letter import Letter, read_letter, source_of
+from nsqkit.dead_letters.parse import CollectedLetter, parse_letter, source_of
 from nsqkit.policy.names import dead_topic, retry_topic
 from nsqkit.runtime.dead_letter import RECORD_TYPE
 from tests.unit.dead_letters.letters import BODY, RECORD, TIMESTAMP_NS, message, published
@@ -16,7 +16,7 @@ EVENT = {"specversion": "1.0", "type": "order.created.v1", "id": "e-2", "tracepa
 
 
 def test_a_record_tells_everything_and_its_body_byte_by_byte() -> None:
-    assert read_letter(message(published())) == Letter(
+    assert parse_letter(message(published())) == CollectedLetter(
         dead_topic="orders.payments.dead",
         nsqd="a:4150",
         dead_message_id="0000000000000001",
@@ -43,7 +43,7 @@ def test_a_record_tells_everything_and_its_body_byte_by_byte() -> None:
 
 def test_a_body_that_is_no_utf_8_comes_back_as_it_was() -> None:
     body = bytes(range(256))
-    assert read_letter(message(published(body))).body == body
+    assert parse_letter(message(published(body))).body == body
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_body_that_is_no_utf_8_comes_back_as_it_was() -> None:
     ],
 )
 def test_times_are_in_one_form_so_that_they_can_be_sorted(dead_at: str, expected: str) -> None:
-    assert read_letter(message(published(dead_at=dead_at))).dead_at == expected
+    assert parse_letter(message(published(dead_at=dead_at))).dead_at == expected
 
 
 class TestBodyAlone:
@@ -64,7 +64,7 @@ class TestBodyAlone:
 
     def test_the_topics_name_and_the_envelope_tell_what_they_can(self) -> None:
         body = json.dumps(EVENT).encode()
-        found = read_letter(message(body))
+        found = parse_letter(message(body))
         assert not found.is_record
         assert found.body == body
         assert (found.topic, found.channel) == ("orders", "payments")
@@ -87,26 +87,26 @@ class TestBodyAlone:
         ],
     )
     def test_what_is_no_record_is_kept_whole(self, body: bytes) -> None:
-        found = read_letter(message(body))
+        found = parse_letter(message(body))
         assert (found.is_record, found.body) == (False, body)
 
     def test_where_the_name_does_not_tell_whose_it_is_nothing_is_made_up(self) -> None:
-        found = read_letter(message(b"x", dead_topic("orders", "a.b")))
+        found = parse_letter(message(b"x", dead_topic("orders", "a.b")))
         assert (found.topic, found.channel, found.retry_topic) == ("", "", "")
         assert found.place == dead_topic("orders", "a.b")
 
 
 def test_fields_of_the_wrong_type_are_unknown() -> None:
-    found = read_letter(message(published(attempts="6", detail=7, event_id=["e"])))
+    found = parse_letter(message(published(attempts="6", detail=7, event_id=["e"])))
     assert (found.attempts, found.detail, found.event_id) == (0, "", None)
-    assert replace(found, attempts=6, detail=RECORD.detail, event_id="e-1") == read_letter(
+    assert replace(found, attempts=6, detail=RECORD.detail, event_id="e-1") == parse_letter(
         message(published())
     )
 
 
 @pytest.mark.parametrize("attempts", [-1, 1 << 16])
 def test_attempts_that_nsqd_cannot_count_are_unknown(attempts: int) -> None:
-    assert read_letter(message(published(attempts=attempts))).attempts == 0
+    assert parse_letter(message(published(attempts=attempts))).attempts == 0
 
 
 @pytest.mark.parametrize(
@@ -139,5 +139,5 @@ def test_any_other_name_tells_nothing(name: str) -> None:
 
 @pytest.mark.parametrize(("topic", "channel"), [("orders", "a.b"), (LONG, CHANNEL), ("t" * 51, "channel")])
 def test_a_record_goes_back_where_its_handler_reads(topic: str, channel: str) -> None:
-    found = read_letter(message(published(topic=topic, channel=channel), dead_topic(topic, channel)))
+    found = parse_letter(message(published(topic=topic, channel=channel), dead_topic(topic, channel)))
     assert found.retry_topic == retry_topic(topic, channel)

@@ -3,7 +3,7 @@
 import pytest
 
 from nsqkit import Settings, SettingsError
-from nsqkit.dead_letters.discover import Waiting, discover, wanted_topics
+from nsqkit.dead_letters.backlog import TopicBacklog, find_backlog, wanted_topics
 from nsqkit.devbroker import DevBroker
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.consumer import Source
@@ -23,11 +23,11 @@ async def test_what_waits_is_counted_and_nobody_reads_it(broker: DevBroker, outl
     await outlet.ensure_channel(address, "orders.payments.dead", "dead")
     await outlet.publish_many(address, "orders.payments.dead", [b"a", b"b"])
     await outlet.ensure_channel(address, "orders.notify.dead", "dead")
-    found = await discover(told(broker))
+    found = await find_backlog(told(broker))
     assert found.failures == ()
-    assert found.waiting == {
-        Source(address, "orders.payments.dead"): Waiting(2, 0),
-        Source(address, "orders.notify.dead"): Waiting(0, 0),
+    assert found.topics == {
+        Source(address, "orders.payments.dead"): TopicBacklog(2, 0),
+        Source(address, "orders.notify.dead"): TopicBacklog(0, 0),
     }
 
 
@@ -35,8 +35,8 @@ async def test_who_reads_is_counted(broker: DevBroker) -> None:
     connection = Connection(broker.tcp_address, ConnectionOptions())
     await connection.open()
     await connection.subscribe("orders.payments.dead", "dead")
-    found = await discover(told(broker))
-    assert list(found.waiting.values()) == [Waiting(0, 1)]
+    found = await find_backlog(told(broker))
+    assert list(found.topics.values()) == [TopicBacklog(0, 1)]
     connection.close()
 
 
@@ -46,7 +46,7 @@ async def test_topics_of_others_are_none_of_its_business(broker: DevBroker, outl
     await outlet.ensure_channel(address, "walking.dead", "viewers")
     await outlet.publish(address, "sleeping.dead", b"no channel")
     await outlet.ensure_channel(address, "orders", "dead")
-    assert (await discover(told(broker))).waiting == {}
+    assert (await find_backlog(told(broker))).topics == {}
 
 
 async def test_an_nsqd_that_cannot_be_asked_is_told_and_the_others_are_asked(
@@ -54,15 +54,15 @@ async def test_an_nsqd_that_cannot_be_asked_is_told_and_the_others_are_asked(
 ) -> None:
     await outlet.ensure_channel(broker.tcp_address, "orders.payments.dead", "dead")
     settings = Settings(nsqd=(broker.tcp_address, NOBODY), nsqd_http=(broker.http_address, NOBODY))
-    found = await discover(settings)
-    assert list(found.waiting) == [Source(broker.tcp_address, "orders.payments.dead")]
+    found = await find_backlog(settings)
+    assert list(found.topics) == [Source(broker.tcp_address, "orders.payments.dead")]
     (failure,) = found.failures
     assert f"nsqd {NOBODY}" in failure
     assert "--nsqd-http" in failure
 
 
 async def test_an_nsqlookupd_that_cannot_be_asked_is_told() -> None:
-    (failure,) = (await discover(Settings(lookupd=(NOBODY,)))).failures
+    (failure,) = (await find_backlog(Settings(lookupd=(NOBODY,)))).failures
     assert "nsqlookupd" in failure
 
 
