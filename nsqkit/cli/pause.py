@@ -85,9 +85,9 @@ def _check_choice(topic: str | None, channel: str | None, handler: str | None, *
 
 
 def _channel(command: "Command", topic: str, channel: str, settings: "Settings") -> int:
-    from nsqkit.ops.pause import tell_nsqd
+    from nsqkit.ops.pause import send_to_nsqd
 
-    told = tell_nsqd(command, topic, channel, settings)
+    told = send_to_nsqd(command, topic, channel, settings)
     for address in told.addresses:
         typer.echo(f"{command}d {topic}/{channel} on nsqd {address}")
     problems = list(told.problems)
@@ -101,11 +101,11 @@ def _channel(command: "Command", topic: str, channel: str, settings: "Settings")
 def _handler(
     command: "Command", handler: str, worker: str | None, for_s: float | None, settings: "Settings"
 ) -> int:
-    from nsqkit.ops.pause import tell_worker
+    from nsqkit.ops.pause import send_to_worker
 
     host = f"[{settings.admin_host}]" if ":" in settings.admin_host else settings.admin_host
     address = worker or f"{host}:{settings.admin_port}"
-    shown = tell_worker(command, handler, address, for_s)
+    shown = send_to_worker(command, handler, address, for_s)
     state = str(shown["state"]).replace("_", " ")
     typer.echo(f"{command}d {handler} on worker {address}: {state}, holds {shown['held']}")
     return 0

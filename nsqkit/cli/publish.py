@@ -50,14 +50,14 @@ def publish(
         longest_s = settings.max_requeue_delay_s
         raise SettingsError(f"--defer {defer:g} is not in 0..{longest_s:g} s (setting max_requeue_delay_s)")
     logs.configure(settings)
-    from nsqkit.ops import feed
+    from nsqkit.ops.publish import publish_file, publish_one
 
     if file is None:
-        feed.publish_one(topic, _checked(body or ""), settings, defer_s=defer)
+        publish_one(topic, _checked(body or ""), settings, defer_s=defer)
         typer.echo(f"published 1 message to {topic}")
         return 0
     with _progress(settings) as on_progress:
-        report = feed.publish_file(
+        report = publish_file(
             topic, file, settings, rate=rate, defer_s=defer, on_progress=on_progress, channels_for=for_ or ()
         )
     noun = "message" if report.published == 1 else "messages"

@@ -102,7 +102,7 @@ def reloaded(
     debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
     """Run what another nsqkit says, when it says so. `nsqkit run --reload` starts it."""
-    from nsqkit.ops.feed import subscriptions_of
+    from nsqkit.ops.channels import subscriptions_of
     from nsqkit.process.child import Parent
     from nsqkit.process.run import Run
     from nsqkit.telemetry import logs

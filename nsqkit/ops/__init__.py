@@ -1,1 +1,1 @@
-"""Commands for operators: feed, tail, pause, and nsqd's limits."""
+"""Operator commands: publish and feed, tail, pause, and a check of nsqd's limits."""

@@ -1,39 +1,32 @@
-"""Feed: messages from a file of JSON lines, or one message, to a topic; each confirmed by nsqd."""
+"""Feed: publishes a file of JSON lines on a topic of one nsqd, each line confirmed by it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
-from nsqkit.errors import ConnectionLostError, FeedError, PublishError
+from nsqkit.errors import FeedError
 from nsqkit.events.codec import loads
-from nsqkit.handler.spec import HandlerSpec
-from nsqkit.loading.loader import load
-from nsqkit.nsq.nodes import message_limit, target_address
-from nsqkit.nsq.options import connection_options
+from nsqkit.nsq.nodes import message_limit
 from nsqkit.nsq.outlet import Outlet
+from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.policy.names import topic_problem
-from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 
 BATCH_MESSAGES = 200
 BATCH_BYTES = 256 * 1024
-RETRY_FIRST_S = 0.2
-RETRY_LONGEST_S = 5.0
 
-T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class FeedReport:
-    """What became of a feed.
+    """The result of a feed.
 
     Args:
-        published: Lines that nsqd confirmed.
+        published: How many lines nsqd confirmed.
         refused: Lines that were not sent, as (line number from 1, reason).
     """
 
@@ -49,17 +42,17 @@ class _Line:
 
 
 class Feed:
-    """One file on its way to one topic of one nsqd.
+    """Publishes one file on one topic of one nsqd.
 
     Args:
-        topic: Where to.
-        path: A file of one JSON object a line; blank lines are skipped.
-        outlet: How.
+        topic: The topic to publish on.
+        path: A file with one JSON object on each line; blank lines are skipped.
+        outlet: The connections to publish on.
         address: ``host:port`` of the nsqd.
-        settings: Tell the nsqd, and bound the size of a message where those do not.
-        rate: Messages per second; None for as fast as nsqd confirms.
-        defer_s: Seconds for which nsqd holds each back.
-        on_progress: Told bytes done and bytes in all, after each batch.
+        settings: The nsqd to ask for the largest size of a message, and that size if nsqd does not answer.
+        rate: Messages per second, above 0; None for as fast as nsqd confirms.
+        defer_s: Seconds for which nsqd defers each message.
+        on_progress: Called with the bytes that are done and the bytes of the file, after each batch.
 
     Raises:
         FeedError: If the file cannot be read or the topic's name is not valid.
@@ -91,12 +84,12 @@ class Feed:
         self._log = logs.get_logger(topic=topic, feed=str(path))
 
     async def run(self) -> FeedReport:
-        """Publish every line and await nsqd's OKs; a line that cannot be sent is named, the rest goes on.
+        """Publish every line and await nsqd's OKs. A line that cannot be sent is logged and left out.
 
         While nsqd cannot be reached it keeps trying, so a line can arrive twice, but none is skipped.
 
         Raises:
-            PublishError: If nsqd refuses for good.
+            PublishError: If nsqd refuses permanently.
         """
         self._max_bytes = await message_limit(self._settings)
         published, next_line = 0, 1
@@ -162,14 +155,6 @@ class Feed:
             await self._outlet.publish_many(self._address, self._topic, bodies)
 
 
-def unread_problem(topic: str, subscriptions: Sequence[tuple[str, str]]) -> str | None:
-    """Return what is odd about a topic that is in none of the (topic, channel) pairs; else None."""
-    topics = [each for each, _ in subscriptions]
-    if topic in topics:
-        return None
-    return f"no handler here reads topic {topic!r}{suggestion(topic, topics)}"
-
-
 def check_feed(topic: str, path: Path) -> int:
     """Return the size of a feed's file, in bytes.
 
@@ -183,151 +168,3 @@ def check_feed(topic: str, path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         raise FeedError(f"feed {topic}={path}: cannot be read: {error.strerror}") from None
-
-
-async def publish_files(
-    feeds: Sequence[tuple[str, Path]], outlet: Outlet, address: str, settings: Settings
-) -> bool:
-    """Publish files one after the other, and return whether no line was refused.
-
-    Args:
-        feeds: (topic, file) each.
-        outlet: How.
-        address: ``host:port`` of the nsqd.
-        settings: Bound the size of a message.
-
-    Raises:
-        FeedError: If a file cannot be read.
-        PublishError: If nsqd refuses for good.
-    """
-    reports = []
-    for topic, path in feeds:
-        report = await Feed(topic, path, outlet=outlet, address=address, settings=settings).run()
-        log = logs.get_logger(topic=topic, feed=str(path))
-        log.info("feed_confirmed", published=report.published, refused=len(report.refused))
-        reports.append(report)
-    return not any(report.refused for report in reports)
-
-
-def publish_file(
-    topic: str,
-    path: Path,
-    settings: Settings,
-    *,
-    rate: float | None = None,
-    defer_s: float = 0.0,
-    on_progress: Progress = lambda _done, _total: None,
-    channels_for: Sequence[str] = (),
-) -> FeedReport:
-    """Publish a file of JSON lines and return what became of it; runs an event loop of its own.
-
-    Args:
-        topic: Where to.
-        path: The file.
-        settings: Which nsqd, and limits.
-        rate: Messages per second; None for as fast as nsqd confirms.
-        defer_s: Seconds for which nsqd holds each back.
-        on_progress: Told bytes done and bytes in all.
-        channels_for: Handler modules whose channels are made first, so that none misses a message.
-
-    Raises:
-        FeedError: If the file cannot be read, or the handlers read another topic.
-        PublishError: If nsqd refuses for good.
-        SettingsError: If no nsqd is named.
-        LoadError: If the modules cannot be loaded.
-    """
-    wanted = subscriptions_of(channels_for, settings)
-    if channels_for and (problem := unread_problem(topic, wanted)):
-        raise FeedError(problem)
-
-    async def run() -> FeedReport:
-        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
-        try:
-            address = await keep_trying(partial(target_address, settings), logs.get_logger())
-            feed = Feed(
-                topic,
-                path,
-                outlet=outlet,
-                address=address,
-                settings=settings,
-                rate=rate,
-                defer_s=defer_s,
-                on_progress=on_progress,
-            )
-            await make_channels(wanted, outlet, address)
-            return await feed.run()
-        finally:
-            await outlet.close()
-
-    return asyncio.run(run())
-
-
-def publish_one(topic: str, body: bytes, settings: Settings, *, defer_s: float = 0.0) -> None:
-    """Publish one message and wait for nsqd's OK; runs an event loop of its own.
-
-    Raises:
-        PublishError: If it is not confirmed.
-        SettingsError: If no nsqd is named.
-    """
-
-    async def run() -> None:
-        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
-        try:
-            await outlet.publish(await target_address(settings), topic, body, defer_s=defer_s)
-        finally:
-            await outlet.close()
-
-    asyncio.run(run())
-
-
-async def keep_trying(attempt: Callable[[], Awaitable[T]], log: Any) -> T:
-    """Return what an attempt returns, once one succeeds; says why it waits.
-
-    Args:
-        attempt: What to try; an unreachable nsqd or nsqlookupd is waited for.
-        log: A structlog logger.
-
-    Raises:
-        NsqkitError: If it can never succeed.
-    """
-    wait_s = RETRY_FIRST_S
-    while True:
-        try:
-            return await attempt()
-        except (PublishError, ConnectionLostError) as error:
-            if isinstance(error, PublishError) and error.permanent:
-                raise
-            log.warning("feed_waits", error=str(error), retry_in_s=wait_s)
-        await asyncio.sleep(wait_s)
-        wait_s = min(wait_s * 2, RETRY_LONGEST_S)
-
-
-async def make_channels(subscriptions: Sequence[tuple[str, str]], outlet: Outlet, address: str) -> None:
-    """Make durable channels before the first publish; a topic's first channel takes its whole backlog.
-
-    While nsqd cannot be reached it keeps trying.
-
-    Args:
-        subscriptions: (topic, channel) each.
-        outlet: How.
-        address: ``host:port`` of the nsqd.
-
-    Raises:
-        PublishError: If nsqd refuses for good.
-    """
-    for topic, channel in subscriptions:
-        await keep_trying(partial(outlet.ensure_channel, address, topic, channel), logs.get_logger())
-
-
-def subscriptions_of(targets: Sequence[str], settings: Settings) -> list[tuple[str, str]]:
-    """Return every (topic, channel) of the handlers in some modules; none for no modules.
-
-    Raises:
-        LoadError: If the modules cannot be loaded.
-    """
-    return subscriptions(load(targets, settings).handlers) if targets else []
-
-
-def subscriptions(specs: Sequence[HandlerSpec]) -> list[tuple[str, str]]:
-    """Return every (topic, channel) of some handlers, ``.retry`` topics included."""
-    return [(topic, spec.channel) for spec in specs for topic in spec.topics]

@@ -1,4 +1,4 @@
-"""Limits: where handlers ask for more than the nsqd that are reached allow."""
+"""Limits: checks the times that handlers declare against the limits of the nsqd they will use."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from nsqkit.settings.settings import Settings
 
 
 def check_limits(specs: Sequence[HandlerSpec], settings: Settings) -> tuple[str, ...]:
-    """Return where handlers ask for more than nsqd allows, a line each; runs an event loop of its own."""
+    """Return one line for each time that is longer than an nsqd allows; runs an event loop of its own."""
     return asyncio.run(_check_limits(specs, settings))
 
 
@@ -55,7 +55,7 @@ async def _check_delays(specs: Sequence[HandlerSpec], settings: Settings, known:
         try:
             limit_ns = await NsqdHttp(address).config("max_req_timeout")
         except NsqkitError as error:
-            problems.append(f"{error}; name its HTTP address with --nsqd-http")
+            problems.append(f"{error}; give its HTTP address with --nsqd-http")
             continue
         for spec in specs:
             longest_s = spec.retry.longest_s()

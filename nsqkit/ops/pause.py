@@ -1,4 +1,4 @@
-"""Pause: stop the delivery to a channel at every nsqd, or to one handler of one worker, and go on with it."""
+"""Pause: pauses and resumes a channel on every nsqd, or one handler of one worker."""
 
 import asyncio
 import json
@@ -18,13 +18,13 @@ _MISSING = frozenset({"TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND"})
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Which nsqd were told, and which could not be.
+class ChannelReport:
+    """Which nsqd paused or resumed a channel.
 
     Args:
-        addresses: HTTP addresses of those that were told.
-        without: Of those that do not have the channel.
-        problems: What went wrong elsewhere, a line each.
+        addresses: HTTP addresses of the nsqd that did it.
+        without: HTTP addresses of the nsqd that do not have the channel.
+        problems: What went wrong on the others, one line each.
     """
 
     addresses: tuple[str, ...]
@@ -32,35 +32,35 @@ class Told:
     problems: tuple[str, ...]
 
 
-def tell_nsqd(command: Command, topic: str, channel: str, settings: Settings) -> Told:
-    """Pause or resume a channel at every nsqd that is named or known; runs an event loop of its own.
+def send_to_nsqd(command: Command, topic: str, channel: str, settings: Settings) -> ChannelReport:
+    """Pause or resume a channel on every nsqd in the settings or known to nsqlookupd; runs an event loop.
 
     Raises:
-        SettingsError: If a name is not one, or neither nsqd nor nsqlookupd is given.
+        SettingsError: If a name is not valid, or the settings name no nsqd and no nsqlookupd.
     """
     for problem in (topic_problem(topic), channel_problem(channel)):
         if problem:
             raise SettingsError(problem)
     if not (settings.nsqd or settings.nsqd_http or settings.lookupd):
         raise SettingsError("which nsqd? give --nsqd HOST:4150, --nsqd-http HOST:4151 or --lookupd HOST:4161")
-    return asyncio.run(_tell_nsqd(command, topic, channel, settings))
+    return asyncio.run(_send_to_nsqd(command, topic, channel, settings))
 
 
-def tell_worker(command: Command, handler: str, worker: str, for_s: float | None = None) -> dict[str, Any]:
-    """Pause or resume a handler of one worker by its admin port; runs an event loop of its own.
+def send_to_worker(command: Command, handler: str, worker: str, for_s: float | None = None) -> dict[str, Any]:
+    """Pause or resume a handler of one worker through its admin port; runs an event loop of its own.
 
     Args:
-        command: What to do.
+        command: Whether to pause or to resume.
         handler: The handler's class name.
         worker: ``host:port`` of the worker's admin port.
-        for_s: Seconds until a pause ends by itself; None for never.
+        for_s: Seconds after which the handler resumes by itself, above 0; None for never.
 
     Returns:
-        The handler as it then is, as the worker's ``/handlers`` shows it.
+        The state of the handler afterwards, as the worker's ``/handlers`` shows it.
 
     Raises:
-        SettingsError: If *worker* is no address, or refuses: no such handler, or no such time.
-        NsqkitError: If it does not answer.
+        SettingsError: If *worker* is not an address, or the worker has no such handler or refuses *for_s*.
+        NsqkitError: If the worker does not answer.
     """
     split_address(worker)
     query = {} if for_s is None else {"for_s": f"{for_s:g}"}
@@ -78,25 +78,25 @@ def tell_worker(command: Command, handler: str, worker: str, for_s: float | None
     return shown
 
 
-async def _tell_nsqd(command: Command, topic: str, channel: str, settings: Settings) -> Told:
+async def _send_to_nsqd(command: Command, topic: str, channel: str, settings: Settings) -> ChannelReport:
     known = await looked_up(settings)
     problems = list(known.failures)
     addresses = await http_addresses(settings, known)
     if not (addresses or problems):
         problems.append(f"nsqlookupd {' and '.join(settings.lookupd)} knows no nsqd")
-    told, without = [], []
-    ends = await asyncio.gather(*(_tell_one(command, topic, channel, address) for address in addresses))
-    for address, end in zip(addresses, ends, strict=True):
-        if end is None:
-            told.append(address)
-        elif isinstance(end, RefusedError) and end.code in _MISSING:
+    done, without = [], []
+    results = await asyncio.gather(*(_send_to_one(command, topic, channel, address) for address in addresses))
+    for address, result in zip(addresses, results, strict=True):
+        if result is None:
+            done.append(address)
+        elif isinstance(result, RefusedError) and result.code in _MISSING:
             without.append(address)
         else:
-            problems.append(str(end))
-    return Told(tuple(told), tuple(without), tuple(problems))
+            problems.append(str(result))
+    return ChannelReport(tuple(done), tuple(without), tuple(problems))
 
 
-async def _tell_one(command: Command, topic: str, channel: str, address: str) -> NsqkitError | None:
+async def _send_to_one(command: Command, topic: str, channel: str, address: str) -> NsqkitError | None:
     nsqd = NsqdHttp(address)
     try:
         await (nsqd.pause_channel if command == "pause" else nsqd.unpause_channel)(topic, channel)

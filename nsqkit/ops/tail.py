@@ -1,7 +1,7 @@
-"""Tail: the messages of a topic as they come, on a channel of its own that goes with it.
+"""Tail: shows the messages of a topic as they arrive, on an ephemeral channel of its own.
 
-A topic's first channel takes its whole backlog, and NSQ has no peek: an nsqd is followed only while the topic
-has a durable channel there. What becomes of a message is not changed, and not decided here.
+NSQ has no peek, and a topic's first channel takes the whole backlog. So an nsqd is followed only while the
+topic has a durable channel there. What other channels receive does not change.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ def tail(topic: str, settings: Settings, show: Show) -> None:
     """Show the messages of a topic until SIGTERM or SIGINT; runs an event loop of its own.
 
     Args:
-        topic: What to follow.
-        settings: On which nsqd.
-        show: Called with each message; returns whether to go on.
+        topic: The topic to follow.
+        settings: The nsqd and nsqlookupd to ask.
+        show: Called with each message; returns whether to continue.
 
     Raises:
-        SettingsError: If no nsqd is named, or none of them has the topic with a durable channel.
-        ConnectionLostError: If none of them can be asked.
+        SettingsError: If the settings name no nsqd, or no nsqd has the topic with a durable channel.
+        ConnectionLostError: If no nsqd can be asked.
     """
 
     async def run() -> None:
@@ -48,14 +48,14 @@ def tail(topic: str, settings: Settings, show: Show) -> None:
 
 
 class Tail:
-    """Follows one topic, on all nsqd that are named or found.
+    """Follows one topic, on every nsqd in the settings or known to nsqlookupd.
 
     Args:
-        topic: Its name.
-        settings: On which nsqd.
+        topic: The topic to follow.
+        settings: The nsqd and nsqlookupd to ask.
 
     Raises:
-        SettingsError: If the name is not valid, or no nsqd is named.
+        SettingsError: If the topic's name is not valid, or the settings name no nsqd.
     """
 
     def __init__(self, topic: str, settings: Settings) -> None:
@@ -71,23 +71,23 @@ class Tail:
         self._log = logs.get_logger(topic=topic, channel=self._channel)
 
     async def run(self, show: Show) -> None:
-        """Show messages until told not to go on.
+        """Show messages until *show* returns False.
 
         Args:
-            show: Called with each message; returns whether to go on.
+            show: Called with each message; returns whether to continue.
 
         Raises:
             SettingsError: If no nsqd has the topic with a durable channel.
-            ConnectionLostError: If none can be asked.
+            ConnectionLostError: If no nsqd can be asked.
         """
         self._follow(await self._first_nodes())
         poller = asyncio.create_task(self._poll())
         try:
-            goes_on = True
-            while goes_on:
+            is_wanted = True
+            while is_wanted:
                 message = await self._arrived.get()
                 message.finish()
-                goes_on = show(message)
+                is_wanted = show(message)
         finally:
             tasks = (poller, *self._keepers.values())
             for task in tasks:
@@ -119,23 +119,23 @@ class Tail:
             self._keepers[node] = asyncio.create_task(self._keep(node))
 
     async def _keep(self, node: Node) -> None:
-        """Follow one nsqd for good; whenever it was lost, the topic may be another one after that."""
-        told = ""
+        """Follow one nsqd until cancelled; check the topic again after each lost connection."""
+        logged = ""
         while True:
             try:
                 problem = await self._problem(node)
                 if problem is None:
-                    told = ""
+                    logged = ""
                     problem = await self._serve(node)
             except NsqkitError as error:
                 problem = str(error)
-            if problem != told:
+            if problem != logged:
                 self._log.warning("tail_waits", nsqd=node.address, error=problem)
-            told = problem
+            logged = problem
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _serve(self, node: Node) -> str:
-        """Take messages in, and return why that has ended."""
+        """Receive messages until the connection closes, and return why it closed."""
         connection = Connection(
             node.address, connection_options(self._settings), on_message=self._arrived.put_nowait
         )
@@ -149,10 +149,10 @@ class Tail:
             connection.close()
 
     async def _problem(self, node: Node) -> str | None:
-        """Return why an nsqd must not be followed; None if it may.
+        """Return why an nsqd must not be followed; None if it can be.
 
         Raises:
-            NsqkitError: If it cannot be asked.
+            NsqkitError: If the nsqd cannot be asked.
         """
         nsqd = NsqdHttp(node.http_address, self._settings.connect_timeout_s)
         try:
@@ -161,13 +161,13 @@ class Tail:
                 known = _by_name("topic_name", (await nsqd.stats())["topics"])
                 return f"nsqd {node.address} has no topic {self._topic!r}{suggestion(self._topic, known)}"
         except ConnectionLostError as error:
-            told = f"{error.reason}; it is asked over HTTP which channels it has: --nsqd-http"
-            raise ConnectionLostError(error.address, told) from error
+            reason = f"{error.reason}; tail needs its HTTP port: give it with --nsqd-http"
+            raise ConnectionLostError(error.address, reason) from error
         channels = _by_name("channel_name", topics[self._topic]["channels"])
         if all(map(is_ephemeral, channels)):
             return (
                 f"nsqd {node.address}: topic {self._topic!r} has no durable channel, and a topic's first "
-                "channel takes all that waits there: let its worker start first"
+                "channel takes the whole backlog: start a worker of the topic first"
             )
         return None
 

@@ -16,7 +16,10 @@ from nsqkit.errors import SettingsError
 from nsqkit.nsq.nodes import target_address
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.outlet import Outlet
-from nsqkit.ops.feed import check_feed, keep_trying, make_channels, publish_files
+from nsqkit.ops.channels import make_channels
+from nsqkit.ops.feed import check_feed
+from nsqkit.ops.keep_trying import keep_trying
+from nsqkit.ops.publish import publish_files
 from nsqkit.process.child import Plan, Standby, Subscriptions
 from nsqkit.process.dev import start_broker
 from nsqkit.program import SIGNALS, stop_event

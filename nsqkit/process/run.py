@@ -12,14 +12,10 @@ from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.loading.loader import LoadedModules, load
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.nodes import http_addresses, target_address
-from nsqkit.ops.feed import (
-    check_feed,
-    keep_trying,
-    make_channels,
-    publish_files,
-    subscriptions,
-    unread_problem,
-)
+from nsqkit.ops.channels import make_channels, subscriptions, unread_problem
+from nsqkit.ops.feed import check_feed
+from nsqkit.ops.keep_trying import keep_trying
+from nsqkit.ops.publish import publish_files
 from nsqkit.process.dev import DevNsq, start_broker
 from nsqkit.program import stop_event, unless
 from nsqkit.settings.settings import Settings

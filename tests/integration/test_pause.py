@@ -7,7 +7,7 @@ import pytest
 
 from nsqkit import Settings
 from nsqkit.nsq import NsqdHttp
-from nsqkit.ops.pause import Told, tell_nsqd
+from nsqkit.ops.pause import ChannelReport, send_to_nsqd
 from tests.integration.conftest import Server, StartNsqd
 
 pytestmark = pytest.mark.nsqd
@@ -26,15 +26,17 @@ async def test_a_channel_is_paused_wherever_it_is_and_stays_so_over_a_restart(
     await NsqdHttp(nsqd.http_address).create_channel("orders", "stock")
     settings = Settings(lookupd=(nsqlookupd.http_address,))
 
-    async def until_both_are_known(command: Any) -> Told:
+    async def until_both_are_known(command: Any) -> ChannelReport:
         while True:
-            told = await asyncio.to_thread(tell_nsqd, command, "orders", "stock", settings)
+            told = await asyncio.to_thread(send_to_nsqd, command, "orders", "stock", settings)
             if len(told.addresses) + len(told.without) == 2:
                 return told
             await asyncio.sleep(0.05)
 
     async with asyncio.timeout(60):
-        assert await until_both_are_known("pause") == Told((nsqd.http_address,), (empty.http_address,), ())
+        assert await until_both_are_known("pause") == ChannelReport(
+            (nsqd.http_address,), (empty.http_address,), ()
+        )
         assert await _paused(nsqd)
         nsqd.stop()
         nsqd.start()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nsqkit.ops.pause import Told
+from nsqkit.ops.pause import ChannelReport
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
@@ -13,25 +13,25 @@ Calls = list[tuple[Any, ...]]
 
 
 @pytest.fixture
-def told() -> list[Told]:
+def told() -> list[ChannelReport]:
     """What nsqd answer; the test may replace it."""
-    return [Told(("a:4151", "b:4151"), (), ())]
+    return [ChannelReport(("a:4151", "b:4151"), (), ())]
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch, told: list[Told]) -> Calls:
+def calls(monkeypatch: pytest.MonkeyPatch, told: list[ChannelReport]) -> Calls:
     calls: Calls = []
 
-    def tell_nsqd(command: str, topic: str, channel: str, settings: Any) -> Told:
+    def send_to_nsqd(command: str, topic: str, channel: str, settings: Any) -> ChannelReport:
         calls.append((command, topic, channel, settings.nsqd, settings.lookupd, settings.nsqd_http))
         return told[0]
 
-    def tell_worker(command: str, handler: str, worker: str, for_s: float | None) -> dict[str, Any]:
+    def send_to_worker(command: str, handler: str, worker: str, for_s: float | None) -> dict[str, Any]:
         calls.append((command, handler, worker, for_s))
         return {"state": "kill_switch_open", "held": 3}
 
-    monkeypatch.setattr("nsqkit.ops.pause.tell_nsqd", tell_nsqd)
-    monkeypatch.setattr("nsqkit.ops.pause.tell_worker", tell_worker)
+    monkeypatch.setattr("nsqkit.ops.pause.send_to_nsqd", send_to_nsqd)
+    monkeypatch.setattr("nsqkit.ops.pause.send_to_worker", send_to_worker)
     return calls
 
 
@@ -51,24 +51,28 @@ def test_every_nsqd_that_was_told_is_a_line(nsqkit: "Nsqkit", calls: Calls, comm
     ("answer", "expected"),
     [
         pytest.param(
-            Told(("a:1",), ("b:1",), ()),
+            ChannelReport(("a:1",), ("b:1",), ()),
             (0, ["paused orders/stock on nsqd a:1"], []),
             id="one without the channel is no problem",
         ),
         pytest.param(
-            Told((), ("a:1", "b:1"), ()),
+            ChannelReport((), ("a:1", "b:1"), ()),
             (1, [], ["error: there is no channel orders/stock on nsqd a:1, b:1"]),
             id="a channel that nobody has is one",
         ),
         pytest.param(
-            Told(("a:1",), (), ("nsqd b:1: gone",)),
+            ChannelReport(("a:1",), (), ("nsqd b:1: gone",)),
             (1, ["paused orders/stock on nsqd a:1"], ["error: nsqd b:1: gone"]),
             id="one that does not answer is one, and the others are told",
         ),
     ],
 )
 def test_what_was_not_told_fails_the_command(
-    nsqkit: "Nsqkit", calls: Calls, told: list[Told], answer: Told, expected: tuple[Any, ...]
+    nsqkit: "Nsqkit",
+    calls: Calls,
+    told: list[ChannelReport],
+    answer: ChannelReport,
+    expected: tuple[Any, ...],
 ) -> None:
     told[0] = answer
     result = nsqkit("pause", "orders", "stock", "--nsqd", "a:1")

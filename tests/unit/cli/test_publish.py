@@ -26,8 +26,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         found.append((topic, path, settings, options))
         return FeedReport(7, ((3, "not JSON"),) if path.name == "bad" else ())
 
-    monkeypatch.setattr("nsqkit.ops.feed.publish_one", publish_one)
-    monkeypatch.setattr("nsqkit.ops.feed.publish_file", publish_file)
+    monkeypatch.setattr("nsqkit.ops.publish.publish_one", publish_one)
+    monkeypatch.setattr("nsqkit.ops.publish.publish_file", publish_file)
     return found
 
 

@@ -9,14 +9,14 @@ from nsqkit import Settings
 from nsqkit.devbroker import DevBroker, DevLookupd
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq.http import NsqdHttp
-from nsqkit.ops.pause import Command, Told, tell_nsqd, tell_worker
+from nsqkit.ops.pause import ChannelReport, Command, send_to_nsqd, send_to_worker
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 
 NOBODY = "127.0.0.1:1"
 
 
-async def told(command: Command = "pause", **settings: Any) -> Told:
-    return await asyncio.to_thread(tell_nsqd, command, "orders", "stock", Settings(**settings))
+async def told(command: Command = "pause", **settings: Any) -> ChannelReport:
+    return await asyncio.to_thread(send_to_nsqd, command, "orders", "stock", Settings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ async def told(command: Command = "pause", **settings: Any) -> Told:
 async def test_every_nsqd_that_is_named_is_told(command: Command, path: str) -> None:
     async with FakeHttp((200, b"")) as one, FakeHttp((200, b"")) as other:
         addresses = (one.address, other.address)
-        assert await told(command, nsqd_http=addresses) == Told(addresses, (), ())
+        assert await told(command, nsqd_http=addresses) == ChannelReport(addresses, (), ())
         assert one.requests == other.requests == [f"POST {path}?topic=orders&channel=stock"]
 
 
@@ -54,13 +54,13 @@ async def test_every_nsqd_that_nsqlookupd_knows_is_told() -> None:
         host, port = nsqd.address.rsplit(":", 1)
         producer = {"broadcast_address": host, "tcp_port": 1, "http_port": int(port)}
         async with FakeHttp((200, {"producers": [producer]})) as lookupd:
-            assert await told(lookupd=(lookupd.address,)) == Told((nsqd.address,), (), ())
+            assert await told(lookupd=(lookupd.address,)) == ChannelReport((nsqd.address,), (), ())
 
 
 @pytest.mark.parametrize("code", ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND"])
 async def test_an_nsqd_without_the_channel_is_no_problem(code: str) -> None:
     async with FakeHttp((404, {"message": code})) as empty, FakeHttp((200, b"")) as nsqd:
-        expected = Told((nsqd.address,), (empty.address,), ())
+        expected = ChannelReport((nsqd.address,), (empty.address,), ())
         assert await told(nsqd_http=(empty.address, nsqd.address)) == expected
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_meant_is_refused(
     topic: str, channel: str, settings: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(SettingsError, match=rf"^{problem}"):
-        tell_nsqd("pause", topic, channel, Settings(**settings))
+        send_to_nsqd("pause", topic, channel, Settings(**settings))
 
 
 SHOWN = {"name": "Reserve", "state": "paused", "held": 3}
@@ -114,14 +114,14 @@ async def test_a_worker_is_told_by_its_admin_port(
     command: Command, for_s: float | None, request_line: str
 ) -> None:
     async with FakeHttp((200, {"handlers": [SHOWN]})) as worker:
-        shown = await asyncio.to_thread(tell_worker, command, "Reserve", worker.address, for_s)
+        shown = await asyncio.to_thread(send_to_worker, command, "Reserve", worker.address, for_s)
         assert shown == SHOWN
         assert [line.rstrip("?") for line in worker.requests] == [request_line.rstrip("?")]
 
 
 async def test_a_name_cannot_lead_to_another_page() -> None:
     async with FakeHttp((200, {"handlers": [SHOWN]})) as worker:
-        await asyncio.to_thread(tell_worker, "pause", "a/../b?c", worker.address)
+        await asyncio.to_thread(send_to_worker, "pause", "a/../b?c", worker.address)
         assert worker.requests[0].startswith("POST /handlers/a%2F..%2Fb%3Fc/pause")
 
 
@@ -130,14 +130,14 @@ async def test_a_refusal_has_the_workers_own_words() -> None:
         (404, {"message": "there is no handler 'Reserv' here; there are: Reserve"})
     ) as worker:
         with pytest.raises(SettingsError) as caught:
-            await asyncio.to_thread(tell_worker, "pause", "Reserv", worker.address)
+            await asyncio.to_thread(send_to_worker, "pause", "Reserv", worker.address)
         expected = f"worker {worker.address}: there is no handler 'Reserv' here; there are: Reserve"
         assert str(caught.value) == expected
 
 
 async def test_a_worker_that_does_not_answer_is_named() -> None:
     with pytest.raises(NsqkitError, match=rf"^worker {NOBODY}: .*; is this its admin port\?$"):
-        await asyncio.to_thread(tell_worker, "pause", "Reserve", NOBODY)
+        await asyncio.to_thread(send_to_worker, "pause", "Reserve", NOBODY)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,9 @@ async def test_a_worker_that_does_not_answer_is_named() -> None:
 async def test_who_answers_something_else_is_named(answer: Answer) -> None:
     async with FakeHttp(answer) as other:
         with pytest.raises(NsqkitError, match=rf"^worker {other.address}: its answer cannot be read"):
-            await asyncio.to_thread(tell_worker, "pause", "Reserve", other.address)
+            await asyncio.to_thread(send_to_worker, "pause", "Reserve", other.address)
 
 
 def test_an_address_is_host_and_port() -> None:
     with pytest.raises(SettingsError, match="give host:port"):
-        tell_worker("pause", "Reserve", "localhost")
+        send_to_worker("pause", "Reserve", "localhost")

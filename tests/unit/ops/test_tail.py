@@ -135,7 +135,7 @@ class TestRefused:
     ) -> None:
         await outlet.publish(broker.tcp_address, "orders", b"waits")
         with pytest.raises(
-            SettingsError, match=r"'orders' has no durable channel.*let its worker start first"
+            SettingsError, match=r"'orders' has no durable channel.*start a worker of the topic first"
         ):
             await Tail("orders", told(broker)).run(lambda _: True)
         assert await channels(broker) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nsqkit import FeedError, Settings, SettingsError
-from nsqkit.ops.feed import publish_one
+from nsqkit.ops.publish import publish_one
 from nsqkit.process import reload as module
 from nsqkit.process.child import Plan
 from nsqkit.process.reload import Reload, watch
