@@ -1,4 +1,4 @@
-"""The program `nsqkit`: parses, calls, prints; what it calls is imported only when a command runs."""
+"""The program `nsqkit`: parses, calls, prints. It imports what a command needs only when the command runs."""
 
 from nsqkit.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The command tree, and the one place where errors become lines and exit codes."""
+"""The command tree, and the one place where errors become lines and exit codes. Commands are elsewhere."""
 
 import os
 import sys
@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nsqkit.cli import broker, check, config, dead, new, pause, publish, run, tail
+from nsqkit.cli import broker, check, config, new, pause, publish, run, tail
+from nsqkit.cli.dead.app import app as dead
 from nsqkit.errors import (
     EventError,
     FeedError,
@@ -33,20 +34,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _name, _command, _help in (
-    ("run", run.run, "Run handlers until Ctrl-C, or until all is handled."),
-    ("new", new.new, "Write a handler module and its test, to go on from."),
+    ("run", run.run, "Run handlers until Ctrl-C, or until all messages are handled."),
+    ("new", new.new, "Write a handler module and its test as a starting point."),
     ("check", check.check, "Check handlers and list all their problems."),
     ("handlers", check.handlers, "Print topic, channel, events and retry delays of handlers."),
     ("publish", publish.publish, "Publish a message, or a file of them, confirmed by nsqd."),
-    ("tail", tail.tail, "Show the messages of a topic as they come."),
-    ("pause", pause.pause, "Stop the delivery of a channel, or of one worker's handler."),
-    ("resume", pause.resume, "Go on with what was paused."),
+    ("tail", tail.tail, "Show the messages of a topic as they arrive."),
+    ("pause", pause.pause, "Pause a channel, or one handler of one worker."),
+    ("resume", pause.resume, "Resume a channel or a handler that was paused."),
     ("broker", broker.broker, "Run the embedded broker alone, for development."),
     ("config", config.config, "Print every setting and where its value came from."),
     ("version", config.version, "Print the version."),
 ):
     app.command(_name, short_help=_help)(_command)
-app.add_typer(dead.app, name="dead", short_help="Collect, list, show, replay and delete dead letters.")
+app.add_typer(dead, name="dead", short_help="Collect, list, show, replay and delete dead letters.")
 app.command("reloaded", hidden=True)(run.reloaded)
 
 
@@ -67,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     Args:
-        arguments: Those after the program's name; by default the process's own.
+        arguments: The arguments after the program's name; None for those of this process.
 
     Returns:
-        0 if all is well, 1 if the work failed, 2 if the command, a setting or a handler must be corrected,
-        130 after Ctrl-C where that is not the normal end.
+        0 on success, 1 if the work failed, 2 if the command, a setting or a handler must be corrected,
+        130 after Ctrl-C in a command that does not end that way normally.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001 - this is where every error ends

@@ -1,31 +1,26 @@
-"""`nsqkit check` and `nsqkit handlers`: what some modules define, without running it."""
+"""`nsqkit check` and `nsqkit handlers`: what the handlers in some modules declare, without running them."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nsqkit.cli import options
 
+if TYPE_CHECKING:
+    from nsqkit.settings.settings import Settings
 
+
+@options.with_settings(options.NSQ, options.APP, options.FILE)
 def check(
     modules: options.Modules,
     *,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Compare policies with the limits of the nsqd it reaches, too.")
+        bool, typer.Option("--connect", help="Also check that nsqd's limits allow the handlers' times.")
     ] = False,
-    nsqd: options.Nsqd = None,
-    lookupd: options.Lookupd = None,
-    nsqd_http: options.NsqdHttp = None,
-    app: options.App = None,
-    set_: options.Set = None,
-    config: options.Config = None,
-    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+    settings: "Settings",
 ) -> int:
-    """Check handlers. All problems are listed at once; nothing connects unless told to."""
-    settings = options.settings(
-        set_=set_, app=app, config=config, nsqd=nsqd, lookupd=lookupd, nsqd_http=nsqd_http
-    )
+    """Check handlers and list all problems at once. Connects to NSQ only with --connect."""
     from nsqkit.errors import SettingsError
     from nsqkit.loading.loader import load
 
@@ -43,17 +38,9 @@ def check(
     return 0
 
 
-def handlers(
-    modules: options.Modules,
-    *,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    app: options.App = None,
-    set_: options.Set = None,
-    config: options.Config = None,
-    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
-) -> int:
-    """Print what handlers do: topic, channel, events, retry delays, timeout, concurrency."""
-    settings = options.settings(set_=set_, app=app, config=config)
+@options.with_settings(options.APP, options.FILE)
+def handlers(modules: options.Modules, *, json: options.Json = False, settings: "Settings") -> int:
+    """Print what handlers declare: topic, channel, events, retry delays, timeout, concurrency."""
     from nsqkit.cli import tables
     from nsqkit.loading.describe import table
     from nsqkit.loading.loader import load

@@ -1,34 +1,45 @@
-"""`nsqkit config` and `nsqkit version`: what this installation would run with."""
+"""`nsqkit config` and `nsqkit version`: the settings and the version of this installation."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nsqkit.cli import options
 
+if TYPE_CHECKING:
+    from nsqkit.settings.settings import Settings
 
+
+def _print_reference(wanted: bool) -> None:
+    if wanted:
+        from nsqkit.cli import tables
+
+        typer.echo(tables.settings_reference(), nl=False)
+        raise typer.Exit
+
+
+@options.with_settings(options.APP, options.FILE)
 def config(
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the reference, docs/settings.md.")
+    json: options.Json = False,
+    markdown: Annotated[  # noqa: ARG001 - its callback prints, whatever the settings are
+        bool,
+        typer.Option(
+            "--markdown",
+            is_eager=True,
+            callback=_print_reference,
+            help="Print the reference, docs/settings.md.",
+        ),
     ] = False,
-    app: options.App = None,
-    set_: options.Set = None,
-    config: options.Config = None,
-    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+    settings: "Settings",
 ) -> int:
-    """Print the settings. Values, and where each came from; secrets are masked."""
+    """Print every setting, its value and where the value came from. Secrets are masked."""
     from nsqkit.cli import tables
 
-    if markdown:
-        typer.echo(tables.settings_reference(), nl=False)
-        return 0
-    rows = options.settings(set_=set_, app=app, config=config).rows()
     if json:
-        tables.show_json([row._asdict() for row in rows])
+        tables.show_json([row._asdict() for row in settings.rows()])
     else:
-        tables.show(tables.settings(rows))
+        tables.show(tables.settings(settings.rows()))
     return 0
 
 
@@ -41,7 +52,7 @@ def version() -> int:
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end, where the option was given."""
+    """Print the version and end the program, if the option was given."""
     if wanted:
         version()
         raise typer.Exit

@@ -1,4 +1,4 @@
-"""`nsqkit new`: a handler module and its test to begin with."""
+"""`nsqkit new`: writes a handler module and its test as a starting point."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,21 +9,21 @@ from nsqkit.cli import options
 
 
 def new(
-    module: Annotated[Path, typer.Argument(metavar="FILE", help="The module, such as handlers/returns.py.")],
+    module: Annotated[Path, typer.Argument(metavar="FILE", help="Module, such as handlers/returns.py.")],
     *,
-    topic: Annotated[str, typer.Option(metavar="TOPIC", help="What the handler reads.")],
-    channel: Annotated[str, typer.Option(metavar="CHANNEL", help="On which channel.")],
+    topic: Annotated[str, typer.Option(metavar="TOPIC", help="Topic of the handler.")],
+    channel: Annotated[str, typer.Option(metavar="CHANNEL", help="Channel of the handler.")],
     event: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of the event. [default: return.created for returns.py]"),
+        typer.Option(metavar="NAME", help="Name of the event. [default: return.created for returns.py]"),
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The test. [default: as FILE, in tests/unit or tests]"),
+        typer.Option(metavar="FILE", help="Test module. [default: named after FILE, in tests/unit or tests]"),
     ] = None,
     debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
-    """Write a handler module and its test, to go on from. Nothing is overwritten."""
+    """Write a handler module and its test as a starting point. No file is overwritten."""
     from nsqkit.loading.scaffold import Scaffold
 
     scaffold = Scaffold(Path.cwd(), module, topic, channel, event, test)

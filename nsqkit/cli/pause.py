@@ -1,4 +1,4 @@
-"""`nsqkit pause` and `nsqkit resume`: a channel at every nsqd, or a handler of one worker."""
+"""`nsqkit pause` and `nsqkit resume`: for a channel on every nsqd, or a handler of one worker."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from nsqkit.ops.pause import Command
     from nsqkit.settings.settings import Settings
 
-_Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="The topic.")]
-_Channel = Annotated[str | None, typer.Argument(metavar="CHANNEL", help="Its channel.")]
+_Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="Topic of the channel.")]
+_Channel = Annotated[str | None, typer.Argument(metavar="CHANNEL", help="Channel to pause or resume.")]
 _Handler = Annotated[
-    str | None, typer.Option(metavar="NAME", help="A handler of one worker, instead of a channel.")
+    str | None, typer.Option(metavar="NAME", help="Pause or resume a handler of one worker, not a channel.")
 ]
 _Worker = Annotated[
     str | None,
@@ -23,6 +23,7 @@ _Worker = Annotated[
 ]
 
 
+@options.with_settings(options.NSQ, options.FILE)
 def pause(
     topic: _Topic = None,
     channel: _Channel = None,
@@ -31,42 +32,32 @@ def pause(
     worker: _Worker = None,
     for_: Annotated[
         float | None,
-        typer.Option("--for", metavar="S", help="Resume the handler by itself after S seconds."),
+        typer.Option("--for", metavar="S", help="Resume the handler automatically after S seconds."),
     ] = None,
-    nsqd: options.Nsqd = None,
-    lookupd: options.Lookupd = None,
-    nsqd_http: options.NsqdHttp = None,
-    set_: options.Set = None,
-    config: options.Config = None,
-    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+    settings: "Settings",
 ) -> int:
-    """Stop the delivery of a channel to all its consumers, or of one worker's handler.
+    """Pause a channel for all its consumers, or one handler of one worker.
 
-    Messages wait in nsqd until `nsqkit resume`. A channel is paused at every nsqd that is named or known; a
-    restart of nsqd keeps it paused. A handler is paused in one worker only, and runs again when that does.
+    Messages wait in nsqd until `nsqkit resume`. A channel is paused on every nsqd that you name or that
+    nsqlookupd knows, and stays paused when nsqd restarts. A handler is paused in one worker, until the worker
+    restarts.
     """
-    settings = options.settings(set_=set_, config=config, nsqd=nsqd, lookupd=lookupd, nsqd_http=nsqd_http)
     _check_choice(topic, channel, handler, has_options=worker is not None or for_ is not None)
     if handler is not None:
         return _handler("pause", handler, worker, for_, settings)
     return _channel("pause", topic or "", channel or "", settings)
 
 
+@options.with_settings(options.NSQ, options.FILE)
 def resume(
     topic: _Topic = None,
     channel: _Channel = None,
     *,
     handler: _Handler = None,
     worker: _Worker = None,
-    nsqd: options.Nsqd = None,
-    lookupd: options.Lookupd = None,
-    nsqd_http: options.NsqdHttp = None,
-    set_: options.Set = None,
-    config: options.Config = None,
-    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+    settings: "Settings",
 ) -> int:
-    """Go on with a channel or a handler that was paused."""
-    settings = options.settings(set_=set_, config=config, nsqd=nsqd, lookupd=lookupd, nsqd_http=nsqd_http)
+    """Resume a channel or a handler that was paused."""
     _check_choice(topic, channel, handler, has_options=worker is not None)
     if handler is not None:
         return _handler("resume", handler, worker, None, settings)
@@ -87,12 +78,12 @@ def _check_choice(topic: str | None, channel: str | None, handler: str | None, *
 def _channel(command: "Command", topic: str, channel: str, settings: "Settings") -> int:
     from nsqkit.ops.pause import send_to_nsqd
 
-    told = send_to_nsqd(command, topic, channel, settings)
-    for address in told.addresses:
+    report = send_to_nsqd(command, topic, channel, settings)
+    for address in report.addresses:
         typer.echo(f"{command}d {topic}/{channel} on nsqd {address}")
-    problems = list(told.problems)
-    if told.without and not told.addresses:
-        problems.append(f"there is no channel {topic}/{channel} on nsqd {', '.join(told.without)}")
+    problems = list(report.problems)
+    if report.without and not report.addresses:
+        problems.append(f"there is no channel {topic}/{channel} on nsqd {', '.join(report.without)}")
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     return 1 if problems else 0

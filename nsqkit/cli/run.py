@@ -1,4 +1,4 @@
-"""`nsqkit run`: the handlers of some modules, until a signal or until all is handled; or anew and anew."""
+"""`nsqkit run`: runs the handlers of some modules until a signal, until idle, or again after each change."""
 
 import sys
 from collections.abc import Sequence
@@ -13,28 +13,35 @@ if TYPE_CHECKING:
     from nsqkit.process.run import Run
     from nsqkit.settings.settings import Settings
 
+_RUN: options.Group = {
+    "admin_port": Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Port of metrics and health; 0 for none. [default: 9464]"),
+    ],
+    "log_success": Annotated[
+        bool | None, typer.Option("--log-success", help="Log a line for each success, too.")
+    ],
+}
 
+
+@options.with_settings(options.NSQ, _RUN, options.APP, options.FILE, options.LOGGING)
 def run(
     modules: options.Modules,
     *,
     dev: Annotated[bool, typer.Option("--dev", help="Start the embedded broker, and use no other.")] = False,
-    nsqd: options.Nsqd = None,
-    lookupd: options.Lookupd = None,
-    nsqd_http: options.NsqdHttp = None,
     feed: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TOPIC=FILE", help="Publish JSON lines once all is subscribed; may be repeated."
+            metavar="TOPIC=FILE",
+            help="Publish JSON lines after all handlers have subscribed; may be repeated.",
         ),
     ] = None,
     exit_when_idle: Annotated[
         bool,
-        typer.Option(
-            "--exit-when-idle", help="End when the feeds are confirmed and nothing is left to handle."
-        ),
+        typer.Option("--exit-when-idle", help="End when all feeds are confirmed and no message is left."),
     ] = False,
     reload: Annotated[
-        bool, typer.Option("--reload", help="Run in a process that is replaced when a .py file changes.")
+        bool, typer.Option("--reload", help="Restart the handlers when a .py file changes.")
     ] = False,
     watch: Annotated[
         list[Path] | None,
@@ -45,50 +52,17 @@ def run(
             help="With --reload: a folder to watch; may be repeated. [default: the working directory]",
         ),
     ] = None,
-    admin_port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="Metrics and health; 0 for none. [default: 9464]")
-    ] = None,
-    app: options.App = None,
-    set_: options.Set = None,
-    config: options.Config = None,
-    log_format: options.LogFormat = None,
-    log_level: options.LogLevel = None,
-    log_success: Annotated[
-        bool, typer.Option("--log-success", help="Log a line for each success too.")
-    ] = False,
-    debug: options.Debug = False,
+    nsqd: Sequence[str] | None,
+    lookupd: Sequence[str] | None,
+    nsqd_http: Sequence[str] | None,
+    debug: bool,
+    settings: "Settings",
 ) -> int:
-    """Run handlers. Ctrl-C or SIGTERM ends it, after the messages in hand."""
-    settings = options.settings(
-        set_=set_,
-        app=app,
-        config=config,
-        nsqd=nsqd,
-        lookupd=lookupd,
-        nsqd_http=nsqd_http,
-        admin_port=admin_port,
-        log_format=log_format,
-        log_level=log_level,
-        log_success=log_success or None,
-    )
-    from nsqkit.errors import SettingsError
-
-    if not (dev or settings.nsqd or settings.lookupd):
-        raise SettingsError(
-            "no NSQ to consume from: choose --dev (embedded broker), --nsqd HOST:4150 or --lookupd HOST:4161"
-        )
-    if dev and (nsqd or lookupd or nsqd_http):
-        raise SettingsError(
-            "--dev uses the embedded broker only: leave out --nsqd, --lookupd and --nsqd-http, or --dev"
-        )
-    if reload and exit_when_idle:
-        raise SettingsError("--reload runs until Ctrl-C: leave out --exit-when-idle, or --reload")
-    if watch and not reload:
-        raise SettingsError("--watch goes with --reload")
-    feeds = tuple(
-        (topic, Path(file))
-        for topic, file in (options.pair("--feed", each, "TOPIC=FILE") for each in feed or ())
-    )
+    """Run handlers. Ctrl-C or SIGTERM ends it, after the messages in flight."""
+    _check_nsq(settings, dev=dev, has_nsq_options=bool(nsqd or lookupd or nsqd_http))
+    _check_reload(reload=reload, exit_when_idle=exit_when_idle, watch=watch)
+    pairs = [options.pair("--feed", each, "TOPIC=FILE") for each in feed or ()]
+    feeds = tuple((topic, Path(file)) for topic, file in pairs)
     if reload:
         return _reloading(modules, settings, watch or [Path.cwd()], dev=dev, feeds=feeds, debug=debug)
     from nsqkit.process.run import Run
@@ -97,11 +71,13 @@ def run(
 
 
 def reloaded(
-    link: Annotated[int, typer.Argument(metavar="DESCRIPTOR", help="To the process that started this one.")],
+    link: Annotated[
+        int, typer.Argument(metavar="DESCRIPTOR", help="Connection to the process that started this one.")
+    ],
     *,
     debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
-    """Run what another nsqkit says, when it says so. `nsqkit run --reload` starts it."""
+    """Run handlers for another nsqkit, when it gives the sign. `nsqkit run --reload` starts it."""
     from nsqkit.ops.channels import subscriptions_of
     from nsqkit.process.child import Parent
     from nsqkit.process.run import Run
@@ -113,6 +89,28 @@ def reloaded(
         if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
             return 0
         return _ended(Run(plan.targets, plan.settings))
+
+
+def _check_nsq(settings: "Settings", *, dev: bool, has_nsq_options: bool) -> None:
+    from nsqkit.errors import SettingsError
+
+    if not (dev or settings.nsqd or settings.lookupd):
+        raise SettingsError(
+            "no NSQ to consume from: choose --dev (embedded broker), --nsqd HOST:4150 or --lookupd HOST:4161"
+        )
+    if dev and has_nsq_options:
+        raise SettingsError(
+            "--dev uses the embedded broker only: leave out --nsqd, --lookupd and --nsqd-http, or --dev"
+        )
+
+
+def _check_reload(*, reload: bool, exit_when_idle: bool, watch: Sequence[Path] | None) -> None:
+    from nsqkit.errors import SettingsError
+
+    if reload and exit_when_idle:
+        raise SettingsError("--reload runs until Ctrl-C: leave out --exit-when-idle, or --reload")
+    if watch and not reload:
+        raise SettingsError("--watch goes with --reload")
 
 
 def _reloading(
@@ -133,7 +131,7 @@ def _reloading(
 
 
 def _ended(work: "Run") -> int:
-    """Run to the end, print what was done, and return the exit code."""
+    """Run to the end, print the summary, and return the exit code."""
     from nsqkit import program
     from nsqkit.cli import tables
 

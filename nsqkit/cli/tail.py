@@ -1,4 +1,4 @@
-"""`nsqkit tail`: the messages of a topic, as they come."""
+"""`nsqkit tail`: shows the messages of a topic as they arrive."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -13,43 +13,30 @@ if TYPE_CHECKING:
 
     from nsqkit.events.body import Body
     from nsqkit.nsq.message import Message
+    from nsqkit.settings.settings import Settings
 
 
+@options.with_settings(options.NSQ, options.FILE, options.LOGGING)
 def tail(
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="What to follow.")],
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Topic to follow.")],
     *,
     where: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FIELD=VALUE",
-            help="Only such messages: type=order.created.v1, data.store=330; may be repeated, then all hold.",
+            help="Show only messages with type=order.created.v1 or data.store=330, for example. "
+            "If repeated, all conditions must hold.",
         ),
     ] = None,
     count: Annotated[int | None, typer.Option(metavar="N", min=1, help="End after N messages.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON lines, with all that is known.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Show what looks like a secret, too.")] = False,
-    nsqd: options.Nsqd = None,
-    lookupd: options.Lookupd = None,
-    nsqd_http: options.NsqdHttp = None,
-    set_: options.Set = None,
-    config: options.Config = None,
-    log_format: options.LogFormat = None,
-    log_level: options.LogLevel = None,
-    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+    json: Annotated[bool, typer.Option("--json", help="Print JSON lines with all details.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Do not mask what looks like a secret.")] = False,
+    settings: "Settings",
 ) -> int:
-    """Show messages as they come, on a channel of its own. Workers get all of theirs as before.
+    """Show messages as they arrive, on a channel of its own. Workers receive all of theirs as before.
 
-    A topic's first channel takes all that waits there, so a topic without a durable channel is refused.
+    A topic's first channel takes the whole backlog, so a topic without a durable channel is refused.
     """
-    settings = options.settings(
-        set_=set_,
-        config=config,
-        nsqd=nsqd,
-        lookupd=lookupd,
-        nsqd_http=nsqd_http,
-        log_format=log_format,
-        log_level=log_level,
-    )
     from nsqkit.ops.tail import tail as follow
     from nsqkit.telemetry import logs
 

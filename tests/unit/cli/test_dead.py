@@ -171,7 +171,7 @@ class TestShow:
         self, nsqkit: "Nsqkit", store: Path
     ) -> None:
         out = nsqkit("dead", "show", "3").out
-        assert "3, a body alone" in out
+        assert "3, only a body" in out
         assert "handler" not in out
         assert out.endswith("two\nlines \\x1b[2J\n")
 

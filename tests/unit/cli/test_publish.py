@@ -63,7 +63,7 @@ def test_a_refused_line_fails_the_command(nsqkit: "Nsqkit", calls: list[tuple[An
     [
         pytest.param([], "give either", id="nothing"),
         pytest.param(["{}", "--file", "good"], "give either", id="both"),
-        pytest.param(["{a}"], "is it in quotes", id="what the shell left of JSON"),
+        pytest.param(["{a}"], "is it quoted", id="what the shell left of JSON"),
         pytest.param(["{}", "--rate", "5"], "go with --file", id="a rate of one message"),
         pytest.param(["--file", "good", "--rate", "0"], "above 0", id="a rate of nothing"),
         pytest.param(["--file", "good", "--rate", "nan"], "above 0", id="a rate of no number"),

@@ -1,4 +1,4 @@
-"""Dead letters as text: tables, one in full, JSON lines. What a message says does nothing to the terminal."""
+"""Text: dead letters as a table, one in full, or JSON lines. Control characters of messages are escaped."""
 
 import json
 import os
@@ -22,7 +22,7 @@ _UNLIMITED = 10_000
 
 
 def show(rows: Sequence[StoredLetter]) -> None:
-    """Print a table: a line for each, or two where the terminal is too narrow for that."""
+    """Print a table with a line for each, or two lines if the terminal is too narrow."""
     columns = {
         "id": [str(row.id) for row in rows],
         "dead at": [_local(row.letter.dead_at) for row in rows],
@@ -44,7 +44,7 @@ def show(rows: Sequence[StoredLetter]) -> None:
 
 
 def show_groups(groups: Sequence[Group], by: str) -> None:
-    """Print a table of groups."""
+    """Print a table of groups of dead letters."""
     columns = {
         by: [each.value for each in groups],
         "count": [f"{each.count:,}" for each in groups],
@@ -55,7 +55,7 @@ def show_groups(groups: Sequence[Group], by: str) -> None:
 
 
 def show_lines(rows: Iterable[StoredLetter | Group]) -> None:
-    """Print JSON lines: all that is known but the body, which ``show --raw`` has."""
+    """Print JSON lines with everything but the body, which ``show --raw`` prints."""
     for row in rows:
         if isinstance(row, Group):
             known = asdict(row)
@@ -68,7 +68,7 @@ def show_lines(rows: Iterable[StoredLetter | Group]) -> None:
 
 
 def show_one(row: StoredLetter) -> None:
-    """Print one in full, its body laid out and without what looks like a secret."""
+    """Print one in full, its body indented and without what looks like a secret."""
     letter = row.letter
     table = _table({"": [], " ": []})
     table.show_header = False
@@ -76,7 +76,7 @@ def show_one(row: StoredLetter) -> None:
     event = ", ".join(filter(None, (letter.event_type, letter.event_id and f"id {letter.event_id}")))
     replays = f"{row.replays} times, last {_local(row.replayed_at or '')}" if row.replays else "never"
     for name, value in (
-        ("dead letter", str(row.id) if letter.is_record else f"{row.id}, a body alone"),
+        ("dead letter", str(row.id) if letter.is_record else f"{row.id}, only a body"),
         ("topic/channel", letter.place),
         ("handler", letter.handler),
         ("dead at", _local(letter.dead_at)),
@@ -108,7 +108,7 @@ def _content(raw: bytes) -> str:
 
 
 def _stacked(columns: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return the columns with two in the place of one, where they belong together."""
+    """Return the columns; those that belong together share one, one value above the other."""
     found = dict(columns)
     found["dead at"] = [text.replace(" ", "\n") for text in columns["dead at"]]
     for upper, lower in (("topic/channel", "handler"), ("reason", "error")):
@@ -134,7 +134,7 @@ def _table(columns: dict[str, list[str]]) -> Table:
 
 
 def _local(time: str) -> str:
-    """Return a time as the clock on the wall has it; as it is, if it is none."""
+    """Return a time in the local time zone; a text that is not a time as it is."""
     try:
         return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError):

@@ -1,0 +1,40 @@
+"""Progress: a bar on the terminal while something is published; nothing where there is no terminal."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nsqkit.settings.settings import Settings
+
+
+@contextmanager
+def progress(
+    title: str, settings: "Settings", *, total: int | None = None, in_bytes: bool = False
+) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error, if it is a terminal.
+
+    Args:
+        title: What is going on, in one word.
+        settings: How log lines are shown; they appear above the bar.
+        total: What there is to do; None until the first step tells.
+        in_bytes: Whether the numbers are bytes.
+
+    Yields:
+        What takes the amount that is done and the amount of all.
+    """
+    if total == 1 or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from nsqkit.telemetry import logs
+
+    amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (BarColumn(), amount, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        logs.configure(settings)  # again: lines now go above the bar
+        task = bar.add_task(title, total=total)
+        yield lambda done, of_all: bar.update(task, completed=done, total=of_all)
