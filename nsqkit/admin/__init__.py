@@ -1,4 +1,4 @@
-"""What operators and orchestrators ask a running worker over HTTP; it decides nothing itself."""
+"""HTTP server in a worker for operators and orchestrators: metrics, health, pausing. It decides nothing."""
 
 from nsqkit.admin.handlers import Handlers, HandlerState, IntakeState
 from nsqkit.admin.pages import Health

@@ -1,4 +1,4 @@
-"""What the admin server tells of handlers, and asks of whoever runs them."""
+"""Handlers: their state as the admin server shows it, and the protocol for pausing and resuming them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class IntakeState(StrEnum):
-    """What a handler's intake does now; of several reasons to rest the one that ends last."""
+    """What a handler's intake does now. If it is paused for several reasons, the one that ends last."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -19,17 +19,17 @@ class IntakeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HandlerState:
-    """One handler as it runs now.
+    """The present state of one handler.
 
     Args:
-        name: The class name.
+        name: The handler's class name.
         topic: The source topic.
-        channel: The channel.
-        held: Messages held and not settled yet.
-        max_in_flight: Messages that may be held.
-        state: What its intake does.
-        remaining_s: Seconds until that ends by itself; None where it does not.
-        problems: Why it is not ready, a line each; empty if it is.
+        channel: The handler's channel.
+        held: Messages in flight.
+        max_in_flight: Messages that may be in flight.
+        state: What the intake does.
+        remaining_s: Seconds until the state ends by itself; None if it does not.
+        problems: Why the handler is not ready, one line each; empty if it is ready.
     """
 
     name: str
@@ -43,18 +43,18 @@ class HandlerState:
 
 
 class Handlers(Protocol):
-    """What the server asks the worker of its handlers."""
+    """The handlers of a worker, as the admin server needs them."""
 
     def handler_states(self) -> tuple[HandlerState, ...]:
-        """Return every handler as it runs now."""
+        """Return the present state of every handler."""
         ...
 
     def pause_handler(self, name: str, for_s: float | None) -> bool:
         """Stop the intake of a handler.
 
         Args:
-            name: Its class name.
-            for_s: Seconds above 0; None until it is resumed.
+            name: The handler's class name.
+            for_s: Seconds until it resumes by itself, above 0; None for never.
 
         Returns:
             False if there is no such handler.
@@ -62,10 +62,10 @@ class Handlers(Protocol):
         ...
 
     def resume_handler(self, name: str) -> bool:
-        """End a handler's pause; what else holds its intake up goes on.
+        """End a handler's pause; other reasons that pause its intake remain.
 
         Args:
-            name: Its class name.
+            name: The handler's class name.
 
         Returns:
             False if there is no such handler.

@@ -1,4 +1,4 @@
-"""The pages of the admin server; each asks, or tells, and writes down the answer."""
+"""Pages: the paths of the admin server. Each calls the worker once and writes the answer."""
 
 from dataclasses import asdict
 from typing import Protocol
@@ -9,80 +9,80 @@ from nsqkit.admin.handlers import Handlers, HandlerState
 from nsqkit.telemetry.metrics import CONTENT_TYPE, Metrics
 
 MAX_PAUSE_S = 7 * 86400.0
-"""A week. A pause without an end is asked for without a number."""
+"""A week. For a pause without an end, leave the number out."""
 _TEXT = "text/plain; charset=utf-8"
 
 
 class Health(Protocol):
-    """What the server asks the worker."""
+    """The health of a worker, as the admin server needs it."""
 
     def live(self) -> bool:
-        """Whether the process does its work, however well; False asks for a restart."""
+        """Return whether the process works at all; False asks for a restart."""
         ...
 
     def problems(self) -> tuple[str, ...]:
-        """Why the worker is not ready, one line each; empty when it is."""
+        """Return why the worker is not ready, one line each; empty if it is ready."""
         ...
 
 
 class Page(RequestHandler):
-    """What all pages have in common."""
+    """A page: headers and errors that all of them share."""
 
     def set_default_headers(self) -> None:
-        """Say that it is text, and as it is now."""
+        """Declare plain text, which must not be cached."""
         self.clear_header("Server")
         self.set_header("Content-Type", _TEXT)
         self.set_header("Cache-Control", "no-store")
 
     def write_error(self, status_code: int, **_kwargs: object) -> None:
         """Answer with one line."""
-        self.finish(f"{status_code}: {self._reason}; there are /metrics, /healthz, /readyz and /handlers\n")
+        self.finish(f"{status_code}: {self._reason}; see /metrics, /healthz, /readyz and /handlers\n")
 
 
 class Missing(Page):
-    """Any other path."""
+    """The answer to every other path."""
 
     def prepare(self) -> None:
-        """Answer 404, whatever the method."""
+        """Answer 404 to any method."""
         self.send_error(404)
 
 
 class MetricsPage(Page):
-    """Everything that is counted, for Prometheus."""
+    """All metrics in Prometheus' text format."""
 
     def initialize(self, metrics: Metrics) -> None:
-        """Take what the page shows."""
+        """Keep the metrics to show."""
         self._metrics = metrics
 
     def get(self) -> None:
-        """Show it."""
+        """Write the metrics."""
         self.set_header("Content-Type", CONTENT_TYPE)
         self.write(self._metrics.exposition())
 
 
 class HealthPage(Page):
-    """Whether the process lives."""
+    """Whether the process is live."""
 
     def initialize(self, health: Health) -> None:
-        """Take whom the page asks."""
+        """Keep the worker's health."""
         self._health = health
 
     def get(self) -> None:
-        """Answer 200 or 503."""
+        """Answer 200 if live, else 503."""
         live = self._health.live()
         self.set_status(200 if live else 503)
         self.write("ok\n" if live else "not live\n")
 
 
 class ReadyPage(Page):
-    """Whether the worker is ready, and why it is not."""
+    """Whether the worker is ready, and if not, why."""
 
     def initialize(self, health: Health) -> None:
-        """Take whom the page asks."""
+        """Keep the worker's health."""
         self._health = health
 
     def get(self) -> None:
-        """Answer 200, or 503 and a line per problem."""
+        """Answer 200 if ready, else 503 with a line for each problem."""
         problems = self._health.problems()
         self.set_status(503 if problems else 200)
         if "application/json" in self.request.headers.get("Accept", ""):
@@ -92,32 +92,32 @@ class ReadyPage(Page):
 
 
 class HandlersPage(Page):
-    """Every handler as it runs now."""
+    """The present state of every handler."""
 
     def initialize(self, handlers: Handlers) -> None:
-        """Take whom the page asks."""
+        """Keep the worker's handlers."""
         self._handlers = handlers
 
     def get(self) -> None:
-        """Show them as JSON."""
+        """Write the states as JSON."""
         self.write({"handlers": [_shown(each) for each in self._handlers.handler_states()]})
 
 
 class IntakePage(Page):
-    """A handler's intake: paused and resumed.
+    """Pauses and resumes a handler's intake.
 
-    A browser says by ``Origin`` that it sends on behalf of some site; such requests are refused, as nobody
-    who looks at a web page means to stop a worker.
+    Requests with an ``Origin`` header are refused. Browsers send it for the scripts of any web site, and
+    opening a web page must not stop a worker.
     """
 
     def initialize(self, handlers: Handlers) -> None:
-        """Take whom the page tells."""
+        """Keep the worker's handlers."""
         self._handlers = handlers
 
     def post(self, name: str, command: str) -> None:
-        """Pause or resume, and show the handler; a refusal is ``{"message": …}``."""
+        """Pause or resume, and write the handler's state; a refusal is ``{"message": …}``."""
         if "Origin" in self.request.headers:
-            self._refuse(403, "not from a web page: the request has an Origin")
+            self._refuse(403, "not from a web page: the request has an Origin header")
             return
         if command == "resume":
             known = self._handlers.resume_handler(name)
@@ -133,7 +133,7 @@ class IntakePage(Page):
             self.write({"handlers": [_shown(each) for each in states if each.name == name]})
         else:
             names = ", ".join(each.name for each in states) or "none"
-            self._refuse(404, f"there is no handler {name!r} here; there are: {names}")
+            self._refuse(404, f"there is no handler {name!r} here; the handlers are: {names}")
 
     def _refuse(self, status: int, message: str) -> None:
         self.set_status(status)

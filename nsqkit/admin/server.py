@@ -1,7 +1,6 @@
-"""The admin server: metrics, health and the handlers' intake on a port of their own.
+"""Server: the HTTP server of the admin port; the pages answer.
 
-It answers from the worker's event loop, so a loop that is stuck answers nothing: that is what a liveness
-probe is for.
+It runs on the worker's event loop. So if the loop is blocked, it does not answer, and a liveness probe fails.
 """
 
 import asyncio
@@ -32,11 +31,11 @@ class AdminServer:
     """Serves metrics and health, and pauses and resumes handlers.
 
     Args:
-        metrics: What /metrics shows.
-        health: Who is asked by /healthz and /readyz.
+        metrics: The metrics for /metrics.
+        health: The worker's health for /healthz and /readyz.
         host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        handlers: Whom /handlers asks and tells.
+        port: Port to listen on, 0 to 65535; 0 takes a free one.
+        handlers: The worker's handlers for /handlers.
     """
 
     def __init__(self, metrics: Metrics, health: Health, host: str, port: int, *, handlers: Handlers) -> None:
@@ -53,13 +52,13 @@ class AdminServer:
         self._server = HTTPServer(Application(pages, default_handler_class=Missing))
 
     async def start(self) -> int:
-        """Listen, and begin to sample the event loop's lag.
+        """Listen, and start to sample the event loop's lag.
 
         Returns:
-            The port.
+            The port that it listens on.
 
         Raises:
-            SettingsError: If the port is taken or the address is not one of this machine's.
+            SettingsError: If the port is in use, or the machine does not have the address.
         """
         listening = await self._listening()
         self._server.add_socket(listening)
@@ -77,7 +76,7 @@ class AdminServer:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            family, _, _, _, address = found[0]  # one only: two families would get two different free ports
+            family, _, _, _, address = found[0]  # only one: each family would get a free port of its own
             listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
         except OSError as error:
             raise SettingsError(_refusal(self._host, self._port, error)) from error
@@ -90,4 +89,4 @@ def _refusal(host: str, port: int, error: OSError) -> str:
         return f"admin_port={port} is in use on {host}: choose another with --admin-port, or 0 for none"
     if error.errno == errno.EACCES:
         return f"admin_port={port} needs more rights: choose one above 1023 with --admin-port, or 0 for none"
-    return f"admin_host={host!r} cannot be listened on: {error.strerror or error}"
+    return f"cannot listen on admin_host={host!r}: {error.strerror or error}"

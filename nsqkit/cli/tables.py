@@ -1,4 +1,4 @@
-"""Tables of text, for 80 columns and for pipes; no cell is ever cut."""
+"""Tables: text for a terminal of 80 columns and for pipes; no cell is ever cut."""
 
 import json
 import os
@@ -40,7 +40,7 @@ handlers read them by `settings.app_number()` and `settings.app_text()`.
 
 
 def show(*tables: Table) -> None:
-    """Print tables: as wide as the terminal, or as wide as they need to be where there is none."""
+    """Print tables as wide as the terminal; without a terminal, as wide as they need to be."""
     wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     console = Console(width=_UNLIMITED if wide else None)
     with console.capture() as captured:
@@ -55,9 +55,10 @@ def show_json(value: object) -> None:
 
 
 def summary(rows: Sequence[HandlerSummary]) -> Table:
-    """Return what each handler did: counts, the requeue rate in percent, durations in milliseconds.
+    """Return a row for each handler: counts, the requeue rate in percent, durations in milliseconds.
 
-    Requeued are those after an error or a timeout; endings that are rare have a column where there are any.
+    The column "requeued" counts requeues after an error or a timeout. Rare outcomes have a column only if
+    there are any.
     """
     columns: dict[str, list[str]] = {
         "received": [f"{row.received:,}" for row in rows],
@@ -85,7 +86,7 @@ def summary(rows: Sequence[HandlerSummary]) -> Table:
 
 
 def handler(row: HandlerRow) -> Table:
-    """Return one handler's effective configuration, a line per fact."""
+    """Return one handler's effective configuration, one line for each property."""
     table = _table("", "")
     table.show_header = False
     table.columns[0].no_wrap = True
@@ -107,7 +108,7 @@ def handler(row: HandlerRow) -> Table:
 
 
 def settings(rows: Iterable[SettingRow]) -> Table:
-    """Return every setting with its value and where that came from."""
+    """Return every setting, its value and where the value came from."""
     table = _table("setting", "value", "from")
     for row in rows:
         _add(table, row.name, row.value, row.source)

@@ -1,1 +1,1 @@
-"""What a process reports about itself: logs and metrics."""
+"""What a process reports about itself: logs, metrics and the event loop's lag."""

@@ -1,7 +1,6 @@
-"""Structured logs: coloured lines on a terminal, JSON lines elsewhere, and never an error of their own.
+"""Logs: structured log lines, coloured on a terminal and JSON elsewhere. Logging never raises.
 
-Everything that the standard library's ``logging`` receives comes out the same way. No line is formatted
-here that names a message's body.
+Records of the standard library's ``logging`` are written in the same way. No line contains a message's body.
 """
 
 import logging
@@ -19,7 +18,7 @@ from nsqkit.settings.settings import Settings
 
 __all__ = ["FilteringBoundLogger", "configure", "get_logger"]
 
-# Their own lines say again, less clearly, what nsqkit logs about connections and requests.
+# Their lines repeat what nsqkit logs about connections and requests.
 _SILENCED: Final = ("nsq", "tornado.access")
 
 _TOO_LONG_FOR_JSON: Final = 2**63
@@ -28,13 +27,14 @@ _Fields = MutableMapping[str, Any]
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send the logs of nsqkit, of the handlers and of the libraries to one stream.
+    """Write the logs of nsqkit, the handlers and the libraries to one stream.
 
-    May be called again: loggers that are already held follow, those bound to values keep what they have.
+    May be called again. Existing loggers then use the new configuration; loggers with bound values do not.
 
     Args:
-        settings: ``log_format`` and ``log_level``.
-        stream: Where lines go, standard error by default. Colours need a terminal there, and no ``NO_COLOR``.
+        settings: The settings ``log_format`` and ``log_level`` are used.
+        stream: The stream to write to; standard error by default. Lines are coloured if it is a terminal and
+            ``NO_COLOR`` is not set.
     """
     output = sys.stderr if stream is None else stream
     on_terminal = output.isatty()
@@ -54,15 +54,15 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 def get_logger(**fields: object) -> FilteringBoundLogger:
-    """Return a logger whose every line carries *fields*."""
+    """Return a logger that adds *fields* to every line."""
     return cast("FilteringBoundLogger", structlog.get_logger(**fields))
 
 
 def get_logger_from(level: str) -> FilteringBoundLogger:
-    """Return a logger that passes on lines of *level* and above, also where nothing is configured.
+    """Return a logger that writes lines of *level* and above, also before :func:`configure` is called.
 
     Args:
-        level: One of the setting ``log_level``.
+        level: A value of the setting ``log_level``, such as ``warning``.
     """
     return cast(
         "FilteringBoundLogger",
@@ -71,9 +71,9 @@ def get_logger_from(level: str) -> FilteringBoundLogger:
 
 
 class _Lines:
-    """Writes whole lines; a stream that is gone or cannot spell a character stops nobody's work."""
+    """Writes whole lines. A closed stream, or a character that it cannot encode, raises nothing."""
 
-    # Reentrant: the garbage collector may run inside, and a lost task that it finds logs a line itself.
+    # Reentrant: the garbage collector may run while it is held, and asyncio logs lost tasks that it finds.
     _lock = threading.RLock()
 
     def __init__(self, stream: TextIO) -> None:
@@ -86,19 +86,19 @@ class _Lines:
             with self._lock:
                 self._stream.write(f"{writable}\n")
                 self._stream.flush()
-        except (OSError, ValueError):  # closed pipe, full disk, closed stream: there is nowhere left to tell
+        except (OSError, ValueError):  # closed pipe, full disk or closed stream: nowhere is left to report it
             return
 
     debug = info = warning = error = critical = msg
 
 
 class _Bridge(logging.Handler):
-    """Passes records of the standard library's logging on to structlog."""
+    """Passes records of the standard library's logging to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             event = record.getMessage()
-        except Exception:  # noqa: BLE001 - whatever a format or an argument's __str__ raises, the line stays
+        except Exception:  # noqa: BLE001 - a format or an argument's __str__ may raise anything; keep the line
             event = f"{_readable(record.msg)} {_readable(record.args)}"
         level = max(level for level in _LEVELS if level <= max(record.levelno, logging.DEBUG))
         get_logger().log(level, event, logger=record.name, exc_info=record.exc_info)
@@ -134,7 +134,7 @@ def _json() -> tuple[structlog.typing.Processor, ...]:
 
 
 class _Guarded:
-    """A renderer that renders readable stand-ins where the values themselves cannot be rendered."""
+    """A renderer that replaces values which cannot be rendered by readable text."""
 
     def __init__(self, render: Callable[[WrappedLogger, str, _Fields], str]) -> None:
         self._render = render
@@ -153,7 +153,7 @@ def _json_line(_logger: WrappedLogger, _name: str, fields: _Fields) -> str:
 
 
 def _printable(fields: _Fields) -> dict[str, Any]:
-    """Escape what would move the terminal's cursor or change its colours."""
+    """Escape characters that would move the terminal's cursor or change its colours."""
     return {key: _escaped(value) if _is_text(key, value) else value for key, value in fields.items()}
 
 

@@ -1,15 +1,15 @@
-"""The event loop's lag: how late it runs what was due; it only measures."""
+"""Loop lag: how late the event loop runs callbacks that are due. It only measures."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class LoopLag:
-    """Asks the event loop for a timer again and again, and reports how late each one came.
+    """Sets timers on the event loop, one after the other, and reports how late each one fires.
 
     Args:
-        observe: Takes seconds, 0 or more; ``Metrics.event_loop_lag``.
-        interval_s: Time between two samples.
+        observe: Called with the lag in seconds, 0 or more; ``Metrics.event_loop_lag``.
+        interval_s: Seconds between two samples.
     """
 
     def __init__(self, observe: Callable[[float], None], *, interval_s: float = 0.5) -> None:
@@ -18,12 +18,12 @@ class LoopLag:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to sample on the running event loop; a second call changes nothing."""
+        """Start to sample the running event loop; a second call changes nothing."""
         if self._timer is None:
             self._ask(asyncio.get_running_loop())
 
     def stop(self) -> None:
-        """Sample no more; may be called twice, and before start."""
+        """Stop sampling; may be called twice, and before start."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -192,7 +192,7 @@ async def test_a_handler_that_does_not_run_here_is_answered_with_those_that_do(
     response = await _get(port, f"/handlers/Reserv%C3%A9/{command}", method="POST")
     assert response.code == 404
     assert json.loads(response.body) == {
-        "message": "there is no handler 'Reservé' here; there are: Reserve, Notify"
+        "message": "there is no handler 'Reservé' here; the handlers are: Reserve, Notify"
     }
 
 
@@ -225,7 +225,7 @@ async def test_a_port_in_use_names_the_flag(port: int, health: _Health) -> None:
 
 
 async def test_an_address_of_another_machine_names_the_setting(health: _Health) -> None:
-    with pytest.raises(SettingsError, match=r"admin_host='192\.0\.2\.1' cannot be listened on"):
+    with pytest.raises(SettingsError, match=r"cannot listen on admin_host='192\.0\.2\.1'"):
         await _server(health, host="192.0.2.1").start()
 
 

@@ -127,11 +127,11 @@ async def test_a_name_cannot_lead_to_another_page() -> None:
 
 async def test_a_refusal_has_the_workers_own_words() -> None:
     async with FakeHttp(
-        (404, {"message": "there is no handler 'Reserv' here; there are: Reserve"})
+        (404, {"message": "there is no handler 'Reserv' here; the handlers are: Reserve"})
     ) as worker:
         with pytest.raises(SettingsError) as caught:
             await asyncio.to_thread(send_to_worker, "pause", "Reserv", worker.address)
-        expected = f"worker {worker.address}: there is no handler 'Reserv' here; there are: Reserve"
+        expected = f"worker {worker.address}: there is no handler 'Reserv' here; the handlers are: Reserve"
         assert str(caught.value) == expected
 
 
