@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from nsqkit.devbroker.channel import Channel
 from nsqkit.devbroker.config import Config
-from nsqkit.devbroker.ledger import Topic
 from nsqkit.devbroker.routes import Answer, ApiError, Request, Route, Routes
 from nsqkit.devbroker.server import TcpServer
 from nsqkit.devbroker.stats import StatsQuery, stats, stats_text
+from nsqkit.devbroker.topic import Topic
 from nsqkit.policy.names import channel_problem, topic_problem
 
 _SIZE = struct.Struct(">i")

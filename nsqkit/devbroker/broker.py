@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from nsqkit.devbroker.api import Api
 from nsqkit.devbroker.config import Config
 from nsqkit.devbroker.http import http_server
-from nsqkit.devbroker.ledger import Change, Ledger, Topic
+from nsqkit.devbroker.ledger import Change, Ledger
 from nsqkit.devbroker.limits import VERSION, Limits
 from nsqkit.devbroker.listen import address_text, bind, check_ports, reachable_host
 from nsqkit.devbroker.lookupd_peers import LookupPeers
 from nsqkit.devbroker.server import TcpServer
 from nsqkit.devbroker.storage import Storage
+from nsqkit.devbroker.topic import Topic
 from nsqkit.errors import SettingsError
 
 if TYPE_CHECKING:

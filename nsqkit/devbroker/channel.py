@@ -3,17 +3,16 @@
 Pure: time is passed in, nothing is sent from here, and nothing is known of sockets.
 """
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
 
+from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.limits import Limits
+from nsqkit.devbroker.message import Copy, Delivery, Message
+from nsqkit.devbroker.timers import Timers
 from nsqkit.policy.names import is_ephemeral
 
 _MAX_ATTEMPTS = 0xFFFF
-_STALE_TIMERS_KEPT = 1024
 
 
 class SettleError(Exception):
@@ -26,104 +25,6 @@ class SettleError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class Message(NamedTuple):
-    """What a publisher sent: shared by the copies of all channels."""
-
-    id: bytes
-    timestamp_ns: int
-    body: bytes
-    defer_s: float
-
-
-@dataclass(slots=True, eq=False)
-class Consumer:
-    """One subscribed client, as its channel sees it.
-
-    ``sample_rate`` is the percentage of deliveries it gets, 0 for all; the rest is lost for the
-    channel. While ``blocked`` it gets nothing: what was sent last has not been read.
-    """
-
-    channel: "Channel"
-    msg_timeout_s: float
-    ready_count: int = 0
-    in_flight_count: int = 0
-    message_count: int = 0
-    finish_count: int = 0
-    requeue_count: int = 0
-    closing: bool = False
-    sample_rate: int = 0
-    blocked: bool = False
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it may be given one more delivery."""
-        return self.in_flight_count < self.ready_count and not self.blocked
-
-
-class Copy:
-    """One channel's copy of a message: queued, deferred, or in flight to ``consumer``."""
-
-    __slots__ = ("attempts", "channel", "consumer", "delivered_s", "message", "timer")
-
-    def __init__(self, message: Message, channel: "Channel") -> None:
-        self.message = message
-        self.channel = channel
-        self.attempts = 0
-        self.consumer: Consumer | None = None
-        self.delivered_s = 0.0
-        self.timer = 0
-
-
-class Delivery(NamedTuple):
-    """A copy that is now in flight to a consumer, and has to be sent to it."""
-
-    consumer: Consumer
-    copy: Copy
-
-
-class Timers:
-    """Deadlines of copies, earliest first; a copy has one at most.
-
-    Stopped timers stay in the heap until they are its top or outnumber the running ones.
-    """
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Copy]] = []
-        self._started = 0
-        self._running = 0
-
-    def start(self, copy: Copy, deadline_s: float) -> None:
-        """Set or move the deadline of a copy."""
-        self._started += 1
-        self._running += not copy.timer
-        copy.timer = self._started
-        heapq.heappush(self._heap, (deadline_s, self._started, copy))
-        if len(self._heap) > 2 * self._running + _STALE_TIMERS_KEPT:
-            self._heap = [entry for entry in self._heap if entry[2].timer == entry[1]]
-            heapq.heapify(self._heap)
-
-    def stop(self, copy: Copy) -> None:
-        """Forget the deadline of a copy, if it has one."""
-        self._running -= bool(copy.timer)
-        copy.timer = 0
-
-    def next_deadline_s(self) -> float | None:
-        """Return the earliest deadline, or None if there is none."""
-        heap = self._heap
-        while heap and heap[0][2].timer != heap[0][1]:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
-
-    def pop_due(self, now_s: float) -> Copy | None:
-        """Return the copy whose deadline came first, if it has come, and forget that deadline."""
-        deadline_s = self.next_deadline_s()
-        if deadline_s is None or deadline_s > now_s:
-            return None
-        copy = heapq.heappop(self._heap)[2]
-        self.stop(copy)
-        return copy
 
 
 class Channel:

@@ -4,15 +4,15 @@ Pure: a state machine driven by calls that carry the time. It opens nothing, wai
 draws nothing, and never looks at a clock. The test harness and the servers drive the same one.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from nsqkit.devbroker.channel import Channel, Consumer, Delivery, Message, Timers
+from nsqkit.devbroker.channel import Channel
+from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.limits import Limits
-from nsqkit.policy.names import is_ephemeral
-
-__all__ = ["Change", "Ledger", "Topic"]
+from nsqkit.devbroker.message import Delivery, Message
+from nsqkit.devbroker.timers import Timers
+from nsqkit.devbroker.topic import Topic
 
 
 class Change(NamedTuple):
@@ -21,45 +21,6 @@ class Change(NamedTuple):
     topic: str
     channel: str = ""
     exists: bool = True
-
-
-class Topic:
-    """One topic: its channels, and the messages that wait for a first one or for its unpausing.
-
-    One that is not ``started`` gives nothing to its channels yet: they are still being made.
-
-    Source:
-        nsqd/topic.go.
-    """
-
-    def __init__(self, name: str, limits: Limits) -> None:
-        self.name = name
-        self.ephemeral = is_ephemeral(name)
-        self.paused = False
-        self.started = True
-        self.channels: dict[str, Channel] = {}
-        self.backlog: deque[Message] = deque()
-        self.message_count = 0
-        self.message_bytes = 0
-        self._limits = limits
-
-    def put(self, message: Message, *, now_s: float) -> None:
-        """Take a message: a copy to each channel, or to the backlog while there is none."""
-        self.message_count += 1
-        self.message_bytes += len(message.body)
-        if self.channels and self.started and not self.paused:
-            self._fan_out(message, now_s)
-        elif not self.ephemeral or len(self.backlog) < self._limits.mem_queue_size:
-            self.backlog.append(message)
-
-    def fan_out(self, *, now_s: float) -> None:
-        """Give the backlog to the channels, if there are any and nothing holds the topic back."""
-        while self.backlog and self.channels and self.started and not self.paused:
-            self._fan_out(self.backlog.popleft(), now_s)
-
-    def _fan_out(self, message: Message, now_s: float) -> None:
-        for channel in self.channels.values():
-            channel.put(message, now_s=now_s)
 
 
 class Ledger:

@@ -10,9 +10,10 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable
 
-from nsqkit.devbroker.channel import Consumer, Copy
+from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.listen import address_text, close
+from nsqkit.devbroker.message import Copy
 from nsqkit.devbroker.output import OutputBuffer
 from nsqkit.devbroker.session import Session
 from nsqkit.devbroker.wire import message_frame, response_frame

@@ -6,7 +6,8 @@ Pure: the time is passed in and the frames are left in ``out`` for the server to
 from collections.abc import Callable
 from typing import ClassVar
 
-from nsqkit.devbroker.channel import Consumer, SettleError
+from nsqkit.devbroker.channel import SettleError
+from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.identify import Identity, anonymous, identify, identify_reply
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.wire import (

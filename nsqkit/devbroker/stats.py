@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nsqkit.devbroker.channel import Channel
-from nsqkit.devbroker.ledger import Topic
 from nsqkit.devbroker.limits import VERSION
 from nsqkit.devbroker.server import Connection, TcpServer
+from nsqkit.devbroker.topic import Topic
 
 _STATE_INIT = 0
 _STATE_SUBSCRIBED = 3

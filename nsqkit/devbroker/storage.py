@@ -19,8 +19,10 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from nsqkit.devbroker.channel import Channel, Message
-from nsqkit.devbroker.ledger import Ledger, Topic
+from nsqkit.devbroker.channel import Channel
+from nsqkit.devbroker.ledger import Ledger
+from nsqkit.devbroker.message import Message
+from nsqkit.devbroker.topic import Topic
 from nsqkit.errors import SettingsError
 
 FILE_NAME = "nsqkit-broker.dat"

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from nsqkit.devbroker.channel import Copy
 from nsqkit.devbroker.limits import Limits
+from nsqkit.devbroker.message import Copy
 
 MAGIC = b"  V2"
 _RESPONSE = 0

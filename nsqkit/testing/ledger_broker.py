@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nsqkit.devbroker.channel import Consumer, Copy, SettleError
+from nsqkit.devbroker.channel import SettleError
+from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.ledger import Ledger
+from nsqkit.devbroker.message import Copy
 from nsqkit.errors import PublishError
 from nsqkit.nsq import ConnectionOptions
 from nsqkit.nsq.message import whole_ms

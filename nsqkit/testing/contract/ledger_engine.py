@@ -2,9 +2,11 @@
 
 from collections import deque
 
-from nsqkit.devbroker.channel import Consumer, Copy, SettleError
+from nsqkit.devbroker.channel import SettleError
+from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.limits import Limits
+from nsqkit.devbroker.message import Copy
 from nsqkit.testing.contract.engine import Capability, Counts, Received
 
 TIMESTAMP_NS = 1_700_000_000_000_000_000

@@ -1,7 +1,10 @@
 import pytest
 
-from nsqkit.devbroker.channel import Channel, Consumer, Copy, Delivery, Message, SettleError, Timers
+from nsqkit.devbroker.channel import Channel, SettleError
+from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.limits import Limits
+from nsqkit.devbroker.message import Copy, Delivery, Message
+from nsqkit.devbroker.timers import Timers
 
 LIMITS = Limits(msg_timeout_s=60.0, max_msg_timeout_s=100.0, max_req_timeout_s=3600.0, mem_queue_size=3)
 

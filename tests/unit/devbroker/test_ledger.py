@@ -5,9 +5,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from nsqkit.devbroker.channel import Channel, Consumer, Delivery, SettleError
+from nsqkit.devbroker.channel import Channel, SettleError
+from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.limits import Limits
+from nsqkit.devbroker.message import Delivery
 
 
 @pytest.fixture

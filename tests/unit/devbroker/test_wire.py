@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.devbroker.channel import Channel, Copy, Message, Timers
+from nsqkit.devbroker.channel import Channel
 from nsqkit.devbroker.limits import Limits
+from nsqkit.devbroker.message import Copy, Message
+from nsqkit.devbroker.timers import Timers
 from nsqkit.devbroker.wire import (
     Command,
     CommandParser,
