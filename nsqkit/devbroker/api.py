@@ -1,22 +1,22 @@
-"""What each of nsqd's HTTP endpoints does to the ledger, and which code it answers. No sockets.
+"""nsqd's HTTP endpoints: what each does to the ledger, and what it answers. No sockets.
 
 Source:
     nsqd/http.go.
 """
 
-import struct
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from nsqkit.devbroker.channel import Channel
 from nsqkit.devbroker.config import Config
 from nsqkit.devbroker.routes import Answer, ApiError, Request, Route, Routes
 from nsqkit.devbroker.server import TcpServer
-from nsqkit.devbroker.stats import StatsQuery, stats, stats_text
+from nsqkit.devbroker.stats import StatsQuery, stats
+from nsqkit.devbroker.stats_text import stats_text
 from nsqkit.devbroker.topic import Topic
-from nsqkit.policy.names import channel_problem, topic_problem
+from nsqkit.devbroker.wire import SIZE
+from nsqkit.policy.names import topic_problem
 
-_SIZE = struct.Struct(">i")
-_MIN_MPUB_ENTRY = 5
 _FALSE = frozenset({"0", "false"})
 _MAX_DEFER_DIGITS = 18
 
@@ -25,23 +25,20 @@ class Api:
     """nsqd's HTTP endpoints.
 
     Args:
-        server: The TCP side, to send what a request makes deliverable.
-        wall_clock_ns: Nanoseconds since 1970.
-        info: What ``/info`` says, and where the broker listens.
-        config: What ``/config`` says.
+        server: The TCP side, which sends the messages that a request makes deliverable.
+        info: The values of ``/info``, and the addresses that the broker listens on.
+        config: The options of ``/config``.
     """
 
     def __init__(
         self,
         server: TcpServer,
-        wall_clock_ns: Callable[[], int],
         info: Mapping[str, str | int],
         config: Config,
     ) -> None:
         self._server = server
         self._ledger = server.ledger
         self._limits = server.ledger.limits
-        self._wall_clock_ns = wall_clock_ns
         self._info = info
         self._config = config
         self.routes = Routes(self._table())
@@ -55,17 +52,17 @@ class Api:
         yield Route("POST", "/mpub", self._mpub, body)
         yield Route("GET", "/config/:option", lambda request: self._config.get(request.option), body)
         yield Route("PUT", "/config/:option", self._put_config, message, "INVALID_VALUE")
-        writes = {
+        writes: dict[str, Callable[[Request], Answer]] = {
             "/topic/create": self._topic_create,
             "/topic/delete": self._topic_delete,
             "/topic/empty": self._topic_empty,
-            "/topic/pause": self._topic_pause,
-            "/topic/unpause": self._topic_unpause,
+            "/topic/pause": partial(self._set_topic_paused, paused=True),
+            "/topic/unpause": partial(self._set_topic_paused, paused=False),
             "/channel/create": self._channel_create,
             "/channel/delete": self._channel_delete,
             "/channel/empty": self._channel_empty,
-            "/channel/pause": self._channel_pause,
-            "/channel/unpause": self._channel_unpause,
+            "/channel/pause": partial(self._set_channel_paused, paused=True),
+            "/channel/unpause": partial(self._set_channel_paused, paused=False),
         }
         for path, answer in writes.items():
             yield Route("POST", path, answer, body)
@@ -90,7 +87,7 @@ class Api:
         answer = stats(self._server, int(self._info["start_time"]), query)
         if arguments.get("format") == "json":
             return answer
-        return stats_text(answer, now=self._wall_clock_ns() // 1_000_000_000)
+        return stats_text(answer, now=self._server.now_ns() // 1_000_000_000)
 
     def _pub(self, request: Request) -> Answer:
         if not request.body:
@@ -114,11 +111,11 @@ class Api:
         self._ledger.publish(
             topic,
             bodies,
-            timestamp_ns=self._wall_clock_ns(),
-            now_s=self._server.clock(),
+            timestamp_ns=self._server.now_ns(),
+            now_s=self._server.now_s(),
             defer_s=defer_s,
         )
-        self._server.settle()
+        self._server.send_pending()
 
     def _defer_s(self, request: Request) -> float:
         text = request.arguments.get("defer")
@@ -132,16 +129,16 @@ class Api:
         return defer_s
 
     def _binary_bodies(self, data: bytes) -> tuple[bytes, ...]:
-        if len(data) < _SIZE.size:
+        if len(data) < SIZE.size:
             raise ApiError(413, "BAD_BODY")
-        count = _SIZE.unpack_from(data)[0]
-        if not 0 < count <= (self._limits.max_body_bytes - _SIZE.size) // _MIN_MPUB_ENTRY:
+        count = SIZE.unpack_from(data)[0]
+        if not 0 < count <= self._limits.max_mpub_count:
             raise ApiError(413, "BAD_BODY")
         bodies = []
-        at = _SIZE.size
+        at = SIZE.size
         for _ in range(count):
-            start = at + _SIZE.size
-            size = _SIZE.unpack_from(data, at)[0] if start <= len(data) else 0
+            start = at + SIZE.size
+            size = SIZE.unpack_from(data, at)[0] if start <= len(data) else 0
             at = start + size
             if not 0 < size <= self._limits.max_msg_bytes or at > len(data):
                 raise ApiError(413, "BAD_MESSAGE")
@@ -162,22 +159,16 @@ class Api:
         self._ledger.empty_topic(self._existing_topic(request).name)
         return b""
 
-    def _topic_pause(self, request: Request) -> Answer:
-        return self._set_topic_paused(request, paused=True)
-
-    def _topic_unpause(self, request: Request) -> Answer:
-        return self._set_topic_paused(request, paused=False)
-
     def _set_topic_paused(self, request: Request, *, paused: bool) -> Answer:
         topic = self._existing_topic(request)
-        self._ledger.pause_topic(topic.name, paused=paused, now_s=self._server.clock())
-        self._server.settle()
+        self._ledger.pause_topic(topic.name, paused=paused, now_s=self._server.now_s())
+        self._server.send_pending()
         return b""
 
     def _channel_create(self, request: Request) -> Answer:
-        topic, channel = self._channel_arguments(request)
-        self._ledger.channel(topic.name, channel, now_s=self._server.clock())
-        self._server.settle()
+        topic, channel = self._topic_and_channel(request)
+        self._ledger.channel(topic.name, channel, now_s=self._server.now_s())
+        self._server.send_pending()
         return b""
 
     def _channel_delete(self, request: Request) -> Answer:
@@ -187,41 +178,35 @@ class Api:
 
     def _channel_empty(self, request: Request) -> Answer:
         self._existing_channel(request).empty()
-        self._server.settle()
+        self._server.send_pending()
         return b""
-
-    def _channel_pause(self, request: Request) -> Answer:
-        return self._set_channel_paused(request, paused=True)
-
-    def _channel_unpause(self, request: Request) -> Answer:
-        return self._set_channel_paused(request, paused=False)
 
     def _set_channel_paused(self, request: Request, *, paused: bool) -> Answer:
         self._existing_channel(request).pause(paused=paused)
-        self._server.settle()
+        self._server.send_pending()
         return b""
 
     def _existing_topic(self, request: Request) -> Topic:
-        """Return the topic that is named; nsqd does not look at the name's form here."""
+        """Return the topic that the request names; like nsqd, without a check of the name's form."""
         name = request.argument("topic")
         topic = self._ledger.topics.get(name)
         if topic is None:
             raise ApiError(404, "TOPIC_NOT_FOUND")
         return topic
 
-    def _channel_arguments(self, request: Request) -> tuple[Topic, str]:
-        request.name("topic", topic_problem)
-        channel = request.name("channel", channel_problem)
+    def _topic_and_channel(self, request: Request) -> tuple[Topic, str]:
+        _, channel = request.topic_and_channel()
         return self._existing_topic(request), channel
 
     def _existing_channel(self, request: Request) -> Channel:
-        topic, name = self._channel_arguments(request)
+        topic, name = self._topic_and_channel(request)
         if name not in topic.channels:
             raise ApiError(404, "CHANNEL_NOT_FOUND")
         return topic.channels[name]
 
 
 def _topic_argument(request: Request) -> str:
+    """Return the topic to publish to; nsqd refuses a bad name with another code here than elsewhere."""
     name = request.argument("topic")
     if topic_problem(name) is not None:
         raise ApiError(400, "INVALID_TOPIC")

@@ -1,6 +1,6 @@
-"""One channel: its copies of messages, who holds each and until when.
+"""One channel: its copies of messages, queued, in flight or deferred.
 
-Pure: time is passed in, nothing is sent from here, and nothing is known of sockets.
+Pure: the time is passed in; it sends nothing and knows no sockets.
 """
 
 from collections import deque
@@ -16,10 +16,10 @@ _MAX_ATTEMPTS = 0xFFFF
 
 
 class SettleError(Exception):
-    """A FIN, REQ or TOUCH names a message that this consumer does not hold.
+    """A FIN, REQ or TOUCH for a message that is not in flight to this consumer.
 
     Args:
-        reason: nsqd's words for it.
+        reason: nsqd's text for the error.
     """
 
     def __init__(self, reason: str) -> None:
@@ -31,11 +31,11 @@ class Channel:
     """The copies of one channel; each is in one of ``queued``, ``in_flight`` and ``deferred``.
 
     Args:
-        topic_name: Its topic's name.
-        name: The channel's name, valid.
+        topic_name: The name of its topic.
+        name: The channel's name, already checked.
         limits: The broker's limits.
         timers: The deadlines of all channels of the ledger.
-        changed: The ledger's note of channels that may have something to deliver, in order.
+        changed: The ledger's ordered set of channels that may have something to deliver.
 
     Source:
         nsqd/channel.go.
@@ -60,7 +60,7 @@ class Channel:
         self._changed = changed
 
     def put(self, message: Message, *, now_s: float) -> None:
-        """Take a copy of a message; a deferred one's time starts now."""
+        """Add a copy of a message; the delay of a deferred one starts now."""
         self.message_count += 1
         copy = Copy(message, self)
         if message.defer_s > 0:
@@ -69,31 +69,31 @@ class Channel:
             self._queue(copy)
 
     def restore(self, message: Message, attempts: int) -> None:
-        """Queue a copy that an earlier broker held; as with nsqd, no count knows of it."""
+        """Queue a copy that an earlier broker saved; as in nsqd, message_count does not include it."""
         copy = Copy(message, self)
         copy.attempts = attempts
         self._queue(copy)
 
     def ready(self, consumer: Consumer, count: int) -> None:
-        """Set how many deliveries a consumer may hold at a time; ignored after its CLS."""
+        """Set how many messages may be in flight to a consumer (RDY); ignored after its CLS."""
         if not consumer.closing:
             consumer.ready_count = count
             self._changed[self] = None
 
     def finish(self, consumer: Consumer, message_id: bytes) -> None:
-        """End a delivery for good.
+        """FIN: remove a message that was processed.
 
         Raises:
-            SettleError: If *consumer* does not hold the message.
+            SettleError: If the message is not in flight to *consumer*.
         """
         self._release(consumer, message_id)
         consumer.finish_count += 1
 
     def requeue(self, consumer: Consumer, message_id: bytes, delay_s: float, *, now_s: float) -> None:
-        """End a delivery for now: to the tail of the queue, or first deferred by *delay_s*.
+        """REQ: queue a message again at the tail, or defer it by *delay_s* first.
 
         Raises:
-            SettleError: If *consumer* does not hold the message.
+            SettleError: If the message is not in flight to *consumer*.
         """
         copy = self._release(consumer, message_id)
         consumer.requeue_count += 1
@@ -104,17 +104,17 @@ class Channel:
             self._queue(copy)
 
     def touch(self, consumer: Consumer, message_id: bytes, *, now_s: float) -> None:
-        """Let a delivery's timeout start anew, up to max_msg_timeout_s after it was delivered.
+        """TOUCH: start a delivery's timeout again, up to max_msg_timeout_s after the delivery.
 
         Raises:
-            SettleError: If *consumer* does not hold the message.
+            SettleError: If the message is not in flight to *consumer*.
         """
-        copy = self._held(consumer, message_id)
+        copy = self._in_flight_to(consumer, message_id)
         cap_s = copy.delivered_s + self._limits.max_msg_timeout_s
         self._timers.start(copy, min(now_s + consumer.msg_timeout_s, cap_s))
 
     def fire(self, copy: Copy) -> None:
-        """Queue a copy whose deadline has come: a delivery that timed out, or a deferral's end."""
+        """Queue a copy whose deadline has come: its delivery timed out, or its deferral is over."""
         if copy.consumer is None:
             del self.deferred[copy.message.id]
         else:
@@ -129,11 +129,11 @@ class Channel:
 
         Args:
             now_s: The time.
-            draw: Returns a number in 0..99, for consumers that take a sample.
+            draw: Returns a number in 0..99, for consumers with a sample rate.
 
         Yields:
-            The deliveries to send, in order. Each has its attempts counted and its timeout started.
-            A consumer that is ``blocked`` meanwhile gets no more.
+            The deliveries to send, in order, with the attempt counted and the timeout started. A
+            consumer that becomes ``blocked`` meanwhile gets no more.
         """
         if self.paused or not self.queued:
             return
@@ -142,15 +142,17 @@ class Channel:
         while ready and self.queued:
             consumer = ready.popleft()
             copy = self.queued.popleft()
-            if not consumer.sample_rate or draw() <= consumer.sample_rate:  # one in a hundred more, as nsqd
-                yield Delivery(consumer, self._hand_over(copy, consumer, now_s))
+            if (
+                not consumer.sample_rate or draw() <= consumer.sample_rate
+            ):  # 1 % more than asked for, as in nsqd
+                yield Delivery(consumer, self._start_delivery(copy, consumer, now_s))
             if consumer.is_ready:
                 ready.append(consumer)
         if consumer is not None and len(self.consumers) > 1:
             self._turn_after(consumer)
 
     def empty(self) -> None:
-        """Forget every message: what is queued, deferred and in flight."""
+        """Drop every message: queued, deferred and in flight."""
         for copy in (*self.in_flight.values(), *self.deferred.values()):
             self._timers.stop(copy)
             copy.consumer = None
@@ -162,11 +164,11 @@ class Channel:
         self._changed[self] = None
 
     def pause(self, *, paused: bool) -> None:
-        """Stop or resume deliveries; what is held can be settled meanwhile."""
+        """Stop or resume deliveries; messages in flight can still be finished or requeued."""
         self.paused = paused
         self._changed[self] = None
 
-    def _hand_over(self, copy: Copy, consumer: Consumer, now_s: float) -> Copy:
+    def _start_delivery(self, copy: Copy, consumer: Consumer, now_s: float) -> Copy:
         copy.attempts = (copy.attempts + 1) & _MAX_ATTEMPTS  # a uint16 on the wire: nsqd's wraps too
         copy.consumer = consumer
         copy.delivered_s = now_s
@@ -180,7 +182,7 @@ class Channel:
         turn = self.consumers.index(consumer) + 1
         self.consumers = self.consumers[turn:] + self.consumers[:turn]
 
-    def _held(self, consumer: Consumer, message_id: bytes) -> Copy:
+    def _in_flight_to(self, consumer: Consumer, message_id: bytes) -> Copy:
         copy = self.in_flight.get(message_id)
         if copy is None:
             raise SettleError("ID not in flight")
@@ -189,7 +191,7 @@ class Channel:
         return copy
 
     def _release(self, consumer: Consumer, message_id: bytes) -> Copy:
-        copy = self._held(consumer, message_id)
+        copy = self._in_flight_to(consumer, message_id)
         del self.in_flight[message_id]
         self._timers.stop(copy)
         copy.consumer = None

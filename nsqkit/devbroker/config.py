@@ -1,4 +1,4 @@
-"""What ``/config`` of nsqd knows: every option by name, two of which can be set. No sockets.
+"""The options of nsqd's ``/config``: all can be read, two can be set. No sockets.
 
 Source:
     nsqd/options.go, nsqd/http.go (doConfig).
@@ -55,8 +55,12 @@ class Config:
 
     Args:
         limits: The broker's limits.
-        info: Where the broker listens, and ``/info``'s limits.
+        info: The addresses that the broker listens on, and the limits of ``/info``.
         lookupd: The nsqlookupd that the broker registers with, ``host:port`` each.
+        data_path: The folder that keeps the messages; empty for none.
+
+    Attributes:
+        on_lookupd: Called with the new addresses when a request sets the nsqlookupd.
     """
 
     def __init__(
@@ -97,10 +101,10 @@ class Config:
         return self._options[name]
 
     def put(self, name: str, body: bytes) -> Answer:
-        """Set an option and return its value; ``on_lookupd`` is told of nsqlookupd's addresses.
+        """Set an option and return its value; calls ``on_lookupd`` with new addresses of nsqlookupd.
 
         Raises:
-            ApiError: If the option cannot be set, or not to this value.
+            ApiError: If the option cannot be set, or the value is invalid.
         """
         if not body:
             raise ApiError(413, "INVALID_VALUE")
@@ -123,7 +127,7 @@ def _level(body: bytes) -> int:
 
 
 def _addresses(body: bytes) -> list[str] | None:
-    """Return a list of addresses; Go takes null for none, and in the list for an empty one."""
+    """Return a list of addresses; as in Go, null is no list, and null in a list is an empty address."""
     try:
         found = orjson.loads(body.decode("utf-8", "replace"))  # as Go does
     except orjson.JSONDecodeError:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class Consumer:
     """One subscribed client, as its channel sees it.
 
-    ``sample_rate`` is the percentage of deliveries it gets, 0 for all; the rest is lost for the
-    channel. While ``blocked`` it gets nothing: what was sent last has not been read.
+    ``sample_rate`` is the percentage of deliveries that it gets, 0 for all; the channel loses the
+    others. While ``blocked`` it gets nothing, because the client does not read its socket.
     """
 
     channel: "Channel"
@@ -28,5 +28,5 @@ class Consumer:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it may be given one more delivery."""
+        """Whether it may get one more delivery."""
         return self.in_flight_count < self.ready_count and not self.blocked

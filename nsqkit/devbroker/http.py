@@ -1,4 +1,4 @@
-"""The HTTP servers of the embedded broker: tornado around a table of routes. They know no topics."""
+"""The HTTP servers of the embedded broker: tornado around a table of routes. No topics here."""
 
 import re
 from urllib.parse import unquote
@@ -18,7 +18,7 @@ _BODY_S = 60.0
 
 
 def http_server(routes: Routes) -> HTTPServer:
-    """Return a server of *routes*; it logs no requests, and waits for no client for ever."""
+    """Return a server of *routes*; it logs no requests and closes idle connections."""
     return HTTPServer(
         Application([(r".*", Endpoint, {"routes": routes})], log_function=lambda _handler: None),
         max_header_size=_MAX_HEADER_BYTES,
@@ -29,24 +29,24 @@ def http_server(routes: Routes) -> HTTPServer:
 
 @stream_request_body
 class Endpoint(RequestHandler):
-    """Any path of an HTTP interface."""
+    """The handler of every path of an HTTP interface."""
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS")
 
     def initialize(self, routes: Routes) -> None:
-        """Take what the application passes to each request's handler."""
+        """Receive the routes, which the application passes to the handler of each request."""
         self._routes = routes
         self._body = bytearray()
         self._route: Route
         self._option = ""
 
     def set_default_headers(self) -> None:
-        """Do not say what serves this, and what there is besides the answer."""
+        """Remove tornado's own headers; nsqd sends none of them."""
         self.clear_header("Server")
         self.clear_header("Content-Type")
 
     def prepare(self) -> None:
-        """Find the route, and refuse a body that is declared too large before it is read."""
+        """Find the route, and refuse a body whose declared size is too large before it is read."""
         if _BROKEN_PATH.search(self.request.path):
             self.set_status(400)
             self._reply("400 Bad Request", is_plain=True)
@@ -59,7 +59,7 @@ class Endpoint(RequestHandler):
             self._redirect_or_refuse(path, error)
 
     def data_received(self, chunk: bytes) -> None:
-        """Collect the body; one without a declared length is measured as it comes."""
+        """Collect the body, and check the size of what has arrived, since a length may not be declared."""
         if self._finished:
             return
         self._body += chunk
@@ -83,7 +83,7 @@ class Endpoint(RequestHandler):
         """Send no ETag: nsqd does not."""
 
     def write_error(self, status_code: int, **_details: object) -> None:
-        """Answer what tornado itself refuses in nsqd's form."""
+        """Answer requests that tornado itself refuses as nsqd does."""
         self._refuse(ApiError(status_code, _CODES.get(status_code, "INTERNAL_ERROR")))
 
     def _redirect_or_refuse(self, path: str, error: ApiError) -> None:
@@ -100,7 +100,7 @@ class Endpoint(RequestHandler):
             self._refuse(error)
 
     def _declared_bytes(self) -> int:
-        """Return how large the body is said to be; what is no number is left for tornado to refuse."""
+        """Return the declared size of the body; 0 for an invalid number, which tornado refuses."""
         said = self.request.headers.get("Content-Length", "0")
         return int(said) if said.isascii() and said.isdigit() and len(said) <= _MAX_DIGITS else 0
 

@@ -1,7 +1,7 @@
-"""What the embedded broker knows: topics, channels, consumers and every message's place.
+"""The state of the embedded broker: topics, channels, consumers, and where each message is.
 
-Pure: a state machine driven by calls that carry the time. It opens nothing, waits for nothing,
-draws nothing, and never looks at a clock. The test harness and the servers drive the same one.
+Pure: a state machine whose calls carry the time. No input or output, no waiting, no random numbers
+and no clock of its own. The test harness and the servers drive the same class.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ from nsqkit.devbroker.topic import Topic
 
 
 class Change(NamedTuple):
-    """A topic, or a channel of it, that has come or gone."""
+    """A topic, or a channel of a topic, that was created or deleted."""
 
     topic: str
     channel: str = ""
@@ -24,15 +24,19 @@ class Change(NamedTuple):
 
 
 class Ledger:
-    """All of the broker's state, changed only by these methods.
+    """All of the broker's state; only these methods change it.
 
-    After any change, ask for ``deliveries()`` or ``deliver()`` and send them; call ``expire()`` when
-    ``next_deadline_s()`` has come. All times ``now_s`` are seconds on one clock of the caller's
+    After any change, call ``deliveries()`` or ``deliver()`` and send the result. At
+    ``next_deadline_s()``, call ``expire()``. Every ``now_s`` is in seconds on one clock of the caller
     that never goes back.
 
     Args:
-        limits: The broker's limits.
-        draw: Returns a number in 0..99, for consumers that take a sample; None gives them all.
+        limits: The broker's limits; None for nsqd's defaults.
+        draw: Returns a number in 0..99, for consumers with a sample rate; None gives them everything.
+
+    Attributes:
+        on_change: Called when a topic or channel was created or deleted.
+        published: How many messages were published so far; message ids count up with it.
     """
 
     def __init__(self, limits: Limits | None = None, draw: Callable[[], int] | None = None) -> None:
@@ -45,7 +49,7 @@ class Ledger:
         self.published = 0
 
     def topic(self, name: str) -> Topic:
-        """Return a topic, made if it does not exist. The name must be valid."""
+        """Return a topic, created if it does not exist. The name must be valid."""
         topic = self.topics.get(name)
         if topic is None:
             topic = self.topics[name] = Topic(name, self.limits)
@@ -53,7 +57,7 @@ class Ledger:
         return topic
 
     def channel(self, topic_name: str, name: str, *, now_s: float) -> Channel:
-        """Return a channel, made if it does not exist; a topic's first one takes its backlog."""
+        """Return a channel, created if it does not exist; a topic's first channel gets the backlog."""
         topic = self.topic(topic_name)
         channel = topic.channels.get(name)
         if channel is None:
@@ -72,14 +76,14 @@ class Ledger:
         now_s: float,
         defer_s: float = 0.0,
     ) -> None:
-        """Take messages for a topic, made if it does not exist.
+        """Add messages to a topic, created if it does not exist.
 
         Args:
             topic_name: A valid name.
             bodies: n bodies, order kept.
-            timestamp_ns: Wall clock, nanoseconds since 1970; carried by every delivery.
+            timestamp_ns: Wall clock, nanoseconds since 1970; every delivery has it.
             now_s: The time.
-            defer_s: How long each channel waits before it may deliver; 0 or more.
+            defer_s: Seconds that each channel waits before it delivers; 0 or more.
         """
         topic = self.topic(topic_name)
         for body in bodies:
@@ -96,14 +100,14 @@ class Ledger:
         msg_timeout_s: float | None = None,
         sample_rate: int = 0,
     ) -> Consumer:
-        """Add a consumer to a channel, made if it does not exist; it gets nothing before ``ready``.
+        """Add a consumer to a channel, created if it does not exist; it gets nothing before ``ready``.
 
         Args:
             topic_name: A valid name.
             channel_name: A valid name.
             now_s: The time.
-            msg_timeout_s: How long it may hold a delivery; None is the broker's default.
-            sample_rate: Percentage of the channel's messages that it gets, 0..99; 0 for all.
+            msg_timeout_s: Seconds until a delivery times out; None is the broker's default.
+            sample_rate: Percentage of the channel's deliveries that it gets, 0..99; 0 for all.
         """
         channel = self.channel(topic_name, channel_name, now_s=now_s)
         timeout_s = self.limits.msg_timeout_s if msg_timeout_s is None else msg_timeout_s
@@ -112,9 +116,9 @@ class Ledger:
         return consumer
 
     def unsubscribe(self, consumer: Consumer) -> None:
-        """Remove a consumer. What it holds is not requeued: it waits for its timeout, as in nsqd.
+        """Remove a consumer; as in nsqd, its messages in flight are requeued only when they time out.
 
-        An ephemeral channel goes with its last consumer, an ephemeral topic with its last channel.
+        An ephemeral channel is deleted with its last consumer, an ephemeral topic with its last channel.
         """
         channel = consumer.channel
         if consumer not in channel.consumers:
@@ -124,11 +128,11 @@ class Ledger:
             self.delete_channel(channel.topic_name, channel.name)
 
     def ready(self, consumer: Consumer, count: int) -> None:
-        """RDY: let a consumer hold *count* deliveries at a time; ignored after its CLS."""
+        """RDY: let *count* messages be in flight to a consumer; ignored after its CLS."""
         consumer.channel.ready(consumer, count)
 
     def close(self, consumer: Consumer) -> None:
-        """CLS: deliver nothing more to a consumer; it may still settle what it holds."""
+        """CLS: deliver nothing more to a consumer; it may still settle its messages in flight."""
         consumer.channel.ready(consumer, 0)
         consumer.closing = True
 
@@ -136,34 +140,34 @@ class Ledger:
         """FIN a delivery.
 
         Raises:
-            SettleError: If *consumer* does not hold the message.
+            SettleError: If the message is not in flight to *consumer*.
         """
         consumer.channel.finish(consumer, message_id)
 
     def requeue(self, consumer: Consumer, message_id: bytes, delay_s: float, *, now_s: float) -> None:
-        """REQ a delivery: 0 to the tail of the queue, more is deferred, clamped at max_req_timeout_s.
+        """REQ a delivery: queue it at the tail, or defer it by up to max_req_timeout_s.
 
         Raises:
-            SettleError: If *consumer* does not hold the message.
+            SettleError: If the message is not in flight to *consumer*.
         """
         consumer.channel.requeue(consumer, message_id, delay_s, now_s=now_s)
 
     def touch(self, consumer: Consumer, message_id: bytes, *, now_s: float) -> None:
-        """TOUCH a delivery: its timeout starts anew, up to max_msg_timeout_s after its delivery.
+        """TOUCH a delivery: start its timeout again, up to max_msg_timeout_s after the delivery.
 
         Raises:
-            SettleError: If *consumer* does not hold the message.
+            SettleError: If the message is not in flight to *consumer*.
         """
         consumer.channel.touch(consumer, message_id, now_s=now_s)
 
     def deliveries(self, *, now_s: float) -> list[Delivery]:
-        """Put in flight whatever may be delivered now, and return it to be sent."""
+        """Put in flight every message that may be delivered now, and return the deliveries to send."""
         return list(self.deliver(now_s=now_s))
 
     def deliver(self, *, now_s: float) -> Iterator[Delivery]:
-        """Put in flight whatever may be delivered now, one by one, and yield each to be sent.
+        """Put in flight every message that may be delivered now, one by one, and yield each to be sent.
 
-        Take them all: what is yielded last may have made its consumer ``block``ed.
+        Sending one may ``block`` its consumer, which then gets no more. Exhaust the iterator.
         """
         while self._changed:
             channel = next(iter(self._changed))
@@ -171,16 +175,16 @@ class Ledger:
             yield from channel.deliver(now_s=now_s, draw=self._draw)
 
     def block(self, consumer: Consumer, *, blocked: bool) -> None:
-        """Deliver nothing to a consumer while it does not read what it was sent."""
+        """Set whether a consumer gets nothing, because it does not read what it was sent."""
         consumer.blocked = blocked
         self._changed[consumer.channel] = None
 
     def next_deadline_s(self) -> float | None:
-        """Return when ``expire`` has something to do, or None."""
+        """Return when ``expire`` must be called next; None if nothing has a deadline."""
         return self._timers.next_deadline_s()
 
     def expire(self, *, now_s: float) -> int:
-        """Queue again what timed out, and queue what was deferred until now.
+        """Requeue deliveries that timed out, and queue deferred messages that are due.
 
         Returns:
             How many messages became deliverable.
@@ -200,7 +204,7 @@ class Ledger:
                 yield Change(topic.name, name)
 
     def start_topic(self, topic: Topic, channels: Iterable[str], *, now_s: float) -> None:
-        """Make a topic's first channels and let it give them its messages."""
+        """Create a new topic's first channels and give them its messages; does nothing if it was deleted."""
         if self.topics.get(topic.name) is topic:
             for name in channels:
                 self.channel(topic.name, name, now_s=now_s)
@@ -208,7 +212,7 @@ class Ledger:
             topic.fan_out(now_s=now_s)
 
     def pause_topic(self, name: str, *, paused: bool, now_s: float) -> None:
-        """Stop or resume giving a topic's messages to its channels.
+        """Pause or unpause a topic; a paused one keeps its messages from its channels.
 
         Raises:
             KeyError: If there is no such topic.
@@ -218,7 +222,7 @@ class Ledger:
         topic.fan_out(now_s=now_s)
 
     def empty_topic(self, name: str) -> None:
-        """Forget the messages that wait in a topic; those in its channels stay.
+        """Drop a topic's backlog; the messages of its channels stay.
 
         Raises:
             KeyError: If there is no such topic.
@@ -226,10 +230,10 @@ class Ledger:
         self.topics[name].backlog.clear()
 
     def delete_topic(self, name: str) -> tuple[Consumer, ...]:
-        """Forget a topic, its channels and all their messages.
+        """Delete a topic, its channels and all their messages.
 
         Returns:
-            The consumers whose connections have to be closed.
+            The consumers whose connections must be closed.
 
         Raises:
             KeyError: If there is no such topic.
@@ -240,10 +244,10 @@ class Ledger:
         return consumers
 
     def delete_channel(self, topic_name: str, name: str) -> tuple[Consumer, ...]:
-        """Forget a channel and its messages; an ephemeral topic goes with its last channel.
+        """Delete a channel and its messages; an ephemeral topic is deleted with its last channel.
 
         Returns:
-            The consumers whose connections have to be closed.
+            The consumers whose connections must be closed.
 
         Raises:
             KeyError: If there is no such channel.

@@ -1,27 +1,27 @@
-"""The embedded broker's limits and defaults, one frozen value. It reads no flag and no environment."""
+"""The embedded broker's limits and defaults, one frozen value; reads no flag and no environment."""
 
 from dataclasses import dataclass
 
 from nsqkit.errors import SettingsError
 
 VERSION = "1.3.0-nsqkit"
-"""What IDENTIFY and HTTP report: the nsqd whose behaviour is followed, and a mark that this is not it."""
+"""The version that IDENTIFY and HTTP report: nsqd's own, with a mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What nsqd takes as flags, with nsqd's own defaults.
+    """The limits that nsqd takes as flags, with nsqd's own defaults.
 
     Args:
         max_msg_bytes: Largest body of one message; 1 or more.
         max_body_bytes: Largest body of one command, such as MPUB; 1 or more.
         max_rdy_count: Largest RDY; 1 or more.
-        msg_timeout_s: How long a delivery may be held, unless its client asks otherwise; above 0.
-        max_msg_timeout_s: How long it may be held at most, whatever TOUCH asks; *msg_timeout_s* or more.
-        max_req_timeout_s: Longest delay of REQ (longer ones clamp) and of DPUB (longer ones fail); 0 or more.
+        msg_timeout_s: Seconds that a client may hold a delivery, unless it asks for another timeout; above 0.
+        max_msg_timeout_s: Longest time that TOUCH can keep a delivery; *msg_timeout_s* or more.
+        max_req_timeout_s: Longest delay of REQ (longer is clamped) and DPUB (longer fails); 0 or more.
         mem_queue_size: Messages that an ephemeral topic or channel keeps; more are dropped. 0 or more.
-        heartbeat_s: Heartbeat interval, unless its client asks otherwise; above 0.
-        max_heartbeat_s: Longest interval a client may ask for; *heartbeat_s* or more.
+        heartbeat_s: Heartbeat interval, unless the client asks for another; above 0.
+        max_heartbeat_s: Longest heartbeat interval that a client may ask for; *heartbeat_s* or more.
 
     Raises:
         SettingsError: If a value is outside its range.
@@ -51,6 +51,11 @@ class Limits:
                 raise SettingsError(f"{name}={getattr(self, name)!r} is not above 0")
         self._at_least("max_msg_timeout_s", self.msg_timeout_s)
         self._at_least("max_heartbeat_s", self.heartbeat_s)
+
+    @property
+    def max_mpub_count(self) -> int:
+        """Most messages that the count of one MPUB may announce; a message takes 5 bytes or more."""
+        return (self.max_body_bytes - 4) // 5
 
     def _at_least(self, name: str, minimum: float) -> None:
         if not getattr(self, name) >= minimum:

@@ -1,4 +1,4 @@
-"""Ports: bound before anything is served, with errors that name the option. No protocol."""
+"""Listening sockets: bound before anything is served, with errors that name the option. No protocol."""
 
 import asyncio
 import errno
@@ -12,10 +12,10 @@ _MAX_PORT = 65_535
 
 
 def check_ports(ports: Mapping[str, int]) -> None:
-    """Refuse ports that cannot be.
+    """Refuse impossible port numbers.
 
     Raises:
-        SettingsError: If a port is outside 0..65535; it is named as in *ports*.
+        SettingsError: If a port is not in 0..65535; the error has its name from *ports*.
     """
     for name, port in ports.items():
         if not 0 <= port <= _MAX_PORT:
@@ -23,11 +23,11 @@ def check_ports(ports: Mapping[str, int]) -> None:
 
 
 async def bind(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
-    """Return a listening socket for each port, or none at all.
+    """Return a listening socket for each port; if one fails, close them all.
 
     Args:
         host: The address to listen on.
-        ports: Port by the name that errors call it, 0 for a free one.
+        ports: Each port by the option's name, for errors; 0 for a free port.
 
     Raises:
         SettingsError: If a port is in use or the host is not an address of this machine.
@@ -69,15 +69,15 @@ def host_and_port(host: str, port: int | str) -> str:
 
 
 def reachable_host(host: str) -> str:
-    """Return the address that others are told: the one listened on, or this machine's name for all."""
+    """Return the host to give to others: *host*, or this machine's name if *host* is every address."""
     return socket.gethostname() if host in {"", "0.0.0.0", "::"} else host  # noqa: S104  only compared
 
 
 async def close(server: asyncio.Server) -> None:
     """Close a listener.
 
-    What was accepted just before is made a connection all the same: asyncio would leave it open, and
-    forget it.
+    A socket that was accepted just before still becomes a connection; asyncio would leave it open
+    and forget it.
     """
     for listening in server.sockets:
         asyncio.get_running_loop().remove_reader(listening)

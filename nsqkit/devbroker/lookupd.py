@@ -1,6 +1,6 @@
-"""The embedded nsqlookupd as a whole: the one place where its registry, TCP and HTTP are wired.
+"""The embedded nsqlookupd as a whole: connects its registry, its TCP server and its HTTP server.
 
-For development and tests only. What it answers and when is nsqlookupd 1.3.0's.
+For development and tests only. Its replies and their timing follow nsqlookupd 1.3.0.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ class DevLookupd:
     """An nsqlookupd in this process; any nsqd can register with it.
 
     Args:
-        tcp_port: Port for nsqd to register, 0 for a free one; nsqlookupd's default is 4160.
-        http_port: Port for those who look up, 0 for a free one; nsqlookupd's default is 4161.
-        host: Address to listen on; loopback unless told otherwise.
-        broadcast_address: What it tells others to reach it by; empty for *host*.
-        inactive_s: After how much silence an nsqd is no longer listed; above 0.
-        tombstone_s: How long a tombstone hides an nsqd; above 0.
-        clock: Seconds on a clock that never goes back.
+        tcp_port: Port on which nsqd register, 0 for a free one; nsqlookupd's default is 4160.
+        http_port: Port for lookups over HTTP, 0 for a free one; nsqlookupd's default is 4161.
+        host: Address to listen on; by default loopback.
+        broadcast_address: The address that it gives to nsqd; empty for *host*.
+        inactive_s: Seconds without a ping after which an nsqd is no longer listed; above 0.
+        tombstone_s: Seconds for which a tombstone hides an nsqd; above 0.
+        clock: Returns seconds on a clock that never goes back.
 
     Raises:
-        SettingsError: If a port is outside its range.
+        SettingsError: If a port is not in 0..65535.
     """
 
     def __init__(
@@ -64,16 +64,13 @@ class DevLookupd:
         self._http: HTTPServer | None = None
 
     async def start(self) -> None:
-        """Listen on both ports, on the running loop.
+        """Listen on both ports of the running loop.
 
         Raises:
             SettingsError: If a port is in use or the host is not an address of this machine.
         """
         tcp, http = await bind(self._host, self._ports)
-        self.tcp_address, self.http_address = (
-            address_text(tcp.getsockname()),
-            address_text(http.getsockname()),
-        )
+        self.tcp_address, self.http_address = map(address_text, (tcp.getsockname(), http.getsockname()))
         self.info = {
             "tcp_port": tcp.getsockname()[1],
             "http_port": http.getsockname()[1],
@@ -92,11 +89,11 @@ class DevLookupd:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it serves nobody."""
+        """Whether it accepts no connections."""
         return self._tcp is None
 
     async def stop(self) -> None:
-        """Close both ports and all connections; calling it again, or before ``start``, does nothing."""
+        """Close both ports and all connections; does nothing if it is not running."""
         http, self._http = self._http, None
         if http is not None:
             http.stop()
@@ -114,7 +111,7 @@ class LookupConnection(asyncio.Protocol):
     """One nsqd's connection.
 
     Args:
-        lookupd: Whose connection it is.
+        lookupd: The nsqlookupd that accepted it.
     """
 
     def __init__(self, lookupd: DevLookupd) -> None:
@@ -124,34 +121,34 @@ class LookupConnection(asyncio.Protocol):
         self._session: LookupSession
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet nobody: nsqlookupd waits for the magic."""
+        """Register the connection; like nsqlookupd, send nothing before the magic."""
         self._transport = transport  # type: ignore[assignment]  # TCP gives a Transport
         remote_address = address_text(transport.get_extra_info("peername"))
         self._session = LookupSession(self._lookupd.registry, remote_address, self._lookupd.info)
         self._lookupd.connections.add(self)
-        if self._lookupd.is_stopped:  # it was accepted just before
+        if self._lookupd.is_stopped:  # it was accepted just before the stop
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Carry out a chunk of commands, reply, and close if the session is over."""
+        """Execute a chunk of commands, reply, and close if the session is over."""
         self._session.receive(data, now_s=self._lookupd.clock())
         self._reply()
 
     def eof_received(self) -> None:
-        """Tell an nsqd that hangs up in the middle of a body; asyncio then closes."""
-        self._session.cut_short()
+        """Send an error to an nsqd that hangs up in the middle of a body; asyncio then closes."""
+        self._session.input_ended()
         self._reply()
 
     def pause_writing(self) -> None:
-        """Listen no more to an nsqd that does not read its replies."""
+        """Stop reading from an nsqd that does not read its replies."""
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on with one that reads again."""
+        """Read from the nsqd again."""
         self._transport.resume_reading()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Forget the nsqd."""
+        """Remove the nsqd from the registry."""
         self._session.end()
         self._lookupd.connections.discard(self)
         if not self.closed.done():

@@ -1,4 +1,4 @@
-"""What each of nsqlookupd's HTTP endpoints reads from or does to the registry. No sockets.
+"""nsqlookupd's HTTP endpoints: what each reads from the registry or does to it. No sockets.
 
 Source:
     nsqlookupd/http.go.
@@ -11,7 +11,6 @@ from typing import Any
 from nsqkit.devbroker.limits import VERSION
 from nsqkit.devbroker.lookupd_registry import ANY, CLIENT, Producer, Registration, Registry
 from nsqkit.devbroker.routes import Answer, ApiError, Request, Route, Routes
-from nsqkit.policy.names import channel_problem, topic_problem
 
 _MAX_BODY_BYTES = 5 * 1024 * 1024
 
@@ -20,8 +19,8 @@ class LookupApi:
     """nsqlookupd's HTTP endpoints.
 
     Args:
-        registry: What nsqlookupd knows.
-        clock: Seconds on a clock that never goes back.
+        registry: The topics, channels and nsqd that nsqlookupd knows.
+        clock: Returns seconds on a clock that never goes back.
     """
 
     def __init__(self, registry: Registry, clock: Callable[[], float]) -> None:
@@ -83,7 +82,7 @@ class LookupApi:
         }
 
     def _topic_create(self, request: Request) -> Answer:
-        self._registry.add(Registration("topic", request.name("topic", topic_problem)))
+        self._registry.add(Registration("topic", request.topic()))
         return b""
 
     def _topic_delete(self, request: Request) -> Answer:
@@ -101,13 +100,13 @@ class LookupApi:
         return b""
 
     def _channel_create(self, request: Request) -> Answer:
-        topic, channel = _topic_and_channel(request)
+        topic, channel = request.topic_and_channel()
         self._registry.add(Registration("channel", topic, channel))
         self._registry.add(Registration("topic", topic))
         return b""
 
     def _channel_delete(self, request: Request) -> Answer:
-        found = self._registry.find("channel", *_topic_and_channel(request))
+        found = self._registry.find("channel", *request.topic_and_channel())
         if not found:
             raise ApiError(404, "CHANNEL_NOT_FOUND")
         for each in found:
@@ -119,7 +118,3 @@ class LookupApi:
 
     def _active(self, producers: list[Producer], now_s: float) -> Iterator[Producer]:
         return (each for each in producers if self._registry.is_active(each, now_s=now_s))
-
-
-def _topic_and_channel(request: Request) -> tuple[str, str]:
-    return request.name("topic", topic_problem), request.name("channel", channel_problem)

@@ -1,6 +1,6 @@
-"""The embedded nsqd's side of nsqlookupd: it registers what it has, and asks which channels are known.
+"""The connections to nsqlookupd: they register the broker's topics and channels, and look up channels.
 
-It decides nothing about messages.
+This module makes no decision about messages.
 
 Source:
     nsqd/lookup.go, nsqd/lookup_peer.go.
@@ -9,7 +9,6 @@ Source:
 import asyncio
 import contextlib
 import logging
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import quote
 
@@ -19,9 +18,9 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from nsqkit.devbroker.ledger import Change
 from nsqkit.devbroker.listen import host_and_port
 from nsqkit.devbroker.lookupd_session import MAGIC
+from nsqkit.devbroker.wire import SIZE, sized
 from nsqkit.policy.names import channel_problem, is_ephemeral
 
-_SIZE = struct.Struct(">i")
 _PING_S = 15.0
 _REPLY_S = 1.0
 _HTTP_S = 5.0
@@ -33,12 +32,12 @@ Registered = Callable[[], Iterable[Change]]
 
 
 class LookupPeer:
-    """The connection to one nsqlookupd, made anew when something is to be said and it is gone.
+    """The connection to one nsqlookupd; after a loss it is opened again for the next change or ping.
 
     Args:
-        address: Its TCP port, ``host:port``.
-        identity: What IDENTIFY says of this nsqd.
-        registered: Returns all topics and channels there are.
+        address: The TCP address of the nsqlookupd, ``host:port``.
+        identity: The fields that IDENTIFY sends about this nsqd.
+        registered: Returns all topics and channels that exist now.
     """
 
     def __init__(self, address: str, identity: Mapping[str, str | int], registered: Registered) -> None:
@@ -51,11 +50,11 @@ class LookupPeer:
         self._task = asyncio.create_task(self._run(), name=f"nsqlookupd {address}")
 
     def notify(self, change: Change) -> None:
-        """Say that a topic or channel has come or gone."""
+        """Report a topic or channel that was created or deleted."""
         self._changes.put_nowait(change)
 
     async def close(self) -> None:
-        """Hang up: nsqlookupd forgets this nsqd."""
+        """Close the connection; nsqlookupd then forgets this nsqd."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -67,21 +66,21 @@ class LookupPeer:
                 self.http_address = ""
                 if not self._failed:
                     _log.warning(
-                        "nsqlookupd %s: %s; trying again", self._address, str(error) or type(error).__name__
+                        "nsqlookupd %s: %s; retrying", self._address, str(error) or type(error).__name__
                     )
                 self._failed = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changes.get(), _PING_S)
 
     async def _talk(self) -> None:
-        """Register all there is, then whatever changes, and ping in between."""
+        """Register all topics and channels, then every change, with pings in between."""
         host, _, port = self._address.rpartition(":")
         async with asyncio.timeout(_REPLY_S):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         try:
             writer.write(MAGIC)
             body = orjson.dumps(self._identity)
-            info = orjson.loads(await _command(reader, writer, b"IDENTIFY\n" + _SIZE.pack(len(body)) + body))
+            info = orjson.loads(await _command(reader, writer, b"IDENTIFY\n" + sized(body)))
             while not self._changes.empty():
                 self._changes.get_nowait()
             for change in tuple(self._registered()):
@@ -91,7 +90,7 @@ class LookupPeer:
             while True:
                 await _command(reader, writer, await self._next_line())
         except (KeyError, TypeError) as error:
-            raise ValueError("it does not say who it is") from error
+            raise ValueError("its answer to IDENTIFY has no HTTP address") from error
         finally:
             writer.close()
 
@@ -103,11 +102,11 @@ class LookupPeer:
 
 
 class LookupPeers:
-    """All nsqlookupd that this nsqd registers with.
+    """The nsqlookupd that this nsqd registers with.
 
     Args:
-        identity: What IDENTIFY says of this nsqd.
-        registered: Returns all topics and channels there are.
+        identity: The fields that IDENTIFY sends about this nsqd.
+        registered: Returns all topics and channels that exist now.
     """
 
     def __init__(self, identity: Mapping[str, str | int], registered: Registered) -> None:
@@ -117,7 +116,7 @@ class LookupPeers:
         self._closing: set[asyncio.Task[None]] = set()
 
     def use(self, addresses: Iterable[str]) -> None:
-        """Register with these, and with no others any more."""
+        """Register with these addresses, and disconnect from all others."""
         wanted = dict.fromkeys(addresses)
         for address in wanted.keys() - self._peers.keys():
             self._peers[address] = LookupPeer(address, self._identity, self._registered)
@@ -127,13 +126,13 @@ class LookupPeers:
             closing.add_done_callback(self._closing.discard)
 
     def notify(self, change: Change) -> None:
-        """Tell all that a topic or channel has come or gone."""
+        """Report a topic or channel that was created or deleted to every nsqlookupd."""
         for peer in self._peers.values():
             peer.notify(change)
 
     @property
     def http_addresses(self) -> list[str]:
-        """The HTTP ports of those that answered."""
+        """The HTTP addresses of the nsqlookupd that are connected."""
         return [peer.http_address for peer in self._peers.values() if peer.http_address]
 
     async def channels(self, topic: str) -> set[str]:
@@ -142,7 +141,7 @@ class LookupPeers:
         return set().union(*answers)
 
     async def close(self) -> None:
-        """Hang up on all."""
+        """Disconnect from every nsqlookupd."""
         self.use(())
         await asyncio.gather(*self._closing)
 
@@ -151,12 +150,12 @@ async def _command(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, c
     """Return the reply to a command.
 
     Raises:
-        TimeoutError: If it does not come in time.
-        ValueError: If it is an error, or too long to be one.
+        TimeoutError: If it does not arrive in time.
+        ValueError: If it is an error, or its size is impossible.
     """
     async with asyncio.timeout(_REPLY_S):
         writer.write(command)
-        size = _SIZE.unpack(await reader.readexactly(_SIZE.size))[0]
+        size = SIZE.unpack(await reader.readexactly(SIZE.size))[0]
         if not 0 <= size <= _MAX_REPLY_BYTES:
             raise ValueError(f"a reply of {size} bytes")
         reply = await reader.readexactly(size)
@@ -178,7 +177,7 @@ async def _channels(http_address: str, topic: str) -> set[str]:
         response = await AsyncHTTPClient().fetch(request)
         names = orjson.loads(response.body)["channels"]
     except (HTTPClientError, OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("nsqlookupd %s did not say which channels %s has: %s", http_address, topic, error)
+        _log.warning("nsqlookupd %s: the channels of %s are unknown: %s", http_address, topic, error)
         return set()
     return {
         name

@@ -1,4 +1,4 @@
-"""What the embedded nsqlookupd knows: which nsqd has which topics and channels. Pure.
+"""The registry of the embedded nsqlookupd: which nsqd has which topics and channels. Pure.
 
 Source:
     nsqlookupd/registration_db.go.
@@ -13,7 +13,7 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What an nsqd says about itself."""
+    """An nsqd's name, addresses and version, as it reported them."""
 
     remote_address: str
     hostname: str
@@ -25,7 +25,7 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """One connected nsqd, and when it was last heard."""
+    """One connected nsqd, and the time of its last ping."""
 
     node: Node
     heard_s: float
@@ -33,21 +33,21 @@ class Peer:
 
 @dataclass(slots=True, eq=False)
 class Producer:
-    """A peer that has a topic or channel; a tombstone hides it from ``/lookup`` for a while."""
+    """A peer that has a topic or channel; a tombstone hides it from ``/lookup`` for some time."""
 
     peer: Peer
     tombstoned_s: float | None = None
 
 
 class Registration(NamedTuple):
-    """What may be registered: a client (no names), a topic (key), or a channel (key and subkey)."""
+    """The key of an entry: a client (no names), a topic (key), or a channel (key and subkey)."""
 
     category: str
     key: str = ""
     subkey: str = ""
 
     def matches(self, wanted: "Registration") -> bool:
-        """Return whether this is what is wanted, where ``*`` stands for any name."""
+        """Return whether this entry matches *wanted*, where ``*`` stands for any name."""
         return self.category == wanted.category and all(
             name in {ANY, mine} for name, mine in ((wanted.key, self.key), (wanted.subkey, self.subkey))
         )
@@ -57,11 +57,11 @@ CLIENT = Registration("client")
 
 
 class Registry:
-    """All registrations; a topic or channel stays when its last producer has gone.
+    """All registrations; a topic or channel stays after its last producer has left.
 
     Args:
-        inactive_s: After how much silence an nsqd is no longer listed; above 0.
-        tombstone_s: How long a tombstone hides a producer; above 0.
+        inactive_s: Seconds without a ping after which an nsqd is no longer listed; above 0.
+        tombstone_s: Seconds for which a tombstone hides a producer; above 0.
     """
 
     def __init__(self, *, inactive_s: float = 300.0, tombstone_s: float = 45.0) -> None:
@@ -70,39 +70,39 @@ class Registry:
         self._producers: dict[Registration, dict[Peer, Producer]] = {}
 
     def add(self, registration: Registration, peer: Peer | None = None) -> None:
-        """Note that something exists, and that *peer* has it."""
+        """Add an entry, and *peer* as one of its producers."""
         producers = self._producers.setdefault(registration, {})
         if peer is not None:
             producers.setdefault(peer, Producer(peer))
 
     def remove(self, registration: Registration, peer: Peer) -> int:
-        """Note that *peer* no longer has something, and return how many others have it."""
+        """Remove *peer* from an entry's producers, and return how many are left."""
         producers = self._producers.get(registration, {})
         producers.pop(peer, None)
         return len(producers)
 
     def drop(self, registration: Registration) -> None:
-        """Forget something and who has it."""
+        """Remove an entry and its producers."""
         self._producers.pop(registration, None)
 
     def forget(self, peer: Peer) -> None:
-        """Forget an nsqd that has gone; what it had stays without it."""
+        """Remove a disconnected nsqd from all entries; the entries stay."""
         for producers in self._producers.values():
             producers.pop(peer, None)
 
     def find(self, category: str, key: str = "", subkey: str = "") -> list[Registration]:
-        """Return what is registered under these names, ``*`` for any."""
+        """Return the entries with these names; ``*`` stands for any name."""
         wanted = Registration(category, key, subkey)
         return [each for each in self._producers if each.matches(wanted)]
 
     def topics_of(self, peer: Peer) -> Iterator[tuple[str, Producer]]:
-        """Yield the topics that an nsqd has."""
+        """Yield the topics of an nsqd."""
         for registration, producers in self._producers.items():
             if registration.category == "topic" and peer in producers:
                 yield registration.key, producers[peer]
 
     def producers(self, category: str, key: str = "", subkey: str = "") -> list[Producer]:
-        """Return who has what is registered under these names, each nsqd once."""
+        """Return the producers of the entries with these names, each nsqd once."""
         found: dict[Peer, Producer] = {}
         for registration in self.find(category, key, subkey):
             for peer, producer in self._producers[registration].items():
@@ -110,7 +110,7 @@ class Registry:
         return list(found.values())
 
     def is_active(self, producer: Producer, *, now_s: float) -> bool:
-        """Return whether a producer's nsqd was heard of lately."""
+        """Return whether a producer's nsqd has sent a ping recently."""
         return now_s - producer.peer.heard_s <= self._inactive_s
 
     def is_tombstoned(self, producer: Producer, *, now_s: float) -> bool:

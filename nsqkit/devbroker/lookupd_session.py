@@ -1,12 +1,11 @@
-"""One nsqd's conversation with the embedded nsqlookupd: bytes in, replies out, the registry changed.
+"""One nsqd's connection to the embedded nsqlookupd: executes its commands and queues the replies.
 
-Pure: the time is passed in and the replies are left in ``out`` for the server to write.
+Pure: the time is passed in, and the server writes the replies in ``out``.
 
 Source:
     nsqlookupd/lookup_protocol_v1.go, nsqlookupd/tcp.go.
 """
 
-import struct
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -14,13 +13,11 @@ import orjson
 
 from nsqkit.devbroker.identify import read_fields
 from nsqkit.devbroker.lookupd_registry import ANY, CLIENT, Node, Peer, Registration, Registry
-from nsqkit.devbroker.wire import ProtocolError
+from nsqkit.devbroker.wire import MAX_LINE_BYTES, SIZE, ProtocolError, error_text, sized
 from nsqkit.policy.names import channel_problem, is_ephemeral, topic_problem
 
 MAGIC = b"  V1"
-_SIZE = struct.Struct(">i")
 _BLANKS = " \t\n\v\f\r\x85\xa0"
-_MAX_LINE = 16 * 1024
 _MAX_BODY_BYTES = 5 * 1024 * 1024
 _NODE_FIELDS = {
     "hostname": str,
@@ -35,14 +32,14 @@ _MIN_PORT, _MAX_PORT = -(2**63), 2**63 - 1
 class LookupSession:
     """The protocol state of one connection from an nsqd.
 
-    ``open`` turns False when the connection has to be closed after ``out`` is written. A line
-    over 16 KiB ends it, and an IDENTIFY body that is negative or over 5 MiB is refused; the real
-    nsqlookupd would keep all of the one and fail at the other.
+    ``open`` turns False when the connection must close; ``out`` is still to be written then. A
+    line over 16 KiB ends the session, and an IDENTIFY body with a negative size or over 5 MiB is
+    refused; the real nsqlookupd would buffer the first without limit and fail on the second.
 
     Args:
-        registry: What nsqlookupd knows.
-        remote_address: Where the connection comes from, ``host:port``.
-        info: What nsqlookupd answers to IDENTIFY.
+        registry: The topics, channels and nsqd that nsqlookupd knows.
+        remote_address: The other end of the connection, ``host:port``.
+        info: The answer to IDENTIFY.
     """
 
     def __init__(self, registry: Registry, remote_address: str, info: dict[str, str | int]) -> None:
@@ -58,33 +55,32 @@ class LookupSession:
         self._now_s = 0.0
 
     def receive(self, chunk: bytes, *, now_s: float) -> None:
-        """Carry out the commands that a chunk completes; none once the session is over."""
+        """Execute the commands that a chunk completes; none once the session is over."""
         self._waiting += chunk
         self._now_s = now_s
         try:
             while self.open and (reply := self._next()) is not None:
-                self.out.append(_sized(reply))
+                self.out.append(sized(reply))
         except ProtocolError as error:
             self._refuse(error)
 
-    def cut_short(self) -> None:
-        """The nsqd says no more: tell it if that was in the middle of a body."""
+    def input_ended(self) -> None:
+        """Answer with an error if the nsqd hung up in the middle of a body."""
         if self.open and self._body_wanted:
-            size = " size" * (len(self._waiting) < _SIZE.size)
+            size = " size" * (len(self._waiting) < SIZE.size)
             self._refuse(ProtocolError("E_BAD_BODY", f"IDENTIFY failed to read body{size}"))
 
     def end(self) -> None:
-        """The connection is gone: forget the nsqd."""
+        """Forget the nsqd, because the connection is gone."""
         if self._peer is not None:
             self._registry.forget(self._peer)
 
     def _refuse(self, error: ProtocolError) -> None:
-        reply = " ".join(filter(None, (error.code, error.description)))
-        self.out.append(_sized(reply.encode("utf-8", "surrogateescape")))
+        self.out.append(sized(error_text(error.code, error.description)))
         self.open = False
 
     def _next(self) -> bytes | None:
-        """Carry out the next command and return its reply, or None while it has not all come."""
+        """Execute the next command and return its reply, or None until all of it has arrived."""
         if not self._magic_seen and not self._magic():
             return None
         if self._body_wanted:
@@ -107,10 +103,10 @@ class LookupSession:
         return True
 
     def _line(self) -> str | None:
-        end = self._waiting.find(b"\n", 0, _MAX_LINE)
+        end = self._waiting.find(b"\n", 0, MAX_LINE_BYTES)
         if end >= 0:
             return self._take(end + 1).decode("utf-8", "surrogateescape")
-        if len(self._waiting) >= _MAX_LINE:
+        if len(self._waiting) >= MAX_LINE_BYTES:
             self.open = False
         return None
 
@@ -131,14 +127,14 @@ class LookupSession:
         return self._identify_body()
 
     def _identify_body(self) -> bytes | None:
-        if len(self._waiting) < _SIZE.size:
+        if len(self._waiting) < SIZE.size:
             return None
-        size = _SIZE.unpack_from(self._waiting)[0]
+        size = SIZE.unpack_from(self._waiting)[0]
         if not 0 <= size <= _MAX_BODY_BYTES:
             raise ProtocolError("E_BAD_BODY", "IDENTIFY failed to read body")
-        if len(self._waiting) < _SIZE.size + size:
+        if len(self._waiting) < SIZE.size + size:
             return None
-        node = _node(self._take(_SIZE.size + size)[_SIZE.size :], self._remote_address)
+        node = _node(self._take(SIZE.size + size)[SIZE.size :], self._remote_address)
         self._body_wanted = False
         self._peer = Peer(node, self._now_s)
         self._registry.add(CLIENT, self._peer)
@@ -180,10 +176,6 @@ class LookupSession:
         "REGISTER": _register,
         "UNREGISTER": _unregister,
     }
-
-
-def _sized(reply: bytes) -> bytes:
-    return _SIZE.pack(len(reply)) + reply
 
 
 def _node(body: bytes, remote_address: str) -> Node:

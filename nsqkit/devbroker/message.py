@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Message(NamedTuple):
-    """What a publisher sent: shared by the copies of all channels."""
+    """A published message; the copies of all channels share it."""
 
     id: bytes
     timestamp_ns: int
@@ -31,7 +31,7 @@ class Copy:
 
 
 class Delivery(NamedTuple):
-    """A copy that is now in flight to a consumer, and has to be sent to it."""
+    """A copy that is in flight to a consumer, and is still to be sent."""
 
     consumer: "Consumer"
     copy: Copy

@@ -1,4 +1,4 @@
-"""What waits to be written to one client, and until when: nsqd's output buffer. Pure.
+"""nsqd's output buffer: what waits to be written to one client, and when it is due. Pure.
 
 Source:
     nsqd/client_v2.go (SetOutputBuffer), nsqd/protocol_v2.go (messagePump), Go's bufio.Writer.
@@ -10,17 +10,20 @@ _HEAD_BYTES = 8
 
 
 class OutputBuffer:
-    """Frames of messages that are held back so that several go out as one.
+    """Buffers the frames of messages, so that several are written together.
 
-    What is held goes out when the buffer is full, at a tick, or when the caller says so: with any
-    other frame, and as soon as the client is not ready for more. Ticks come every *period_s* from
-    the start, needed or not, and one that was not needed is kept; so the first message after a
-    pause goes out at once.
+    The buffer is written when it is full, at a tick, and when the caller flushes it: before any
+    other frame, and as soon as the client takes no more messages. Ticks come every *period_s* from
+    the start. A tick with an empty buffer is saved, so the first message after a silence is written
+    at once.
 
     Args:
-        size_bytes: How much is held; 1 holds nothing.
-        period_s: Seconds between ticks; 0 for none.
+        size_bytes: Size of the buffer; 1 buffers nothing.
+        period_s: Seconds between ticks; 0 for no ticks.
         now_s: The time.
+
+    Attributes:
+        held_bytes: How full the buffer is.
     """
 
     def __init__(self, size_bytes: int, period_s: float, *, now_s: float) -> None:
@@ -32,7 +35,7 @@ class OutputBuffer:
         self._parts: list[bytes] = []
 
     def put(self, frame: bytes) -> bytes:
-        """Take a frame, and return what has to be written now: nothing, or a full buffer and more."""
+        """Add a frame, and return the bytes to write now: none, or those that made the buffer overflow."""
         left_bytes = self._left_bytes(len(frame))
         self._parts.append(frame)
         self.held_bytes += len(frame)
@@ -45,20 +48,20 @@ class OutputBuffer:
         return data[: len(data) - left_bytes]
 
     def flush(self) -> bytes:
-        """Return all that is held, and hold nothing."""
+        """Return the content of the buffer, and empty it."""
         data = b"".join(self._parts)
         self._parts.clear()
         self.held_bytes = 0
         return data
 
     def deadline_s(self) -> float | None:
-        """Return when what is held must go out; None if nothing is held, or there are no ticks."""
+        """Return when the buffer must be written; None if it is empty or has no ticks."""
         if not self.held_bytes or not self._period_s:
             return None
         return self._start_s + (self._ticks + 1) * self._period_s
 
     def tick(self, *, now_s: float) -> bytes:
-        """Return all that is held if a tick has come since the last one that was needed, else nothing."""
+        """Return the content of the buffer if a tick is due or was saved, else nothing."""
         deadline_s = self.deadline_s()
         if deadline_s is None or now_s < deadline_s:
             return b""
@@ -67,10 +70,10 @@ class OutputBuffer:
         return self.flush()
 
     def _left_bytes(self, frame_bytes: int) -> int:
-        """Return how much stays when a frame is written after what is held.
+        """Return how many bytes stay in the buffer after a frame is added.
 
-        Go's writer fills itself up, writes itself out, and passes what is larger than itself on;
-        nsqd gives it a frame's head and the rest apart.
+        Go's writer fills its buffer, writes it out, and writes larger pieces directly. nsqd hands
+        it the head of a frame and the rest separately.
         """
         size_bytes = self._size_bytes
         if size_bytes < _HEAD_BYTES:

@@ -1,7 +1,7 @@
-"""Requests, answers and paths, as both HTTP interfaces of the embedded broker have them. No sockets.
+"""Requests, answers and paths of both HTTP interfaces of the embedded broker. No sockets.
 
 Source:
-    internal/http_api, and httprouter, which nsqd and nsqlookupd are built on.
+    internal/http_api, and httprouter, on which nsqd and nsqlookupd are built.
 """
 
 import re
@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
 
+from nsqkit.policy.names import channel_problem, topic_problem
+
 Answer = bytes | str | int | list[Any] | dict[str, Any] | None
 """Bytes and text go out as they are, anything else as JSON."""
 
@@ -19,12 +21,12 @@ _BROKEN_QUERY = re.compile(r"%(?![0-9A-Fa-f]{2})|;")
 
 
 class ApiError(Exception):
-    """A request is answered with an error.
+    """A request that is answered with an error.
 
     Args:
         status: The HTTP status.
-        code: nsqd's word for it.
-        allowed: The methods that the path takes, where the method is wrong.
+        code: nsqd's name of the error, such as ``TOPIC_NOT_FOUND``.
+        allowed: The methods that the path accepts, if the method is wrong.
     """
 
     def __init__(self, status: int, code: str, allowed: tuple[str, ...] = ()) -> None:
@@ -36,7 +38,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A query, the body, and the last part of a path that ends with an option's name."""
+    """A query, a body, and the option that the path names, if it does."""
 
     query: str = ""
     body: bytes = b""
@@ -60,18 +62,29 @@ class Request:
         """Return one argument.
 
         Raises:
-            ApiError: If it is missing, or the query cannot be read.
+            ApiError: If the argument is missing, or the query cannot be read.
         """
         if name not in self.arguments:
             raise ApiError(400, f"MISSING_ARG_{name.upper()}")
         return self.arguments[name]
 
-    def name(self, kind: str, problem: Callable[[str], str | None]) -> str:
-        """Return the argument that names a topic or channel.
+    def topic(self) -> str:
+        """Return the argument ``topic``.
 
         Raises:
             ApiError: If it is missing or not a valid name.
         """
+        return self._name("topic", topic_problem)
+
+    def topic_and_channel(self) -> tuple[str, str]:
+        """Return the arguments ``topic`` and ``channel``.
+
+        Raises:
+            ApiError: If one is missing or not a valid name.
+        """
+        return self.topic(), self._name("channel", channel_problem)
+
+    def _name(self, kind: str, problem: Callable[[str], str | None]) -> str:
         name = self.argument(kind)
         if problem(name) is not None:
             raise ApiError(400, f"INVALID_ARG_{kind.upper()}")
@@ -80,10 +93,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers a method on a path, and how large a body may be.
+    """The function that answers a method on a path, and the largest body that it accepts.
 
-    A path that ends with ``/:option`` stands for all with one more part. A plain answer lacks
-    the header that names NSQ's version of the interface.
+    A path that ends with ``/:option`` matches any last part. A plain answer lacks the header with
+    NSQ's version of the interface.
     """
 
     method: str
@@ -110,7 +123,7 @@ class Routes:
         """Return the route of a request, and the option that its path names.
 
         Raises:
-            ApiError: If there is no such path, or it does not take the method.
+            ApiError: If there is no such path, or it does not accept the method.
         """
         methods, option = self._methods(path)
         if not methods:
@@ -120,7 +133,7 @@ class Routes:
         return methods[method], option
 
     def meant(self, method: str, path: str) -> str | None:
-        """Return the path that is meant by one with other cases or with slashes too many, if there is one."""
+        """Return the path that a client meant, ignoring case and extra slashes; None if there is none."""
         tidy = "/" + "/".join(part for part in path.split("/") if part)
         fixed, _, option = tidy.rpartition("/")
         for candidate in (tidy.lower(), f"{fixed.lower()}/{option}"):

@@ -1,6 +1,6 @@
 """The broker's TCP side: sockets, heartbeats and one timer around sessions and the ledger.
 
-It decides nothing about messages; see ``session`` and ``ledger``.
+It makes no decision about messages; see ``session`` and ``ledger``.
 
 Source:
     nsqd/tcp.go, nsqd/protocol_v2.go (IOLoop, messagePump).
@@ -8,8 +8,9 @@ Source:
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from nsqkit.devbroker.clocks import Clocks
 from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.listen import address_text, close
@@ -25,7 +26,7 @@ class Connection(asyncio.Protocol):
     """One client's socket.
 
     Args:
-        server: Whose connection it is.
+        server: The server that accepted it.
     """
 
     def __init__(self, server: "TcpServer") -> None:
@@ -39,40 +40,40 @@ class Connection(asyncio.Protocol):
         self._is_full = False
         self._heard_s = 0.0
         self._beat_s = 0.0
-        self._pulse: asyncio.TimerHandle | None = None
-        self._stuck: asyncio.TimerHandle | None = None
+        self._heartbeat: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet nobody: nsqd waits for the client's magic."""
+        """Register the connection; like nsqd, send nothing before the client's magic."""
         self._transport = transport  # type: ignore[assignment]  # TCP gives a Transport
         peer = transport.get_extra_info("peername")
         self.remote_address = address_text(peer)
         self.session = Session(self._server.ledger, peer[0])
-        self._heard_s = self._beat_s = self._server.clock()
-        self.connected_s = self._server.wall_clock_ns() // 1_000_000_000
+        self._heard_s = self._beat_s = self._server.now_s()
+        self.connected_s = self._server.now_ns() // 1_000_000_000
         self._server.connections.add(self)
         self._identified()
-        if self._server.is_stopped:  # it was accepted just before
+        if self._server.is_stopped:  # it was accepted just before the stop
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Carry out a chunk of commands and send what follows from it, at once."""
-        self._heard_s = self._server.clock()
+        """Execute a chunk of commands and send the results at once."""
+        self._heard_s = self._server.now_s()
         before = self.session.identity
-        self.session.receive(data, now_s=self._heard_s, timestamp_ns=self._server.wall_clock_ns())
+        self.session.receive(data, now_s=self._heard_s, timestamp_ns=self._server.now_ns())
         if self.session.identity is not before:
             self._beat_s = self._heard_s
             self._identified()
-        self._server.settle(self)
+        self._server.send_pending(self)
 
     def eof_received(self) -> None:
-        """Tell a client that hangs up in the middle of a body; asyncio then closes."""
-        self.session.cut_short()
-        self._server.settle(self)
+        """Send an error to a client that hangs up in the middle of a body; asyncio then closes."""
+        self.session.input_ended()
+        self._server.send_pending(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Leave the channel; what is in flight stays so until its timeout."""
-        for timer in (self._pulse, self._stuck):
+        """Leave the channel; messages in flight stay so until they time out."""
+        for timer in (self._heartbeat, self._unread):
             if timer is not None:
                 timer.cancel()
         self.session.open = False
@@ -82,37 +83,37 @@ class Connection(asyncio.Protocol):
             self.closed.set_result(None)
 
     def pause_writing(self) -> None:
-        """Do nothing more for a client that does not read, and close it if it does not for long."""
+        """Stop serving a client that does not read, and close it after one heartbeat interval."""
         self._is_full = True
         self._transport.pause_reading()
         self._set_blocked(blocked=True)
         if self.session.identity.heartbeat_s is not None:
             loop = asyncio.get_running_loop()
-            self._stuck = loop.call_later(self.session.identity.heartbeat_s, self.abort)
+            self._unread = loop.call_later(self.session.identity.heartbeat_s, self.abort)
 
     def resume_writing(self) -> None:
-        """Listen to a client that reads again, then go on sending."""
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
+        """Read from the client again, then continue to send."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
         self._is_full = False
         self._transport.resume_reading()
-        asyncio.get_running_loop().call_later(0, self._go_on)  # after what it has said meanwhile
+        asyncio.get_running_loop().call_later(0, self._unblock)  # after commands that have arrived
 
     def deliver(self, copy: Copy) -> None:
-        """Send a message, or hold it back with others."""
+        """Send a message, or keep it in the output buffer."""
         self._write(self.output.put(message_frame(copy)))
 
     def reply(self) -> None:
-        """Write all replies that wait, after what is held back; close if the session is over."""
+        """Write the output buffer, then all pending replies; close if the session is over."""
         if self.session.out:
             self._write(self.output.flush() + b"".join(self.session.out))
             self.session.out.clear()
         if not self.session.open:
             self._transport.close()
 
-    def look(self, *, now_s: float) -> None:
-        """Write what is held back if the client is ready for no more, or it was held for long enough."""
+    def flush_if_due(self, *, now_s: float) -> None:
+        """Write the output buffer if the client takes no more messages, or the buffer's time is up."""
         consumer = self.session.consumer
         if consumer is None or consumer.channel.paused or consumer.in_flight_count >= consumer.ready_count:
             self._write(self.output.flush())
@@ -120,7 +121,7 @@ class Connection(asyncio.Protocol):
             self._write(self.output.tick(now_s=now_s))
 
     def end(self) -> None:
-        """Leave the channel, and close the socket after what is written."""
+        """Leave the channel, and close the socket once everything is written."""
         self.session.open = False
         self._server.leave(self)
         self.reply()
@@ -133,48 +134,48 @@ class Connection(asyncio.Protocol):
         if data:
             self._transport.write(data)
 
-    def _go_on(self) -> None:
+    def _unblock(self) -> None:
         if self.session.open and not self._is_full:
             self._set_blocked(blocked=False)
-            self._server.settle()
+            self._server.send_pending()
 
     def _set_blocked(self, *, blocked: bool) -> None:
         if self.session.consumer is not None:
             self._server.ledger.block(self.session.consumer, blocked=blocked)
 
     def _identified(self) -> None:
-        """Begin anew with what is negotiated: the output buffer's ticks, and the heartbeats."""
+        """Apply what was negotiated: start the output buffer and the heartbeats again."""
         identity = self.session.identity
         self.output = OutputBuffer(
-            identity.output_buffer_bytes, identity.output_buffer_ms / 1000, now_s=self._server.clock()
+            identity.output_buffer_bytes, identity.output_buffer_ms / 1000, now_s=self._server.now_s()
         )
-        self._schedule_pulse()
+        self._schedule_heartbeat()
 
-    def _schedule_pulse(self) -> None:
-        if self._pulse is not None:
-            self._pulse.cancel()
-            self._pulse = None
+    def _schedule_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            self._heartbeat = None
         interval_s = self.session.identity.heartbeat_s
         if interval_s is not None:
             due_s = min(self._beat_s + interval_s, self._heard_s + 2 * interval_s)
-            delay_s = max(0.0, due_s - self._server.clock())
-            self._pulse = asyncio.get_running_loop().call_later(delay_s, self._on_pulse, interval_s)
+            delay_s = max(0.0, due_s - self._server.now_s())
+            self._heartbeat = asyncio.get_running_loop().call_later(delay_s, self._beat, interval_s)
 
-    def _on_pulse(self, interval_s: float) -> None:
-        """Send a heartbeat when one is due, or close after two of silence."""
+    def _beat(self, interval_s: float) -> None:
+        """Send a heartbeat when one is due, or close after two intervals of silence."""
         if not self.session.open:
-            self.abort()  # it was closed an interval ago and still does not read what is left
+            self.abort()  # it was closed an interval ago, and the client still has not read the rest
             return
-        now_s = self._server.clock()
+        now_s = self._server.now_s()
         if now_s - self._heard_s >= 2 * interval_s:
-            self.session.cut_short()
+            self.session.input_ended()
             self.end()
             return
         if now_s - self._beat_s >= interval_s:
             self._beat_s = now_s
             self.session.out.append(_HEARTBEAT)
             self.reply()
-        self._schedule_pulse()
+        self._schedule_heartbeat()
 
 
 class TcpServer:
@@ -182,18 +183,17 @@ class TcpServer:
 
     Args:
         ledger: The broker's state.
-        clock: Seconds on a clock that never goes back.
-        wall_clock_ns: Nanoseconds since 1970, for messages' timestamps.
+        clocks: The clocks to read.
     """
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float], wall_clock_ns: Callable[[], int]) -> None:
+    def __init__(self, ledger: Ledger, clocks: Clocks) -> None:
         self.ledger = ledger
-        self.clock = clock
-        self.wall_clock_ns = wall_clock_ns
+        self.now_s = clocks.monotonic_s
+        self.now_ns = clocks.wall_ns
         self.connections: set[Connection] = set()
         self.is_stopped = False
         self._by_consumer: dict[Consumer, Connection] = {}
-        self._holding: set[Connection] = set()
+        self._buffering: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
@@ -204,7 +204,11 @@ class TcpServer:
         self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), sock=bound)
 
     async def stop(self, *, within_s: float = 1.0) -> None:
-        """Close the listener, all connections and the timer."""
+        """Close the listener, the timer and all connections.
+
+        Args:
+            within_s: Seconds that clients have to read what was sent; then their sockets are closed.
+        """
         self.is_stopped = True
         if self._server is not None:
             await close(self._server)
@@ -218,33 +222,33 @@ class TcpServer:
             connection.abort()
             await connection.closed
 
-    def settle(self, connection: Connection | None = None) -> None:
-        """Send what the ledger's last changes make deliverable, and set the timer.
+    def send_pending(self, connection: Connection | None = None) -> None:
+        """Send every message that has become deliverable, and set the timer.
 
         Args:
-            connection: Whose replies wait to be written too.
+            connection: A connection that has just executed commands; its replies are written first.
         """
-        now_s = self.clock()
+        now_s = self.now_s()
         if connection is not None:
-            self._note(connection)
+            self._update(connection)
             connection.reply()
         for consumer, copy in self.ledger.deliver(now_s=now_s):
             receiver = self._by_consumer[consumer]
             receiver.deliver(copy)
-            self._holding.add(receiver)
-        for receiver in tuple(self._holding):
-            receiver.look(now_s=now_s)
+            self._buffering.add(receiver)
+        for receiver in tuple(self._buffering):
+            receiver.flush_if_due(now_s=now_s)
             if not receiver.output.held_bytes:
-                self._holding.discard(receiver)
+                self._buffering.discard(receiver)
         self._set_timer()
 
     def wake(self) -> None:
-        """Requeue what timed out, queue what was deferred until now, and send it."""
-        self.ledger.expire(now_s=self.clock())
-        self.settle()
+        """Requeue deliveries that timed out, queue deferred messages that are due, and send them."""
+        self.ledger.expire(now_s=self.now_s())
+        self.send_pending()
 
     def disconnect(self, consumers: Iterable[Consumer]) -> None:
-        """Close the connections of consumers whose channel is gone."""
+        """Close the connections of these consumers, whose channel was deleted."""
         for consumer in consumers:
             self._by_consumer[consumer].end()
 
@@ -253,14 +257,14 @@ class TcpServer:
         return self._by_consumer[consumer]
 
     def leave(self, connection: Connection) -> None:
-        """Deliver nothing more to a connection that closes."""
+        """Stop delivering to a connection, which closes."""
         if connection.session.consumer is not None:
             self._by_consumer.pop(connection.session.consumer, None)
-        self._holding.discard(connection)
+        self._buffering.discard(connection)
         connection.session.end()
 
-    def _note(self, connection: Connection) -> None:
-        """See whether the last chunk subscribed a connection or ended its session."""
+    def _update(self, connection: Connection) -> None:
+        """Follow what the last chunk did: subscribe the connection, or end its session."""
         consumer = connection.session.consumer
         if not connection.session.open:
             self.leave(connection)
@@ -268,17 +272,17 @@ class TcpServer:
             self._by_consumer[consumer] = connection
 
     def _set_timer(self) -> None:
-        """Wake at the earliest deadline; a timer that is too early is left, and sets itself anew."""
+        """Wake at the earliest deadline; an earlier timer stays, and sets the next one when it fires."""
         deadline_s = self._next_deadline_s()
         if deadline_s is None or (self._timer is not None and self._timer_s <= deadline_s):
             return
         self._cancel_timer()
-        delay_s = max(0.0, deadline_s - self.clock())
+        delay_s = max(0.0, deadline_s - self.now_s())
         self._timer_s = deadline_s
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
 
     def _next_deadline_s(self) -> float | None:
-        deadlines = [connection.output.deadline_s() for connection in self._holding]
+        deadlines = [connection.output.deadline_s() for connection in self._buffering]
         deadlines.append(self.ledger.next_deadline_s())
         return min((deadline_s for deadline_s in deadlines if deadline_s is not None), default=None)
 

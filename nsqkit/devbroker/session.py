@@ -1,24 +1,17 @@
-"""One client's conversation with the broker: bytes in, frames out, the ledger changed in between.
+"""One client's connection as a state machine: executes its commands on the ledger and queues the replies.
 
-Pure: the time is passed in and the frames are left in ``out`` for the server to write.
+Pure: the time is passed in, and the server writes the frames in ``out``.
 """
 
 from collections.abc import Callable
 from typing import ClassVar
 
 from nsqkit.devbroker.channel import SettleError
+from nsqkit.devbroker.command_parser import CommandParser, OverlongLineError
 from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.identify import Identity, anonymous, identify, identify_reply
 from nsqkit.devbroker.ledger import Ledger
-from nsqkit.devbroker.wire import (
-    CommandParser,
-    OverlongLineError,
-    ProtocolError,
-    error_frame,
-    quoted,
-    response_frame,
-    text,
-)
+from nsqkit.devbroker.wire import ProtocolError, error_frame, quoted, response_frame, text
 from nsqkit.policy.names import channel_problem, topic_problem
 
 _OK = response_frame(b"OK")
@@ -30,11 +23,11 @@ _MAX_DIGITS = 18
 class Session:
     """The protocol state of one connection.
 
-    ``open`` turns False when the connection has to be closed after ``out`` is written.
+    ``open`` turns False when the connection must close; ``out`` is still to be written then.
 
     Args:
         ledger: The broker's state.
-        host: The client's host, its name until it says another.
+        host: The client's host, which is its name until IDENTIFY gives another.
 
     Source:
         nsqd/protocol_v2.go.
@@ -53,10 +46,10 @@ class Session:
         self._timestamp_ns = 0
 
     def receive(self, chunk: bytes, *, now_s: float, timestamp_ns: int) -> None:
-        """Carry out the commands that a chunk completes; none once the session is over.
+        """Execute the commands that a chunk completes; none once the session is over.
 
         Args:
-            chunk: What came from the client, cut anywhere.
+            chunk: Bytes from the client; they may end anywhere.
             now_s: The ledger's time.
             timestamp_ns: Wall clock, nanoseconds since 1970, for what is published.
         """
@@ -72,15 +65,15 @@ class Session:
         except OverlongLineError:
             self.open = False
 
-    def cut_short(self) -> None:
-        """The client says no more: tell it if that was in the middle of a body."""
+    def input_ended(self) -> None:
+        """Answer with an error if the client hung up in the middle of a body."""
         error = self._parser.unfinished() if self.open else None
         if error is not None:
             self.out.append(error_frame(error.code, error.description))
             self.open = False
 
     def end(self) -> None:
-        """The connection is gone: leave the channel."""
+        """Leave the channel, because the connection is gone."""
         if self.consumer is not None:
             self._ledger.unsubscribe(self.consumer)
 
@@ -91,7 +84,7 @@ class Session:
         handle(self, params, bodies)
 
     def _admit(self, name: bytes, params: list[bytes]) -> None:
-        """Refuse a command by its line alone, before its body has come."""
+        """Refuse a command by its line alone, before its body has arrived."""
         verb = name.decode()
         if verb in {"IDENTIFY", "AUTH"}:
             if self.consumer is not None:
@@ -135,7 +128,7 @@ class Session:
     def _rdy(self, params: list[bytes], _bodies: tuple[bytes, ...]) -> None:
         consumer = self._subscribed("RDY")
         if consumer.closing:
-            return  # just ignored, whatever its parameter
+            return  # nsqd ignores it, whatever the parameter
         count = 1 if not params else _number(params[0])
         if count is None:
             raise ProtocolError("E_INVALID", f"RDY could not parse count {text(params[0])}")
@@ -176,7 +169,7 @@ class Session:
         self.out.append(_CLOSE_WAIT)
 
     def _nop(self, _params: list[bytes], _bodies: tuple[bytes, ...]) -> None:
-        """Do nothing: what counts is that the client said something."""
+        """Do nothing: the command only shows that the client is alive."""
 
     def _pub(self, params: list[bytes], bodies: tuple[bytes, ...]) -> None:
         self._publish(text(params[0]), bodies, 0.0)
@@ -194,7 +187,7 @@ class Session:
     def _topic(self, verb: str, name: bytes) -> str:
         topic = text(name)
         if topic not in self._ledger.topics and topic_problem(topic) is not None:
-            doubled = "E_BAD_TOPIC " if verb == "MPUB" else ""  # nsqd says it twice there
+            doubled = "E_BAD_TOPIC " if verb == "MPUB" else ""  # nsqd repeats the code there
             raise ProtocolError("E_BAD_TOPIC", f"{doubled}{verb} topic name {quoted(name)} is not valid")
         return topic
 
@@ -240,7 +233,7 @@ class Session:
 
 
 def _number(param: bytes) -> int | None:
-    """Return a decimal number, or None if it is none. Empty is 0, and a sign is refused, as in nsqd."""
+    """Return a decimal number, or None if it is not one; as in nsqd, empty is 0 and a sign is refused."""
     if not param:
         return 0
     if not param.isdigit():

@@ -1,14 +1,10 @@
-"""The shapes of nsqd's ``/stats``, as JSON values and as text, read from the ledger and the connections.
-
-It changes nothing.
+"""nsqd's ``/stats`` as JSON values, read from the ledger and the connections; changes nothing.
 
 Source:
-    nsqd/stats.go, nsqd/http.go (doStats, printStats).
+    nsqd/stats.go, nsqd/http.go (doStats).
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from nsqkit.devbroker.channel import Channel
@@ -36,7 +32,7 @@ Stats = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StatsQuery:
-    """What of the statistics is asked for; an empty name stands for all."""
+    """The part of the statistics that a request asks for; an empty name stands for all."""
 
     topic: str = ""
     channel: str = ""
@@ -47,13 +43,13 @@ class StatsQuery:
 def stats(server: TcpServer, start_time: int, query: StatsQuery) -> Stats:
     """Return the statistics as nsqd's JSON has them.
 
-    Nothing goes through a disk here, no latency percentiles are kept and there is no Go runtime:
-    those values are 0, or null, as with an nsqd that is not asked for them.
+    The embedded broker has no disk queue, no latency percentiles and no Go runtime: their values
+    are 0 or null, as in an nsqd where they are off.
 
     Args:
-        server: Whose statistics.
-        start_time: When the broker started, seconds since 1970.
-        query: What is asked for.
+        server: The broker to report on.
+        start_time: The start of the broker, seconds since 1970.
+        query: The part to report.
     """
     answer: Stats = {
         "version": VERSION,
@@ -145,7 +141,7 @@ def _client(connection: Connection, published: dict[str, int] | None = None) -> 
 
 
 def _producers(server: TcpServer, query: StatsQuery) -> list[Stats]:
-    """Return all clients that published anything, each with its counts for the topics asked for."""
+    """Return every client that has published, with its counts for the topics of the query."""
     if not query.include_clients or (query.topic and query.topic not in server.ledger.topics):
         return []
     producers = []
@@ -155,76 +151,3 @@ def _producers(server: TcpServer, query: StatsQuery) -> list[Stats]:
             chosen = {name: count for name, count in published.items() if query.topic in {"", name}}
             producers.append(_client(connection, chosen))
     return producers
-
-
-def stats_text(answer: Stats, *, now: int) -> str:
-    """Return statistics for a person to read, laid out as nsqd's.
-
-    Args:
-        answer: What ``stats`` returned.
-        now: Seconds since 1970.
-    """
-    started = datetime.fromtimestamp(answer["start_time"], UTC)
-    lines = [
-        f"nsqd v{answer['version']} (embedded broker, for development and tests only)",
-        f"start_time {started:%Y-%m-%dT%H:%M:%SZ}",
-        f"uptime {_duration(now - answer['start_time'])}",
-        "",
-        "Health: OK",
-    ]
-    if "memory" in answer:
-        lines += ["", "Memory:", *(f"   {name:<25}\t{value}" for name, value in answer["memory"].items())]
-    topics = answer["topics"]
-    lines += ["", "Topics:" if topics else "Topics: None"]
-    for number, topic in enumerate(topics or ()):
-        lines += [""] if number else []
-        lines += _topic_lines(topic, now)
-    producers = answer["producers"] or ()
-    lines += ["", "Producers:" if producers else "Producers: None", *_producer_lines(producers, now)]
-    return "\n".join(lines) + "\n"
-
-
-def _topic_lines(topic: Stats, now: int) -> Iterator[str]:
-    paused = "*P " if topic["paused"] else "   "
-    yield (
-        f"{paused}[{topic['topic_name']:<15}] depth: {topic['depth']:<5}"
-        f" be-depth: {topic['backend_depth']:<5} msgs: {topic['message_count']:<8} e2e%: "
-    )
-    for channel in topic["channels"]:
-        paused = "*P " if channel["paused"] else "   "
-        yield (
-            f"   {paused}[{channel['channel_name']:<25}] depth: {channel['depth']:<5}"
-            f" be-depth: {channel['backend_depth']:<5} inflt: {channel['in_flight_count']:<4}"
-            f" def: {channel['deferred_count']:<4} re-q: {channel['requeue_count']:<5}"
-            f" timeout: {channel['timeout_count']:<5} msgs: {channel['message_count']:<8} e2e%: "
-        )
-        for client in channel["clients"] or ():
-            yield (
-                f"        [{_client_name(client)}] state: {client['state']}"
-                f" inflt: {client['in_flight_count']:<4} rdy: {client['ready_count']:<4}"
-                f" fin: {client['finish_count']:<8} re-q: {client['requeue_count']:<8}"
-                f" msgs: {client['message_count']:<8} connected: {_duration(now - client['connect_ts'])}"
-            )
-
-
-def _producer_lines(producers: Iterable[Stats], now: int) -> Iterator[str]:
-    for client in producers:
-        counts = client.get("pub_counts", ())
-        topics = ",".join(f"{entry['topic']}={entry['count']}" for entry in counts)
-        total = sum(entry["count"] for entry in counts)
-        connected = _duration(now - client["connect_ts"])
-        yield f"   [{_client_name(client)}] msgs: {total:<8} topics: {topics} connected: {connected}"
-
-
-def _client_name(client: Stats) -> str:
-    port = client["remote_address"].rpartition(":")[2]
-    return f"V2 {client['hostname'] + ':' + port + ' ' + client['user_agent']:<21}"
-
-
-def _duration(seconds: int) -> str:
-    """Return whole seconds as Go writes them, such as ``1h0m5s``."""
-    hours, rest = divmod(max(0, seconds), 3600)
-    minutes, seconds = divmod(rest, 60)
-    if hours:
-        return f"{hours}h{minutes}m{seconds}s"
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

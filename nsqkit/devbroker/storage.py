@@ -1,9 +1,9 @@
-"""What the embedded broker keeps over a clean restart, in one file of a folder that it locks.
+"""The file that carries the embedded broker's messages over a clean restart, in a folder that it locks.
 
-The file is written when the broker stops, whole or not at all. Like nsqd, it keeps every durable
-topic and channel, whether it is paused, and its messages with their attempts; what was in flight or
-deferred is due at once after the start. Unlike nsqd's, its format is its own, and a broker that is
-killed keeps what the last clean stop wrote.
+The broker writes the file when it stops, completely or not at all. Like nsqd, it saves every durable
+topic and channel, whether it is paused, and its messages with their attempts; messages in flight or
+deferred are due at once after the start. Unlike nsqd, it uses its own format, and a broker that is
+killed leaves the file of its last clean stop.
 
 Source:
     nsqd/nsqd.go (LoadMetadata, PersistMetadata), nsqd/channel.go (flush).
@@ -34,10 +34,10 @@ _Stored = tuple[Message, int]
 
 
 class Storage:
-    """The folder that a broker keeps its messages in.
+    """The folder in which a broker saves its messages.
 
     Args:
-        folder: An existing folder, for this broker alone.
+        folder: An existing folder that no other broker uses.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,10 +46,10 @@ class Storage:
         self._lock: int | None = None
 
     def load(self, ledger: Ledger, *, now_s: float) -> None:
-        """Lock the folder and give an empty ledger what the last broker left there.
+        """Lock the folder, and restore the saved messages into an empty ledger.
 
         Raises:
-            SettingsError: If the folder is missing, another broker's, or its file cannot be read.
+            SettingsError: If the folder is missing, another broker uses it, or its file cannot be read.
         """
         self._acquire()
         try:
@@ -64,10 +64,10 @@ class Storage:
             ) from error
 
     def save(self, ledger: Ledger) -> None:
-        """Write what the next broker is to have.
+        """Write the file for the next broker.
 
         Raises:
-            OSError: If it cannot be written.
+            OSError: If the file cannot be written.
         """
         unfinished = self._path.with_suffix(".tmp")
         with unfinished.open("wb") as file:

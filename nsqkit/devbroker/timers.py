@@ -8,9 +8,9 @@ _STALE_TIMERS_KEPT = 1024
 
 
 class Timers:
-    """Deadlines of copies, earliest first; a copy has one at most.
+    """Deadlines of copies, earliest first; a copy has at most one.
 
-    Stopped timers stay in the heap until they are its top or outnumber the running ones.
+    Stopped timers stay in the heap until they reach its top or outnumber the running ones.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Timers:
             heapq.heapify(self._heap)
 
     def stop(self, copy: Copy) -> None:
-        """Forget the deadline of a copy, if it has one."""
+        """Remove the deadline of a copy, if it has one."""
         self._running -= bool(copy.timer)
         copy.timer = 0
 
@@ -41,7 +41,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def pop_due(self, now_s: float) -> Copy | None:
-        """Return the copy whose deadline came first, if it has come, and forget that deadline."""
+        """Remove the earliest deadline if it is due, and return its copy; else None."""
         deadline_s = self.next_deadline_s()
         if deadline_s is None or deadline_s > now_s:
             return None

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class Topic:
-    """One topic: its channels, and the messages that wait for a first one or for its unpausing.
+    """One topic: its channels, and a backlog while it has none or is paused.
 
-    One that is not ``started`` gives nothing to its channels yet: they are still being made.
+    A topic that is not ``started`` gives its channels no messages yet: nsqlookupd is still asked for
+    the names of further channels.
 
     Source:
         nsqd/topic.go.
@@ -32,7 +33,7 @@ class Topic:
         self._limits = limits
 
     def put(self, message: Message, *, now_s: float) -> None:
-        """Take a message: a copy to each channel, or to the backlog while there is none."""
+        """Give each channel a copy of a message, or add it to the backlog."""
         self.message_count += 1
         self.message_bytes += len(message.body)
         if self.channels and self.started and not self.paused:
@@ -41,7 +42,7 @@ class Topic:
             self.backlog.append(message)
 
     def fan_out(self, *, now_s: float) -> None:
-        """Give the backlog to the channels, if there are any and nothing holds the topic back."""
+        """Give the backlog to the channels, unless there are none or the topic is paused or not started."""
         while self.backlog and self.channels and self.started and not self.paused:
             self._fan_out(self.backlog.popleft(), now_s)
 

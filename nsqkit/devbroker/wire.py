@@ -1,26 +1,23 @@
-"""Bytes of nsqd's V2 protocol: frames out, commands in. No state of topics, no sockets.
+"""The frames that nsqd's V2 protocol sends to a client, and its errors. No state of topics, no sockets.
 
 Source:
     nsqd/protocol_v2.go, internal/protocol; see NSQ's TCP protocol specification.
 """
 
 import struct
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
-from nsqkit.devbroker.limits import Limits
 from nsqkit.devbroker.message import Copy
 
-MAGIC = b"  V2"
+SIZE = struct.Struct(">i")
+"""The four bytes before a body that give its size."""
+MAX_LINE_BYTES = 16 * 1024
+"""The longest command line, its newline included: nsqd's read buffer."""
 _RESPONSE = 0
 _ERROR = 1
 _MESSAGE = 2
 _FRAME = struct.Struct(">ii")
 _MESSAGE_FRAME = struct.Struct(">iiqH16s")
 _MESSAGE_OVERHEAD = _MESSAGE_FRAME.size - 4
-_SIZE = struct.Struct(">i")
-_MAX_LINE = 16 * 1024  # with its newline: nsqd's read buffer
-_MIN_MPUB_ENTRY = 5
 _ESCAPES = {
     '"': '\\"',
     "\\": "\\\\",
@@ -32,15 +29,14 @@ _ESCAPES = {
     "\t": "\\t",
     "\v": "\\v",
 }
-_WITH_BODY = frozenset({b"IDENTIFY", b"AUTH", b"PUB", b"MPUB", b"DPUB"})
 
 
 class ProtocolError(Exception):
-    """A client broke the protocol; it is told so and the connection closes.
+    """A client broke the protocol: it gets this error, and its connection closes.
 
     Args:
-        code: Such as ``E_INVALID``.
-        description: What was wrong; may be empty. Bytes that are no text are in it as by ``text``.
+        code: nsqd's code, such as ``E_INVALID``.
+        description: The problem; may be empty. Bytes that are not UTF-8 are escaped as by ``text``.
     """
 
     def __init__(self, code: str, description: str = "") -> None:
@@ -49,17 +45,13 @@ class ProtocolError(Exception):
         self.description = description
 
 
-class OverlongLineError(Exception):
-    """A command line does not end where it must; nsqd closes such a connection without a word."""
-
-
 def text(data: bytes) -> str:
-    """Return what a client said as text, from which its bytes can be had back."""
+    """Return a client's bytes as text; those that are not UTF-8 become lone surrogates, so none is lost."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def quoted(data: bytes) -> str:
-    """Return what a client said in quotes, with what cannot be printed escaped as Go does."""
+    """Return a client's bytes in quotes, with unprintable characters escaped as Go does."""
     return f'"{"".join(map(_escaped, text(data)))}"'
 
 
@@ -69,19 +61,16 @@ def _escaped(character: str) -> str:
         return _ESCAPES[character]
     if character.isprintable():
         return character
-    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004  a byte that is no text
+    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004  a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     if code < ord(" ") or code == 0x7F:  # noqa: PLR2004  delete
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004  as many as fit
 
 
-class Command(NamedTuple):
-    """One command: its name, its parameters, and its bodies (none, one, or MPUB's many)."""
-
-    name: bytes
-    params: list[bytes]
-    bodies: tuple[bytes, ...] = ()
+def sized(data: bytes) -> bytes:
+    """Return data with its size before it."""
+    return SIZE.pack(len(data)) + data
 
 
 def response_frame(data: bytes) -> bytes:
@@ -89,188 +78,19 @@ def response_frame(data: bytes) -> bytes:
     return _FRAME.pack(len(data) + 4, _RESPONSE) + data
 
 
+def error_text(code: str, description: str = "") -> bytes:
+    """Return an error as it is sent: the code, then the description if there is one."""
+    return " ".join(filter(None, (code, description))).encode("utf-8", "surrogateescape")
+
+
 def error_frame(code: str, description: str = "") -> bytes:
     """Return an error as a frame."""
-    data = " ".join(filter(None, (code, description))).encode("utf-8", "surrogateescape")
+    data = error_text(code, description)
     return _FRAME.pack(len(data) + 4, _ERROR) + data
 
 
 def message_frame(copy: Copy) -> bytes:
-    """Return a delivery as a frame: timestamp in ns, attempts, 16 bytes of id, body."""
+    """Return a delivery as a frame: timestamp (ns), attempts, id (16 bytes), body."""
     message = copy.message
     size = len(message.body) + _MESSAGE_OVERHEAD
     return _MESSAGE_FRAME.pack(size, _MESSAGE, message.timestamp_ns, copy.attempts, message.id) + message.body
-
-
-class CommandParser:
-    """Splits one connection's bytes into commands, however they are cut into chunks.
-
-    Args:
-        limits: The largest bodies.
-        admit: Called with name and parameters of a command that has a body, before the body is
-            waited for; raises ProtocolError to refuse it, as nsqd does.
-    """
-
-    def __init__(self, limits: Limits, admit: Callable[[bytes, list[bytes]], None]) -> None:
-        self._limits = limits
-        self._admit = admit
-        self._waiting = bytearray()
-        self._wanted = len(MAGIC)
-        self._data = b""
-        self._at = 0
-        self._magic_seen = False
-        self._header: tuple[bytes, list[bytes]] | None = None
-        self._bodies: list[bytes] = []
-        self._bodies_left = 0
-
-    def feed(self, chunk: bytes) -> Iterator[Command]:
-        """Yield the commands that *chunk* completes; the rest is kept for the next chunk.
-
-        Raises:
-            ProtocolError: If a command cannot be read. Feed no more then.
-            OverlongLineError: If a line is too long. Feed no more then.
-        """
-        if self._waiting:
-            self._waiting += chunk
-            if len(self._waiting) < self._wanted:
-                return
-            chunk = bytes(self._waiting)
-            self._waiting.clear()
-        self._data, self._at = chunk, 0
-        while (command := self._next()) is not None:
-            yield command
-        self._waiting += memoryview(self._data)[self._at :]
-        self._data = b""
-
-    def unfinished(self) -> ProtocolError | None:
-        """Return what to tell a client that says no more: which part of a body is missing, if one is."""
-        if self._header is None:
-            return None
-        name = self._header[0].decode()
-        is_size = len(self._waiting) < _SIZE.size
-        if name == "MPUB" and not self._bodies_left:
-            return ProtocolError(
-                "E_BAD_BODY", f"MPUB failed to read {'body size' if is_size else 'message count'}"
-            )
-        what = "body" if name in {"IDENTIFY", "AUTH"} else "message body"
-        if name == "MPUB" and is_size:
-            what = f"message({len(self._bodies)}) body"
-        code = "E_BAD_BODY" if what == "body" else "E_BAD_MESSAGE"
-        return ProtocolError(code, f"{name} failed to read {what}{' size' * is_size}")
-
-    def _next(self) -> Command | None:
-        if not self._magic_seen and not self._magic():
-            return None
-        if self._header is None:
-            line = self._line()
-            if line is None:
-                return None
-            name, *params = line.split(b" ")
-            if name not in _WITH_BODY:
-                return Command(name, params)
-            self._admit(name, params)
-            self._header = name, params
-        name, params = self._header
-        bodies = self._many(name) if name == b"MPUB" else self._one(name)
-        if bodies is None:
-            return None
-        self._header = None
-        return Command(name, params, bodies)
-
-    def _magic(self) -> bool:
-        magic = self._take(len(MAGIC))
-        if magic is not None and magic != MAGIC:
-            raise ProtocolError("E_BAD_PROTOCOL")
-        self._magic_seen = magic is not None
-        return self._magic_seen
-
-    def _line(self) -> bytes | None:
-        end = self._data.find(b"\n", self._at, self._at + _MAX_LINE)
-        if end < 0:
-            have = len(self._data) - self._at
-            if have >= _MAX_LINE:
-                raise OverlongLineError
-            self._wanted = have + 1
-            return None
-        line = self._data[self._at : end]
-        self._at = end + 1
-        return line.removesuffix(b"\r")
-
-    def _one(self, name: bytes) -> tuple[bytes] | None:
-        size = self._peek_size(0)
-        if size is None:
-            return None
-        self._check_one(name.decode(), size)
-        body = self._body(size)
-        return None if body is None else (body,)
-
-    def _check_one(self, name: str, size: int) -> None:
-        is_message = name in {"PUB", "DPUB"}
-        code = "E_BAD_MESSAGE" if is_message else "E_BAD_BODY"
-        limit = self._limits.max_msg_bytes if is_message else self._limits.max_body_bytes
-        if size <= 0:
-            raise ProtocolError(code, f"{name} invalid {'message ' * is_message}body size {size}")
-        if size > limit:
-            what = "message" if is_message else "body"
-            raise ProtocolError(code, f"{name} {what} too big {size} > {limit}")
-
-    def _many(self, name: bytes) -> tuple[bytes, ...] | None:
-        """Read MPUB's bodies. As nsqd does, the count decides where they end, not the outer size."""
-        if not self._bodies_left and not self._many_starts(name):
-            return None
-        while self._bodies_left:
-            size = self._peek_size(0)
-            if size is None:
-                return None
-            self._check_member(size)
-            body = self._body(size)
-            if body is None:
-                return None
-            self._bodies.append(body)
-            self._bodies_left -= 1
-        bodies, self._bodies = tuple(self._bodies), []
-        return bodies
-
-    def _many_starts(self, name: bytes) -> bool:
-        size = self._peek_size(0)
-        if size is None:
-            return False
-        self._check_one(name.decode(), size)
-        count = self._peek_size(_SIZE.size)
-        if count is None:
-            return False
-        if not 0 < count <= (self._limits.max_body_bytes - 4) // _MIN_MPUB_ENTRY:
-            raise ProtocolError("E_BAD_BODY", f"MPUB invalid message count {count}")
-        self._at += 2 * _SIZE.size
-        self._bodies_left = count
-        return True
-
-    def _check_member(self, size: int) -> None:
-        limit = self._limits.max_msg_bytes
-        if size <= 0:
-            detail = f"MPUB invalid message({len(self._bodies)}) body size {size}"
-            raise ProtocolError("E_BAD_MESSAGE", detail)
-        if size > limit:
-            raise ProtocolError("E_BAD_MESSAGE", f"MPUB message too big {size} > {limit}")
-
-    def _peek_size(self, offset: int) -> int | None:
-        start = self._at + offset
-        if len(self._data) < start + _SIZE.size:
-            self._wanted = start + _SIZE.size - self._at
-            return None
-        size: int = _SIZE.unpack_from(self._data, start)[0]
-        return size
-
-    def _body(self, size: int) -> bytes | None:
-        """Take a size and the body of that size, or nothing while they are not all there."""
-        data = self._take(_SIZE.size + size)
-        return None if data is None else data[_SIZE.size :]
-
-    def _take(self, size: int) -> bytes | None:
-        end = self._at + size
-        if len(self._data) < end:
-            self._wanted = size
-            return None
-        data = self._data[self._at : end]
-        self._at = end
-        return data

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from nsqkit.devbroker import DevBroker
+from nsqkit.devbroker.limits import Limits
 from tests.clients.scenarios import BROKERS_MSG_TIMEOUT_MS, CHANNEL, CLIENTS, INSTALLED, SCENARIOS
 from tests.integration.conftest import Server, nsq_programs
 
@@ -93,7 +94,7 @@ def _embedded() -> Iterator[Engine]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    broker = DevBroker(0, 0, msg_timeout_s=BROKERS_MSG_TIMEOUT_MS / 1000)
+    broker = DevBroker(0, 0, limits=Limits(msg_timeout_s=BROKERS_MSG_TIMEOUT_MS / 1000))
     try:
         asyncio.run_coroutine_threadsafe(broker.start(), loop).result(PATIENCE_S)
         yield Engine(broker.tcp_address, broker.http_address)

@@ -9,6 +9,7 @@ import pytest
 
 from nsqkit import Settings, Worker
 from nsqkit.devbroker import DevBroker
+from nsqkit.devbroker.limits import Limits
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_channel
 from nsqkit.nsq.outlet import Outlet
@@ -177,7 +178,8 @@ async def _running(
     request: pytest.FixtureRequest, *, max_msg_timeout_s: float = 900.0
 ) -> AsyncIterator[Engine]:
     if request.param == "devbroker":
-        broker = DevBroker(tcp_port=0, http_port=0, msg_timeout_s=1.0, max_msg_timeout_s=max_msg_timeout_s)
+        limits = Limits(msg_timeout_s=1.0, max_msg_timeout_s=max_msg_timeout_s)
+        broker = DevBroker(tcp_port=0, http_port=0, limits=limits)
         await broker.start()
         await _make_channels(broker.tcp_address)
         engine = Engine(broker.tcp_address, broker.http_address)

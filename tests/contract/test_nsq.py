@@ -69,14 +69,10 @@ class TestEmbeddedLimits(LimitsContract):
 
     @pytest.fixture
     async def engine(self) -> AsyncIterator[WireEngine]:
-        broker = DevBroker(
-            tcp_port=0,
-            http_port=0,
-            msg_timeout_s=1.0,
-            max_msg_timeout_s=MAX_MSG_TIMEOUT_S,
-            max_req_timeout_s=MAX_REQ_TIMEOUT_S,
+        limits = Limits(
+            msg_timeout_s=1.0, max_msg_timeout_s=MAX_MSG_TIMEOUT_S, max_req_timeout_s=MAX_REQ_TIMEOUT_S
         )
-        async with embedded(broker) as engine:
+        async with embedded(DevBroker(tcp_port=0, http_port=0, limits=limits)) as engine:
             yield engine
 
 

@@ -40,7 +40,7 @@ def _commands(said: bytes, size: int) -> None:
         ledger.expire(now_s=now)
         session.out += [message_frame(copy) for _, copy in ledger.deliveries(now_s=now)]
         assert len(session._parser._waiting) <= MAX_WAITING_BYTES
-    session.cut_short()
+    session.input_ended()
     fatal = check_frames(b"".join(session.out))
     assert not (fatal and session.open)
     _check_ledger(ledger)
@@ -53,7 +53,7 @@ def _replies(said: bytes, size: int) -> list[bytes]:
     session = Session(Ledger(LIMITS), "127.0.0.1")
     for chunk in _chunks(said, size):
         session.receive(chunk, now_s=0.0, timestamp_ns=0)
-    session.cut_short()
+    session.input_ended()
     return session.out
 
 
@@ -63,7 +63,7 @@ def _lookup(said: bytes, size: int) -> None:
         session = LookupSession(Registry(), "127.0.0.1:1", {"version": "1"})
         for chunk in _chunks(said, each):
             session.receive(chunk, now_s=0.0)
-        session.cut_short()
+        session.input_ended()
         replies.append(b"".join(session.out))
         error = check_lookup_replies(replies[-1])
         assert not (error and session.open)

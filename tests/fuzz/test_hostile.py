@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from nsqkit.devbroker import DevBroker, DevLookupd
+from nsqkit.devbroker.limits import Limits
 from tests.fuzz.checks import check_frames, check_http, check_lookup_replies
 from tests.fuzz.seeds import COMMANDS, LOOKUP_REQUESTS, LOOKUPS, REQUESTS, Spoiler
 from tests.unit.devbroker.raw_client import RESPONSE, RawClient, http, pub
@@ -41,7 +42,7 @@ class Servers:
 
     def __init__(self) -> None:
         self.lookupd = DevLookupd(0, 0)
-        self.broker = DevBroker(0, 0, max_msg_bytes=1024, max_body_bytes=8192)
+        self.broker = DevBroker(0, 0, limits=Limits(max_msg_bytes=1024, max_body_bytes=8192))
         self.errors: list[str] = []
 
     def targets(self) -> tuple[list[Target], list[int]]:

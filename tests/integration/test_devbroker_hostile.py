@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nsqkit.devbroker import DevBroker, DevLookupd
+from nsqkit.devbroker.limits import Limits
 from tests.fuzz.checks import MESSAGE, frames
 from tests.fuzz.seeds import COMMANDS, LOOKUPS, Spoiler
 from tests.integration.conftest import Server, StartNsqd
@@ -75,7 +76,7 @@ async def compare(
 
 
 async def test_nsqd(start_nsqd: StartNsqd) -> None:
-    broker = DevBroker(0, 0, max_msg_bytes=1024, max_body_bytes=8192)
+    broker = DevBroker(0, 0, limits=Limits(max_msg_bytes=1024, max_body_bytes=8192))
     await broker.start()
     nsqd = await asyncio.to_thread(start_nsqd, "-max-msg-size=1024", "-max-body-size=8192")
     spoiler = Spoiler(random.Random(3))

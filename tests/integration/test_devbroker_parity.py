@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import pytest
 
 from nsqkit.devbroker import DevBroker
+from nsqkit.devbroker.limits import Limits
 from tests.unit.devbroker.http_errors import LIMITS as HTTP_LIMITS
 from tests.unit.devbroker.http_errors import REFUSED
 from tests.unit.devbroker.protocol_errors import FATAL, LIMITS, SUB, UNKNOWN_ID
@@ -85,7 +86,7 @@ async def pair(start_nsqd: Callable[..., Any]) -> AsyncIterator[Callable[..., Aw
     embedded: list[DevBroker] = []
 
     async def start(*nsqd_flags: str, **limits: Any) -> Pair:
-        broker = DevBroker(0, 0, **limits)
+        broker = DevBroker(0, 0, limits=Limits(**limits))
         await broker.start()
         embedded.append(broker)
         nsqd = await asyncio.to_thread(start_nsqd, *nsqd_flags)

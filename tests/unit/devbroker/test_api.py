@@ -3,6 +3,7 @@ from urllib.parse import urlencode
 import pytest
 
 from nsqkit.devbroker.api import Api
+from nsqkit.devbroker.clocks import Clocks
 from nsqkit.devbroker.config import Config
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.routes import Answer, ApiError, Request
@@ -29,7 +30,7 @@ def ledger() -> Ledger:
 
 @pytest.fixture
 def api(ledger: Ledger) -> Api:
-    return Api(TcpServer(ledger, lambda: 0.0, lambda: 9), lambda: 9, INFO, Config(ledger.limits, INFO))
+    return Api(TcpServer(ledger, Clocks(lambda: 0.0, lambda: 9)), INFO, Config(ledger.limits, INFO))
 
 
 def call(api: Api, path: str, body: bytes = b"", **arguments: str) -> Answer:

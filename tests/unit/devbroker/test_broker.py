@@ -4,6 +4,7 @@ import socket
 import pytest
 
 from nsqkit.devbroker import DevBroker
+from nsqkit.devbroker.limits import Limits
 from nsqkit.errors import SettingsError
 from tests.unit.devbroker.raw_client import RESPONSE, RawClient, http, pub
 
@@ -49,7 +50,7 @@ async def test_a_port_that_cannot_be_is_refused(ports: tuple[int, int]) -> None:
 
 async def test_a_value_out_of_range_is_refused_when_the_broker_is_made() -> None:
     with pytest.raises(SettingsError, match="msg_timeout_s=0"):
-        DevBroker(0, 0, msg_timeout_s=0)
+        DevBroker(0, 0, limits=Limits(msg_timeout_s=0))
 
 
 async def test_an_ipv6_address_is_bracketed() -> None:
@@ -100,9 +101,8 @@ async def test_stopping_closes_clients_and_frees_the_ports() -> None:
 
 
 async def test_limits_are_those_asked_for() -> None:
-    broker = DevBroker(
-        0, 0, max_msg_bytes=10, msg_timeout_s=2.5, max_msg_timeout_s=5.0, max_req_timeout_s=1.0
-    )
+    limits = Limits(max_msg_bytes=10, msg_timeout_s=2.5, max_msg_timeout_s=5.0, max_req_timeout_s=1.0)
+    broker = DevBroker(0, 0, limits=limits)
     await broker.start()
     for option, value in {
         "max_msg_size": b"10",

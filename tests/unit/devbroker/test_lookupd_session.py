@@ -121,14 +121,14 @@ def test_an_error_is_told_and_ends_the_session(talk: Talk, said: list[bytes], re
 )
 def test_an_nsqd_that_hangs_up_in_the_middle_of_a_body_is_told(talk: Talk, said: bytes, reply: bytes) -> None:
     assert talk.say(said) == []
-    talk.session.cut_short()
+    talk.session.input_ended()
     assert talk.session.out == [sized(reply)]
     assert not talk.session.open
 
 
 def test_one_that_hangs_up_between_commands_is_told_nothing(talk: Talk) -> None:
     talk.say(b"PI")
-    talk.session.cut_short()
+    talk.session.input_ended()
     assert talk.session.out == []
 
 

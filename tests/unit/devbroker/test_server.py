@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nsqkit.devbroker import DevBroker, DevLookupd
+from nsqkit.devbroker.clocks import Clocks
 from tests.unit.devbroker.raw_client import (
     ERROR,
     HEARTBEAT,
@@ -39,7 +40,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def stopped(clock: Clock) -> AsyncIterator[DevBroker]:
     """A broker whose time stands still until the test moves it."""
-    broker = DevBroker(0, 0, clock=clock, wall_clock_ns=lambda: 5)
+    broker = DevBroker(0, 0, clocks=Clocks(monotonic_s=clock, wall_ns=lambda: 5))
     await broker.start()
     yield broker
     await broker.stop()
@@ -197,7 +198,7 @@ class TestHeartbeats:
         client = await RawClient.connect(broker.tcp_address)
         assert await client.ask(identify(heartbeat_interval=-1)) == OK
         (connection,) = broker._tcp.connections
-        assert connection._pulse is None
+        assert connection._heartbeat is None
         await client.close()
 
 

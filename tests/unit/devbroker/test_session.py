@@ -72,15 +72,15 @@ def test_an_overlong_line_ends_the_session_without_a_word(talk: Talk) -> None:
 
 def test_a_client_that_hangs_up_in_the_middle_of_a_body_is_told(talk: Talk) -> None:
     talk.say(b"PUB t\n\0")
-    talk.session.cut_short()
-    talk.session.cut_short()
+    talk.session.input_ended()
+    talk.session.input_ended()
     assert talk.session.out == [error_frame("E_BAD_MESSAGE", "PUB failed to read message body size")]
     assert not talk.session.open
 
 
 def test_one_that_hangs_up_between_commands_is_told_nothing(talk: Talk) -> None:
     talk.say(SUB)
-    talk.session.cut_short()
+    talk.session.input_ended()
     assert (talk.session.out, talk.session.open) == ([], True)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from nsqkit.devbroker import DevBroker
-from nsqkit.devbroker.stats import _duration
+from nsqkit.devbroker.stats_text import _duration
 from tests.unit.devbroker.raw_client import RawClient, dpub, http, identify, mpub, pub, stats
 
 _LATENCY = {"count": 0, "percentiles": None}
