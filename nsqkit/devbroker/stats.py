@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nsqkit.devbroker.channel import Channel
+from nsqkit.devbroker.connection import Connection
 from nsqkit.devbroker.limits import VERSION
-from nsqkit.devbroker.server import Connection, TcpServer
+from nsqkit.devbroker.server import TcpServer
 from nsqkit.devbroker.topic import Topic
 
 _STATE_INIT = 0

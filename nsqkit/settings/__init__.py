@@ -1,1 +1,1 @@
-"""The settings: one table with name, default, range and unit; from flags, environment and file."""
+"""The settings: one table of names, defaults, ranges and units; read from flags, environment and file."""

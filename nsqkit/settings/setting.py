@@ -1,6 +1,6 @@
-"""One setting: which values it may have, and how a text becomes one; it reads no source.
+"""One setting: the values that it may have, and how it reads them from text; it reads no source.
 
-The table of all settings stands in ``nsqkit.settings.settings``.
+The table of all settings is in ``nsqkit.settings.settings``.
 """
 
 import math
@@ -8,6 +8,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from nsqkit.errors import SettingsError
+from nsqkit.settings.address import split_address
 
 ENV_PREFIX: Final = "NSQKIT_"
 MASK: Final = "********"
@@ -25,11 +26,10 @@ _BOOLEANS = {
     "no": False,
     "off": False,
 }
-_MAX_PORT = 65535
 
 
 class Setting(NamedTuple):
-    """One row of the table: what a setting is called and which values it may have."""
+    """One row of the table: a setting's name, its default and the values that it may have."""
 
     name: str
     kind: Kind
@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 
     @property
     def range_text(self) -> str:
-        """The allowed values in words, empty where anything of its kind goes."""
+        """The allowed values in words; empty if every value of its kind is allowed."""
         if self.choices:
             return ", ".join(self.choices)
         if self.minimum is None or self.maximum is None:
@@ -56,14 +56,14 @@ class Setting(NamedTuple):
         return f"{plain(self.minimum)} to {plain(self.maximum)}"
 
     def checked(self, value: object, origin: str) -> object:
-        """Return *value*, text or already of the right type, as this setting's type.
+        """Return *value* as this setting's type.
 
         Args:
-            value: What was given.
-            origin: Where, for the error; empty where that says nothing.
+            value: The value, as text or already of the right type.
+            origin: Where it came from, for the error; may be empty.
 
         Raises:
-            SettingsError: If it is of the wrong kind or outside the range.
+            SettingsError: If the value is of the wrong kind or outside the range.
         """
         try:
             match self.kind:
@@ -81,12 +81,12 @@ class Setting(NamedTuple):
 
 
 def is_secret(name: str) -> bool:
-    """Whether a setting of this name holds what must not be shown."""
+    """Whether a setting of this name contains a secret."""
     return _SECRET_NAME.search(name) is not None
 
 
 def wrong_value(name: str, shown: str, problem: str, origin: str) -> SettingsError:
-    """Return the error on a value, as one line that says where it came from."""
+    """Return the error on a value, as one line with its origin."""
     return SettingsError(f"{name}={shown} {problem}" + (f" (from {origin})" if origin else ""))
 
 
@@ -96,7 +96,7 @@ def plain(number: float) -> str:
 
 
 def shown(value: object, *, secret: bool) -> str:
-    """Return a value as a person reads it; a secret masked, nothing as ``-``."""
+    """Return a value as text for a person; a secret is masked, no value is ``-``."""
     if value is None or value == ():
         return "-"
     if secret:
@@ -106,24 +106,6 @@ def shown(value: object, *, secret: bool) -> str:
     if isinstance(value, tuple):
         return ", ".join(value)
     return plain(value) if isinstance(value, float) else str(value)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split ``host:port``, with an IPv6 host in brackets, into its host (without them) and port.
-
-    Raises:
-        SettingsError: If it is not an address with a port in 1..65535.
-    """
-    host, colon, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    bare = host[1:-1] if bracketed else host
-    if "://" in address or "/" in address:
-        raise SettingsError(f"address {address!r}: give host:port, without a scheme or a path")
-    if not colon or not bare or re.search(r"\s", bare) or (":" in bare and not bracketed):
-        raise SettingsError(f"address {address!r}: give host:port, an IPv6 host in brackets as in [::1]:4150")
-    if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= _MAX_PORT:
-        raise SettingsError(f"address {address!r}: the port is not in 1..{_MAX_PORT}")
-    return bare, int(port)
 
 
 def _as_number(kind: Kind, value: object) -> float:
@@ -160,7 +142,7 @@ def _as_text(setting: Setting, value: object) -> str | None:
     if value is None and setting.default is None:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("is not a text")
+        raise ValueError("is blank or not text")
     if setting.choices and value not in setting.choices:
         raise ValueError(f"is not one of {', '.join(setting.choices)}")
     return value
@@ -170,11 +152,11 @@ def _as_list(setting: Setting, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, list | tuple):
-        raise ValueError("is not a list of texts")  # noqa: TRY004 - reported as a SettingsError
+        raise ValueError("is not a list of strings")  # noqa: TRY004 - reported as a SettingsError
     found: list[str] = []
     for item in value:
         if not isinstance(item, str):
-            raise ValueError("is not a list of texts")  # noqa: TRY004 - reported as a SettingsError
+            raise ValueError("is not a list of strings")  # noqa: TRY004 - reported as a SettingsError
         name = item.strip()
         if setting.kind == "addresses" and name:
             try:

@@ -1,40 +1,29 @@
 """The settings: one frozen table of name, default, range and unit; it opens no connection.
 
 A value comes from a flag, else from ``NSQKIT_*`` in the environment, else from ``nsqkit.toml``, else it is
-the default; where it came from is kept beside it. ``docs/settings.md`` is printed from this table.
+the default; its source is recorded. ``docs/settings.md`` is generated from this table.
 """
 
 import dataclasses
 import math
 import os
-import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-from nsqkit.errors import SettingsError
-from nsqkit.policy.suggestion import suggestion
-from nsqkit.settings.setting import ENV_PREFIX, Kind, Setting, is_secret, shown, split_address, wrong_value
+from nsqkit.settings import rows
+from nsqkit.settings.address import MAX_PORT, split_address
+from nsqkit.settings.setting import Setting, is_secret, shown, wrong_value
+from nsqkit.settings.sources import check_app_name, from_env, from_file, from_flags, unknown
 
-__all__ = ["FILE_NAME", "TABLE", "Setting", "SettingRow", "Settings", "split_address"]
-
-FILE_NAME: Final = "nsqkit.toml"
-
-_APP_ENV_PREFIX = "NSQKIT_APP_"
-_APP_NAME = re.compile(r"[a-z][a-z0-9_]*")
-# This project's scripts and tests read these; a shell may have them exported.
-_OF_THE_SCRIPTS = frozenset({"NSQKIT_PYTHON", "NSQKIT_NSQD_BIN"})
-# Kubernetes puts these into every pod beside a Service whose name begins with "nsqkit".
-_SERVICE_LINK = re.compile(r"(?:^|_)(?:SERVICE_(?:HOST|PORT)|PORT)(?:_.+)?$")
-_MAX_PORT = 65535
+__all__ = ["TABLE", "SettingRow", "Settings", "split_address"]
 
 
 class SettingRow(NamedTuple):
-    """One line of ``nsqkit config``: a setting's value as it may be shown, and its origin."""
+    """One line of ``nsqkit config``: a setting's value with secrets masked, and its source."""
 
     name: str
     value: str
@@ -43,25 +32,9 @@ class SettingRow(NamedTuple):
     help: str
 
 
-def _number(default: Any, lowest: float, highest: float, unit: str, text: str) -> Any:
-    kind: Kind = "whole number" if isinstance(default, int) else "number"
-    return field(
-        default=default, metadata={"kind": kind, "range": (lowest, highest), "unit": unit, "help": text}
-    )
-
-
-def _text(default: str | None, text: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> Any:
-    metadata = {"kind": "text", "choices": choices, "secret": secret, "help": text}
-    return field(default=default, repr=not secret, metadata=metadata)
-
-
-def _list(kind: Kind, text: str) -> Any:
-    return field(default=(), metadata={"kind": kind, "help": text})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one process runs with; every value is checked, however it was given.
+    """The settings of one process; every value is checked, whatever its source.
 
     ``Settings()`` has the defaults, ``Settings(threads=4)`` sets values in a program or a test, and
     ``Settings.load()`` reads flags, environment and file.
@@ -70,77 +43,84 @@ class Settings:
         SettingsError: If a value is of the wrong kind or outside its range.
     """
 
-    nsqd: tuple[str, ...] = _list("addresses", "nsqd to consume from and to publish to, host:port of TCP")
-    lookupd: tuple[str, ...] = _list("addresses", "nsqlookupd to ask for nsqd, host:port of HTTP")
-    nsqd_http: tuple[str, ...] = _list(
-        "addresses", "HTTP addresses of the nsqd, to read their limits and counts"
+    nsqd: tuple[str, ...] = rows.listing(
+        "addresses", "nsqd to consume from and publish to: host:port of their TCP ports"
     )
-    service: str = _text("nsqkit", "name of this service: the `source` of events that it publishes")
-    admin_host: str = _text("127.0.0.1", "address on which metrics and health are served")
-    admin_port: int = _number(9464, 0, _MAX_PORT, "", "port of metrics and health; 0 serves none")
-    dev_tcp_port: int = _number(4150, 0, _MAX_PORT, "", "TCP port of the broker of --dev; 0 for a free one")
-    dev_http_port: int = _number(4151, 0, _MAX_PORT, "", "HTTP port of the broker of --dev; 0 for a free one")
-    threads: int = _number(8, 1, 256, "", "threads for plain `def handle` handlers")
-    max_requeue_delay_s: float = _number(
+    lookupd: tuple[str, ...] = rows.listing(
+        "addresses", "nsqlookupd that know the nsqd: host:port of their HTTP ports"
+    )
+    nsqd_http: tuple[str, ...] = rows.listing(
+        "addresses", "HTTP addresses of the nsqd, for their limits and statistics"
+    )
+    service: str = rows.text("nsqkit", "name of this service: the `source` of the events that it publishes")
+    admin_host: str = rows.text("127.0.0.1", "address that serves metrics and health")
+    admin_port: int = rows.number(9464, 0, MAX_PORT, "", "port for metrics and health; 0 turns them off")
+    dev_tcp_port: int = rows.number(4150, 0, MAX_PORT, "", "TCP port of the --dev broker; 0 for a free one")
+    dev_http_port: int = rows.number(4151, 0, MAX_PORT, "", "HTTP port of the --dev broker; 0 for a free one")
+    threads: int = rows.number(8, 1, 256, "", "threads for plain `def handle` handlers")
+    max_requeue_delay_s: float = rows.number(
         900.0, 0, 3600, "s", "longest delay of a requeue; longer ones are clamped"
     )
-    grace_s: float = _number(20.0, 0, 3600, "s", "time that running handlers get when the worker stops")
-    connect_timeout_s: float = _number(2.0, 0.05, 60, "s", "time to reach an nsqd or nsqlookupd")
-    publish_timeout_s: float = _number(10.0, 0.05, 300, "s", "time to wait for nsqd's OK to a publish")
-    heartbeat_s: int = _number(30, 1, 60, "s", "interval of nsqd's heartbeats")
-    msg_timeout_s: float = _number(
-        60.0, 1, 900, "s", "time that nsqd waits for a message before it delivers it again"
+    grace_s: float = rows.number(
+        20.0, 0, 3600, "s", "time for running handlers to finish when the worker stops"
     )
-    lookupd_poll_s: float = _number(60.0, 0.1, 3600, "s", "interval between two questions to nsqlookupd")
-    output_buffer_bytes: int = _number(65536, 64, 65536, "bytes", "nsqd's buffer for this client")
-    output_buffer_ms: int = _number(
-        25, 25, 30000, "ms", "longest time that nsqd keeps messages in that buffer"
+    connect_timeout_s: float = rows.number(
+        2.0, 0.05, 60, "s", "timeout for connecting to an nsqd or nsqlookupd"
     )
-    rdy: str = _text(
-        "auto", "auto lets RDY follow the load, fixed is all of max_in_flight", choices=("auto", "fixed")
+    publish_timeout_s: float = rows.number(10.0, 0.05, 300, "s", "timeout for nsqd's OK to a publish")
+    heartbeat_s: int = rows.number(30, 1, 60, "s", "interval of nsqd's heartbeats")
+    msg_timeout_s: float = rows.number(
+        60.0, 1, 900, "s", "time after which nsqd redelivers a message without an answer"
     )
-    event_loop: str = _text(
+    lookupd_poll_s: float = rows.number(60.0, 0.1, 3600, "s", "interval between queries to nsqlookupd")
+    output_buffer_bytes: int = rows.number(
+        65536, 64, 65536, "bytes", "size of nsqd's output buffer for this client"
+    )
+    output_buffer_ms: int = rows.number(25, 25, 30000, "ms", "longest time that nsqd buffers messages")
+    rdy: str = rows.text(
+        "auto", "auto: RDY follows the load; fixed: RDY is max_in_flight", choices=("auto", "fixed")
+    )
+    event_loop: str = rows.text(
         "auto",
-        "loop that a worker runs on; auto is uvloop where it is installed",
+        "event loop of a worker; auto: uvloop if it is installed",
         choices=("auto", "asyncio", "uvloop"),
     )
-    max_msg_bytes: int = _number(
-        1048576, 1, 104857600, "bytes", "longest message body, where nsqd does not tell its own"
+    max_msg_bytes: int = rows.number(
+        1048576, 1, 104857600, "bytes", "longest message body, if nsqd does not report its limit"
     )
-    dead_store: str = _text(
-        ".nsqkit/dead-letters.sqlite", "file in which dead letters are collected, by --dev too"
+    dead_store: str = rows.text(
+        ".nsqkit/dead-letters.sqlite", "file for collected dead letters; --dev uses it too"
     )
-    log_format: str = _text(
-        "auto", "auto is console on a terminal, else json", choices=("auto", "console", "json")
+    log_format: str = rows.text(
+        "auto", "auto: console on a terminal, else json", choices=("auto", "console", "json")
     )
-    log_level: str = _text(
+    log_level: str = rows.text(
         "info", "lowest level that is logged", choices=("debug", "info", "warning", "error", "critical")
     )
-    log_success: bool = field(
-        default=False, metadata={"kind": "true or false", "help": "log a line for each success too"}
+    log_success: bool = rows.switch("log a line for every success too")
+    middleware: tuple[str, ...] = rows.listing(
+        "names", "middleware around every handler, as module:Class, outermost first"
     )
-    middleware: tuple[str, ...] = _list(
-        "names", "middleware to run around every handler, module:Class, outermost first"
+    auth_secret: str | None = rows.text(None, "secret for nsqd's AUTH; not allowed as a flag", secret=True)
+    auth_secret_file: str | None = rows.text(
+        None, "file that contains the secret for AUTH, instead of auth_secret"
     )
-    auth_secret: str | None = _text(None, "secret for nsqd's AUTH; never a flag", secret=True)
-    auth_secret_file: str | None = _text(None, "file that holds that secret, instead of it")
-    tls: bool = field(
-        default=False,
-        metadata={"kind": "true or false", "help": "speak TLS with nsqd, and with none without"},
+    tls: bool = rows.switch("require TLS on every connection to nsqd")
+    tls_ca_file: str | None = rows.text(None, "CA certificates to trust (PEM); by default the system's")
+    tls_cert_file: str | None = rows.text(None, "client certificate (PEM), if nsqd requires one")
+    tls_key_file: str | None = rows.text(
+        None, "private key (PEM, no passphrase), if it is not in the certificate's file"
     )
-    tls_ca_file: str | None = _text(None, "CA certificates (PEM) to trust; by default the system's")
-    tls_cert_file: str | None = _text(None, "this client's certificate (PEM), where nsqd demands one")
-    tls_key_file: str | None = _text(None, "its key (PEM, no passphrase), if not in the same file")
-    tls_server_name: str | None = _text(
-        None, "name that nsqd's certificates must have, if not the host's in their addresses"
+    tls_server_name: str | None = rows.text(
+        None, "name that nsqd's certificate must have, if it is not the address's host"
     )
-    compression: str = _text(
+    compression: str = rows.text(
         "none",
-        "of what goes to and from nsqd; snappy needs nsqkit[snappy]",
+        "compression of connections to nsqd; snappy needs nsqkit[snappy]",
         choices=("none", "deflate", "snappy"),
     )
-    deflate_level: int = _number(6, 1, 9, "", "1 is fast, 9 small; nsqd's own side has its maximum")
-    app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False, metadata={"kind": "app"})
+    deflate_level: int = rows.number(6, 1, 9, "", "1 is fast, 9 is small; nsqd has a maximum of its own")
+    app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -148,7 +128,7 @@ class Settings:
             origin = self.sources.get(setting.name, "")
             object.__setattr__(self, setting.name, setting.checked(getattr(self, setting.name), origin))
         for name in self.app:
-            _check_app_name(name, self.sources.get(f"app.{name}", ""))
+            check_app_name(name, self.sources.get(f"app.{name}", ""))
         object.__setattr__(self, "app", MappingProxyType(dict(self.app)))
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
 
@@ -167,19 +147,23 @@ class Settings:
         """Read the settings: flags before environment before file before default.
 
         Args:
-            flags: Values by name, text or already of the right type; None counts as not given. ``app`` is a
-                mapping of the team's own names.
-            env: The environment; that of the process by default.
-            file: The file to read, which must exist; by default ``nsqkit.toml`` of the working directory, if
-                there is one.
+            flags: Values by name, as text or of the right type; None means not given. ``app`` is a mapping
+                of the team's own names.
+            env: The environment; by default the process's.
+            file: The file to read, which must exist; by default ``nsqkit.toml`` in the working directory, if
+                it exists.
 
         Raises:
-            SettingsError: If a name is unknown, a value cannot be had, or the file cannot be read.
+            SettingsError: If a name is unknown, a value is invalid, or the file cannot be read.
         """
         values: dict[str, object] = {}
         app: dict[str, object] = {}
         sources: dict[str, str] = {}
-        given = (*_from_file(file), *_from_env(os.environ if env is None else env), *_from_flags(flags or {}))
+        given = (
+            *from_file(file, _BY_NAME),
+            *from_env(os.environ if env is None else env, _BY_NAME),
+            *from_flags(flags or {}, _BY_NAME),
+        )
         for name, value, origin in given:  # a later one replaces an earlier one
             sources[name] = origin
             if name.startswith("app."):
@@ -189,10 +173,10 @@ class Settings:
         return cls(**values, app=app, sources=sources)  # type: ignore[arg-type]  # __post_init__ converts and checks
 
     def source_of(self, name: str) -> str:
-        """Tell where a value came from: a flag, ``env NSQKIT_…``, a file's name, an argument, or the default.
+        """Return where a value came from: a flag, ``env NSQKIT_…``, a file name, an argument, or the default.
 
         Args:
-            name: A setting, or ``app.<name>``.
+            name: The name of a setting, or ``app.<name>``.
 
         Raises:
             SettingsError: If there is no such setting.
@@ -202,7 +186,7 @@ class Settings:
         if name.startswith("app.") and name.removeprefix("app.") in self.app:
             return "argument"
         if name not in _BY_NAME:
-            raise SettingsError(_unknown(name, "there is no setting", _BY_NAME))
+            raise unknown(name, "there is no setting", _BY_NAME)
         return "default" if getattr(self, name) == _BY_NAME[name].default else "argument"
 
     def app_number(
@@ -211,10 +195,10 @@ class Settings:
         """Return one of the team's own settings as a number.
 
         Args:
-            name: Its name, without ``app.``.
-            default: The value where it is not set.
-            minimum: Lowest allowed value, itself included.
-            maximum: Highest allowed value, itself included.
+            name: The setting's name, without ``app.``.
+            default: The value if it is not set.
+            minimum: Lowest allowed value, inclusive.
+            maximum: Highest allowed value, inclusive.
 
         Raises:
             SettingsError: If it is not a number in this range.
@@ -229,8 +213,8 @@ class Settings:
         """Return one of the team's own settings as text.
 
         Args:
-            name: Its name, without ``app.``.
-            default: The value where it is not set.
+            name: The setting's name, without ``app.``.
+            default: The value if it is not set.
 
         Raises:
             SettingsError: If it is neither text nor a number.
@@ -241,7 +225,7 @@ class Settings:
         return str(value)
 
     def rows(self) -> tuple[SettingRow, ...]:
-        """Return every setting, then the team's own ones, with secrets masked."""
+        """Return every setting, then the team's own, with secrets masked."""
         own = (
             SettingRow(
                 f"app.{name}", shown(value, secret=is_secret(name)), self.source_of(f"app.{name}"), "", ""
@@ -263,95 +247,5 @@ class Settings:
         )
 
 
-def _table() -> Iterator[Setting]:
-    for each in dataclasses.fields(Settings):
-        about = each.metadata
-        if about.get("kind", "app") == "app":
-            continue
-        lowest, highest = about.get("range", (None, None))
-        yield Setting(
-            each.name,
-            about["kind"],
-            each.default,
-            lowest,
-            highest,
-            about.get("unit", ""),
-            about.get("choices", ()),
-            about.get("secret", False),
-            about["help"],
-        )
-
-
-TABLE: Final = tuple(_table())
+TABLE: Final = tuple(rows.table(Settings))
 _BY_NAME: Final = MappingProxyType({setting.name: setting for setting in TABLE})
-
-_Given = Iterator[tuple[str, object, str]]
-
-
-def _from_flags(flags: Mapping[str, object]) -> _Given:
-    for name, value in flags.items():
-        if value is None:
-            continue
-        if name == "app" and isinstance(value, Mapping):
-            for own, own_value in value.items():
-                _check_app_name(own, "flag")
-                yield f"app.{own}", own_value, "flag"
-        elif name not in _BY_NAME:
-            raise SettingsError(_unknown(name, "there is no setting", _BY_NAME))
-        elif _BY_NAME[name].secret:
-            where = f"{_BY_NAME[name].env} or {FILE_NAME}"
-            raise SettingsError(
-                f"{name} is a secret: a command line can be read by others; set it in {where}"
-            )
-        else:
-            yield name, value, "flag"
-
-
-def _from_env(env: Mapping[str, str]) -> _Given:
-    names = {setting.env: setting.name for setting in TABLE}
-    for variable in sorted(env):
-        if not variable.startswith(ENV_PREFIX) or variable in _OF_THE_SCRIPTS:
-            continue
-        if variable in names:
-            yield names[variable], env[variable], f"env {variable}"
-        elif variable.startswith(_APP_ENV_PREFIX):
-            own = variable.removeprefix(_APP_ENV_PREFIX).lower()
-            _check_app_name(own, f"env {variable}")
-            yield f"app.{own}", env[variable], f"env {variable}"
-        elif not _SERVICE_LINK.search(variable.removeprefix(ENV_PREFIX)):
-            raise SettingsError(_unknown(variable, "environment: there is no setting", names))
-
-
-def _from_file(file: Path | None) -> _Given:
-    path = Path(FILE_NAME) if file is None else file
-    try:
-        with path.open("rb") as stream:
-            content = tomllib.load(stream)
-    except FileNotFoundError as error:
-        if file is None:
-            return
-        raise SettingsError(f"settings file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"settings file {path} cannot be read: {error}") from error
-    for table, values in content.items():
-        if table not in {"nsqkit", "app"} or not isinstance(values, dict):
-            raise SettingsError(
-                _unknown(table, f"{path}: [nsqkit] and [app] are the tables, not", ("nsqkit", "app"))
-            )
-        for name, value in values.items():
-            if table == "app":
-                _check_app_name(name, path.name)
-                yield f"app.{name}", value, path.name
-            elif name in _BY_NAME:
-                yield name, value, path.name
-            else:
-                raise SettingsError(_unknown(name, f"{path}: there is no setting", _BY_NAME))
-
-
-def _check_app_name(name: object, origin: str) -> None:
-    if not isinstance(name, str) or not _APP_NAME.fullmatch(name):
-        raise wrong_value("app", repr(name), "is not a name of lower-case letters, digits and _", origin)
-
-
-def _unknown(name: str, what: str, known: Iterable[str]) -> str:
-    return f"{what} {name!r}{suggestion(name, known)}"

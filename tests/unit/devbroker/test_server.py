@@ -198,7 +198,7 @@ class TestHeartbeats:
         client = await RawClient.connect(broker.tcp_address)
         assert await client.ask(identify(heartbeat_interval=-1)) == OK
         (connection,) = broker._tcp.connections
-        assert connection._heartbeat is None
+        assert connection._heartbeat_timer is None
         await client.close()
 
 

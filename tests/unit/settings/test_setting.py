@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsqkit.errors import SettingsError
-from nsqkit.settings.setting import Setting, shown, split_address
+from nsqkit.settings.address import split_address
+from nsqkit.settings.setting import Setting, shown
 
 
 @pytest.mark.parametrize(
