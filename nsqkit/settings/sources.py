@@ -119,8 +119,7 @@ def check_app_name(name: object, origin: str) -> None:
 
 def unknown(name: str, what: str, known: Iterable[str]) -> SettingsError:
     """Return the error on an unknown name, with the closest known one."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return SettingsError(f"{what} {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+    return SettingsError(f"{what} {name!r}{suggestion(name, known)}")
 
 
 def _own(name: str, value: object, origin: str) -> Given:

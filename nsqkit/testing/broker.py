@@ -1,4 +1,4 @@
-"""Broker: what the harness needs of an NSQ, be it the ledger or a real nsqd."""
+"""What the harness needs of its broker, whether that is the ledger or a real nsqd."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from nsqkit.worker.subscription import Consumes
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class HandlerActivity:
     """What a broker may ask about the handlers.
 
     Args:
-        held: How many messages they hold, without those that wait until a pause ends.
-        is_resting: Whether an intake rests, and will go on by itself.
-        longest_wait_s: In how many seconds the last requeued message falls due; 0 for none.
+        active: How many messages they are working on, without those that wait for a pause to end.
+        is_paused: Whether an intake is paused, and will resume by itself.
+        longest_wait_s: Seconds until the last requeued message is due; 0 if there is none.
     """
 
-    held: Callable[[], int]
-    is_resting: Callable[[], bool]
+    active: Callable[[], int]
+    is_paused: Callable[[], bool]
     longest_wait_s: Callable[[], float]
 
 
@@ -28,9 +28,9 @@ class Broker(Publishes, Protocol):
     """One nsqd and its clock.
 
     Attributes:
-        address: What publishes are addressed to.
-        max_msg_bytes: Its max-msg-size.
-        clock: What the test sees of time.
+        address: The address to publish to.
+        max_msg_bytes: The longest body that it accepts.
+        clock: The clock that the test sees.
     """
 
     @property
@@ -41,34 +41,38 @@ class Broker(Publishes, Protocol):
     def clock(self) -> Clock: ...  # noqa: D102
 
     async def start(self, channels: Sequence[tuple[str, str]]) -> None:
-        """Be ready, with these (topic, channel) made."""
+        """Start, and create these channels.
 
-    def make_consumer(self, **wanted: Any) -> Consumes:
-        """Return a handler's consumer; see ``Subscription``."""
+        Args:
+            channels: Pairs of topic and channel.
+        """
+
+    def make_consumer(self, *args: Any, **wanted: Any) -> Consumes:
+        """Return a handler's consumer; the arguments are those that ``Subscription`` passes."""
 
     def now_s(self) -> float:
-        """Return the time by which messages say when they arrived."""
+        """Return the time on the clock that stamps the arrival of messages, in seconds."""
 
     def now_ns(self) -> int:
         """Return the wall clock, nanoseconds since 1970."""
 
-    async def settle(self, load: Load, *, through_delays: bool) -> None:
-        """Return when nothing runs and nothing is due.
+    async def settle(self, activity: HandlerActivity, *, through_delays: bool) -> None:
+        """Return when no handler runs and no message is due.
 
         Args:
-            load: Of the handlers.
-            through_delays: True plays out what is deferred, leased or resting too.
+            activity: What the handlers are doing.
+            through_delays: Whether to wait for deferrals, leases and pauses to end too.
 
         Raises:
-            NeedsVirtualTimeError: If that takes more real time than is waited for.
+            NeedsVirtualTimeError: If that takes more real time than the harness waits.
         """
 
     def drop_connections(self) -> None:
-        """Break every consumer's connection, as a network does.
+        """Break every consumer's connection, as a network failure does.
 
         Raises:
-            NeedsVirtualTimeError: If what follows takes more real time than is waited for.
+            NeedsVirtualTimeError: If the consequences take more real time than the harness waits.
         """
 
     async def stop(self) -> None:
-        """End it; comes after the drain."""
+        """Stop the broker; called after the handlers are drained."""

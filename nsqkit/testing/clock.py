@@ -1,6 +1,6 @@
-"""Clocks of the harness: time that jumps where nothing else can happen, and time as it is.
+"""The clocks of the harness: virtual time, which jumps when nothing else can happen, and real time.
 
-The virtual one takes over the running event loop (ADR 0016); neither knows anything of messages.
+The virtual clock takes over the running event loop (ADR 0016). Neither clock knows messages.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from nsqkit.runtime.pool import Pool, PoolThread
 from nsqkit.testing.errors import HarnessError, NeedsVirtualTimeError
 
 OUTSIDE_WAIT_S = 2.0
-"""So long, in real seconds, an answer from a socket or a foreign thread is waited for before time jumps."""
+"""How long to wait for a socket or another thread before time jumps, in real seconds."""
 MAX_WAIT_S = 5.0
-"""The longest time that is really waited for on a real clock."""
+"""The longest time that the harness waits on a real clock, in seconds."""
 
 
 class Clock(Protocol):
-    """What a test sees of its clock."""
+    """The clock that a test sees."""
 
     @property
     def elapsed_s(self) -> float:
@@ -30,30 +30,30 @@ class Clock(Protocol):
     def advance(self, for_s: float) -> None:
         """Let time pass during the next ``settle``.
 
-        Whatever falls due on the way happens at its time and in its order: retries, timeouts, leases.
+        Retries, timeouts and leases that become due meanwhile happen at their time and in their order.
 
         Args:
             for_s: Seconds, 0 or more; several calls add up.
 
         Raises:
             ValueError: If *for_s* is negative.
-            NeedsVirtualTimeError: If the clock is real and would have to be waited for too long.
+            NeedsVirtualTimeError: If the clock is real and the wait would be too long.
         """
 
 
 class VirtualClock:
     """Time on the running event loop that passes only when nothing else can happen.
 
-    As long as anything can run, ``loop.time()`` stands still. When nothing can, it jumps to the next
+    While anything can run, ``loop.time()`` does not move. When nothing can, it jumps to the next
     timer: ``asyncio.sleep``, ``asyncio.timeout`` and ``loop.call_later`` take no time, in the test and
-    in what it tests. Threads and sockets are real and are waited for.
+    in the code under test. Threads and sockets are real, so the clock waits for them.
 
     Args:
-        is_busy: Whether anything runs that an answer from outside may let go on.
-        outside_wait_s: How long that answer may take before time jumps all the same; real seconds.
+        is_busy: Returns whether anything runs that may be waiting for a socket or a thread.
+        outside_wait_s: Real seconds that such a wait may take before time jumps anyway.
 
     Raises:
-        HarnessError: If the loop is not asyncio's own, or has such a clock already.
+        HarnessError: If the loop is not asyncio's own, or already has such a clock.
     """
 
     def __init__(self, is_busy: Callable[[], bool], *, outside_wait_s: float = OUTSIDE_WAIT_S) -> None:
@@ -63,7 +63,7 @@ class VirtualClock:
         if self._selector is None:
             raise HarnessError(f"virtual time needs asyncio's own event loop, not {type(loop).__qualname__}")
         if "time" in vars(loop):
-            raise HarnessError("there is a harness on this event loop already; give it all of the handlers")
+            raise HarnessError("this event loop already has a harness; give all handlers to that one")
         self._poll = self._selector.select
         self._execute = loop.run_in_executor
         self._is_busy = is_busy
@@ -83,12 +83,12 @@ class VirtualClock:
         self._selector.select = self._select
 
     def stop(self) -> None:
-        """Give the loop its own time back; once."""
+        """Give the loop its own time back; call it once."""
         del self._loop.time, self._loop.run_in_executor, self._selector.select
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the clock was created."""
         return round(self._now_s - self._started_s, 9)  # jumps add up to exact seconds
 
     def now_s(self) -> float:
@@ -96,7 +96,7 @@ class VirtualClock:
         return self._now_s
 
     def now_ns(self) -> int:
-        """Return the wall clock: nanoseconds since 1970, which pass as the loop's time does."""
+        """Return the wall clock in nanoseconds since 1970; it moves with the loop's time."""
         return self._started_ns + round(self.elapsed_s * 1e9)
 
     def advance(self, for_s: float) -> None:
@@ -104,17 +104,17 @@ class VirtualClock:
         self._ahead_s += _positive(for_s)
 
     async def run_until(self, is_done: Callable[[], bool]) -> None:
-        """Return when all time that was asked for has passed, nothing runs, and *is_done* says so.
+        """Return when the time of ``advance`` has passed, nothing runs, and *is_done* returns True.
 
-        It returns all the same when there is no timer left to jump to.
+        It also returns when no timer is left to jump to.
 
         Args:
-            is_done: Asked whenever nothing can run at this moment; where it says no, time jumps.
+            is_done: Called whenever nothing can run at this moment; if it returns False, time jumps.
         """
         # Rounded, so that 59.9 s and 0.1 s are a minute, at whose end a lease of a minute is over.
         until_s = self._started_s + round(self.elapsed_s + self._ahead_s, 9)
         self._ahead_s = 0.0
-        arrival = self._loop.call_at(until_s, lambda: None)  # so that no jump leads past it
+        arrival = self._loop.call_at(until_s, lambda: None)  # no jump may go past it
         done = self._loop.create_future()
         self._awaited = (lambda: self._now_s >= until_s and is_done()), done
         try:
@@ -124,7 +124,7 @@ class VirtualClock:
             arrival.cancel()
 
     def _select(self, timeout: float | None = None) -> Any:
-        """Stand in for the selector's ``select``, which the loop calls with 0 unless it has nothing to do."""
+        """Replace the selector's ``select``; the loop passes a timeout of 0 unless it has nothing to run."""
         found = self._poll(0)
         if found or timeout == 0:
             return found
@@ -141,7 +141,7 @@ class VirtualClock:
         return found
 
     def _outside_s(self, timeout: float | None) -> float:
-        """Return for how many real seconds something outside of the loop is waited for."""
+        """Return how many real seconds to wait for threads and sockets."""
         until_timer_s = float("inf") if timeout is None else timeout
         threads = threading.enumerate()
         pooled = [thread for thread in threads if isinstance(thread, PoolThread)]
@@ -157,7 +157,7 @@ class VirtualClock:
     def _run_in_executor(
         self, executor: Executor | None, function: Callable[..., Any], *args: Any
     ) -> "asyncio.Future[Any]":
-        """Stand in for the loop's own, to know how many threads work for it."""
+        """Replace the loop's own method, to count the threads that work for the loop."""
 
         def work() -> Any:
             self._workers.add(threading.current_thread())
@@ -173,7 +173,7 @@ class VirtualClock:
 
 
 class RealClock:
-    """Time as it is; it is waited for, but not for long."""
+    """Real time; a test may wait for it, but not for long."""
 
     def __init__(self) -> None:
         self._started_s = time.monotonic()
@@ -181,7 +181,7 @@ class RealClock:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the clock was created."""
         return time.monotonic() - self._started_s
 
     def advance(self, for_s: float) -> None:
@@ -189,11 +189,11 @@ class RealClock:
         self._ahead_s += _positive(for_s)
         if self._ahead_s > MAX_WAIT_S:
             raise NeedsVirtualTimeError(
-                f"needs the virtual clock: {self._ahead_s:g} s would really have to pass"
+                f"needs the virtual clock: {self._ahead_s:g} s of real time would have to pass"
             )
 
     async def wait(self) -> None:
-        """Wait for all time that was asked for."""
+        """Wait for the time of ``advance``."""
         ahead_s, self._ahead_s = self._ahead_s, 0.0
         await asyncio.sleep(ahead_s)
 

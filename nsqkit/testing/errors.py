@@ -1,14 +1,14 @@
-"""Errors of the harness, which are the test's or the environment's mistakes and never a handler's."""
+"""Errors of the harness: mistakes of the test or its environment, never of a handler."""
 
 from nsqkit.errors import NsqkitError
 
 
 class HarnessError(NsqkitError):
-    """A test asks for what the harness cannot do, or its environment lacks what the harness needs."""
+    """A test asks for something that the harness cannot do, or something that it needs is missing."""
 
 
 class NeedsVirtualTimeError(HarnessError):
-    """A test needs more time than is waited for where the clock is the real one, as on a real nsqd.
+    """A test needs more time than the harness waits on a real clock, as with a real nsqd.
 
     The pytest plugin turns it into a skip.
     """

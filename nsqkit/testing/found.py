@@ -1,4 +1,4 @@
-"""Found: what a test asked for, and how often that has to be there; says what happened if it is not."""
+"""The answer to a question of a test: checks how many there are, and shows the history if that is wrong."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -8,16 +8,16 @@ T = TypeVar("T")
 
 
 class Found(Generic[T]):
-    """What a question to the harness found, in the order in which it happened.
+    """What a question to the harness found, in order of time.
 
-    A question alone checks nothing. End it with ``once()``, ``times(n)`` or ``never()``, or use what it
-    found: ``[delivery] = h.requeued(OrderCreated)``, ``assert len(h.published(OrderShipped)) > 1``.
+    A question alone checks nothing. End it with ``once()``, ``times(n)`` or ``never()``, or use the
+    answer: ``[delivery] = h.requeued(OrderCreated)``, ``assert len(h.published(OrderShipped)) > 1``.
 
     Args:
-        question: As the test wrote it.
-        items: What was found.
-        owners: Whose each item is: names of handlers.
-        history: Tells what happened.
+        question: The question as the test wrote it.
+        items: The answer.
+        owners: The handler's name of each item.
+        history: Returns the history of the messages.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Found(Generic[T]):
         self.times(0)
 
     def times(self, count: int) -> tuple[T, ...]:
-        """Check that there are exactly so many, and return them.
+        """Check that there are exactly *count*, and return them.
 
         Raises:
             AssertionError: If there are fewer or more, with the history of the messages.
@@ -83,7 +83,7 @@ class Found(Generic[T]):
 
 
 class HistoryError(AssertionError):
-    """An expectation that was not met; its text ends with the history of the messages."""
+    """An expectation that was not met; the text ends with the history of the messages."""
 
 
 def question(name: str, event: object, **narrowed: Any) -> str:

@@ -1,4 +1,4 @@
-"""Harness: real handler classes under test, with everything around them that they have in production."""
+"""The harness: real handler classes under test, inside the classes that run them in production."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,44 +20,44 @@ from nsqkit.runtime.resources import Resources
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import Metrics
-from nsqkit.testing.broker import Broker, Load
+from nsqkit.testing.broker import Broker, HandlerActivity
 from nsqkit.testing.clock import Clock
 from nsqkit.testing.found import HistoryError
 from nsqkit.testing.journal import Journal
 from nsqkit.testing.ledger_broker import LedgerBroker
 from nsqkit.testing.nsqd_broker import NsqdBroker
-from nsqkit.testing.outgoing import Faults, Outgoing
 from nsqkit.testing.questions import Questions
+from nsqkit.testing.recording_publisher import PublishFaults, RecordingPublisher
 from nsqkit.testing.stand_ins import with_stand_ins
 from nsqkit.worker.subscription import Consumes, Subscription, WorkerParts
 
 H = TypeVar("H", bound=AnyHandler[Any])
 BrokerName = Literal["ledger", "nsqd"]
 SOURCE = "test"
-"""The ``source`` of the events that a test publishes."""
+"""The ``source`` of events that a test publishes."""
 
 
 class Harness(Questions):
     """Handlers under test: an async context manager.
 
-    Their messages are encoded, delivered, decoded, dispatched, settled and counted by the classes that
-    a worker uses. By default nsqd is a ledger in this process, and time passes only when nothing else
-    can happen: an hour of retries takes milliseconds, and so does a handler's timeout. Jitter is 0.
+    A worker's own classes encode, deliver, decode, dispatch, settle and count their messages. By
+    default nsqd is a ledger in this process, and time passes only when nothing else can happen: an
+    hour of retries takes milliseconds, and so does a handler's timeout. Jitter is 0.
 
     Args:
         handlers: Handler classes, one or more.
-        resources: Stand-ins by the type that handlers or resources ask for. What is not among them
-            is opened as a worker does, from the modules of the handlers.
-        settings: By default the defaults; environment and file are not read.
-        middleware: Around every handler call, the outermost first.
-        broker: ``"ledger"``, or ``"nsqd"`` for a real nsqd and real time; by default the class's.
+        resources: Stand-ins by the type that handlers or resources ask for. Other resources are opened
+            as in a worker, from the modules of the handlers.
+        settings: The settings; None for the defaults. Environment and file are not read.
+        middleware: Middleware around every handler call, outermost first.
+        broker: ``"ledger"``, or ``"nsqd"`` for a real nsqd and real time; None for *default_broker*.
 
     Attributes:
-        default_broker: Of the class: ``"ledger"``, and of the fixture's what ``--nsqkit-broker`` says.
+        default_broker: ``"ledger"``; the class of the fixture has the value of ``--nsqkit-broker``.
 
     Raises:
-        HandlerError: If the handlers cannot run together; all problems.
-        HarnessError: If nobody asks for a stand-in.
+        HandlerError: If the handlers cannot run together; the error lists all problems.
+        HarnessError: If no handler and no resource asks for a stand-in.
     """
 
     default_broker: ClassVar[BrokerName] = "ledger"
@@ -84,13 +84,13 @@ class Harness(Questions):
         self._middleware = tuple(middleware)
         self._broker_name = broker or self.default_broker
         self._broker: Broker
-        self._faults = Faults()
+        self._faults = PublishFaults()
         self._handlers: dict[type[AnyHandler[Any]], AnyHandler[Any]] = {}
         self._subscriptions: tuple[Subscription, ...] = ()
         self._stack = AsyncExitStack()
-        self._load = Load(
-            held=lambda: sum(each.intake.active for each in self._subscriptions),
-            is_resting=lambda: any(each.is_resting for each in self._subscriptions),
+        self._activity = HandlerActivity(
+            active=lambda: sum(each.intake.active for each in self._subscriptions),
+            is_paused=lambda: any(each.is_resting for each in self._subscriptions),
             longest_wait_s=self._journal.longest_wait_s,
         )
 
@@ -101,7 +101,7 @@ class Harness(Questions):
             for spec in self._specs:
                 self._handlers[spec.handler] = await resources.make(spec)
             on_nsqd = self._broker_name == "nsqd"
-            self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._load.held)
+            self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._activity.active)
             await self._broker.start(self._channels)
             stack.push_async_callback(self._broker.stop)
             self._subscriptions = self._subscribe()
@@ -137,50 +137,50 @@ class Harness(Questions):
         return cast("H", self._handlers[kind])
 
     async def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
-        """Publish an event as another service does; handled at the next ``settle``, if not before.
+        """Publish an event as another service would; it is handled by the next ``settle`` at the latest.
 
         Args:
             event: An instance of a class decorated with ``@event``.
-            topic: Where to; by default the topic of its ``@event``.
-            defer_s: Seconds for which it is held back; 0 to 3600.
+            topic: The topic; by default that of its ``@event``.
+            defer_s: Seconds that its delivery is deferred; 0 to 3600.
 
         Raises:
-            EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
-            PublishError: If NSQ refuses it.
+            EncodeError: If *event* is not an event, has no topic, or cannot be encoded as JSON.
+            PublishError: If NSQ refuses the message.
         """
         ready = preparer(SOURCE, self._broker.max_msg_bytes)(event, topic, defer_s)
         await self._send(ready.topic, ready.body, event, defer_s)
 
     async def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
-        """Publish bytes as they are, such as a foreign producer's.
+        """Publish bytes as they are, as another producer might.
 
         Args:
-            topic: Where to.
-            body: 1 byte to 1 MiB.
-            defer_s: Seconds for which it is held back; 0 to 3600.
+            topic: The topic.
+            body: The body, 1 byte to 1 MiB.
+            defer_s: Seconds that its delivery is deferred; 0 to 3600.
 
         Raises:
-            PublishError: If NSQ refuses it.
+            PublishError: If NSQ refuses the message.
         """
         await self._send(topic, body, None, defer_s)
 
     async def settle(self, *, through_delays: bool = False) -> None:
-        """Let everything happen that can: return when no handler runs and no message is due.
+        """Run the handlers until none is running and no message is due.
 
         Args:
-            through_delays: True lets all the time pass that retries, leases and pauses take, until
-                every message is done with.
+            through_delays: Whether to let retries, leases and pauses take their time too, until every
+                message has a final outcome.
 
         Raises:
-            NeedsVirtualTimeError: On a real nsqd, if that takes more time than is waited for.
+            NeedsVirtualTimeError: On a real nsqd, if that takes more time than the harness waits.
         """
-        await self._broker.settle(self._load, through_delays=through_delays)
+        await self._broker.settle(self._activity, through_delays=through_delays)
 
     def drop_connection(self) -> None:
-        """Break the handlers' connections to NSQ; they are made anew.
+        """Break the handlers' connections to NSQ; they reconnect.
 
-        What handlers hold is lost to them, and comes back when its lease ends, ``msg_timeout_s`` (60 s by
-        default) after it was delivered or last touched.
+        Handlers lose the messages in flight. nsqd delivers them again when their lease ends:
+        ``msg_timeout_s`` (60 s by default) after the delivery or the last TOUCH.
 
         Raises:
             NeedsVirtualTimeError: On a real nsqd, where that takes too long.
@@ -188,12 +188,12 @@ class Harness(Questions):
         self._broker.drop_connections()
 
     def fail_publish(self, times: int = 1, *, topic: str | None = None, permanent: bool = False) -> None:
-        """Let the handlers' next publishes fail: following events and dead letters.
+        """Let the handlers' next publishes fail: follow-up events and dead letters.
 
         Args:
             times: How many; 1 or more.
-            topic: Only of this topic; by default of any.
-            permanent: Whether nsqd refuses for good, rather than not answer. A dead letter is then
+            topic: The topic of those publishes; by default any.
+            permanent: Whether nsqd refuses permanently, instead of not answering. A dead letter is then
                 published a second time, as the raw body alone.
 
         Raises:
@@ -222,7 +222,7 @@ class Harness(Questions):
         """Return a worker's parts with what notes and disturbs the messages of one handler."""
         return replace(
             parts,
-            publishes=Outgoing(spec, self._broker, self._journal, self._faults),
+            publishes=RecordingPublisher(spec, self._broker, self._journal, self._faults),
             make_consumer=partial(self._make_consumer, spec),
             on_settled=partial(self._journal.ended, spec),
         )

@@ -1,49 +1,27 @@
-"""The harness's NSQ as a real nsqd: a process on free ports, with its data in a folder of its own."""
+"""The harness's NSQ as a real nsqd, with its data in a temporary folder."""
 
 import asyncio
-import os
-import re
-import shutil
 import tempfile
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
 from nsqkit.nsq import Consumer, NsqdHttp
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.settings.settings import Settings
-from nsqkit.testing.broker import Load
+from nsqkit.testing.broker import HandlerActivity
 from nsqkit.testing.clock import MAX_WAIT_S, RealClock
 from nsqkit.testing.errors import HarnessError, NeedsVirtualTimeError
+from nsqkit.testing.nsqd_process import nsqd
 
-START_S = 10.0
-LOOK_AGAIN_S = 0.01
+POLL_S = 0.01
 _COUNTS = ("channel_name", "message_count", "requeue_count", "depth", "in_flight_count", "deferred_count")
-_LISTENS = re.compile(rb"(TCP|HTTP): listening on (\S+)")
 
 
-def nsqd_program() -> str:
-    """Return the path of nsqd: in the folder NSQKIT_NSQD_BIN, else in .nsqd/bin, else on PATH.
-
-    Raises:
-        HarnessError: If it is nowhere.
-    """
-    named = os.environ.get("NSQKIT_NSQD_BIN")
-    places = named or os.pathsep.join((str(Path(".nsqd", "bin").absolute()), os.environ.get("PATH", "")))
-    found = shutil.which("nsqd", path=places)
-    if found is None:
-        raise HarnessError(
-            f"nsqd is not in {named or '.nsqd/bin, nor on PATH'}; NSQKIT_NSQD_BIN names its folder"
-        )
-    return found
-
-
-class Look(NamedTuple):
-    """What nsqd says of the handlers' channels: whether messages are due, are deferred, and its counts."""
+class ChannelsState(NamedTuple):
+    """The handlers' channels on nsqd: whether messages are due or deferred, and all counts."""
 
     is_due: bool
     is_deferred: bool
@@ -54,7 +32,7 @@ class NsqdBroker:
     """A real nsqd, started for one harness.
 
     Args:
-        settings: Of the connections.
+        settings: Settings of the connections.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,20 +49,20 @@ class NsqdBroker:
         self.ensure_channel = self._outlet.ensure_channel
 
     async def start(self, channels: Sequence[tuple[str, str]]) -> None:
-        """Start nsqd, and make the channels.
+        """Start nsqd, and create the channels.
 
-        It is started twice: nsqd looks after what is deferred at once in channels that it knew at its
-        start, and only every 5 s in new ones.
+        nsqd is started twice. It looks for due deferred messages all the time in channels that exist at
+        its start, but only every 5 s in new ones.
 
         Raises:
             HarnessError: If nsqd is not found, or does not start.
         """
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nsqkit-nsqd-"))
-            async with _nsqd(folder) as addresses:
+            async with nsqd(folder) as addresses:
                 for topic, channel in channels:
                     await NsqdHttp(addresses["HTTP"]).create_channel(topic, channel)
-            addresses = await stack.enter_async_context(_nsqd(folder))
+            addresses = await stack.enter_async_context(nsqd(folder))
             self.address, self._http = addresses["TCP"], NsqdHttp(addresses["HTTP"])
             stack.push_async_callback(self._outlet.close)
             for topic, channel in channels:
@@ -96,109 +74,53 @@ class NsqdBroker:
         """Return a handler's consumer; see ``Subscription``."""
         return Consumer(addresses=(self.address,), lookup=None, **wanted)
 
-    async def settle(self, load: Load, *, through_delays: bool) -> None:
-        """Return when nsqd has nothing to deliver now, and handlers hold nothing; see ``Broker``.
+    async def settle(self, activity: HandlerActivity, *, through_delays: bool) -> None:
+        """Return when nsqd has nothing to deliver now, and no handler is working; see ``Broker``.
 
         Raises:
-            HarnessError: If nsqd has something and does not deliver it.
+            HarnessError: If nsqd has messages that are due and does not deliver them.
+            NeedsVirtualTimeError: If a delay takes more real time than the harness waits.
         """
         await self.clock.wait()
         before, changed_s = None, 0.0
         while True:
-            look = await self._look()
-            waits = through_delays and (look.is_deferred or load.is_resting())
-            if not (look.is_due or waits or load.held()) and look == before:
-                return  # seen twice, for nsqd's answer is no snapshot
-            if look != before:
-                before, changed_s = look, time.monotonic()
-            if through_delays and load.longest_wait_s() > MAX_WAIT_S:
+            state = await self._state()
+            waits = through_delays and (state.is_deferred or activity.is_paused())
+            if not (state.is_due or waits or activity.active()) and state == before:
+                return  # the same twice, since nsqd's answer is not a consistent snapshot
+            if state != before:
+                before, changed_s = state, time.monotonic()
+            if through_delays and activity.longest_wait_s() > MAX_WAIT_S:
                 raise NeedsVirtualTimeError(
-                    f"needs the virtual clock: a message is requeued for {load.longest_wait_s():.0f} s"
+                    f"needs the virtual clock: a message is requeued for {activity.longest_wait_s():.0f} s"
                 )
             if time.monotonic() > changed_s + MAX_WAIT_S:
-                if look.is_due and not load.held():
+                if state.is_due and not activity.active():
                     raise HarnessError(
-                        f"nsqd has delivered nothing for {MAX_WAIT_S:g} s, and has {look.counts}"
+                        f"nsqd has delivered nothing for {MAX_WAIT_S:g} s, and has {state.counts}"
                     )
                 raise NeedsVirtualTimeError(
                     f"needs the virtual clock: nothing has happened for {MAX_WAIT_S:g} s"
                 )
-            await asyncio.sleep(LOOK_AGAIN_S)
+            await asyncio.sleep(POLL_S)
 
     def drop_connections(self) -> None:
-        """Refuse: the messages come back when their lease ends, which takes too long."""
+        """Refuse: the messages come back only when their lease ends, which takes too long."""
         raise NeedsVirtualTimeError("needs the virtual clock: after drop_connection() a lease has to end")
 
     async def stop(self) -> None:
-        """Disconnect, and end nsqd."""
+        """Disconnect, and stop nsqd."""
         await self._stack.aclose()
 
-    async def _look(self) -> Look:
+    async def _state(self) -> ChannelsState:
         stats: Any = await self._http.stats()
         is_due = is_deferred = False
         counts = []
         for topic in stats["topics"]:
             for channel in topic["channels"]:
                 if (topic["topic_name"], channel["channel_name"]) in self._channels:
-                    unseen = topic["message_count"] - channel["message_count"]  # on its way to the channel
+                    unseen = topic["message_count"] - channel["message_count"]  # not yet in the channel
                     is_due |= bool(unseen or channel["depth"] or channel["in_flight_count"])
                     is_deferred |= bool(channel["deferred_count"])
                     counts.append(tuple(channel[count] for count in _COUNTS))
-        return Look(is_due, is_deferred, tuple(counts))
-
-
-@asynccontextmanager
-async def _nsqd(folder: str) -> AsyncIterator[dict[str, str]]:
-    """Run nsqd; yields where it listens, by TCP and HTTP."""
-    process = await asyncio.create_subprocess_exec(
-        nsqd_program(),
-        "-tcp-address=127.0.0.1:0",
-        "-http-address=127.0.0.1:0",
-        f"-data-path={folder}",
-        stdout=DEVNULL,
-        stderr=PIPE,
-    )
-    try:
-        addresses = await _addresses(process)
-        reader = asyncio.create_task(_read_on(process))
-        yield addresses
-        reader.cancel()
-    finally:
-        await _end(process)
-
-
-async def _addresses(process: Process) -> dict[str, str]:
-    """Return where nsqd says that it listens."""
-    found: dict[str, str] = {}
-    said = b""
-    async with asyncio.timeout(START_S):
-        while len(found) < len(("TCP", "HTTP")) and (line := await _log(process).readline()):
-            said += line
-            if match := _LISTENS.search(line):
-                found[match[1].decode()] = match[2].decode()
-    if len(found) < len(("TCP", "HTTP")):
-        raise HarnessError(f"nsqd did not start: {said.decode(errors='replace')}")
-    return found
-
-
-async def _read_on(process: Process) -> None:
-    """Read nsqd's log, so that it can write on."""
-    while await _log(process).readline():
-        pass
-
-
-def _log(process: Process) -> asyncio.StreamReader:
-    if process.stderr is None:
-        raise HarnessError("nsqd's log is not piped")
-    return process.stderr
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-    try:
-        async with asyncio.timeout(START_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+        return ChannelsState(is_due, is_deferred, tuple(counts))

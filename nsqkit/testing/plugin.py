@@ -1,6 +1,6 @@
 """The pytest plugin: the ``harness`` fixture, and the option that runs its tests on a real nsqd.
 
-pytest loads it in every run, so that it imports the harness only for a test that asks for it.
+pytest loads this module in every run, so it imports the harness only for a test that uses it.
 """
 
 from collections.abc import Generator
@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         OPTION,
         choices=("ledger", "nsqd"),
         default="ledger",
-        help="what the harness fixture runs on: a ledger under a virtual clock (default), or a real nsqd",
+        help="broker of the harness fixture: a ledger with a virtual clock (default), or a real nsqd",
     )
 
 
@@ -32,7 +32,7 @@ def harness(request: pytest.FixtureRequest) -> "type[Harness]":
     from nsqkit.testing.harness import Harness  # noqa: PLC0415 - see above
 
     class ChosenHarness(Harness):
-        """A harness on the broker that was chosen."""
+        """A harness on the chosen broker."""
 
         default_broker = request.config.getoption(OPTION)
 
@@ -41,7 +41,7 @@ def harness(request: pytest.FixtureRequest) -> "type[Harness]":
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, None, None]:
-    """Skip, with a line that says why, what cannot be waited for on a real nsqd."""
+    """Skip a test that would wait too long on a real nsqd, with the reason."""
     try:
         return (yield)
     except NeedsVirtualTimeError as error:

@@ -1,4 +1,4 @@
-"""Questions: what a test may ask about what happened to its messages."""
+"""The questions that a test may ask about its messages; answered from the journal."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,19 @@ from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 from nsqkit.testing.errors import HarnessError
 from nsqkit.testing.found import Found, question
-from nsqkit.testing.journal import Journal, Sent, Settled, is_like
+from nsqkit.testing.journal import Journal, is_like
+from nsqkit.testing.records import Sent, Settled
 
 WITHIN_S = 0.001
-"""Delays are whole milliseconds on the wire."""
+"""The tolerance for delays, which are whole milliseconds on the wire."""
 
 
 class Questions:
-    """Answers from a journal; a question goes on with ``.once()``, ``.times(n)`` or ``.never()``.
+    """Questions about a journal; end each with ``.once()``, ``.times(n)`` or ``.never()``.
 
     Args:
         specs: The handlers that may be asked about.
-        journal: Where the answers are.
+        journal: The record of what happened.
     """
 
     def __init__(self, specs: Sequence[HandlerSpec], journal: Journal) -> None:
@@ -32,14 +33,14 @@ class Questions:
         self._asked: list[Found[Any]] = []
 
     def handled(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
-        """Ask for deliveries that ended well. Go on with ``.once()``, ``.times(n)`` or ``.never()``.
+        """Ask for deliveries with the outcome success. Go on with ``.once()``, ``.times(n)`` or ``.never()``.
 
         Args:
-            event: A class of events, or an event to equal; None for any, also where there is none.
-            by: The handler; by default any.
+            event: A class of events, or an equal event; None for any delivery, even without an event.
+            by: The handler class; by default any.
 
         Raises:
-            EventError: If *event* is neither.
+            EventError: If *event* is not an event or a class of events.
             HarnessError: If *by* is not in this harness.
         """
         return self._ended(OutcomeLabel.SUCCESS, event, question("handled", event, by=by), by=by)
@@ -52,16 +53,16 @@ class Questions:
         delay_s: float | None = None,
         reason: str | None = None,
     ) -> Found[Settled]:
-        """Ask for deliveries that ended in a requeue; go on as after ``handled``.
+        """Ask for deliveries that were requeued; go on as after ``handled``.
 
         Args:
             event: As for ``handled``.
             by: As for ``handled``.
-            delay_s: For how long, in seconds, to the millisecond.
-            reason: Such as ``"error"``, ``"timeout"`` or ``"requested"``.
+            delay_s: The delay in seconds, to the millisecond; by default any.
+            reason: A reason such as ``"error"``, ``"timeout"`` or ``"requested"``; by default any.
 
         Raises:
-            EventError: If *event* is no event.
+            EventError: If *event* is not an event or a class of events.
             HarnessError: If *by* is not in this harness.
             ValueError: If there is no such reason.
         """
@@ -76,15 +77,15 @@ class Questions:
         by: type[AnyHandler[Any]] | None = None,
         reason: str | None = None,
     ) -> Found[Settled]:
-        """Ask for deliveries that became dead letters, confirmed; go on as after ``handled``.
+        """Ask for deliveries that became confirmed dead letters; go on as after ``handled``.
 
         Args:
             event: As for ``handled``.
             by: As for ``handled``.
-            reason: Such as ``"exhausted"``, ``"rule"`` or ``"undecodable"``.
+            reason: A reason such as ``"exhausted"``, ``"rule"`` or ``"undecodable"``; by default any.
 
         Raises:
-            EventError: If *event* is no event.
+            EventError: If *event* is not an event or a class of events.
             HarnessError: If *by* is not in this harness.
             ValueError: If there is no such reason.
         """
@@ -93,11 +94,11 @@ class Questions:
         return self._ended(OutcomeLabel.DEAD_LETTER, event, asked, by=by, reason=known)
 
     def discarded(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
-        """Ask for deliveries that were dropped on purpose; arguments and errors as for ``handled``."""
+        """Ask for deliveries that were discarded; arguments and errors as for ``handled``."""
         return self._ended(OutcomeLabel.DISCARD, event, question("discarded", event, by=by), by=by)
 
     def lost(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
-        """Ask for deliveries whose lease or connection ended first (outcome ``lease_lost``).
+        """Ask for deliveries whose lease or connection ended before an answer (outcome ``lease_lost``).
 
         Arguments and errors as for ``handled``.
         """
@@ -106,16 +107,16 @@ class Questions:
     def published(
         self, event: object, *, by: type[AnyHandler[Any]] | None = None, topic: str | None = None
     ) -> Found[Any]:
-        """Ask for the events that handlers published, confirmed, as read back; go on as after ``handled``.
+        """Ask for confirmed events of handlers, decoded from their bodies; go on as after ``handled``.
 
         Args:
-            event: A class of events, or an event to equal.
-            by: The handler; by default any.
-            topic: Where to; by default anywhere.
+            event: A class of events, or an equal event.
+            by: The handler class; by default any.
+            topic: The topic that they were published to; by default any.
 
         Raises:
-            DecodeError: If one of that type cannot be read back.
-            EventError: If *event* is no event.
+            DecodeError: If an event of that type cannot be decoded.
+            EventError: If *event* is not an event or a class of events.
             HarnessError: If *by* is not in this harness.
         """
         known = _event_type(event)
@@ -131,7 +132,7 @@ class Questions:
         return self._found(asked, [each for _, each in found], [owner for owner, _ in found], None)
 
     def history(self, event: object = None) -> str:
-        """Return what happened to every message, or to those with an event like this one; lines of text."""
+        """Return the history of every message, or of those with an event like this one, as lines of text."""
         return self._journal.text(event)
 
     def _ended(
@@ -182,6 +183,6 @@ def _event_type(event: object) -> EventType:
 
 
 def _read(sent: Sent, known: EventType) -> Iterator[Any]:
-    """Yield the event, decoded, if it is of this type."""
+    """Yield the decoded event if it is of this type."""
     if loads(sent.body)["type"] == known.wire_type:
         yield Decoder(sent.topic, (known,)).decode(sent.body).event

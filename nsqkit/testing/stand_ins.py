@@ -1,4 +1,4 @@
-"""Stand-ins: values that a test gives in place of resources."""
+"""Stand-ins: values that a test provides in place of resources."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,15 +11,15 @@ from nsqkit.testing.errors import HarnessError
 def with_stand_ins(
     specs: Sequence[HandlerSpec], known: Sequence[Resource[Any]], stand_ins: Mapping[Any, object]
 ) -> tuple[Resource[Any], ...]:
-    """Return the resources with stand-ins in place of those that provide the same types.
+    """Return the resources, with a stand-in in place of each that provides the same type.
 
     Args:
         specs: The handlers.
-        known: The resources as they are.
-        stand_ins: Values by the type that is asked for.
+        known: The resources of the handlers' modules.
+        stand_ins: Values by the type that handlers or resources ask for.
 
     Raises:
-        HarnessError: If nobody asks for one of the types.
+        HarnessError: If no handler and no resource asks for one of the types.
     """
     kept = [each for each in known if each.provides not in stand_ins]
     given = [_stand_in(kind, value) for kind, value in stand_ins.items()]

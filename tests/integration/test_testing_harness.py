@@ -10,7 +10,7 @@ import pytest
 from nsqkit import Context, Handler, Outcome, Requeue, RetryPolicy, Settings, event
 from nsqkit.nsq.http import fetch
 from nsqkit.testing import Harness, HarnessError, NeedsVirtualTimeError, nsqd_broker
-from nsqkit.testing.nsqd_broker import nsqd_program
+from nsqkit.testing.nsqd_process import nsqd_program
 
 PROGRAM = "nsqd"
 

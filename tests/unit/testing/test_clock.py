@@ -224,7 +224,7 @@ class TestLoop:
         assert abs(loop.time() - time.monotonic()) < PATIENCE_S
 
     async def test_a_loop_has_one_at_a_time(self, clock: VirtualClock, busy: Busy) -> None:
-        with pytest.raises(HarnessError, match="a harness on this event loop already"):
+        with pytest.raises(HarnessError, match="this event loop already has a harness"):
             VirtualClock(busy)
 
     async def test_another_kind_of_loop_is_refused_by_name(
@@ -255,5 +255,5 @@ class TestReal:
     async def test_much_is_refused_with_its_sum(self) -> None:
         clock = RealClock()
         clock.advance(MAX_WAIT_S)
-        with pytest.raises(NeedsVirtualTimeError, match=r"305 s would really have to pass"):
+        with pytest.raises(NeedsVirtualTimeError, match=r"305 s of real time would have to pass"):
             clock.advance(300)

@@ -42,8 +42,8 @@ def test_a_message_of_somebody_elses_has_a_history_too() -> None:
 
 def test_a_dead_letter_is_told_of_only_where_a_handler_reads_it() -> None:
     seen = journal()
-    seen.follows(Charge.spec, "placed.charge.dead", b"{}", 0.0)
-    seen.followed(Charge.spec, "placed.charge.dead", b"{}", 0.0)
+    seen.publishing(Charge.spec, "placed.charge.dead", b"{}", 0.0)
+    seen.confirmed(Charge.spec, "placed.charge.dead", b"{}", 0.0)
     assert (seen.text(), seen.sent) == ("no message was published", [])
     seen.delivered(Charge.spec, Delivered("placed.charge.dead", b"1", b"{}"))
     assert "published by Charge" in seen.text()
@@ -70,7 +70,7 @@ def test_a_long_history_is_cut() -> None:
     seen = journal()
     for n in range(1234):
         seen.published("placed", b"%d" % n, None, 0.0)
-    assert seen.text().endswith("… and 1,214 messages more")
+    assert seen.text().endswith("… and 1,214 more messages")
 
 
 def test_an_event_is_like_its_class_its_equal_and_nothing_in_particular() -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from nsqkit.errors import PublishError
 from nsqkit.nsq import ConnectionOptions
-from nsqkit.testing.broker import Load
-from nsqkit.testing.ledger_broker import LedgerBroker, LedgerConsumer
+from nsqkit.testing.broker import HandlerActivity
+from nsqkit.testing.ledger_broker import LedgerBroker
+from nsqkit.testing.ledger_consumer import LedgerConsumer
 
-IDLE = Load(held=lambda: 0, is_resting=lambda: False, longest_wait_s=lambda: 0.0)
+IDLE = HandlerActivity(active=lambda: 0, is_paused=lambda: False, longest_wait_s=lambda: 0.0)
 
 
 class Bench:

@@ -1,4 +1,4 @@
-"""Outgoing: what one handler publishes, noted, and made to fail where a test wants that."""
+"""What one handler publishes: recorded, and made to fail if a test asks for it."""
 
 from nsqkit.errors import PublishError
 from nsqkit.handler.spec import HandlerSpec
@@ -6,14 +6,19 @@ from nsqkit.runtime.ports import Publishes
 from nsqkit.testing.journal import Journal
 
 
-class Faults:
-    """Publishes that are to fail."""
+class PublishFaults:
+    """The publishes that a test wants to fail."""
 
     def __init__(self) -> None:
         self._wanted: list[tuple[str | None, bool]] = []
 
     def add(self, times: int, topic: str | None, *, permanent: bool) -> None:
-        """Let some more publishes fail.
+        """Let more publishes fail.
+
+        Args:
+            times: How many; 1 or more.
+            topic: The topic of those publishes; None for any.
+            permanent: Whether the error is permanent.
 
         Raises:
             ValueError: If *times* is below 1.
@@ -22,30 +27,30 @@ class Faults:
             raise ValueError(f"times={times!r}: give 1 or more")
         self._wanted += [(topic, permanent)] * times
 
-    def strike(self, address: str, topic: str) -> None:
-        """Fail, if that is wanted of this topic.
+    def raise_next(self, address: str, topic: str) -> None:
+        """Raise the next fault for this topic, if there is one.
 
         Raises:
-            PublishError: If it is.
+            PublishError: If the test wants this publish to fail.
         """
         for fault in self._wanted:
             only, permanent = fault
             if only in {None, topic}:
                 self._wanted.remove(fault)
-                raise PublishError(topic, address, "fail_publish() said so", permanent)
+                raise PublishError(topic, address, "failed by fail_publish()", permanent)
 
 
-class Outgoing:
-    """Where one handler publishes.
+class RecordingPublisher:
+    """The publisher of one handler.
 
     Args:
         spec: The handler.
-        to: Where it goes.
-        journal: Where it is noted.
-        faults: What is to fail.
+        to: The broker to publish to.
+        journal: The journal that records each publish.
+        faults: The publishes that must fail.
     """
 
-    def __init__(self, spec: HandlerSpec, to: Publishes, journal: Journal, faults: Faults) -> None:
+    def __init__(self, spec: HandlerSpec, to: Publishes, journal: Journal, faults: PublishFaults) -> None:
         self._spec = spec
         self._to = to
         self._journal = journal
@@ -55,21 +60,21 @@ class Outgoing:
         """Publish and await the OK.
 
         Raises:
-            PublishError: If it is not confirmed, or is to fail.
+            PublishError: If it is not confirmed, or the test wants it to fail.
         """
-        story = self._journal.follows(self._spec, topic, body, defer_s)
+        history = self._journal.publishing(self._spec, topic, body, defer_s)
         try:
-            self._faults.strike(address, topic)
+            self._faults.raise_next(address, topic)
             await self._to.publish(address, topic, body, defer_s=defer_s)
         except PublishError as error:
-            self._journal.unconfirmed(story, error)
+            self._journal.unconfirmed(history, error)
             raise
-        self._journal.followed(self._spec, topic, body, defer_s)
+        self._journal.confirmed(self._spec, topic, body, defer_s)
 
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
-        """Make a durable channel.
+        """Create a durable channel.
 
         Raises:
-            PublishError: If that cannot be done.
+            PublishError: If that fails.
         """
         await self._to.ensure_channel(address, topic, channel)

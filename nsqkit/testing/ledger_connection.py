@@ -1,0 +1,76 @@
+"""One subscribed connection to the harness's ledger, without a socket."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nsqkit.devbroker.channel import SettleError
+from nsqkit.devbroker.consumer import Consumer
+from nsqkit.devbroker.ledger import Ledger
+from nsqkit.devbroker.message import Copy
+from nsqkit.testing.ledger_message import LedgerMessage
+
+if TYPE_CHECKING:
+    from nsqkit.testing.ledger_broker import LedgerBroker
+
+
+class LedgerConnection:
+    """One subscribed connection.
+
+    Args:
+        broker: The broker that it is connected to.
+        consumer: The consumer that the ledger has for it.
+        on_message: Called with each delivery.
+        on_settle_failure: Called with the command that was refused, such as ``FIN``.
+    """
+
+    def __init__(
+        self,
+        broker: "LedgerBroker",
+        consumer: Consumer,
+        on_message: Callable[[Any], None],
+        on_settle_failure: Callable[[str], None],
+    ) -> None:
+        self.consumer = consumer
+        self.max_msg_timeout_s = broker.ledger.limits.max_msg_timeout_s
+        self.is_open = True
+        self._broker = broker
+        self._on_message = on_message
+        self._on_settle_failure = on_settle_failure
+
+    def deliver(self, copy: Copy, received_s: float) -> None:
+        """Pass a delivery to the consumer."""
+        self._on_message(LedgerMessage(copy, received_s, self))
+
+    def ready(self, count: int) -> None:
+        """RDY."""
+        self._broker.ledger.ready(self.consumer, count)
+        self._broker.changed()
+
+    def settle(self, command: str, answer: Callable[[Ledger, float], None]) -> bool:
+        """Answer a delivery.
+
+        Args:
+            command: The NSQ command, for ``on_settle_failure``.
+            answer: Called with the ledger and the time; carries out the command.
+
+        Returns:
+            Whether the connection was still open; if not, nothing was sent.
+        """
+        if not self.is_open:
+            return False
+        try:
+            answer(self._broker.ledger, self._broker.now_s())
+        except SettleError:
+            self._on_settle_failure(command)
+        self._broker.changed()
+        return True
+
+    def stop_intake(self) -> None:
+        """CLS."""
+        self._broker.ledger.close(self.consumer)
+
+    def close(self) -> None:
+        """Disconnect; does nothing the second time."""
+        if self.is_open:
+            self.is_open = False
+            self._broker.unsubscribe(self)
