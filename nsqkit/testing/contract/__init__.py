@@ -1,4 +1,4 @@
-"""The contract suite: NSQ's rules as tests, for the ledger, the embedded broker, a real nsqd, or yours.
+"""The contract suite: NSQ's rules as tests, for the ledger, the embedded broker, a real nsqd or your own.
 
 Derive a test class from ``NsqContract``, another from ``LimitsContract``, and give each a fixture
 ``engine``::
@@ -11,7 +11,8 @@ Derive a test class from ``NsqContract``, another from ``LimitsContract``, and g
 
 from nsqkit.testing.contract.engine import Capability, Counts, Engine, Received, Subscriber
 from nsqkit.testing.contract.ledger_engine import LedgerEngine
-from nsqkit.testing.contract.rules import LimitsContract, NsqContract
+from nsqkit.testing.contract.limit_rules import LimitsContract
+from nsqkit.testing.contract.suite import NsqContract
 from nsqkit.testing.contract.wire_engine import WireEngine
 
 __all__ = [

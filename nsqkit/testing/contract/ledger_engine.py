@@ -1,4 +1,4 @@
-"""The pure ledger as an engine: its clock is moved by hand, so that no rule waits."""
+"""The pure ledger as an engine, with a clock that the suite moves, so that no rule waits."""
 
 from collections import deque
 
@@ -16,7 +16,7 @@ class LedgerEngine:
     """A ``Ledger`` behind the interface of the contract suite.
 
     Args:
-        limits: The broker's limits.
+        limits: The broker's limits; None for nsqd's defaults.
     """
 
     capabilities: frozenset[Capability] = frozenset()
@@ -27,7 +27,7 @@ class LedgerEngine:
         self._subscribers: dict[Consumer, LedgerSubscriber] = {}
 
     def deliver(self) -> None:
-        """Do what is due, and hand out what may be delivered."""
+        """Apply all deadlines that are due, and deliver what is deliverable."""
         self.ledger.expire(now_s=self.now_s)
         for consumer, copy in self.ledger.deliveries(now_s=self.now_s):
             self._subscribers[consumer].take(copy)
@@ -45,13 +45,13 @@ class LedgerEngine:
         self.deliver()
 
     async def create_channel(self, topic: str, channel: str) -> None:
-        """Make a topic and a channel, unless they exist."""
+        """Create a topic and a channel, unless they exist."""
         self.ledger.channel(topic, channel, now_s=self.now_s)
 
     async def subscribe(
         self, topic: str, channel: str, *, msg_timeout_ms: int = 60_000
     ) -> "LedgerSubscriber":
-        """Subscribe one more client."""
+        """Subscribe a new client."""
         consumer = self.ledger.subscribe(
             topic, channel, now_s=self.now_s, msg_timeout_s=msg_timeout_ms / 1000
         )
@@ -67,11 +67,11 @@ class LedgerEngine:
         self._pause(topic, channel, paused=False)
 
     async def empty(self, topic: str, channel: str) -> None:
-        """Drop everything that a channel has."""
+        """Drop all messages of a channel."""
         self.ledger.topics[topic].channels[channel].empty()
 
     async def counts(self, topic: str, channel: str) -> Counts | None:
-        """Return what is counted for a channel; None if there is no such channel."""
+        """Return the counts of a channel; None if it does not exist."""
         known = self.ledger.topics.get(topic)
         found = known.channels.get(channel) if known else None
         if found is None:
@@ -86,7 +86,7 @@ class LedgerEngine:
         )
 
     async def topic_depth(self, topic: str) -> int | None:
-        """Return how many messages wait in a topic itself; None if there is no such topic."""
+        """Return the depth of a topic itself, without its channels; None if it does not exist."""
         known = self.ledger.topics.get(topic)
         return len(known.backlog) if known else None
 
@@ -121,7 +121,7 @@ class LedgerSubscriber:
         self._refused: list[str] = []
 
     def take(self, copy: Copy) -> None:
-        """Note a delivery."""
+        """Receive a delivery from the engine."""
         message = copy.message
         self.unread.append(Received(message.id, message.body, copy.attempts, message.timestamp_ns))
 
@@ -137,7 +137,7 @@ class LedgerSubscriber:
         return self.unread.popleft()
 
     async def receives_nothing(self) -> bool:
-        """Return whether nothing has come."""
+        """Return whether nothing has arrived."""
         return not self.unread
 
     async def finish(self, received: Received) -> None:
@@ -173,6 +173,6 @@ class LedgerSubscriber:
         self._engine.ledger.close(self._consumer)
 
     async def disconnect(self) -> None:
-        """Leave."""
+        """Disconnect."""
         self._engine.ledger.unsubscribe(self._consumer)
         self._engine.deliver()

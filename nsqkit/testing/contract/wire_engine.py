@@ -1,4 +1,4 @@
-"""Any broker that speaks NSQ over TCP and HTTP as an engine: the embedded one, or a real nsqd."""
+"""A broker that speaks NSQ over TCP and HTTP as an engine: the embedded one, or a real nsqd."""
 
 import asyncio
 import contextlib
@@ -6,18 +6,18 @@ from typing import Any
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
 from nsqkit.nsq.http import fetch
-from nsqkit.settings.settings import split_address
+from nsqkit.settings.address import split_address
 from nsqkit.testing.contract.engine import Capability, Counts, Received
 
 _BARRIER = b"PUB contract-barrier#ephemeral\n\x00\x00\x00\x04read"
 PATIENCE_S = 20.0
-"""How long something may take that must come; only a failing test waits so long."""
+"""How long to wait for an answer that must come; only a failing test waits that long."""
 SILENCE_S = 0.15
-"""How long nothing must come: the absence of a message cannot be awaited."""
+"""How long to wait for a message that must not come, since its absence cannot be awaited."""
 
 
 class WireEngine:
-    """A running broker; the suite uses topics of its own on it.
+    """A running broker; the suite uses its own topics.
 
     Args:
         tcp_address: ``host:port`` of its TCP port.
@@ -48,11 +48,11 @@ class WireEngine:
         await self._publisher.publish(topic, body, defer_s=delay_ms / 1000)
 
     async def create_channel(self, topic: str, channel: str) -> None:
-        """Make a topic and a channel, unless they exist."""
+        """Create a topic and a channel, unless they exist."""
         await self._http.create_channel(topic, channel)
 
     async def subscribe(self, topic: str, channel: str, *, msg_timeout_ms: int = 60_000) -> "WireSubscriber":
-        """Subscribe over a connection of its own."""
+        """Subscribe on a new connection."""
         subscriber = WireSubscriber(self.tcp_address, msg_timeout_ms)
         self._subscribers.append(subscriber)
         await subscriber.subscribe(topic, channel)
@@ -67,11 +67,11 @@ class WireEngine:
         await self._change("unpause", topic, channel)
 
     async def empty(self, topic: str, channel: str) -> None:
-        """Drop everything that a channel has."""
+        """Drop all messages of a channel."""
         await self._change("empty", topic, channel)
 
     async def counts(self, topic: str, channel: str) -> Counts | None:
-        """Return what ``/stats`` says of a channel; None if there is no such channel."""
+        """Return the counts of a channel from ``/stats``; None if it does not exist."""
         found = [each for each in await self._channels(topic) if each["channel_name"] == channel]
         if not found:
             return None
@@ -80,16 +80,16 @@ class WireEngine:
         return Counts(depth=found[0]["depth"], **values)
 
     async def topic_depth(self, topic: str) -> int | None:
-        """Return how many messages wait in a topic itself; None if there is no such topic."""
+        """Return the depth of a topic itself, without its channels; None if it does not exist."""
         known = await self._topics(topic)
         return int(known[0]["depth"]) if known else None
 
     async def pass_ms(self, milliseconds: int) -> None:
-        """Wait."""
+        """Wait for this time."""
         await asyncio.sleep(milliseconds / 1000)
 
     async def exchange(self, said: bytes) -> tuple[list[bytes], bool]:
-        """Say bytes, and read frames until the broker closes or nothing comes for a while."""
+        """Send bytes, and read frames until the broker closes or sends nothing more."""
         host, port = split_address(self.tcp_address)
         reader, writer = await asyncio.open_connection(host, port)
         frames: list[bytes] = []
@@ -139,16 +139,16 @@ class WireSubscriber:
 
     async def ready(self, count: int) -> None:
         """RDY."""
-        await self._say(b"RDY %d\n" % count)
+        await self._send(b"RDY %d\n" % count)
 
     async def receive(self) -> Received:
-        """Return the next delivery; fails after 20 s."""
+        """Return the next delivery; fail after 20 s."""
         async with asyncio.timeout(PATIENCE_S):
             message = await self._received.get()
         return Received(message.id, message.body, message.attempts, message.timestamp_ns)
 
     async def receives_nothing(self) -> bool:
-        """Return whether nothing comes for a while."""
+        """Return whether nothing arrives for 150 ms."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SILENCE_S):
                 self._received.put_nowait(await self._received.get())
@@ -156,15 +156,15 @@ class WireSubscriber:
 
     async def finish(self, received: Received) -> None:
         """FIN."""
-        await self._say(b"FIN %s\n" % received.id)
+        await self._send(b"FIN %s\n" % received.id)
 
     async def requeue(self, received: Received, delay_ms: int) -> None:
         """REQ."""
-        await self._say(b"REQ %s %d\n" % (received.id, delay_ms))
+        await self._send(b"REQ %s %d\n" % (received.id, delay_ms))
 
     async def touch(self, received: Received) -> None:
         """TOUCH."""
-        await self._say(b"TOUCH %s\n" % received.id)
+        await self._send(b"TOUCH %s\n" % received.id)
 
     async def refusals(self) -> list[str]:
         """Return the commands that were refused."""
@@ -175,10 +175,10 @@ class WireSubscriber:
         await self._connection.close_wait()
 
     async def disconnect(self) -> None:
-        """Close, once the broker has read everything."""
+        """Disconnect once the broker has read everything."""
         await self._connection.half_close(PATIENCE_S)
 
-    async def _say(self, command: bytes) -> None:
+    async def _send(self, command: bytes) -> None:
         """Send a command that has no reply, and wait until the broker has read it.
 
         A broker reads the commands of one connection in order, and answers the PUB that follows.
