@@ -2,13 +2,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from nsqkit.devbroker import DevBroker
+from nsqkit.devbroker import DevLookupd
 
 
 @pytest.fixture
-async def broker() -> AsyncIterator[DevBroker]:
-    """An embedded broker on free ports."""
-    broker = DevBroker(0, 0)
-    await broker.start()
-    yield broker
-    await broker.stop()
+async def lookupd() -> AsyncIterator[DevLookupd]:
+    """An embedded nsqlookupd on free ports."""
+    lookupd = DevLookupd(0, 0)
+    await lookupd.start()
+    yield lookupd
+    await lookupd.stop()

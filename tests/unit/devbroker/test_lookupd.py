@@ -1,6 +1,5 @@
 import logging
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -8,14 +7,6 @@ from nsqkit.devbroker import DevLookupd
 from nsqkit.errors import SettingsError
 from tests.unit.devbroker.lookup_client import NSQD, LookupClient, identify, read
 from tests.unit.devbroker.raw_client import http
-
-
-@pytest.fixture
-async def lookupd() -> AsyncIterator[DevLookupd]:
-    lookupd = DevLookupd(0, 0)
-    await lookupd.start()
-    yield lookupd
-    await lookupd.stop()
 
 
 async def test_an_nsqd_registers_and_is_found_until_it_hangs_up(lookupd: DevLookupd) -> None:

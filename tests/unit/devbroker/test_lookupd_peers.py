@@ -15,14 +15,6 @@ OK = (RESPONSE, b"OK")
 
 
 @pytest.fixture
-async def lookupd() -> AsyncIterator[DevLookupd]:
-    lookupd = DevLookupd(0, 0)
-    await lookupd.start()
-    yield lookupd
-    await lookupd.stop()
-
-
-@pytest.fixture
 async def broker(lookupd: DevLookupd) -> AsyncIterator[DevBroker]:
     """An embedded broker that is registered."""
     broker = DevBroker(0, 0, lookupd_tcp_addresses=[lookupd.tcp_address])
