@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from nsqkit.errors import SettingsError
+from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.setting import ENV_PREFIX, Setting, wrong_value
 
 FILE_NAME: Final = "nsqkit.toml"
