@@ -1,6 +1,7 @@
 """The cluster: two nsqd and a nsqlookupd as processes, and what nsqd says about its messages."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,12 +13,13 @@ from nsqkit.errors import ConnectionLostError
 from nsqkit.nsq.http import NsqdHttp, fetch
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.ledger import PROCESSES, Ledger
-from tests.chaos.looking import LOOK_S, PATIENCE_S, until
 from tests.chaos.orders import CHANNEL, ROOT
 from tests.chaos.proxy import Proxy
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S, until
 
 _QUIET_LOOKS = 5  # /stats is not atomic
+_LOOK_S = 0.05
 
 
 class Programs:
@@ -99,7 +101,8 @@ class Program:
 
     async def wait(self, timeout_s: float = PATIENCE_S) -> int | None:
         """Return the exit code; None if it does not end in time."""
-        await until(lambda: self.code is not None, timeout_s)
+        with contextlib.suppress(AssertionError):
+            await until(lambda: self.code is not None, timeout_s=timeout_s)
         return self.code
 
 
@@ -214,7 +217,7 @@ class Cluster:
         looks = 0
         while looks < _QUIET_LOOKS:
             looks = 0 if any([await _left_on(node) for node in self.nodes]) else looks + 1
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(_LOOK_S)  # between looks that must agree; nsqd announces nothing
 
     async def left(self) -> int:
         """Return how many messages are queued, deferred or in flight, dead letters not counted."""
@@ -233,17 +236,19 @@ async def answering(program: Program, http_address: str) -> None:
     Raises:
         ChaosFailedError: If it ends, or does not answer in time.
     """
-    give_up_s = asyncio.get_running_loop().time() + PATIENCE_S
-    while True:
-        try:
+
+    async def answers() -> bool:
+        assert program.code is None, "it has ended"
+        with contextlib.suppress(ConnectionLostError):
             await fetch(http_address, "/ping")
-        except ConnectionLostError:
-            if program.code is not None or asyncio.get_running_loop().time() > give_up_s:
-                end = program.log.read_text()[-1000:]
-                raise ChaosFailedError(f"{program.name} did not start:\n{end}") from None
-            await asyncio.sleep(LOOK_S)
-        else:
-            return
+            return True
+        return False
+
+    try:
+        await until(answers)
+    except AssertionError as error:
+        end = program.log.read_text()[-1000:]
+        raise ChaosFailedError(f"{program.name} did not start: {error}\n{end}") from None
 
 
 def nsq_program(name: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.chaos.cluster import Node
 from tests.chaos.ledger import Ledger
-from tests.chaos.looking import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 _CHANNEL = "dead"
 _HEADER = struct.Struct(">ii")

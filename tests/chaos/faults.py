@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from tests.chaos.cluster import Cluster, Node
-from tests.chaos.looking import until
 from tests.chaos.workers import Workers
+from tests.waiting import until
 
 KILL = "kill"
 DEPLOY = "deploy"

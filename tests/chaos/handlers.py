@@ -87,9 +87,9 @@ class Orders(
     async def _behave(self, order_id: str, *, is_first: bool) -> None:
         match kinds.kind_of(order_id):
             case kinds.QUICK:
-                await asyncio.sleep(_some_s(order_id))
+                await asyncio.sleep(_some_s(order_id))  # the handler's work
             case kinds.SLOW:
-                await asyncio.sleep(SLOW_S)
+                await asyncio.sleep(SLOW_S)  # the handler's work
             case kinds.HANGING if is_first:
                 await asyncio.Event().wait()
             case kinds.HOPELESS:
@@ -120,7 +120,7 @@ class Mails(
             if kinds.kind_of(event.order_id) == kinds.BLOCKED and ctx.attempts == 1:
                 threading.Event().wait(TIMEOUT_S * 1.4)  # deaf to ctx.cancelled
                 raise ChaosError(event.order_id)
-            time.sleep(_some_s(event.order_id) / 4)
+            time.sleep(_some_s(event.order_id) / 4)  # the handler's work
 
 
 class PoisonedOrders(
@@ -141,7 +141,7 @@ class PoisonedOrders(
         with self._ledger.entry(event, ctx):
             if kinds.kind_of(event.order_id) == kinds.POISON:
                 os.kill(os.getpid(), signal.SIGKILL)
-            await asyncio.sleep(_some_s(event.order_id))
+            await asyncio.sleep(_some_s(event.order_id))  # the handler's work
 
 
 def _some_s(order_id: str) -> float:
@@ -152,5 +152,5 @@ def _some_s(order_id: str) -> float:
 async def _hold_memory(mib: int) -> None:
     block = bytearray(mib * _MIB)
     block[::_PAGE_BYTES] = b"\1" * (len(block) // _PAGE_BYTES)  # untouched pages take no memory
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # the handler's work, for which it holds the memory
     del block

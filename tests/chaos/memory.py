@@ -72,7 +72,7 @@ async def sample(pid: int, handled: Callable[[], int], samples: list[Sample]) ->
     """Look at a process again and again, until cancelled."""
     while True:
         samples.append(Sample(handled(), resident_bytes(pid)))
-        await asyncio.sleep(_SAMPLE_S)
+        await asyncio.sleep(_SAMPLE_S)  # the interval of the samples
 
 
 def resident_bytes(pid: int) -> int:

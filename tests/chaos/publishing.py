@@ -1,7 +1,6 @@
 """Publishing: orders to every nsqd, each written into the ledger once nsqd has said OK."""
 
 import asyncio
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -10,8 +9,8 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher import NsqdPublisher
 from tests.chaos.cluster import Node
 from tests.chaos.ledger import Ledger
-from tests.chaos.looking import until
 from tests.chaos.orders import Order, Orders
+from tests.waiting import until
 
 _PUBLISH_TIMEOUT_S = 8.0  # longer than a stall
 
@@ -72,7 +71,7 @@ class Feed:
         try:
             while wanted := self._wanted():
                 await node.is_up.wait()
-                await until(self._has_room, math.inf)
+                await until(self._has_room, timeout_s=None)
                 await asyncio.sleep(max(0.0, due_s - loop.time()))  # the rate
                 due_s = max(due_s, loop.time() - 1.0) + wanted * share / self._rate_per_s
                 await self._publish_batch(publisher, self._orders.take(wanted))

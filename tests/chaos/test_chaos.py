@@ -1,6 +1,5 @@
 """The short form of `scripts/chaos`: no order is lost, whatever breaks around the workers."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -14,10 +13,10 @@ from tests.chaos import orders as kinds
 from tests.chaos.audit import Tally, audit
 from tests.chaos.conftest import TIME_LIMIT_S, Chaos
 from tests.chaos.ledger import PROCESSES, Reader
-from tests.chaos.looking import until
 from tests.chaos.orders import DEAD_LETTERS, ROOT
 from tests.chaos.phases import Phase, many
 from tests.chaos.run import run_phase
+from tests.waiting import until_blocking
 
 pytestmark = [pytest.mark.slow, pytest.mark.nsqd]
 
@@ -90,7 +89,7 @@ def test_ctrl_c_ends_everything_that_was_started(nsq_programs: Path, tmp_path: P
     tool = subprocess.Popen(command, cwd=ROOT, env=known, stderr=subprocess.DEVNULL)
     try:
         confirmed = tmp_path / "run" / "00-kills" / "confirmed.ledger"
-        assert asyncio.run(until(lambda: confirmed.exists() and confirmed.stat().st_size, TIME_LIMIT_S))
+        until_blocking(lambda: confirmed.exists() and confirmed.stat().st_size, timeout_s=TIME_LIMIT_S)
         started = [int(pid) for pid, _ in Reader(confirmed.with_name(PROCESSES)).lines()]
         assert len(started) >= 3 + 3, "servers and workers"
         tool.send_signal(signal.SIGINT)

@@ -1,6 +1,7 @@
 """Workers: `nsqkit run` as processes, which are killed, replaced and looked after."""
 
 import asyncio
+import contextlib
 import random
 import signal
 import sys
@@ -11,12 +12,11 @@ from nsqkit.nsq.http import fetch
 from tests.chaos.accounts import miscounts
 from tests.chaos.cluster import Program, Programs
 from tests.chaos.ledger import Reader
-from tests.chaos.looking import LOOK_S, PATIENCE_S, until
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S, until
 
 GRACE_S = 0.5
 """What a worker that is told to stop gives its handlers."""
-_END_S = 60.0
 _ENDS = frozenset({"succeeded", "cancelled", "failed"})
 
 
@@ -106,14 +106,14 @@ class Workers:
         (old,) = self._taken(self._draws.choice([each for each in self._live if each is not new]))
         await until(lambda: old.look() > 0)
         old.program.signal(signal.SIGTERM)
-        self.exit_codes.append(await old.program.wait(_END_S))
+        self.exit_codes.append(await old.program.wait())
 
     async def stop(self) -> None:
         """Tell all of them to stop, and wait until they have."""
         stopped = self._taken(*self._live)
         for worker in stopped:
             worker.program.signal(signal.SIGTERM)
-        self.exit_codes += await asyncio.gather(*(worker.program.wait(_END_S) for worker in stopped))
+        self.exit_codes += await asyncio.gather(*(worker.program.wait() for worker in stopped))
 
     async def miscounts(self) -> list[str]:
         """Return where the counts of those that run do not add up, a line each."""
@@ -132,11 +132,11 @@ class Workers:
     async def watch(self) -> None:
         """Notice those that end by themselves; where that is expected, start others in their places."""
         while True:
+            await until(lambda: any(each.program.code is not None for each in self._live), timeout_s=None)
             for worker in [each for each in self._live if each.program.code is not None]:
                 self._taken(worker)
                 self.crashes.append(f"{worker.program.name} ended with {worker.program.code}")
                 self._start()
-            await asyncio.sleep(LOOK_S)
 
     @property
     def first_pid(self) -> int:
@@ -182,7 +182,8 @@ class Workers:
 
     async def _one_at_work(self) -> Worker:
         """Return one that has orders in hand; any, if nobody has for long."""
-        await until(lambda: any(worker.look() for worker in self._live))
+        with contextlib.suppress(AssertionError):
+            await until(lambda: any(worker.look() for worker in self._live))
         busy = [worker for worker in self._live if worker.look()]
         return self._taken(self._draws.choice(busy or self._live))[0]
 

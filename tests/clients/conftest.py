@@ -18,10 +18,9 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.devbroker.limits import Limits
 from tests.clients.scenarios import BROKERS_MSG_TIMEOUT_MS, CHANNEL, CLIENTS, INSTALLED, SCENARIOS
 from tests.integration.conftest import Server, nsq_programs
+from tests.waiting import PATIENCE_S
 
 __all__ = ["nsq_programs"]
-
-PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

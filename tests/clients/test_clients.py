@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.clients.conftest import PATIENCE_S, Engine, require
+from tests.clients.conftest import Engine, require
 from tests.clients.scenarios import (
     CLIENTS,
     DEFER,
@@ -22,6 +22,7 @@ from tests.clients.scenarios import (
     Client,
     Scenario,
 )
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.clients
 

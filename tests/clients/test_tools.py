@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import PATIENCE_S, Engine, require
+from tests.clients.conftest import Engine, require
 from tests.clients.scenarios import CHANNEL, INSTALLED
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.clients
 

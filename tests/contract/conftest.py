@@ -15,10 +15,10 @@ from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_ch
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.names import subscribed_topics
 from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
+from tests.waiting import PATIENCE_S
 
 __all__ = ["limited_nsqd", "nsq_programs", "nsqd", "nsqlookupd", "quick_nsqd", "start_nsqd"]
 
-PATIENCE_S = 60.0
 TOPIC = "contract"
 CHANNELS = ("work", "other")
 BRIEF_S = 2.0

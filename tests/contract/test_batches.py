@@ -23,7 +23,8 @@ from nsqkit import (
 )
 from nsqkit.devbroker import DevBroker
 from nsqkit.testing import Harness
-from tests.contract.conftest import ENGINES, PATIENCE_S, Engine
+from tests.contract.conftest import ENGINES, Engine
+from tests.waiting import PATIENCE_S
 
 TOPIC = "contract"
 QUICK = RetryPolicy(max_attempts=3, backoff=Exponential(base_s=0.05, factor=1, max_s=0.05, jitter="none"))

@@ -21,9 +21,10 @@ from nsqkit import (
     Requeue,
     event,
 )
-from tests.contract.conftest import PATIENCE_S, TOPIC, WITH_LOOKUPD, Engine
+from tests.contract.conftest import TOPIC, WITH_LOOKUPD, Engine
 from tests.contract.work import Asked, Seen, accounts, body, count, outcome, until, working
 from tests.integration.conftest import StartNsqd
+from tests.waiting import PATIENCE_S
 
 
 @event("contract.answered", version=1, topic="contract.answers")

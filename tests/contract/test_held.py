@@ -9,7 +9,7 @@ import pytest
 
 from nsqkit import Breaker, Context, Discard, Finish, KillSwitch, Outcome, Pause, RetryPolicy, Worker
 from nsqkit.policy.verdict import CRASH_SLACK
-from tests.contract.conftest import BRIEF_S, PATIENCE_S, TOPIC, Engine
+from tests.contract.conftest import BRIEF_S, TOPIC, Engine
 from tests.contract.work import (
     QUICK,
     Asked,
@@ -22,6 +22,7 @@ from tests.contract.work import (
     working,
     working_plainly,
 )
+from tests.waiting import PATIENCE_S
 
 SUSPECT = QUICK.max_attempts
 """So many deliveries without an outcome make a suspect of the next one."""

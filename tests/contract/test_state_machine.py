@@ -16,11 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from nsqkit.devbroker import DevBroker
 from nsqkit.testing.contract import Counts, Engine, LedgerEngine, Received, Subscriber, WireEngine
 from tests.integration.conftest import Server
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.nsqd
 
 T = TypeVar("T")
-PATIENCE_S = 60.0
 CHANNEL = "c"
 
 

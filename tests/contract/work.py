@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from nsqkit import Context, Exponential, Handler, Outcome, RetryPolicy, Worker, event
-from tests.contract.conftest import PATIENCE_S, TOPIC, Engine
+from tests.contract.conftest import TOPIC, Engine
+from tests.waiting import PATIENCE_S
 
 QUICK = RetryPolicy(max_attempts=3, backoff=Exponential(base_s=0.05, factor=1, max_s=0.05, jitter="none"))
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import nsq_programs, nsqd, nsqlookupd, start_nsqd
+from tests.waiting import PATIENCE_S
 
 __all__ = ["nsq_programs", "nsqd", "nsqlookupd", "start_nsqd"]
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "examples" / "data" / "orders.jsonl"
-PATIENCE_S = 60.0
 ANY_PORTS = ("--set", "dev_tcp_port=0", "--set", "dev_http_port=0")
 NO_ADMIN = ("--admin-port", "0")
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ANY_PORTS, NO_ADMIN, PATIENCE_S, Program, Start
+from tests.e2e.conftest import ANY_PORTS, NO_ADMIN, Program, Start
+from tests.waiting import PATIENCE_S
 
 TEAM = """
 from dataclasses import dataclass

@@ -23,10 +23,10 @@ from tests.integration.conftest import Server, StartNsqd
 from tests.unit.conftest import threaded_broker
 from tests.unit.dead_letters.letters import published
 from tests.unit.reading import take, topics_of
+from tests.waiting import PATIENCE_S
 
 __all__ = ["threaded_broker"]
 
-PATIENCE_S = 60.0
 TOPIC = "dead_test_orders"
 ALL = Filters()
 REASON = ("requested", "no such card")

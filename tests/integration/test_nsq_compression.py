@@ -10,9 +10,9 @@ from nsqkit.nsq.options import connection_options
 from nsqkit.settings.settings import Settings
 from tests.integration.conftest import Server, StartNsqd
 from tests.integration.tap import Tap
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.nsqd
-PATIENCE_S = 60.0
 MIB = 1_048_576
 INCOMPRESSIBLE = random.Random(5).randbytes(MIB)
 COMPRESSIBLE = b"order " * (MIB // 6)

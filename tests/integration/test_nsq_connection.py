@@ -10,10 +10,10 @@ from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
 from tests.integration.conftest import Server
 from tests.unit.nsq.fake_http import FakeHttp
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.nsqd
 OPTIONS = ConnectionOptions()
-PATIENCE_S = 60.0
 
 
 class Reader:

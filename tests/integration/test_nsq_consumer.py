@@ -11,10 +11,10 @@ import pytest
 from nsqkit.nsq import ConnectionOptions, Consumer, Lookup, Message, NsqdHttp, NsqdPublisher
 from nsqkit.nsq.http import fetch
 from tests.integration.conftest import Server, StartNsqd
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.nsqd
 OPTIONS = ConnectionOptions()
-PATIENCE_S = 60.0
 
 
 class Quiet:

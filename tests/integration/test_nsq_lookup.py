@@ -8,9 +8,9 @@ import pytest
 from nsqkit.errors import RefusedError
 from nsqkit.nsq import Lookup, LookupResult, Node, NsqdHttp
 from tests.integration.conftest import Server, StartNsqd
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.nsqd
-PATIENCE_S = 60.0
 
 
 async def _found(lookup: Lookup, topic: str | None, count: int) -> LookupResult:

@@ -19,9 +19,9 @@ from tests.integration.conftest import Server, StartNsqd
 from tests.integration.tap import Tap
 from tests.ports import free_port
 from tests.unit.nsq.fake_http import FakeHttp
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.nsqd
-PATIENCE_S = 60.0
 REQUIRED = "-tls-required=tcp-https"  # HTTP, which the fixtures ask, stays open
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 ALLOWED = (

@@ -12,9 +12,9 @@ from nsqkit.nsq.outlet import Outlet
 from nsqkit.ops.tail import Tail
 from tests.integration.conftest import Server, StartNsqd
 from tests.unit.reading import take
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.nsqd
-PATIENCE_S = 60.0
 
 
 async def channels(server: Server) -> dict[str, object]:

@@ -10,8 +10,7 @@ import pytest
 from nsqkit.devbroker import DevBroker
 from nsqkit.runtime.pool import PoolThread
 from nsqkit.testing.clock import VirtualClock
-
-PATIENCE_S = 60.0
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)

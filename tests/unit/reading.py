@@ -6,8 +6,7 @@ import urllib.request
 from typing import Any
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message
-
-PATIENCE_S = 60.0
+from tests.waiting import PATIENCE_S
 
 
 async def take(address: str, topic: str, count: int, channel: str = "reading") -> list[bytes]:

@@ -23,6 +23,7 @@ import pytest
 from handlers.orders import OrderCreated
 from nsqkit import Context, Handler, Settings, Worker
 from tests.unit.nsq.fake_nsqd import IDENTIFY_REPLY, frame, message_frame
+from tests.waiting import PATIENCE_S
 
 MOST_CALLS = {"async": 65, "plain": 63}
 """Calls per message that an async handler, and a plain one with run_on_loop, may cost.
@@ -34,7 +35,6 @@ TOPIC, CHANNEL = "hot", "path"
 IN_FLIGHT = 100  # their frames fit into the socket, and so into one chunk
 ROUNDS = 10
 SETTLING_TURNS = 20  # of the event loop, until the last FIN is in the socket
-PATIENCE_S = 60.0
 ORDER = (Path(__file__).parents[2] / "examples" / "data" / "orders.jsonl").read_bytes().partition(b"\n")[0]
 
 

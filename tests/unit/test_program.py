@@ -10,8 +10,8 @@ import pytest
 
 from nsqkit.errors import SettingsError
 from nsqkit.program import SIGNALS, run, stop_event
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 60.0
 STUCK = """
 import asyncio, threading
 from nsqkit.program import end_at_once, stop_event

@@ -49,7 +49,6 @@ from nsqkit.testing.clock import VirtualClock
 from tests.unit.reading import topics
 from tests.unit.runtime.bench import (
     BACKOFF,
-    PATIENCE_S,
     POLICY,
     Bench,
     Happened,
@@ -60,6 +59,7 @@ from tests.unit.runtime.bench import (
     unconfirmed,
     until,
 )
+from tests.waiting import PATIENCE_S
 
 NOBODY = "127.0.0.1:1"
 

@@ -26,9 +26,9 @@ from nsqkit.nsq.outlet import Outlet
 from nsqkit.telemetry import logs
 from tests.unit.dead_letters.letters import BODY, published
 from tests.unit.reading import take, topics
+from tests.waiting import PATIENCE_S
 
 NOBODY = "127.0.0.1:1"
-PATIENCE_S = 60.0
 DEAD = "orders.payments.dead"
 ALL = Filters()
 

@@ -19,9 +19,9 @@ from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.names import dead_topic
 from tests.unit.dead_letters.letters import BODY, letter
 from tests.unit.reading import take, topics
+from tests.waiting import PATIENCE_S
 
 NOBODY = "127.0.0.1:1"
-PATIENCE_S = 60.0
 ALL = Filters()
 RETRY = "orders.payments.retry"
 

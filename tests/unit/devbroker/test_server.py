@@ -19,9 +19,9 @@ from tests.unit.devbroker.raw_client import (
     pub,
     sized,
 )
+from tests.waiting import PATIENCE_S
 
 OK = (RESPONSE, b"OK")
-PATIENCE_S = 60.0
 
 
 class Clock:

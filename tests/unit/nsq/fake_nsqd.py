@@ -7,7 +7,8 @@ import struct
 import time
 from typing import Any, Self
 
-PATIENCE_S = 60.0
+from tests.waiting import PATIENCE_S
+
 ID = b"0123456789abcdef"
 _COMMANDS_WITH_BODY = (b"IDENTIFY", b"AUTH", b"PUB", b"DPUB", b"MPUB")
 IDENTIFY_REPLY: dict[str, object] = {

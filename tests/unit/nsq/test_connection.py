@@ -19,7 +19,8 @@ from nsqkit.nsq.handshake import Handshake
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.tls import Tls
-from tests.unit.nsq.fake_nsqd import ID, IDENTIFY_REPLY, PATIENCE_S, FakeNsqd, Peer, frame, message_frame
+from tests.unit.nsq.fake_nsqd import ID, IDENTIFY_REPLY, FakeNsqd, Peer, frame, message_frame
+from tests.waiting import PATIENCE_S
 
 OPTIONS = ConnectionOptions(client_id="worker-1", hostname="host.example", user_agent="nsqkit/test")
 TLS = ConnectionOptions(auth_secret="hush", tls=Tls(ssl.create_default_context()))

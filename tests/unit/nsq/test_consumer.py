@@ -13,7 +13,8 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message
 from nsqkit.policy.retry import Exponential
-from tests.unit.nsq.fake_nsqd import ID, PATIENCE_S, FakeNsqd, Peer, message_frame
+from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
+from tests.waiting import PATIENCE_S
 
 FIN = b"FIN " + ID + b"\n"
 NO_NODES = LookupResult(frozenset(), ())

@@ -19,8 +19,9 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
 from tests.ports import free_port
 from tests.unit.nsq.fake_http import FakeHttp
-from tests.unit.nsq.fake_nsqd import PATIENCE_S, FakeNsqd, Peer
+from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer
 from tests.unit.runtime.bench import until
+from tests.waiting import PATIENCE_S
 
 HERE = Path(__file__).parent
 LOST = ConnectionLostError("127.0.0.1:4150", "Connection refused")

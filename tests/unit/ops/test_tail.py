@@ -18,9 +18,9 @@ from nsqkit.ops import tail as module
 from nsqkit.ops.tail import Tail, tail
 from tests.unit.nsq.fake_http import FakeHttp
 from tests.unit.reading import take, topics
+from tests.waiting import PATIENCE_S
 
 NOBODY = "127.0.0.1:1"
-PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from nsqkit.process import reload as module
 from nsqkit.process.child import Plan
 from nsqkit.process.reload import Reload, watch
 from tests.unit.reading import topics
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 60.0
 COMMAND = (sys.executable, "-m", "nsqkit", "reloaded")
 HANDLERS = """
 import asyncio, os, sys, time

@@ -37,8 +37,8 @@ from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.receive import Intake
 from nsqkit.runtime.settle import Settler
 from nsqkit.testing.clock import VirtualClock
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 60.0
 NSQD = "nsqd:4150"
 NOW_NS = 1_700_000_000_000_000_000
 Journal = list[tuple[Any, ...]]

@@ -26,7 +26,6 @@ from nsqkit import (
 )
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import (
-    PATIENCE_S,
     POLICY,
     Bench,
     FakeMessage,
@@ -34,6 +33,7 @@ from tests.unit.runtime.bench import (
     passed,
     timers,
 )
+from tests.waiting import PATIENCE_S
 
 Batch = Sequence[Delivery[Happened]]
 Behave = Callable[[Batch], Awaitable[Any]]

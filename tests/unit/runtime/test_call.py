@@ -9,7 +9,8 @@ import pytest
 
 from nsqkit import HandlerTimeoutError
 from nsqkit.runtime.call import Caller
-from tests.unit.runtime.bench import PATIENCE_S, plain
+from tests.unit.runtime.bench import plain
+from tests.waiting import PATIENCE_S
 
 
 class Marked:

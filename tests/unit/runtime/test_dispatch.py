@@ -9,7 +9,8 @@ import pytest
 
 from nsqkit import Context, Discard, Finish, HandlerTimeoutError, Next, Outcome, Requeue
 from nsqkit.runtime.dispatch import Dispatcher
-from tests.unit.runtime.bench import PATIENCE_S, Happened, asynchronous, ending, plain
+from tests.unit.runtime.bench import Happened, asynchronous, ending, plain
+from tests.waiting import PATIENCE_S
 
 EVENT = Happened(1)
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")

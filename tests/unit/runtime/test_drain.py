@@ -9,7 +9,6 @@ from nsqkit import Context, DeadLetter, Finish, Outcome
 from nsqkit.runtime import drain as module
 from nsqkit.runtime.drain import drain
 from tests.unit.runtime.bench import (
-    PATIENCE_S,
     Bench,
     Happened,
     RecordingLog,
@@ -18,6 +17,7 @@ from tests.unit.runtime.bench import (
     plain,
     until,
 )
+from tests.waiting import PATIENCE_S
 
 LONG_S = 3600.0
 PUBLISH_S = 10.0

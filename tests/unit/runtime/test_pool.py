@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nsqkit.runtime.pool import GATHERED, Call, Pool, PoolThread
-from tests.unit.runtime.bench import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 

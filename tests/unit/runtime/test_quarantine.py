@@ -12,7 +12,6 @@ from nsqkit.runtime.gate import Flow
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import (
-    PATIENCE_S,
     Bench,
     FakeMessage,
     Happened,
@@ -21,6 +20,7 @@ from tests.unit.runtime.bench import (
     plain,
     until,
 )
+from tests.waiting import PATIENCE_S
 
 SUSPECT = 6
 """Deliveries of a message whose handler has max_attempts=5."""

@@ -35,7 +35,6 @@ from nsqkit.runtime.process import SETTLING_RETRY_S
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import (
     NOW_NS,
-    PATIENCE_S,
     POLICY,
     Bench,
     FakeMessage,
@@ -49,6 +48,7 @@ from tests.unit.runtime.bench import (
     unconfirmed,
     until,
 )
+from tests.waiting import PATIENCE_S
 
 UNKNOWN = json.dumps(
     {"specversion": "1.0", "type": "bench.other.v1", "source": "s", "id": "i", "data": {}}

@@ -10,8 +10,8 @@ import pytest
 
 from nsqkit.testing import HarnessError, NeedsVirtualTimeError
 from nsqkit.testing.clock import MAX_WAIT_S, RealClock, VirtualClock
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 60.0
 LONG_S = 3600.0
 
 

@@ -21,7 +21,6 @@ from nsqkit.worker.subscription import Subscription, WorkerParts
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
 from tests.unit.runtime.bench import RecordingLog, timers, until
 
-PATIENCE_S = 60.0
 LONG_S = 3600.0
 NOBODY = "127.0.0.1:1"
 ID = b"0123456789abcdef"

@@ -29,8 +29,8 @@ from nsqkit.worker import worker as module
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.unit.reading import topics
 from tests.unit.runtime.bench import until
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 60.0
 NOBODY = "127.0.0.1:1"
 JOURNAL: list[str] = []
 
