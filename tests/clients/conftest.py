@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.devbroker.limits import Limits
 from tests.clients.scenarios import BROKERS_MSG_TIMEOUT_MS, CHANNEL, CLIENTS, INSTALLED, SCENARIOS
 from tests.integration.conftest import Server, nsq_programs
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until_blocking
 
 __all__ = ["nsq_programs"]
 
@@ -52,11 +51,12 @@ class Engine:
 
     def until_channels(self, topic: str, count: int) -> list[str]:
         """Return the names of a topic's channels once there are so many."""
-        return list(_until(lambda: self.channels(topic), lambda channels: len(channels) == count))
+        found = until_blocking(lambda: self.channels(topic), lambda channels: len(channels) == count)
+        return list(found)
 
     def until(self, topic: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the channel's statistics once they say so."""
-        return _until(lambda: self.channel(topic), condition)
+        return until_blocking(lambda: self.channel(topic), condition)
 
     def settled(self, topic: str, *, messages: int) -> dict[str, Any]:
         """Return the channel's statistics once it had so many messages and holds none."""
@@ -76,15 +76,6 @@ class Engine:
             return answer.status, answer.read()
         finally:
             asking.close()
-
-
-def _until(look: Callable[[], dict[str, Any]], condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Look again until it is so: a broker tells no other way."""
-    give_up_s = time.monotonic() + PATIENCE_S
-    while not condition(seen := look()):
-        assert time.monotonic() < give_up_s, seen
-        time.sleep(0.01)
-    return seen
 
 
 @contextlib.contextmanager

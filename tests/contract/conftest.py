@@ -15,7 +15,7 @@ from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_ch
 from nsqkit.nsq.outlet import Outlet
 from nsqkit.policy.names import subscribed_topics
 from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 __all__ = ["limited_nsqd", "nsq_programs", "nsqd", "nsqlookupd", "quick_nsqd", "start_nsqd"]
 
@@ -91,10 +91,7 @@ class Engine:
         self, topic: str, channel: str, condition: Callable[[dict[str, Any]], bool]
     ) -> dict[str, Any]:
         """Return the channel's statistics once they say so."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition(stats := await self.channel(topic, channel)):  # noqa: ASYNC110 - nsqd says nothing
-                await asyncio.sleep(0.01)
-        return stats
+        return await until(lambda: self.channel(topic, channel), condition)
 
     async def handled(self, topic: str, channel: str, count: int) -> dict[str, Any]:
         """Return the channel's statistics once it had so many messages and holds none any more."""

@@ -24,7 +24,7 @@ from nsqkit import (
 from nsqkit.devbroker import DevBroker
 from nsqkit.testing import Harness
 from tests.contract.conftest import ENGINES, Engine
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 TOPIC = "contract"
 QUICK = RetryPolicy(max_attempts=3, backoff=Exponential(base_s=0.05, factor=1, max_s=0.05, jitter="none"))
@@ -69,12 +69,6 @@ def shown(worker: Worker, name: str, **labels: str) -> int:
 
 def outcome(worker: Worker, name: str) -> int:
     return shown(worker, "messages_processed_total", outcome=name)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - nobody announces it
-            await asyncio.sleep(0.01)
 
 
 class Partial:
@@ -141,7 +135,7 @@ async def test_on_the_ledger_what_a_lost_connection_held_comes_again() -> None:
     async with Harness([handler]) as h:
         await h.publish(Batched(1), topic=TOPIC)
         h.clock.advance(1)
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # half of max_wait_s, in virtual time
         h.drop_connection()
         await h.publish(Batched(2), topic=TOPIC)
         await h.settle(through_delays=True)
@@ -232,7 +226,7 @@ async def test_past_the_grace_period_a_batch_is_cancelled_and_given_back(engine:
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the handler's clean-up takes a while
             ended.set()
 
     async with engine.worker(batching(hang, max_messages=3), grace_s=0.05) as worker:

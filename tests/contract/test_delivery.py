@@ -22,9 +22,9 @@ from nsqkit import (
     event,
 )
 from tests.contract.conftest import TOPIC, WITH_LOOKUPD, Engine
-from tests.contract.work import Asked, Seen, accounts, body, count, outcome, until, working
+from tests.contract.work import Asked, Seen, accounts, body, count, outcome, working
 from tests.integration.conftest import StartNsqd
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns, until
 
 
 @event("contract.answered", version=1, topic="contract.answers")
@@ -268,7 +268,7 @@ async def test_a_stop_lets_the_running_end_and_gives_the_rest_back(engine: Engin
             for _ in range(slots):
                 await inside.acquire()
         stopping = asyncio.create_task(worker.stop())
-        await asyncio.sleep(0)
+        await turns()
         leave.set()
         await stopping
         assert worker.left_behind == 0

@@ -18,11 +18,10 @@ from tests.contract.work import (
     body,
     count,
     outcome,
-    until,
     working,
     working_plainly,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until, until_blocking
 
 SUSPECT = QUICK.max_attempts
 """So many deliveries without an outcome make a suspect of the next one."""
@@ -66,7 +65,7 @@ async def test_what_takes_longer_than_nsqds_timeout_is_kept_by_touch(engine: Eng
 
     async def slow(event: Asked, ctx: Context) -> None:
         seen(event, ctx)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(2.5)  # the handler's work, which outlasts nsqd's timeout
 
     async with engine.worker(working(slow, timeout_s=5), msg_timeout_s=1.0) as worker:
         await engine.publish(TOPIC, *map(body, range(3)))
@@ -82,8 +81,8 @@ async def test_what_runs_up_to_nsqds_longest_lease_is_lost_and_comes_again(brief
 
     async def outlast(event: Asked, ctx: Context) -> None:
         seen(event, ctx)
-        while ctx.attempts == 1 and not ctx.lease_lost:  # noqa: ASYNC110 - nobody announces it
-            await asyncio.sleep(0.01)
+        if ctx.attempts == 1:
+            await until(lambda: ctx.lease_lost)
 
     async with engine.worker(working(outlast, timeout_s=BRIEF_S), msg_timeout_s=1.0) as worker:
         await engine.publish(TOPIC, body(1))
@@ -158,8 +157,7 @@ async def test_a_plain_handler_past_its_timeout_is_told_and_settled_when_it_retu
 
     def mind(event: Asked, ctx: Context) -> Outcome:
         seen(event, ctx)
-        while not ctx.cancelled:
-            time.sleep(0.01)
+        until_blocking(lambda: ctx.cancelled)
         return Finish()
 
     async with engine.worker(working_plainly(mind, timeout_s=0.2, threads=1)) as worker:
@@ -177,7 +175,7 @@ async def test_a_plain_handler_past_its_timeout_is_told_and_settled_when_it_retu
 async def test_what_is_too_old_is_not_handled(engine: Engine) -> None:
     seen = Seen()
     await engine.publish(TOPIC, body(1))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # its age is the case
     async with engine.worker(working(seen, max_age_s=0.05)) as worker:
         await engine.handled(TOPIC, "work", 1)
         assert seen.calls == []

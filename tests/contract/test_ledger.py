@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +29,7 @@ from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.limits import Limits
 from nsqkit.policy.verdict import CRASH_SLACK
 from nsqkit.testing import Harness
+from tests.waiting import turns, until_blocking
 
 RETRY = RetryPolicy(max_attempts=3, backoff=Exponential(base_s=5, factor=2, max_s=60))
 ONCE = RetryPolicy(max_attempts=1)
@@ -146,12 +146,12 @@ async def test_what_left_no_outcome_runs_alone() -> None:
 
     async def run(name: str, ctx: Context) -> None:
         if (name, ctx.attempts) == ("work", 2):
-            await asyncio.sleep(0)
+            await turns()
             assert running == []
         running.append(name)
         if (name, ctx.attempts) == ("work", 1):
             h.drop_connection()
-        await asyncio.sleep(10)
+        await asyncio.sleep(10)  # the handler's work, in virtual time
         running.remove(name)
         assert "work" not in running
 
@@ -187,6 +187,7 @@ async def test_what_is_too_old_is_not_handled(choice: str) -> None:
 
 @pytest.mark.promise("timeout")
 async def test_what_takes_longer_than_its_timeout_is_cancelled() -> None:
+    # The handler's work, in virtual time.
     async with Harness([working(lambda _, ctx: asyncio.sleep(100 if ctx.attempts == 1 else 1))]) as h:
         await h.publish(Asked())
         await h.settle(through_delays=True)
@@ -198,8 +199,7 @@ async def test_what_takes_longer_than_its_timeout_is_cancelled() -> None:
 async def test_a_plain_handler_is_told_and_settled_when_it_returns() -> None:
     class Work(Handler[Asked], channel="work", timeout_s=0.05):
         def handle(self, event: Asked, ctx: Context) -> None:
-            while not ctx.cancelled:
-                time.sleep(0.001)
+            until_blocking(lambda: ctx.cancelled)
 
     async with Harness([Work]) as h:
         await h.publish(Asked())
@@ -209,6 +209,7 @@ async def test_a_plain_handler_is_told_and_settled_when_it_returns() -> None:
 
 @pytest.mark.promise("kept by touch")
 async def test_what_takes_longer_than_nsqds_timeout_is_kept() -> None:
+    # The handler's work, in virtual time.
     async with Harness([working(lambda _, ctx: asyncio.sleep(800), timeout_s=880)]) as h:
         await h.publish(Asked())
         await h.settle()
@@ -221,7 +222,7 @@ async def test_what_takes_longer_than_nsqds_timeout_is_kept() -> None:
 async def test_what_takes_longer_than_nsqds_longest_lease_is_lost() -> None:
     async def outlast(event: Asked, ctx: Context) -> None:
         if ctx.attempts == 1:
-            await asyncio.sleep(99.5)
+            await asyncio.sleep(99.5)  # the handler's work, in virtual time
             assert ctx.lease_lost
             raise ConnectionError("late")
 
@@ -235,6 +236,7 @@ async def test_what_takes_longer_than_nsqds_longest_lease_is_lost() -> None:
 @pytest.mark.promise("redelivered")
 @pytest.mark.usefixtures("brief")
 async def test_what_comes_again_while_it_is_held_waits_and_is_a_duplicate() -> None:
+    # The handler's work, in virtual time.
     async with Harness([working(lambda _, ctx: asyncio.sleep(150), timeout_s=300)]) as h:
         await h.publish(Asked())
         await h.settle(through_delays=True)
@@ -310,7 +312,7 @@ async def test_a_stop_lets_the_running_end_and_gives_the_rest_back() -> None:
 
     async def work(event: Asked, ctx: Context) -> None:
         started.release()
-        await asyncio.sleep(10 if event.n == 0 else 25)
+        await asyncio.sleep(10 if event.n == 0 else 25)  # the handler's work, in virtual time
 
     handler = working(work, max_in_flight=2, timeout_s=60)
     async with Harness([handler], settings=Settings(grace_s=20)) as h:

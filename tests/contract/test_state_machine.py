@@ -5,7 +5,7 @@ One consumer at a time: which of several is served is outside of the contract.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from nsqkit.devbroker import DevBroker
 from nsqkit.testing.contract import Counts, Engine, LedgerEngine, Received, Subscriber, WireEngine
 from tests.integration.conftest import Server
-from tests.waiting import PATIENCE_S
+from tests.waiting import until
 
 pytestmark = pytest.mark.nsqd
 
@@ -152,7 +152,7 @@ class Twins(RuleBasedStateMachine):
         for side in self.sides[1:]:
             if deliverable:
                 assert await side.take(deliverable) == taken
-            await _until_equal(side.counts, expected)
+            await until(side.counts, lambda found: found == expected)  # nsqd counts after its reply
             if side.subscriber is not None:
                 assert await side.subscriber.refusals() == await self.model.consumer.refusals()
 
@@ -165,15 +165,6 @@ class Twins(RuleBasedStateMachine):
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return type(self).loop.run_until_complete(coroutine)
-
-
-async def _until_equal(ask: Callable[[], Awaitable[object]], expected: object) -> None:
-    """Wait until nsqd counts so; it counts some things a moment after its reply."""
-    give_up_s = asyncio.get_running_loop().time() + PATIENCE_S
-    while (found := await ask()) != expected:
-        if asyncio.get_running_loop().time() > give_up_s:
-            raise AssertionError(f"{found} is not {expected}")
-        await asyncio.sleep(0.005)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from nsqkit import Context, Exponential, Handler, Outcome, RetryPolicy, Worker, event
 from tests.contract.conftest import TOPIC, Engine
-from tests.waiting import PATIENCE_S
 
 QUICK = RetryPolicy(max_attempts=3, backoff=Exponential(base_s=0.05, factor=1, max_s=0.05, jitter="none"))
 
@@ -74,12 +73,6 @@ def count(worker: Worker, name: str, channel: str = "work", topic: str = TOPIC, 
 
 def outcome(worker: Worker, name: str, channel: str = "work") -> int:
     return count(worker, "messages_processed_total", channel, outcome=name)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - nobody announces it
-            await asyncio.sleep(0.01)
 
 
 async def accounts(

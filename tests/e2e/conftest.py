@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import nsq_programs, nsqd, nsqlookupd, start_nsqd
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until_blocking
 
 __all__ = ["nsq_programs", "nsqd", "nsqlookupd", "start_nsqd"]
 
@@ -64,11 +63,18 @@ class Program:
 
     def until(self, condition: Callable[[], Any]) -> None:
         """Wait until something is so; the program must live as long."""
-        give_up = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert self._process.poll() is None, f"it has ended:\n{self.err}"
-            assert time.monotonic() < give_up, f"it is not so:\n{self.err}"
-            time.sleep(0.02)
+
+        def is_so() -> bool:
+            is_running = self._process.poll() is None
+            found = bool(condition())
+            assert found or is_running, "it has ended"
+            return found
+
+        try:
+            until_blocking(is_so)
+        except AssertionError as error:
+            error.add_note(self.err)
+            raise
 
     def terminate(self) -> int:
         """Send SIGTERM and return the exit code."""

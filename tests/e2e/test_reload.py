@@ -1,12 +1,11 @@
 """`nsqkit run --reload`, with files that really change and processes that really end."""
 
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import ANY_PORTS, NO_ADMIN, Program, Start
-from tests.waiting import PATIENCE_S
+from tests.waiting import until_blocking
 
 TEAM = """
 from dataclasses import dataclass
@@ -59,7 +58,4 @@ def test_a_saved_file_is_what_runs_and_sigterm_ends_all_of_it(team: Path, progra
 
 def test_a_worker_does_not_outlive_its_parent(program: Program) -> None:
     program.kill()
-    give_up = time.monotonic() + PATIENCE_S
-    while not program.said("worker_stopped"):
-        assert time.monotonic() < give_up, program.err
-        time.sleep(0.02)
+    until_blocking(lambda: program.said("worker_stopped"))

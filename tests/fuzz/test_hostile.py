@@ -23,6 +23,7 @@ from nsqkit.devbroker.limits import Limits
 from tests.fuzz.checks import check_frames, check_http, check_lookup_replies
 from tests.fuzz.seeds import COMMANDS, LOOKUP_REQUESTS, LOOKUPS, REQUESTS, Spoiler
 from tests.unit.devbroker.raw_client import RESPONSE, RawClient, http, pub
+from tests.waiting import turns
 
 INPUTS = int(os.environ.get("NSQKIT_HOSTILE_INPUTS", "3000"))
 SEED = int(os.environ.get("NSQKIT_HOSTILE_SEED", "1"))
@@ -145,7 +146,7 @@ class Attack:
         for at in range(0, end, size):
             await loop.sock_sendall(client, data[at : min(end, at + size)])
             if is_slow:
-                await asyncio.sleep(0)
+                await turns()
 
 
 async def _read_all(client: socket.socket) -> bytes:

@@ -4,15 +4,14 @@ import contextlib
 import http.client
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S, until_blocking
 
-START_S = 10.0
 MISSING = "nsqd not found: run scripts/install-nsqd (needs Go); skipping tests that need it"
 
 
@@ -41,12 +40,11 @@ class Server:
         """Return when it answers /ping."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        give_up = time.monotonic() + START_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > give_up:
-                self.stop()
-                pytest.fail(f"{self._command} did not start:\n{self._log.read_text()[-2000:]}")
-            time.sleep(0.01)
+        try:
+            until_blocking(self._answers)
+        except AssertionError as error:
+            self.stop()
+            pytest.fail(f"{self._command} did not start: {error}\n{self._log.read_text()[-2000:]}")
 
     def stop(self) -> None:
         """End it cleanly (SIGTERM), by force only if that takes too long."""
@@ -55,13 +53,15 @@ class Server:
             return
         process.terminate()
         try:
-            process.wait(START_S)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
     def _answers(self) -> bool:
-        asking = http.client.HTTPConnection(self.http_address, timeout=START_S)
+        assert self._process is not None
+        assert self._process.poll() is None, "it has ended"
+        asking = http.client.HTTPConnection(self.http_address, timeout=PATIENCE_S)
         try:
             asking.request("GET", "/ping")
             return asking.getresponse().status == http.client.OK

@@ -23,7 +23,7 @@ from tests.integration.conftest import Server, StartNsqd
 from tests.unit.conftest import threaded_broker
 from tests.unit.dead_letters.letters import published
 from tests.unit.reading import take, topics_of
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 __all__ = ["threaded_broker"]
 
@@ -104,8 +104,7 @@ async def until_handled(settings: Settings, count: int, *bodies: bytes) -> None:
         await worker.wait_ready()
         for body in bodies:
             await worker.outlet.publish(settings.nsqd[0], TOPIC, body)
-        while len(handled) < count or worker.held:  # noqa: ASYNC110 - the handlers tell nobody
-            await asyncio.sleep(0.01)
+        await until(lambda: len(handled) >= count and not worker.held)
     await worker.stop()
 
 

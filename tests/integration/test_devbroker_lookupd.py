@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from tests.integration.conftest import Server, StartNsqd
 from tests.unit.devbroker.lookup_client import LookupClient, identify, read
 from tests.unit.devbroker.lookup_errors import REQUESTS, TALKS
 from tests.unit.devbroker.raw_client import RESPONSE, RawClient, http, pub
+from tests.waiting import until
 
 pytestmark = pytest.mark.nsqd
 
@@ -52,13 +53,6 @@ async def nsqd(
     await until(lambda: found(lookupd, "/nodes", lambda answer: len(answer["producers"]) == 1))
     yield server
     await asyncio.to_thread(server.stop)
-
-
-async def until(seen: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what one server tells the other without a reply to anybody else."""
-    async with asyncio.timeout(60):
-        while not await seen():  # noqa: ASYNC110  they may be other processes
-            await asyncio.sleep(0.005)
 
 
 async def found(lookupd: Lookupd, path: str, condition: Callable[[Any], bool]) -> bool:

@@ -12,6 +12,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from nsqkit.devbroker import DevBroker, DevLookupd
 from tests.integration.conftest import Server
 from tests.unit.devbroker.raw_client import RawClient, dpub, mpub
+from tests.waiting import until
 
 pytestmark = pytest.mark.nsqd
 
@@ -37,9 +38,7 @@ class Cluster:
 
     async def until(self, path: str, name: str, value: object) -> None:
         """Wait until nsqadmin shows a value; the brokers tell each other of changes without a reply."""
-        async with asyncio.timeout(60):
-            while (await self.ask(path)).get(name) != value:  # noqa: ASYNC110  another process
-                await asyncio.sleep(0.01)
+        await until(lambda: self.ask(path), lambda answer: answer.get(name) == value)
 
 
 @pytest.fixture

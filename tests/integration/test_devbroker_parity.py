@@ -33,6 +33,7 @@ from tests.unit.devbroker.raw_client import (
     sized,
     stats,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.nsqd
 
@@ -56,12 +57,6 @@ class Broker:
     async def counts(self, topic: str = "t", channel: str = "c") -> dict[str, int]:
         found = await self.channel(topic, channel)
         return {name: value for name, value in found.items() if name.endswith(("count", "depth"))}
-
-    async def until(self, seen: Callable[[], Awaitable[bool]]) -> None:
-        """Wait for what a broker does without a reply."""
-        async with asyncio.timeout(60):
-            while not await seen():  # noqa: ASYNC110  it is another process
-                await asyncio.sleep(0.005)
 
 
 Scenario = Callable[[Broker], Awaitable[object]]
@@ -290,7 +285,7 @@ class TestMessages:
             async def alone() -> bool:
                 return bool((await broker.channel())["client_count"] == 1)
 
-            await broker.until(alone)
+            await until(alone)
             counts = await broker.counts()
             await other.close()
             return refusals, counts
@@ -359,10 +354,10 @@ class TestMessages:
             await client.ask(pub("t4", b"x"))
             sent_s = time.monotonic()
             first = await client.message()
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(1.1)  # so late that TOUCH asks for more than the cap
             client.send(b"TOUCH " + first.id + b"\n")
             second = await client.message()
-            early = time.monotonic() - sent_s < 3.0  # the cap, and not the 3.5 s that TOUCH asked for
+            early = time.monotonic() - sent_s < 3.0  # the cap, and not the 3.1 s that TOUCH asked for
             await client.close()
             return second.attempts, early, await _settled(broker, await broker.channel("t4"))
 
@@ -397,7 +392,7 @@ class TestOutputBuffer:
             async def sent() -> bool:
                 return (await broker.counts())["in_flight_count"] == 2
 
-            await broker.until(sent)
+            await until(sent)
             frames = await client.exchange(lets_out)
             assert frames[0][0] == first
             return [(kind, data[26:] if kind == MESSAGE else data) for kind, data in frames]
@@ -417,7 +412,7 @@ class TestOutputBuffer:
             async def sent() -> bool:
                 return (await broker.counts())["in_flight_count"] == len(bodies)
 
-            await broker.until(sent)
+            await until(sent)
             return len(await client.until_quiet())
 
         await both.agree(scenario)
@@ -446,7 +441,7 @@ class TestOutputBuffer:
             async def sent() -> bool:
                 return (await broker.counts())["in_flight_count"] == 1
 
-            await broker.until(sent)
+            await until(sent)
             await broker.post("/channel/pause?topic=t&channel=c")
             message = await client.message()
             await client.close()
@@ -468,7 +463,7 @@ async def test_a_sample_takes_its_share_and_loses_the_rest(pair: StartPair) -> N
             found = await broker.counts()
             return found["message_count"] == 2000 and not found["depth"]
 
-        await broker.until(spread)
+        await until(spread)
         held = (await broker.counts())["in_flight_count"]
         await client.close()
         return "fair" if 800 < held < 1250 else f"{held} of 2000"
@@ -520,7 +515,7 @@ class TestTopicsAndChannels:
                 topics = (await stats(broker.http_address))["topics"]
                 return not any(topic["channels"] for topic in topics) and len(topics) == 1
 
-            await broker.until(quiet)
+            await until(quiet)
             return [topic["topic_name"] for topic in (await stats(broker.http_address))["topics"]]
 
         await both.agree(scenario)
@@ -541,7 +536,7 @@ class TestStatistics:
         async def spread() -> bool:
             return (await broker.counts())["message_count"] == 4
 
-        await broker.until(spread)
+        await until(spread)
         return [consumer, producer, other]
 
     async def test_json(self, pair: StartPair) -> None:

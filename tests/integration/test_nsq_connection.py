@@ -10,7 +10,7 @@ from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
 from tests.integration.conftest import Server
 from tests.unit.nsq.fake_http import FakeHttp
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.nsqd
 OPTIONS = ConnectionOptions()
@@ -53,14 +53,15 @@ async def publisher(nsqd: Server) -> AsyncIterator[NsqdPublisher]:
     await publisher.close()
 
 
-async def _channel(nsqd: Server, until: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
+async def _channel(nsqd: Server, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
     """Return the channel's statistics once they say what they must."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            stats: Any = await NsqdHttp(nsqd.http_address).stats("orders")
-            channel: dict[str, Any] = stats["topics"][0]["channels"][0]
-            if until(channel):
-                return channel
+
+    async def ask() -> dict[str, Any]:
+        stats: Any = await NsqdHttp(nsqd.http_address).stats("orders")
+        channel: dict[str, Any] = stats["topics"][0]["channels"][0]
+        return channel
+
+    return await until(ask, holds)
 
 
 async def test_nsqd_grants_its_limits(nsqd: Server) -> None:

@@ -11,7 +11,7 @@ import pytest
 from nsqkit.nsq import ConnectionOptions, Consumer, Lookup, Message, NsqdHttp, NsqdPublisher
 from nsqkit.nsq.http import fetch
 from tests.integration.conftest import Server, StartNsqd
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.nsqd
 OPTIONS = ConnectionOptions()
@@ -77,8 +77,7 @@ async def publish(nsqd: Server, *bodies: bytes, topic: str = "orders") -> None:
 async def ready(consumer: Consumer, connections: int) -> None:
     async with asyncio.timeout(PATIENCE_S):
         await consumer.wait_ready()
-        while len(consumer.connections) < connections:  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.01)
+    await until(lambda: len(consumer.connections) >= connections)
 
 
 async def channel_of(nsqd: Server) -> dict[str, Any]:
@@ -88,7 +87,9 @@ async def channel_of(nsqd: Server) -> dict[str, Any]:
 
 
 async def rdy_of(nsqd: Server) -> int:
-    stats = json.loads(await fetch(nsqd.http_address, "/stats", timeout_s=5.0, format="json", topic="orders"))
+    stats = json.loads(
+        await fetch(nsqd.http_address, "/stats", timeout_s=PATIENCE_S, format="json", topic="orders")
+    )
     return int(stats["topics"][0]["channels"][0]["clients"][0]["ready_count"])
 
 
@@ -149,9 +150,7 @@ async def test_a_restarted_nsqd_is_connected_to_again_and_loses_nothing(nsqd: Se
     await publish(nsqd, b"1")
     held = await intake.next()
     nsqd.stop()
-    async with asyncio.timeout(PATIENCE_S):
-        while consumer.ready:  # noqa: ASYNC110 - the event is for the opposite
-            await asyncio.sleep(0.01)
+    await until(lambda: not consumer.ready)
     assert not held.finish()
     assert consumer.problems
     nsqd.start()
@@ -182,17 +181,12 @@ async def test_a_message_is_not_held_back_while_others_are_held(nsqd: Server, in
     await ready(consumer, 1)
     held = []
     for number in range(5):
-        await asyncio.sleep(0.01)
         await publish(nsqd, b"%d" % number)
         held.append(await intake.next())
-    async with asyncio.timeout(PATIENCE_S):
-        while await rdy_of(nsqd) != 6:  # noqa: ASYNC110 - nsqd says nothing
-            await asyncio.sleep(0.01)
+    await until(lambda: rdy_of(nsqd), lambda rdy: rdy == 6)
     for message in held:
         assert message.finish()
-    async with asyncio.timeout(PATIENCE_S):
-        while await rdy_of(nsqd) != 1:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: rdy_of(nsqd), lambda rdy: rdy == 1)
 
 
 async def test_a_backlog_gets_all_of_max_in_flight(nsqd: Server, intake: Intake) -> None:

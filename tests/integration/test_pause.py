@@ -9,6 +9,7 @@ from nsqkit import Settings
 from nsqkit.nsq import NsqdHttp
 from nsqkit.ops.pause import ChannelReport, send_to_nsqd
 from tests.integration.conftest import Server, StartNsqd
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.nsqd
 
@@ -27,16 +28,14 @@ async def test_a_channel_is_paused_wherever_it_is_and_stays_so_over_a_restart(
     settings = Settings(lookupd=(nsqlookupd.http_address,))
 
     async def until_both_are_known(command: Any) -> ChannelReport:
-        while True:
-            told = await asyncio.to_thread(send_to_nsqd, command, "orders", "stock", settings)
-            if len(told.addresses) + len(told.without) == 2:
-                return told
-            await asyncio.sleep(0.05)
-
-    async with asyncio.timeout(60):
-        assert await until_both_are_known("pause") == ChannelReport(
-            (nsqd.http_address,), (empty.http_address,), ()
+        return await until(
+            lambda: asyncio.to_thread(send_to_nsqd, command, "orders", "stock", settings),
+            lambda told: len(told.addresses) + len(told.without) == 2,
         )
+
+    async with asyncio.timeout(PATIENCE_S):
+        expected = ChannelReport((nsqd.http_address,), (empty.http_address,), ())
+        assert await until_both_are_known("pause") == expected
         assert await _paused(nsqd)
         nsqd.stop()
         nsqd.start()

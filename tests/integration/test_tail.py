@@ -1,6 +1,7 @@
 """Tail on real nsqd: it gets copies, and never what waits for somebody else."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -12,7 +13,7 @@ from nsqkit.nsq.outlet import Outlet
 from nsqkit.ops.tail import Tail
 from tests.integration.conftest import Server, StartNsqd
 from tests.unit.reading import take
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.nsqd
 
@@ -40,15 +41,13 @@ async def test_all_nsqd_that_nsqlookupd_knows_are_followed_and_nobody_misses_a_m
     async with asyncio.timeout(PATIENCE_S):
         running = asyncio.create_task(Tail("orders", settings).run(show))
         for server in servers:
-            while len(await channels(server)) < 2:  # noqa: ASYNC110 - it tells when it is asked, and no sooner
-                await asyncio.sleep(0.02)
+            await until(partial(channels, server), lambda found: len(found) == 2)
             await outlet.publish(server.tcp_address, "orders", b"after")
         await running
         assert sorted(each.address for each in shown) == sorted(each.tcp_address for each in servers)
         for server in servers:
             assert sorted(await take(server.tcp_address, "orders", 2, "work")) == [b"after", b"before"]
-            while list(await channels(server)) != ["work"]:  # noqa: ASYNC110 - same
-                await asyncio.sleep(0.02)
+            await until(partial(channels, server), lambda found: list(found) == ["work"])
     await outlet.close()
 
 

@@ -54,12 +54,12 @@ _REDIRECTED = re.compile(r"2>|&>|\|&")
 # curl may be missing. Like the real one, this asks again only if it is told to.
 _CURL = """#!{python}
 import sys, time, urllib.request
-for _ in range(200 if "--retry" in sys.argv else 1):
+for _ in range(600 if "--retry" in sys.argv else 1):
     try:
         sys.stdout.write(urllib.request.urlopen("http://" + sys.argv[-1], timeout=60).read().decode())
         break
     except OSError:
-        time.sleep(0.1)
+        time.sleep(0.1)  # until curl would ask again
 else:
     sys.exit("no answer")
 """

@@ -71,10 +71,10 @@ func (p *player) HandleMessage(message *nsq.Message) error {
 		return nil
 	case "touch":
 		for times := reaction[2].(float64); times > 0; times-- {
-			time.Sleep(milliseconds(reaction[1]))
+			time.Sleep(milliseconds(reaction[1])) // the handler's work between two TOUCH
 			message.Touch()
 		}
-		time.Sleep(milliseconds(reaction[1]))
+		time.Sleep(milliseconds(reaction[1])) // the rest of its work
 	}
 	message.Finish()
 	p.lock.Lock()

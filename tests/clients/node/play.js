@@ -39,10 +39,10 @@ async function answer(message) {
   }
   if (kind === 'touch') {
     for (let touched = 0; touched < times; touched++) {
-      await sleep(ms)
+      await sleep(ms) // the handler's work between two TOUCH
       message.touch()
     }
-    await sleep(ms)
+    await sleep(ms) // the rest of its work
   }
   message.on('respond', () => {
     toFinish -= 1

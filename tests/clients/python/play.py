@@ -73,9 +73,9 @@ class Play:
                 return False
             case ["touch", every_ms, times]:
                 for _ in range(times):
-                    await asyncio.sleep(every_ms / 1000)
+                    await asyncio.sleep(every_ms / 1000)  # the handler's work between two TOUCH
                     await _done(touch())
-                await asyncio.sleep(every_ms / 1000)
+                await asyncio.sleep(every_ms / 1000)  # the rest of its work
         await _done(finish())
         return self.finishes()
 

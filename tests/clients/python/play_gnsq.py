@@ -23,9 +23,9 @@ def answer(message: Any) -> None:
             return
         case ["touch", every_ms, times]:
             for _ in range(times):
-                gevent.sleep(every_ms / 1000)
+                gevent.sleep(every_ms / 1000)  # the handler's work between two TOUCH
                 message.touch()
-            gevent.sleep(every_ms / 1000)
+            gevent.sleep(every_ms / 1000)  # the rest of its work
     message.finish()
     if play.finishes():
         done.set()

@@ -5,12 +5,12 @@ from typing import Any
 
 import nsq
 from tests.clients.python.play import Play
+from tests.waiting import until
 
 
 async def publish(play: Play, writer: Any) -> None:
     """Publish all, each confirmed by OK."""
-    while not writer.conns:  # noqa: ASYNC110 - a Writer says nothing when it is connected
-        await asyncio.sleep(0.01)
+    await until(lambda: writer.conns)  # a Writer says nothing when it is connected
     for bodies in play.publish:
         confirmed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

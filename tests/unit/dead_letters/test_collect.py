@@ -26,7 +26,7 @@ from nsqkit.nsq.outlet import Outlet
 from nsqkit.telemetry import logs
 from tests.unit.dead_letters.letters import BODY, published
 from tests.unit.reading import take, topics
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 NOBODY = "127.0.0.1:1"
 DEAD = "orders.payments.dead"
@@ -94,8 +94,7 @@ async def test_topics_that_turn_up_later_are_read_as_well(
     async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
         await collector.wait_idle()
         await bury(outlet, broker, b"x", topic="orders.notify.dead")
-        while not collector.stored:  # noqa: ASYNC110 - the store tells nobody
-            await asyncio.sleep(0.01)
+        await until(lambda: collector.stored)
 
 
 async def test_only_those_that_are_wanted(broker: DevBroker, outlet: Outlet, store: Store) -> None:
@@ -189,8 +188,7 @@ async def test_a_topic_that_somebody_else_reads_is_left_to_them_if_it_shall_be(
         await collector.wait_idle()
         assert collector.stored == 0
         other.close()
-        while not collector.stored:  # noqa: ASYNC110 - the store tells nobody
-            await asyncio.sleep(0.01)
+        await until(lambda: collector.stored)
 
 
 async def test_an_nsqd_that_nobody_names_any_more_is_given_up(
@@ -209,9 +207,7 @@ async def test_an_nsqd_that_nobody_names_any_more_is_given_up(
     monkeypatch.setattr(collector_module, "find_backlog", find_backlog)
     collector = Collector(Settings(), store, log=logs.get_logger(), look_s=0.0)
     collector.start()
-    async with asyncio.timeout(PATIENCE_S):
-        while len(asked) < 4:  # noqa: ASYNC110 - it is asked time and again
-            await asyncio.sleep(0.01)
+    await until(lambda: len(asked) >= 4)
     assert asked[:4] == [0, 1, 1, 0], "not as long as somebody is silent who may know it"
     await collector.stop()
 

@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 from tests.unit.devbroker.raw_client import http, sized
+from tests.waiting import PATIENCE_S
 
 NSQD: dict[str, Any] = {
     "broadcast_address": "nsqd1",
@@ -15,7 +16,6 @@ NSQD: dict[str, Any] = {
     "http_port": 4151,
     "version": "1.3.0",
 }
-_WITHIN_S = 60.0
 
 
 def identify(**changes: object) -> bytes:
@@ -39,7 +39,7 @@ class LookupClient:
 
     async def reply(self) -> bytes | None:
         """Return the next reply, or None when the connection is closed."""
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             try:
                 (size,) = struct.unpack(">i", await self._reader.readexactly(4))
                 return await self._reader.readexactly(size)

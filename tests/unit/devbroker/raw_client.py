@@ -9,10 +9,11 @@ from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
+from tests.waiting import PATIENCE_S
+
 RESPONSE, ERROR, MESSAGE = 0, 1, 2
 HEARTBEAT = (RESPONSE, b"_heartbeat_")
-_WITHIN_S = 60.0
-_QUIET_S = 0.3
+_QUIET_S = 1.0
 
 Frame = tuple[int, bytes]
 
@@ -72,7 +73,7 @@ class RawClient:
 
     async def frame(self) -> Frame | None:
         """Return the next frame, or None when the broker has closed the connection."""
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             try:
                 head = await self._reader.readexactly(8)
                 size, kind = struct.unpack(">ii", head)
@@ -148,7 +149,7 @@ async def http(address: str, method: str, path: str, body: bytes = b"") -> tuple
     """Return status and body of one HTTP request."""
     bodied = method in {"POST", "PUT"}
     request = HTTPRequest(
-        f"http://{address}{path}", method=method, body=body if bodied else None, request_timeout=_WITHIN_S
+        f"http://{address}{path}", method=method, body=body if bodied else None, request_timeout=PATIENCE_S
     )
     response = await AsyncHTTPClient(force_instance=True).fetch(request, raise_error=False)
     return response.code, response.body or b""

@@ -1,15 +1,15 @@
 """The embedded nsqd registers with the embedded nsqlookupd, as with any."""
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from nsqkit.devbroker import DevBroker, DevLookupd
 from tests.unit.devbroker.lookup_client import LookupClient, identify, read
 from tests.unit.devbroker.raw_client import RESPONSE, RawClient, http, pub
+from tests.waiting import until
 
 OK = (RESPONSE, b"OK")
 
@@ -22,13 +22,6 @@ async def broker(lookupd: DevLookupd) -> AsyncIterator[DevBroker]:
     await registered(broker)
     yield broker
     await broker.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens between two servers on this loop."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110  nothing tells
-            await asyncio.sleep(0.001)
 
 
 async def registered(broker: DevBroker, count: int = 1) -> None:

@@ -19,7 +19,7 @@ from tests.unit.devbroker.raw_client import (
     pub,
     sized,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 OK = (RESPONSE, b"OK")
 
@@ -64,7 +64,7 @@ async def test_commands_split_at_any_byte_are_understood(broker: DevBroker) -> N
     client = await RawClient.connect(broker.tcp_address)
     for byte in pub("t", b"one") + mpub("t", b"two", b"three"):
         client.send(bytes([byte]))
-        await asyncio.sleep(0)
+        await turns()
     assert [await client.frame(), await client.frame()] == [OK, OK]
     assert [m.body for m in broker.ledger.topics["t"].backlog] == [b"one", b"two", b"three"]
     await client.close()
@@ -113,9 +113,9 @@ async def test_a_client_that_hangs_up_in_the_middle_of_a_body_is_told(broker: De
 
 
 @pytest.mark.parametrize("server", [DevBroker, DevLookupd])
-@pytest.mark.parametrize("turns", range(5))
+@pytest.mark.parametrize("later", range(5))
 async def test_a_connection_that_comes_while_it_stops_is_closed_too(
-    server: type[DevBroker | DevLookupd], turns: int
+    server: type[DevBroker | DevLookupd], later: int
 ) -> None:
     """Whether the kernel has it, or the loop, or the server already."""
     stopping = server(0, 0)
@@ -123,8 +123,7 @@ async def test_a_connection_that_comes_while_it_stops_is_closed_too(
     host, _, port = stopping.tcp_address.rpartition(":")
     with socket.create_connection((host, int(port))) as client:
         client.setblocking(False)
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await turns(later)
         await stopping.stop()
         async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionResetError):

@@ -11,6 +11,7 @@ import pytest
 
 from nsqkit.errors import BreakerOpenError
 from nsqkit.handler.breaker import Breaker, breaker_states
+from tests.waiting import PATIENCE_S, turns
 
 
 class Clock:
@@ -149,7 +150,7 @@ async def test_only_one_trial_is_made_at_a_time(breaker: Breaker, clock: Clock) 
             return "made"
 
     calls = [asyncio.create_task(call()) for _ in range(3)]
-    await asyncio.sleep(0)
+    await turns()
     answered.set()
     ends = await asyncio.gather(*calls, return_exceptions=True)
     assert [str(end) if isinstance(end, str) else type(end) for end in ends] == [
@@ -169,7 +170,7 @@ async def test_calls_that_overlap_are_told_apart(breaker: Breaker, clock: Clock)
             await answered.wait()
 
     task = asyncio.create_task(slow())
-    await asyncio.sleep(0)
+    await turns()
     opened(breaker)
     answered.set()
     await task
@@ -223,7 +224,7 @@ def test_threads_share_it() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert breaker.state == "open"
 
 
@@ -259,7 +260,7 @@ def test_every_call_of_a_decorated_function_is_one_call(breaker: Breaker) -> Non
 async def test_a_coroutine_function_is_guarded_until_it_is_done(breaker: Breaker) -> None:
     @breaker
     async def reserve(sku: str) -> str:
-        await asyncio.sleep(0)
+        await turns()
         if not sku:
             raise OSError("down")
         return sku

@@ -28,7 +28,7 @@ class Sleeps(list[float]):
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
     sleeps = Sleeps()
 
-    async def sleep(delay_s: float) -> None:
+    async def sleep(delay_s: float) -> None:  # in place of asyncio's
         sleeps.append(delay_s)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)

@@ -20,7 +20,7 @@ from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.tls import Tls
 from tests.unit.nsq.fake_nsqd import ID, IDENTIFY_REPLY, FakeNsqd, Peer, frame, message_frame
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 OPTIONS = ConnectionOptions(client_id="worker-1", hostname="host.example", user_agent="nsqkit/test")
 TLS = ConnectionOptions(auth_secret="hush", tls=Tls(ssl.create_default_context()))
@@ -758,7 +758,7 @@ class TestClose:
     @pytest.mark.parametrize(
         "step",
         [
-            pytest.param(lambda _: asyncio.sleep(0), id="connecting"),
+            pytest.param(lambda _: turns(), id="connecting"),
             pytest.param(lambda nsqd: nsqd.accept(), id="connected"),
         ],
     )

@@ -14,7 +14,7 @@ from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message
 from nsqkit.policy.retry import Exponential
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 FIN = b"FIN " + ID + b"\n"
 NO_NODES = LookupResult(frozenset(), ())
@@ -145,8 +145,7 @@ async def ready(consumer: Consumer) -> None:
 
 async def nothing_to_do() -> None:
     """Let everything run that is already due."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns(20)
 
 
 class TestConnections:

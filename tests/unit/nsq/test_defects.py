@@ -20,8 +20,7 @@ from nsqkit.nsq.lookup import Lookup
 from tests.ports import free_port
 from tests.unit.nsq.fake_http import FakeHttp
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer
-from tests.unit.runtime.bench import until
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 HERE = Path(__file__).parent
 LOST = ConnectionLostError("127.0.0.1:4150", "Connection refused")
@@ -152,10 +151,12 @@ class TestDiscovery:
             peer = await nsqd.accept()
             await peer.identify()  # and no answer yet
             asked = len(lookupd.requests)
-            async with asyncio.timeout(PATIENCE_S):
-                while len(lookupd.requests) < asked + 3:
-                    consumer.poll_now()
-                    await asyncio.sleep(0.001)
+
+            def polled() -> int:
+                consumer.poll_now()
+                return len(lookupd.requests)
+
+            await until(polled, lambda polls: polls >= asked + 3)
             assert nsqd.is_idle
             peer.respond(b"{}")
             await peer.expect(b"SUB orders stock\n")

@@ -1,6 +1,5 @@
 """RDY of a handler's connections: it follows the load, and pauses and trials override that."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,6 +7,9 @@ import pytest
 
 from nsqkit.nsq.identify import IdentifyReply
 from nsqkit.nsq.ready import Ready
+from nsqkit.testing.clock import VirtualClock
+from tests.unit.runtime.bench import passed
+from tests.waiting import turns, until
 
 
 class Line:
@@ -40,9 +42,7 @@ class Line:
         self.on_change()
 
     async def wait_told(self, count: int) -> None:
-        async with asyncio.timeout(60):
-            while self.rdy != count:  # noqa: ASYNC110 - there is no event for it
-                await asyncio.sleep(0.001)
+        await until(lambda: self.rdy == count)
 
 
 def sharing(max_in_flight: int, *lines: Line, is_fixed: bool = False) -> Ready:
@@ -65,7 +65,7 @@ def remove(shares: Ready, line: Any) -> None:
 async def nothing_is_left() -> AsyncIterator[None]:
     """A timer that goes off after a test does no harm."""
     yield
-    await asyncio.sleep(0)
+    await turns()
 
 
 class TestLoad:
@@ -240,17 +240,17 @@ class TestModes:
         shares.trial()
         assert line.rdy == 1
 
-    async def test_the_load_does_not_end_a_trial(self) -> None:
+    async def test_the_load_does_not_end_a_trial(self, hours: VirtualClock) -> None:
         line = Line()
         shares = sharing(100, line)
         line.received += 100
         line.answer(90)
         shares.trial()
         assert line.rdy == 11
-        await asyncio.sleep(0.01)
+        await passed(hours, 60.0)
         assert line.rdy == 11
 
-    async def test_after_the_end_nothing_is_told(self) -> None:
+    async def test_after_the_end_nothing_is_told(self, hours: VirtualClock) -> None:
         line = Line()
         shares = sharing(100, line)
         line.arrive(50)
@@ -259,5 +259,5 @@ class TestModes:
         line.answer(50)
         shares.pause()
         shares.resume()
-        await asyncio.sleep(0.01)
+        await passed(hours, 60.0)
         assert line.told == told

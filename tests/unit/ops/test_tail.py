@@ -1,7 +1,7 @@
 """Tail: it shows what comes, takes nothing from anybody, and never is a topic's first channel."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from nsqkit.ops import tail as module
 from nsqkit.ops.tail import Tail, tail
 from tests.unit.nsq.fake_http import FakeHttp
 from tests.unit.reading import take, topics
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 NOBODY = "127.0.0.1:1"
 
@@ -56,13 +56,6 @@ async def tailing(settings: Settings) -> AsyncIterator[asyncio.Queue[Message]]:
 async def channels(broker: DevBroker) -> list[str]:
     known = await topics(broker.http_address)
     return [each["channel_name"] for each in known.get("orders", {"channels": []})["channels"]]
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until something is so that only nsqd can tell."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 - it tells when it is asked, and no sooner
-            await asyncio.sleep(0.01)
 
 
 async def followed(*brokers: DevBroker) -> None:

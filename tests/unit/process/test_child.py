@@ -68,7 +68,7 @@ class TestStandby:
         assert await worker.stop() == 0, "it did not run"
 
     async def test_one_that_does_not_run_yet_is_ended_at_once_whatever_it_does(self, start: Starter) -> None:
-        worker = await start("time.sleep(3600)")
+        worker = await start("while True: signal.pause()")
         assert await worker.stop() == 0
         assert await worker.stop() == 0, "again"
 
@@ -82,7 +82,7 @@ class TestStandby:
 
     async def test_one_that_ends_by_the_signal_itself_has_ended_well(self, start: Starter) -> None:
         """It had not come to where it listens for signals, and so had nothing in hand."""
-        worker = await start(TURN, "time.sleep(3600)")
+        worker = await start(TURN, "while True: signal.pause()")
         await worker.loaded()
         worker.run()
         assert await worker.stop() == 0

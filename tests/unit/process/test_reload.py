@@ -15,9 +15,10 @@ from nsqkit.process import reload as module
 from nsqkit.process.child import Plan
 from nsqkit.process.reload import Reload, watch
 from tests.unit.reading import topics
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 COMMAND = (sys.executable, "-m", "nsqkit", "reloaded")
+HANGS = "import pathlib, threading; pathlib.Path('hangs').touch(); threading.Event().wait()"
 HANDLERS = """
 import asyncio, os, sys, time
 from dataclasses import dataclass
@@ -79,10 +80,15 @@ class Stage:
     async def until(self, condition: Callable[[], Any]) -> None:
         """Wait until something is so that only another process can tell."""
         assert self._running is not None
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                assert not self._running.done(), "it has ended"
-                await asyncio.sleep(0.01)
+        running = self._running
+
+        def is_so() -> object:
+            is_running = not running.done()
+            found = condition()
+            assert found or is_running, "it has ended"
+            return found
+
+        await until(is_so)
 
     async def runs(self) -> None:
         """Wait until there is a worker."""
@@ -181,7 +187,7 @@ class TestReplace:
         assert await stage.end() == 2
 
     async def test_an_import_that_never_ends_is_given_up_at_the_next_change(self, stage: Stage) -> None:
-        stage.write(1, module="import pathlib, time; pathlib.Path('hangs').touch(); time.sleep(3600)")
+        stage.write(1, module=HANGS)
         stage.start()
         await stage.until((stage.folder / "hangs").exists)
         stage.write(2)
@@ -189,7 +195,7 @@ class TestReplace:
         assert await stage.end() == 0
 
     async def test_ended_in_the_middle_of_an_import_it_ends_at_once(self, stage: Stage) -> None:
-        stage.write(1, module="import pathlib, time; pathlib.Path('hangs').touch(); time.sleep(3600)")
+        stage.write(1, module=HANGS)
         stage.start()
         await stage.until((stage.folder / "hangs").exists)
         assert await stage.end() == 0
@@ -248,7 +254,7 @@ class TestFeeds:
 
     async def test_ended_before_they_are_published_it_is_1(self, stage: Stage, feed: Path) -> None:
         """Whoever fed the file must know that it is not published as a whole."""
-        stage.write(1, module="import pathlib, time; pathlib.Path('hangs').touch(); time.sleep(3600)")
+        stage.write(1, module=HANGS)
         stage.start(("reloaded", feed))
         await stage.until((stage.folder / "hangs").exists)
         assert await stage.end() == 1

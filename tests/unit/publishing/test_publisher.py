@@ -19,6 +19,7 @@ from nsqkit.nsq.options import connection_options
 from nsqkit.publishing.publisher import preparer
 from tests.unit.nsq.fake_nsqd import FakeNsqd
 from tests.unit.reading import take, topics, topics_of
+from tests.waiting import turns
 
 NOBODY = "127.0.0.1:1"
 
@@ -325,7 +326,7 @@ class TestTurn:
     async def test_who_gives_up_disturbs_nobody(self, broker: DevBroker) -> None:
         async with Publisher(broker.tcp_address, settings=told()) as publisher:
             publishing = [asyncio.create_task(publisher.publish_raw("sent", b"%d" % n)) for n in range(4)]
-            await asyncio.sleep(0)
+            await turns()
             publishing[1].cancel()
             *_, last = await asyncio.gather(*publishing, return_exceptions=True)
         assert last is None
@@ -333,7 +334,7 @@ class TestTurn:
     async def test_close_waits_for_those_that_have_not_left_yet(self, broker: DevBroker) -> None:
         publisher = Publisher(broker.tcp_address, settings=told())
         publishing = asyncio.gather(*(publisher.publish_raw("sent", b"%d" % n) for n in range(3)))
-        await asyncio.sleep(0)
+        await turns()
         await publisher.close()
         assert await publishing == [None, None, None]
 

@@ -37,7 +37,7 @@ from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.receive import Intake
 from nsqkit.runtime.settle import Settler
 from nsqkit.testing.clock import VirtualClock
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 NSQD = "nsqd:4150"
 NOW_NS = 1_700_000_000_000_000_000
@@ -162,7 +162,7 @@ class FakePublishes:
         if self.gate is not None:
             await self.gate.wait()
         if self.takes_a_turn:
-            await asyncio.sleep(0)
+            await turns()
         if self.failures:
             raise self.failures.popleft()
         self.published.append((address, topic, body, defer_s))
@@ -447,5 +447,5 @@ async def passed(hours: VirtualClock, for_s: float) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until something holds."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - nobody announces it
-            await asyncio.sleep(0)
+        while not condition():
+            await turns()

@@ -105,7 +105,7 @@ class Script:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            await asyncio.sleep(10_000 if self._hangs & set(found) else self._takes_s)
+            await asyncio.sleep(10_000 if self._hangs & set(found) else self._takes_s)  # in virtual time
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -456,7 +456,7 @@ class TestReruns:
     async def test_a_call_that_swallows_its_timeout_counts_as_it_returns(self, hours: VirtualClock) -> None:
         async def stubborn(batch: Batch) -> Mapping[str, Outcome]:
             try:
-                await asyncio.sleep(10_000)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 return {batch[0].key: Discard("late")}
             raise AssertionError
@@ -528,7 +528,7 @@ class TestTime:
         left: list[float] = []
 
         async def behave(batch: Batch) -> None:
-            await asyncio.sleep(4.0)
+            await asyncio.sleep(4.0)  # the handler's work, in virtual time
             left.extend(each.ctx.remaining_s() for each in batch)
             if len(batch) > 1:
                 raise ValueError("once more")
@@ -682,7 +682,7 @@ class TestStop:
     ) -> None:
         async def tidy(batch: Batch) -> None:
             try:
-                await asyncio.sleep(10_000)
+                await asyncio.Event().wait()
             finally:
                 await asyncio.sleep(3.0)  # such as a transaction that is rolled back
 
@@ -701,7 +701,7 @@ class TestStop:
     async def test_what_it_returns_although_it_is_cancelled_counts(self, hours: VirtualClock) -> None:
         async def stubborn(batch: Batch) -> Mapping[str, Outcome]:
             try:
-                await asyncio.sleep(10_000)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 return {batch[0].key: Discard("late")}
             raise AssertionError

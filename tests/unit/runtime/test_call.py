@@ -10,7 +10,7 @@ import pytest
 from nsqkit import HandlerTimeoutError
 from nsqkit.runtime.call import Caller
 from tests.unit.runtime.bench import plain
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 
 class Marked:
@@ -53,7 +53,7 @@ class TestTold:
         under_way = []
         for each in told:
             under_way.append(asyncio.ensure_future(calls.call(None, each)))
-            await asyncio.sleep(0)
+            await turns()
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*under_way)
         assert marks == told
@@ -71,7 +71,7 @@ class TestTold:
             if is_slow:
                 told.wait()
 
-        calls = caller(handle, timeout_s=0.2)
+        calls = caller(handle, timeout_s=1.0)
         quick, slow = Marked(marks), Marked(marks)
         await asyncio.gather(calls.call(False, quick), calls.call(True, slow))
         assert marks == [slow]

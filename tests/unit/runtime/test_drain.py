@@ -17,7 +17,7 @@ from tests.unit.runtime.bench import (
     plain,
     until,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 LONG_S = 3600.0
 PUBLISH_S = 10.0
@@ -34,7 +34,7 @@ class FakeSource:
 
     async def stop_intake(self) -> None:
         self.journal.append("CLS")
-        await asyncio.sleep(0)
+        await turns()
         for _ in range(self.last):
             self.bench.receive()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nsqkit.runtime.pool import GATHERED, Call, Pool, PoolThread
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 
@@ -125,7 +125,7 @@ class TestOrder:
         pool, seen, calls = Pool(1, "one"), list[int](), list[Call]()
         for n in range(3 * GATHERED):
             calls.append(pool.submit(seen.append, n))
-            await asyncio.sleep(0)
+            await turns()
         await ended(*calls)
         assert seen == list(range(3 * GATHERED))
         pool.close()

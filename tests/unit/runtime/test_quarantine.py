@@ -20,7 +20,7 @@ from tests.unit.runtime.bench import (
     plain,
     until,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 SUSPECT = 6
 """Deliveries of a message whose handler has max_attempts=5."""
@@ -86,16 +86,11 @@ async def worker(hours: VirtualClock) -> Worker:
     return Worker(hours)
 
 
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 async def until_done(member: Member, count: int) -> None:
     """Let time pass until so many of a handler's have succeeded."""
     async with asyncio.timeout(PATIENCE_S * 60):
         while member.bench.meter.outcomes["success"] < count:  # noqa: ASYNC110 - nobody announces it
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # lets virtual time pass
 
 
 class TestAlone:
@@ -104,7 +99,7 @@ class TestAlone:
         await until(lambda: worker.inside == ["a1"])
         worker.a.receive(2)
         worker.b.receive(3)
-        await turns()
+        await turns(5)
         assert worker.inside == ["a1"]
         worker.a.let_out()
         await until(lambda: sorted(worker.inside) == ["a2", "b3"])
@@ -119,7 +114,7 @@ class TestAlone:
         worker.b.receive(3)
         await until(lambda: worker.inside == ["b1", "b3"])
         worker.b.let_out()
-        await turns()
+        await turns(5)
         assert worker.a.inside == []
         worker.b.let_out()
         await until(lambda: worker.inside == ["a2"])
@@ -183,7 +178,7 @@ class TestGate:
         await until(lambda: worker.inside == ["b2"])
         assert worker.b.takes_in()
         worker.a.bench.gate.open(RequeueReason.PAUSED)
-        await turns()
+        await turns(5)
         assert worker.inside == ["b2"]
         assert not worker.b.takes_in()
         worker.b.let_out()
@@ -198,7 +193,7 @@ class TestGate:
         worker.a.bench.gate.shut(RequeueReason.PAUSED)
         assert worker.b.takes_in()
         worker.b.let_out()
-        await turns()
+        await turns(5)
         assert worker.inside == []
         worker.a.bench.gate.open(RequeueReason.PAUSED)
         await until(lambda: worker.inside == ["a2"])
@@ -221,7 +216,7 @@ class TestGate:
         await until(lambda: worker.quarantine.is_someone_alone)
         assert worker.inside == [], "it is about to"
         worker.a.bench.gate.shut(RequeueReason.PAUSED)
-        await turns()
+        await turns(5)
         assert worker.inside == []
         assert worker.b.takes_in()
         worker.a.bench.gate.open(RequeueReason.PAUSED)
@@ -285,7 +280,7 @@ class TestLeft:
         earlier = worker.a.receive(2, SUSPECT)
         await until(lambda: worker.quarantine.is_on)
         later = worker.a.bench.redeliver(earlier)
-        await turns()
+        await turns(5)
         assert worker.quarantine.is_on
         worker.b.let_out()
         worker.a.let_out()
@@ -301,7 +296,7 @@ class TestLeft:
         worker.a.receive(3, SUSPECT)
         await until(lambda: worker.quarantine.is_on)
         worker.b.bench.redeliver(waiting)
-        await turns()
+        await turns(5)
         assert worker.inside == []
         await until_done(worker.b, 2)
         worker.a.let_out()
@@ -328,7 +323,7 @@ class TestLeft:
         a.receive(attempts=SUSPECT)
         await until(lambda: quarantine.is_someone_alone)
         b.receive(1)
-        await turns()
+        await turns(5)
         assert b.inside == []
         a.publishes.gate.set()
         b.let_out()
@@ -344,7 +339,7 @@ class TestLeft:
         worker.a.let_out()
         for member in (worker.a, worker.b):
             member.bench.intake.stop()
-        await turns()
+        await turns(5)
         for member in (worker.a, worker.b):
             member.bench.intake.give_back()
         await worker.idle()

@@ -48,7 +48,7 @@ from tests.unit.runtime.bench import (
     unconfirmed,
     until,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 UNKNOWN = json.dumps(
     {"specversion": "1.0", "type": "bench.other.v1", "source": "s", "id": "i", "data": {}}
@@ -625,7 +625,7 @@ class TestRedelivered:
         earlier = bench.receive()
         await until(lambda: gate.inside == [1])
         later = bench.redeliver(earlier)
-        await asyncio.sleep(0)
+        await turns()
         assert gate.inside == [1], "they do not run side by side"
         gate.let_out(calls)
         await bench.idle()
@@ -822,7 +822,7 @@ class TestCarriers:
             seen.append(COLOUR.get())
             COLOUR.set(f"n={event.n}")
             if waits:
-                await asyncio.sleep(0)
+                await turns()
             assert COLOUR.get() == f"n={event.n}"
 
         bench = Bench(asynchronous(paint), slots=2)
@@ -910,14 +910,14 @@ class TestCarriers:
             if event.n == 0:
                 task.cancel()
                 if waits:
-                    await asyncio.sleep(0)
+                    await turns()
                 return
             assert task.cancelling() == 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0):
                     await asyncio.Event().wait()
             async with asyncio.TaskGroup() as group:
-                group.create_task(asyncio.sleep(0))
+                group.create_task(turns())
 
         bench = Bench(asynchronous(work), slots=1)
         messages = [bench.receive(body(n)) for n in range(3)]
@@ -947,7 +947,7 @@ class TestCarriers:
     ) -> None:
         async def work(event: Happened, ctx: Context) -> Outcome:
             if waits_before:
-                await asyncio.sleep(0)
+                await turns()
             try:
                 async with asyncio.timeout(5.0):
                     await asyncio.Event().wait()
@@ -968,7 +968,7 @@ class TestCarriers:
     ) -> None:
         async def work(event: Happened, ctx: Context) -> None:
             if waits_before:
-                await asyncio.sleep(0)
+                await turns()
             async with asyncio.timeout(500.0):
                 await asyncio.Event().wait()
 
@@ -993,7 +993,7 @@ class TestCarriers:
 
         async def work(event: Happened, ctx: Context) -> None:
             if waits_before:
-                await asyncio.sleep(0)
+                await turns()
             async with asyncio.TaskGroup() as group:
                 group.create_task(child())
                 group.create_task(child())
@@ -1078,7 +1078,7 @@ class TestSettlingIsKept:
 
     async def test_and_the_events_of_a_success(self, hours: VirtualClock) -> None:
         async def publish(event: Happened, ctx: Context) -> None:
-            await asyncio.sleep(2.9)
+            await asyncio.sleep(2.9)  # the handler's work, in virtual time
             ctx.publish(Happened(2))
 
         bench = Bench(asynchronous(publish, timeout_s=3.0), now_s=hours.now_s)
@@ -1404,7 +1404,7 @@ class Scenario:
             case "waits":
                 return await self.wait(ctx)
             case "sleeps":
-                return await asyncio.sleep(ctx.attempts * 10.0)
+                return await asyncio.sleep(ctx.attempts * 10.0)  # in virtual time
         return what
 
     async def wait(self, ctx: Context) -> None:
@@ -1428,7 +1428,7 @@ class Scenario:
         bench = self.bench
         match step:
             case "turn":
-                await asyncio.sleep(0)
+                await turns()
             case "release":
                 self.gate.set()
             case "pass 1" | "pass 20" | "pass 500":

@@ -10,7 +10,7 @@ import pytest
 
 from nsqkit.testing import HarnessError, NeedsVirtualTimeError
 from nsqkit.testing.clock import MAX_WAIT_S, RealClock, VirtualClock
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns
 
 LONG_S = 3600.0
 
@@ -61,7 +61,7 @@ def when_waiting(clock: VirtualClock, act: Callable[[], object]) -> threading.Th
 class TestJumps:
     async def test_a_long_sleep_ends_at_its_time_and_takes_none(self, clock: VirtualClock) -> None:
         began_s = time.monotonic()
-        await asyncio.sleep(24 * LONG_S * 3)
+        await asyncio.sleep(24 * LONG_S * 3)  # virtual time is the case
         assert clock.elapsed_s == 24 * LONG_S * 3
         assert time.monotonic() - began_s < LONG_S
 
@@ -69,7 +69,7 @@ class TestJumps:
         fired: list[tuple[str, float]] = []
 
         async def fire(name: str, after_s: float) -> None:
-            await asyncio.sleep(after_s)
+            await asyncio.sleep(after_s)  # virtual time is the case
             fired.append((name, clock.elapsed_s))
 
         await asyncio.gather(fire("c", 300), fire("a", 0.001), fire("b", 60))
@@ -77,8 +77,7 @@ class TestJumps:
 
     async def test_it_stands_still_while_anything_can_run(self, clock: VirtualClock) -> None:
         timer = asyncio.get_running_loop().call_later(0.000001, pytest.fail)
-        for _ in range(1000):
-            await asyncio.sleep(0)
+        await turns(1000)
         timer.cancel()
         assert clock.elapsed_s == 0
 
@@ -90,7 +89,7 @@ class TestJumps:
 
     async def test_the_wall_clock_goes_with_it(self, clock: VirtualClock) -> None:
         before_ns = clock.now_ns()
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5)  # virtual time is the case
         assert clock.now_ns() - before_ns == 1_500_000_000
 
 
@@ -144,7 +143,7 @@ class TestOutside:
         """Its pool keeps it, and each jump would cost patience."""
         await asyncio.to_thread(time.monotonic)
         clock._outside_wait_s = LONG_S
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # virtual time is the case
         assert clock.elapsed_s == 1
 
 
@@ -157,8 +156,7 @@ class TestRunUntil:
         done: list[str] = []
 
         async def work() -> None:
-            for _ in range(10):
-                await asyncio.sleep(0)
+            await turns(10)
             done.append("worked")
 
         task = asyncio.create_task(work())
@@ -183,7 +181,7 @@ class TestRunUntil:
         timers[-1].cancel()
 
     async def test_it_jumps_until_all_is_done(self, clock: VirtualClock) -> None:
-        task = asyncio.create_task(asyncio.sleep(LONG_S))
+        task = asyncio.create_task(asyncio.sleep(LONG_S))  # virtual time is the case
         await clock.run_until(task.done)
         assert clock.elapsed_s == LONG_S
 
@@ -191,7 +189,7 @@ class TestRunUntil:
         self, clock: VirtualClock, busy: Busy
     ) -> None:
         async def work() -> None:
-            await asyncio.sleep(10)
+            await asyncio.sleep(10)  # virtual time is the case
             busy.is_busy = False
 
         busy.is_busy = True
@@ -218,7 +216,7 @@ class TestLoop:
         own = (loop.time.__func__, loop.run_in_executor.__func__)  # type: ignore[attr-defined]
         clock = VirtualClock(busy)
         clock.start()
-        await asyncio.sleep(LONG_S)
+        await asyncio.sleep(LONG_S)  # virtual time is the case
         clock.stop()
         assert (loop.time.__func__, loop.run_in_executor.__func__) == own  # type: ignore[attr-defined]
         assert abs(loop.time() - time.monotonic()) < PATIENCE_S

@@ -195,7 +195,7 @@ class TestConcurrency:
             async def handle(self, event: Ordered, ctx: Context) -> None:
                 running.append(1)
                 most.append(len(running))
-                await asyncio.sleep(5)
+                await asyncio.sleep(5)  # the handler's work, in virtual time
                 running.pop()
 
         async with Harness([Slow]) as h:
@@ -229,7 +229,7 @@ class TestFaults:
         gateway.hangs = True
         async with Harness([Charge], resources={Gateway: gateway}) as h:
             await h.publish(ORDER)
-            await asyncio.sleep(5)
+            await asyncio.sleep(5)  # the handler hangs, in virtual time
             gateway.hangs = False
             h.drop_connection()
             await h.settle()
@@ -352,7 +352,7 @@ class TestWiring:
 
         async with Harness([Hangs]) as h:
             await h.publish(ORDER)
-            await asyncio.sleep(1)
+            await asyncio.sleep(1)  # the handler hangs, in virtual time
         h.requeued(reason="shutdown").once()
 
 

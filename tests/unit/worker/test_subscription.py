@@ -19,7 +19,8 @@ from nsqkit.publishing.publisher import preparer
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.worker.subscription import Subscription, WorkerParts
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
-from tests.unit.runtime.bench import RecordingLog, timers, until
+from tests.unit.runtime.bench import RecordingLog, timers
+from tests.waiting import until
 
 LONG_S = 3600.0
 NOBODY = "127.0.0.1:1"

@@ -28,8 +28,7 @@ from nsqkit.nsq import ConnectionOptions, NsqdPublisher
 from nsqkit.worker import worker as module
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.unit.reading import topics
-from tests.unit.runtime.bench import until
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, turns, until
 
 NOBODY = "127.0.0.1:1"
 JOURNAL: list[str] = []
@@ -273,7 +272,7 @@ class TestQuarantine:
             await heard(peers["beside"], b"RDY 0\n")
             peers["beside"].send(message_frame(ID, b"{}"))  # it was on its way
             await until(lambda: worker.held == 2)
-            await asyncio.sleep(0)
+            await turns()
             assert JOURNAL == []
             leave.set()
             await heard(peers["worked"], b"FIN %s\n" % ID)

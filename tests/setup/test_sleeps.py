@@ -1,0 +1,36 @@
+"""Sleeps: each one in the tests has a comment that says why there is no event to await."""
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+SLEEP = re.compile(r"sleep\(", re.IGNORECASE)  # asyncio's, gevent's and Go's too
+COMMENT = re.compile(r"#|//")
+
+
+def uncommented(text: str) -> list[int]:
+    """Return the numbers of the lines that sleep, with no comment there or on the line above."""
+    lines = ["", *text.splitlines()]
+    return [
+        number
+        for number, line in enumerate(lines)
+        if SLEEP.search(line) and not any(COMMENT.search(each) for each in lines[number - 1 : number + 1])
+    ]
+
+
+def test_every_sleep_has_a_comment() -> None:
+    found = [
+        f"{path.relative_to(TESTS)}:{number}"
+        for path in sorted(TESTS.rglob("*"))
+        if path.suffix in {".py", ".js", ".go"} and path != Path(__file__)
+        for number in uncommented(path.read_text())
+    ]
+    assert found == [], "await an event (see tests/waiting.py), or say in a comment why there is none"
+
+
+def test_a_sleep_without_a_comment_is_found() -> None:
+    call = "  await asyncio.sleep(1)"
+    assert uncommented(f"x = 1\n{call}\n") == [2]
+    assert uncommented(f"{call}\n  time.Sleep(1)") == [1, 2]
+    assert uncommented(f"{call}  # its work") == []
+    assert uncommented(f"# its work\n{call}") == []
