@@ -180,7 +180,7 @@ async def test_a_pause_stops_the_intake_and_afterwards_everything_is_handled(eng
 
     async with engine.worker(working(pause_once)) as worker:
         await engine.publish(TOPIC, body(0))
-        await engine.until(TOPIC, "work", lambda stats: stats["deferred_count"] == 1)
+        await engine.until(TOPIC, "work", lambda stats: stats["requeue_count"] == 1)
         await engine.publish(TOPIC, *map(body, range(1, 6)))
         await engine.handled(TOPIC, "work", 6)
         assert sorted(n for n, _ in later) == [0, 1, 2, 3, 4, 5]

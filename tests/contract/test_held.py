@@ -277,7 +277,7 @@ async def test_a_kill_switch_opens_is_tried_one_by_one_and_closes(engine: Engine
     def state(name: str) -> int:
         return count(worker, "kill_switch_state", state=name)
 
-    switch = KillSwitch(failure_ratio=0.5, min_messages=4, open_s=0.2, trials=2)
+    switch = KillSwitch(failure_ratio=0.5, min_messages=4, open_s=1.0, trials=2)
     retry = RetryPolicy(on={ConnectionError: Discard()})
     async with engine.worker(working(be_down_at_first, kill_switch=switch, retry=retry)) as worker:
         assert state("closed") == 1

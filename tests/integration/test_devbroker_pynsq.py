@@ -10,6 +10,7 @@ import nsq
 from nsq import protocol
 from nsqkit.devbroker import DevBroker
 from tests.unit.devbroker.raw_client import channel_stats, http
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ class Client:
 
     async def open(self) -> "Client":
         self._conn.connect()  # type: ignore[attr-defined]  # the stubs have what nsqkit uses
-        await asyncio.wait_for(self._ready.wait(), 60)
+        await asyncio.wait_for(self._ready.wait(), PATIENCE_S)
         self.responses.get_nowait()  # the answer to IDENTIFY, which is a response too
         return self
 
@@ -48,10 +49,10 @@ class Client:
 
     async def ask(self, command: bytes) -> bytes:
         self.send(command)
-        return await asyncio.wait_for(self.responses.get(), 60)
+        return await asyncio.wait_for(self.responses.get(), PATIENCE_S)
 
     async def message(self) -> Any:
-        return await asyncio.wait_for(self.messages.get(), 60)
+        return await asyncio.wait_for(self.messages.get(), PATIENCE_S)
 
     def close(self) -> None:
         self._conn.close()
@@ -106,7 +107,7 @@ async def test_settling_twice_is_an_error_that_leaves_the_connection_open(broker
     await http(broker.http_address, "POST", "/pub?topic=t", b"x")
     message = await client.message()
     client.send(protocol.finish(message.id) * 2)
-    error = await asyncio.wait_for(client.errors.get(), 60)
+    error = await asyncio.wait_for(client.errors.get(), PATIENCE_S)
     assert "E_FIN_FAILED" in str(error)
     assert await client.ask(protocol.pub("t", b"y")) == b"OK"
     client.close()

@@ -5,16 +5,16 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 SLEEP = re.compile(r"sleep\(", re.IGNORECASE)  # asyncio's, gevent's and Go's too
-COMMENT = re.compile(r"#|//")
+COMMENT = re.compile(r"(^|\s)(#|//) (?!noqa: \w+$)")
 
 
 def uncommented(text: str) -> list[int]:
-    """Return the numbers of the lines that sleep, with no comment there or on the line above."""
-    lines = ["", *text.splitlines()]
+    """Return the numbers of the lines that sleep, with a comment neither behind them nor on the line above."""
+    lines = ["", *(line.strip() for line in text.splitlines())]
     return [
         number
         for number, line in enumerate(lines)
-        if SLEEP.search(line) and not any(COMMENT.search(each) for each in lines[number - 1 : number + 1])
+        if SLEEP.search(line) and not (COMMENT.search(line) or COMMENT.match(lines[number - 1]))
     ]
 
 
@@ -29,8 +29,9 @@ def test_every_sleep_has_a_comment() -> None:
 
 
 def test_a_sleep_without_a_comment_is_found() -> None:
-    call = "  await asyncio.sleep(1)"
+    call = "    await asyncio.sleep(1)"
     assert uncommented(f"x = 1\n{call}\n") == [2]
-    assert uncommented(f"{call}\n  time.Sleep(1)") == [1, 2]
-    assert uncommented(f"{call}  # its work") == []
-    assert uncommented(f"# its work\n{call}") == []
+    assert uncommented(f"{call}  # its work\n  time.Sleep(1)") == [2]
+    assert uncommented(f"{call}  # noqa: ASYNC251") == [1]
+    assert uncommented(f"{call}  # noqa: ASYNC251 - its work") == []
+    assert uncommented(f"  // its work\n{call}") == []

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import nsqkit
+from tests.waiting import PATIENCE_S
 
 PROMISED = {
     *(
@@ -74,7 +75,7 @@ def test_a_handler_module_loads_no_server_and_no_command_line(module: str) -> No
     """So that teams' tests and tools which only import handlers start fast."""
     code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert result.stdout.split() == []
 

@@ -222,8 +222,10 @@ class TestBlockingPublisherClose:
 async def deaf_to(command: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """The address of an nsqd that never answers one command, and how often it has read that one."""
     heard: list[bytes] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         await reader.readexactly(4)
         while line := await reader.readline():
             if line.startswith(b"IDENTIFY"):
@@ -242,6 +244,8 @@ async def deaf_to(command: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"{host}:{port}", heard
     finally:
         server.close()
+        for writer in writers:
+            writer.close()
 
 
 class TestOutlet:
@@ -257,7 +261,7 @@ class TestOutlet:
         assert all(isinstance(failure, PublishError) and not failure.permanent for failure in failures)
 
     async def test_a_publish_to_a_new_nsqd_while_it_closes_is_refused(self, broker: DevBroker) -> None:
-        outlet = Outlet(ConnectionOptions(), publish_timeout_s=1.0)
+        outlet = Outlet(ConnectionOptions(), publish_timeout_s=PATIENCE_S)
         async with deaf_to(b"PUB") as (address, heard):
             under_way = asyncio.create_task(outlet.publish(address, "t", b"x"))
             await until(lambda: bool(heard))
@@ -265,9 +269,9 @@ class TestOutlet:
             await turns()
             with pytest.raises(PublishError, match="closed"):
                 await outlet.publish(broker.tcp_address, "t", b"x")
-            await closing
-            with pytest.raises(PublishError):
-                await under_way
+        await closing
+        with pytest.raises(PublishError):
+            await under_way
 
 
 async def test_a_silent_nsqlookupd_holds_up_no_answer_of_another() -> None:
@@ -283,7 +287,7 @@ async def test_a_silent_nsqlookupd_holds_up_no_answer_of_another() -> None:
 
     servers = [await asyncio.start_server(each, "127.0.0.1", 0) for each in (answer, say_nothing)]
     addresses = [f"127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
-    lookup = Lookup(addresses, timeout_s=0.5)
+    lookup = Lookup(addresses, timeout_s=2.0)
     results = await asyncio.gather(*(lookup.producers(f"t{n}") for n in range(30)))
     assert all(result.nodes for result in results)
     for server in servers:
@@ -387,6 +391,7 @@ class Slow:
 @resource
 async def slow() -> AsyncIterator[Slow]:
     try:
+        STOPS[-1].set()
         await asyncio.Event().wait()
         yield Slow()
     finally:
@@ -400,17 +405,17 @@ class Waits(Handler[Happened], channel="waits"):
 
 
 CLOSED: list[str] = []
+STOPS: list[asyncio.Event] = []
 
 
 class TestSignalDuringStart:
     """A start that hangs on a resource ends with the first signal, and closes what it opened."""
 
     @pytest.fixture(autouse=True)
-    def _stopped_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _stopped_when_it_opens(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def stop_event() -> asyncio.Event:
-            stop = asyncio.Event()
-            asyncio.get_running_loop().call_later(0.05, stop.set)
-            return stop
+            STOPS.append(asyncio.Event())
+            return STOPS[-1]
 
         monkeypatch.setattr("nsqkit.worker.worker.stop_event", stop_event)
         monkeypatch.setattr("nsqkit.process.run.stop_event", stop_event)
@@ -435,6 +440,6 @@ def test_the_end_at_once_comes_also_where_nobody_can_be_told() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program],
-            stdout=full, stderr=subprocess.DEVNULL, timeout=60, check=False, env={},
+            stdout=full, stderr=subprocess.DEVNULL, timeout=PATIENCE_S, check=False, env={},
         )  # fmt: skip
     assert done.returncode == 3

@@ -12,6 +12,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from nsqkit.admin import AdminServer, HandlerState, IntakeState
 from nsqkit.errors import SettingsError
 from nsqkit.telemetry.metrics import Metrics
+from tests.waiting import PATIENCE_S
 
 
 class _Health:
@@ -235,7 +236,7 @@ async def test_ipv6(health: _Health) -> None:
         port = await server.start()
     except SettingsError:
         pytest.skip("no IPv6 here")
-    with socket.create_connection(("::1", port), timeout=60):
+    with socket.create_connection(("::1", port), timeout=PATIENCE_S):
         pass
     await server.stop()
 
@@ -262,7 +263,7 @@ async def test_the_event_loops_lag_is_sampled_while_it_serves(
     monkeypatch.setattr(metrics, "event_loop_lag", lambda _seconds: sampled.set())
     server = AdminServer(metrics, health, "127.0.0.1", 0, handlers=_Handlers())
     await server.start()
-    await asyncio.wait_for(sampled.wait(), 60)
+    await asyncio.wait_for(sampled.wait(), PATIENCE_S)
     await server.stop()
 
 

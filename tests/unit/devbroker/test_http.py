@@ -4,6 +4,7 @@ import pytest
 
 from nsqkit.devbroker import DevBroker
 from tests.unit.devbroker.raw_client import http
+from tests.waiting import PATIENCE_S
 
 
 async def request(broker: DevBroker, *data: bytes) -> bytes:
@@ -11,7 +12,7 @@ async def request(broker: DevBroker, *data: bytes) -> bytes:
     host, _, port = broker.http_address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.writelines(data)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         answer = await reader.read()
     writer.close()
     return answer

@@ -14,6 +14,7 @@ from nsqkit.errors import BreakerOpenError
 from nsqkit.handler.context import Context
 from nsqkit.handler.retrying import retrying
 from nsqkit.policy.retry import ADDITIVE_SHARE
+from tests.waiting import PATIENCE_S
 
 
 class Sleeps(list[float]):
@@ -178,7 +179,7 @@ def test_staminas_own_log_and_counters_are_off() -> None:
         "print(stamina.instrumentation.get_on_retry_hooks())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert done.stdout == "()\n"
 

@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE_S, turns
 
 OPTIONS = ConnectionOptions(client_id="worker-1", hostname="host.example", user_agent="nsqkit/test")
 TLS = ConnectionOptions(auth_secret="hush", tls=Tls(ssl.create_default_context()))
-SHORT = ConnectionOptions(connect_timeout_s=0.05)
+SHORT = ConnectionOptions(connect_timeout_s=1.0)
 FIN = b"FIN " + ID + b"\n"
 
 

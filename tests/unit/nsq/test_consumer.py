@@ -519,7 +519,7 @@ class TestEnd:
     async def test_stop_intake_does_not_wait_for_an_nsqd_that_does_not_answer(
         self, nsqd: FakeNsqd, intake: Intake
     ) -> None:
-        consumer = intake(nsqd.address, options=ConnectionOptions(connect_timeout_s=0.05))
+        consumer = intake(nsqd.address, options=ConnectionOptions(connect_timeout_s=1.0))
         consumer.start()
         peer = (await nsqd.serve("orders"))["orders"]
         await ready(consumer)
@@ -575,7 +575,7 @@ class TestEnd:
         self, nsqd: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Pynsq's Reader connects again 15 s after close()."""
-        monkeypatch.setattr(module, "_RECONNECT", Exponential(base_s=0.05, max_s=0.05))
+        monkeypatch.setattr(module, "_RECONNECT", Exponential(base_s=PATIENCE_S, max_s=PATIENCE_S))
         consumer = intake(nsqd.address)
         consumer.start()
         await (await nsqd.serve("orders"))["orders"].close()

@@ -22,7 +22,7 @@ NOT_FOUND: Answer = (404, {"message": "TOPIC_NOT_FOUND"})
 
 async def _lookup(stack: contextlib.AsyncExitStack, *answers: Answer) -> Lookup:
     servers = [await stack.enter_async_context(FakeHttp(answer)) for answer in answers]
-    return Lookup([server.address for server in servers], timeout_s=0.2)
+    return Lookup([server.address for server in servers], timeout_s=2.0)
 
 
 async def test_all_are_asked_and_their_answers_united() -> None:

@@ -12,6 +12,7 @@ from nsqkit.errors import ConnectionLostError, PublishError, RefusedError
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher import NsqdPublisher, ensure_channel
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer
+from tests.waiting import PATIENCE_S
 
 OPTIONS = ConnectionOptions()
 
@@ -185,13 +186,14 @@ async def test_a_refused_secret_is_permanent(nsqd: FakeNsqd) -> None:
 
 
 async def test_a_publish_without_an_answer_ends_in_time_and_does_not_disturb_the_next(nsqd: FakeNsqd) -> None:
-    publisher = NsqdPublisher(nsqd.address, OPTIONS, publish_timeout_s=0.05)
+    publisher = NsqdPublisher(nsqd.address, OPTIONS, publish_timeout_s=0.5)
     publishing = asyncio.create_task(publisher.publish("orders", b"1"))
     peer = await _accept(nsqd)
     await peer.command()
     with pytest.raises(PublishError, match="within") as caught:
         await publishing
     assert not caught.value.permanent
+    publisher._publish_timeout_s = PATIENCE_S
     publishing = asyncio.create_task(publisher.publish("orders", b"2"))
     await peer.command()
     peer.respond()

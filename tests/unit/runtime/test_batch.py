@@ -33,7 +33,7 @@ from tests.unit.runtime.bench import (
     passed,
     timers,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until_blocking
 
 Batch = Sequence[Delivery[Happened]]
 Behave = Callable[[Batch], Awaitable[Any]]
@@ -796,7 +796,7 @@ class TestThreads:
             nonlocal most
             inside.append(1)
             most = max(most, len(inside))
-            threading.Event().wait(0.01)
+            threading.Event().wait(0.01)  # its work, beside which others could begin
             inside.pop()
 
         bench = Bench(plainly(behave, max_messages=1, max_in_flight=9), slots=2)
@@ -811,8 +811,7 @@ class TestThreads:
 
         def behave(batch: Batch) -> None:
             if len(batch) > 1:
-                while not all(each.ctx.cancelled for each in batch):
-                    threading.Event().wait(0.001)
+                until_blocking(lambda: all(each.ctx.cancelled for each in batch))
                 raise ValueError("told to end")
             assert not batch[0].ctx.cancelled
             told.append(batch[0].event.n)
@@ -831,8 +830,7 @@ class TestThreads:
 
         def behave(batch: Batch) -> None:
             inside.set()
-            while not batch[0].ctx.cancelled:
-                threading.Event().wait(0.001)
+            until_blocking(lambda: batch[0].ctx.cancelled)
 
         bench = Bench(plainly(behave), slots=3)
         messages = send(bench, 1, 2, 3)

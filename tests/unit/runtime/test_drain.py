@@ -17,7 +17,7 @@ from tests.unit.runtime.bench import (
     plain,
     until,
 )
-from tests.waiting import PATIENCE_S, turns
+from tests.waiting import PATIENCE_S, turns, until_blocking
 
 LONG_S = 3600.0
 PUBLISH_S = 10.0
@@ -134,8 +134,7 @@ async def test_a_plain_handler_that_minds_its_context_ends_in_the_second_phase(j
 
     def mind(_: Happened, ctx: Context) -> Outcome:
         inside.set()
-        while not ctx.cancelled:
-            threading.Event().wait(0.001)
+        until_blocking(lambda: ctx.cancelled)
         return Finish()
 
     bench = Bench(plain(mind))

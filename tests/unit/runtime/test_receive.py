@@ -48,7 +48,7 @@ from tests.unit.runtime.bench import (
     unconfirmed,
     until,
 )
-from tests.waiting import PATIENCE_S, turns
+from tests.waiting import PATIENCE_S, turns, until_blocking
 
 UNKNOWN = json.dumps(
     {"specversion": "1.0", "type": "bench.other.v1", "source": "s", "id": "i", "data": {}}
@@ -202,8 +202,7 @@ class TestHandlersEnd:
 
     async def test_what_a_plain_handler_returns_past_its_timeout_counts(self) -> None:
         def late(_: Happened, ctx: Context) -> Outcome:
-            while not ctx.cancelled:
-                threading.Event().wait(0.001)
+            until_blocking(lambda: ctx.cancelled)
             return Discard("noticed")
 
         bench = Bench(plain(late, timeout_s=0.01))
@@ -213,8 +212,7 @@ class TestHandlersEnd:
 
     async def test_what_a_plain_handler_raises_past_its_timeout_is_a_timeout(self) -> None:
         def late(_: Happened, ctx: Context) -> None:
-            while not ctx.cancelled:
-                threading.Event().wait(0.001)
+            until_blocking(lambda: ctx.cancelled)
             raise ValueError("gave up")
 
         bench = Bench(plain(late, timeout_s=0.01))
@@ -476,8 +474,7 @@ class TestCancel:
 
         def work(_: Happened, ctx: Context) -> Outcome | None:
             inside.set()
-            while not ctx.cancelled:
-                threading.Event().wait(0.001)
+            until_blocking(lambda: ctx.cancelled)
             return Requeue(3)
 
         bench = Bench(plain(work))

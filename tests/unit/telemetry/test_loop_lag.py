@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nsqkit.admin import LoopLag
+from tests.waiting import PATIENCE_S
 
 
 class _Timer:
@@ -59,5 +60,5 @@ async def test_it_samples_on_a_real_loop() -> None:
     sampled = asyncio.Event()
     lag = LoopLag(lambda seconds: sampled.set() if seconds >= 0 else None, interval_s=0.001)
     lag.start()
-    await asyncio.wait_for(sampled.wait(), 60)
+    await asyncio.wait_for(sampled.wait(), PATIENCE_S)
     lag.stop()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[3]
 TEAM = """
 from dataclasses import dataclass
@@ -57,7 +59,7 @@ def run(folder: Path, test: str, *arguments: str, expectation: str = "once()", *
         env=inherited | {"PYTHONPATH": str(ROOT), **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     return done.stdout + done.stderr
@@ -110,6 +112,6 @@ def test_a_run_without_the_fixture_loads_no_harness() -> None:
     """For the plugin is in every run of pytest where nsqkit is installed."""
     code = "import sys, nsqkit.testing.plugin; print(*[n for n in ('tornado', 'nsq') if n in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True, cwd=ROOT
     )
     assert done.stdout.split() == []
