@@ -9,7 +9,7 @@ COMMENT = re.compile(r"(^|\s)(#|//) (?!noqa: \w+$)")
 
 
 def uncommented(text: str) -> list[int]:
-    """Return the numbers of the lines that sleep, with a comment neither behind them nor on the line above."""
+    """Return the numbers of lines that sleep without a comment, behind them or on the line above."""
     lines = ["", *(line.strip() for line in text.splitlines())]
     return [
         number
