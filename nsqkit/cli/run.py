@@ -103,11 +103,11 @@ def reloaded(
 ) -> int:
     """Run what another nsqkit says, when it says so. `nsqkit run --reload` starts it."""
     from nsqkit.ops.feed import subscriptions_of
-    from nsqkit.process.child import Parent
+    from nsqkit.process.child import ParentLink
     from nsqkit.process.run import Run
     from nsqkit.telemetry import logs
 
-    with Parent(link) as parent:
+    with ParentLink(link) as parent:
         plan = parent.plan()
         logs.configure(plan.settings)
         if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):

@@ -13,7 +13,7 @@ from nsqkit.dead_letters.store import Store, StoredLetter
 from nsqkit.errors import NsqkitError, PublishError, ReplayError, SettingsError
 from nsqkit.nsq.nodes import tcp_addresses
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import retry_topic
 from nsqkit.program import stop_event
 from nsqkit.runtime.dead_letter import instant
@@ -97,13 +97,13 @@ def replay(
     """
 
     async def run() -> int:
-        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
         try:
-            return await Replay(store, settings, outlet, body=body).run(
+            return await Replay(store, settings, publishers, body=body).run(
                 ids, rate=rate, stop=stop_event(), on_progress=on_progress
             )
         finally:
-            await outlet.close()
+            await publishers.close()
 
     return asyncio.run(run())
 
@@ -114,16 +114,16 @@ class Replay:
     Args:
         store: Where they are.
         settings: Name nsqd for those whose own cannot be reached.
-        outlet: How.
+        publishers: How.
         body: What is published in the place of theirs.
     """
 
     def __init__(
-        self, store: Store, settings: Settings, outlet: Outlet, *, body: bytes | None = None
+        self, store: Store, settings: Settings, publishers: PublisherPool, *, body: bytes | None = None
     ) -> None:
         self._store = store
         self._settings = settings
-        self._outlet = outlet
+        self._publishers = publishers
         self._body = body
         self._addresses: dict[Target, str] = {}
 
@@ -180,7 +180,7 @@ class Replay:
         if target in self._addresses:
             return
         try:
-            await self._outlet.ensure_channel(target.nsqd, target.topic, target.channel)
+            await self._publishers.ensure_channel(target.nsqd, target.topic, target.channel)
             self._addresses[target] = target.nsqd
         except PublishError as error:
             if error.permanent:
@@ -191,7 +191,7 @@ class Replay:
         for address in await tcp_addresses(self._settings):
             if address != target.nsqd:
                 try:
-                    await self._outlet.ensure_channel(address, target.topic, target.channel)
+                    await self._publishers.ensure_channel(address, target.topic, target.channel)
                 except PublishError as error:
                     if error.permanent:
                         raise
@@ -202,7 +202,7 @@ class Replay:
 
     async def _publish(self, stored: StoredLetter, target: Target) -> None:
         body = stored.letter.body if self._body is None else self._body
-        await self._outlet.publish(self._addresses[target], target.topic, body)
+        await self._publishers.publish(self._addresses[target], target.topic, body)
 
 
 def _each(ids: Sequence[int], store: Store) -> Iterator[StoredLetter]:

@@ -19,8 +19,8 @@ from nsqkit.nsq.dial import dial, reason
 from nsqkit.nsq.frames import Frames
 from nsqkit.nsq.handshake import Handshake, refusal
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
+from nsqkit.nsq.keepalive import Keepalive
 from nsqkit.nsq.message import Message
-from nsqkit.nsq.pulse import Pulse
 from nsqkit.nsq.tls import tls_failure
 from nsqkit.nsq.wire import Wire
 from nsqkit.policy.names import channel_problem, topic_problem
@@ -91,7 +91,7 @@ class Connection:
         self._takes_ready = True
         self._stream: IOStream | None = None
         self._wire: Wire | None = None
-        self._pulse = Pulse(self._on_silent)
+        self._keepalive = Keepalive(self._on_silent)
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> IdentifyReply:
@@ -243,14 +243,14 @@ class Connection:
         if self._ended.is_set():  # closed while connecting: must not become live
             stream.close()
             raise self._lost()
-        self._wire = Wire(stream, self._pulse.waiting)
+        self._wire = Wire(stream, self._keepalive.waiting)
         handshake = Handshake(self.address, self._options, self._wire)
         await handshake.run()
         if self._ended.is_set():  # closed while the last answer was on its way to here
             raise self._lost()
         self.limits = handshake.limits
         self._takes_commands = True
-        self._pulse.start(self.heartbeat_s)
+        self._keepalive.start(self.heartbeat_s)
         self._reader = asyncio.create_task(self._read(self._wire))
 
     def _on_silent(self) -> None:
@@ -277,7 +277,7 @@ class Connection:
         frames = Frames()
         while not self._ended.is_set():
             chunk = await wire.read()
-            received_s = self._pulse.heard()
+            received_s = self._keepalive.heard()
             newest = b""
             for kind, data in frames.feed(chunk):
                 if self._ended.is_set():
@@ -348,7 +348,7 @@ class Connection:
             return
         self.error = error
         self._ended.set()
-        self._pulse.stop()
+        self._keepalive.stop()
         if self._stream is not None:
             self._stream.close()
         # Only the oldest request is to blame for a refusal; pynsq's Writer fails them all with it.

@@ -15,7 +15,7 @@ from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult
 from nsqkit.nsq.message import Message
-from nsqkit.nsq.ready import Ready
+from nsqkit.nsq.rdy import RdyController
 from nsqkit.policy.retry import MAX_DELAY_S, Exponential
 from nsqkit.settings.settings import split_address
 
@@ -98,7 +98,7 @@ class Consumer:
         self._channel = channel
         self._lookup = lookup
         self._options = options
-        self._ready = Ready(topics[0], max_in_flight, is_fixed=is_fixed, min_rdy=min_rdy)
+        self._rdy = RdyController(topics[0], max_in_flight, is_fixed=is_fixed, min_rdy=min_rdy)
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
         self._log = log
@@ -121,7 +121,7 @@ class Consumer:
         """Begin to connect, and return at once. Does nothing when started or closed before."""
         if self._is_stopping or self._turner is not None:
             return
-        self._turner = asyncio.create_task(self._ready.take_turns())
+        self._turner = asyncio.create_task(self._rdy.take_turns())
         if self._lookup is not None:
             self._poller = asyncio.create_task(self._poll(self._lookup))
         self._want(self._fixed)
@@ -162,18 +162,18 @@ class Consumer:
 
     def pause(self) -> None:
         """Stop the intake (RDY 0), also on connections to come. A few messages may still arrive."""
-        self._ready.pause()
+        self._rdy.pause()
 
     def trial(self) -> None:
         """Let one more message come on every connection, whatever is held there, and on those to come.
 
         Again with each call.
         """
-        self._ready.trial()
+        self._rdy.trial()
 
     def resume(self) -> None:
         """End a pause or a trial."""
-        self._ready.resume()
+        self._rdy.resume()
 
     async def stop_intake(self) -> None:
         """End the intake for good, on every connection; nothing is connected or looked up any more.
@@ -207,7 +207,7 @@ class Consumer:
 
     def _stop(self) -> None:
         self._is_stopping = True
-        self._ready.stop()
+        self._rdy.stop()
         self._poll_soon.set()  # a question under way is left to end, and nothing is asked after it
         if self._turner is not None:
             self._turner.cancel()
@@ -255,7 +255,7 @@ class Consumer:
             await connection.open()
             await connection.subscribe(source.topic, self._channel)
             self._live[source] = connection
-            self._ready.add(connection)
+            self._rdy.add(connection)
             self._told_s.pop(self._failures.pop(source, ""), None)
             self._log.info("nsqd_connected", nsqd=source.address, topic=source.topic, channel=self._channel)
             self._changed()
@@ -265,7 +265,7 @@ class Consumer:
         finally:
             connection.close()
             if self._live.pop(source, None) is not None:
-                self._ready.remove(connection)
+                self._rdy.remove(connection)
                 self._changed()
 
     def _failed(self, source: Source, error: NsqkitError, retry_in_s: float) -> None:

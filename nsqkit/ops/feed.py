@@ -14,7 +14,7 @@ from nsqkit.handler.handler import HandlerSpec
 from nsqkit.loading.loader import keeps_dead_letters, load
 from nsqkit.nsq.nodes import message_limit, target_address
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import topic_problem
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
@@ -55,7 +55,7 @@ class Feed:
     Args:
         topic: Where to.
         path: A file of one JSON object a line; blank lines are skipped.
-        outlet: How.
+        publishers: How.
         address: ``host:port`` of the nsqd.
         settings: Tell the nsqd, and bound the size of a message where those do not.
         rate: Messages per second; None for as fast as nsqd confirms.
@@ -71,7 +71,7 @@ class Feed:
         topic: str,
         path: Path,
         *,
-        outlet: Outlet,
+        publishers: PublisherPool,
         address: str,
         settings: Settings,
         rate: float | None = None,
@@ -81,7 +81,7 @@ class Feed:
         self._total = check_feed(topic, path)
         self._topic = topic
         self._path = path
-        self._outlet = outlet
+        self._publishers = publishers
         self._address = address
         self._settings = settings
         self._max_bytes = settings.max_msg_bytes
@@ -156,11 +156,11 @@ class Feed:
 
     async def _publish(self, bodies: list[bytes]) -> None:
         if self._defer_s:
-            publish = self._outlet.publish
+            publish = self._publishers.publish
             for body in bodies:
                 await publish(self._address, self._topic, body, defer_s=self._defer_s)
         else:
-            await self._outlet.publish_many(self._address, self._topic, bodies)
+            await self._publishers.publish_many(self._address, self._topic, bodies)
 
 
 def unread_problem(topic: str, subscriptions: Sequence[tuple[str, str]]) -> str | None:
@@ -187,13 +187,13 @@ def check_feed(topic: str, path: Path) -> int:
 
 
 async def publish_files(
-    feeds: Sequence[tuple[str, Path]], outlet: Outlet, address: str, settings: Settings
+    feeds: Sequence[tuple[str, Path]], publishers: PublisherPool, address: str, settings: Settings
 ) -> bool:
     """Publish files one after the other, and return whether no line was refused.
 
     Args:
         feeds: (topic, file) each.
-        outlet: How.
+        publishers: How.
         address: ``host:port`` of the nsqd.
         settings: Bound the size of a message.
 
@@ -203,7 +203,7 @@ async def publish_files(
     """
     reports = []
     for topic, path in feeds:
-        report = await Feed(topic, path, outlet=outlet, address=address, settings=settings).run()
+        report = await Feed(topic, path, publishers=publishers, address=address, settings=settings).run()
         log = logs.get_logger(topic=topic, feed=str(path))
         log.info("feed_confirmed", published=report.published, refused=len(report.refused))
         reports.append(report)
@@ -242,23 +242,23 @@ def publish_file(
         raise FeedError(problem)
 
     async def run() -> FeedReport:
-        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
         try:
             address = await keep_trying(partial(target_address, settings), logs.get_logger())
             feed = Feed(
                 topic,
                 path,
-                outlet=outlet,
+                publishers=publishers,
                 address=address,
                 settings=settings,
                 rate=rate,
                 defer_s=defer_s,
                 on_progress=on_progress,
             )
-            await make_channels(wanted, outlet, address)
+            await make_channels(wanted, publishers, address)
             return await feed.run()
         finally:
-            await outlet.close()
+            await publishers.close()
 
     return asyncio.run(run())
 
@@ -272,11 +272,11 @@ def publish_one(topic: str, body: bytes, settings: Settings, *, defer_s: float =
     """
 
     async def run() -> None:
-        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
         try:
-            await outlet.publish(await target_address(settings), topic, body, defer_s=defer_s)
+            await publishers.publish(await target_address(settings), topic, body, defer_s=defer_s)
         finally:
-            await outlet.close()
+            await publishers.close()
 
     asyncio.run(run())
 
@@ -303,21 +303,23 @@ async def keep_trying(attempt: Callable[[], Awaitable[T]], log: Any) -> T:
         wait_s = min(wait_s * 2, RETRY_LONGEST_S)
 
 
-async def make_channels(subscriptions: Sequence[tuple[str, str]], outlet: Outlet, address: str) -> None:
+async def make_channels(
+    subscriptions: Sequence[tuple[str, str]], publishers: PublisherPool, address: str
+) -> None:
     """Make durable channels before the first publish; a topic's first channel takes its whole backlog.
 
     While nsqd cannot be reached it keeps trying.
 
     Args:
         subscriptions: (topic, channel) each.
-        outlet: How.
+        publishers: How.
         address: ``host:port`` of the nsqd.
 
     Raises:
         PublishError: If nsqd refuses for good.
     """
     for topic, channel in subscriptions:
-        await keep_trying(partial(outlet.ensure_channel, address, topic, channel), logs.get_logger())
+        await keep_trying(partial(publishers.ensure_channel, address, topic, channel), logs.get_logger())
 
 
 def subscriptions_of(targets: Sequence[str], settings: Settings) -> list[tuple[str, str]]:

@@ -26,12 +26,12 @@ _SLACK_RATIO = 0.6
 
 
 @dataclass(slots=True)
-class Traffic:
-    """What one connection brings and holds, and the RDY that follows from it.
+class LoadEstimate:
+    """The estimated load of one connection, and the RDY that follows from it.
 
     Attributes:
-        rdy: What nsqd was told last.
-        busy: Messages that arrived and have no answer yet.
+        rdy: The RDY that was sent to nsqd last.
+        busy: Messages that arrived and are not answered yet.
     """
 
     rdy: int = 0

@@ -15,9 +15,9 @@ from pathlib import Path
 from nsqkit.errors import SettingsError
 from nsqkit.nsq.nodes import target_address
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.feed import check_feed, keep_trying, make_channels, publish_files
-from nsqkit.process.child import Plan, Standby, Subscriptions
+from nsqkit.process.child import ChildWorker, Plan, Subscriptions
 from nsqkit.process.dev import start_broker
 from nsqkit.program import SIGNALS, stop_event
 from nsqkit.telemetry import logs
@@ -30,7 +30,7 @@ class Reload:
 
     Args:
         plan: What each of them runs.
-        command: Starts a process that calls :class:`~nsqkit.process.child.Parent`.
+        command: Starts a process that calls :class:`~nsqkit.process.child.ParentLink`.
         changes: The files that changed, whenever some did.
         dev: Start the embedded broker and use nothing else.
         feeds: (topic, file) pairs to publish once.
@@ -56,8 +56,8 @@ class Reload:
         self._subscriptions: Subscriptions = ()
         self._has_loaded = asyncio.Event()
         self._is_fed = False
-        self._processes: list[Standby] = []
-        self._worker: Standby | None = None
+        self._processes: list[ChildWorker] = []
+        self._worker: ChildWorker | None = None
         self._minders: set[asyncio.Task[None]] = set()
         self._code = 0
 
@@ -120,7 +120,7 @@ class Reload:
 
     async def _replace(self) -> None:
         """Let a new worker load, and if it does, let it run in the place of the one before."""
-        candidate = await Standby.start(self._command, self._plan)
+        candidate = await ChildWorker.start(self._command, self._plan)
         self._processes.append(candidate)
         subscriptions = await self._loaded(candidate)
         if subscriptions is None:
@@ -136,7 +136,7 @@ class Reload:
         self._subscriptions = subscriptions
         self._has_loaded.set()
 
-    async def _loaded(self, candidate: Standby) -> Subscriptions | None:
+    async def _loaded(self, candidate: ChildWorker) -> Subscriptions | None:
         """Return what a new worker subscribes to; None if it does not load, or is out of date before."""
         loading, changed = asyncio.create_task(candidate.loaded()), asyncio.create_task(self._wake.wait())
         try:
@@ -152,7 +152,7 @@ class Reload:
                 task.cancel()
             await asyncio.gather(loading, changed, return_exceptions=True)
 
-    async def _mind(self, worker: Standby) -> None:
+    async def _mind(self, worker: ChildWorker) -> None:
         """Tell when a worker ends that was not told to."""
         code = await worker.wait()
         if worker is self._worker:
@@ -163,7 +163,7 @@ class Reload:
     def _next(self) -> str:
         return "waiting for a change" + ("; the worker before it goes on" if self._worker else "")
 
-    async def _end(self, worker: Standby) -> None:
+    async def _end(self, worker: ChildWorker) -> None:
         code = await worker.stop()
         self._processes.remove(worker)
         if worker.runs:
@@ -188,13 +188,13 @@ class Reload:
             return
         await self._has_loaded.wait()
         settings = self._plan.settings
-        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
         try:
             address = await keep_trying(partial(target_address, settings), self._log)
-            await make_channels(self._subscriptions, outlet, address)
-            self._is_fed = await publish_files(self._feeds, outlet, address, settings)
+            await make_channels(self._subscriptions, publishers, address)
+            self._is_fed = await publish_files(self._feeds, publishers, address, settings)
         finally:
-            await outlet.close()
+            await publishers.close()
 
 
 def watch(folders: Sequence[Path]) -> Changes:

@@ -126,7 +126,7 @@ class Run:
         self._feeding = bool(self.feeds)
         address = await self._feed_address(worker) if self.feeds else ""
         await worker.wait_ready()
-        complete = await publish_files(self.feeds, worker.outlet, address, self.settings)
+        complete = await publish_files(self.feeds, worker.publishers, address, self.settings)
         self._feeding = False
         if self.exit_when_idle:
             complete = await self._idle(worker) and complete
@@ -135,7 +135,7 @@ class Run:
     async def _feed_address(self, worker: Worker) -> str:
         """Return where the feeds go, the channels made there, and every handler subscribed there."""
         address = await keep_trying(partial(target_address, self.settings), logs.get_logger())
-        await make_channels(worker.subscribed, worker.outlet, address)
+        await make_channels(worker.subscribed, worker.publishers, address)
         await worker.wait_subscribed(address)
         return address
 

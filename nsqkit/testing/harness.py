@@ -10,7 +10,7 @@ from nsqkit.errors import HandlerError
 from nsqkit.handler.context import Middleware
 from nsqkit.handler.handler import AnyHandler, HandlerSpec
 from nsqkit.loading.loader import check, keeps_dead_letters, resources_in
-from nsqkit.publishing.publisher import preparer
+from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.resources import Resources
@@ -205,7 +205,7 @@ class Harness(Questions):
                 handler,
                 settings=self._settings,
                 metrics=metrics,
-                outlet=Outgoing(handler.spec, broker, self._journal, self._faults),
+                publishers=Outgoing(handler.spec, broker, self._journal, self._faults),
                 make_consumer=partial(self._make_consumer, handler.spec),
                 middleware=self._middleware,
                 prepare=preparer(self._settings.service, broker.max_msg_bytes),

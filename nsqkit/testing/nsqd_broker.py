@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from nsqkit.nsq import Consumer, NsqdHttp
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.settings.settings import Settings
 from nsqkit.testing.broker import Load
 from nsqkit.testing.clock import MAX_WAIT_S, RealClock
@@ -66,9 +66,11 @@ class NsqdBroker:
         self._channels: frozenset[tuple[str, str]] = frozenset()
         self._http: NsqdHttp
         self._stack = AsyncExitStack()
-        self._outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
-        self.publish = self._outlet.publish
-        self.ensure_channel = self._outlet.ensure_channel
+        self._publishers = PublisherPool(
+            connection_options(settings), publish_timeout_s=settings.publish_timeout_s
+        )
+        self.publish = self._publishers.publish
+        self.ensure_channel = self._publishers.ensure_channel
 
     async def start(self, channels: Sequence[tuple[str, str]]) -> None:
         """Start nsqd, and make the channels.
@@ -86,7 +88,7 @@ class NsqdBroker:
                     await NsqdHttp(addresses["HTTP"]).create_channel(topic, channel)
             addresses = await stack.enter_async_context(_nsqd(folder))
             self.address, self._http = addresses["TCP"], NsqdHttp(addresses["HTTP"])
-            stack.push_async_callback(self._outlet.close)
+            stack.push_async_callback(self._publishers.close)
             for topic, channel in channels:
                 await self.ensure_channel(self.address, topic, channel)
             self._channels = frozenset(channels)

@@ -59,7 +59,7 @@ class Subscription:
         handler: The instance, its resources given.
         settings: The settings.
         metrics: Where it is counted.
-        outlet: Where its dead letters and events go.
+        publishers: Where its dead letters and events go.
         make_consumer: Makes its consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
             ``on_message``, ``on_settle_failure``, ``log``, ``is_fixed`` and ``min_rdy``.
         middleware: The outermost first.
@@ -79,7 +79,7 @@ class Subscription:
         *,
         settings: Settings,
         metrics: Metrics,
-        outlet: Publishes,
+        publishers: Publishes,
         make_consumer: Callable[..., Consumes],
         middleware: Sequence[Middleware],
         prepare: Prepare,
@@ -115,7 +115,7 @@ class Subscription:
             rules,
             meter=meter,
             log=log,
-            publishes=outlet,
+            publishes=publishers,
             rest=self._rest,
             block=self.block,
             max_msg_bytes=max_msg_bytes,

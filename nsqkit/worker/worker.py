@@ -17,9 +17,9 @@ from nsqkit.loading.loader import check, resources_in
 from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.program import end_at_once, stop_event, unless
-from nsqkit.publishing.publisher import preparer
+from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.resources import Resources
@@ -67,7 +67,7 @@ class Worker:
         self._log = logs.get_logger()
         self._subscriptions: tuple[Subscription, ...] = ()
         self._admin: AdminServer | None = None
-        self.outlet = Outlet(
+        self.publishers = PublisherPool(
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
         )
@@ -129,7 +129,7 @@ class Worker:
         )
         for subscription in self._subscriptions:
             subscription.close()
-        await self.outlet.close()
+        await self.publishers.close()
         if self._admin is not None:
             await self._admin.stop()
         await self._resources.close()
@@ -202,7 +202,7 @@ class Worker:
                 handler,
                 settings=self.settings,
                 metrics=self.metrics,
-                outlet=self.outlet,
+                publishers=self.publishers,
                 make_consumer=make_consumer,
                 middleware=self._middleware,
                 prepare=prepare,

@@ -12,7 +12,7 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.loading.loader import keeps_dead_letters
 from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_channel
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.worker.subscription import subscribed_topics
 from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
 
@@ -45,7 +45,7 @@ class Engine:
         self._http = NsqdHttp(http_address)
         self._http_address = http_address
         self._lookupd = lookupd
-        self._outlet = Outlet(ConnectionOptions(msg_timeout_s=1.0))  # which every engine grants
+        self._publishers = PublisherPool(ConnectionOptions(msg_timeout_s=1.0))  # which every engine grants
 
     def settings(self, **more: Any) -> Settings:
         """Return settings by which a worker finds the engine: by its address, or through nsqlookupd."""
@@ -60,7 +60,7 @@ class Engine:
         worker = Worker(handlers, settings=self.settings(**settings))
         for spec in worker.specs:
             for topic in subscribed_topics(spec.topic, spec.channel, with_retry=keeps_dead_letters(spec)):
-                await self._outlet.ensure_channel(self.tcp_address, topic, spec.channel)
+                await self._publishers.ensure_channel(self.tcp_address, topic, spec.channel)
         await worker.start()
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -72,7 +72,7 @@ class Engine:
 
     async def publish(self, topic: str, *bodies: bytes) -> None:
         """Publish bodies as they are, at once."""
-        await self._outlet.publish_many(self.tcp_address, topic, bodies)
+        await self._publishers.publish_many(self.tcp_address, topic, bodies)
 
     async def channel(self, topic: str, channel: str) -> dict[str, Any]:
         """Return nsqd's own statistics of a channel."""
@@ -148,7 +148,7 @@ class Engine:
             await consumer.close(PATIENCE_S)
 
     async def close(self) -> None:
-        await self._outlet.close()
+        await self._publishers.close()
 
 
 def _held(stats: dict[str, Any]) -> int:

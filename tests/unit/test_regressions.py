@@ -39,7 +39,7 @@ from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Lookup
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.feed import Feed
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.process.run import Run
@@ -242,28 +242,28 @@ async def deaf_to(command: bytes) -> AsyncIterator[str]:
         server.close()
 
 
-class TestOutlet:
+class TestPublisherPool:
     """It ends what it began, in time."""
 
     async def test_a_channel_that_nsqd_does_not_make_is_given_up_by_all_who_wait_for_it(self) -> None:
-        outlet = Outlet(ConnectionOptions(), publish_timeout_s=0.2)
+        publishers = PublisherPool(ConnectionOptions(), publish_timeout_s=0.2)
         async with deaf_to(b"SUB") as address, asyncio.timeout(PATIENCE_S):
             began_s = time.monotonic()
             failures = await asyncio.gather(
-                *(outlet.ensure_channel(address, "t", "c") for _ in range(5)), return_exceptions=True
+                *(publishers.ensure_channel(address, "t", "c") for _ in range(5)), return_exceptions=True
             )
             assert time.monotonic() - began_s < 1.0, "one after the other"
         assert all(isinstance(failure, PublishError) and not failure.permanent for failure in failures)
 
     async def test_a_publish_to_a_new_nsqd_while_it_closes_is_refused(self, broker: DevBroker) -> None:
-        outlet = Outlet(ConnectionOptions(), publish_timeout_s=0.3)
+        publishers = PublisherPool(ConnectionOptions(), publish_timeout_s=0.3)
         async with deaf_to(b"PUB") as address:
-            under_way = asyncio.create_task(outlet.publish(address, "t", b"x"))
+            under_way = asyncio.create_task(publishers.publish(address, "t", b"x"))
             await asyncio.sleep(0.05)
-            closing = asyncio.create_task(outlet.close())
+            closing = asyncio.create_task(publishers.close())
             await asyncio.sleep(0.05)
             with pytest.raises(PublishError, match="closed"):
-                await outlet.publish(broker.tcp_address, "t", b"x")
+                await publishers.publish(broker.tcp_address, "t", b"x")
             await closing
             with pytest.raises(PublishError):
                 await under_way
@@ -315,7 +315,7 @@ async def test_a_feed_learns_from_nsqd_how_long_a_line_may_be(
     async def limit(_: Settings) -> int:
         return 20
 
-    class Taking(Outlet):
+    class Taking(PublisherPool):
         async def publish_many(self, address: str, topic: str, bodies: Any) -> None:
             taken.extend(bodies)
 
@@ -323,8 +323,8 @@ async def test_a_feed_learns_from_nsqd_how_long_a_line_may_be(
     monkeypatch.setattr("nsqkit.ops.feed.message_limit", limit)
     path = tmp_path / "feed.jsonl"
     path.write_bytes(b'{"n": 1}\n{"long": "xxxxxxxxxxxx"}\n{"n": 2}\n')
-    outlet = Taking(ConnectionOptions())
-    report = await Feed("t", path, outlet=outlet, address=NOBODY, settings=Settings()).run()
+    publishers = Taking(ConnectionOptions())
+    report = await Feed("t", path, publishers=publishers, address=NOBODY, settings=Settings()).run()
     assert taken == [b'{"n": 1}', b'{"n": 2}']
     assert report.refused == ((2, "24 bytes; nsqd takes 20 (its --max-msg-size)"),)
 

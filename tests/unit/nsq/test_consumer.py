@@ -7,7 +7,7 @@ import pytest
 
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq import consumer as module
-from nsqkit.nsq import ready as sharing
+from nsqkit.nsq import rdy as sharing
 from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node

@@ -22,7 +22,7 @@ from nsqkit.errors import PublishError
 from nsqkit.events.codec import Decoder
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.policy.verdict import Rules, Verdict
-from nsqkit.publishing.publisher import preparer
+from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.consume import Intake
 from nsqkit.runtime.delivery import Desk
