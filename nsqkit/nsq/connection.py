@@ -23,8 +23,8 @@ from nsqkit.nsq.keepalive import Keepalive
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.tls import tls_failure
 from nsqkit.nsq.wire import Wire
+from nsqkit.policy.address import split_address
 from nsqkit.policy.names import channel_problem, topic_problem
-from nsqkit.settings.settings import split_address
 
 _MESSAGE = struct.Struct(">qH16s")  # timestamp_ns, attempts, id; pynsq reads attempts as signed
 _SETTLE_FAILURES = {b"E_FIN_FAILED": "FIN", b"E_REQ_FAILED": "REQ", b"E_TOUCH_FAILED": "TOUCH"}

@@ -16,8 +16,8 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.policy.address import split_address
 from nsqkit.policy.retry import MAX_DELAY_S, Exponential
-from nsqkit.settings.settings import split_address
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
 _REFUSED_RETRY_S = 15.0

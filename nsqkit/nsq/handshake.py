@@ -11,7 +11,7 @@ from nsqkit.nsq.compression import Deflate, Snappy
 from nsqkit.nsq.frames import HEADER, TYPE_BYTES
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply, explained, objection
 from nsqkit.nsq.wire import Wire
-from nsqkit.settings.settings import split_address
+from nsqkit.policy.address import split_address
 
 _LONGEST_FRAME_BYTES = 1 << 20
 _NO_TLS = "it has no TLS, which is required here (tls=true)"

@@ -7,7 +7,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
 
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.dial import reason
-from nsqkit.settings.settings import split_address
+from nsqkit.policy.address import split_address
 
 _OK = 200
 

@@ -8,6 +8,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from nsqkit.errors import SettingsError
+from nsqkit.policy.address import split_address
 
 ENV_PREFIX: Final = "NSQKIT_"
 MASK: Final = "********"
@@ -25,7 +26,6 @@ _BOOLEANS = {
     "no": False,
     "off": False,
 }
-_MAX_PORT = 65535
 
 
 class Setting(NamedTuple):
@@ -106,24 +106,6 @@ def shown(value: object, *, secret: bool) -> str:
     if isinstance(value, tuple):
         return ", ".join(value)
     return plain(value) if isinstance(value, float) else str(value)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split ``host:port``, with an IPv6 host in brackets, into its host (without them) and port.
-
-    Raises:
-        SettingsError: If it is not an address with a port in 1..65535.
-    """
-    host, colon, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    bare = host[1:-1] if bracketed else host
-    if "://" in address or "/" in address:
-        raise SettingsError(f"address {address!r}: give host:port, without a scheme or a path")
-    if not colon or not bare or re.search(r"\s", bare) or (":" in bare and not bracketed):
-        raise SettingsError(f"address {address!r}: give host:port, an IPv6 host in brackets as in [::1]:4150")
-    if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= _MAX_PORT:
-        raise SettingsError(f"address {address!r}: the port is not in 1..{_MAX_PORT}")
-    return bare, int(port)
 
 
 def _as_number(kind: Kind, value: object) -> float:

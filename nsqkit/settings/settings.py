@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
 
 from nsqkit.errors import SettingsError
-from nsqkit.settings.setting import ENV_PREFIX, Kind, Setting, is_secret, shown, split_address, wrong_value
+from nsqkit.settings.setting import ENV_PREFIX, Kind, Setting, is_secret, shown, wrong_value
 
-__all__ = ["FILE_NAME", "TABLE", "Setting", "SettingRow", "Settings", "split_address"]
+__all__ = ["FILE_NAME", "TABLE", "Setting", "SettingRow", "Settings"]
 
 FILE_NAME: Final = "nsqkit.toml"
 

@@ -18,6 +18,7 @@ from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
+from nsqkit.policy.address import join_address
 from nsqkit.program import end_at_once, stop_event, unless
 from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.drain import drain
@@ -218,7 +219,7 @@ class Worker:
             host, port = self.settings.admin_host, self.settings.admin_port
             self._admin = AdminServer(self.metrics, self, host, port, handlers=self)
             port = await self._admin.start()
-            self._log.info("admin_listening", url=f"http://{self.settings.admin_host}:{port}/metrics")
+            self._log.info("admin_listening", url=f"http://{join_address(host, port)}/metrics")
 
     async def _run(self) -> None:
         stop = stop_event()
