@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import ending, options
 
 
 def broker(
@@ -56,7 +56,7 @@ def broker(
     from nsqkit.telemetry import logs
 
     async def serve() -> None:
-        stop = stop_event()
+        stop = stop_event(ending.on_second_signal)
         async with AsyncExitStack() as stack:
             addresses = list(lookupd_tcp_address or ())
             if lookupd:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import ending, options
 
 if TYPE_CHECKING:
     from nsqkit.dead_letters.filters import Filters
@@ -88,7 +88,12 @@ def collect(
 
     topics = wanted_topics(sources or [])
     logs.configure(settings)
-    done = run(settings, topics=topics, exit_when_idle=exit_when_idle)
+    done = run(
+        settings,
+        topics=topics,
+        exit_when_idle=exit_when_idle,
+        on_second_signal=ending.on_second_signal,
+    )
     for topic in sorted(done.missing):
         typer.echo(f"no nsqd here has the topic {topic}: it has taken no dead letter yet", err=True)
     again = f"; {_many(done.known)} came again, stored before" if done.known else ""
@@ -214,7 +219,15 @@ def replay(
             typer.echo("the file was left empty: nothing was published", err=True)
             return 1
         with _progress(len(chosen)) as on_progress:
-            done = replaying.replay(chosen, found, settings, rate=rate, body=body, on_progress=on_progress)
+            done = replaying.replay(
+                chosen,
+                found,
+                settings,
+                rate=rate,
+                body=body,
+                on_progress=on_progress,
+                on_second_signal=ending.on_second_signal,
+            )
     typer.echo(f"replayed {_many(done)} to {topics}")
     if done < len(chosen):
         typer.echo(f"stopped: {_many(len(chosen) - done)} not replayed", err=True)

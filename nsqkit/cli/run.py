@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import ending, options
 
 if TYPE_CHECKING:
     from nsqkit.process.run import Run
@@ -93,7 +93,16 @@ def run(
         return _reloading(modules, settings, watch or [Path.cwd()], dev=dev, feeds=feeds, debug=debug)
     from nsqkit.process.run import Run
 
-    return _ended(Run(modules, settings, dev=dev, feeds=feeds, exit_when_idle=exit_when_idle))
+    return _ended(
+        Run(
+            modules,
+            settings,
+            dev=dev,
+            feeds=feeds,
+            exit_when_idle=exit_when_idle,
+            on_second_signal=ending.on_second_signal,
+        )
+    )
 
 
 def reloaded(
@@ -112,7 +121,7 @@ def reloaded(
         logs.configure(plan.settings)
         if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
             return 0
-        return _ended(Run(plan.targets, plan.settings))
+        return _ended(Run(plan.targets, plan.settings, on_second_signal=ending.on_second_signal))
 
 
 def _reloading(
@@ -134,12 +143,11 @@ def _reloading(
 
 def _ended(work: "Run") -> int:
     """Run to the end, print what was done, and return the exit code."""
-    from nsqkit import program
     from nsqkit.cli import tables
 
     code = work.execute()
     typer.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
     tables.show(tables.summary(work.summary()))
     if work.left_behind:
-        program.end_at_once(code)
+        ending.end_at_once(code)
     return code

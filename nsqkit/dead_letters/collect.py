@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nsqkit.dead_letters.discover import Found, discover
 from nsqkit.dead_letters.letter import read_letter
 from nsqkit.dead_letters.store import Store
 from nsqkit.errors import LookupFailedError, SettingsError
 from nsqkit.nsq.consumer import Consumer, Source
+from nsqkit.nsq.idle import wait_idle
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.options import connection_options
-from nsqkit.program import stop_event, unless
+from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.runtime.dead_letter import CHANNEL
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
@@ -21,12 +22,7 @@ from nsqkit.telemetry import logs
 _IN_FLIGHT = 100
 _BATCH = 500
 _LOOK_S = 5.0
-_IDLE_LOOKS = 3
-_IDLE_LOOK_S = 0.1
-_LOOKS_A_LINE = 100
 _CLOSE_S = 5.0
-
-T = TypeVar("T")
 
 
 class Collector:
@@ -114,31 +110,25 @@ class Collector:
                 self._arrived.get_nowait().requeue(0.0)
             await asyncio.gather(*(each.close(_CLOSE_S) for each in consumers))
 
-    async def _or_failure(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.ensure_future(work)
-        try:
-            done, _ = await asyncio.wait({task, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in done - {task}:
-                ended.result()
-            return task.result()
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
+    async def _or_failure(self, work: Coroutine[Any, Any, object]) -> None:
+        if not await unless(asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED), work):
+            for each in self._tasks:
+                if each.done():
+                    each.result()
 
     async def _idle(self) -> None:
-        looks = zeros = 0
-        is_heard = False
-        while zeros < _IDLE_LOOKS:
+        left, has_answered = 0, False
+
+        async def is_idle() -> bool:
+            nonlocal left, has_answered
             found = await self._look()
-            if found.failures and not is_heard:
+            if found.failures and not has_answered:
                 raise LookupFailedError("", f"--exit-when-idle cannot tell: {'; '.join(found.failures)}")
-            is_heard = True
+            has_answered = True
             left = sum(each.count for source, each in found.waiting.items() if source in self._consumers)
-            zeros = 0 if left or found.failures else zeros + 1
-            looks += 1
-            if looks % _LOOKS_A_LINE == 0:
-                self._log.info("waiting_until_idle", left=left)
-            await asyncio.sleep(_IDLE_LOOK_S)
+            return not (left or found.failures)
+
+        await wait_idle(is_idle, report=lambda: self._log.info("waiting_until_idle", left=left))
 
     async def _poll(self) -> None:
         while True:
@@ -196,24 +186,17 @@ class Collector:
 
     async def _write(self) -> None:
         """Store what arrives, as much at a time as has arrived meanwhile."""
-        stopping = asyncio.create_task(self._is_stopping.wait())
-        try:
-            while batch := await self._batch(stopping):
-                await self._keep(batch)
-        finally:
-            stopping.cancel()
+        while batch := await self._batch():
+            await self._keep(batch)
 
-    async def _batch(self, stopping: asyncio.Task[Any]) -> list[Message]:
+    async def _batch(self) -> list[Message]:
         """Wait for messages; none once it is stopping."""
+        batch = []
         if self._arrived.empty():
             arriving = asyncio.create_task(self._arrived.get())
-            await asyncio.wait({arriving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not arriving.done():
-                arriving.cancel()
+            if not await unless(self._is_stopping, arriving):
                 return []
-            batch = [arriving.result()]
-        else:
-            batch = []
+            batch.append(arriving.result())
         while len(batch) < _BATCH and not self._arrived.empty():
             batch.append(self._arrived.get_nowait())
         return batch
@@ -247,7 +230,11 @@ class Collected:
 
 
 def collect(
-    settings: Settings, *, topics: frozenset[str] | None = None, exit_when_idle: bool = False
+    settings: Settings,
+    *,
+    topics: frozenset[str] | None = None,
+    exit_when_idle: bool = False,
+    on_second_signal: OnSecondSignal = None,
 ) -> Collected:
     """Collect dead letters until SIGTERM or SIGINT; runs an event loop of its own.
 
@@ -255,6 +242,7 @@ def collect(
         settings: Name the nsqd, nsqlookupd and the store.
         topics: The dead-letter topics; None for all.
         exit_when_idle: End when none is left.
+        on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
     Raises:
         SettingsError: If no nsqd is named.
@@ -265,7 +253,7 @@ def collect(
         raise SettingsError("no nsqd to collect from: give --nsqd HOST:4150 or --lookupd HOST:4161")
 
     async def run(store: Store) -> Collected:
-        stop = stop_event()
+        stop = stop_event(on_second_signal)
         collector = Collector(settings, store, topics=topics, log=logs.get_logger())
         collector.start()
         try:

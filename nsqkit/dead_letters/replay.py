@@ -1,7 +1,6 @@
 """Replay: stored dead letters to the ``.retry`` topic of the handler that gave them up, and nowhere else."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from nsqkit.nsq.nodes import tcp_addresses
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import retry_topic
-from nsqkit.program import stop_event
+from nsqkit.program import OnSecondSignal, is_set_within, stop_event
 from nsqkit.runtime.dead_letter import instant
 from nsqkit.settings.settings import Settings
 
@@ -78,6 +77,7 @@ def replay(
     rate: float | None = None,
     body: bytes | None = None,
     on_progress: Progress = lambda _done, _total: None,
+    on_second_signal: OnSecondSignal = None,
 ) -> int:
     """Publish dead letters again, and return how many nsqd confirmed; runs an event loop of its own.
 
@@ -90,6 +90,7 @@ def replay(
         rate: Messages per second; None for as fast as nsqd confirms.
         body: What is published in the place of theirs.
         on_progress: Told how many are done, and how many there are.
+        on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
     Raises:
         ReplayError: If one is not confirmed; those before it are.
@@ -100,7 +101,7 @@ def replay(
         publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
         try:
             return await Replay(store, settings, publishers, body=body).run(
-                ids, rate=rate, stop=stop_event(), on_progress=on_progress
+                ids, rate=rate, stop=stop_event(on_second_signal), on_progress=on_progress
             )
         finally:
             await publishers.close()
@@ -156,7 +157,7 @@ class Replay:
             on_progress(done, len(ids))
             if failure is not None:
                 raise ReplayError(done, len(ids), str(failure)) from failure
-            if await _stopped(stop, 0.0 if rate is None else started_s + done / rate - loop.time()):
+            if await is_set_within(stop, 0.0 if rate is None else started_s + done / rate - loop.time()):
                 break
         return done
 
@@ -208,11 +209,3 @@ class Replay:
 def _each(ids: Sequence[int], store: Store) -> Iterator[StoredLetter]:
     for first in range(0, len(ids), _BATCH):
         yield from store.find(Filters(ids=tuple(ids[first : first + _BATCH])), newest_first=False)
-
-
-async def _stopped(stop: asyncio.Event, wait_s: float) -> bool:
-    """Wait so long, unless it is stopped, and return whether it is."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, wait_s)):
-            await stop.wait()
-    return stop.is_set()

@@ -19,7 +19,7 @@ from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.feed import check_feed, keep_trying, make_channels, publish_files
 from nsqkit.process.child import ChildWorker, Plan, Subscriptions
 from nsqkit.process.dev import start_broker
-from nsqkit.program import SIGNALS, stop_event
+from nsqkit.program import stop_event, together, unless
 from nsqkit.telemetry import logs
 
 Changes = AsyncIterator[frozenset[Path]]
@@ -76,34 +76,20 @@ class Reload:
         return asyncio.run(self._run())
 
     async def _run(self) -> int:
-        stop = stop_event()
+        stop = stop_event(self._hurry)
         broker = None
         if self._dev:
             broker, settings = await start_broker(self._plan.settings)
             self._plan = replace(self._plan, settings=settings)
         try:
-            await self._work_until(stop)
+            # The watch is in place before the first worker reads a file.
+            await unless(stop, together(self._watch(), self._follow(), self._feed_all()))
         finally:
             await self._end_all()
             if broker is not None:
                 await broker.stop()
         failed = self._code < 0 or not self._is_fed
         return self._code if self._code > 0 else int(failed)
-
-    async def _work_until(self, stop: asyncio.Event) -> None:
-        stopped = asyncio.create_task(stop.wait())
-        # The watch stands before the first worker reads a file.
-        work = {asyncio.create_task(each) for each in (self._watch(), self._follow(), self._feed_all())}
-        try:
-            while not stopped.done():
-                done, _ = await asyncio.wait({stopped, *work}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done & work:
-                    task.result()
-                work -= done
-        finally:
-            for task in (stopped, *work):
-                task.cancel()
-            await asyncio.gather(stopped, *work, return_exceptions=True)
 
     async def _watch(self) -> None:
         async for files in self._changes:
@@ -138,19 +124,13 @@ class Reload:
 
     async def _loaded(self, candidate: ChildWorker) -> Subscriptions | None:
         """Return what a new worker subscribes to; None if it does not load, or is out of date before."""
-        loading, changed = asyncio.create_task(candidate.loaded()), asyncio.create_task(self._wake.wait())
-        try:
-            await asyncio.wait({loading, changed}, return_when=asyncio.FIRST_COMPLETED)
-            if not loading.done():
-                return None
-            if loading.result() is None:
-                self._code = await candidate.wait()  # it has said why
-                self._log.error("reload_failed", exit_code=self._code, next=self._next())
-            return loading.result()
-        finally:
-            for task in (loading, changed):
-                task.cancel()
-            await asyncio.gather(loading, changed, return_exceptions=True)
+        loading = asyncio.create_task(candidate.loaded())
+        if not await unless(self._wake, loading):
+            return None
+        if loading.result() is None:
+            self._code = await candidate.wait()  # it has logged why
+            self._log.error("reload_failed", exit_code=self._code, next=self._next())
+        return loading.result()
 
     async def _mind(self, worker: ChildWorker) -> None:
         """Tell when a worker ends that was not told to."""
@@ -170,15 +150,13 @@ class Reload:
             self._code = code
 
     async def _end_all(self) -> None:
-        """End what still runs; a second signal ends it at once."""
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._hurry)
+        """End what still runs."""
         self._worker = None
         for each in tuple(self._processes):
             await self._end(each)
 
     def _hurry(self) -> None:
+        """Let every worker end at once."""
         for each in self._processes:
             each.signal(signal.SIGTERM)  # the link's end has been its first one
 

@@ -19,7 +19,7 @@ from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.address import join_address
-from nsqkit.program import end_at_once, stop_event, unless
+from nsqkit.program import stop_event, unless
 from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.quarantine import Quarantine
@@ -77,16 +77,15 @@ class Worker:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, then drain.
 
-        If a thread still runs then, the process ends at once with 1: its message is left to its lease.
+        Python handles a second signal: SIGINT raises KeyboardInterrupt, and SIGTERM ends the process.
 
         Returns:
-            The exit code, 0.
+            The exit code: 0, or 1 if a handler's thread still runs. nsqd delivers its message again when the
+            lease ends; the thread does not keep the process from ending.
         """
         logs.configure(self.settings)
         program.run(self._run(), self.settings.event_loop)
-        if self.left_behind:
-            end_at_once(1)
-        return 0
+        return 1 if self.left_behind else 0
 
     async def start(self) -> None:
         """Open resources, serve metrics and health, and begin to consume; returns at once.

@@ -346,7 +346,7 @@ async def test_an_nsqd_that_misses_one_look_does_not_end_a_run(monkeypatch: pyte
         return look
 
     monkeypatch.setattr(NsqdHttp, "stats", stats)
-    monkeypatch.setattr("nsqkit.process.run.IDLE_INTERVAL_S", 0.0)
+    monkeypatch.setattr("nsqkit.nsq.idle.INTERVAL_S", 0.0)
     run = Run(["unused"], Settings(nsqd=(NOBODY,), nsqd_http=(NOBODY,)))
     await run._idle(Idle())  # type: ignore[arg-type]
     assert next(looks, None) is None
@@ -406,7 +406,7 @@ class TestSignalDuringStart:
 
     @pytest.fixture(autouse=True)
     def _stopped_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def stop_event() -> asyncio.Event:
+        def stop_event(_: object = None) -> asyncio.Event:
             stop = asyncio.Event()
             asyncio.get_running_loop().call_later(0.05, stop.set)
             return stop
@@ -430,7 +430,7 @@ class TestSignalDuringStart:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_the_end_at_once_comes_also_where_nobody_can_be_told() -> None:
-    program = "from nsqkit.program import end_at_once; import sys; sys.stdout.write('x'); end_at_once(3)"
+    program = "from nsqkit.cli.ending import end_at_once; import sys; sys.stdout.write('x'); end_at_once(3)"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from nsqkit.cli.ending import on_second_signal
 from nsqkit.process.child import Plan
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import HandlerSummary
@@ -67,6 +68,7 @@ def test_everything_is_passed_on(nsqkit: "Nsqkit", fake: type[_Run]) -> None:
         "dev": False,
         "feeds": (("orders", Path("x.jsonl")), ("more", Path("y=z"))),
         "exit_when_idle": True,
+        "on_second_signal": on_second_signal,
     }
     settings = run.settings
     assert (settings.nsqd, settings.lookupd, settings.nsqd_http) == (("a:1", "b:2"), ("c:3",), ("d:4",))

@@ -247,7 +247,7 @@ class TestProgram:
     def test_until_a_signal(
         self, threaded_broker: DevBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def stop_event() -> asyncio.Event:
+        def stop_event(_: object) -> asyncio.Event:
             stop = asyncio.Event()
             stop.set()
             return stop

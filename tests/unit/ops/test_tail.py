@@ -239,7 +239,7 @@ def test_a_signal_ends_it(threaded_broker: DevBroker, monkeypatch: pytest.Monkey
         await publishers.ensure_channel(threaded_broker.tcp_address, "orders", "work")
         await publishers.close()
 
-    def stop_event() -> asyncio.Event:
+    def stop_event(_: object) -> asyncio.Event:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_soon(stop.set)
         return stop
