@@ -10,7 +10,8 @@ from nsqkit.dead_letters.discover import Found, discover
 from nsqkit.dead_letters.letter import read_letter
 from nsqkit.dead_letters.store import Store
 from nsqkit.errors import LookupFailedError, SettingsError
-from nsqkit.nsq.consumer import Consumer, Source
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.discovery import Endpoints, Source
 from nsqkit.nsq.idle import wait_idle
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.options import connection_options
@@ -165,16 +166,17 @@ class Collector:
 
     def _consumer(self, source: Source) -> Consumer:
         consumer = Consumer(
-            topics=(source.topic,),
-            channel=CHANNEL,
-            addresses=(source.address,),
-            lookup=None,
-            options=connection_options(self._settings),
-            max_in_flight=_IN_FLIGHT,
+            ConsumerOptions(
+                topics=(source.topic,),
+                channel=CHANNEL,
+                connection=connection_options(self._settings),
+                max_in_flight=_IN_FLIGHT,
+                is_fixed=True,
+            ),
+            Endpoints((source.address,)),
             on_message=self._arrived.put_nowait,
             on_settle_failure=lambda _: None,  # it comes again, and is known then
             log=self._log,
-            is_fixed=True,
         )
         consumer.start()
         return consumer

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from nsqkit.nsq import ConsumerOptions
 from nsqkit.runtime.settle import Publishes
 from nsqkit.testing.clock import Clock
 from nsqkit.worker.subscription import Consumes
@@ -43,7 +44,7 @@ class Broker(Publishes, Protocol):
     async def start(self, channels: Sequence[tuple[str, str]]) -> None:
         """Be ready, with these (topic, channel) made."""
 
-    def make_consumer(self, **wanted: Any) -> Consumes:
+    def make_consumer(self, options: ConsumerOptions, **callbacks: Any) -> Consumes:
         """Return a handler's consumer; see ``Subscription``."""
 
     def now_s(self) -> float:

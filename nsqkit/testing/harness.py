@@ -10,6 +10,7 @@ from nsqkit.errors import HandlerError
 from nsqkit.handler.context import Middleware
 from nsqkit.handler.handler import AnyHandler, HandlerSpec
 from nsqkit.loading.loader import check, keeps_dead_letters, resources_in
+from nsqkit.nsq import ConsumerOptions
 from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.quarantine import Quarantine
@@ -220,14 +221,14 @@ class Harness(Questions):
             for handler in self._handlers.values()
         )
 
-    def _make_consumer(self, spec: HandlerSpec, **wanted: Any) -> Consumes:
-        receive = wanted.pop("on_message")
+    def _make_consumer(self, spec: HandlerSpec, options: ConsumerOptions, **callbacks: Any) -> Consumes:
+        receive = callbacks.pop("on_message")
 
         def on_message(message: Any) -> None:
             self._journal.delivered(spec, message)
             receive(message)
 
-        return self._broker.make_consumer(on_message=on_message, **wanted)
+        return self._broker.make_consumer(options, on_message=on_message, **callbacks)
 
     async def _send(self, topic: str, body: bytes, event: object, defer_s: float) -> None:
         self._journal.published(topic, body, event, defer_s)

@@ -7,7 +7,7 @@ from typing import Any
 from nsqkit.devbroker.channel import Consumer, Copy, SettleError
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.errors import PublishError
-from nsqkit.nsq import ConnectionOptions
+from nsqkit.nsq import ConsumerOptions
 from nsqkit.nsq.message import whole_ms
 from nsqkit.policy.flow import rdy_shares
 from nsqkit.policy.names import topic_problem
@@ -71,9 +71,9 @@ class LedgerBroker:
         self.ledger.channel(topic, channel, now_s=self.now_s())
         self.changed()
 
-    def make_consumer(self, **wanted: Any) -> "LedgerConsumer":
+    def make_consumer(self, options: ConsumerOptions, **callbacks: Any) -> "LedgerConsumer":
         """Return a handler's consumer; arguments as of ``LedgerConsumer``."""
-        consumer = LedgerConsumer(self, **wanted)
+        consumer = LedgerConsumer(self, options, **callbacks)
         self._consumers.append(consumer)
         return consumer
 
@@ -247,15 +247,11 @@ class LedgerConsumer:
 
     Args:
         broker: Where to.
-        topics: The handler's topic, then its ``.retry``.
-        channel: The channel, on all of them.
-        options: Of which the lease counts here.
-        max_in_flight: Shared by the topics.
+        options: Topics, channel, lease and max_in_flight count here. RDY is always shared out in full, and
+            there is one nsqd.
         on_message: Called with each delivery.
         on_settle_failure: Called with the command that came too late.
         log: Unused: nothing happens to connections unless a test wants it.
-        is_fixed: Unused: RDY is always shared out in full.
-        min_rdy: Unused: there is one nsqd.
     """
 
     problems: tuple[str, ...] = ()
@@ -264,22 +260,17 @@ class LedgerConsumer:
     def __init__(
         self,
         broker: LedgerBroker,
+        options: ConsumerOptions,
         *,
-        topics: Sequence[str],
-        channel: str,
-        options: ConnectionOptions,
-        max_in_flight: int,
         on_message: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
         log: Any,
-        is_fixed: bool = False,
-        min_rdy: int = 0,
     ) -> None:
         self._broker = broker
-        self._topics = topics
-        self._channel = channel
-        self._lease_s = options.msg_timeout_s
-        self._max_in_flight = max_in_flight
+        self._topics = options.topics
+        self._channel = options.channel
+        self._lease_s = options.connection.msg_timeout_s
+        self._max_in_flight = options.max_in_flight
         self._callbacks = (on_message, on_settle_failure)
         self._is_paused = False
         self._lines: tuple[Line, ...] = ()

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nsqkit.nsq import Consumer, NsqdHttp
+from nsqkit.nsq import Consumer, ConsumerOptions, Endpoints, NsqdHttp
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.settings.settings import Settings
@@ -94,9 +94,9 @@ class NsqdBroker:
             self._channels = frozenset(channels)
             self._stack = stack.pop_all()
 
-    def make_consumer(self, **wanted: Any) -> Consumer:
+    def make_consumer(self, options: ConsumerOptions, **callbacks: Any) -> Consumer:
         """Return a handler's consumer; see ``Subscription``."""
-        return Consumer(addresses=(self.address,), lookup=None, **wanted)
+        return Consumer(options, Endpoints((self.address,)), **callbacks)
 
     async def settle(self, load: Load, *, through_delays: bool) -> None:
         """Return when nsqd has nothing to deliver now, and handlers hold nothing; see ``Broker``.

@@ -13,6 +13,7 @@ from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.context import Middleware, Prepare
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.loading.loader import in_flight, keeps_dead_letters
+from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.names import retry_topic
 from nsqkit.policy.verdict import RequeueReason, Rules
@@ -60,8 +61,8 @@ class Subscription:
         settings: The settings.
         metrics: Where it is counted.
         publishers: Where its dead letters and events go.
-        make_consumer: Makes its consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
-            ``on_message``, ``on_settle_failure``, ``log``, ``is_fixed`` and ``min_rdy``.
+        make_consumer: Makes its consumer, of :class:`~nsqkit.nsq.ConsumerOptions`, ``on_message``,
+            ``on_settle_failure`` and ``log``.
         middleware: The outermost first.
         prepare: Encodes what it publishes.
         max_msg_bytes: nsqd's max-msg-size.
@@ -151,15 +152,17 @@ class Subscription:
         )
         self.topics = subscribed_topics(spec.topic, spec.channel, with_retry=rules.keeps_dead_letters)
         self.consumer = make_consumer(
-            topics=self.topics,
-            channel=spec.channel,
-            options=connection_options(settings, holds_s=spec.holds_s),
-            max_in_flight=slots,
+            ConsumerOptions(
+                topics=self.topics,
+                channel=spec.channel,
+                connection=connection_options(settings, holds_s=spec.holds_s),
+                max_in_flight=slots,
+                is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
+                min_rdy=spec.max_messages or 0,
+            ),
             on_message=self.intake.receive,
             on_settle_failure=meter.settle_failure,
             log=self._log,
-            is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
-            min_rdy=spec.max_messages or 0,
         )
 
     @property

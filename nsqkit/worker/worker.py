@@ -15,6 +15,7 @@ from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Resource
 from nsqkit.loading.loader import check, resources_in
 from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
@@ -191,19 +192,14 @@ class Worker:
         max_msg_bytes = await message_limit(self.settings)
         prepare = preparer(self.settings.service, max_msg_bytes)
         quarantine = Quarantine()
-        make_consumer = partial(
-            Consumer,
-            addresses=self.settings.nsqd,
-            lookup=self.lookup,
-            poll_s=self.settings.lookupd_poll_s,
-        )
+        endpoints = Endpoints(self.settings.nsqd, self.lookup, self.settings.lookupd_poll_s)
         return tuple(
             Subscription(
                 handler,
                 settings=self.settings,
                 metrics=self.metrics,
                 publishers=self.publishers,
-                make_consumer=make_consumer,
+                make_consumer=partial(Consumer, endpoints=endpoints),
                 middleware=self._middleware,
                 prepare=prepare,
                 max_msg_bytes=max_msg_bytes,

@@ -11,7 +11,15 @@ from nsqkit import Settings, Worker
 from nsqkit.devbroker import DevBroker
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.loading.loader import keeps_dead_letters
-from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_channel
+from nsqkit.nsq import (
+    ConnectionOptions,
+    Consumer,
+    ConsumerOptions,
+    Endpoints,
+    Message,
+    NsqdHttp,
+    ensure_channel,
+)
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.worker.subscription import subscribed_topics
 from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
@@ -131,12 +139,13 @@ class Engine:
         self, topic: str, channel: str, on_message: Callable[[Message], None]
     ) -> AsyncIterator[Consumer]:
         consumer = Consumer(
-            topics=(topic,),
-            channel=channel,
-            addresses=(self.tcp_address,),
-            lookup=None,
-            options=ConnectionOptions(msg_timeout_s=1.0),
-            max_in_flight=100,
+            ConsumerOptions(
+                topics=(topic,),
+                channel=channel,
+                connection=ConnectionOptions(msg_timeout_s=1.0),
+                max_in_flight=100,
+            ),
+            Endpoints((self.tcp_address,)),
             on_message=on_message,
             on_settle_failure=pytest.fail,
             log=Quiet(),

@@ -35,8 +35,9 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.errors import ConnectionLostError
 from nsqkit.loading.loader import LoadedModules
 from nsqkit.nsq import ConnectionOptions
-from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
 from nsqkit.nsq.dial import dial
+from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.publisher_pool import PublisherPool
@@ -300,8 +301,9 @@ class TestHostNamesThatCannotBe:
     async def test_a_consumer_names_it_and_keeps_trying(self, host: str) -> None:
         log: Any = RecordingLog()
         consumer = Consumer(
-            topics=("t",), channel="c", addresses=(f"{host}:4150",), lookup=None, options=ConnectionOptions(),
-            max_in_flight=1, on_message=lambda _: None, on_settle_failure=lambda _: None, log=log,
+            ConsumerOptions(topics=("t",), channel="c", connection=ConnectionOptions(), max_in_flight=1),
+            Endpoints((f"{host}:4150",)),
+            on_message=lambda _: None, on_settle_failure=lambda _: None, log=log,
         )  # fmt: skip
         consumer.start()
         await until(lambda: bool(log.lines))

@@ -18,7 +18,7 @@ from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import DeadLetterStoreError
 from nsqkit.nsq.connection import Connection
-from nsqkit.nsq.consumer import Source
+from nsqkit.nsq.discovery import Source
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.telemetry import logs

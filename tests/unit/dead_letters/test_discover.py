@@ -6,7 +6,7 @@ from nsqkit import Settings, SettingsError
 from nsqkit.dead_letters.discover import Waiting, discover, wanted_topics
 from nsqkit.devbroker import DevBroker
 from nsqkit.nsq.connection import Connection
-from nsqkit.nsq.consumer import Source
+from nsqkit.nsq.discovery import Source
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import dead_topic

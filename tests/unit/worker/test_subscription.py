@@ -11,7 +11,7 @@ import pytest
 
 from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, RetryPolicy, Settings, event
 from nsqkit.errors import BreakerOpenError
-from nsqkit.nsq import Consumer
+from nsqkit.nsq import Consumer, Endpoints
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.verdict import RequeueReason
@@ -55,7 +55,7 @@ class Running:
             settings=settings,
             metrics=self.metrics,
             publishers=self.publishers,
-            make_consumer=partial(Consumer, addresses=settings.nsqd, lookup=None),
+            make_consumer=partial(Consumer, endpoints=Endpoints(settings.nsqd)),
             middleware=(),
             prepare=preparer("shop", 1_000_000),
             max_msg_bytes=1_000_000,
