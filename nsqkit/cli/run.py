@@ -93,16 +93,7 @@ def run(
         return _reloading(modules, settings, watch or [Path.cwd()], dev=dev, feeds=feeds, debug=debug)
     from nsqkit.process.run import Run
 
-    return _ended(
-        Run(
-            modules,
-            settings,
-            dev=dev,
-            feeds=feeds,
-            exit_when_idle=exit_when_idle,
-            on_second_signal=ending.on_second_signal,
-        )
-    )
+    return _ended(Run(modules, settings, dev=dev, feeds=feeds, exit_when_idle=exit_when_idle))
 
 
 def reloaded(
@@ -121,7 +112,7 @@ def reloaded(
         logs.configure(plan.settings)
         if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
             return 0
-        return _ended(Run(plan.targets, plan.settings, on_second_signal=ending.on_second_signal))
+        return _ended(Run(plan.targets, plan.settings))
 
 
 def _reloading(
@@ -145,7 +136,7 @@ def _ended(work: "Run") -> int:
     """Run to the end, print what was done, and return the exit code."""
     from nsqkit.cli import tables
 
-    code = work.execute()
+    code = work.execute(ending.on_second_signal)
     typer.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
     tables.show(tables.summary(work.summary()))
     if work.left_behind:

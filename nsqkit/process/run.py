@@ -39,7 +39,6 @@ class Run:
         dev: Start the embedded broker and use nothing else.
         feeds: (topic, file) pairs to publish once everything is subscribed.
         exit_when_idle: End when the feeds are confirmed and nothing is left to handle.
-        on_second_signal: See :func:`~nsqkit.program.stop_event`.
     """
 
     targets: Sequence[str]
@@ -47,13 +46,15 @@ class Run:
     dev: bool = False
     feeds: Sequence[tuple[str, Path]] = ()
     exit_when_idle: bool = False
-    on_second_signal: OnSecondSignal = None
     worker: Worker | None = field(default=None, init=False)
     _feeding: bool = field(default=False, init=False)
     _answered: set[str] = field(default_factory=set, init=False)
 
-    def execute(self) -> int:
+    def execute(self, on_second_signal: OnSecondSignal = None) -> int:
         """Run to the end, and return the exit code: 0 clean, 1 if something was left undone.
+
+        Args:
+            on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
         Raises:
             NsqkitError: If it cannot start, or a feed is refused for good.
@@ -65,7 +66,7 @@ class Run:
         for topic, path in self.feeds:
             if problem := unread_problem(topic, subscriptions(loaded.handlers)):
                 logs.get_logger().warning("feed_unread", feed=str(path), reason=problem)
-        return program.run(self._run(loaded), self.settings.event_loop)
+        return program.run(self._run(loaded, on_second_signal), self.settings.event_loop)
 
     @property
     def left_behind(self) -> int:
@@ -76,8 +77,8 @@ class Run:
         """Return what was counted for each handler."""
         return self.worker.metrics.summary() if self.worker else ()
 
-    async def _run(self, loaded: LoadedModules) -> int:
-        stop = stop_event(self.on_second_signal)
+    async def _run(self, loaded: LoadedModules, on_second_signal: OnSecondSignal = None) -> int:
+        stop = stop_event(on_second_signal)
         broker = await self._start_broker() if self.dev else None
         try:
             worker = self.worker = Worker(

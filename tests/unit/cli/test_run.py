@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from nsqkit.cli.ending import on_second_signal
 from nsqkit.process.child import Plan
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import HandlerSummary
@@ -30,7 +29,7 @@ class _Run:
         self.targets, self.settings, self.options = targets, settings, options
         self.made.append(self)
 
-    def execute(self) -> int:
+    def execute(self, _: object) -> int:
         return self.code
 
     def summary(self) -> tuple[HandlerSummary, ...]:
@@ -68,7 +67,6 @@ def test_everything_is_passed_on(nsqkit: "Nsqkit", fake: type[_Run]) -> None:
         "dev": False,
         "feeds": (("orders", Path("x.jsonl")), ("more", Path("y=z"))),
         "exit_when_idle": True,
-        "on_second_signal": on_second_signal,
     }
     settings = run.settings
     assert (settings.nsqd, settings.lookupd, settings.nsqd_http) == (("a:1", "b:2"), ("c:3",), ("d:4",))
