@@ -18,7 +18,7 @@ def run(main: Coroutine[Any, Any, T], event_loop: str) -> T:
     """Run a program to its end, and return its result.
 
     Args:
-        main: The program.
+        main: The program's coroutine.
         event_loop: The setting: ``asyncio``, ``uvloop``, or ``auto`` for uvloop where it is installed.
 
     Raises:
@@ -118,7 +118,7 @@ async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
     """Wait until an event is set, and return whether it is.
 
     Args:
-        event: The event.
+        event: The event to wait for.
         timeout_s: How long to wait at most, in seconds; 0 or less gives other tasks one turn.
     """
     with contextlib.suppress(TimeoutError):

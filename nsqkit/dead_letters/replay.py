@@ -115,7 +115,7 @@ class Replay:
     Args:
         store: Where they are.
         settings: Name nsqd for those whose own cannot be reached.
-        publishers: How.
+        publishers: Publish to nsqd.
         body: What is published in the place of theirs.
     """
 

@@ -15,7 +15,7 @@ class Node:
     """One nsqd, as it registered itself.
 
     Args:
-        address: ``host:port`` of its TCP port; an IPv6 host stands in brackets.
+        address: ``host:port`` of its TCP port; an IPv6 host in brackets.
         http_address: ``host:port`` of its HTTP port.
     """
 

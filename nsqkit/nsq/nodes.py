@@ -44,7 +44,7 @@ async def tcp_addresses(settings: Settings, known: LookupResult | None = None) -
     """Return the TCP addresses of all nsqd that are named or known.
 
     Args:
-        settings: The settings.
+        settings: Name nsqd and nsqlookupd.
         known: What was looked up before; by default nsqlookupd is asked.
     """
     found = {node.address for node in (known or await looked_up(settings)).nodes}
@@ -55,7 +55,7 @@ async def http_addresses(settings: Settings, known: LookupResult | None = None) 
     """Return the HTTP addresses of the nsqd: as set, as nsqlookupd says, else the port above TCP's.
 
     Args:
-        settings: The settings.
+        settings: Name nsqd and nsqlookupd.
         known: What was looked up before; by default nsqlookupd is asked.
     """
     if settings.nsqd_http:

@@ -44,7 +44,7 @@ class _ConnectionRdy:
         self.connection.ready(rdy)
 
     def tell_trial(self) -> None:
-        """Allow what is held and not answered, and what is still to come of a trial."""
+        """Allow the messages in flight, and what is still to come of a trial."""
         self.tell(max(0, self.last - self.connection.answered))
 
 
@@ -60,7 +60,7 @@ class RdyController:
         max_in_flight: 1 or more.
         is_fixed: Whether max_in_flight is always shared out evenly, and in full.
         min_rdy: Then each connection has so much all the same, so that one alone can fill a batch.
-        now_s: The clock.
+        now_s: A monotonic clock, in seconds.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class Feed:
     Args:
         topic: Where to.
         path: A file of one JSON object a line; blank lines are skipped.
-        publishers: How.
+        publishers: Publish to nsqd.
         address: ``host:port`` of the nsqd.
         settings: Tell the nsqd, and bound the size of a message where those do not.
         rate: Messages per second; None for as fast as nsqd confirms.
@@ -193,7 +193,7 @@ async def publish_files(
 
     Args:
         feeds: (topic, file) each.
-        publishers: How.
+        publishers: Publish to nsqd.
         address: ``host:port`` of the nsqd.
         settings: Bound the size of a message.
 
@@ -312,7 +312,7 @@ async def make_channels(
 
     Args:
         subscriptions: (topic, channel) each.
-        publishers: How.
+        publishers: Publish to nsqd.
         address: ``host:port`` of the nsqd.
 
     Raises:

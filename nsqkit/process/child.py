@@ -154,7 +154,7 @@ class ParentLink:
         return data
 
     def wait_turn(self, subscriptions: Subscriptions) -> bool:
-        """Say that the handlers are loaded, and wait until the worker is told to run.
+        """Report that the handlers are loaded, and wait for the command to run.
 
         From then on the parent's end makes this process drain, by a SIGTERM of its own.
 

@@ -14,8 +14,8 @@ class DevNsq:
     """The NSQ of ``--dev``: the embedded broker, and what collects its dead letters.
 
     Args:
-        broker: It.
-        collection: That.
+        broker: The running embedded broker.
+        collection: Collects the broker's dead letters into a store.
     """
 
     def __init__(self, broker: DevBroker, collection: DevCollection) -> None:

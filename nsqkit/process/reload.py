@@ -26,7 +26,7 @@ Changes = AsyncIterator[frozenset[Path]]
 
 
 class Reload:
-    """Runs workers one after the other until it is told to stop.
+    """Runs workers one after the other until a signal comes.
 
     Args:
         plan: What each of them runs.

@@ -35,7 +35,7 @@ class Run:
 
     Args:
         targets: Modules, packages or ``module:Class``.
-        settings: The settings.
+        settings: The worker's settings, and where to feed.
         dev: Start the embedded broker and use nothing else.
         feeds: (topic, file) pairs to publish once everything is subscribed.
         exit_when_idle: End when the feeds are confirmed and nothing is left to handle.

@@ -101,7 +101,7 @@ class PublishBatcher:
         failure: Exception | None = None
         try:
             await self._send(topic, bodies)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+        except Exception as error:  # noqa: BLE001 - whatever it is, every caller gets it
             failure = error
         if isinstance(failure, PublishError) and failure.permanent and len(bodies) > 1:
             # Who is to blame is not said, and none has arrived: each gets an answer of its own.

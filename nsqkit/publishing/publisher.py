@@ -105,7 +105,7 @@ class Publisher:
         """Publish bytes as they are, without an envelope, and await nsqd's OK.
 
         Args:
-            topic: Where to.
+            topic: The topic to publish to.
             body: 1 byte to nsqd's max-msg-size, 1 MiB by default.
             defer_s: Seconds for which nsqd holds it back.
 

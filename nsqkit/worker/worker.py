@@ -34,7 +34,7 @@ LOOK_AGAIN_S = 0.1
 
 
 class Worker:
-    """Runs handlers until it is told to stop.
+    """Runs handlers until it is stopped.
 
     Args:
         handlers: Handler classes, one or more.
