@@ -35,7 +35,8 @@ from nsqkit.version import __version__
 
 if TYPE_CHECKING:
     from nsqkit.handler.retrying import retrying
-    from nsqkit.publishing.publisher import BlockingPublisher, Publisher
+    from nsqkit.publishing.blocking import BlockingPublisher
+    from nsqkit.publishing.publisher import Publisher
     from nsqkit.worker.worker import Worker
 
 __all__ = [
@@ -84,7 +85,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "BlockingPublisher": "publishing.publisher",
+    "BlockingPublisher": "publishing.blocking",
     "Publisher": "publishing.publisher",
     "Worker": "worker.worker",
     "retrying": "handler.retrying",

@@ -1,11 +1,9 @@
-"""Program: runs a coroutine on the event loop that the settings name, until it ends or a signal stops it."""
+"""Program: runs coroutines on the configured loop until they end or a signal comes. It ends no process."""
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from nsqkit.errors import SettingsError
@@ -13,12 +11,14 @@ from nsqkit.errors import SettingsError
 T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+OnSecondSignal = Callable[[], object] | None
+
 
 def run(main: Coroutine[Any, Any, T], event_loop: str) -> T:
     """Run a program to its end, and return its result.
 
     Args:
-        main: The program.
+        main: The program's coroutine.
         event_loop: The setting: ``asyncio``, ``uvloop``, or ``auto`` for uvloop where it is installed.
 
     Raises:
@@ -48,15 +48,22 @@ def _factory(event_loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     return new_event_loop
 
 
-def stop_event() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set; a second signal ends the process at once, with 1."""
+def stop_event(on_second_signal: OnSecondSignal = None) -> asyncio.Event:
+    """Return an event that the first SIGTERM or SIGINT sets.
+
+    Args:
+        on_second_signal: Called at each further signal. By default Python handles them: SIGINT raises
+            KeyboardInterrupt, and SIGTERM ends the process.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
-        if stop.is_set():
-            sys.stderr.write("second signal: ending at once; nsqd delivers again what was not settled\n")
-            end_at_once(1)
+        if on_second_signal is None:
+            for each in SIGNALS:
+                loop.remove_signal_handler(each)
+        elif stop.is_set():
+            on_second_signal()
         stop.set()
 
     for each in SIGNALS:
@@ -64,29 +71,57 @@ def stop_event() -> asyncio.Event:
     return stop
 
 
-def end_at_once(code: int) -> None:
-    """End the process without waiting for its threads, which the interpreter would do."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
-            stream.flush()
-    os._exit(code)
+async def unless(stop: asyncio.Event | Coroutine[Any, Any, object], work: Awaitable[object]) -> bool:
+    """Run some work to its end, or cancel it once *stop* comes first.
 
+    Args:
+        stop: An event that is set, or a coroutine that ends.
+        work: A coroutine or a future; it has ended when this returns.
 
-async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
-    """Run something to its end, or cancel it once *stop* is set; return whether it came to its end.
+    Returns:
+        Whether the work came to its end.
 
     Raises:
-        Exception: What it raised.
+        Exception: The failure of the work, or of *stop*.
     """
     task = asyncio.ensure_future(work)
-    stopped = asyncio.create_task(stop.wait())
+    stopped = asyncio.create_task(stop.wait() if isinstance(stop, asyncio.Event) else stop)
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        is_stopped = stopped.done()
         stopped.cancel()
         task.cancel()  # does nothing to what has ended
-    await asyncio.wait({task})
-    if task.cancelled() and stop.is_set():
+        await asyncio.wait({task, stopped})
+    if task.cancelled() and is_stopped:
+        stopped.result()
         return False
     task.result()
     return True
+
+
+async def together(*work: Coroutine[Any, Any, object]) -> None:
+    """Run coroutines side by side, begun in their order, until all have ended.
+
+    Raises:
+        Exception: The first failure; the others are cancelled before it is raised.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait until an event is set, and return whether it is.
+
+    Args:
+        event: The event to wait for.
+        timeout_s: How long to wait at most, in seconds; 0 or less gives other tasks one turn.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, timeout_s)):
+            await event.wait()
+    return event.is_set()

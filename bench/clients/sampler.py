@@ -17,7 +17,7 @@ EVERY_S = 0.001  # of CPU; kernels round it up
 
 STAGES = (
     ("read and write the socket", ("tornado/iostream", "asyncio/selector_events", "uvloop")),
-    ("share RDY", ("nsqkit/nsq/consumer", "nsqkit/nsq/ready", "nsqkit/policy/flow")),
+    ("share RDY", ("nsqkit/nsq/consumer", "nsqkit/nsq/rdy", "nsqkit/policy/flow")),
     ("cut chunks into messages, join answers", ("nsqkit/nsq/",)),
     ("decode", ("nsqkit/runtime/decode", "nsqkit/events/")),
     ("call the handler", ("nsqkit/runtime/dispatch", "nsqkit/handler/")),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import ending, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ async def _serve(
 
     from nsqkit.program import stop_event
 
-    stop = stop_event()
+    stop = stop_event(ending.on_second_signal)
     async with AsyncExitStack() as stack:
         if make_lookupd is not None:
             lookupd = make_lookupd()

@@ -93,9 +93,9 @@ def _handler(
     command: "Command", handler: str, worker: str | None, for_s: float | None, settings: "Settings"
 ) -> int:
     from nsqkit.ops.pause import send_to_worker
+    from nsqkit.policy.address import join_address
 
-    host = f"[{settings.admin_host}]" if ":" in settings.admin_host else settings.admin_host
-    address = worker or f"{host}:{settings.admin_port}"
+    address = worker or join_address(settings.admin_host, settings.admin_port)
     shown = send_to_worker(command, handler, address, for_s)
     state = str(shown["state"]).replace("_", " ")
     typer.echo(f"{command}d {handler} on worker {address}: {state}, holds {shown['held']}")

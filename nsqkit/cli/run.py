@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import ending, options
 
 if TYPE_CHECKING:
     from nsqkit.process.run import Run
@@ -79,11 +79,11 @@ def reloaded(
 ) -> int:
     """Run handlers for another nsqkit, when it gives the sign. `nsqkit run --reload` starts it."""
     from nsqkit.ops.channels import subscriptions_of
-    from nsqkit.process.child import Parent
+    from nsqkit.process.child import ParentLink
     from nsqkit.process.run import Run
     from nsqkit.telemetry import logs
 
-    with Parent(link) as parent:
+    with ParentLink(link) as parent:
         plan = parent.plan()
         logs.configure(plan.settings)
         if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
@@ -132,12 +132,11 @@ def _reloading(
 
 def _ended(work: "Run") -> int:
     """Run to the end, print the summary, and return the exit code."""
-    from nsqkit import program
     from nsqkit.cli import tables
 
-    code = work.execute()
+    code = work.execute(ending.on_second_signal)
     typer.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
     tables.show(tables.summary(work.summary()))
     if work.left_behind:
-        program.end_at_once(code)
+        ending.end_at_once(code)
     return code

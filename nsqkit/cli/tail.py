@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import ending, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,8 @@ def tail(
 
     wanted = [options.pair("--where", each, "FIELD=VALUE") for each in where or ()]
     logs.configure(settings)
-    follow(topic, settings, _printer(wanted, count, _as_json if json else _as_line, raw=raw))
+    show = _printer(wanted, count, _as_json if json else _as_line, raw=raw)
+    follow(topic, settings, show, on_second_signal=ending.on_second_signal)
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nsqkit.dead_letters.parse import SUFFIX
 from nsqkit.errors import ConnectionLostError, NsqkitError, SettingsError
-from nsqkit.nsq.consumer import Source
+from nsqkit.nsq.discovery import Source
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Node
 from nsqkit.nsq.nodes import all_nodes

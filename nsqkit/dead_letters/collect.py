@@ -7,7 +7,7 @@ from pathlib import Path
 from nsqkit.dead_letters.collector import Collector
 from nsqkit.dead_letters.store import Store
 from nsqkit.errors import SettingsError
-from nsqkit.program import stop_event, unless
+from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 
@@ -28,7 +28,11 @@ class CollectionReport:
 
 
 def collect(
-    settings: Settings, *, topics: frozenset[str] | None = None, exit_when_idle: bool = False
+    settings: Settings,
+    *,
+    topics: frozenset[str] | None = None,
+    exit_when_idle: bool = False,
+    on_second_signal: OnSecondSignal = None,
 ) -> CollectionReport:
     """Collect dead letters until SIGTERM or SIGINT; runs an event loop of its own.
 
@@ -36,6 +40,7 @@ def collect(
         settings: The nsqd, nsqlookupd and the path of the store.
         topics: The dead-letter topics to collect; None for all.
         exit_when_idle: Whether to end when no dead letter is left in NSQ.
+        on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
     Raises:
         SettingsError: If the settings name no nsqd and no nsqlookupd.
@@ -46,7 +51,7 @@ def collect(
         raise SettingsError("no nsqd to collect from: give --nsqd HOST:4150 or --lookupd HOST:4161")
 
     async def run(store: Store) -> CollectionReport:
-        stop = stop_event()
+        stop = stop_event(on_second_signal)
         collector = Collector(settings, store, topics=topics, log=logs.get_logger())
         collector.start()
         try:

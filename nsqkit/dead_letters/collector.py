@@ -2,25 +2,23 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from nsqkit.dead_letters.backlog import Backlog, find_backlog
 from nsqkit.dead_letters.store import Store
 from nsqkit.dead_letters.writer import StoreWriter
 from nsqkit.errors import LookupFailedError
-from nsqkit.nsq.consumer import Consumer, Source
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.discovery import Endpoints, Source
+from nsqkit.nsq.idle import wait_idle
 from nsqkit.nsq.options import connection_options
+from nsqkit.program import unless
 from nsqkit.runtime.dead_letter import CHANNEL
 from nsqkit.settings.settings import Settings
 
 _IN_FLIGHT = 100
 _LOOK_S = 5.0
-_IDLE_LOOKS = 3
-_IDLE_LOOK_S = 0.1
-_LOOKS_PER_LINE = 100
 _CLOSE_S = 5.0
-
-T = TypeVar("T")
 
 
 class Collector:
@@ -113,31 +111,25 @@ class Collector:
             self._writer.give_back()
             await asyncio.gather(*(each.close(_CLOSE_S) for each in consumers))
 
-    async def _or_failure(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.ensure_future(work)
-        try:
-            done, _ = await asyncio.wait({task, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in done - {task}:
-                ended.result()
-            return task.result()
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
+    async def _or_failure(self, work: Coroutine[Any, Any, object]) -> None:
+        if not await unless(asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED), work):
+            for each in self._tasks:
+                if each.done():
+                    each.result()
 
     async def _idle(self) -> None:
-        looks = empty_looks = 0
-        has_answer = False
-        while empty_looks < _IDLE_LOOKS:
+        left, has_answered = 0, False
+
+        async def is_idle() -> bool:
+            nonlocal left, has_answered
             found = await self._look()
-            if found.failures and not has_answer:
+            if found.failures and not has_answered:
                 raise LookupFailedError("", f"--exit-when-idle cannot tell: {'; '.join(found.failures)}")
-            has_answer = True
+            has_answered = True
             left = sum(each.count for source, each in found.topics.items() if source in self._consumers)
-            empty_looks = 0 if left or found.failures else empty_looks + 1
-            looks += 1
-            if looks % _LOOKS_PER_LINE == 0:
-                self._log.info("waiting_until_idle", left=left)
-            await asyncio.sleep(_IDLE_LOOK_S)
+            return not (left or found.failures)
+
+        await wait_idle(is_idle, report=lambda: self._log.info("waiting_until_idle", left=left))
 
     async def _poll(self) -> None:
         while True:
@@ -174,16 +166,17 @@ class Collector:
 
     def _consumer(self, source: Source) -> Consumer:
         consumer = Consumer(
-            topics=(source.topic,),
-            channel=CHANNEL,
-            addresses=(source.address,),
-            lookup=None,
-            options=connection_options(self._settings),
-            max_in_flight=_IN_FLIGHT,
+            ConsumerOptions(
+                topics=(source.topic,),
+                channel=CHANNEL,
+                connection=connection_options(self._settings),
+                max_in_flight=_IN_FLIGHT,
+                is_fixed=True,
+            ),
+            Endpoints((source.address,)),
             on_message=self._writer.put,
             on_settle_failure=lambda _: None,  # nsqd delivers it again, and the store knows it then
             log=self._log,
-            is_fixed=True,
         )
         consumer.start()
         return consumer

@@ -1,7 +1,6 @@
 """Replay: publishes stored dead letters on the ``.retry`` topic of the handler that gave them up."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +13,9 @@ from nsqkit.errors import NsqkitError, PublishError, ReplayError, SettingsError
 from nsqkit.events import rfc3339
 from nsqkit.nsq.nodes import tcp_addresses
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import retry_topic
-from nsqkit.program import stop_event
+from nsqkit.program import OnSecondSignal, is_set_within, stop_event
 from nsqkit.settings.settings import Settings
 
 _BATCH: Final = 100
@@ -78,6 +77,7 @@ def replay(
     rate: float | None = None,
     body: bytes | None = None,
     on_progress: Progress = lambda _done, _total: None,
+    on_second_signal: OnSecondSignal = None,
 ) -> int:
     """Publish dead letters again, and return how many nsqd confirmed; runs an event loop of its own.
 
@@ -91,6 +91,7 @@ def replay(
         rate: Messages per second, above 0; None for as fast as nsqd confirms.
         body: The body to publish instead of the dead letter's own; None for its own.
         on_progress: Called with the number that is done and the number of all.
+        on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
     Raises:
         ReplayError: If one is not confirmed; those before it are.
@@ -98,13 +99,13 @@ def replay(
     """
 
     async def run() -> int:
-        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
         try:
-            return await Replay(store, settings, outlet, body=body).run(
-                ids, rate=rate, stop=stop_event(), on_progress=on_progress
+            return await Replay(store, settings, publishers, body=body).run(
+                ids, rate=rate, stop=stop_event(on_second_signal), on_progress=on_progress
             )
         finally:
-            await outlet.close()
+            await publishers.close()
 
     return asyncio.run(run())
 
@@ -115,16 +116,16 @@ class Replay:
     Args:
         store: The store that has them.
         settings: The nsqd to use if the one that a dead letter was collected from cannot be reached.
-        outlet: The connections to publish on.
+        publishers: The connections to publish on.
         body: The body to publish instead of the dead letter's own; None for its own.
     """
 
     def __init__(
-        self, store: Store, settings: Settings, outlet: Outlet, *, body: bytes | None = None
+        self, store: Store, settings: Settings, publishers: PublisherPool, *, body: bytes | None = None
     ) -> None:
         self._store = store
         self._settings = settings
-        self._outlet = outlet
+        self._publishers = publishers
         self._body = body
         self._addresses: dict[Target, str] = {}
 
@@ -143,6 +144,7 @@ class Replay:
             rate: Messages per second, above 0; None for as fast as nsqd confirms.
             stop: Ends the replay early, after the batch that is under way.
             on_progress: Called with the number that is done and the number of all.
+        on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
         Raises:
             ReplayError: If one is not confirmed; those before it are, and some after it may be.
@@ -157,7 +159,7 @@ class Replay:
             on_progress(done, len(ids))
             if failure is not None:
                 raise ReplayError(done, len(ids), str(failure)) from failure
-            if await _stopped(stop, 0.0 if rate is None else started_s + done / rate - loop.time()):
+            if await is_set_within(stop, 0.0 if rate is None else started_s + done / rate - loop.time()):
                 break
         return done
 
@@ -181,7 +183,7 @@ class Replay:
         if target in self._addresses:
             return
         try:
-            await self._outlet.ensure_channel(target.nsqd, target.topic, target.channel)
+            await self._publishers.ensure_channel(target.nsqd, target.topic, target.channel)
             self._addresses[target] = target.nsqd
         except PublishError as error:
             if error.permanent:
@@ -192,7 +194,7 @@ class Replay:
         for address in await tcp_addresses(self._settings):
             if address != target.nsqd:
                 try:
-                    await self._outlet.ensure_channel(address, target.topic, target.channel)
+                    await self._publishers.ensure_channel(address, target.topic, target.channel)
                 except PublishError as error:
                     if error.permanent:
                         raise
@@ -203,17 +205,9 @@ class Replay:
 
     async def _publish(self, stored: StoredLetter, target: Target) -> None:
         body = stored.letter.body if self._body is None else self._body
-        await self._outlet.publish(self._addresses[target], target.topic, body)
+        await self._publishers.publish(self._addresses[target], target.topic, body)
 
 
 def _each(ids: Sequence[int], store: Store) -> Iterator[StoredLetter]:
     for first in range(0, len(ids), _BATCH):
         yield from store.find(Filters(ids=tuple(ids[first : first + _BATCH])), newest_first=False)
-
-
-async def _stopped(stop: asyncio.Event, wait_s: float) -> bool:
-    """Wait for some seconds or until *stop* is set; return whether it is set."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, wait_s)):
-            await stop.wait()
-    return stop.is_set()

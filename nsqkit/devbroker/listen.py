@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping
 
 from nsqkit.errors import SettingsError
+from nsqkit.policy.address import join_address
 
 _BACKLOG = 128
 _MAX_PORT = 65_535
@@ -60,12 +61,7 @@ async def _bind(host: str, name: str, port: int) -> socket.socket:
 
 def address_text(address: tuple[str | int, ...]) -> str:
     """Return a socket's address as ``host:port``, an IPv6 host in brackets."""
-    return host_and_port(str(address[0]), address[1])
-
-
-def host_and_port(host: str, port: int | str) -> str:
-    """Return ``host:port``, an IPv6 host in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join_address(str(address[0]), address[1])
 
 
 def reachable_host(host: str) -> str:

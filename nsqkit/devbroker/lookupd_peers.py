@@ -16,16 +16,17 @@ import orjson
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from nsqkit.devbroker.ledger import Change
-from nsqkit.devbroker.listen import host_and_port
 from nsqkit.devbroker.lookupd_session import MAGIC
 from nsqkit.devbroker.wire import SIZE, sized
+from nsqkit.errors import SettingsError
+from nsqkit.policy.address import join_address, split_address
 from nsqkit.policy.names import channel_problem, is_ephemeral
 
 _PING_S = 15.0
 _REPLY_S = 1.0
 _HTTP_S = 5.0
 _MAX_REPLY_BYTES = 5 * 1024 * 1024
-_FAILURES = (OSError, EOFError, ValueError)
+_FAILURES = (OSError, EOFError, ValueError, SettingsError)
 _log = logging.getLogger("nsqkit.devbroker")
 
 Registered = Callable[[], Iterable[Change]]
@@ -74,9 +75,9 @@ class LookupPeer:
 
     async def _talk(self) -> None:
         """Register all topics and channels, then every change, with pings in between."""
-        host, _, port = self._address.rpartition(":")
+        host, port = split_address(self._address)
         async with asyncio.timeout(_REPLY_S):
-            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            reader, writer = await asyncio.open_connection(host, port)
         try:
             writer.write(MAGIC)
             body = orjson.dumps(self._identity)
@@ -85,7 +86,7 @@ class LookupPeer:
                 self._changes.get_nowait()
             for change in tuple(self._registered()):
                 await _command(reader, writer, _line(change))
-            self.http_address = host_and_port(str(info["broadcast_address"]), int(info["http_port"]))
+            self.http_address = join_address(str(info["broadcast_address"]), int(info["http_port"]))
             self._failed = False
             while True:
                 await _command(reader, writer, await self._next_line())

@@ -1,7 +1,8 @@
 """nsqd and nsqlookupd as nsqkit talks to them: everything that touches pynsq. It knows no handlers."""
 
 from nsqkit.nsq.connection import Connection
-from nsqkit.nsq.consumer import Consumer, Source
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.discovery import Endpoints, Source
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
@@ -12,6 +13,8 @@ __all__ = [
     "Connection",
     "ConnectionOptions",
     "Consumer",
+    "ConsumerOptions",
+    "Endpoints",
     "IdentifyReply",
     "Lookup",
     "LookupResult",

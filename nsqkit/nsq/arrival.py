@@ -16,7 +16,7 @@ class Arrival:
     turn before it. What arrives while the reader waits is never dated before its waiting began.
 
     Args:
-        now_s: The clock.
+        now_s: A monotonic clock, in seconds.
     """
 
     __slots__ = ("_mark_s", "_now_s", "_turned_s", "_waiting_s")

@@ -5,56 +5,49 @@ It never reconnects, and knows neither other connections nor what a message mean
 
 import asyncio
 import socket
-import ssl
-import struct
 import time
-from collections import deque
 from collections.abc import Callable
 
 from tornado.iostream import IOStream
 
 from nsq import protocol
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
-from nsqkit.nsq.dial import dial, reason
-from nsqkit.nsq.frames import Frames
-from nsqkit.nsq.handshake import Handshake, refusal
+from nsqkit.nsq.commands import CommandBuffer
+from nsqkit.nsq.dial import dial
+from nsqkit.nsq.failure import failure_of, lost, refusal, settle_failure
+from nsqkit.nsq.frames import MESSAGE, Frames, age_s
+from nsqkit.nsq.handshake import Handshake
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
+from nsqkit.nsq.keepalive import Keepalive
 from nsqkit.nsq.message import Message
-from nsqkit.nsq.pulse import Pulse
-from nsqkit.nsq.tls import tls_failure
+from nsqkit.nsq.replies import PendingReplies, failed_reply
 from nsqkit.nsq.wire import Wire
 from nsqkit.policy import lease
+from nsqkit.policy.address import split_address
 from nsqkit.policy.names import channel_problem, topic_problem
-from nsqkit.settings.settings import split_address
-
-_MESSAGE = struct.Struct(">qH16s")  # timestamp_ns, attempts, id; pynsq reads attempts as signed
-_SETTLE_FAILURES = {b"E_FIN_FAILED": "FIN", b"E_REQ_FAILED": "REQ", b"E_TOUCH_FAILED": "TOUCH"}
 
 
 class Connection:
     """A connection to one nsqd, opened once.
 
-    pynsq awaits two futures per frame and makes a system call per answer. Here one task reads,
-    and all commands of one turn of the event loop leave in one write.
+    One task reads, and all commands of one turn of the event loop leave in one write (ADR 0009).
 
     Args:
-        address: ``host:port`` of nsqd's TCP port; an IPv6 host stands in brackets.
+        address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
         options: What to ask of nsqd.
         on_message: Called with each delivery as it arrives; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd says that
             such an answer came too late.
 
     Attributes:
-        address: As given.
         topic: The subscribed topic, or empty.
         limits: What nsqd granted; nsqd's defaults before :meth:`open`.
         error: Why the connection ended; None while it lives, and after :meth:`close`.
-        heartbeat_s: Between two heartbeats of nsqd; nothing for two of them ends the connection.
+        heartbeat_s: Interval of nsqd's heartbeats; silence for two of them ends the connection.
         rdy: The last RDY.
         received: Deliveries so far.
-        answered: How many of them were finished, requeued or forgotten.
-        age_s: How long before its arrival the last of them was published, by both machines' clocks; 0
-            for one that was delivered before.
+        answered: Deliveries that were finished, requeued or forgotten.
+        age_s: Age of the last delivery when it arrived, by both machines' clocks; 0 for a redelivery.
         on_change: Called after each chunk that held messages, and before answers leave; a RDY that it
             gives leaves with them.
 
@@ -75,31 +68,24 @@ class Connection:
         self.topic = ""
         self._take_limits(IdentifyReply())
         self.heartbeat_s = float(options.heartbeat_s)
-        self.rdy = 0
+        self.rdy = self.received = self.answered = 0
         self.error: NsqkitError | None = None
-        self.received = 0
-        self.answered = 0
         self.age_s = 0.0
         self.on_change: Callable[[], None] = lambda: None
         self._options = options
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
         self._ended = asyncio.Event()
-        self._replies: deque[asyncio.Future[bytes]] = deque()  # in the order of their requests
-        self._commands: list[bytes] = []  # leave together at the end of this turn of the loop
+        self._replies = PendingReplies()
+        self._commands = CommandBuffer(lambda: self.on_change())  # noqa: PLW0108 - it is set later
         self._is_opened = False
-        self._takes_commands = False
         self._takes_ready = True
         self._stream: IOStream | None = None
-        self._wire: Wire | None = None
-        self._pulse = Pulse(self._on_silent)
+        self._keepalive = Keepalive(self._on_silent)
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> IdentifyReply:
-        """Connect and shake hands.
-
-        Returns:
-            What nsqd granted.
+        """Connect, shake hands, and return what nsqd granted.
 
         Raises:
             ConnectionLostError: If nsqd cannot be reached, stays silent, closes the connection,
@@ -118,7 +104,7 @@ class Connection:
             async with asyncio.timeout(self._options.connect_timeout_s):
                 await self._shake_hands(self._stream)
         except Exception as error:
-            failure = self._lost() if self._ended.is_set() else self._failure(error)
+            failure = self._lost() if self._ended.is_set() else failure_of(self.address, error)
             self._end(failure)
             if failure is error:
                 raise
@@ -154,29 +140,15 @@ class Connection:
         Answers come in the order of the commands. The future fails with RefusedError or
         ConnectionLostError; cancelling it does not disturb the others.
         """
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        if self.send(command):
-            self._replies.append(reply)
-        else:
-            reply.set_exception(self._lost())
-        return reply
+        return self._replies.add() if self.send(command) else failed_reply(self._lost())
 
     def send(self, data: bytes) -> bool:
-        """Send a command at the end of this turn of the event loop.
-
-        Returns:
-            Whether the connection was alive to take it.
-        """
-        if self.is_lost():
-            return False
-        if not self._commands:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._commands.append(data)
-        return True
+        """Send a command at the end of this turn, and return whether the connection was alive to take it."""
+        return self._commands.send(data)
 
     def is_lost(self) -> bool:
         """Return whether no command can be sent any more: before :meth:`open`, and from the end on."""
-        return not self._takes_commands or self._stream is None or self._stream.closed()
+        return self._commands.is_lost()
 
     def closed(self) -> bool:
         """Return whether it has ended, for whatever reason."""
@@ -185,7 +157,7 @@ class Connection:
     def settle(self, command: bytes) -> bool:
         """Send the FIN or REQ of a message; see :meth:`send`."""
         self.answered += 1
-        return self.send(command)
+        return self._commands.send(command)
 
     def forget(self) -> None:
         """Count a message as answered whose lease is over: it is in flight no more."""
@@ -220,8 +192,7 @@ class Connection:
         try:
             async with asyncio.timeout(timeout_s):
                 if self._reader is not None and self._stream is not None:
-                    self._flush()
-                    self._takes_commands = False
+                    self._commands.close()
                     await self._stream.write(b"")  # is done when all before it has left
                     self._stream.socket.shutdown(socket.SHUT_WR)
                     await self._ended.wait()
@@ -232,7 +203,7 @@ class Connection:
 
     def close(self) -> None:
         """Send what waits as far as the socket takes it now, and close. Final; may come at any time."""
-        self._flush()
+        self._commands.flush()
         self._end(None)
 
     async def wait_closed(self) -> NsqkitError | None:
@@ -244,15 +215,14 @@ class Connection:
         if self._ended.is_set():  # closed while connecting: must not become live
             stream.close()
             raise self._lost()
-        self._wire = Wire(stream, self._pulse.waiting)
-        handshake = Handshake(self.address, self._options, self._wire)
-        await handshake.run()
+        wire = Wire(stream, self._keepalive.waiting)
+        limits = await Handshake(self.address, self._options, wire).run()
         if self._ended.is_set():  # closed while the last answer was on its way to here
             raise self._lost()
-        self._take_limits(handshake.limits)
-        self._takes_commands = True
-        self._pulse.start(self.heartbeat_s)
-        self._reader = asyncio.create_task(self._read(self._wire))
+        self._take_limits(limits)
+        self._commands.open(stream, wire)
+        self._keepalive.start(self.heartbeat_s)
+        self._reader = asyncio.create_task(self._read(wire))
 
     def _take_limits(self, limits: IdentifyReply) -> None:
         self.limits = limits
@@ -266,24 +236,13 @@ class Connection:
         try:
             await self._read_chunks(wire)
         except Exception as error:  # noqa: BLE001 - whatever an answer that makes no sense sets off
-            self._end(self._failure(error))
-
-    def _failure(self, error: Exception) -> NsqkitError:
-        match error:
-            case NsqkitError():
-                return error
-            case ssl.SSLError():
-                return tls_failure(self.address, error)
-            case OSError():  # StreamClosedError and TimeoutError are two
-                return ConnectionLostError(self.address, reason(error))
-            case _:
-                return ConnectionLostError(self.address, f"answered nonsense: {error!r}")
+            self._end(failure_of(self.address, error))
 
     async def _read_chunks(self, wire: Wire) -> None:
         frames = Frames()
         while not self._ended.is_set():
             chunk = await wire.read()
-            received_s = self._pulse.heard()
+            received_s = self._keepalive.heard()
             newest = b""
             for kind, data in frames.feed(chunk):
                 if self._ended.is_set():
@@ -294,15 +253,15 @@ class Connection:
                 else:
                     self._on_frame(kind, data)
             if newest:
-                self.age_s = _age_s(newest)
+                self.age_s = age_s(newest, now_s=time.time())
                 self.on_change()
 
     def _on_message_frame(self, data: bytes, received_s: float) -> None:
-        timestamp_ns, attempts, id_ = _MESSAGE.unpack_from(data)
+        timestamp_ns, attempts, id_ = MESSAGE.unpack_from(data)
         self.received += 1
         message = Message(
             id_,
-            data[_MESSAGE.size :],
+            data[MESSAGE.size :],
             timestamp_ns,
             attempts,
             received_s,
@@ -311,66 +270,31 @@ class Connection:
         try:
             self._on_message(message)
         except Exception as error:  # noqa: BLE001 - one message's failure must not take the connection along
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"on_message failed for {message!r}", "exception": error},
-            )
+            context = {"message": f"on_message failed for {message!r}", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
 
     def _on_frame(self, kind: int, data: bytes) -> None:
         if kind == protocol.FRAME_TYPE_ERROR:
-            self._on_error_frame(data)
+            if (command := settle_failure(data)) is not None:
+                self._on_settle_failure(command)
+            else:  # all others are fatal: nsqd closes the connection
+                self._end(refusal(self.address, data))
         elif kind != protocol.FRAME_TYPE_RESPONSE:
             raise ConnectionLostError(self.address, f"sent a frame of unknown type {kind}")
         elif data == b"_heartbeat_":
             self.send(protocol.nop())
-        else:
-            self._reply(data)
-
-    def _reply(self, data: bytes) -> None:
-        if not self._replies:
+        elif not self._replies.answer(data):
             raise ConnectionLostError(self.address, f"sent an answer to nothing: {data[:64]!r}")
-        reply = self._replies.popleft()
-        if not reply.done():  # its caller may have given up
-            reply.set_result(data)
-
-    def _on_error_frame(self, data: bytes) -> None:
-        if (command := _SETTLE_FAILURES.get(data.partition(b" ")[0])) is not None:
-            self._on_settle_failure(command)
-        else:  # all others are fatal: nsqd closes the connection
-            self._end(refusal(self.address, data))
-
-    def _flush(self) -> None:
-        if self._commands:
-            self.on_change()
-        commands, self._commands = self._commands, []
-        if commands and self._wire is not None and self._stream is not None and not self._stream.closed():
-            self._wire.write(b"".join(commands))
 
     def _end(self, error: NsqkitError | None) -> None:
         if self._ended.is_set():
             return
         self.error = error
         self._ended.set()
-        self._pulse.stop()
+        self._keepalive.stop()
         if self._stream is not None:
             self._stream.close()
-        # Only the oldest request is to blame for a refusal; pynsq's Writer fails them all with it.
-        blamed = error if isinstance(error, RefusedError) else self._lost()
-        while self._replies:
-            reply = self._replies.popleft()
-            if not reply.done():
-                reply.set_exception(blamed)
-            blamed = self._lost()
+        self._replies.fail(error if isinstance(error, RefusedError) else self._lost(), self._lost)
 
     def _lost(self) -> NsqkitError:
-        match self.error:
-            case ConnectionLostError(address=address, reason=reason):
-                return ConnectionLostError(address, reason)
-            case None:
-                return ConnectionLostError(self.address, "closed here")
-            case error:
-                return ConnectionLostError(self.address, f"closed: {error}")
-
-
-def _age_s(data: bytes) -> float:
-    timestamp_ns, attempts, _ = _MESSAGE.unpack_from(data)
-    return time.time() - timestamp_ns / 1e9 if attempts == 1 else 0.0
+        return lost(self.address, self.error)

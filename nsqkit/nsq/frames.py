@@ -5,6 +5,8 @@ import struct
 HEADER = struct.Struct(">ii")
 """Size of all that follows it, and frame type."""
 TYPE_BYTES = 4
+MESSAGE = struct.Struct(">qH16s")
+"""What a message begins with: timestamp in ns, attempts, id. pynsq reads attempts as signed."""
 
 
 class Frames:
@@ -48,3 +50,14 @@ class Frames:
             start = after
         del self._pending[:start]
         return frames
+
+
+def age_s(message: bytes, *, now_s: float) -> float:
+    """Return how long ago a message was published; 0 for a redelivery.
+
+    Args:
+        message: The data of its frame.
+        now_s: The wall clock, in seconds since 1970.
+    """
+    timestamp_ns, attempts, _ = MESSAGE.unpack_from(message)
+    return now_s - timestamp_ns / 1e9 if attempts == 1 else 0.0

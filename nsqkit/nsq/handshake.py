@@ -8,17 +8,18 @@ from typing import Any
 from nsq import AsyncConn, event, protocol
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq.compression import Deflate, Snappy
+from nsqkit.nsq.failure import refusal
 from nsqkit.nsq.frames import HEADER, TYPE_BYTES
-from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply, explained, objection
+from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply, objection
 from nsqkit.nsq.wire import Wire
-from nsqkit.settings.settings import split_address
+from nsqkit.policy.address import split_address
 
 _LONGEST_FRAME_BYTES = 1 << 20
 _NO_TLS = "it has no TLS, which is required here (tls=true)"
 
 
 class Handshake(AsyncConn):
-    """One handshake; what was granted is in :attr:`limits`.
+    """One handshake.
 
     The one subclass of a third party's class: pynsq knows what comes after what. Its sockets,
     streams and encoders are not used.
@@ -46,7 +47,7 @@ class Handshake(AsyncConn):
             msg_timeout=options.msg_timeout_s,
             hostname=options.hostname,
         )
-        self.limits = IdentifyReply()
+        self._limits = IdentifyReply()
         self._address = address
         self._options = options
         self._wire = wire
@@ -54,8 +55,8 @@ class Handshake(AsyncConn):
         self._is_done = False
         self._error: NsqkitError | None = None
 
-    async def run(self) -> None:
-        """Shake hands.
+    async def run(self) -> IdentifyReply:
+        """Shake hands, and return what nsqd granted.
 
         Raises:
             ConnectionLostError: If this is no nsqd, or it answers what makes no sense.
@@ -79,6 +80,7 @@ class Handshake(AsyncConn):
             if self._is_tls_due and self._options.tls is not None:
                 self._is_tls_due = False
                 await self._wire.start_tls(self._options.tls, self.host)
+        return self._limits
 
     def send(self, data: bytes) -> None:
         """Send at once; pynsq calls this."""
@@ -128,8 +130,8 @@ class Handshake(AsyncConn):
         """Refuse here, where raising stops pynsq."""
         if problem := objection(data, self._options):
             raise RefusedError(self._address, *problem)
-        self.limits = IdentifyReply.parse(data)
-        data.setdefault("max_rdy_count", self.limits.max_rdy_count)  # or pynsq warns, by a deprecated call
+        self._limits = IdentifyReply.parse(data)
+        data.setdefault("max_rdy_count", self._limits.max_rdy_count)  # or pynsq warns, by a deprecated call
 
     def _on_ready(self, **_: object) -> None:
         if self.tls_v1 and not self._wire.is_private:  # an old nsqd answers IDENTIFY with OK
@@ -138,9 +140,3 @@ class Handshake(AsyncConn):
 
     def _on_problem(self, error: Exception, **_: object) -> None:
         self._error = ConnectionLostError(self._address, f"answered nonsense: {error}")
-
-
-def refusal(address: str, frame: bytes) -> RefusedError:
-    """Return what an error frame says."""
-    code, _, description = frame.partition(b" ")
-    return RefusedError(address, code.decode(errors="replace"), explained(description))

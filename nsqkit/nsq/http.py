@@ -7,7 +7,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
 
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.dial import reason
-from nsqkit.settings.settings import split_address
+from nsqkit.policy.address import split_address
 
 _OK = 200
 
@@ -18,11 +18,11 @@ async def fetch(
     """Return the body of nsqd's or nsqlookupd's answer.
 
     Args:
-        address: ``host:port`` of the HTTP port; an IPv6 host stands in brackets.
+        address: ``host:port`` of the HTTP port; an IPv6 host in brackets.
         path: Such as ``/stats``.
         method: ``GET`` or ``POST``.
         timeout_s: For the connect, and for the whole request, in seconds.
-        query: The arguments.
+        query: The arguments of the query string.
 
     Raises:
         ConnectionLostError: If there is no HTTP answer.
@@ -67,7 +67,7 @@ class NsqdHttp:
     Every method raises ConnectionLostError if there is no answer, RefusedError if it is an error.
 
     Args:
-        address: ``host:port`` of nsqd's HTTP port; an IPv6 host stands in brackets.
+        address: ``host:port`` of nsqd's HTTP port; an IPv6 host in brackets.
         timeout_s: For one request, in seconds above 0.
 
     Source:

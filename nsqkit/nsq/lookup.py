@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import fetch
-from nsqkit.settings.settings import split_address
+from nsqkit.policy.address import join_address, split_address
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -15,7 +15,7 @@ class Node:
     """One nsqd, as it registered itself.
 
     Args:
-        address: ``host:port`` of its TCP port; an IPv6 host stands in brackets.
+        address: ``host:port`` of its TCP port; an IPv6 host in brackets.
         http_address: ``host:port`` of its HTTP port.
     """
 
@@ -89,7 +89,6 @@ class Lookup:
 
 def _node(producer: dict[str, object]) -> Node:
     host = str(producer["broadcast_address"])
-    shown = f"[{host}]" if ":" in host else host
-    node = Node(f"{shown}:{producer['tcp_port']}", f"{shown}:{producer['http_port']}")
-    split_address(node.address)
-    return node
+    address, http_address = (join_address(host, str(producer[port])) for port in ("tcp_port", "http_port"))
+    split_address(address)
+    return Node(address, http_address)

@@ -5,7 +5,8 @@ import asyncio
 from nsqkit.errors import LookupFailedError, NsqkitError, SettingsError
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
-from nsqkit.settings.settings import Settings, split_address
+from nsqkit.policy.address import join_address, split_address
+from nsqkit.settings.settings import Settings
 
 
 def lookup_of(settings: Settings) -> Lookup | None:
@@ -43,7 +44,7 @@ async def tcp_addresses(settings: Settings, known: LookupResult | None = None) -
     """Return the TCP addresses of all nsqd that are named or known.
 
     Args:
-        settings: The settings.
+        settings: Name nsqd and nsqlookupd.
         known: What was looked up before; by default nsqlookupd is asked.
     """
     found = {node.address for node in (known or await looked_up(settings)).nodes}
@@ -54,7 +55,7 @@ async def http_addresses(settings: Settings, known: LookupResult | None = None) 
     """Return the HTTP addresses of the nsqd: as set, as nsqlookupd says, else the port above TCP's.
 
     Args:
-        settings: The settings.
+        settings: Name nsqd and nsqlookupd.
         known: What was looked up before; by default nsqlookupd is asked.
     """
     if settings.nsqd_http:
@@ -93,7 +94,7 @@ def _named(settings: Settings) -> set[Node]:
 
 def _usual_http(address: str) -> str:
     host, port = split_address(address)
-    return f"[{host}]:{port + 1}" if ":" in host else f"{host}:{port + 1}"
+    return join_address(host, port + 1)
 
 
 async def message_limit(settings: Settings) -> int:

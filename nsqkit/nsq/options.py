@@ -11,7 +11,7 @@ def connection_options(settings: Settings, *, holds_s: float = 0.0) -> Connectio
     """Return what connections ask of nsqd, by the settings.
 
     Args:
-        settings: The settings.
+        settings: Give everything but *holds_s*.
         holds_s: For how long a handler must be able to hold a message; seconds.
 
     Raises:

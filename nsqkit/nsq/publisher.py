@@ -18,10 +18,10 @@ _LENGTH = struct.Struct(">i")
 class NsqdPublisher:
     """Publishes to one nsqd; many publishes may be under way at a time, on one connection.
 
-    It connects at the first publish, and anew at the first one after a loss.
+    It connects at the first publish, and again at the first one after a loss.
 
     Args:
-        address: ``host:port`` of nsqd's TCP port; an IPv6 host stands in brackets.
+        address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
         options: What to ask of nsqd.
         publish_timeout_s: For one publish, connecting included; seconds above 0.
     """
@@ -41,7 +41,7 @@ class NsqdPublisher:
         """Publish one message, and return when nsqd has it.
 
         Args:
-            topic: Where to.
+            topic: The topic to publish to.
             body: 1 byte up to nsqd's max-msg-size.
             defer_s: Seconds for which every channel holds it back, up to nsqd's
                 max-req-timeout; rounded up to milliseconds.
@@ -63,7 +63,7 @@ class NsqdPublisher:
         """Publish messages in one command: nsqd takes all of them, in this order, or none.
 
         Args:
-            topic: Where to.
+            topic: The topic to publish to.
             bodies: n bodies as :meth:`publish` takes them, together up to nsqd's max-body-size;
                 none is no work.
 

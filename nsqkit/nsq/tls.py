@@ -40,7 +40,7 @@ class TlsLayer:
     be closed for writing only, as a drain does.
 
     Args:
-        tls: How.
+        tls: Certificates to trust and to present.
         host: Connected to; a name or an address without brackets.
     """
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.loader import load
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.settings import Settings
@@ -34,18 +34,20 @@ def unread_problem(topic: str, subscriptions: Sequence[tuple[str, str]]) -> str 
     return f"no handler here reads topic {topic!r}{suggestion(topic, topics)}"
 
 
-async def make_channels(subscriptions: Sequence[tuple[str, str]], outlet: Outlet, address: str) -> None:
+async def make_channels(
+    subscriptions: Sequence[tuple[str, str]], publishers: PublisherPool, address: str
+) -> None:
     """Create durable channels; a topic's first channel takes the topic's whole backlog.
 
     While nsqd cannot be reached it keeps trying.
 
     Args:
         subscriptions: (topic, channel) pairs to create.
-        outlet: The connections to use.
+        publishers: The connections to use.
         address: ``host:port`` of the nsqd.
 
     Raises:
         PublishError: If nsqd refuses a channel permanently.
     """
     for topic, channel in subscriptions:
-        await keep_trying(partial(outlet.ensure_channel, address, topic, channel), logs.get_logger())
+        await keep_trying(partial(publishers.ensure_channel, address, topic, channel), logs.get_logger())

@@ -9,7 +9,7 @@ from pathlib import Path
 from nsqkit.errors import FeedError
 from nsqkit.events.codec import loads
 from nsqkit.nsq.nodes import message_limit
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.policy.names import topic_problem
 from nsqkit.settings.settings import Settings
@@ -35,7 +35,7 @@ class FeedReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _ConnectionRdy:
     number: int
     body: bytes
     ends_at: int
@@ -47,7 +47,7 @@ class Feed:
     Args:
         topic: The topic to publish on.
         path: A file with one JSON object on each line; blank lines are skipped.
-        outlet: The connections to publish on.
+        publishers: The connections to publish on.
         address: ``host:port`` of the nsqd.
         settings: The nsqd to ask for the largest size of a message, and that size if nsqd does not answer.
         rate: Messages per second, above 0; None for as fast as nsqd confirms.
@@ -63,7 +63,7 @@ class Feed:
         topic: str,
         path: Path,
         *,
-        outlet: Outlet,
+        publishers: PublisherPool,
         address: str,
         settings: Settings,
         rate: float | None = None,
@@ -73,7 +73,7 @@ class Feed:
         self._total = check_feed(topic, path)
         self._topic = topic
         self._path = path
-        self._outlet = outlet
+        self._publishers = publishers
         self._address = address
         self._settings = settings
         self._max_bytes = settings.max_msg_bytes
@@ -108,9 +108,9 @@ class Feed:
         self._on_progress(self._total, self._total)
         return FeedReport(published, tuple(self._refused))
 
-    def _batches(self) -> Iterator[list[_Line]]:
+    def _batches(self) -> Iterator[list[_ConnectionRdy]]:
         most = BATCH_MESSAGES if self._rate is None else max(1, min(BATCH_MESSAGES, int(self._rate / 10)))
-        batch: list[_Line] = []
+        batch: list[_ConnectionRdy] = []
         size = 0
         for line in self._lines():
             if batch and (len(batch) >= most or size + len(line.body) > BATCH_BYTES):
@@ -121,7 +121,7 @@ class Feed:
         if batch:
             yield batch
 
-    def _lines(self) -> Iterator[_Line]:
+    def _lines(self) -> Iterator[_ConnectionRdy]:
         ends_at = 0
         with self._path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
@@ -133,7 +133,7 @@ class Feed:
                     self._refused.append((number, problem))
                     self._log.error("feed_line_refused", line=number, reason=problem)
                 else:
-                    yield _Line(number, body, ends_at)
+                    yield _ConnectionRdy(number, body, ends_at)
 
     def _problem(self, body: bytes) -> str | None:
         if len(body) > self._max_bytes:
@@ -148,11 +148,11 @@ class Feed:
 
     async def _publish(self, bodies: list[bytes]) -> None:
         if self._defer_s:
-            publish = self._outlet.publish
+            publish = self._publishers.publish
             for body in bodies:
                 await publish(self._address, self._topic, body, defer_s=self._defer_s)
         else:
-            await self._outlet.publish_many(self._address, self._topic, bodies)
+            await self._publishers.publish_many(self._address, self._topic, bodies)
 
 
 def check_feed(topic: str, path: Path) -> int:

@@ -9,8 +9,9 @@ from urllib.parse import quote
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError, SettingsError
 from nsqkit.nsq.http import NsqdHttp, fetch
 from nsqkit.nsq.nodes import http_addresses, looked_up
+from nsqkit.policy.address import split_address
 from nsqkit.policy.names import channel_problem, topic_problem
-from nsqkit.settings.settings import Settings, split_address
+from nsqkit.settings.settings import Settings
 
 Command = Literal["pause", "resume"]
 WORKER_TIMEOUT_S = 5.0

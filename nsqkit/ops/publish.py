@@ -9,7 +9,7 @@ from pathlib import Path
 from nsqkit.errors import FeedError
 from nsqkit.nsq.nodes import target_address
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.channels import make_channels, subscriptions_of, unread_problem
 from nsqkit.ops.feed import Feed, FeedReport, Progress
 from nsqkit.ops.keep_trying import keep_trying
@@ -26,8 +26,8 @@ def publish_one(topic: str, body: bytes, settings: Settings, *, defer_s: float =
     """
 
     async def run() -> None:
-        async with _outlet(settings) as outlet:
-            await outlet.publish(await target_address(settings), topic, body, defer_s=defer_s)
+        async with _publishers(settings) as publishers:
+            await publishers.publish(await target_address(settings), topic, body, defer_s=defer_s)
 
     asyncio.run(run())
 
@@ -64,32 +64,32 @@ def publish_file(
         raise FeedError(problem)
 
     async def run() -> FeedReport:
-        async with _outlet(settings) as outlet:
+        async with _publishers(settings) as publishers:
             address = await keep_trying(partial(target_address, settings), logs.get_logger())
             feed = Feed(
                 topic,
                 path,
-                outlet=outlet,
+                publishers=publishers,
                 address=address,
                 settings=settings,
                 rate=rate,
                 defer_s=defer_s,
                 on_progress=on_progress,
             )
-            await make_channels(wanted, outlet, address)
+            await make_channels(wanted, publishers, address)
             return await feed.run()
 
     return asyncio.run(run())
 
 
 async def publish_files(
-    feeds: Sequence[tuple[str, Path]], outlet: Outlet, address: str, settings: Settings
+    feeds: Sequence[tuple[str, Path]], publishers: PublisherPool, address: str, settings: Settings
 ) -> bool:
     """Publish files one after the other, and return whether no line was refused.
 
     Args:
         feeds: (topic, file) pairs.
-        outlet: The connections to publish on.
+        publishers: The connections to publish on.
         address: ``host:port`` of the nsqd.
         settings: The largest size of a message.
 
@@ -99,7 +99,7 @@ async def publish_files(
     """
     reports = []
     for topic, path in feeds:
-        report = await Feed(topic, path, outlet=outlet, address=address, settings=settings).run()
+        report = await Feed(topic, path, publishers=publishers, address=address, settings=settings).run()
         log = logs.get_logger(topic=topic, feed=str(path))
         log.info("feed_confirmed", published=report.published, refused=len(report.refused))
         reports.append(report)
@@ -107,9 +107,9 @@ async def publish_files(
 
 
 @asynccontextmanager
-async def _outlet(settings: Settings) -> AsyncIterator[Outlet]:
-    outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+async def _publishers(settings: Settings) -> AsyncIterator[PublisherPool]:
+    publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
     try:
-        yield outlet
+        yield publishers
     finally:
-        await outlet.close()
+        await publishers.close()

@@ -18,7 +18,7 @@ from nsqkit.nsq.nodes import nodes_of
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.names import EPHEMERAL, is_ephemeral, topic_problem
 from nsqkit.policy.suggestion import suggestion
-from nsqkit.program import stop_event, unless
+from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 
@@ -28,13 +28,14 @@ _LOOK_AGAIN_S = 1.0
 Show = Callable[[Message], bool]
 
 
-def tail(topic: str, settings: Settings, show: Show) -> None:
+def tail(topic: str, settings: Settings, show: Show, *, on_second_signal: OnSecondSignal = None) -> None:
     """Show the messages of a topic until SIGTERM or SIGINT; runs an event loop of its own.
 
     Args:
         topic: The topic to follow.
         settings: The nsqd and nsqlookupd to ask.
         show: Called with each message; returns whether to continue.
+        on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
     Raises:
         SettingsError: If the settings name no nsqd, or no nsqd has the topic with a durable channel.
@@ -42,7 +43,7 @@ def tail(topic: str, settings: Settings, show: Show) -> None:
     """
 
     async def run() -> None:
-        await unless(stop_event(), Tail(topic, settings).run(show))
+        await unless(stop_event(on_second_signal), Tail(topic, settings).run(show))
 
     asyncio.run(run())
 
@@ -75,6 +76,7 @@ class Tail:
 
         Args:
             show: Called with each message; returns whether to continue.
+        on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
         Raises:
             SettingsError: If no nsqd has the topic with a durable channel.

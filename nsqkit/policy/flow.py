@@ -20,18 +20,18 @@ _MEMORY_S = 0.005
 _MEMORY_RATIO = 0.5
 """But no less than this part of that waiting, so that a long turn of the event loop forgets nothing."""
 _QUIET_RATIO = 2.0
-"""After so many of them without a message, nsqd is told to send what it holds."""
+"""After so many of them without a message, RDY falls so that nsqd sends what it holds."""
 _SLACK_RATIO = 0.6
 """RDY stays as it is while its room is not below this share of what is wanted, nor as much above."""
 
 
 @dataclass(slots=True)
-class Traffic:
-    """What one connection brings and holds, and the RDY that follows from it.
+class LoadEstimate:
+    """The estimated load of one connection, and the RDY that follows from it.
 
     Attributes:
-        rdy: What nsqd was told last.
-        busy: Messages that arrived and have no answer yet.
+        rdy: The RDY that was sent to nsqd last.
+        busy: Messages that arrived and are not answered yet.
     """
 
     rdy: int = 0
@@ -61,9 +61,9 @@ class Traffic:
         self.busy = received - answered
 
     def claim(self, most: int, *, now_s: float) -> int:
-        """Return the RDY that this load wants, in 1..most: what is held, one more, and what comes meanwhile.
+        """Return the RDY that this load wants, in 1..most: in flight, one more, and what comes meanwhile.
 
-        It is the RDY that stands, where the difference is not worth a command.
+        It stays at the last RDY where the difference is not worth a command.
 
         Args:
             most: The highest, 1 or more.

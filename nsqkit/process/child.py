@@ -1,7 +1,7 @@
-"""Standby: a worker in a process of its own that loads its handlers at once, and runs when it is told to.
+"""ChildWorker: a worker in a child process that loads its handlers at once, and runs when its parent says so.
 
-Both ends of the link between the two processes stand here. When the link closes, for whatever reason, the
-worker drains: it does not outlive its parent. Which worker runs when is not decided here.
+The module holds both ends of the link between the two processes. When the link closes, for whatever reason,
+the worker drains: it does not outlive its parent. This module does not decide which worker runs when.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ class Plan:
     settings: Settings
 
 
-class Standby:
-    """The parent's end: one worker's process.
+class ChildWorker:
+    """The parent's end of the link, and the worker's process.
 
     Args:
-        process: It.
-        reader: What it says.
-        writer: What it is told.
+        process: The worker's process.
+        reader: Receives the subscriptions that the worker reports.
+        writer: Sends the plan and the command to run.
     """
 
     def __init__(
@@ -120,11 +120,11 @@ class Standby:
             self._process.send_signal(number)
 
 
-class Parent:
-    """The worker's end: a context manager.
+class ParentLink:
+    """The worker's end of the link; a context manager.
 
     Args:
-        descriptor: The number that stood behind the command.
+        descriptor: The file descriptor that followed the command's arguments.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -154,7 +154,7 @@ class Parent:
         return data
 
     def wait_turn(self, subscriptions: Subscriptions) -> bool:
-        """Say that the handlers are loaded, and wait until the worker is told to run.
+        """Report that the handlers are loaded, and wait for the command to run.
 
         From then on the parent's end makes this process drain, by a SIGTERM of its own.
 

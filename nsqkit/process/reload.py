@@ -15,25 +15,25 @@ from pathlib import Path
 from nsqkit.errors import SettingsError
 from nsqkit.nsq.nodes import target_address
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.channels import make_channels
 from nsqkit.ops.feed import check_feed
 from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.ops.publish import publish_files
-from nsqkit.process.child import Plan, Standby, Subscriptions
+from nsqkit.process.child import ChildWorker, Plan, Subscriptions
 from nsqkit.process.dev import start_broker
-from nsqkit.program import SIGNALS, stop_event
+from nsqkit.program import stop_event, together, unless
 from nsqkit.telemetry import logs
 
 Changes = AsyncIterator[frozenset[Path]]
 
 
 class Reload:
-    """Runs workers one after the other until it is told to stop.
+    """Runs workers one after the other until a signal comes.
 
     Args:
         plan: What each of them runs.
-        command: Starts a process that calls :class:`~nsqkit.process.child.Parent`.
+        command: Starts a process that calls :class:`~nsqkit.process.child.ParentLink`.
         changes: The files that changed, whenever some did.
         dev: Start the embedded broker and use nothing else.
         feeds: (topic, file) pairs to publish once.
@@ -59,8 +59,8 @@ class Reload:
         self._subscriptions: Subscriptions = ()
         self._has_loaded = asyncio.Event()
         self._is_fed = False
-        self._processes: list[Standby] = []
-        self._worker: Standby | None = None
+        self._processes: list[ChildWorker] = []
+        self._worker: ChildWorker | None = None
         self._minders: set[asyncio.Task[None]] = set()
         self._code = 0
 
@@ -79,34 +79,20 @@ class Reload:
         return asyncio.run(self._run())
 
     async def _run(self) -> int:
-        stop = stop_event()
+        stop = stop_event(self._hurry)
         broker = None
         if self._dev:
             broker, settings = await start_broker(self._plan.settings)
             self._plan = replace(self._plan, settings=settings)
         try:
-            await self._work_until(stop)
+            # The watch is in place before the first worker reads a file.
+            await unless(stop, together(self._watch(), self._follow(), self._feed_all()))
         finally:
             await self._end_all()
             if broker is not None:
                 await broker.stop()
         failed = self._code < 0 or not self._is_fed
         return self._code if self._code > 0 else int(failed)
-
-    async def _work_until(self, stop: asyncio.Event) -> None:
-        stopped = asyncio.create_task(stop.wait())
-        # The watch stands before the first worker reads a file.
-        work = {asyncio.create_task(each) for each in (self._watch(), self._follow(), self._feed_all())}
-        try:
-            while not stopped.done():
-                done, _ = await asyncio.wait({stopped, *work}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done & work:
-                    task.result()
-                work -= done
-        finally:
-            for task in (stopped, *work):
-                task.cancel()
-            await asyncio.gather(stopped, *work, return_exceptions=True)
 
     async def _watch(self) -> None:
         async for files in self._changes:
@@ -123,7 +109,7 @@ class Reload:
 
     async def _replace(self) -> None:
         """Let a new worker load, and if it does, let it run in the place of the one before."""
-        candidate = await Standby.start(self._command, self._plan)
+        candidate = await ChildWorker.start(self._command, self._plan)
         self._processes.append(candidate)
         subscriptions = await self._loaded(candidate)
         if subscriptions is None:
@@ -139,23 +125,17 @@ class Reload:
         self._subscriptions = subscriptions
         self._has_loaded.set()
 
-    async def _loaded(self, candidate: Standby) -> Subscriptions | None:
+    async def _loaded(self, candidate: ChildWorker) -> Subscriptions | None:
         """Return what a new worker subscribes to; None if it does not load, or is out of date before."""
-        loading, changed = asyncio.create_task(candidate.loaded()), asyncio.create_task(self._wake.wait())
-        try:
-            await asyncio.wait({loading, changed}, return_when=asyncio.FIRST_COMPLETED)
-            if not loading.done():
-                return None
-            if loading.result() is None:
-                self._code = await candidate.wait()  # it has said why
-                self._log.error("reload_failed", exit_code=self._code, next=self._next())
-            return loading.result()
-        finally:
-            for task in (loading, changed):
-                task.cancel()
-            await asyncio.gather(loading, changed, return_exceptions=True)
+        loading = asyncio.create_task(candidate.loaded())
+        if not await unless(self._wake, loading):
+            return None
+        if loading.result() is None:
+            self._code = await candidate.wait()  # it has logged why
+            self._log.error("reload_failed", exit_code=self._code, next=self._next())
+        return loading.result()
 
-    async def _mind(self, worker: Standby) -> None:
+    async def _mind(self, worker: ChildWorker) -> None:
         """Tell when a worker ends that was not told to."""
         code = await worker.wait()
         if worker is self._worker:
@@ -166,22 +146,20 @@ class Reload:
     def _next(self) -> str:
         return "waiting for a change" + ("; the worker before it goes on" if self._worker else "")
 
-    async def _end(self, worker: Standby) -> None:
+    async def _end(self, worker: ChildWorker) -> None:
         code = await worker.stop()
         self._processes.remove(worker)
         if worker.runs:
             self._code = code
 
     async def _end_all(self) -> None:
-        """End what still runs; a second signal ends it at once."""
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._hurry)
+        """End what still runs."""
         self._worker = None
         for each in tuple(self._processes):
             await self._end(each)
 
     def _hurry(self) -> None:
+        """Let every worker end at once."""
         for each in self._processes:
             each.signal(signal.SIGTERM)  # the link's end has been its first one
 
@@ -191,13 +169,13 @@ class Reload:
             return
         await self._has_loaded.wait()
         settings = self._plan.settings
-        outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
+        publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
         try:
             address = await keep_trying(partial(target_address, settings), self._log)
-            await make_channels(self._subscriptions, outlet, address)
-            self._is_fed = await publish_files(self._feeds, outlet, address, settings)
+            await make_channels(self._subscriptions, publishers, address)
+            self._is_fed = await publish_files(self._feeds, publishers, address, settings)
         finally:
-            await outlet.close()
+            await publishers.close()
 
 
 def watch(folders: Sequence[Path]) -> Changes:

@@ -11,21 +11,18 @@ from nsqkit import program
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.loading.loader import LoadedModules, load
 from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.idle import wait_idle
 from nsqkit.nsq.nodes import http_addresses, target_address
 from nsqkit.ops.channels import make_channels, subscriptions, unread_problem
 from nsqkit.ops.feed import check_feed
 from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.ops.publish import publish_files
 from nsqkit.process.dev import DevNsq, start_broker
-from nsqkit.program import stop_event, unless
+from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import HandlerSummary
 from nsqkit.worker.worker import Worker
-
-IDLE_SAMPLES = 3
-IDLE_INTERVAL_S = 0.1
-LOOKS_A_LINE = 100
 
 
 @dataclass
@@ -34,7 +31,7 @@ class Run:
 
     Args:
         targets: Modules, packages or ``module:Class``.
-        settings: The settings.
+        settings: The worker's settings, and where to feed.
         dev: Start the embedded broker and use nothing else.
         feeds: (topic, file) pairs to publish once everything is subscribed.
         exit_when_idle: End when the feeds are confirmed and nothing is left to handle.
@@ -47,10 +44,13 @@ class Run:
     exit_when_idle: bool = False
     worker: Worker | None = field(default=None, init=False)
     _feeding: bool = field(default=False, init=False)
-    _heard: set[str] = field(default_factory=set, init=False)
+    _answered: set[str] = field(default_factory=set, init=False)
 
-    def execute(self) -> int:
+    def execute(self, on_second_signal: OnSecondSignal = None) -> int:
         """Run to the end, and return the exit code: 0 clean, 1 if something was left undone.
+
+        Args:
+            on_second_signal: See :func:`~nsqkit.program.stop_event`.
 
         Raises:
             NsqkitError: If it cannot start, or a feed is refused for good.
@@ -62,7 +62,7 @@ class Run:
         for topic, path in self.feeds:
             if problem := unread_problem(topic, subscriptions(loaded.handlers)):
                 logs.get_logger().warning("feed_unread", feed=str(path), reason=problem)
-        return program.run(self._run(loaded), self.settings.event_loop)
+        return program.run(self._run(loaded, on_second_signal), self.settings.event_loop)
 
     @property
     def left_behind(self) -> int:
@@ -73,8 +73,8 @@ class Run:
         """Return what was counted for each handler."""
         return self.worker.metrics.summary() if self.worker else ()
 
-    async def _run(self, loaded: LoadedModules) -> int:
-        stop = stop_event()
+    async def _run(self, loaded: LoadedModules, on_second_signal: OnSecondSignal = None) -> int:
+        stop = stop_event(on_second_signal)
         broker = await self._start_broker() if self.dev else None
         try:
             worker = self.worker = Worker(
@@ -104,25 +104,17 @@ class Run:
     async def _until_end(self, worker: Worker, stop: asyncio.Event) -> bool:
         """Feed, wait for idleness or a signal, and return whether every line was published."""
         work = asyncio.create_task(self._work(worker))
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                return not self._feeding
-            complete = work.result()
-            if not self.exit_when_idle:
-                await stopped
-            return complete
-        finally:
-            for task in (work, stopped):
-                task.cancel()
-            await asyncio.gather(work, stopped, return_exceptions=True)
+        if not await unless(stop, work):
+            return not self._feeding
+        if not self.exit_when_idle:
+            await stop.wait()
+        return work.result()
 
     async def _work(self, worker: Worker) -> bool:
         self._feeding = bool(self.feeds)
         address = await self._feed_address(worker) if self.feeds else ""
         await worker.wait_ready()
-        complete = await publish_files(self.feeds, worker.outlet, address, self.settings)
+        complete = await publish_files(self.feeds, worker.publishers, address, self.settings)
         self._feeding = False
         if self.exit_when_idle:
             complete = await self._idle(worker) and complete
@@ -131,7 +123,7 @@ class Run:
     async def _feed_address(self, worker: Worker) -> str:
         """Return where the feeds go, the channels made there, and every handler subscribed there."""
         address = await keep_trying(partial(target_address, self.settings), logs.get_logger())
-        await make_channels(worker.subscribed, worker.outlet, address)
+        await make_channels(worker.subscribed, worker.publishers, address)
         await worker.wait_subscribed(address)
         return address
 
@@ -141,13 +133,11 @@ class Run:
         Returns:
             True; False as soon as a handler is blocked, whose messages stay where they are.
         """
-        looks = zeros = 0
-        while zeros < IDLE_SAMPLES and not worker.is_blocked:
-            zeros = zeros + 1 if await self._empty(worker) else 0
-            looks += 1
-            if looks % LOOKS_A_LINE == 0:
-                logs.get_logger().info("waiting_until_idle", held=worker.held)
-            await asyncio.sleep(IDLE_INTERVAL_S)
+        await wait_idle(
+            lambda: self._empty(worker),
+            report=lambda: logs.get_logger().info("waiting_until_idle", held=worker.held),
+            gives_up=lambda: worker.is_blocked,
+        )
         return not worker.is_blocked
 
     async def _empty(self, worker: Worker) -> bool:
@@ -159,12 +149,12 @@ class Run:
             try:
                 stats: dict[str, Any] = await NsqdHttp(address).stats()
             except NsqkitError as error:
-                if address in self._heard:  # an nsqd that is busy or restarts is no reason to give up
+                if address in self._answered:  # an nsqd that is busy or restarts is no reason to give up
                     return False
                 raise SettingsError(
                     f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http"
                 ) from error
-            self._heard.add(address)
+            self._answered.add(address)
             if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
                 return False
         return bool(addresses)  # while no nsqlookupd answers, nobody knows

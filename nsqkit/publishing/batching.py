@@ -1,4 +1,4 @@
-"""Gathering: bodies that come within a moment, to leave in one command for each topic."""
+"""PublishBatcher: joins bodies published at the same time into one command per topic."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -12,7 +12,7 @@ MAX_MESSAGES = 1000
 
 
 class _Command:
-    """What leaves at once, and who waits for it."""
+    """The bodies of one command, and the futures of their callers."""
 
     __slots__ = ("bodies", "confirmed", "n_bytes")
 
@@ -22,12 +22,12 @@ class _Command:
         self.n_bytes = 0
 
 
-class Gathering:
-    """Sends what comes together: when it is enough, or the first has waited for a moment.
+class PublishBatcher:
+    """Collects bodies per topic, and sends a topic's bodies when they are enough or have waited long enough.
 
     Args:
         send: Publishes bodies to a topic, all or none.
-        wait_s: How long a moment is, in seconds; 0 for one turn of the event loop.
+        wait_s: How long the first body waits for others, in seconds; 0 for one turn of the event loop.
     """
 
     def __init__(self, send: Callable[[str, Sequence[bytes]], Awaitable[None]], wait_s: float) -> None:
@@ -101,7 +101,7 @@ class Gathering:
         failure: Exception | None = None
         try:
             await self._send(topic, bodies)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+        except Exception as error:  # noqa: BLE001 - whatever it is, every caller gets it
             failure = error
         if isinstance(failure, PublishError) and failure.permanent and len(bodies) > 1:
             # Who is to blame is not said, and none has arrived: each gets an answer of its own.

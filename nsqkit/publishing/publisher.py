@@ -1,48 +1,17 @@
-"""Publishers: events to nsqd, confirmed; for programs with an event loop and for programs without."""
+"""Publisher: events to nsqd, confirmed, for programs with an event loop."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from nsqkit.errors import EncodeError, PublishError, SettingsError
-from nsqkit.events.codec import encode
-from nsqkit.events.stamp import stamp
-from nsqkit.handler.context import Outgoing, Prepare
+from nsqkit.errors import PublishError, SettingsError
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
-from nsqkit.policy.names import topic_problem
-from nsqkit.policy.retry import MAX_DELAY_S
-from nsqkit.publishing.batching import Gathering
+from nsqkit.nsq.publisher_pool import PublisherPool
+from nsqkit.publishing.batching import PublishBatcher
+from nsqkit.publishing.prepare import preparer
 from nsqkit.settings.settings import Settings
 
-T = TypeVar("T")
 _SOON_S = 0.002
-
-
-def preparer(source: str, max_msg_bytes: int) -> Prepare:
-    """Return a function that encodes an event for its topic.
-
-    Args:
-        source: The ``source`` of its envelope: the name of this service.
-        max_msg_bytes: nsqd's max-msg-size.
-    """
-
-    def prepare(event: object, topic: str | None, defer_s: float) -> Outgoing:
-        known, body = encode(event, stamp(source))
-        target = topic or known.topic
-        if target is None:
-            raise EncodeError(f"{known.wire_type} has no topic; add one to its @event, or give topic=…")
-        if problem := topic_problem(target):
-            raise EncodeError(problem)
-        if not 0 <= defer_s <= MAX_DELAY_S:
-            raise EncodeError(f"defer_s={defer_s!r} is not in 0..{MAX_DELAY_S:g} seconds")
-        if len(body) > max_msg_bytes:
-            raise EncodeError(f"{known.wire_type} has {len(body)} bytes; nsqd takes {max_msg_bytes}")
-        return Outgoing(target, body, defer_s)
-
-    return prepare
 
 
 class Publisher:
@@ -73,10 +42,10 @@ class Publisher:
         if not self._addresses:
             raise SettingsError("no nsqd to publish to: give Publisher('host:4150') or set NSQKIT_NSQD")
         self._prepare = preparer(source or found.service, found.max_msg_bytes)
-        self._outlet = Outlet(connection_options(found), publish_timeout_s=found.publish_timeout_s)
+        self._publishers = PublisherPool(connection_options(found), publish_timeout_s=found.publish_timeout_s)
         self._max_msg_bytes = found.max_msg_bytes
-        self._turn = Gathering(self._send, wait_s=0.0)
-        self._soon = Gathering(self._send, wait_s=_SOON_S)
+        self._turn = PublishBatcher(self._send, wait_s=0.0)
+        self._soon = PublishBatcher(self._send, wait_s=_SOON_S)
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,14 +105,14 @@ class Publisher:
         """Publish bytes as they are, without an envelope, and await nsqd's OK.
 
         Args:
-            topic: Where to.
+            topic: The topic to publish to.
             body: 1 byte to nsqd's max-msg-size, 1 MiB by default.
             defer_s: Seconds for which nsqd holds it back.
 
         Raises:
             PublishError: If no nsqd confirmed it.
         """
-        if defer_s or not self._can_gather(body):  # MPUB defers none, and fails with one that is refused
+        if defer_s or not self._can_batch(body):  # MPUB defers none, and fails with one that is refused
             await self._turn.after(topic, self._send_one(topic, body, defer_s))
         else:
             await self._turn.publish(topic, body)
@@ -151,19 +120,19 @@ class Publisher:
     async def close(self) -> None:
         """Wait for what is under way, then disconnect."""
         await asyncio.gather(self._turn.drain(), self._soon.drain())
-        await self._outlet.close()
+        await self._publishers.close()
 
-    def _can_gather(self, body: object) -> bool:
+    def _can_batch(self, body: object) -> bool:
         return isinstance(body, bytes) and 0 < len(body) <= self._max_msg_bytes
 
     async def _send(self, topic: str, bodies: Sequence[bytes]) -> None:
         if len(bodies) == 1:
             await self._send_one(topic, bodies[0])
         else:
-            await self._with_any(lambda address: self._outlet.publish_many(address, topic, bodies))
+            await self._with_any(lambda address: self._publishers.publish_many(address, topic, bodies))
 
     async def _send_one(self, topic: str, body: bytes, defer_s: float = 0.0) -> None:
-        await self._with_any(lambda address: self._outlet.publish(address, topic, body, defer_s=defer_s))
+        await self._with_any(lambda address: self._publishers.publish(address, topic, body, defer_s=defer_s))
 
     async def _with_any(self, publish: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         *firsts, last = self._addresses
@@ -176,80 +145,3 @@ class Publisher:
             if address == self._addresses[0]:  # else a publish beside this one has moved on already
                 self._addresses.append(self._addresses.pop(0))
         return await publish(last)
-
-
-class BlockingPublisher:
-    """Publishes events from code without an event loop, from any thread. A context manager.
-
-    It runs a loop in a thread of its own; make it after forking.
-
-    Args:
-        nsqd: As for ``Publisher``.
-        source: As for ``Publisher``.
-        settings: As for ``Publisher``.
-
-    Raises:
-        SettingsError: If there is no nsqd, or an address is wrong.
-    """
-
-    def __init__(
-        self,
-        nsqd: str | Sequence[str] = (),
-        *,
-        source: str | None = None,
-        settings: Settings | None = None,
-    ) -> None:
-        self._publisher = Publisher(nsqd, source=source, settings=settings)
-        self._closing = threading.Lock()
-        self._is_closed = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="nsqkit-publisher", daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
-        """Publish one event and wait for nsqd's OK; arguments and errors as ``Publisher.publish``."""
-        self._wait(self._publisher.publish(event, topic=topic, defer_s=defer_s))
-
-    def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
-        """Publish several events; arguments and errors as ``Publisher.publish_many``."""
-        self._wait(self._publisher.publish_many(events, topic=topic))
-
-    def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
-        """Publish bytes as they are; arguments and errors as ``Publisher.publish_raw``."""
-        self._wait(self._publisher.publish_raw(topic, body, defer_s=defer_s))
-
-    def close(self) -> None:
-        """Wait for what is under way, disconnect, and end the thread; may be called twice."""
-        with self._closing:
-            if self._is_closed:
-                return
-            self._is_closed = True
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _close(self) -> None:
-        await self._publisher.close()
-        # Other threads wait for these, and nothing ends on a loop that has stopped.
-        under_way = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*under_way, return_exceptions=True)
-
-    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        with self._closing:  # what is begun before the end is waited for there
-            if self._is_closed:
-                coroutine.close()
-                raise RuntimeError("the publisher is closed")
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        return future.result()

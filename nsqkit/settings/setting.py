@@ -8,7 +8,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from nsqkit.errors import SettingsError
-from nsqkit.settings.address import split_address
+from nsqkit.policy.address import split_address
 
 ENV_PREFIX: Final = "NSQKIT_"
 MASK: Final = "********"

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
+from nsqkit.policy.address import MAX_PORT
 from nsqkit.settings import rows
-from nsqkit.settings.address import MAX_PORT, split_address
 from nsqkit.settings.setting import Setting, is_secret, shown, wrong_value
 from nsqkit.settings.sources import check_app_name, from_env, from_file, from_flags, unknown
 
-__all__ = ["TABLE", "SettingRow", "Settings", "split_address"]
+__all__ = ["TABLE", "SettingRow", "Settings"]
 
 
 class SettingRow(NamedTuple):

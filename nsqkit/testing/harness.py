@@ -13,7 +13,8 @@ from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
-from nsqkit.publishing.publisher import preparer
+from nsqkit.nsq import ConsumerOptions
+from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.clock import Clock as RuntimeClock
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import Resources
@@ -227,14 +228,14 @@ class Harness(Questions):
             on_settled=partial(self._journal.ended, spec),
         )
 
-    def _make_consumer(self, spec: HandlerSpec, **wanted: Any) -> Consumes:
-        receive = wanted.pop("on_message")
+    def _make_consumer(self, spec: HandlerSpec, options: ConsumerOptions, **callbacks: Any) -> Consumes:
+        receive = callbacks.pop("on_message")
 
         def on_message(message: Any) -> None:
             self._journal.delivered(spec, message)
             receive(message)
 
-        return self._broker.make_consumer(on_message=on_message, **wanted)
+        return self._broker.make_consumer(options, on_message=on_message, **callbacks)
 
     async def _send(self, topic: str, body: bytes, event: object, defer_s: float) -> None:
         self._journal.published(topic, body, event, defer_s)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.errors import PublishError
-from nsqkit.nsq import ConnectionOptions
+from nsqkit.nsq import ConsumerOptions
 from nsqkit.nsq.message import whole_ms
 from nsqkit.policy.names import topic_problem
 from nsqkit.testing.broker import HandlerActivity
@@ -75,11 +75,8 @@ class LedgerBroker:
 
     def make_consumer(
         self,
+        options: ConsumerOptions,
         *,
-        topics: Sequence[str],
-        channel: str,
-        options: ConnectionOptions,
-        max_in_flight: int,
         on_message: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
         **_for_sockets: Any,
@@ -87,18 +84,16 @@ class LedgerBroker:
         """Return a handler's consumer; see ``Subscription``.
 
         Args:
-            topics: The handler's topic, then its ``.retry`` if it has one.
-            channel: The channel, on all of them.
-            options: Connection options, of which only the message timeout counts here.
-            max_in_flight: Shared by the topics; 1 or more.
+            options: The subscriptions; of the connection's options only the message timeout counts here.
             on_message: Called with each delivery.
             on_settle_failure: Called with the command that was refused, such as ``FIN``.
         """
 
         def connect(topic: str) -> LedgerConnection:
-            return self.subscribe(topic, channel, options.msg_timeout_s, on_message, on_settle_failure)
+            lease_s = options.connection.msg_timeout_s
+            return self.subscribe(topic, options.channel, lease_s, on_message, on_settle_failure)
 
-        consumer = LedgerConsumer(connect, topics, max_in_flight)
+        consumer = LedgerConsumer(connect, options.topics, options.max_in_flight)
         self._consumers.append(consumer)
         return consumer
 

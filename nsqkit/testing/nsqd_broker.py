@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
-from nsqkit.nsq import Consumer, NsqdHttp
+from nsqkit.nsq import Consumer, ConsumerOptions, Endpoints, NsqdHttp
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.settings.settings import Settings
 from nsqkit.testing.broker import HandlerActivity
 from nsqkit.testing.clock import MAX_WAIT_S, RealClock
@@ -44,9 +44,11 @@ class NsqdBroker:
         self._channels: frozenset[tuple[str, str]] = frozenset()
         self._http: NsqdHttp
         self._stack = AsyncExitStack()
-        self._outlet = Outlet(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
-        self.publish = self._outlet.publish
-        self.ensure_channel = self._outlet.ensure_channel
+        self._publishers = PublisherPool(
+            connection_options(settings), publish_timeout_s=settings.publish_timeout_s
+        )
+        self.publish = self._publishers.publish
+        self.ensure_channel = self._publishers.ensure_channel
 
     async def start(self, channels: Sequence[tuple[str, str]]) -> None:
         """Start nsqd, and create the channels.
@@ -64,15 +66,15 @@ class NsqdBroker:
                     await NsqdHttp(addresses["HTTP"]).create_channel(topic, channel)
             addresses = await stack.enter_async_context(nsqd(folder))
             self.address, self._http = addresses["TCP"], NsqdHttp(addresses["HTTP"])
-            stack.push_async_callback(self._outlet.close)
+            stack.push_async_callback(self._publishers.close)
             for topic, channel in channels:
                 await self.ensure_channel(self.address, topic, channel)
             self._channels = frozenset(channels)
             self._stack = stack.pop_all()
 
-    def make_consumer(self, **wanted: Any) -> Consumer:
+    def make_consumer(self, options: ConsumerOptions, **callbacks: Any) -> Consumer:
         """Return a handler's consumer; see ``Subscription``."""
-        return Consumer(addresses=(self.address,), lookup=None, **wanted)
+        return Consumer(options, Endpoints((self.address,)), **callbacks)
 
     async def settle(self, activity: HandlerActivity, *, through_delays: bool) -> None:
         """Return when nsqd has nothing to deliver now, and no handler is working; see ``Broker``.

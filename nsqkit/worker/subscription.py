@@ -12,6 +12,7 @@ from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.context import Middleware, Prepare
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.runtime.batch import BatchDispatcher
@@ -119,15 +120,17 @@ class Subscription:
         self.intake = self._make_intake(shared, parts)
         self.topics = spec.topics
         self.consumer = parts.make_consumer(
-            topics=self.topics,
-            channel=spec.channel,
-            options=connection_options(settings, holds_s=spec.holds_s),
-            max_in_flight=slots,
+            ConsumerOptions(
+                topics=self.topics,
+                channel=spec.channel,
+                connection=connection_options(settings, holds_s=spec.holds_s),
+                max_in_flight=slots,
+                is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
+                min_rdy=spec.max_messages or 0,
+            ),
             on_message=self.intake.receive,
             on_settle_failure=self._meter.settle_failure,
             log=self._log,
-            is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
-            min_rdy=spec.max_messages or 0,
         )
 
     def _make_dispatcher(self, handler: AnyHandler[Any], parts: WorkerParts) -> Dispatcher | BatchDispatcher:

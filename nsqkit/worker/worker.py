@@ -16,11 +16,13 @@ from nsqkit.handler.resources import Resource
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
 from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
-from nsqkit.program import end_at_once, stop_event, unless
-from nsqkit.publishing.publisher import preparer
+from nsqkit.nsq.publisher_pool import PublisherPool
+from nsqkit.policy.address import join_address
+from nsqkit.program import stop_event, unless
+from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import Resources
 from nsqkit.settings.settings import Settings
@@ -32,7 +34,7 @@ LOOK_AGAIN_S = 0.1
 
 
 class Worker:
-    """Runs handlers until it is told to stop.
+    """Runs handlers until it is stopped.
 
     Args:
         handlers: Handler classes, one or more.
@@ -67,7 +69,7 @@ class Worker:
         self._log = logs.get_logger()
         self._subscriptions: tuple[Subscription, ...] = ()
         self._admin: AdminServer | None = None
-        self.outlet = Outlet(
+        self.publishers = PublisherPool(
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
         )
@@ -76,16 +78,15 @@ class Worker:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, then drain.
 
-        If a thread still runs then, the process ends at once with 1: its message is left to its lease.
+        Python handles a second signal: SIGINT raises KeyboardInterrupt, and SIGTERM ends the process.
 
         Returns:
-            The exit code, 0.
+            The exit code: 0, or 1 if a handler's thread still runs. nsqd delivers its message again when the
+            lease ends; the thread does not keep the process from ending.
         """
         logs.configure(self.settings)
         program.run(self._run(), self.settings.event_loop)
-        if self.left_behind:
-            end_at_once(1)
-        return 0
+        return 1 if self.left_behind else 0
 
     async def start(self) -> None:
         """Open resources, serve metrics and health, and begin to consume; returns at once.
@@ -129,7 +130,7 @@ class Worker:
         )
         for subscription in self._subscriptions:
             subscription.close()
-        await self.outlet.close()
+        await self.publishers.close()
         if self._admin is not None:
             await self._admin.stop()
         await self._resources.close()
@@ -189,17 +190,12 @@ class Worker:
 
     async def _subscribe(self, handlers: Sequence[AnyHandler[Any]]) -> tuple[Subscription, ...]:
         max_msg_bytes = await message_limit(self.settings)
-        make_consumer = partial(
-            Consumer,
-            addresses=self.settings.nsqd,
-            lookup=self.lookup,
-            poll_s=self.settings.lookupd_poll_s,
-        )
+        endpoints = Endpoints(self.settings.nsqd, self.lookup, self.settings.lookupd_poll_s)
         parts = WorkerParts(
             settings=self.settings,
             metrics=self.metrics,
-            publishes=self.outlet,
-            make_consumer=make_consumer,
+            publishes=self.publishers,
+            make_consumer=partial(Consumer, endpoints=endpoints),
             middleware=self._middleware,
             prepare=preparer(self.settings.service, max_msg_bytes),
             max_msg_bytes=max_msg_bytes,
@@ -212,7 +208,7 @@ class Worker:
             host, port = self.settings.admin_host, self.settings.admin_port
             self._admin = AdminServer(self.metrics, self, host, port, handlers=self)
             port = await self._admin.start()
-            self._log.info("admin_listening", url=f"http://{self.settings.admin_host}:{port}/metrics")
+            self._log.info("admin_listening", url=f"http://{join_address(host, port)}/metrics")
 
     async def _run(self) -> None:
         stop = stop_event()

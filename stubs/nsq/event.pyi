@@ -1,6 +1,5 @@
 from collections.abc import Callable
 
-CONNECT: str
 ERROR: str
 IDENTIFY: str
 IDENTIFY_RESPONSE: str
@@ -9,5 +8,4 @@ RESPONSE: str
 
 class EventedMixin:
     def on(self, name: str, callback: Callable[..., object]) -> None: ...
-    def off(self, name: str, callback: Callable[..., object]) -> None: ...
     def trigger(self, name: str, *args: object, **kwargs: object) -> None: ...

@@ -11,8 +11,16 @@ from nsqkit import Settings, Worker
 from nsqkit.devbroker import DevBroker
 from nsqkit.devbroker.limits import Limits
 from nsqkit.handler.handler import AnyHandler
-from nsqkit.nsq import ConnectionOptions, Consumer, Message, NsqdHttp, ensure_channel
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq import (
+    ConnectionOptions,
+    Consumer,
+    ConsumerOptions,
+    Endpoints,
+    Message,
+    NsqdHttp,
+    ensure_channel,
+)
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import subscribed_topics
 from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
 from tests.waiting import PATIENCE_S, until
@@ -45,7 +53,7 @@ class Engine:
         self._http = NsqdHttp(http_address)
         self._http_address = http_address
         self._lookupd = lookupd
-        self._outlet = Outlet(ConnectionOptions(msg_timeout_s=1.0))  # which every engine grants
+        self._publishers = PublisherPool(ConnectionOptions(msg_timeout_s=1.0))  # which every engine grants
 
     def settings(self, **more: Any) -> Settings:
         """Return settings by which a worker finds the engine: by its address, or through nsqlookupd."""
@@ -60,7 +68,7 @@ class Engine:
         worker = Worker(handlers, settings=self.settings(**settings))
         for spec in worker.specs:
             for topic in spec.topics:
-                await self._outlet.ensure_channel(self.tcp_address, topic, spec.channel)
+                await self._publishers.ensure_channel(self.tcp_address, topic, spec.channel)
         await worker.start()
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -72,7 +80,7 @@ class Engine:
 
     async def publish(self, topic: str, *bodies: bytes) -> None:
         """Publish bodies as they are, at once."""
-        await self._outlet.publish_many(self.tcp_address, topic, bodies)
+        await self._publishers.publish_many(self.tcp_address, topic, bodies)
 
     async def channel(self, topic: str, channel: str) -> dict[str, Any]:
         """Return nsqd's own statistics of a channel."""
@@ -128,12 +136,13 @@ class Engine:
         self, topic: str, channel: str, on_message: Callable[[Message], None]
     ) -> AsyncIterator[Consumer]:
         consumer = Consumer(
-            topics=(topic,),
-            channel=channel,
-            addresses=(self.tcp_address,),
-            lookup=None,
-            options=ConnectionOptions(msg_timeout_s=1.0),
-            max_in_flight=100,
+            ConsumerOptions(
+                topics=(topic,),
+                channel=channel,
+                connection=ConnectionOptions(msg_timeout_s=1.0),
+                max_in_flight=100,
+            ),
+            Endpoints((self.tcp_address,)),
             on_message=on_message,
             on_settle_failure=pytest.fail,
             log=Quiet(),
@@ -145,7 +154,7 @@ class Engine:
             await consumer.close(PATIENCE_S)
 
     async def close(self) -> None:
-        await self._outlet.close()
+        await self._publishers.close()
 
 
 def _held(stats: dict[str, Any]) -> int:

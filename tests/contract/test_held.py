@@ -53,7 +53,7 @@ def cut(worker: Worker) -> None:
     for subscription in worker._subscriptions:
         consumer: Any = subscription.consumer
         for connection in tuple(consumer._live.values()):
-            connection._wire._stream.socket.shutdown(2)
+            connection._stream.socket.shutdown(2)
 
 
 # Held

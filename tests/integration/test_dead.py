@@ -17,7 +17,7 @@ from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.replay import replay
 from nsqkit.dead_letters.store import Store
 from nsqkit.nsq.identify import ConnectionOptions
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.worker.worker import Worker
 from tests.integration.conftest import Server, StartNsqd
 from tests.unit.conftest import threaded_broker
@@ -103,7 +103,7 @@ async def until_handled(settings: Settings, count: int, *bodies: bytes) -> None:
     async with asyncio.timeout(PATIENCE_S):
         await worker.wait_ready()
         for body in bodies:
-            await worker.outlet.publish(settings.nsqd[0], TOPIC, body)
+            await worker.publishers.publish(settings.nsqd[0], TOPIC, body)
         await until(lambda: len(handled) >= count and not worker.held)
     await worker.stop()
 
@@ -146,10 +146,10 @@ def test_a_collector_that_is_killed_between_the_commit_and_fin_stores_it_once(
     topic = f"{TOPIC}.killed.dead"
 
     async def bury() -> None:
-        outlet = Outlet(ConnectionOptions())
-        await outlet.ensure_channel(engine.tcp_address, topic, "dead")
-        await outlet.publish_many(engine.tcp_address, topic, [published()] * 10)
-        await outlet.close()
+        publishers = PublisherPool(ConnectionOptions())
+        await publishers.ensure_channel(engine.tcp_address, topic, "dead")
+        await publishers.publish_many(engine.tcp_address, topic, [published()] * 10)
+        await publishers.close()
 
     asyncio.run(bury())
     command = [sys.executable, "-c", KILLED, engine.tcp_address, engine.http_address, settings.dead_store]
@@ -176,12 +176,12 @@ def test_those_of_every_nsqd_that_nsqlookupd_knows_are_collected_and_go_back_whe
     servers = [start_nsqd(), start_nsqd()]
 
     async def bury() -> None:
-        outlet = Outlet(ConnectionOptions())
+        publishers = PublisherPool(ConnectionOptions())
         for server in servers:
             body = published(server.tcp_address.encode(), topic=TOPIC)
-            await outlet.ensure_channel(server.tcp_address, topic, "dead")
-            await outlet.publish(server.tcp_address, topic, body)
-        await outlet.close()
+            await publishers.ensure_channel(server.tcp_address, topic, "dead")
+            await publishers.publish(server.tcp_address, topic, body)
+        await publishers.close()
 
     asyncio.run(bury())
     settings = Settings(lookupd=(nsqlookupd.http_address,), dead_store=str(tmp_path / "dead.sqlite"))

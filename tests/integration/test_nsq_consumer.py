@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from nsqkit.nsq import ConnectionOptions, Consumer, Lookup, Message, NsqdHttp, NsqdPublisher
+from nsqkit.nsq import (
+    ConnectionOptions,
+    Consumer,
+    ConsumerOptions,
+    Endpoints,
+    Lookup,
+    Message,
+    NsqdHttp,
+    NsqdPublisher,
+)
 from nsqkit.nsq.http import fetch
 from tests.integration.conftest import Server, StartNsqd
 from tests.waiting import PATIENCE_S, until
@@ -37,16 +46,16 @@ class Intake:
         self, *addresses: str, lookup: Lookup | None = None, max_in_flight: int = 10, with_retry: bool = False
     ) -> Consumer:
         consumer = Consumer(
-            topics=("orders", "orders.stock.retry") if with_retry else ("orders",),
-            channel="stock",
-            addresses=addresses,
-            lookup=lookup,
-            options=OPTIONS,
-            max_in_flight=max_in_flight,
+            ConsumerOptions(
+                topics=("orders", "orders.stock.retry") if with_retry else ("orders",),
+                channel="stock",
+                connection=OPTIONS,
+                max_in_flight=max_in_flight,
+            ),
+            Endpoints(addresses, lookup, poll_s=0.2),
             on_message=self.messages.put_nowait,
             on_settle_failure=pytest.fail,
             log=Quiet(),
-            poll_s=0.2,
         )
         self._made.append(consumer)
         return consumer

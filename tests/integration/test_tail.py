@@ -9,7 +9,7 @@ from nsqkit import Settings, SettingsError
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.message import Message
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.tail import Tail
 from tests.integration.conftest import Server, StartNsqd
 from tests.unit.reading import take
@@ -27,10 +27,10 @@ async def test_all_nsqd_that_nsqlookupd_knows_are_followed_and_nobody_misses_a_m
     nsqlookupd: Server, start_nsqd: StartNsqd
 ) -> None:
     servers = [start_nsqd(), start_nsqd()]
-    outlet = Outlet(ConnectionOptions())
+    publishers = PublisherPool(ConnectionOptions())
     for server in servers:
-        await outlet.ensure_channel(server.tcp_address, "orders", "work")
-        await outlet.publish(server.tcp_address, "orders", b"before")
+        await publishers.ensure_channel(server.tcp_address, "orders", "work")
+        await publishers.publish(server.tcp_address, "orders", b"before")
     shown: list[Message] = []
 
     def show(message: Message) -> bool:
@@ -42,19 +42,19 @@ async def test_all_nsqd_that_nsqlookupd_knows_are_followed_and_nobody_misses_a_m
         running = asyncio.create_task(Tail("orders", settings).run(show))
         for server in servers:
             await until(partial(channels, server), lambda found: len(found) == 2)
-            await outlet.publish(server.tcp_address, "orders", b"after")
+            await publishers.publish(server.tcp_address, "orders", b"after")
         await running
         assert sorted(each.address for each in shown) == sorted(each.tcp_address for each in servers)
         for server in servers:
             assert sorted(await take(server.tcp_address, "orders", 2, "work")) == [b"after", b"before"]
             await until(partial(channels, server), lambda found: list(found) == ["work"])
-    await outlet.close()
+    await publishers.close()
 
 
 async def test_the_backlog_of_a_topic_without_a_channel_stays(nsqd: Server) -> None:
-    outlet = Outlet(ConnectionOptions())
-    await outlet.publish(nsqd.tcp_address, "orders", b"waits")
-    await outlet.close()
+    publishers = PublisherPool(ConnectionOptions())
+    await publishers.publish(nsqd.tcp_address, "orders", b"waits")
+    await publishers.close()
     settings = Settings(nsqd=(nsqd.tcp_address,), nsqd_http=(nsqd.http_address,))
     with pytest.raises(SettingsError, match="no durable channel"):
         await Tail("orders", settings).run(lambda _: True)

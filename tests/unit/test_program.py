@@ -1,4 +1,4 @@
-"""Program: the setting names the event loop; a first signal asks for a drain, a second one ends it."""
+"""Program: the setting names the event loop, and the first signal sets an event."""
 
 import asyncio
 import os
@@ -9,20 +9,19 @@ import sys
 import pytest
 
 from nsqkit.errors import SettingsError
-from nsqkit.program import SIGNALS, run, stop_event
-from tests.waiting import PATIENCE_S
+from nsqkit.program import SIGNALS, is_set_within, run, stop_event, together
 
-STUCK = """
-import asyncio, threading
-from nsqkit.program import end_at_once, stop_event
+PATIENCE_S = 60.0
+PROGRAM = """
+import asyncio
+from nsqkit.program import stop_event
 
 async def main():
     stop = stop_event()
-    threading.Thread(target=threading.Event().wait).start()
     print("ready", flush=True)
     await stop.wait()
     print("stopping", flush=True)
-    {then}
+    await asyncio.Event().wait()
 
 asyncio.run(main())
 """
@@ -61,16 +60,6 @@ def test_asking_for_what_is_not_installed_says_what_to_install() -> None:
         run(kind(), "uvloop")
 
 
-def stuck(then: str) -> "subprocess.Popen[str]":
-    """Start a program with a thread that never ends."""
-    return subprocess.Popen(
-        [sys.executable, "-c", STUCK.format(then=then)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_a_signal_sets_the_event(number: signal.Signals) -> None:
     stop = stop_event()
@@ -82,22 +71,69 @@ async def test_a_signal_sets_the_event(number: signal.Signals) -> None:
         asyncio.get_running_loop().remove_signal_handler(each)
 
 
-def test_a_second_signal_ends_the_process_with_1_though_a_thread_is_stuck() -> None:
-    with stuck("await asyncio.Event().wait()") as program:
+@pytest.mark.parametrize("number", SIGNALS)
+def test_by_default_python_handles_a_second_signal(number: signal.Signals) -> None:
+    """It ends the process by that signal; SIGINT by way of a KeyboardInterrupt."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "ready\n"
         program.send_signal(signal.SIGTERM)
         assert program.stdout.readline() == "stopping\n"
-        program.send_signal(signal.SIGINT)
-        _, told = program.communicate(timeout=PATIENCE_S)
-        assert program.returncode == 1
-        assert told.startswith("second signal: ending at once")
+        program.send_signal(number)
+        _, said = program.communicate(timeout=PATIENCE_S)
+        assert program.returncode == -number
+        assert said.endswith("KeyboardInterrupt\n") is (number is signal.SIGINT)
 
 
-def test_a_process_can_end_with_its_code_though_a_thread_is_stuck() -> None:
-    with stuck("end_at_once(3)") as program:
-        assert program.stdout is not None
-        assert program.stdout.readline() == "ready\n"
-        program.send_signal(signal.SIGTERM)
-        said, _ = program.communicate(timeout=PATIENCE_S)
-        assert (program.returncode, said) == (3, "stopping\n")
+async def test_a_second_signal_does_what_the_caller_said() -> None:
+    second = asyncio.Event()
+    stop = stop_event(second.set)
+    for event in (stop, second):
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE_S):
+            await event.wait()
+    for each in SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(each)
+
+
+class TestTogether:
+    """Coroutines side by side: all to their end, or none after a failure."""
+
+    async def test_all_run_to_their_end(self) -> None:
+        done: list[int] = []
+
+        async def work(n: int) -> None:
+            await asyncio.sleep(0)
+            done.append(n)
+
+        await together(work(1), work(2))
+        assert done == [1, 2]
+
+    async def test_the_first_failure_cancels_the_others_and_is_raised_as_it_is(self) -> None:
+        cancelled = asyncio.Event()
+
+        async def wait() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        async def fail() -> None:
+            await asyncio.sleep(0)
+            raise ValueError("x")
+
+        with pytest.raises(ValueError, match="x"):
+            await together(wait(), fail())
+        assert cancelled.is_set()
+
+
+class TestIsSetWithin:
+    async def test_an_event_that_is_set_is_not_waited_for(self) -> None:
+        event = asyncio.Event()
+        event.set()
+        assert await is_set_within(event, 3600.0)
+
+    async def test_one_that_stays_unset_is_told_apart(self) -> None:
+        assert not await is_set_within(asyncio.Event(), -1.0)

@@ -35,11 +35,12 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.errors import ConnectionLostError
 from nsqkit.loading.loader import LoadedModules
 from nsqkit.nsq import ConnectionOptions
-from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
 from nsqkit.nsq.dial import dial
+from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Lookup
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.feed import Feed
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.process.run import Run
@@ -248,27 +249,27 @@ async def deaf_to(command: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
             writer.close()
 
 
-class TestOutlet:
+class TestPublisherPool:
     """It ends what it began, in time."""
 
     async def test_a_channel_that_nsqd_does_not_make_is_given_up_by_all_who_wait_for_it(self) -> None:
-        outlet = Outlet(ConnectionOptions(), publish_timeout_s=0.2)
+        publishers = PublisherPool(ConnectionOptions(), publish_timeout_s=0.2)
         async with deaf_to(b"SUB") as (address, heard), asyncio.timeout(PATIENCE_S):
             failures = await asyncio.gather(
-                *(outlet.ensure_channel(address, "t", "c") for _ in range(5)), return_exceptions=True
+                *(publishers.ensure_channel(address, "t", "c") for _ in range(5)), return_exceptions=True
             )
             assert len(heard) <= 1, "one after the other"
         assert all(isinstance(failure, PublishError) and not failure.permanent for failure in failures)
 
     async def test_a_publish_to_a_new_nsqd_while_it_closes_is_refused(self, broker: DevBroker) -> None:
-        outlet = Outlet(ConnectionOptions(), publish_timeout_s=PATIENCE_S)
+        publishers = PublisherPool(ConnectionOptions(), publish_timeout_s=PATIENCE_S)
         async with deaf_to(b"PUB") as (address, heard):
-            under_way = asyncio.create_task(outlet.publish(address, "t", b"x"))
+            under_way = asyncio.create_task(publishers.publish(address, "t", b"x"))
             await until(lambda: bool(heard))
-            closing = asyncio.create_task(outlet.close())
+            closing = asyncio.create_task(publishers.close())
             await turns()
             with pytest.raises(PublishError, match="closed"):
-                await outlet.publish(broker.tcp_address, "t", b"x")
+                await publishers.publish(broker.tcp_address, "t", b"x")
         await closing
         with pytest.raises(PublishError):
             await under_way
@@ -305,8 +306,9 @@ class TestHostNamesThatCannotBe:
     async def test_a_consumer_names_it_and_keeps_trying(self, host: str) -> None:
         log: Any = RecordingLog()
         consumer = Consumer(
-            topics=("t",), channel="c", addresses=(f"{host}:4150",), lookup=None, options=ConnectionOptions(),
-            max_in_flight=1, on_message=lambda _: None, on_settle_failure=lambda _: None, log=log,
+            ConsumerOptions(topics=("t",), channel="c", connection=ConnectionOptions(), max_in_flight=1),
+            Endpoints((f"{host}:4150",)),
+            on_message=lambda _: None, on_settle_failure=lambda _: None, log=log,
         )  # fmt: skip
         consumer.start()
         await until(lambda: bool(log.lines))
@@ -320,7 +322,7 @@ async def test_a_feed_learns_from_nsqd_how_long_a_line_may_be(
     async def limit(_: Settings) -> int:
         return 20
 
-    class Taking(Outlet):
+    class Taking(PublisherPool):
         async def publish_many(self, address: str, topic: str, bodies: Any) -> None:
             taken.extend(bodies)
 
@@ -328,8 +330,8 @@ async def test_a_feed_learns_from_nsqd_how_long_a_line_may_be(
     monkeypatch.setattr("nsqkit.ops.feed.message_limit", limit)
     path = tmp_path / "feed.jsonl"
     path.write_bytes(b'{"n": 1}\n{"long": "xxxxxxxxxxxx"}\n{"n": 2}\n')
-    outlet = Taking(ConnectionOptions())
-    report = await Feed("t", path, outlet=outlet, address=NOBODY, settings=Settings()).run()
+    publishers = Taking(ConnectionOptions())
+    report = await Feed("t", path, publishers=publishers, address=NOBODY, settings=Settings()).run()
     assert taken == [b'{"n": 1}', b'{"n": 2}']
     assert report.refused == ((2, "24 bytes; nsqd takes 20 (its --max-msg-size)"),)
 
@@ -351,7 +353,7 @@ async def test_an_nsqd_that_misses_one_look_does_not_end_a_run(monkeypatch: pyte
         return look
 
     monkeypatch.setattr(NsqdHttp, "stats", stats)
-    monkeypatch.setattr("nsqkit.process.run.IDLE_INTERVAL_S", 0.0)
+    monkeypatch.setattr("nsqkit.nsq.idle.INTERVAL_S", 0.0)
     run = Run(["unused"], Settings(nsqd=(NOBODY,), nsqd_http=(NOBODY,)))
     await run._idle(Idle())  # type: ignore[arg-type]
     assert next(looks, None) is None
@@ -413,7 +415,7 @@ class TestSignalDuringStart:
 
     @pytest.fixture(autouse=True)
     def _stopped_when_it_opens(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def stop_event() -> asyncio.Event:
+        def stop_event(_: object = None) -> asyncio.Event:
             STOPS.append(asyncio.Event())
             return STOPS[-1]
 
@@ -436,7 +438,7 @@ class TestSignalDuringStart:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_the_end_at_once_comes_also_where_nobody_can_be_told() -> None:
-    program = "from nsqkit.program import end_at_once; import sys; sys.stdout.write('x'); end_at_once(3)"
+    program = "from nsqkit.cli.ending import end_at_once; import sys; sys.stdout.write('x'); end_at_once(3)"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", program],

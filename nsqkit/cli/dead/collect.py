@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import ending, options
 from nsqkit.cli.dead.selection import counted
 
 if TYPE_CHECKING:
@@ -32,7 +32,12 @@ def collect(
 
     topics = wanted_topics(sources or [])
     logs.configure(settings)
-    report = run(settings, topics=topics, exit_when_idle=exit_when_idle)
+    report = run(
+        settings,
+        topics=topics,
+        exit_when_idle=exit_when_idle,
+        on_second_signal=ending.on_second_signal,
+    )
     for topic in sorted(report.missing):
         typer.echo(f"no nsqd here has the topic {topic}: it has received no dead letter yet", err=True)
     again = f"; {counted(report.known)} came again, stored before" if report.known else ""

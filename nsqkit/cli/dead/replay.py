@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import ending, options
 from nsqkit.cli.dead import selection
 from nsqkit.cli.dead.selection import counted
 
@@ -111,7 +111,15 @@ def _publish(
     from nsqkit.dead_letters import replay as replaying
 
     with progress("replay", settings, total=len(chosen)) as on_progress:
-        done = replaying.replay(chosen, store, settings, rate=rate, body=body, on_progress=on_progress)
+        done = replaying.replay(
+            chosen,
+            store,
+            settings,
+            rate=rate,
+            body=body,
+            on_progress=on_progress,
+            on_second_signal=ending.on_second_signal,
+        )
     typer.echo(f"replayed {counted(done)} to {topics}")
     if done < len(chosen):
         typer.echo(f"stopped: {counted(len(chosen) - done)} not replayed", err=True)

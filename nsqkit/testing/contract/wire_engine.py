@@ -6,7 +6,7 @@ from typing import Any
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
 from nsqkit.nsq.http import fetch
-from nsqkit.settings.address import split_address
+from nsqkit.policy.address import split_address
 from nsqkit.testing.contract.engine import Capability, Counts, Received
 
 _BARRIER = b"PUB contract-barrier#ephemeral\n\x00\x00\x00\x04read"

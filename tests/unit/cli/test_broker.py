@@ -49,7 +49,7 @@ DEFAULTS: dict[str, Any] = {
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[_Broker]:
-    def stop_event() -> asyncio.Event:
+    def stop_event(_: object) -> asyncio.Event:
         stop = asyncio.Event()
         stop.set()
         return stop

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nsqkit.cli.ending import on_second_signal
 from nsqkit.dead_letters.collect import CollectionReport
 from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.store import FOLDER, Store
@@ -310,7 +311,11 @@ class TestCollect:
         assert "no nsqd here has the topic orders.nobody.dead" in result.err
         ((settings, options),) = fake
         assert (settings.nsqd, settings.nsqd_http, settings.lookupd) == (("a:1",), ("a:2",), ("b:3",))
-        assert options == {"topics": {"orders.nobody.dead"}, "exit_when_idle": True}
+        assert options == {
+            "topics": {"orders.nobody.dead"},
+            "exit_when_idle": True,
+            "on_second_signal": on_second_signal,
+        }
 
     def test_all_is_the_same_as_none(self, nsqkit: "Nsqkit", fake: list[Any]) -> None:
         for given in ([], ["all"]):

@@ -29,7 +29,7 @@ class _Run:
         self.targets, self.settings, self.options = targets, settings, options
         self.made.append(self)
 
-    def execute(self) -> int:
+    def execute(self, _: object) -> int:
         return self.code
 
     def summary(self) -> tuple[HandlerSummary, ...]:
@@ -178,7 +178,7 @@ class TestReloaded:
     ) -> None:
         ours, descriptor = self.link(Plan((f"{handlers}:Notify",), Settings(threads=3)), b"g")
         with ours, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("nsqkit.process.child.Parent._end_with_parent", lambda _: None)
+            patch.setattr("nsqkit.process.child.ParentLink._end_with_parent", lambda _: None)
             result = nsqkit("reloaded", descriptor)
             told = ours.makefile().readline()
         assert result.code == 0

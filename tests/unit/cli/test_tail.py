@@ -33,7 +33,7 @@ class _Tail:
     settings = Settings()
     shown = 0
 
-    def __call__(self, topic: str, settings: Settings, show: Callable[[Message], bool]) -> None:
+    def __call__(self, topic: str, settings: Settings, show: Callable[[Message], bool], **_: object) -> None:
         self.topic, self.settings = topic, settings
         for number, body in enumerate(BODIES):
             link = FakeLink("a:1", topic)

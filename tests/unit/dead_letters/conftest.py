@@ -7,7 +7,7 @@ import pytest
 
 from nsqkit.dead_letters.store import Store
 from nsqkit.nsq.identify import ConnectionOptions
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-async def outlet() -> AsyncIterator[Outlet]:
-    outlet = Outlet(ConnectionOptions())
-    yield outlet
-    await outlet.close()
+async def publishers() -> AsyncIterator[PublisherPool]:
+    publishers = PublisherPool(ConnectionOptions())
+    yield publishers
+    await publishers.close()

@@ -6,9 +6,9 @@ from nsqkit import Settings, SettingsError
 from nsqkit.dead_letters.backlog import TopicBacklog, find_backlog, wanted_topics
 from nsqkit.devbroker import DevBroker
 from nsqkit.nsq.connection import Connection
-from nsqkit.nsq.consumer import Source
+from nsqkit.nsq.discovery import Source
 from nsqkit.nsq.identify import ConnectionOptions
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import dead_topic
 
 NOBODY = "127.0.0.1:1"
@@ -18,11 +18,13 @@ def told(broker: DevBroker) -> Settings:
     return Settings(nsqd=(broker.tcp_address,), nsqd_http=(broker.http_address,))
 
 
-async def test_what_waits_is_counted_and_nobody_reads_it(broker: DevBroker, outlet: Outlet) -> None:
+async def test_what_waits_is_counted_and_nobody_reads_it(
+    broker: DevBroker, publishers: PublisherPool
+) -> None:
     address = broker.tcp_address
-    await outlet.ensure_channel(address, "orders.payments.dead", "dead")
-    await outlet.publish_many(address, "orders.payments.dead", [b"a", b"b"])
-    await outlet.ensure_channel(address, "orders.notify.dead", "dead")
+    await publishers.ensure_channel(address, "orders.payments.dead", "dead")
+    await publishers.publish_many(address, "orders.payments.dead", [b"a", b"b"])
+    await publishers.ensure_channel(address, "orders.notify.dead", "dead")
     found = await find_backlog(told(broker))
     assert found.failures == ()
     assert found.topics == {
@@ -40,19 +42,21 @@ async def test_who_reads_is_counted(broker: DevBroker) -> None:
     connection.close()
 
 
-async def test_topics_of_others_are_none_of_its_business(broker: DevBroker, outlet: Outlet) -> None:
+async def test_topics_of_others_are_none_of_its_business(
+    broker: DevBroker, publishers: PublisherPool
+) -> None:
     """Reading them would take their messages, or make a channel that fills up."""
     address = broker.tcp_address
-    await outlet.ensure_channel(address, "walking.dead", "viewers")
-    await outlet.publish(address, "sleeping.dead", b"no channel")
-    await outlet.ensure_channel(address, "orders", "dead")
+    await publishers.ensure_channel(address, "walking.dead", "viewers")
+    await publishers.publish(address, "sleeping.dead", b"no channel")
+    await publishers.ensure_channel(address, "orders", "dead")
     assert (await find_backlog(told(broker))).topics == {}
 
 
 async def test_an_nsqd_that_cannot_be_asked_is_told_and_the_others_are_asked(
-    broker: DevBroker, outlet: Outlet
+    broker: DevBroker, publishers: PublisherPool
 ) -> None:
-    await outlet.ensure_channel(broker.tcp_address, "orders.payments.dead", "dead")
+    await publishers.ensure_channel(broker.tcp_address, "orders.payments.dead", "dead")
     settings = Settings(nsqd=(broker.tcp_address, NOBODY), nsqd_http=(broker.http_address, NOBODY))
     found = await find_backlog(settings)
     assert list(found.topics) == [Source(broker.tcp_address, "orders.payments.dead")]

@@ -20,9 +20,9 @@ from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import DeadLetterStoreError
 from nsqkit.nsq.connection import Connection
-from nsqkit.nsq.consumer import Source
+from nsqkit.nsq.discovery import Source
 from nsqkit.nsq.identify import ConnectionOptions
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.telemetry import logs
 from tests.unit.dead_letters.letters import BODY, published
 from tests.unit.reading import take, topics
@@ -47,9 +47,9 @@ async def collecting(broker: DevBroker, store: Store, **options: Any) -> AsyncIt
         await collector.stop()
 
 
-async def bury(outlet: Outlet, broker: DevBroker, *bodies: bytes, topic: str = DEAD) -> None:
-    await outlet.ensure_channel(broker.tcp_address, topic, "dead")
-    await outlet.publish_many(broker.tcp_address, topic, bodies)
+async def bury(publishers: PublisherPool, broker: DevBroker, *bodies: bytes, topic: str = DEAD) -> None:
+    await publishers.ensure_channel(broker.tcp_address, topic, "dead")
+    await publishers.publish_many(broker.tcp_address, topic, bodies)
 
 
 async def left(broker: DevBroker, topic: str = DEAD) -> int:
@@ -76,9 +76,9 @@ class Slow(Store):
 
 
 async def test_records_and_whatever_else_is_there_are_stored_and_gone_from_nsqd(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
-    await bury(outlet, broker, published(), b"a body alone")
+    await bury(publishers, broker, published(), b"a body alone")
     async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
         await collector.wait_idle()
         assert await left(broker) == 0
@@ -89,17 +89,17 @@ async def test_records_and_whatever_else_is_there_are_stored_and_gone_from_nsqd(
 
 
 async def test_topics_that_turn_up_later_are_read_as_well(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
         await collector.wait_idle()
-        await bury(outlet, broker, b"x", topic="orders.notify.dead")
+        await bury(publishers, broker, b"x", topic="orders.notify.dead")
         await until(lambda: collector.stored)
 
 
-async def test_only_those_that_are_wanted(broker: DevBroker, outlet: Outlet, store: Store) -> None:
-    await bury(outlet, broker, b"x")
-    await bury(outlet, broker, b"y", topic="orders.notify.dead")
+async def test_only_those_that_are_wanted(broker: DevBroker, publishers: PublisherPool, store: Store) -> None:
+    await bury(publishers, broker, b"x")
+    await bury(publishers, broker, b"y", topic="orders.notify.dead")
     wanted = frozenset({DEAD, "orders.nobody.dead"})
     async with collecting(broker, store, topics=wanted) as collector, asyncio.timeout(PATIENCE_S):
         await collector.wait_idle()
@@ -110,9 +110,9 @@ async def test_only_those_that_are_wanted(broker: DevBroker, outlet: Outlet, sto
 
 
 async def test_it_is_finished_only_once_it_is_stored(
-    broker: DevBroker, outlet: Outlet, tmp_path: Path
+    broker: DevBroker, publishers: PublisherPool, tmp_path: Path
 ) -> None:
-    await bury(outlet, broker, b"x")
+    await bury(publishers, broker, b"x")
     with Slow(tmp_path / "slow.sqlite") as store:
         async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
             await store.asked.wait()
@@ -123,10 +123,10 @@ async def test_it_is_finished_only_once_it_is_stored(
 
 
 async def test_what_comes_again_after_it_was_stored_is_stored_once_and_finished(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     """As after a kill between the commit and FIN."""
-    await bury(outlet, broker, published())
+    await bury(publishers, broker, published())
     arrived: asyncio.Queue[Any] = asyncio.Queue()
     killed = Connection(broker.tcp_address, ConnectionOptions(), on_message=arrived.put_nowait)
     await killed.open()
@@ -145,9 +145,9 @@ async def test_what_comes_again_after_it_was_stored_is_stored_once_and_finished(
 
 
 async def test_when_the_store_fails_it_ends_and_nsqd_has_everything_back(
-    broker: DevBroker, outlet: Outlet, tmp_path: Path
+    broker: DevBroker, publishers: PublisherPool, tmp_path: Path
 ) -> None:
-    await bury(outlet, broker, b"x", b"y", b"z")
+    await bury(publishers, broker, b"x", b"y", b"z")
     with Slow(tmp_path / "slow.sqlite") as store:
         store.failure = DeadLetterStoreError(str(store.path), "disk full")
         store.go_on.set()
@@ -161,9 +161,9 @@ async def test_when_the_store_fails_it_ends_and_nsqd_has_everything_back(
 
 
 async def test_on_the_way_out_what_has_arrived_is_stored(
-    broker: DevBroker, outlet: Outlet, tmp_path: Path
+    broker: DevBroker, publishers: PublisherPool, tmp_path: Path
 ) -> None:
-    await bury(outlet, broker, *(b"%d" % number for number in range(20)))
+    await bury(publishers, broker, *(b"%d" % number for number in range(20)))
     with Slow(tmp_path / "slow.sqlite") as store:
         collector = Collector(told(broker), store, log=logs.get_logger())
         collector.start()
@@ -178,12 +178,12 @@ async def test_on_the_way_out_what_has_arrived_is_stored(
 
 
 async def test_a_topic_that_somebody_else_reads_is_left_to_them_if_it_shall_be(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     other = Connection(broker.tcp_address, ConnectionOptions())
     await other.open()
     await other.subscribe(DEAD, "dead")
-    await bury(outlet, broker, b"x")
+    await bury(publishers, broker, b"x")
     async with collecting(broker, store, yields=True) as collector, asyncio.timeout(PATIENCE_S):
         await collector.wait_idle()
         assert collector.stored == 0
@@ -234,9 +234,9 @@ class TestProgram:
 
     def test_until_idle(self, threaded_broker: DevBroker, tmp_path: Path) -> None:
         async def prepare() -> None:
-            outlet = Outlet(ConnectionOptions())
-            await bury(outlet, threaded_broker, b"x")
-            await outlet.close()
+            publishers = PublisherPool(ConnectionOptions())
+            await bury(publishers, threaded_broker, b"x")
+            await publishers.close()
 
         asyncio.run(prepare())
         settings = told(threaded_broker, dead_store=str(tmp_path / "dead.sqlite"))
@@ -247,7 +247,7 @@ class TestProgram:
     def test_until_a_signal(
         self, threaded_broker: DevBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def stop_event() -> asyncio.Event:
+        def stop_event(_: object) -> asyncio.Event:
             stop = asyncio.Event()
             stop.set()
             return stop

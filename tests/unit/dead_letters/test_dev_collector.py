@@ -13,7 +13,7 @@ from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.identify import ConnectionOptions
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from tests.unit.dead_letters.letters import published
 
 DEAD = "orders.payments.dead"
@@ -31,9 +31,9 @@ def collection(settings: Settings, log: structlog.testing.LogCapture) -> DevColl
     return made
 
 
-async def bury(outlet: Outlet, broker: DevBroker, count: int) -> None:
-    await outlet.ensure_channel(broker.tcp_address, DEAD, "dead")
-    await outlet.publish_many(broker.tcp_address, DEAD, [published()] * count)
+async def bury(publishers: PublisherPool, broker: DevBroker, count: int) -> None:
+    await publishers.ensure_channel(broker.tcp_address, DEAD, "dead")
+    await publishers.publish_many(broker.tcp_address, DEAD, [published()] * count)
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def log() -> structlog.testing.LogCapture:
 
 
 async def test_what_is_dead_at_the_end_is_in_the_store_and_one_line_says_so(
-    broker: DevBroker, outlet: Outlet, settings: Settings, log: structlog.testing.LogCapture
+    broker: DevBroker, publishers: PublisherPool, settings: Settings, log: structlog.testing.LogCapture
 ) -> None:
     made = collection(settings, log)
     made.start()
-    await bury(outlet, broker, 300)
+    await bury(publishers, broker, 300)
     await made.stop()
     with Store(Path(settings.dead_store)) as store:
         assert store.count(Filters()) == 300
@@ -63,14 +63,14 @@ async def test_where_nothing_is_dead_nothing_is_said(
 
 
 async def test_what_a_handler_of_the_run_reads_is_left_to_it(
-    broker: DevBroker, outlet: Outlet, settings: Settings, log: structlog.testing.LogCapture
+    broker: DevBroker, publishers: PublisherPool, settings: Settings, log: structlog.testing.LogCapture
 ) -> None:
     handler = Connection(broker.tcp_address, ConnectionOptions())
     await handler.open()
     await handler.subscribe(DEAD, "dead")
     made = collection(settings, log)
     made.start()
-    await bury(outlet, broker, 1)
+    await bury(publishers, broker, 1)
     await made.stop()
     assert log.entries == []
     handler.close()
@@ -93,7 +93,7 @@ async def test_a_store_that_cannot_be_made_is_told_and_fails_nothing(
 
 async def test_what_is_left_after_a_while_is_told_and_fails_nothing(
     broker: DevBroker,
-    outlet: Outlet,
+    publishers: PublisherPool,
     settings: Settings,
     log: structlog.testing.LogCapture,
     monkeypatch: pytest.MonkeyPatch,
@@ -101,7 +101,7 @@ async def test_what_is_left_after_a_while_is_told_and_fails_nothing(
     monkeypatch.setattr(module, "_END_S", 0.0)
     made = collection(settings, log)
     made.start()
-    await bury(outlet, broker, 1)
+    await bury(publishers, broker, 1)
     await made.stop()
     assert log.entries[0]["event"] == "dead_letters_not_collected"
     assert log.entries[0]["error"] == "some are left after 0 s"

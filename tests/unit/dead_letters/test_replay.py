@@ -15,7 +15,7 @@ from nsqkit.dead_letters.replay import Replay, Target, plan, replay
 from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import DeadLetterStoreError, ReplayError
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import dead_topic
 from tests.unit.dead_letters.letters import BODY, letter
 from tests.unit.reading import take, topics
@@ -35,11 +35,11 @@ async def other() -> AsyncIterator[DevBroker]:
 
 
 async def send(
-    store: Store, outlet: Outlet, *ids: int, settings: Settings | None = None, **options: Any
+    store: Store, publishers: PublisherPool, *ids: int, settings: Settings | None = None, **options: Any
 ) -> int:
     found = settings or Settings(connect_timeout_s=1.0)
     body = options.pop("body", None)
-    return await Replay(store, found, outlet, body=body).run(
+    return await Replay(store, found, publishers, body=body).run(
         ids or store.ids(ALL), **{"stop": asyncio.Event(), **options}
     )
 
@@ -49,10 +49,10 @@ def replays(store: Store) -> dict[int, int]:
 
 
 class Refusing:
-    """An outlet that confirms so many publishes."""
+    """A pool that confirms so many publishes."""
 
-    def __init__(self, outlet: Outlet, confirmed: int) -> None:
-        self.ensure_channel = outlet.ensure_channel
+    def __init__(self, publishers: PublisherPool, confirmed: int) -> None:
+        self.ensure_channel = publishers.ensure_channel
         self._left = confirmed
 
     async def publish(self, address: str, topic: str, _body: bytes) -> None:
@@ -62,11 +62,11 @@ class Refusing:
 
 
 async def test_it_goes_to_the_retry_topic_alone_byte_by_byte_and_is_marked(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     body = bytes(range(256))
     store.add([letter(1, nsqd=broker.tcp_address, body=body)])
-    assert await send(store, outlet) == 1
+    assert await send(store, publishers) == 1
     assert set(await topics(broker.http_address)) == {RETRY}
     assert await take(broker.tcp_address, RETRY, 1, "payments") == [body]
     (stored,) = store.find(ALL)
@@ -75,17 +75,17 @@ async def test_it_goes_to_the_retry_topic_alone_byte_by_byte_and_is_marked(
 
 
 async def test_it_waits_on_the_handlers_channel_where_no_worker_is_subscribed(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     store.add([letter(1, nsqd=broker.tcp_address)])
-    await send(store, outlet)
+    await send(store, publishers)
     retry = (await topics(broker.http_address))[RETRY]
     assert [(each["channel_name"], each["depth"]) for each in retry["channels"]] == [("payments", 1)]
     assert retry["depth"] == 0
 
 
 async def test_each_goes_to_the_nsqd_that_it_came_from_in_the_order_of_their_ends(
-    broker: DevBroker, other: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, other: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     store.add(
         [
@@ -94,57 +94,59 @@ async def test_each_goes_to_the_nsqd_that_it_came_from_in_the_order_of_their_end
             letter(3, nsqd=other.tcp_address, body=b"else"),
         ]
     )
-    assert await send(store, outlet) == 3
+    assert await send(store, publishers) == 3
     assert await take(broker.tcp_address, RETRY, 2, "payments") == [b"early", b"late"]
     assert await take(other.tcp_address, RETRY, 1, "payments") == [b"else"]
 
 
 async def test_where_that_nsqd_is_gone_another_one_takes_it(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     store.add([letter(1, nsqd=NOBODY), letter(2, nsqd=NOBODY)])
     settings = Settings(nsqd=(NOBODY, broker.tcp_address), connect_timeout_s=1.0)
-    assert await send(store, outlet, settings=settings) == 2
+    assert await send(store, publishers, settings=settings) == 2
     assert await take(broker.tcp_address, RETRY, 2, "payments") == [BODY, BODY]
 
 
-async def test_where_there_is_no_other_nothing_is_marked(outlet: Outlet, store: Store) -> None:
+async def test_where_there_is_no_other_nothing_is_marked(publishers: PublisherPool, store: Store) -> None:
     store.add([letter(1, nsqd=NOBODY)])
     with pytest.raises(
         ReplayError, match=r"stopped with 0 of 1 .*refused; give another nsqd with --nsqd or --lookupd"
     ):
-        await send(store, outlet)
+        await send(store, publishers)
     assert replays(store) == {1: 0}
 
 
-async def test_a_body_in_the_place_of_its_own(broker: DevBroker, outlet: Outlet, store: Store) -> None:
+async def test_a_body_in_the_place_of_its_own(
+    broker: DevBroker, publishers: PublisherPool, store: Store
+) -> None:
     store.add([letter(1, nsqd=broker.tcp_address)])
-    assert await send(store, outlet, body=b"mended") == 1
+    assert await send(store, publishers, body=b"mended") == 1
     assert await take(broker.tcp_address, RETRY, 1, "payments") == [b"mended"]
     assert [each.letter.body for each in store.find(ALL)] == [BODY]
 
 
 async def test_it_stops_at_the_first_that_is_not_confirmed_and_says_how_many_were(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     store.add([letter(number, nsqd=broker.tcp_address) for number in range(1, 6)])
-    refusing: Any = Refusing(outlet, confirmed=3)
+    refusing: Any = Refusing(publishers, confirmed=3)
     with pytest.raises(ReplayError, match=r"^stopped with 3 of 5 .*no OK within 10 s$"):
         await send(store, refusing, rate=10_000.0)
     assert sum(replays(store).values()) == 3
 
 
 async def test_a_body_that_nsqd_refuses_is_no_reason_to_mark_it(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     store.add([letter(1, nsqd=broker.tcp_address, body=b"x" * 2_000_000)])
     with pytest.raises(ReplayError, match="E_BAD_MESSAGE"):
-        await send(store, outlet)
+        await send(store, publishers)
     assert replays(store) == {1: 0}
 
 
 async def test_a_mark_that_cannot_be_made_is_told(
-    broker: DevBroker, outlet: Outlet, store: Store, monkeypatch: pytest.MonkeyPatch
+    broker: DevBroker, publishers: PublisherPool, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mark_replayed(*_: object) -> None:
         raise DeadLetterStoreError("dead.sqlite", "disk full")
@@ -152,23 +154,25 @@ async def test_a_mark_that_cannot_be_made_is_told(
     store.add([letter(1, nsqd=broker.tcp_address)])
     monkeypatch.setattr(store, "mark_replayed", mark_replayed)
     with pytest.raises(ReplayError, match=r"stopped with 1 of 1 .*disk full"):
-        await send(store, outlet)
+        await send(store, publishers)
 
 
 async def test_with_a_rate_a_tenth_of_a_second_goes_out_at_a_time(
-    broker: DevBroker, outlet: Outlet, store: Store
+    broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:
     store.add([letter(number, nsqd=broker.tcp_address) for number in range(1, 6)])
     done: list[tuple[int, int]] = []
-    assert await send(store, outlet, rate=20.0, on_progress=lambda *each: done.append(each)) == 5
+    assert await send(store, publishers, rate=20.0, on_progress=lambda *each: done.append(each)) == 5
     assert done == [(2, 5), (4, 5), (5, 5)]
 
 
-async def test_a_signal_ends_it_between_two_messages(broker: DevBroker, outlet: Outlet, store: Store) -> None:
+async def test_a_signal_ends_it_between_two_messages(
+    broker: DevBroker, publishers: PublisherPool, store: Store
+) -> None:
     store.add([letter(number, nsqd=broker.tcp_address) for number in range(1, 4)])
     stop = asyncio.Event()
     async with asyncio.timeout(PATIENCE_S):
-        assert await send(store, outlet, rate=0.001, stop=stop, on_progress=lambda *_: stop.set()) == 1
+        assert await send(store, publishers, rate=0.001, stop=stop, on_progress=lambda *_: stop.set()) == 1
     assert sum(replays(store).values()) == 1
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq import consumer as module
-from nsqkit.nsq import ready as sharing
-from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq import discovery
+from nsqkit.nsq import rdy as sharing
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message
@@ -95,17 +97,17 @@ class Intake:
         options: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
     ) -> Consumer:
         consumer = Consumer(
-            topics=topics,
-            channel="stock",
-            addresses=addresses,
-            lookup=lookup,
-            options=options,
-            max_in_flight=max_in_flight,
-            is_fixed=is_fixed,
+            ConsumerOptions(
+                topics=topics,
+                channel="stock",
+                connection=options,
+                max_in_flight=max_in_flight,
+                is_fixed=is_fixed,
+            ),
+            Endpoints(addresses, lookup, poll_s),
             on_message=on_message or self.messages.put_nowait,
             on_settle_failure=lambda _: None,
             log=self.log,
-            poll_s=poll_s,
         )
         self._made.append(consumer)
         return consumer
@@ -135,7 +137,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again almost at once."""
     monkeypatch.setattr(module, "_RECONNECT", Exponential(base_s=0.001, max_s=0.002))
     monkeypatch.setattr(module, "_REFUSED_RETRY_S", 0.001)
-    monkeypatch.setattr(module, "_FIRST_POLL_S", 0.001)
+    monkeypatch.setattr(discovery, "_FIRST_POLL_S", 0.001)
 
 
 async def ready(consumer: Consumer) -> None:

@@ -14,7 +14,8 @@ import structlog
 from nsqkit import Context, Handler, Settings, Worker, event
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq import consumer as module
-from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
 from tests.ports import free_port
@@ -81,16 +82,13 @@ class Log:
 
 def _consumer(*addresses: str, lookup: Lookup | None = None, poll_s: float = 60.0) -> Consumer:
     return Consumer(
-        topics=("orders",),
-        channel="stock",
-        addresses=addresses,
-        lookup=lookup,
-        options=ConnectionOptions(),
-        max_in_flight=10,
+        ConsumerOptions(
+            topics=("orders",), channel="stock", connection=ConnectionOptions(), max_in_flight=10
+        ),
+        Endpoints(addresses, lookup, poll_s),
         on_message=lambda _: None,
         on_settle_failure=lambda _: None,
         log=Log(),
-        poll_s=poll_s,
     )
 
 

@@ -5,19 +5,19 @@ import json
 
 from nsqkit.devbroker import DevBroker
 from nsqkit.nsq import ConnectionOptions
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.channels import make_channels, unread_problem
 from tests.unit.reading import topics_of
 
 
 async def test_channels_are_made_in_order_and_only_once(broker: DevBroker) -> None:
-    outlet = Outlet(ConnectionOptions())
+    publishers = PublisherPool(ConnectionOptions())
     for _ in range(2):
-        await make_channels([("orders", "one"), ("orders", "two")], outlet, broker.tcp_address)
-    await outlet.publish(broker.tcp_address, "orders", json.dumps({}).encode())
+        await make_channels([("orders", "one"), ("orders", "two")], publishers, broker.tcp_address)
+    await publishers.publish(broker.tcp_address, "orders", json.dumps({}).encode())
     stats = await asyncio.to_thread(topics_of, broker.http_address)
     assert [each["depth"] for each in stats["orders"]["channels"]] == [1, 1]
-    await outlet.close()
+    await publishers.close()
 
 
 def test_a_topic_that_no_handler_reads_is_told_with_the_closest() -> None:

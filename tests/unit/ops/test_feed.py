@@ -8,11 +8,11 @@ import pytest
 
 from nsqkit import FeedError, PublishError, Settings
 from nsqkit.nsq import ConnectionOptions
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.feed import Feed, FeedReport, check_feed
 
 
-class FakeOutlet(Outlet):
+class FakePublisherPool(PublisherPool):
     """Takes what is published; fails as often as it is told to."""
 
     def __init__(self, *failures: Exception) -> None:
@@ -37,19 +37,19 @@ class FakeOutlet(Outlet):
 Write = Callable[[bytes], Path]
 
 
-def feed_of(path: Path, outlet: Outlet, **options: Any) -> Feed:
+def feed_of(path: Path, publishers: PublisherPool, **options: Any) -> Feed:
     settings = Settings(max_msg_bytes=options.pop("max_msg_bytes", 1_000_000))
-    return Feed("orders", path, outlet=outlet, address="nsqd:4150", settings=settings, **options)
+    return Feed("orders", path, publishers=publishers, address="nsqd:4150", settings=settings, **options)
 
 
 class TestLines:
     """What becomes of each line."""
 
     async def test_lines_go_out_whole_and_in_their_order(self, write: Write) -> None:
-        outlet = FakeOutlet()
-        report = await feed_of(write(b'{"n": 1}\n{"n": 2}\n'), outlet).run()
+        publishers = FakePublisherPool()
+        report = await feed_of(write(b'{"n": 1}\n{"n": 2}\n'), publishers).run()
         assert report == FeedReport(2)
-        assert outlet.sent == [b'{"n": 1}', b'{"n": 2}']
+        assert publishers.sent == [b'{"n": 1}', b'{"n": 2}']
 
     @pytest.mark.parametrize(
         ("content", "expected"),
@@ -62,10 +62,10 @@ class TestLines:
         ],
     )
     async def test_lines(self, write: Write, content: bytes, expected: int) -> None:
-        outlet = FakeOutlet()
-        report = await feed_of(write(content), outlet).run()
+        publishers = FakePublisherPool()
+        report = await feed_of(write(content), publishers).run()
         assert report == FeedReport(expected)
-        assert all(body == body.strip() for body in outlet.sent)
+        assert all(body == body.strip() for body in publishers.sent)
 
     @pytest.mark.parametrize(
         ("line", "said"),
@@ -85,19 +85,19 @@ class TestLines:
     async def test_a_line_that_cannot_be_sent_is_named_by_its_number_and_the_rest_goes_on(
         self, write: Write, line: bytes, said: str
     ) -> None:
-        outlet = FakeOutlet()
+        publishers = FakePublisherPool()
         content = b'{"n": 1}\n\n' + line + b'\n{"n": 4}\n'
-        report = await feed_of(write(content), outlet, max_msg_bytes=100).run()
+        report = await feed_of(write(content), publishers, max_msg_bytes=100).run()
         ((number, reason),) = report.refused
         assert number == 3
         assert reason.startswith(said)
         assert report.published == 2
-        assert outlet.sent == [b'{"n": 1}', b'{"n": 4}']
+        assert publishers.sent == [b'{"n": 1}', b'{"n": 4}']
 
     async def test_a_line_of_just_nsqds_limit_goes_out(self, write: Write) -> None:
         line = b'{"n": "%s"}' % (b"x" * 91)
         assert len(line) == 100
-        report = await feed_of(write(line), FakeOutlet(), max_msg_bytes=100).run()
+        report = await feed_of(write(line), FakePublisherPool(), max_msg_bytes=100).run()
         assert report.published == 1
 
 
@@ -105,38 +105,40 @@ class TestBatches:
     """How lines are joined."""
 
     async def test_no_batch_has_more_than_200_lines(self, write: Write) -> None:
-        outlet = FakeOutlet()
-        await feed_of(write(b'{"n": 1}\n' * 450), outlet).run()
-        assert [len(batch) for batch in outlet.batches] == [200, 200, 50]
+        publishers = FakePublisherPool()
+        await feed_of(write(b'{"n": 1}\n' * 450), publishers).run()
+        assert [len(batch) for batch in publishers.batches] == [200, 200, 50]
 
     async def test_no_batch_has_more_than_256_kib_but_a_line_that_is_larger(self, write: Write) -> None:
-        outlet = FakeOutlet()
+        publishers = FakePublisherPool()
         line = b'{"n": "%s"}\n' % (b"x" * 100_000)
         large = b'{"n": "%s"}\n' % (b"x" * 500_000)
-        await feed_of(write(line * 5 + large + line), outlet).run()
-        assert [len(batch) for batch in outlet.batches] == [2, 2, 1, 1, 1]
-        assert sum(map(len, outlet.batches)) == 7
+        await feed_of(write(line * 5 + large + line), publishers).run()
+        assert [len(batch) for batch in publishers.batches] == [2, 2, 1, 1, 1]
+        assert sum(map(len, publishers.batches)) == 7
 
     async def test_progress_grows_to_the_whole_file(self, write: Write) -> None:
         told: list[tuple[int, int]] = []
         path = write(b'{"n": 1}\n' * 450 + b"nonsense\n")
-        await feed_of(path, FakeOutlet(), on_progress=lambda done, total: told.append((done, total))).run()
+        await feed_of(
+            path, FakePublisherPool(), on_progress=lambda done, total: told.append((done, total))
+        ).run()
         total = path.stat().st_size
         assert told == [(1800, total), (3600, total), (4050, total), (total, total)]
 
     async def test_a_rate_keeps_batches_small(self, write: Write) -> None:
-        outlet = FakeOutlet()
-        await feed_of(write(b'{"n": 1}\n' * 40), outlet, rate=1000.0).run()
-        assert [len(batch) for batch in outlet.batches] == [40]
-        outlet = FakeOutlet()
-        await feed_of(write(b'{"n": 1}\n' * 3), outlet, rate=1000.0 / 60).run()
-        assert [len(batch) for batch in outlet.batches] == [1, 1, 1]
+        publishers = FakePublisherPool()
+        await feed_of(write(b'{"n": 1}\n' * 40), publishers, rate=1000.0).run()
+        assert [len(batch) for batch in publishers.batches] == [40]
+        publishers = FakePublisherPool()
+        await feed_of(write(b'{"n": 1}\n' * 3), publishers, rate=1000.0 / 60).run()
+        assert [len(batch) for batch in publishers.batches] == [1, 1, 1]
 
     async def test_deferred_lines_go_out_one_by_one(self, write: Write) -> None:
-        outlet = FakeOutlet()
-        report = await feed_of(write(b'{"n": 1}\n{"n": 2}\n'), outlet, defer_s=5.0).run()
+        publishers = FakePublisherPool()
+        report = await feed_of(write(b'{"n": 1}\n{"n": 2}\n'), publishers, defer_s=5.0).run()
         assert report.published == 2
-        assert outlet.deferred == [(b'{"n": 1}', 5.0), (b'{"n": 2}', 5.0)]
+        assert publishers.deferred == [(b'{"n": 1}', 5.0), (b'{"n": 2}', 5.0)]
 
 
 @pytest.mark.usefixtures("hasty")
@@ -145,15 +147,15 @@ class TestUnreachable:
 
     async def test_no_line_is_skipped_while_nsqd_is_away(self, write: Write) -> None:
         away = PublishError("orders", "nsqd:4150", "connection refused", False)
-        outlet = FakeOutlet(away, away, away)
-        report = await feed_of(write(b'{"n": 1}\n{"n": 2}\n'), outlet).run()
+        publishers = FakePublisherPool(away, away, away)
+        report = await feed_of(write(b'{"n": 1}\n{"n": 2}\n'), publishers).run()
         assert report.published == 2
-        assert outlet.sent == [b'{"n": 1}', b'{"n": 2}']
+        assert publishers.sent == [b'{"n": 1}', b'{"n": 2}']
 
     async def test_a_refusal_for_good_ends_it(self, write: Write) -> None:
-        outlet = FakeOutlet(PublishError("orders", "nsqd:4150", "E_UNAUTHORIZED", True))
+        publishers = FakePublisherPool(PublishError("orders", "nsqd:4150", "E_UNAUTHORIZED", True))
         with pytest.raises(PublishError, match="E_UNAUTHORIZED"):
-            await feed_of(write(b'{"n": 1}\n'), outlet).run()
+            await feed_of(write(b'{"n": 1}\n'), publishers).run()
 
 
 class TestCheck:

@@ -13,7 +13,7 @@ from nsqkit.nsq import nodes
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.message import Message
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops import tail as module
 from nsqkit.ops.tail import Tail, tail
 from tests.unit.nsq.fake_http import FakeHttp
@@ -24,10 +24,10 @@ NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture
-async def outlet() -> AsyncIterator[Outlet]:
-    outlet = Outlet(ConnectionOptions())
-    yield outlet
-    await outlet.close()
+async def publishers() -> AsyncIterator[PublisherPool]:
+    publishers = PublisherPool(ConnectionOptions())
+    yield publishers
+    await publishers.close()
 
 
 def told(*brokers: DevBroker, **options: Any) -> Settings:
@@ -69,14 +69,14 @@ async def followed(*brokers: DevBroker) -> None:
 
 
 async def test_what_comes_is_shown_and_the_durable_channel_has_it_as_well(
-    broker: DevBroker, outlet: Outlet
+    broker: DevBroker, publishers: PublisherPool
 ) -> None:
     address = broker.tcp_address
-    await outlet.ensure_channel(address, "orders", "work")
-    await outlet.publish(address, "orders", b"before")
+    await publishers.ensure_channel(address, "orders", "work")
+    await publishers.publish(address, "orders", b"before")
     async with tailing(told(broker)) as shown, asyncio.timeout(PATIENCE_S):
         await followed(broker)
-        await outlet.publish(address, "orders", b"after")
+        await publishers.publish(address, "orders", b"after")
         message = await shown.get()
         assert (message.body, message.address, message.topic) == (b"after", address, "orders")
     assert await take(address, "orders", 2, "work") == [b"before", b"after"]
@@ -87,24 +87,24 @@ async def test_what_comes_is_shown_and_the_durable_channel_has_it_as_well(
     await until(is_gone)
 
 
-async def test_all_nsqd_are_followed(broker: DevBroker, outlet: Outlet) -> None:
+async def test_all_nsqd_are_followed(broker: DevBroker, publishers: PublisherPool) -> None:
     other = DevBroker(tcp_port=0, http_port=0)
     await other.start()
     try:
         for each in (broker, other):
-            await outlet.ensure_channel(each.tcp_address, "orders", "work")
+            await publishers.ensure_channel(each.tcp_address, "orders", "work")
         async with tailing(told(broker, other)) as shown, asyncio.timeout(PATIENCE_S):
             await followed(broker, other)
             for each in (broker, other):
-                await outlet.publish(each.tcp_address, "orders", b"x")
+                await publishers.publish(each.tcp_address, "orders", b"x")
             found = {(await shown.get()).address, (await shown.get()).address}
             assert found == {broker.tcp_address, other.tcp_address}
     finally:
         await other.stop()
 
 
-async def test_it_ends_when_enough_was_shown(broker: DevBroker, outlet: Outlet) -> None:
-    await outlet.ensure_channel(broker.tcp_address, "orders", "work")
+async def test_it_ends_when_enough_was_shown(broker: DevBroker, publishers: PublisherPool) -> None:
+    await publishers.ensure_channel(broker.tcp_address, "orders", "work")
     shown: list[Message] = []
 
     def show(message: Message) -> bool:
@@ -114,7 +114,7 @@ async def test_it_ends_when_enough_was_shown(broker: DevBroker, outlet: Outlet) 
     running = asyncio.create_task(Tail("orders", told(broker)).run(show))
     await followed(broker)
     for _ in range(5):
-        await outlet.publish(broker.tcp_address, "orders", b"x")
+        await publishers.publish(broker.tcp_address, "orders", b"x")
     async with asyncio.timeout(PATIENCE_S):
         await running
     assert len(shown) == 2
@@ -124,9 +124,9 @@ class TestRefused:
     """What would take messages away, or cannot be."""
 
     async def test_a_topic_without_a_durable_channel_keeps_its_backlog(
-        self, broker: DevBroker, outlet: Outlet
+        self, broker: DevBroker, publishers: PublisherPool
     ) -> None:
-        await outlet.publish(broker.tcp_address, "orders", b"waits")
+        await publishers.publish(broker.tcp_address, "orders", b"waits")
         with pytest.raises(
             SettingsError, match=r"'orders' has no durable channel.*start a worker of the topic first"
         ):
@@ -142,8 +142,10 @@ class TestRefused:
             await Tail("orders", told(broker)).run(lambda _: True)
         connection.close()
 
-    async def test_a_topic_that_is_not_there_is_not_made(self, broker: DevBroker, outlet: Outlet) -> None:
-        await outlet.ensure_channel(broker.tcp_address, "orders", "work")
+    async def test_a_topic_that_is_not_there_is_not_made(
+        self, broker: DevBroker, publishers: PublisherPool
+    ) -> None:
+        await publishers.ensure_channel(broker.tcp_address, "orders", "work")
         with pytest.raises(SettingsError, match="no topic 'order'; did you mean 'orders'"):
             await Tail("order", told(broker)).run(lambda _: True)
         assert set(await topics(broker.http_address)) == {"orders"}
@@ -174,11 +176,11 @@ class TestRefused:
 
 
 async def test_an_nsqd_that_comes_back_without_the_channel_is_left_alone_until_it_has_it(
-    broker: DevBroker, outlet: Outlet, monkeypatch: pytest.MonkeyPatch
+    broker: DevBroker, publishers: PublisherPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An embedded broker forgets; to subscribe at once would take what its worker has not seen."""
     monkeypatch.setattr(module, "_LOOK_AGAIN_S", 0.01)
-    await outlet.ensure_channel(broker.tcp_address, "orders", "work")
+    await publishers.ensure_channel(broker.tcp_address, "orders", "work")
     tcp, http = (int(each.rpartition(":")[2]) for each in (broker.tcp_address, broker.http_address))
     async with tailing(told(broker)) as shown, asyncio.timeout(PATIENCE_S):
         await followed(broker)
@@ -186,7 +188,7 @@ async def test_an_nsqd_that_comes_back_without_the_channel_is_left_alone_until_i
         anew = DevBroker(tcp_port=tcp, http_port=http)
         await anew.start()
         try:
-            own = Outlet(ConnectionOptions())
+            own = PublisherPool(ConnectionOptions())
             await own.publish(anew.tcp_address, "orders", b"waits")
             for _ in range(20):
                 assert await channels(anew) == []
@@ -201,7 +203,7 @@ async def test_an_nsqd_that_comes_back_without_the_channel_is_left_alone_until_i
 
 
 async def test_an_nsqd_that_nsqlookupd_names_later_is_followed_too(
-    broker: DevBroker, outlet: Outlet, monkeypatch: pytest.MonkeyPatch
+    broker: DevBroker, publishers: PublisherPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = DevBroker(tcp_port=0, http_port=0)
     await other.start()
@@ -215,7 +217,7 @@ async def test_an_nsqd_that_nsqlookupd_names_later_is_followed_too(
     monkeypatch.setattr(module, "nodes_of", nodes_of)
     try:
         for each in (broker, other):
-            await outlet.ensure_channel(each.tcp_address, "orders", "work")
+            await publishers.ensure_channel(each.tcp_address, "orders", "work")
         async with tailing(told(broker, lookupd_poll_s=0.1)), asyncio.timeout(PATIENCE_S):
             await followed(broker, other)
     finally:
@@ -226,11 +228,11 @@ def test_a_signal_ends_it(threaded_broker: DevBroker, monkeypatch: pytest.Monkey
     settings = told(threaded_broker)
 
     async def make_channel() -> None:
-        outlet = Outlet(ConnectionOptions())
-        await outlet.ensure_channel(threaded_broker.tcp_address, "orders", "work")
-        await outlet.close()
+        publishers = PublisherPool(ConnectionOptions())
+        await publishers.ensure_channel(threaded_broker.tcp_address, "orders", "work")
+        await publishers.close()
 
-    def stop_event() -> asyncio.Event:
+    def stop_event(_: object) -> asyncio.Event:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_soon(stop.set)
         return stop

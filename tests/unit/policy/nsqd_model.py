@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from nsqkit.policy.flow import Traffic, fair_shares, rdy_shares
+from nsqkit.policy.flow import LoadEstimate, fair_shares, rdy_shares
 
 BUFFER_BYTES = 65536
 BUFFER_S = 0.025
@@ -115,7 +115,7 @@ class Line:
     """The consumer's end of a connection."""
 
     pump: Pump
-    traffic: Traffic = field(default_factory=Traffic)
+    load: LoadEstimate = field(default_factory=LoadEstimate)
     received: int = 0
     age_s: float = 0.0
     answered: int = 0
@@ -211,15 +211,15 @@ class Consumer:
 
     def _tell(self, now_s: float) -> None:
         for line in self.lines:
-            line.traffic.look(line.received, line.answered, age_s=line.age_s, now_s=now_s)
+            line.load.look(line.received, line.answered, age_s=line.age_s, now_s=now_s)
         for line, rdy in zip(self.lines, self._shares(now_s), strict=True):
-            is_new = rdy != line.traffic.rdy
+            is_new = rdy != line.load.rdy
             if is_new or line.unsent:
                 self._send(line, line.unsent, rdy if is_new else None)
             self.commands += is_new
-            line.traffic.rdy, line.unsent = rdy, 0
+            line.load.rdy, line.unsent = rdy, 0
             self.lowest_rdy = min(self.lowest_rdy, rdy)
-        self.totals.append(sum(line.traffic.rdy for line in self.lines))
+        self.totals.append(sum(line.load.rdy for line in self.lines))
         self.most_in_flight = max(self.most_in_flight, sum(line.pump.in_flight for line in self.lines))
         self._watch()
 
@@ -230,13 +230,13 @@ class Consumer:
         if self.is_fixed:
             n = len(self.lines)
             return (self.max_in_flight,) * n if self.are_handlers else rdy_shares(self.max_in_flight, n)
-        claims = [line.traffic.claim(self.max_in_flight, now_s=now_s) for line in self.lines]
+        claims = [line.load.claim(self.max_in_flight, now_s=now_s) for line in self.lines]
         if self.are_handlers:
             return tuple(claims)
-        return fair_shares(claims, [line.traffic.busy for line in self.lines], self.max_in_flight)
+        return fair_shares(claims, [line.load.busy for line in self.lines], self.max_in_flight)
 
     def _watch(self) -> None:
-        due_s = min((line.traffic.due_s for line in self.lines if line.traffic.is_ahead), default=None)
+        due_s = min((line.load.due_s for line in self.lines if line.load.is_ahead), default=None)
         if due_s is not None and self._watches_s is None and not self.is_fixed:
             self._watches_s = due_s
             self.time.after(due_s - self.time.now_s, lambda: self._fire(due_s))

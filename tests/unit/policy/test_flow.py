@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.policy.flow import Traffic, fair_shares, rdy_shares
+from nsqkit.policy.flow import LoadEstimate, fair_shares, rdy_shares
 from tests.unit.policy import nsqd_model
 from tests.unit.policy.nsqd_model import FLOOD, Consumer
 
@@ -175,8 +175,8 @@ def test_a_flood_gets_all_of_max_in_flight_and_no_more_and_is_handled_as_fast_as
 def test_a_flood_on_one_nsqd_gets_what_idle_ones_leave() -> None:
     consumer = nsqd_model.run(20_000.0, 0.05, for_s=0.1, nsqds=10, max_in_flight=100)
     assert max(consumer.totals) == 100
-    assert consumer.lines[0].traffic.rdy == 91
-    assert [line.traffic.rdy for line in consumer.lines[1:]] == [1] * 9
+    assert consumer.lines[0].load.rdy == 91
+    assert [line.load.rdy for line in consumer.lines[1:]] == [1] * 9
 
 
 def workers(count: int, *, handler_s: float, is_fixed: bool = False) -> list[partial[Consumer]]:
@@ -229,32 +229,32 @@ def test_a_clock_that_is_behind_nsqds_changes_nothing() -> None:
 
 
 def test_nothing_known_claims_one() -> None:
-    traffic = Traffic()
-    assert (traffic.rdy, traffic.busy, traffic.due_s) == (0, 0, -math.inf)
-    traffic.look(0, 0, age_s=0.0, now_s=0.0)
-    assert traffic.claim(100, now_s=0.0) == 1
-    assert not traffic.is_ahead
+    load = LoadEstimate()
+    assert (load.rdy, load.busy, load.due_s) == (0, 0, -math.inf)
+    load.look(0, 0, age_s=0.0, now_s=0.0)
+    assert load.claim(100, now_s=0.0) == 1
+    assert not load.is_ahead
 
 
 def test_one_more_than_is_held_is_claimed() -> None:
-    traffic = Traffic(rdy=1)
-    traffic.look(1, 0, age_s=0.0, now_s=100.0)
-    assert traffic.busy == 1
-    assert traffic.claim(100, now_s=100.0) == 2
+    load = LoadEstimate(rdy=1)
+    load.look(1, 0, age_s=0.0, now_s=100.0)
+    assert load.busy == 1
+    assert load.claim(100, now_s=100.0) == 2
 
 
 def test_no_more_than_the_most_is_claimed_whatever_is_held() -> None:
-    traffic = Traffic(rdy=5)
-    traffic.look(7, 0, age_s=0.0, now_s=100.0)
-    assert traffic.claim(5, now_s=100.0) == 5
+    load = LoadEstimate(rdy=5)
+    load.look(7, 0, age_s=0.0, now_s=100.0)
+    assert load.claim(5, now_s=100.0) == 5
 
 
 def test_what_comes_within_2_ms_is_claimed_on_top() -> None:
     """10,000 a second are 20."""
-    traffic = Traffic(rdy=1)
+    load = LoadEstimate(rdy=1)
     for turn in range(1, 51):
-        traffic.look(turn * 10, turn * 10, age_s=0.0, now_s=turn * 0.001)
-    assert 20 <= traffic.claim(100, now_s=0.05) <= 23
+        load.look(turn * 10, turn * 10, age_s=0.0, now_s=turn * 0.001)
+    assert 20 <= load.claim(100, now_s=0.05) <= 23
 
 
 @pytest.mark.parametrize(
@@ -276,21 +276,21 @@ def test_what_comes_within_2_ms_is_claimed_on_top() -> None:
 def test_a_small_difference_is_not_worth_a_command(
     arrived: int, held: int, standing: int, expected: int
 ) -> None:
-    traffic = Traffic(rdy=standing)
-    traffic.look(arrived, arrived - held, age_s=0.0, now_s=1.0)
-    traffic.rdy = traffic.claim(1000, now_s=1.0)
-    assert traffic.rdy == expected
-    assert traffic.is_ahead
+    load = LoadEstimate(rdy=standing)
+    load.look(arrived, arrived - held, age_s=0.0, now_s=1.0)
+    load.rdy = load.claim(1000, now_s=1.0)
+    assert load.rdy == expected
+    assert load.is_ahead
 
 
 def test_after_4_ms_without_a_message_one_more_than_is_held_is_claimed() -> None:
     """That RDY makes nsqd send what its buffer holds."""
-    traffic = Traffic()
-    traffic.look(100, 97, age_s=0.0, now_s=1.0)
-    traffic.rdy = traffic.claim(1000, now_s=1.0)
-    assert traffic.claim(1000, now_s=1.0039) > 4
-    assert traffic.due_s == 1.004
-    assert traffic.claim(1000, now_s=traffic.due_s) == 4
+    load = LoadEstimate()
+    load.look(100, 97, age_s=0.0, now_s=1.0)
+    load.rdy = load.claim(1000, now_s=1.0)
+    assert load.claim(1000, now_s=1.0039) > 4
+    assert load.due_s == 1.004
+    assert load.claim(1000, now_s=load.due_s) == 4
 
 
 @pytest.mark.parametrize(
@@ -308,26 +308,26 @@ def test_messages_that_have_waited_long_may_wait_a_quarter_of_that_for_others(
     age_s: float, waits_s: float, least: int, most: int
 ) -> None:
     """At 1,000 a second."""
-    traffic = Traffic()
+    load = LoadEstimate()
     for turn in range(1, 501):
-        traffic.look(turn, turn, age_s=age_s, now_s=turn * 0.001)
-    assert least <= traffic.claim(200, now_s=0.5) - 1 <= most
-    assert traffic.due_s - 0.5 == pytest.approx(2 * waits_s)
+        load.look(turn, turn, age_s=age_s, now_s=turn * 0.001)
+    assert least <= load.claim(200, now_s=0.5) - 1 <= most
+    assert load.due_s - 0.5 == pytest.approx(2 * waits_s)
 
 
 def test_what_comes_again_fresh_is_no_backlog_any_more() -> None:
-    traffic = Traffic()
-    traffic.look(100, 100, age_s=60.0, now_s=1.0)
-    assert traffic.due_s == 1.1
-    traffic.look(101, 101, age_s=0.001, now_s=1.01)
-    assert traffic.due_s == 1.014
+    load = LoadEstimate()
+    load.look(100, 100, age_s=60.0, now_s=1.0)
+    assert load.due_s == 1.1
+    load.look(101, 101, age_s=0.001, now_s=1.01)
+    assert load.due_s == 1.014
 
 
 def test_the_age_of_a_message_that_was_looked_at_before_counts_no_more() -> None:
-    traffic = Traffic()
-    traffic.look(100, 0, age_s=0.001, now_s=1.0)
-    traffic.look(100, 50, age_s=60.0, now_s=1.001)
-    assert traffic.due_s == 1.004
+    load = LoadEstimate()
+    load.look(100, 0, age_s=0.001, now_s=1.0)
+    load.look(100, 50, age_s=60.0, now_s=1.001)
+    assert load.due_s == 1.004
 
 
 @given(
@@ -337,13 +337,13 @@ def test_the_age_of_a_message_that_was_looked_at_before_counts_no_more() -> None
     )
 )
 def test_a_claim_is_within_bounds_whatever_happens(steps: list[tuple[int, int, float, float]]) -> None:
-    traffic, received, answered, now_s = Traffic(), 0, 0, 0.0
+    load, received, answered, now_s = LoadEstimate(), 0, 0, 0.0
     for arrived, done, age_s, passed_s in steps:
         received, now_s = received + arrived, now_s + passed_s
         answered = min(received, answered + done)
-        traffic.look(received, answered, age_s=age_s, now_s=now_s)
-        traffic.rdy = traffic.claim(200, now_s=now_s)
-        assert min(200, traffic.busy + 1) <= traffic.rdy <= 200
+        load.look(received, answered, age_s=age_s, now_s=now_s)
+        load.rdy = load.claim(200, now_s=now_s)
+        assert min(200, load.busy + 1) <= load.rdy <= 200
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Standby: the link between a worker's process and its parent, from both ends."""
+"""ChildWorker: the link between a worker's process and its parent, from both ends."""
 
 import asyncio
 import os
@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nsqkit import Settings
-from nsqkit.process.child import Parent, Plan, Standby
+from nsqkit.process.child import ChildWorker, ParentLink, Plan
 
 PLAN = Plan(("shop.parcels",), Settings(nsqd=("h:4150",), auth_secret="open sesame", app={"ratio": 0.5}))
-BEGIN = "import signal, sys, time; from nsqkit.process.child import Parent; parent = Parent(int(sys.argv[1]))"
+BEGIN = (
+    "import signal, sys, time; from nsqkit.process.child import ParentLink as P; parent = P(int(sys.argv[1]))"
+)
 TURN = "plan = parent.plan(); runs = parent.wait_turn([('t', 'c')])"
 
 
@@ -22,10 +24,10 @@ class Starter:
     """Starts processes of some lines of Python, and ends them."""
 
     def __init__(self) -> None:
-        self.started: list[Standby] = []
+        self.started: list[ChildWorker] = []
 
-    async def __call__(self, *lines: str) -> Standby:
-        started = await Standby.start([sys.executable, "-c", "\n".join((BEGIN, *lines))], PLAN)
+    async def __call__(self, *lines: str) -> ChildWorker:
+        started = await ChildWorker.start([sys.executable, "-c", "\n".join((BEGIN, *lines))], PLAN)
         self.started.append(started)
         return started
 
@@ -39,7 +41,7 @@ async def start() -> AsyncIterator[Starter]:
         await each.stop()
 
 
-class TestStandby:
+class TestChildWorker:
     """The parent's end."""
 
     async def test_a_process_says_what_it_subscribes_to_and_runs_when_it_is_told_to(
@@ -96,25 +98,25 @@ class TestStandby:
 
     async def test_nothing_is_left_of_one_that_cannot_be_started(self) -> None:
         with pytest.raises(FileNotFoundError):
-            await Standby.start(["no-such-program"], PLAN)
+            await ChildWorker.start(["no-such-program"], PLAN)
 
 
-class TestParent:
+class TestParentLink:
     """The worker's end, in this process."""
 
     @pytest.fixture
-    async def link(self) -> AsyncIterator[tuple[socket.socket, Parent]]:
+    async def link(self) -> AsyncIterator[tuple[socket.socket, ParentLink]]:
         ours, theirs = socket.socketpair()
-        with ours, Parent(theirs.detach()) as parent:
+        with ours, ParentLink(theirs.detach()) as parent:
             yield ours, parent
 
-    async def test_a_parent_that_is_gone_has_no_plan(self, link: tuple[socket.socket, Parent]) -> None:
+    async def test_a_parent_that_is_gone_has_no_plan(self, link: tuple[socket.socket, ParentLink]) -> None:
         link[0].close()
         with pytest.raises(EOFError):
             link[1].plan()
 
     async def test_a_parent_that_is_gone_wants_nothing_to_run(
-        self, link: tuple[socket.socket, Parent]
+        self, link: tuple[socket.socket, ParentLink]
     ) -> None:
         pickled = pickle.dumps(PLAN)
         link[0].sendall(len(pickled).to_bytes(4, "big") + pickled)
@@ -123,12 +125,12 @@ class TestParent:
         assert not link[1].wait_turn([("t", "c")])
 
     async def test_the_link_is_not_passed_on_to_programs_that_a_handler_starts(
-        self, link: tuple[socket.socket, Parent]
+        self, link: tuple[socket.socket, ParentLink]
     ) -> None:
         assert not os.get_inheritable(link[1]._link.fileno())
 
     async def test_when_the_parent_ends_the_process_is_told_to_drain(
-        self, link: tuple[socket.socket, Parent]
+        self, link: tuple[socket.socket, ParentLink]
     ) -> None:
         told = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)

@@ -105,7 +105,7 @@ class Stage:
 async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.chdir(tmp_path)
     made = Stage(tmp_path)
-    monkeypatch.setattr(module, "stop_event", lambda: made.stop)
+    monkeypatch.setattr(module, "stop_event", lambda _: made.stop)
     yield made
     if made._running is not None:
         with contextlib.suppress(Exception):

@@ -85,7 +85,7 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Event]:
     """The events that a signal would set."""
     found: list[asyncio.Event] = []
 
-    def stop_event() -> asyncio.Event:
+    def stop_event(_: object) -> asyncio.Event:
         found.append(asyncio.Event())
         return found[-1]
 
@@ -326,7 +326,7 @@ class TestIdle:
 
     async def test_one_busy_look_begins_the_count_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Statistics are not atomic: a circulating message can be missed by a look or two."""
-        monkeypatch.setattr(module, "IDLE_INTERVAL_S", 0.0)
+        monkeypatch.setattr("nsqkit.nsq.idle.INTERVAL_S", 0.0)
         async with FakeHttp((200, {"topics": None})) as http:
             run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(http.address,)))
             worker = FakeWorker(1, 0, 0, 1, 0, 0, 0)

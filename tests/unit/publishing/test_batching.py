@@ -1,4 +1,4 @@
-"""Gathering: what comes together leaves together, in its order, and each is told how it went."""
+"""PublishBatcher: what comes together leaves together, in its order, and each is told how it went."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from nsqkit.errors import PublishError
-from nsqkit.publishing.batching import MAX_BYTES, MAX_MESSAGES, Gathering
+from nsqkit.publishing.batching import MAX_BYTES, MAX_MESSAGES, PublishBatcher
 
 LOST = PublishError("orders", "nsqd:4150", "connection lost", False)
 REFUSED = PublishError("orders", "nsqd:4150", "E_BAD_MESSAGE", True)
@@ -39,29 +39,29 @@ async def nsqd() -> Nsqd:
 
 
 @pytest.fixture(params=[0.0, 0.002], ids=["one turn of the loop", "2 ms"])
-def gathering(nsqd: Nsqd, request: pytest.FixtureRequest) -> Gathering:
-    return Gathering(nsqd.send, wait_s=request.param)
+def batcher(nsqd: Nsqd, request: pytest.FixtureRequest) -> PublishBatcher:
+    return PublishBatcher(nsqd.send, wait_s=request.param)
 
 
 class TestAdd:
     """What may wait for others."""
 
     async def test_what_comes_in_one_moment_leaves_in_one_command_in_its_order(
-        self, nsqd: Nsqd, gathering: Gathering
+        self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
-        await asyncio.gather(*(gathering.add("orders", body) for body in [b"1", b"2", b"3"]))
+        await asyncio.gather(*(batcher.add("orders", body) for body in [b"1", b"2", b"3"]))
         assert nsqd.commands == [[b"1", b"2", b"3"]]
 
-    async def test_every_topic_has_a_command_of_its_own(self, nsqd: Nsqd, gathering: Gathering) -> None:
-        await asyncio.gather(*(gathering.add(topic, topic.encode()) for topic in ["a", "b", "a", "b"]))
+    async def test_every_topic_has_a_command_of_its_own(self, nsqd: Nsqd, batcher: PublishBatcher) -> None:
+        await asyncio.gather(*(batcher.add(topic, topic.encode()) for topic in ["a", "b", "a", "b"]))
         assert nsqd.commands == [[b"a", b"a"], [b"b", b"b"]]
         assert nsqd.topics == ["a", "b"]
 
     async def test_what_comes_after_a_command_waits_for_the_next(
-        self, nsqd: Nsqd, gathering: Gathering
+        self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
-        await gathering.add("orders", b"1")
-        await gathering.add("orders", b"2")
+        await batcher.add("orders", b"1")
+        await batcher.add("orders", b"2")
         assert nsqd.commands == [[b"1"], [b"2"]]
 
     @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ class TestAdd:
         ],
     )
     async def test_a_command_has_a_largest_size(
-        self, nsqd: Nsqd, gathering: Gathering, bodies: list[bytes], first: int
+        self, nsqd: Nsqd, batcher: PublishBatcher, bodies: list[bytes], first: int
     ) -> None:
-        await asyncio.gather(*(gathering.add("orders", body) for body in bodies))
+        await asyncio.gather(*(batcher.add("orders", body) for body in bodies))
         assert [len(command) for command in nsqd.commands] == [first, len(bodies) - first]
 
-    async def test_nobody_is_told_before_nsqd_has_answered(self, nsqd: Nsqd, gathering: Gathering) -> None:
+    async def test_nobody_is_told_before_nsqd_has_answered(self, nsqd: Nsqd, batcher: PublishBatcher) -> None:
         nsqd.is_open.clear()
-        confirmed = gathering.add("orders", b"1")
-        draining = asyncio.create_task(gathering.drain())
+        confirmed = batcher.add("orders", b"1")
+        draining = asyncio.create_task(batcher.drain())
         await nsqd.has_command.wait()
         assert not confirmed.done()
         nsqd.is_open.set()
@@ -88,44 +88,46 @@ class TestAdd:
         assert confirmed.done()
 
     async def test_each_that_was_in_a_failed_command_gets_an_error_of_its_own(
-        self, nsqd: Nsqd, gathering: Gathering
+        self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
         nsqd.fails = lambda _: LOST
-        adding = (gathering.add("orders", body) for body in [b"1", b"2"])
+        adding = (batcher.add("orders", body) for body in [b"1", b"2"])
         told = await asyncio.gather(*adding, return_exceptions=True)
         assert [(type(error), str(error)) for error in told] == [(PublishError, str(LOST))] * 2
         assert len({id(error) for error in (*told, LOST)}) == 3
         assert nsqd.commands == [[b"1", b"2"]], "it may have arrived, and is not sent twice"
 
     async def test_what_only_one_is_refused_for_fails_only_that_one(
-        self, nsqd: Nsqd, gathering: Gathering
+        self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
         nsqd.fails = lambda bodies: REFUSED if b"bad" in bodies else None
-        adding = (gathering.add("orders", body) for body in [b"1", b"bad", b"2"])
+        adding = (batcher.add("orders", body) for body in [b"1", b"bad", b"2"])
         first, refused, last = await asyncio.gather(*adding, return_exceptions=True)
         assert (first, last) == (None, None)
         assert isinstance(refused, PublishError)
         assert refused.permanent
         assert nsqd.commands == [[b"1", b"bad", b"2"], [b"1"], [b"bad"], [b"2"]]
 
-    async def test_those_who_wait_are_told_of_a_mistake_too(self, nsqd: Nsqd, gathering: Gathering) -> None:
+    async def test_those_who_wait_are_told_of_a_mistake_too(
+        self, nsqd: Nsqd, batcher: PublishBatcher
+    ) -> None:
         nsqd.fails = lambda _: ZeroDivisionError("a mistake")
         with pytest.raises(ZeroDivisionError):
-            await gathering.add("orders", b"1")
+            await batcher.add("orders", b"1")
 
     @pytest.mark.parametrize(("failure", "said"), [(None, "None"), (LOST, str(LOST))], ids=["taken", "lost"])
     async def test_who_gives_up_waiting_disturbs_nobody(
-        self, nsqd: Nsqd, gathering: Gathering, failure: Exception | None, said: str
+        self, nsqd: Nsqd, batcher: PublishBatcher, failure: Exception | None, said: str
     ) -> None:
         nsqd.fails = lambda _: failure
-        given_up, patient = gathering.add("orders", b"1"), gathering.add("orders", b"2")
+        given_up, patient = batcher.add("orders", b"1"), batcher.add("orders", b"2")
         given_up.cancel()
         (told,) = await asyncio.gather(patient, return_exceptions=True)
         assert str(told) == said
         assert nsqd.commands == [[b"1", b"2"]]
 
-    async def test_draining_nothing_does_nothing(self, nsqd: Nsqd, gathering: Gathering) -> None:
-        await gathering.drain()
+    async def test_draining_nothing_does_nothing(self, nsqd: Nsqd, batcher: PublishBatcher) -> None:
+        await batcher.drain()
         assert nsqd.commands == []
 
 
@@ -133,14 +135,14 @@ class TestPublish:
     """What waits for others only where something is under way."""
 
     async def test_one_after_another_leaves_alone_and_waits_for_nobody(self, nsqd: Nsqd) -> None:
-        gathering = Gathering(nsqd.send, wait_s=3600.0)
+        batcher = PublishBatcher(nsqd.send, wait_s=3600.0)
         for body in [b"1", b"2"]:
-            await gathering.publish("orders", body)
+            await batcher.publish("orders", body)
         assert nsqd.commands == [[b"1"], [b"2"]]
 
-    async def test_what_comes_beside_it_leaves_together(self, nsqd: Nsqd, gathering: Gathering) -> None:
+    async def test_what_comes_beside_it_leaves_together(self, nsqd: Nsqd, batcher: PublishBatcher) -> None:
         async def publish(body: bytes) -> None:
-            await gathering.publish("orders", body)
+            await batcher.publish("orders", body)
 
         nsqd.is_open.clear()
         publishing = asyncio.gather(*map(publish, [b"1", b"2", b"3"]))
@@ -150,12 +152,12 @@ class TestPublish:
         assert nsqd.commands == [[b"1"], [b"2", b"3"]]
 
     async def test_the_failure_of_one_alone_is_its_own_and_the_next_is_alone_again(
-        self, nsqd: Nsqd, gathering: Gathering
+        self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
         nsqd.fails = lambda _: LOST
         for _ in range(2):
             with pytest.raises(PublishError) as caught:
-                await gathering.publish("orders", b"1")
+                await batcher.publish("orders", b"1")
             assert caught.value is LOST
 
 
@@ -163,20 +165,20 @@ class TestAfter:
     """What leaves by itself keeps its place."""
 
     async def test_it_leaves_behind_what_is_here_for_its_topic_and_before_what_comes(
-        self, nsqd: Nsqd, gathering: Gathering
+        self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
-        before = [gathering.add("orders", body) for body in [b"1", b"2"]]
-        alone = gathering.after("orders", nsqd.send("orders", [b"3"]))
-        behind = [gathering.add("orders", body) for body in [b"4", b"5"]]
+        before = [batcher.add("orders", body) for body in [b"1", b"2"]]
+        alone = batcher.after("orders", nsqd.send("orders", [b"3"]))
+        behind = [batcher.add("orders", body) for body in [b"4", b"5"]]
         await asyncio.gather(*before, alone, *behind)
         assert nsqd.commands == [[b"1", b"2"], [b"3"], [b"4", b"5"]]
 
     async def test_its_failure_is_its_own_and_does_not_end_a_drain(
-        self, nsqd: Nsqd, gathering: Gathering
+        self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
         nsqd.fails = lambda bodies: LOST if bodies == [b"alone"] else None
-        alone = gathering.after("orders", nsqd.send("orders", [b"alone"]))
-        beside = gathering.add("orders", b"1")
-        await gathering.drain()
+        alone = batcher.after("orders", nsqd.send("orders", [b"alone"]))
+        beside = batcher.add("orders", b"1")
+        await batcher.drain()
         assert alone.exception() is LOST
         assert beside.result() is None

@@ -1,43 +1,19 @@
-"""Publishers: what returns was confirmed, what raises says why, with a loop and without."""
+"""Publisher: what returns was confirmed, what raises says why."""
 
 import asyncio
 import json
 import re
 import struct
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from nsqkit import BlockingPublisher, EncodeError, Publisher, PublishError, Settings, SettingsError, event
+from nsqkit import EncodeError, Publisher, PublishError, SettingsError
 from nsqkit.devbroker import DevBroker
-from nsqkit.handler.context import Outgoing
-from nsqkit.nsq.options import connection_options
-from nsqkit.publishing.publisher import preparer
 from tests.unit.nsq.fake_nsqd import FakeNsqd
-from tests.unit.reading import take, topics, topics_of
+from tests.unit.publishing.sent import NOBODY, Homeless, Sent, told
+from tests.unit.reading import take, topics
 from tests.waiting import turns
-
-NOBODY = "127.0.0.1:1"
-
-
-@event("publisher.sent", version=2, topic="sent")
-@dataclass
-class Sent:
-    n: int
-
-
-@event("publisher.homeless", version=1)
-@dataclass
-class Homeless:
-    n: int
-
-
-def told(**options: Any) -> Settings:
-    return Settings(admin_port=0, connect_timeout_s=1.0, publish_timeout_s=5.0, **options)
 
 
 def sized(data: bytes) -> bytes:
@@ -46,80 +22,6 @@ def sized(data: bytes) -> bytes:
 
 def mpub(*bodies: bytes) -> bytes:
     return b"MPUB sent\n" + sized(struct.pack(">i", len(bodies)) + b"".join(map(sized, bodies)))
-
-
-class TestPreparer:
-    """What is made of an event before it is sent."""
-
-    def test_an_event_becomes_an_envelope_for_its_topic(self) -> None:
-        before = datetime.now(UTC)
-        ready = preparer("shop", 10_000)(Sent(1), None, 0.0)
-        assert (ready.topic, ready.defer_s) == ("sent", 0.0)
-        envelope = json.loads(ready.body)
-        assert re.fullmatch(r"[0-9a-f-]{36}", envelope.pop("id"))
-        assert before <= datetime.fromisoformat(envelope.pop("time")) <= datetime.now(UTC)
-        assert envelope == {
-            "specversion": "1.0",
-            "type": "publisher.sent.v2",
-            "source": "shop",
-            "datacontenttype": "application/json",
-            "data": {"n": 1},
-        }
-
-    def test_each_event_has_an_id_of_its_own(self) -> None:
-        prepare = preparer("shop", 10_000)
-        assert (
-            json.loads(prepare(Sent(1), None, 0.0).body)["id"]
-            != json.loads(prepare(Sent(1), None, 0.0).body)["id"]
-        )
-
-    def test_a_topic_that_is_given_comes_before_the_events_own(self) -> None:
-        assert preparer("shop", 10_000)(Sent(1), "elsewhere", 0.0).topic == "elsewhere"
-
-    @pytest.mark.parametrize(
-        ("call", "said"),
-        [
-            pytest.param((Homeless(1), None, 0.0), "has no topic", id="no topic at all"),
-            pytest.param((Sent(1), "a b", 0.0), "topic name 'a b'", id="an invalid topic"),
-            pytest.param((Sent(1), None, -1.0), "defer_s=-1.0", id="a negative delay"),
-            pytest.param((Sent(1), None, float("nan")), "defer_s=nan", id="a delay that is no number"),
-            pytest.param((Sent(1), None, float("inf")), "defer_s=inf", id="an endless delay"),
-            pytest.param(("text", None, 0.0), "cannot publish", id="not an event"),
-            pytest.param((Sent(object()), None, 0.0), "JSON", id="a value that JSON cannot hold"),  # type: ignore[arg-type]
-            pytest.param((Sent("x" * 1000), None, 0.0), "nsqd takes 500", id="over nsqd's limit"),  # type: ignore[arg-type]
-        ],
-    )
-    def test_what_cannot_be_published_is_refused_before_it_is_sent(
-        self, call: tuple[Any, str | None, float], said: str
-    ) -> None:
-        with pytest.raises(EncodeError, match=re.escape(said)):
-            preparer("shop", 500)(*call)
-
-    def test_an_event_without_a_topic_can_be_given_one(self) -> None:
-        prepared = preparer("shop", 10_000)(Homeless(1), "anywhere", 1.5)
-        assert isinstance(prepared, Outgoing)
-        assert (prepared.topic, prepared.defer_s) == ("anywhere", 1.5)
-
-
-class TestConnectionOptions:
-    def test_they_are_what_the_settings_say(self) -> None:
-        options = connection_options(
-            told(
-                service="shop", heartbeat_s=7, msg_timeout_s=8.0, output_buffer_ms=50, output_buffer_bytes=128
-            )
-        )
-        assert options.user_agent == "nsqkit/shop"
-        assert (options.heartbeat_s, options.msg_timeout_s) == (7, 8.0)
-        assert (options.output_buffer_ms, options.output_buffer_bytes) == (50, 128)
-        assert (options.connect_timeout_s, options.auth_secret) == (1.0, None)
-
-    def test_a_lease_of_ones_own_comes_before_the_setting(self) -> None:
-        assert connection_options(told(), holds_s=90.0).holds_s == 90.0
-
-    def test_the_secret_is_passed_on_and_not_shown(self) -> None:
-        options = connection_options(told(auth_secret="hush"))
-        assert options.auth_secret == "hush"
-        assert "hush" not in repr(options)
 
 
 class TestPublisher:
@@ -364,62 +266,3 @@ class TestPublishSoon:
         async with Publisher(NOBODY, settings=told()) as publisher:
             with pytest.raises(PublishError):
                 await publisher.publish_soon(Sent(1))
-
-
-class TestBlockingPublisher:
-    """The publisher for programs without a loop."""
-
-    def test_what_returns_is_in_nsqd(self, threaded_broker: DevBroker) -> None:
-        with BlockingPublisher(threaded_broker.tcp_address, source="web", settings=told()) as publisher:
-            publisher.publish(Sent(1))
-            publisher.publish_many([Sent(2), Sent(3)])
-            publisher.publish_raw("sent", b"raw")
-            publisher.publish(Sent(4), topic="elsewhere")
-            found = topics_of(threaded_broker.http_address)
-        assert (found["sent"]["message_count"], found["elsewhere"]["message_count"]) == (4, 1)
-
-    def test_threads_may_share_it(self, threaded_broker: DevBroker) -> None:
-        with BlockingPublisher(threaded_broker.tcp_address, settings=told()) as publisher:
-
-            def work() -> None:
-                for n in range(20):
-                    publisher.publish(Sent(n))
-
-            threads = [threading.Thread(target=work) for _ in range(5)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert topics_of(threaded_broker.http_address)["sent"]["message_count"] == 100
-
-    @pytest.mark.parametrize(
-        ("publish", "error"),
-        [
-            pytest.param(lambda each: each.publish(Homeless(1)), EncodeError, id="what cannot be encoded"),
-            pytest.param(lambda each: each.publish(Sent(1)), PublishError, id="what is not confirmed"),
-        ],
-    )
-    def test_errors_reach_the_caller(
-        self, publish: Callable[[BlockingPublisher], None], error: type[Exception]
-    ) -> None:
-        with BlockingPublisher(NOBODY, settings=told()) as publisher, pytest.raises(error):
-            publish(publisher)
-
-    def test_closing_twice_does_nothing_and_its_thread_is_gone(self) -> None:
-        publisher = BlockingPublisher(NOBODY, settings=told())
-        assert publisher._thread.is_alive()
-        publisher.close()
-        publisher.close()
-        assert not publisher._thread.is_alive()
-
-    def test_a_wrong_address_leaves_no_thread_behind(self) -> None:
-        before = threading.active_count()
-        with pytest.raises(SettingsError):
-            BlockingPublisher("nsqd", settings=told())
-        assert threading.active_count() == before
-
-    def test_publishing_after_close_is_an_error_and_hangs_nobody(self, threaded_broker: DevBroker) -> None:
-        publisher = BlockingPublisher(threaded_broker.tcp_address, settings=told())
-        publisher.close()
-        with pytest.raises(RuntimeError, match="the publisher is closed"):
-            publisher.publish(Sent(1))

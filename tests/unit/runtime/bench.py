@@ -23,7 +23,7 @@ from nsqkit.events.codec import Decoder
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.policy.lease import longest_hold_s
 from nsqkit.policy.verdict import Rules, Verdict
-from nsqkit.publishing.publisher import preparer
+from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher

@@ -1,34 +1,11 @@
-"""One setting: addresses, ranges in words, and how values are shown."""
+"""One setting: ranges in words, and how values are shown."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nsqkit.errors import SettingsError
-from nsqkit.settings.address import split_address
 from nsqkit.settings.setting import Setting, shown
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        pytest.param("nsqd-1.example:4150", ("nsqd-1.example", 4150), id="a name"),
-        pytest.param("[fe80::1]:4150", ("fe80::1", 4150), id="IPv6 in brackets"),
-        pytest.param("127.0.0.1:65535", ("127.0.0.1", 65535), id="the last port"),
-    ],
-)
-def test_split_address(address: str, expected: tuple[str, int]) -> None:
-    assert split_address(address) == expected
-
-
-@given(st.text(max_size=30))
-def test_split_address_never_fails_otherwise(text: str) -> None:
-    try:
-        host, port = split_address(text)
-    except SettingsError:
-        return
-    assert host
-    assert 1 <= port <= 65535
 
 
 def _setting(kind: str = "number", **changes: object) -> Setting:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nsqkit.errors import PublishError
-from nsqkit.nsq import ConnectionOptions
+from nsqkit.nsq import ConnectionOptions, ConsumerOptions
 from nsqkit.testing.broker import HandlerActivity
 from nsqkit.testing.ledger_broker import LedgerBroker
 from nsqkit.testing.ledger_consumer import LedgerConsumer
@@ -25,10 +25,12 @@ class Bench:
 
     def consumer(self, *topics: str, max_in_flight: int = 10, lease_s: float | None = 60.0) -> LedgerConsumer:
         return self.broker.make_consumer(
-            topics=topics or ("orders",),
-            channel="stock",
-            options=ConnectionOptions(msg_timeout_s=lease_s),
-            max_in_flight=max_in_flight,
+            ConsumerOptions(
+                topics=topics or ("orders",),
+                channel="stock",
+                connection=ConnectionOptions(msg_timeout_s=lease_s),
+                max_in_flight=max_in_flight,
+            ),
             on_message=self.messages.append,
             on_settle_failure=self.failures.append,
             log=None,

@@ -11,11 +11,11 @@ import pytest
 
 from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, RetryPolicy, Settings, event
 from nsqkit.errors import BreakerOpenError
-from nsqkit.nsq import Consumer
+from nsqkit.nsq import Consumer, Endpoints
 from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.verdict import RequeueReason
-from nsqkit.publishing.publisher import preparer
+from nsqkit.publishing.prepare import preparer
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.worker.subscription import Subscription, WorkerParts
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
@@ -49,12 +49,12 @@ class Running:
         self.log = RecordingLog()
         self.metrics = Metrics()
         settings = Settings(nsqd=(address,), connect_timeout_s=1.0, **({"rdy": "fixed"} | options))
-        self.outlet = Outlet(connection_options(settings), publish_timeout_s=2.0)
+        self.publishers = PublisherPool(connection_options(settings), publish_timeout_s=2.0)
         parts = WorkerParts(
             settings=settings,
             metrics=self.metrics,
-            publishes=self.outlet,
-            make_consumer=partial(Consumer, addresses=settings.nsqd, lookup=None),
+            publishes=self.publishers,
+            make_consumer=partial(Consumer, endpoints=Endpoints(settings.nsqd)),
             prepare=preparer("shop", 1_000_000),
             max_msg_bytes=1_000_000,
             log=self.log,
@@ -71,7 +71,7 @@ class Running:
         self.subscription.intake.give_back()
         await self.subscription.consumer.close(0.05)
         self.subscription.close()
-        await self.outlet.close()
+        await self.publishers.close()
 
     def lines(self, *names: str) -> list[str]:
         return [name for _, name, _ in self.log.lines if name in names]

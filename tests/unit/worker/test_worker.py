@@ -1,10 +1,14 @@
 """Worker: the parts are wired so that it starts, is ready, drains, and gives back what it opened."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +35,26 @@ from tests.unit.reading import topics
 from tests.waiting import PATIENCE_S, turns, until
 
 NOBODY = "127.0.0.1:1"
+STUCK = """
+import dataclasses, sys, threading
+from nsqkit import Handler, Settings, Worker, event
+from nsqkit.runtime import drain
+
+@event("stuck.happened", version=1, topic="stuck")
+@dataclasses.dataclass
+class Happened:
+    n: int = 0
+
+class Stuck(Handler[Happened], channel="stuck"):
+    def handle(self, event, ctx):
+        print("stuck", flush=True)
+        threading.Event().wait()
+
+drain.CANCEL_S = 0.01
+code = Worker([Stuck], settings=Settings(nsqd=(sys.argv[1],), admin_port=0, grace_s=0.0)).run()
+print("returned", code)
+sys.exit(code)
+"""
 JOURNAL: list[str] = []
 
 
@@ -102,9 +126,9 @@ def told(*nsqd: str, **options: Any) -> Settings:
     return Settings(**{"nsqd": nsqd, "admin_port": 0, "connect_timeout_s": 1.0, "grace_s": 5.0, **options})
 
 
-async def publish(broker: DevBroker, *bodies: bytes) -> None:
+async def publish(broker: DevBroker, *bodies: bytes, topic: str = "worked") -> None:
     publisher = NsqdPublisher(broker.tcp_address, ConnectionOptions())
-    await publisher.publish_many("worked", bodies)
+    await publisher.publish_many(topic, bodies)
     await publisher.close()
 
 
@@ -349,16 +373,31 @@ class TestRun:
         assert JOURNAL == ["opened", "closed"]
 
     @pytest.mark.usefixtures("stopped")
-    def test_the_process_ends_at_once_where_a_thread_would_hold_it_up(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_thread_that_still_runs_makes_it_1(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def drain(*_: Any, **__: Any) -> int:
             return 1
 
-        codes: list[int] = []
         monkeypatch.setattr(module, "drain", drain)
-        monkeypatch.setattr(module, "end_at_once", codes.append)
         worker = Worker([Same], settings=told(lookupd=(NOBODY,)))
-        worker.run()
+        assert worker.run() == 1
         assert worker.left_behind == 1
-        assert codes == [1]
+
+    def test_a_program_ends_by_its_exit_code_though_a_thread_is_stuck(
+        self, threaded_broker: DevBroker, tmp_path: Path
+    ) -> None:
+        """Its threads are daemons: the interpreter does not wait for them."""
+        (tmp_path / "stuck.py").write_text(STUCK)
+        with subprocess.Popen(
+            [sys.executable, "stuck.py", threaded_broker.tcp_address],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as program:
+            asyncio.run(publish(threaded_broker, b'{"n": 1}', topic="stuck"))
+            assert program.stdout is not None
+            assert program.stdout.readline() == "stuck\n", program.communicate()[1]
+            program.send_signal(signal.SIGTERM)
+            said, _ = program.communicate(timeout=PATIENCE_S)
+        assert said.splitlines()[-1] == "returned 1"
+        assert program.returncode == 1

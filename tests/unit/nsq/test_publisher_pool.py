@@ -8,17 +8,17 @@ import pytest
 
 from nsqkit.errors import PublishError
 from nsqkit.nsq.identify import ConnectionOptions
-from nsqkit.nsq.outlet import Outlet
+from nsqkit.nsq.publisher_pool import PublisherPool
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer
 
 BODY = struct.pack(">i", 4) + b"body"
 
 
 @pytest.fixture
-async def outlet() -> AsyncIterator[Outlet]:
-    outlet = Outlet(ConnectionOptions(), publish_timeout_s=5.0)
-    yield outlet
-    await outlet.close()
+async def publishers() -> AsyncIterator[PublisherPool]:
+    publishers = PublisherPool(ConnectionOptions(), publish_timeout_s=5.0)
+    yield publishers
+    await publishers.close()
 
 
 async def _accept(nsqd: FakeNsqd) -> Peer:
@@ -27,11 +27,13 @@ async def _accept(nsqd: FakeNsqd) -> Peer:
     return peer
 
 
-async def test_every_nsqd_has_one_connection_for_all_that_goes_to_it(outlet: Outlet, nsqd: FakeNsqd) -> None:
+async def test_every_nsqd_has_one_connection_for_all_that_goes_to_it(
+    publishers: PublisherPool, nsqd: FakeNsqd
+) -> None:
     async with FakeNsqd() as other:
         peers: dict[FakeNsqd, Peer] = {}
         for fake in (nsqd, other, nsqd, other):
-            publishing = asyncio.create_task(outlet.publish(fake.address, "orders", b"body"))
+            publishing = asyncio.create_task(publishers.publish(fake.address, "orders", b"body"))
             if fake not in peers:
                 peers[fake] = await _accept(fake)
             await peers[fake].expect(b"PUB orders\n" + BODY)
@@ -39,31 +41,33 @@ async def test_every_nsqd_has_one_connection_for_all_that_goes_to_it(outlet: Out
             await publishing
         assert nsqd.is_idle
         assert other.is_idle
-        await outlet.close()
+        await publishers.close()
         for peer in peers.values():
             await peer.expect_end()
 
 
-async def test_many_and_deferred_go_to_the_nsqd_that_is_named(outlet: Outlet, nsqd: FakeNsqd) -> None:
-    publishing = asyncio.create_task(outlet.publish_many(nsqd.address, "orders", [b"body"]))
+async def test_many_and_deferred_go_to_the_nsqd_that_is_named(
+    publishers: PublisherPool, nsqd: FakeNsqd
+) -> None:
+    publishing = asyncio.create_task(publishers.publish_many(nsqd.address, "orders", [b"body"]))
     peer = await _accept(nsqd)
     assert (await peer.command()).startswith(b"MPUB orders\n")
     peer.respond()
     await publishing
-    publishing = asyncio.create_task(outlet.publish(nsqd.address, "orders", b"body", defer_s=1.5))
+    publishing = asyncio.create_task(publishers.publish(nsqd.address, "orders", b"body", defer_s=1.5))
     await peer.expect(b"DPUB orders 1500\n" + BODY)
     peer.respond()
     await publishing
 
 
-async def test_a_channel_is_made_once(outlet: Outlet, nsqd: FakeNsqd) -> None:
-    wanted = [outlet.ensure_channel(nsqd.address, "orders", "stock") for _ in range(3)]
+async def test_a_channel_is_made_once(publishers: PublisherPool, nsqd: FakeNsqd) -> None:
+    wanted = [publishers.ensure_channel(nsqd.address, "orders", "stock") for _ in range(3)]
     making = asyncio.gather(*wanted)
     peer = await _accept(nsqd)
     await peer.expect(b"SUB orders stock\n")
     peer.respond()
     await making
-    await outlet.ensure_channel(nsqd.address, "orders", "stock")
+    await publishers.ensure_channel(nsqd.address, "orders", "stock")
     assert nsqd.is_idle
 
 
@@ -75,9 +79,9 @@ async def test_a_channel_is_made_once(outlet: Outlet, nsqd: FakeNsqd) -> None:
     ],
 )
 async def test_a_channel_that_is_refused_is_a_publish_error(
-    outlet: Outlet, nsqd: FakeNsqd, frame: bytes, *, is_permanent: bool
+    publishers: PublisherPool, nsqd: FakeNsqd, frame: bytes, *, is_permanent: bool
 ) -> None:
-    making = asyncio.create_task(outlet.ensure_channel(nsqd.address, "orders", "stock"))
+    making = asyncio.create_task(publishers.ensure_channel(nsqd.address, "orders", "stock"))
     peer = await _accept(nsqd)
     await peer.command()
     peer.refuse(frame)
@@ -86,7 +90,7 @@ async def test_a_channel_that_is_refused_is_a_publish_error(
     assert caught.value.permanent is is_permanent
 
 
-async def test_a_channel_on_an_nsqd_that_is_not_there_is_a_publish_error(outlet: Outlet) -> None:
+async def test_a_channel_on_an_nsqd_that_is_not_there_is_a_publish_error(publishers: PublisherPool) -> None:
     with pytest.raises(PublishError, match="Connection refused") as caught:
-        await outlet.ensure_channel("127.0.0.1:1", "orders", "stock")
+        await publishers.ensure_channel("127.0.0.1:1", "orders", "stock")
     assert not caught.value.permanent

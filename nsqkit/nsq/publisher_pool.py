@@ -1,4 +1,4 @@
-"""Outlet: publishes to whichever nsqd is named, over one connection each, made when first needed."""
+"""PublisherPool: one publisher per nsqd, each connected when it is first needed."""
 
 import asyncio
 from collections import defaultdict
@@ -9,8 +9,8 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher import NsqdPublisher, ensure_channel
 
 
-class Outlet:
-    """The publishing side of one process.
+class PublisherPool:
+    """Publishes to any nsqd by its address; one connection each for a whole process.
 
     Args:
         options: What every connection asks of nsqd.

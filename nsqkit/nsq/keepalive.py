@@ -1,4 +1,4 @@
-"""The timers of one connection: whether nsqd is still heard, and whether the event loop still turns."""
+"""The timers of one connection: does nsqd still send, and does the event loop still turn."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from nsqkit.nsq.arrival import TURN_S, Arrival
 _SILENT_HEARTBEATS = 2  # nsqd, too, gives a client up after two
 
 
-class Pulse:
-    """Feels for both until it is stopped.
+class Keepalive:
+    """Watches heartbeats and event loop until it is stopped.
 
     Args:
-        on_silent: Called when nothing has come for two of them.
+        on_silent: Called when nothing was read for two heartbeats.
     """
 
     def __init__(self, on_silent: Callable[[], None]) -> None:
@@ -24,17 +24,17 @@ class Pulse:
         self._turn_timer: asyncio.TimerHandle | None = None
 
     def start(self, heartbeat_s: float) -> None:
-        """Begin.
+        """Start the timers.
 
         Args:
-            heartbeat_s: Between two heartbeats of nsqd, in seconds.
+            heartbeat_s: Interval between two heartbeats of nsqd, in seconds.
         """
         self._heartbeat_s = heartbeat_s
         self._heartbeat()
         self._turned()
 
     def stop(self) -> None:
-        """End, whether begun or not."""
+        """Cancel the timers, whether they were started or not."""
         for timer in (self._heartbeat_timer, self._turn_timer):
             if timer is not None:
                 timer.cancel()

@@ -1,4 +1,4 @@
-"""The RDY of all connections of one handler: who may send how much. It opens and closes none of them."""
+"""The RDY of all connections of one handler. It opens and closes none of them."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from enum import Enum
 from functools import partial
 
 from nsqkit.nsq.connection import Connection
-from nsqkit.policy.flow import Traffic, fair_shares, rdy_shares
+from nsqkit.policy.flow import LoadEstimate, fair_shares, rdy_shares
 
 _TURN_S = 5.0
 _IDLE_TURN_S = 0.5
@@ -20,39 +20,39 @@ class _Mode(Enum):
     STOPPED = "no RDY any more"
 
 
-class _Line:
-    """One connection, and what is known of it."""
+class _ConnectionRdy:
+    """One connection with its load estimate and the RDY that this load asks for."""
 
-    __slots__ = ("claim", "connection", "is_sharing", "last", "traffic")
+    __slots__ = ("claim", "connection", "is_sharing", "last", "load")
 
     def __init__(self, connection: Connection, *, is_sharing: bool) -> None:
         self.connection = connection
         self.is_sharing = is_sharing
-        self.traffic = Traffic()
+        self.load = LoadEstimate()
         self.claim = 0
         self.last = connection.received + 1  # the delivery that ends a trial
 
     def look(self, most: int, now_s: float) -> bool:
         """Return whether the claim has changed."""
         connection, before = self.connection, self.claim
-        self.traffic.look(connection.received, connection.answered, age_s=connection.age_s, now_s=now_s)
-        self.claim = self.traffic.claim(min(most, connection.limits.max_rdy_count), now_s=now_s)
+        self.load.look(connection.received, connection.answered, age_s=connection.age_s, now_s=now_s)
+        self.claim = self.load.claim(min(most, connection.limits.max_rdy_count), now_s=now_s)
         return self.claim != before
 
     def tell(self, rdy: int) -> None:
-        self.traffic.rdy = rdy
+        self.load.rdy = rdy
         self.connection.ready(rdy)
 
     def tell_trial(self) -> None:
-        """Allow what is held and not answered, and what is still to come of a trial."""
+        """Allow the messages in flight, and what is still to come of a trial."""
         self.tell(max(0, self.last - self.connection.answered))
 
 
-class Ready:
-    """Tells each connection its RDY.
+class RdyController:
+    """Decides the RDY of each connection.
 
     The connections of the handler's topic share max_in_flight: each has what its load wants
-    (:class:`nsqkit.policy.flow.Traffic`), and where that is too much in sum, an even part of what the
+    (:class:`nsqkit.policy.flow.LoadEstimate`), and where that is too much in sum, an even part of what the
     less busy ones leave. Each connection of another topic has 1 on top.
 
     Args:
@@ -60,7 +60,7 @@ class Ready:
         max_in_flight: 1 or more.
         is_fixed: Whether max_in_flight is always shared out evenly, and in full.
         min_rdy: Then each connection has so much all the same, so that one alone can fill a batch.
-        now_s: The clock.
+        now_s: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Ready:
         self._is_fixed = is_fixed
         self._min_rdy = min_rdy
         self._now_s = now_s
-        self._sharing: list[_Line] = []
-        self._trickles: list[_Line] = []
+        self._sharing: list[_ConnectionRdy] = []
+        self._trickles: list[_ConnectionRdy] = []
         self._mode = _Mode.OPEN
         self._turn = 0
         self._is_short = False
@@ -86,15 +86,15 @@ class Ready:
 
     def add(self, connection: Connection) -> None:
         """Take in a connection that has subscribed."""
-        line = _Line(connection, is_sharing=connection.topic == self._topic)
-        (self._sharing if line.is_sharing else self._trickles).append(line)
-        connection.on_change = partial(self._changed, line)
+        entry = _ConnectionRdy(connection, is_sharing=connection.topic == self._topic)
+        (self._sharing if entry.is_sharing else self._trickles).append(entry)
+        connection.on_change = partial(self._changed, entry)
         self._share()
 
     def remove(self, connection: Connection) -> None:
         """Give a lost connection's share to the others."""
-        self._sharing = [line for line in self._sharing if line.connection is not connection]
-        self._trickles = [line for line in self._trickles if line.connection is not connection]
+        self._sharing = [entry for entry in self._sharing if entry.connection is not connection]
+        self._trickles = [entry for entry in self._trickles if entry.connection is not connection]
         self._share()
 
     def pause(self) -> None:
@@ -103,8 +103,8 @@ class Ready:
 
     def trial(self) -> None:
         """Let one more message come on each connection, whatever is held there; again with each call."""
-        for line in (*self._sharing, *self._trickles):
-            line.last = line.connection.received + 1
+        for entry in (*self._sharing, *self._trickles):
+            entry.last = entry.connection.received + 1
         self._enter(_Mode.TRIAL)
 
     def resume(self) -> None:
@@ -122,8 +122,8 @@ class Ready:
         received, held_s = -1, 0.0
         while True:
             await asyncio.sleep(_IDLE_TURN_S)
-            before, received = received, sum(line.connection.received for line in self._sharing)
-            answered = sum(line.connection.answered for line in self._sharing)
+            before, received = received, sum(entry.connection.received for entry in self._sharing)
+            answered = sum(entry.connection.answered for entry in self._sharing)
             is_idle = before == received == answered
             held_s += _IDLE_TURN_S
             if self._max_in_flight < len(self._sharing) and (is_idle or held_s >= _TURN_S):
@@ -141,40 +141,40 @@ class Ready:
             self._mode = mode
             self._share()
 
-    def _changed(self, line: _Line) -> None:
+    def _changed(self, entry: _ConnectionRdy) -> None:
         """Look at a connection that messages came from, or whose messages were answered."""
         if self._mode is _Mode.TRIAL:
-            line.tell_trial()
-        elif line.is_sharing and self._follows_load:
-            self._look((line,), self._now_s())
+            entry.tell_trial()
+        elif entry.is_sharing and self._follows_load:
+            self._look((entry,), self._now_s())
 
-    def _look(self, lines: Sequence[_Line], now_s: float) -> None:
+    def _look(self, entries: Sequence[_ConnectionRdy], now_s: float) -> None:
         """Tell what has changed, and the others only if that is at their cost."""
-        changed = [line for line in lines if line.look(self._max_in_flight, now_s)]
+        changed = [entry for entry in entries if entry.look(self._max_in_flight, now_s)]
         if changed and (self._is_short or self._claimed > self._max_in_flight):
             self._share()
             return
-        for line in changed:
-            line.tell(line.claim)
+        for entry in changed:
+            entry.tell(entry.claim)
         self._watch(now_s)
 
     @property
     def _claimed(self) -> int:
-        return sum([line.claim for line in self._sharing])
+        return sum([entry.claim for entry in self._sharing])
 
     def _share(self) -> None:
         """Tell every connection its RDY."""
         if self._mode is _Mode.STOPPED:
             return
         if self._mode is _Mode.TRIAL:
-            for line in (*self._sharing, *self._trickles):
-                line.tell_trial()
+            for entry in (*self._sharing, *self._trickles):
+                entry.tell_trial()
             return
         budget = 0 if self._mode is _Mode.PAUSED else self._max_in_flight
-        for line, share in zip(self._sharing, self._shares(budget), strict=True):
-            line.tell(share)
-        for line in self._trickles:
-            line.tell(min(budget, 1))
+        for entry, share in zip(self._sharing, self._shares(budget), strict=True):
+            entry.tell(share)
+        for entry in self._trickles:
+            entry.tell(min(budget, 1))
         if self._follows_load:
             self._watch(self._now_s())
 
@@ -183,17 +183,17 @@ class Ready:
             shares = rdy_shares(budget, len(self._sharing), turn=self._turn)
             return tuple(max(share, min(budget, self._min_rdy)) for share in shares)
         now_s = self._now_s()
-        for line in self._sharing:
-            line.look(budget, now_s)
+        for entry in self._sharing:
+            entry.look(budget, now_s)
         self._is_short = self._claimed > budget
-        held = [line.traffic.busy for line in self._sharing]
-        return fair_shares([line.claim for line in self._sharing], held, budget)
+        held = [entry.load.busy for entry in self._sharing]
+        return fair_shares([entry.claim for entry in self._sharing], held, budget)
 
     def _watch(self, now_s: float) -> None:
         """Look again soon where nsqd may hold messages: nothing else may happen before."""
         if self._timer is not None:
             return
-        due = [line.traffic.due_s for line in self._sharing if line.traffic.is_ahead]
+        due = [entry.load.due_s for entry in self._sharing if entry.load.is_ahead]
         if due:
             due_s = min(due)
             self._timer = asyncio.get_running_loop().call_later(due_s - now_s, self._fire, due_s)

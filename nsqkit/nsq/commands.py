@@ -1,0 +1,58 @@
+"""CommandBuffer: the commands of one turn of the event loop, which leave in one write."""
+
+import asyncio
+from collections.abc import Callable
+
+from tornado.iostream import IOStream
+
+from nsqkit.nsq.wire import Wire
+
+
+class CommandBuffer:
+    """Collects the commands of one connection; it takes none before :meth:`open` and after :meth:`close`.
+
+    Args:
+        before_write: Called before commands leave; those that it adds leave with them.
+    """
+
+    __slots__ = ("_before_write", "_commands", "_stream", "_wire")
+
+    def __init__(self, before_write: Callable[[], None]) -> None:
+        self._before_write = before_write
+        self._commands: list[bytes] = []
+        self._stream: IOStream | None = None
+        self._wire: Wire | None = None
+
+    def open(self, stream: IOStream, wire: Wire) -> None:
+        """Take commands from now on, and write them to a wire over a stream."""
+        self._stream, self._wire = stream, wire
+
+    def send(self, command: bytes) -> bool:
+        """Send a command at the end of this turn of the event loop.
+
+        Returns:
+            Whether the connection was alive to take it.
+        """
+        if self._stream is None or self._stream.closed():
+            return False
+        if not self._commands:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._commands.append(command)
+        return True
+
+    def is_lost(self) -> bool:
+        """Return whether no command can be sent any more, or none yet."""
+        return self._stream is None or self._stream.closed()
+
+    def flush(self) -> None:
+        """Write what was sent, as far as the connection is still there."""
+        if self._commands:
+            self._before_write()
+        commands, self._commands = self._commands, []
+        if commands and self._wire is not None and self._stream is not None and not self._stream.closed():
+            self._wire.write(b"".join(commands))
+
+    def close(self) -> None:
+        """Write what was sent, and take no more commands."""
+        self.flush()
+        self._stream = None

@@ -1,0 +1,135 @@
+"""Discovery: which nsqd a consumer subscribes at: those that are named, and those that nsqlookupd knows.
+
+It opens no connection to nsqd.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nsqkit.nsq.log import Log
+from nsqkit.nsq.lookup import Lookup, LookupResult
+from nsqkit.policy.address import split_address
+from nsqkit.policy.retry import MAX_DELAY_S, Exponential
+from nsqkit.program import is_set_within
+
+_FIRST_POLL_S = 0.2
+_POLL_JITTER = 0.3
+
+
+class Source(NamedTuple):
+    """Where messages come from: one topic on one nsqd, over one connection."""
+
+    address: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a consumer finds nsqd.
+
+    Args:
+        nsqd: ``host:port`` of the nsqd that are always wanted.
+        lookup: Finds more of them; None for none.
+        poll_s: Interval between two questions to nsqlookupd once a node is known, give or take 30 %.
+
+    Raises:
+        SettingsError: If an address is not one.
+    """
+
+    nsqd: tuple[str, ...] = ()
+    lookup: Lookup | None = None
+    poll_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for address in self.nsqd:
+            split_address(address)
+
+
+class Discovery:
+    """Keeps up to date which sources are wanted.
+
+    Args:
+        topics: The handler's topic, then any others, which are also wanted on every nsqd that has the first.
+        endpoints: The named nsqd, and the nsqlookupd to ask.
+        on_change: Called when :attr:`wanted` or :attr:`problems` may have changed.
+        log: Receives failures of nsqlookupd.
+
+    Attributes:
+        wanted: Every source to subscribe at.
+    """
+
+    def __init__(
+        self, topics: tuple[str, ...], endpoints: Endpoints, *, on_change: Callable[[], None], log: Log
+    ) -> None:
+        self._topics = topics
+        self._lookup = endpoints.lookup
+        self._poll_s = endpoints.poll_s
+        self._on_change = on_change
+        self._log = log
+        self._named = frozenset(Source(address, topic) for address in endpoints.nsqd for topic in topics)
+        self.wanted = self._named
+        self._failures: tuple[str, ...] = ()
+        self._is_answered = endpoints.lookup is None  # at least one nsqlookupd did, when last asked
+        self._poll_soon = asyncio.Event()
+        self._is_stopping = False
+        self.poller: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to ask nsqlookupd, if there is one."""
+        if self._lookup is not None:
+            self.poller = asyncio.create_task(self._poll(self._lookup))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why it is not known which sources are wanted; empty if it is."""
+        if self._is_answered:
+            return ()
+        return self._failures or ("no nsqlookupd has answered yet",)
+
+    def poll_now(self) -> None:
+        """Ask nsqlookupd at once."""
+        self._poll_soon.set()
+
+    def stop(self) -> None:
+        """Ask nothing more; a question under way is left to end, but its answer changes nothing."""
+        self._is_stopping = True
+        self._poll_soon.set()
+
+    async def _poll(self, lookup: Lookup) -> None:
+        fruitless = 0
+        growing = Exponential(base_s=_FIRST_POLL_S, max_s=min(max(self._poll_s, _FIRST_POLL_S), MAX_DELAY_S))
+        while not self._is_stopping:
+            self._poll_soon.clear()
+            found = await self._ask(lookup)
+            fruitless = 0 if found else fruitless + 1
+            spread = _POLL_JITTER * random.uniform(-1.0, 1.0)  # noqa: S311 - spreads load
+            delay_s = self._poll_s * (1.0 + spread)
+            if fruitless:
+                delay_s = growing.delay_s(fruitless, draw=random.random())  # noqa: S311 - spreads load
+            await is_set_within(self._poll_soon, delay_s)
+
+    async def _ask(self, lookup: Lookup) -> frozenset[Source]:
+        """Ask for every topic, and return what is known by now from nsqlookupd."""
+        results = await asyncio.gather(*map(lookup.producers, self._topics))
+        failures = tuple(sorted({line for result in results for line in result.failures}))
+        if failures and failures != self._failures:
+            self._log.warning("nsqlookupd_failed", error="; ".join(failures))
+        self._failures = failures
+        self._is_answered = len(results[0].failures) < len(lookup.addresses)
+        found = frozenset(self._sources(results))
+        if failures:  # who is silent may be the only one that knows a node: nothing has vanished
+            found |= self.wanted - self._named
+        if not self._is_stopping:
+            self.wanted = self._named | found
+            self._on_change()
+        return found
+
+    def _sources(self, results: list[LookupResult]) -> Iterable[Source]:
+        for topic, result in zip(self._topics, results, strict=True):
+            for node in result.nodes:
+                yield Source(node.address, topic)
+                if topic == self._topics[0]:
+                    yield from (Source(node.address, other) for other in self._topics[1:])

@@ -1,0 +1,89 @@
+"""BlockingPublisher: publishes from programs without an event loop."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from nsqkit.publishing.publisher import Publisher
+from nsqkit.settings.settings import Settings
+
+T = TypeVar("T")
+
+
+class BlockingPublisher:
+    """Publishes events from code without an event loop, from any thread. A context manager.
+
+    It runs a loop in a thread of its own; make it after forking.
+
+    Args:
+        nsqd: As for ``Publisher``.
+        source: As for ``Publisher``.
+        settings: As for ``Publisher``.
+
+    Raises:
+        SettingsError: If there is no nsqd, or an address is wrong.
+    """
+
+    def __init__(
+        self,
+        nsqd: str | Sequence[str] = (),
+        *,
+        source: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._publisher = Publisher(nsqd, source=source, settings=settings)
+        self._closing = threading.Lock()
+        self._is_closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="nsqkit-publisher", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
+        """Publish one event and wait for nsqd's OK; arguments and errors as ``Publisher.publish``."""
+        self._wait(self._publisher.publish(event, topic=topic, defer_s=defer_s))
+
+    def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
+        """Publish several events; arguments and errors as ``Publisher.publish_many``."""
+        self._wait(self._publisher.publish_many(events, topic=topic))
+
+    def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
+        """Publish bytes as they are; arguments and errors as ``Publisher.publish_raw``."""
+        self._wait(self._publisher.publish_raw(topic, body, defer_s=defer_s))
+
+    def close(self) -> None:
+        """Wait for what is under way, disconnect, and end the thread; may be called twice."""
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        await self._publisher.close()
+        # Other threads wait for these, and nothing ends on a loop that has stopped.
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        with self._closing:  # what is begun before the end is waited for there
+            if self._is_closed:
+                coroutine.close()
+                raise RuntimeError("the publisher is closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return future.result()

@@ -1,0 +1,66 @@
+"""Preparer: an event becomes an envelope for its topic, or is refused before it is sent."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from nsqkit import EncodeError
+from nsqkit.handler.context import Outgoing
+from nsqkit.publishing.prepare import preparer
+from tests.unit.publishing.sent import Homeless, Sent
+
+
+class TestPreparer:
+    """What is made of an event before it is sent."""
+
+    def test_an_event_becomes_an_envelope_for_its_topic(self) -> None:
+        before = datetime.now(UTC)
+        ready = preparer("shop", 10_000)(Sent(1), None, 0.0)
+        assert (ready.topic, ready.defer_s) == ("sent", 0.0)
+        envelope = json.loads(ready.body)
+        assert re.fullmatch(r"[0-9a-f-]{36}", envelope.pop("id"))
+        assert before <= datetime.fromisoformat(envelope.pop("time")) <= datetime.now(UTC)
+        assert envelope == {
+            "specversion": "1.0",
+            "type": "publisher.sent.v2",
+            "source": "shop",
+            "datacontenttype": "application/json",
+            "data": {"n": 1},
+        }
+
+    def test_each_event_has_an_id_of_its_own(self) -> None:
+        prepare = preparer("shop", 10_000)
+        assert (
+            json.loads(prepare(Sent(1), None, 0.0).body)["id"]
+            != json.loads(prepare(Sent(1), None, 0.0).body)["id"]
+        )
+
+    def test_a_topic_that_is_given_comes_before_the_events_own(self) -> None:
+        assert preparer("shop", 10_000)(Sent(1), "elsewhere", 0.0).topic == "elsewhere"
+
+    @pytest.mark.parametrize(
+        ("call", "said"),
+        [
+            pytest.param((Homeless(1), None, 0.0), "has no topic", id="no topic at all"),
+            pytest.param((Sent(1), "a b", 0.0), "topic name 'a b'", id="an invalid topic"),
+            pytest.param((Sent(1), None, -1.0), "defer_s=-1.0", id="a negative delay"),
+            pytest.param((Sent(1), None, float("nan")), "defer_s=nan", id="a delay that is no number"),
+            pytest.param((Sent(1), None, float("inf")), "defer_s=inf", id="an endless delay"),
+            pytest.param(("text", None, 0.0), "cannot publish", id="not an event"),
+            pytest.param((Sent(object()), None, 0.0), "JSON", id="a value that JSON cannot hold"),  # type: ignore[arg-type]
+            pytest.param((Sent("x" * 1000), None, 0.0), "nsqd takes 500", id="over nsqd's limit"),  # type: ignore[arg-type]
+        ],
+    )
+    def test_what_cannot_be_published_is_refused_before_it_is_sent(
+        self, call: tuple[Any, str | None, float], said: str
+    ) -> None:
+        with pytest.raises(EncodeError, match=re.escape(said)):
+            preparer("shop", 500)(*call)
+
+    def test_an_event_without_a_topic_can_be_given_one(self) -> None:
+        prepared = preparer("shop", 10_000)(Homeless(1), "anywhere", 1.5)
+        assert isinstance(prepared, Outgoing)
+        assert (prepared.topic, prepared.defer_s) == ("anywhere", 1.5)
