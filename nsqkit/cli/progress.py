@@ -16,13 +16,13 @@ def progress(
     """Show a bar on standard error, if it is a terminal.
 
     Args:
-        title: What is going on, in one word.
-        settings: How log lines are shown; they appear above the bar.
-        total: What there is to do; None until the first step tells.
+        title: One word for the work that is shown.
+        settings: The settings of the log; its lines appear above the bar.
+        total: The amount of all; None if only the first call of the result says it.
         in_bytes: Whether the numbers are bytes.
 
     Yields:
-        What takes the amount that is done and the amount of all.
+        A function to call with the amount that is done and the amount of all.
     """
     if total == 1 or not sys.stderr.isatty():
         yield lambda _done, _total: None

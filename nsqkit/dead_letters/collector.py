@@ -124,7 +124,8 @@ class Collector:
             nonlocal left, has_answered
             found = await self._look()
             if found.failures and not has_answered:
-                raise LookupFailedError("", f"--exit-when-idle cannot tell: {'; '.join(found.failures)}")
+                why = "; ".join(found.failures)
+                raise LookupFailedError("", f"--exit-when-idle needs all answers: {why}")
             has_answered = True
             left = sum(each.count for source, each in found.topics.items() if source in self._consumers)
             return not (left or found.failures)

@@ -21,7 +21,7 @@ FIELDS: Final = MappingProxyType(
         "detail": "detail",
     }
 )
-"""The fields that a condition can name, and the attribute of a dead letter that each stands for."""
+"""The fields that a condition can name, and the attribute of a dead letter behind each."""
 
 _CONDITION = re.compile(r"(?P<field>\w+)(?P<relation>[=~])(?P<text>.*)", re.DOTALL)
 _AGE = re.compile(r"(?P<number>\d{1,6}(?:\.\d+)?)(?P<unit>[smhdw])")

@@ -210,7 +210,7 @@ class Store:
             self._connection.executemany(statement, [(at, number) for number in ids])
 
     def remove(self, ids: Sequence[int]) -> int:
-        """Delete dead letters for good, all or none, and return how many.
+        """Delete dead letters permanently, all or none, and return how many.
 
         Raises:
             DeadLetterStoreError: If they are not deleted.

@@ -216,7 +216,7 @@ async def test_without_an_answer_there_is_no_telling_whether_it_is_idle(store: S
     settings = Settings(nsqd=(NOBODY,))
     collector = Collector(settings, store, log=logs.get_logger())
     collector.start()
-    with pytest.raises(LookupFailedError, match=r"cannot tell: nsqd 127\.0\.0\.1:1: .*--nsqd-http"):
+    with pytest.raises(LookupFailedError, match=r"needs all answers: nsqd 127\.0\.0\.1:1: .*--nsqd-http"):
         await collector.wait_idle()
     await collector.stop()
 
