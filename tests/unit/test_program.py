@@ -10,8 +10,8 @@ import pytest
 
 from nsqkit.errors import SettingsError
 from nsqkit.program import SIGNALS, is_set_within, run, stop_event, together
+from tests.waiting import PATIENCE_S, turns
 
-PATIENCE_S = 60.0
 PROGRAM = """
 import asyncio
 from nsqkit.program import stop_event
@@ -105,7 +105,7 @@ class TestTogether:
         done: list[int] = []
 
         async def work(n: int) -> None:
-            await asyncio.sleep(0)
+            await turns()
             done.append(n)
 
         await together(work(1), work(2))
@@ -121,7 +121,7 @@ class TestTogether:
                 cancelled.set()
 
         async def fail() -> None:
-            await asyncio.sleep(0)
+            await turns()
             raise ValueError("x")
 
         with pytest.raises(ValueError, match="x"):

@@ -4,7 +4,8 @@ import signal
 import subprocess
 import sys
 
-PATIENCE_S = 60.0
+from tests.waiting import PATIENCE_S
+
 STUCK = """
 import asyncio, threading
 from nsqkit.cli.ending import end_at_once, on_second_signal
