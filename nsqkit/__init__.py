@@ -23,17 +23,21 @@ from nsqkit.errors import (
 from nsqkit.events.types import event, upcast
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.breaker import Breaker
-from nsqkit.handler.context import Context, Middleware, Next
+from nsqkit.handler.context import Context
+from nsqkit.handler.extension import Extension, Middleware, Next
 from nsqkit.handler.handler import Handler
 from nsqkit.handler.resources import resource
 from nsqkit.policy.kill_switch import KillSwitch
-from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
+from nsqkit.policy.outcome import DeadLetter, Discard, Duplicate, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import Exponential, RetryPolicy
+from nsqkit.policy.verdict import Verdict
 from nsqkit.settings.settings import Settings
 from nsqkit.version import __version__
 
 if TYPE_CHECKING:
+    from nsqkit.events.codec.envelope import Envelope
+    from nsqkit.handler.outgoing import Publish
     from nsqkit.handler.retrying import retrying
     from nsqkit.publishing.blocking import BlockingPublisher
     from nsqkit.publishing.publisher import Publisher
@@ -50,9 +54,12 @@ __all__ = [
     "DecodeError",
     "Delivery",
     "Discard",
+    "Duplicate",
     "EncodeError",
+    "Envelope",
     "EventError",
     "Exponential",
+    "Extension",
     "FeedError",
     "Finish",
     "Handler",
@@ -66,6 +73,7 @@ __all__ = [
     "NsqkitError",
     "Outcome",
     "Pause",
+    "Publish",
     "PublishError",
     "Publisher",
     "RateLimit",
@@ -76,6 +84,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "UnknownEventError",
+    "Verdict",
     "Worker",
     "__version__",
     "event",
@@ -86,6 +95,8 @@ __all__ = [
 
 _LAZY = {
     "BlockingPublisher": "publishing.blocking",
+    "Envelope": "events.codec.envelope",
+    "Publish": "handler.outgoing",
     "Publisher": "publishing.publisher",
     "Worker": "worker.worker",
     "retrying": "handler.retrying",

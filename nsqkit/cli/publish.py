@@ -62,7 +62,7 @@ def publish(
 
 def _checked(text: str) -> bytes:
     from nsqkit.errors import SettingsError
-    from nsqkit.events.codec import loads
+    from nsqkit.events.codec.formats import loads
 
     try:
         value = loads(text.encode())

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from nsqkit.events import rfc3339
 from nsqkit.events.body import Body
-from nsqkit.events.codec import loads
+from nsqkit.events.codec.formats import loads
 from nsqkit.nsq.message import Message
 from nsqkit.policy.names import dead_topic, retry_topic
 from nsqkit.runtime.dead_letter import RECORD_TYPE, DeadLetterFacts

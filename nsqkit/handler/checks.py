@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
+from nsqkit.handler.extension import Extension
 from nsqkit.handler.options import MAX_IN_FLIGHT, MAX_THREADS, MAX_TIMEOUT_S
+from nsqkit.handler.resources import Resource
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.names import channel_problem, topic_problem
 from nsqkit.policy.rate import RateLimit
@@ -76,6 +78,26 @@ def _error_types(name: str, value: Any) -> Iterator[str]:
             yield f"{name} has {error!r}, which is not a class of exceptions"
 
 
+def _list_of(is_one: Callable[[Any], bool], example: str) -> Check:
+    def check(name: str, value: Any) -> Iterator[str]:
+        if not isinstance(value, list | tuple):
+            yield f"{name}={value!r} is not a list; write {name}=[{example}]"
+            return
+        for each in value:
+            if not is_one(each):
+                yield f"{name} has {each!r}; write {name}=[{example}]"
+
+    return check
+
+
+def _is_layer(value: Any) -> bool:
+    return isinstance(value, Extension) or callable(value)
+
+
+def _is_scoped(value: Any) -> bool:
+    return isinstance(value, Resource) and value.per != "worker"
+
+
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
     {
         "topic": _name(topic_problem),
@@ -94,6 +116,8 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "kill_switch": _policy(KillSwitch, "KillSwitch(failure_ratio=…, min_messages=…)"),
         "rate_limit": _policy(RateLimit, "RateLimit(per_s=…)"),
         "errors": _error_types,
+        "middleware": _list_of(_is_layer, "MyExtension()"),
+        "uses": _list_of(_is_scoped, 'a @resource(per="message")'),
     }
 )
 """The check of every class keyword, in the order in which mistakes are listed."""

@@ -1,39 +1,29 @@
-"""Context: what a handler may know and do about the message in hand, and what may stand around its call."""
+"""Context: what a handler may know and do about the message in hand."""
 
 import math
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from nsqkit.policy.outcome import Outcome
+from nsqkit.handler.resources import Resource
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message that waits until its handler has succeeded.
-
-    Args:
-        topic: Where it goes.
-        body: What it says.
-        defer_s: Seconds for which nsqd holds it back, 0 or more.
-    """
-
-    topic: str
-    body: bytes
-    defer_s: float = 0.0
+    from nsqkit.events.codec.envelope import Envelope
+    from nsqkit.handler.outgoing import Outgoing, Preparer
 
 
-Prepare = Callable[[object, str | None, float], Outgoing]
+T = TypeVar("T")
+_UNREAD: Any = object()
 
 
 class Live(Protocol):
     """The delivery in hand, as its Context uses it."""
 
-    def prepare(self, event: object, topic: str | None, defer_s: float) -> Outgoing: ...  # noqa: D102
+    @property
+    def preparer(self) -> "Preparer": ...  # noqa: D102
     def is_lost(self, now_s: float) -> bool: ...  # noqa: D102
     def wait(self) -> None: ...  # noqa: D102
     def bind_log(self) -> "FilteringBoundLogger": ...  # noqa: D102
@@ -42,9 +32,12 @@ class Live(Protocol):
 class Detached:
     """Stands for the delivery in a Context that a test makes."""
 
-    def prepare(self, event: object, topic: str | None, defer_s: float) -> Outgoing:
-        """Refuse: there is no service to publish for."""
-        raise RuntimeError(f"this Context publishes nowhere: {event!r} to {topic!r} in {defer_s:g} s")
+    @property
+    def preparer(self) -> "Preparer":
+        """What encodes what is published, as a worker with the default settings does."""
+        from nsqkit.handler.outgoing import Preparer  # noqa: PLC0415 - so that a team's module loads no codec
+
+        return Preparer(source="test", max_msg_bytes=1_048_576)
 
     def is_lost(self, now_s: float) -> bool:  # noqa: ARG002 - a real delivery asks the clock
         """Return False: there is no lease to lose."""
@@ -74,6 +67,8 @@ class Context:
         timestamp_ns: When nsqd took the message, nanoseconds since 1970 UTC.
         event_id: The envelope's id; None for a body without an envelope.
         nsqd: ``host:port`` of the nsqd that delivered it.
+        body: The message's bytes, as published.
+        resources: What ``resource`` returns, by per-message resource.
         deadline_s: When no time remains, on nsqkit's clock.
         now_s: nsqkit's clock, monotonic seconds.
         delivery: The delivery behind it; nsqkit's own.
@@ -93,13 +88,16 @@ class Context:
     timestamp_ns: int = 0
     event_id: str | None = None
     nsqd: str = ""
+    body: bytes = field(default=b"", repr=False)
+    resources: Mapping[Resource[Any], Any] | None = field(default=None, repr=False)
     deadline_s: float = math.inf
     now_s: Callable[[], float] = field(default=lambda: 0.0, repr=False)
     delivery: Live = field(default=Detached(), repr=False)
     cancelled: bool = field(default=False, init=False)
-    outgoing: tuple[Outgoing, ...] = field(default=(), init=False)
+    outgoing: "tuple[Outgoing, ...]" = field(default=(), init=False)
     started_s: float | None = field(default=None, init=False)
     _cap_s: float = field(default=math.inf, init=False, repr=False)
+    _envelope: "Envelope | None" = field(default=_UNREAD, init=False, repr=False)
     _log: "FilteringBoundLogger | None" = field(default=None, init=False, repr=False)
 
     @property
@@ -116,6 +114,15 @@ class Context:
         Whatever the handler still does, the message is delivered again.
         """
         return self.delivery.is_lost(self.now_s())
+
+    @property
+    def envelope(self) -> "Envelope | None":
+        """The envelope of the message: source, id, subject, time, type, extensions; None for a bare body."""
+        if self._envelope is _UNREAD:
+            from nsqkit.events.codec.envelope import read_envelope  # noqa: PLC0415 - same
+
+            self._envelope = read_envelope(self.body)
+        return self._envelope
 
     def start(self, for_s: float) -> None:
         """Begin the handler's time: nsqkit does, and no handler gains time by it.
@@ -153,18 +160,36 @@ class Context:
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
-        self.outgoing += (self.delivery.prepare(event, topic, defer_s),)
+        self._keep(self.delivery.preparer.event(event, topic, defer_s, self))
 
+    def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
+        """Publish bytes as they are, without an envelope, once this handler has succeeded.
 
-Next = Callable[[Any, Context], Awaitable[Outcome | None]]
+        Args:
+            topic: Where to.
+            body: 1 byte to nsqd's max-msg-size, 1 MiB by default.
+            defer_s: Seconds for which nsqd holds it back; 0 to 3600.
 
+        Raises:
+            EncodeError: If the topic's name is not valid, or the body is empty or too large.
+        """
+        self._keep(self.delivery.preparer.raw(topic, body, defer_s, self))
 
-class Middleware(Protocol):
-    """One concern around every handler call; the first in the list is the outermost.
+    def resource(self, resource: Resource[T]) -> T:
+        """Return a per-message resource that the handler, or an extension around it, names in ``uses``.
 
-    It may look at, replace or refuse the call, and must return what the call returned or an outcome
-    of its own. It runs on the event loop, before the verdict; ``timeout_s`` bounds the handler, not it.
-    """
+        Args:
+            resource: Made by ``@resource(per="message")`` or ``@resource(per="thread")``.
 
-    async def __call__(self, event: Any, ctx: Context, call_next: Next) -> Outcome | None:
-        """Handle one call by awaiting ``call_next(event, ctx)``, or by not doing so."""
+        Raises:
+            LookupError: If it is not open for this message; says what to change.
+        """
+        if self.resources is None or resource not in self.resources:
+            raise LookupError(
+                f"resource {resource.name} is not open for this message: name it in the handler's uses=[…]"
+            )
+        return typing.cast("T", self.resources[resource])
+
+    def _keep(self, outgoing: "Outgoing | None") -> None:
+        if outgoing is not None:
+            self.outgoing += (outgoing,)

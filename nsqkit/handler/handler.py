@@ -50,7 +50,7 @@ class AnyHandler(Generic[E]):
         location = location_of(cls.__module__)
         unknown = [name for name in given if name not in known]
         own = {name: value for name, value in given.items() if value is not None and name not in unknown}
-        cls._options = {**cls._options, **own}
+        cls._options = {**cls._options, **own, **_added(cls._options, own)}
         cls._models = events_of(cls, AnyHandler) or cls._models
         found = [misspelt(name, {*known, "abstract"}) for name in unknown]
         if not abstract:
@@ -103,3 +103,9 @@ class Handler(AnyHandler[E]):
             None or ``Finish()`` when it is done, or another outcome. Raise for a failure.
         """
         raise NotImplementedError
+
+
+def _added(inherited: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of which a class adds its own to those of its base class."""
+    lists = {name: own[name] for name in ("middleware", "uses") if isinstance(own.get(name), list | tuple)}
+    return {name: (*inherited.get(name, ()), *values) for name, values in lists.items()}

@@ -3,8 +3,11 @@
 The values that a keyword accepts are in ``checks.py``, its default is in ``spec.py``.
 """
 
-from typing import Final, TypedDict
+from collections.abc import Sequence
+from typing import Any, Final, TypedDict
 
+from nsqkit.handler.extension import Layer
+from nsqkit.handler.resources import Resource
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import RetryPolicy
@@ -45,6 +48,10 @@ class HandlerOptions(TypedDict, total=False):
         errors: Exception types that get a metric label of their own; those in ``retry`` have one.
         kill_switch: Stops the intake when too many calls fail; never by default.
         rate_limit: How many messages, not batches, one worker starts per second; no limit by default.
+        middleware: Extensions around the handler, inside the worker's, the outermost first; a class adds
+            its own to those of its base class.
+        uses: Resources per message or per thread, which ``ctx.resource`` returns; a class adds its own to
+            those of its base class.
     """
 
     topic: str | None
@@ -61,6 +68,8 @@ class HandlerOptions(TypedDict, total=False):
     errors: tuple[type[Exception], ...] | None
     kill_switch: KillSwitch | None
     rate_limit: RateLimit | None
+    middleware: Sequence[Layer] | None
+    uses: Sequence[Resource[Any]] | None
 
 
 class BatchOptions(HandlerOptions, total=False):

@@ -4,28 +4,31 @@ import functools
 import inspect
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from nsqkit.errors import HandlerError
 
 T = TypeVar("T")
+Per = Literal["worker", "message", "thread"]
 
 
 class Resource(Generic[T]):
-    """Something that handlers need, opened before the first message and closed after the last.
-
-    Made by ``@resource``; one instance a worker.
+    """Something that handlers need, made by ``@resource``.
 
     Attributes:
         name: Of the function.
         provides: The type by which handlers and other resources ask for it.
+        per: For how long one instance is open: the ``worker``, a ``message``, or a ``thread``.
+        is_async: Whether it is opened and closed on the event loop.
         function: The generator function, as written.
     """
 
-    def __init__(self, function: Callable[..., AsyncIterator[T] | Iterator[T]]) -> None:
+    def __init__(self, function: Callable[..., AsyncIterator[T] | Iterator[T]], per: Per = "worker") -> None:
         self.function = function
         self.name = function.__name__
         self.provides = _provided(function)
+        self.per = _checked_per(function, per)
+        self.is_async = inspect.isasyncgenfunction(function)
         functools.update_wrapper(self, function)
 
     @property
@@ -38,22 +41,59 @@ class Resource(Generic[T]):
         return self.function(*args, **kwargs)
 
 
-def resource(function: Callable[..., AsyncIterator[T]] | Callable[..., Iterator[T]]) -> Resource[T]:
-    """Make a generator function a resource: what it yields is given to whoever asks for that type.
+Opens = Callable[..., AsyncIterator[T]] | Callable[..., Iterator[T]]
 
-    The function yields once; what stands behind the ``yield`` runs when the worker has drained.
-    Its parameters are ``Settings`` or other resources. Its return annotation names the type::
+
+@overload
+def resource(function: Opens[T], /) -> Resource[T]: ...
+@overload
+def resource(*, per: Per) -> Callable[[Opens[T]], Resource[T]]: ...
+def resource(
+    function: Opens[T] | None = None, /, *, per: Per = "worker"
+) -> Resource[T] | Callable[[Opens[T]], Resource[T]]:
+    """Make a generator function a resource.
+
+    The function yields once; the code after the ``yield`` closes the resource. Its parameters are
+    ``Settings`` or other resources. Its return annotation names the type of what it yields.
+
+    Per worker, the default, it is opened once and closed when the worker has drained. Handlers and other
+    resources ask for it by that type, in the parameters of ``__init__`` and of the function::
 
         @resource
         async def warehouse(settings: Settings) -> AsyncIterator[Warehouse]:
             async with connect(settings.app_text("warehouse_url", "")) as connection:
                 yield Warehouse(connection)
 
+    Per message, it is opened before each call of a handler that names it in ``uses``, and closed before
+    the message is settled. A failure is raised at the ``yield``; otherwise the verdict is its value. An
+    error in closing fails the message. A batch has one for each call::
+
+        @resource(per="message")
+        async def session(engine: Engine) -> AsyncIterator[Session]:
+            async with engine.begin() as connection:  # commits, or rolls back if the handler fails
+                yield Session(connection)
+
+
+        class Reserve(Handler[OrderCreated], channel="stock", uses=[session]):
+            async def handle(self, event: OrderCreated, ctx: Context) -> None:
+                ctx.resource(session).add(event)
+
+    An async one is opened on the event loop, a plain one in the thread of its plain handler.
+
+    Per thread, for connections that belong to one thread, a plain one is opened at the first call in each
+    thread of a plain handler that names it in ``uses``, and closed when the thread ends.
+
+    Args:
+        function: The generator function, plain or async.
+        per: ``"worker"``, ``"message"`` or ``"thread"``.
+
     Raises:
         HandlerError: If it does not yield, or its return annotation names no type.
         TypeError: If it is not a function.
     """
-    return Resource(function)
+    if function is None:
+        return lambda each: Resource(each, per)
+    return Resource(function, per)
 
 
 def _location(function: Callable[..., Any]) -> str:
@@ -77,6 +117,15 @@ def _provided(function: Callable[..., Any]) -> Any:
     return provided[0]
 
 
+def _checked_per(function: Callable[..., Any], per: Per) -> Per:
+    where = f"{_location(function)}: resource {function.__name__}"
+    if per not in get_args(Per):
+        raise HandlerError((f"{where}: per={per!r} is not one of {get_args(Per)}",))
+    if per == "thread" and inspect.isasyncgenfunction(function):
+        raise HandlerError((f'{where}: per="thread" is for a plain generator function; remove async',))
+    return per
+
+
 def parameters(function: Any) -> dict[str, Any]:
     """Return the types that a handler or a resource asks for, by parameter; None where it names none.
 
@@ -98,7 +147,7 @@ def circle(resources: Sequence[Resource[Any]]) -> tuple[Resource[Any], ...]:
 
     def walk(path: tuple[Resource[Any], ...]) -> tuple[Resource[Any], ...]:
         for name, kind in parameters(path[-1].function).items():
-            needed = provider(name, kind, resources)
+            needed = provider(name, kind, resources, path[-1].per)
             if needed in path:
                 return path[path.index(needed) :]
             if needed is not None and (found := walk((*path, needed))):
@@ -108,11 +157,21 @@ def circle(resources: Sequence[Resource[Any]]) -> tuple[Resource[Any], ...]:
     return next((found for each in resources if (found := walk((each,)))), ())
 
 
-def provider(name: str, wanted: Any, resources: Sequence[Resource[Any]]) -> Resource[Any] | None:
-    """Return the resource that provides a type; of several the one with the parameter's name; else None."""
-    matching = [found for found in resources if found.provides == wanted]
+def provider(
+    name: str, wanted: Any, resources: Sequence[Resource[Any]], per: Per = "worker"
+) -> Resource[Any] | None:
+    """Return the resource that provides a type; of several the one with the parameter's name; else None.
+
+    Args:
+        name: Of the parameter.
+        wanted: The type.
+        resources: Those that there are.
+        per: Whose resources may be asked for: every one may ask for the worker's.
+    """
+    allowed = [found for found in resources if found.per in {"worker", per}]
+    matching = [found for found in allowed if found.provides == wanted]
     if not matching:
-        matching = [found for found in resources if _is_kind_of(found.provides, wanted)]
+        matching = [found for found in allowed if _is_kind_of(found.provides, wanted)]
     named = [found for found in matching if found.name == name]
     return (named or matching)[0] if len(matching) == 1 or named else None
 

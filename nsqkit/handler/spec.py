@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nsqkit.events.types import REGISTRY, EventType
+from nsqkit.handler.extension import Layer
 from nsqkit.handler.options import TIMEOUT_S
+from nsqkit.handler.resources import Resource
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.names import is_ephemeral, subscribed_topics
 from nsqkit.policy.rate import RateLimit
@@ -54,6 +56,8 @@ class HandlerSpec:
     errors: tuple[type[Exception], ...] = ()
     kill_switch: KillSwitch | None = None
     rate_limit: RateLimit | None = None
+    middleware: tuple[Layer, ...] = ()
+    uses: tuple[Resource[Any], ...] = ()
     max_messages: int | None = None
     max_wait_s: float = 0.0
 

@@ -5,18 +5,32 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nsqkit.events.types import REGISTRY
-from nsqkit.handler.resources import Resource, circle, parameters, provider
+from nsqkit.handler.extension import Extension, Layer
+from nsqkit.handler.resources import Per, Resource, circle, parameters, provider
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.settings.settings import Settings
 
 
-def check(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]], settings: Settings) -> list[str]:
-    """Return what is wrong with handlers taken together, one line per problem."""
-    unmet = list(_needs(specs, resources))
+def check(
+    specs: Sequence[HandlerSpec],
+    resources: Sequence[Resource[Any]],
+    settings: Settings,
+    middleware: Sequence[Layer] = (),
+) -> list[str]:
+    """Return what is wrong with handlers taken together, one line per problem.
+
+    Args:
+        specs: The handlers.
+        resources: What they and each other may ask for.
+        settings: Bound what policies may ask for.
+        middleware: The worker's extensions.
+    """
+    unmet = [*_needs(specs, resources), *_extension_needs(specs, middleware, resources)]
     return [
         *_same_subscription(specs),
         *(problem for spec in specs for problem in _unchosen_unknown(spec)),
         *(problem for spec in specs for problem in _long_delay(spec, settings)),
+        *(problem for spec in specs for problem in _thread_resources(spec)),
         *(unmet or _circle(resources)),
     ]
 
@@ -60,7 +74,27 @@ def _needs(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]]) -> 
         if spec.handler.__init__ is not object.__init__:
             yield from _unprovided(f"{spec.location}: {spec.name}", spec.handler.__init__, resources)
     for each in resources:
-        yield from _unprovided(f"{each.location}: resource {each.name}", each.function, resources)
+        yield from _unprovided(f"{each.location}: resource {each.name}", each.function, resources, each.per)
+
+
+def _extension_needs(
+    specs: Sequence[HandlerSpec], middleware: Sequence[Layer], resources: Sequence[Resource[Any]]
+) -> Iterator[str]:
+    layers = [*middleware, *(layer for spec in specs for layer in spec.middleware)]
+    kinds = dict.fromkeys(each for each in layers if isinstance(each, type) and issubclass(each, Extension))
+    for kind in kinds:
+        if kind.__init__ is not object.__init__:
+            yield from _unprovided(f"extension {kind.__qualname__}", kind.__init__, resources)
+
+
+def _thread_resources(spec: HandlerSpec) -> Iterator[str]:
+    if spec.is_async or spec.run_on_loop:
+        for each in spec.uses:
+            if each.per == "thread":
+                yield (
+                    f"{spec.location}: {spec.name}: resource {each.name} is per thread, and it runs on "
+                    'the event loop; make it per="message", or the handler a plain def'
+                )
 
 
 def _circle(resources: Sequence[Resource[Any]]) -> Iterator[str]:
@@ -70,7 +104,9 @@ def _circle(resources: Sequence[Resource[Any]]) -> Iterator[str]:
         yield f"{found[0].location}: resources need each other: {names}; break the circle"
 
 
-def _unprovided(where: str, function: Any, resources: Sequence[Resource[Any]]) -> Iterator[str]:
+def _unprovided(
+    where: str, function: Any, resources: Sequence[Resource[Any]], per: Per = "worker"
+) -> Iterator[str]:
     try:
         wanted = parameters(function)
     except NameError as error:
@@ -79,8 +115,15 @@ def _unprovided(where: str, function: Any, resources: Sequence[Resource[Any]]) -
     for name, kind in wanted.items():
         if kind is None:
             yield f"{where}: parameter {name!r} has no type; annotate it with what a resource yields"
-        elif kind is not Settings and provider(name, kind, resources) is None:
+        elif kind is not Settings and provider(name, kind, resources, per) is None:
             shown = kind.__name__ if isinstance(kind, type) else kind
+            scoped = (each for each in resources if each.provides == kind and each.per != "worker")
+            if shorter := next(scoped, None):
+                yield (
+                    f"{where}: parameter {name!r}: resource {shorter.name} is per {shorter.per}; name it in "
+                    f"the handler's uses=[{shorter.name}], and get it with ctx.resource({shorter.name})"
+                )
+                continue
             yield (
                 f"{where}: no single resource yields {shown} "
                 f"for parameter {name!r}; define a @resource with that type, or import it into the module"

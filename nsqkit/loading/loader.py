@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from nsqkit.errors import LoadError
-from nsqkit.handler.context import Middleware
+from nsqkit.handler.extension import Extension, Layer
 from nsqkit.handler.handler import AnyHandler, deferring
 from nsqkit.handler.resources import Resource
 from nsqkit.handler.spec import HandlerSpec
@@ -31,7 +31,7 @@ class LoadedModules:
 
     handlers: tuple[HandlerSpec, ...]
     resources: tuple[Resource[Any], ...] = ()
-    middleware: tuple[Middleware, ...] = ()
+    middleware: tuple[Layer, ...] = ()
 
 
 def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
@@ -96,18 +96,20 @@ def _only(
     return found
 
 
-def _middleware(target: str, problems: list[str]) -> Middleware | None:
+def _middleware(target: str, problems: list[str]) -> Layer | None:
     name, _, attribute = target.partition(":")
     module = imported(name, problems)
     if module is None:
         return None
     found = getattr(module, attribute, None)
+    if isinstance(found, type) and issubclass(found, Extension):
+        return found  # the worker makes it, with its resources
     try:
         made = found() if isinstance(found, type) else found
     except Exception as error:  # noqa: BLE001 - a team's class may raise anything
         problems.append(f"middleware {target!r}: {type(error).__name__}: {error}")
         return None
-    if not callable(made):
+    if not (callable(made) or isinstance(made, Extension)):
         problems.append(f"middleware {target!r}: give module:name of a middleware class or function")
         return None
-    return typing.cast("Middleware", made)
+    return typing.cast("Layer", made)

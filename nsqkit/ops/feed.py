@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from nsqkit.errors import FeedError
-from nsqkit.events.codec import loads
+from nsqkit.events.codec.formats import loads
 from nsqkit.nsq.nodes import message_limit
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.keep_trying import keep_trying

@@ -71,6 +71,14 @@ class Pause:
             raise ValueError(f"Pause(for_s={self.for_s!r}): give seconds above 0")
 
 
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The message was handled before, as an extension has found out: it is finished and not handled again.
+
+    Only an extension returns it, in the place of the handler's outcome.
+    """
+
+
 def _is_seconds(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from nsqkit.errors import BreakerOpenError, HandlerTimeoutError
-from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
+from nsqkit.policy.outcome import DeadLetter, Discard, Duplicate, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.retry import RetryPolicy
 
 UNKNOWN_DELAY_S = 30.0
@@ -143,8 +143,8 @@ def on_unknown_type(rules: Rules, detail: str, *, attempts: int) -> Verdict:
             return _dead(rules, DeadLetterReason.UNKNOWN_TYPE, detail)
 
 
-def on_outcome(rules: Rules, outcome: Outcome, *, attempts: int, draw: float) -> Verdict:
-    """Return the verdict on an outcome that the handler returned.
+def on_outcome(rules: Rules, outcome: Outcome | Duplicate, *, attempts: int, draw: float) -> Verdict:
+    """Return the verdict on an outcome that the handler, or an extension in its place, returned.
 
     Args:
         rules: The handler's.
@@ -155,6 +155,8 @@ def on_outcome(rules: Rules, outcome: Outcome, *, attempts: int, draw: float) ->
     match outcome:
         case Finish():
             return SUCCESS
+        case Duplicate():
+            return on_duplicate()
         case Discard(detail=detail):
             return Verdict(OutcomeLabel.DISCARD, detail=detail)
         case DeadLetter(detail=detail):

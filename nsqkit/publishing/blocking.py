@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from nsqkit.handler.extension import Extension
 from nsqkit.publishing.publisher import Publisher
 from nsqkit.settings.settings import Settings
 
@@ -21,6 +22,7 @@ class BlockingPublisher:
         nsqd: As for ``Publisher``.
         source: As for ``Publisher``.
         settings: As for ``Publisher``.
+        middleware: As for ``Publisher``; the extensions are called in the thread of the loop.
 
     Raises:
         SettingsError: If there is no nsqd, or an address is wrong.
@@ -32,8 +34,9 @@ class BlockingPublisher:
         *,
         source: str | None = None,
         settings: Settings | None = None,
+        middleware: Sequence[Extension] = (),
     ) -> None:
-        self._publisher = Publisher(nsqd, source=source, settings=settings)
+        self._publisher = Publisher(nsqd, source=source, settings=settings, middleware=middleware)
         self._closing = threading.Lock()
         self._is_closed = False
         self._loop = asyncio.new_event_loop()

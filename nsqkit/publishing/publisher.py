@@ -5,10 +5,11 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self
 
 from nsqkit.errors import PublishError, SettingsError
+from nsqkit.handler.extension import Extension, Hooks
+from nsqkit.handler.outgoing import Outgoing, Preparer, reported
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.publishing.batching import PublishBatcher
-from nsqkit.publishing.prepare import preparer
 from nsqkit.settings.settings import Settings
 
 _SOON_S = 0.002
@@ -24,6 +25,7 @@ class Publisher:
         nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
         source: The ``source`` of envelopes; by default the setting ``service``.
         settings: By default read from environment and file.
+        middleware: Extensions whose ``on_publish`` sees each message, the outermost first.
 
     Raises:
         SettingsError: If there is no nsqd, or an address is wrong.
@@ -35,13 +37,18 @@ class Publisher:
         *,
         source: str | None = None,
         settings: Settings | None = None,
+        middleware: Sequence[Extension] = (),
     ) -> None:
         found = settings or Settings.load()
         given = (nsqd,) if isinstance(nsqd, str) else tuple(nsqd)
         self._addresses = list(Settings(nsqd=given).nsqd or found.nsqd)
         if not self._addresses:
             raise SettingsError("no nsqd to publish to: give Publisher('host:4150') or set NSQKIT_NSQD")
-        self._prepare = preparer(source or found.service, found.max_msg_bytes)
+        self._preparer = Preparer(
+            source=source or found.service,
+            max_msg_bytes=found.max_msg_bytes,
+            hooks=Hooks.of(middleware).on_publish,
+        )
         self._publishers = PublisherPool(connection_options(found), publish_timeout_s=found.publish_timeout_s)
         self._max_msg_bytes = found.max_msg_bytes
         self._turn = PublishBatcher(self._send, wait_s=0.0)
@@ -65,8 +72,9 @@ class Publisher:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
             PublishError: If no nsqd confirmed it; it may have arrived all the same.
         """
-        ready = self._prepare(event, topic, defer_s)
-        await self.publish_raw(ready.topic, ready.body, defer_s=ready.defer_s)
+        ready = self._preparer.event(event, topic, defer_s)
+        if ready is not None:
+            await reported(self._publish(ready.topic, ready.body, ready.defer_s), (ready,))
 
     async def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
         """Publish events in one command per topic, all or none of a topic's, and await nsqd's OKs.
@@ -75,12 +83,13 @@ class Publisher:
             EncodeError: If one is not an event, has no topic, or cannot be written as JSON; none is sent.
             PublishError: If no nsqd confirmed those of a topic.
         """
-        by_topic: dict[str, list[bytes]] = {}
+        by_topic: dict[str, list[Outgoing]] = {}
         for event in events:
-            ready = self._prepare(event, topic, 0.0)
-            by_topic.setdefault(ready.topic, []).append(ready.body)
-        for target, bodies in by_topic.items():
-            await self._turn.after(target, self._send(target, bodies))
+            if (ready := self._preparer.event(event, topic, 0.0)) is not None:
+                by_topic.setdefault(ready.topic, []).append(ready)
+        for target, outgoing in by_topic.items():
+            bodies = [each.body for each in outgoing]
+            await reported(self._turn.after(target, self._send(target, bodies)), outgoing)
 
     def publish_soon(self, event: object, *, topic: str | None = None) -> "asyncio.Future[None]":
         """Publish an event together with those that come within 2 ms: for many events, not for one.
@@ -98,8 +107,15 @@ class Publisher:
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
-        ready = self._prepare(event, topic, 0.0)
-        return self._soon.add(ready.topic, ready.body)
+        ready = self._preparer.event(event, topic, 0.0)
+        if ready is None:
+            kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            kept.set_result(None)
+            return kept
+        confirmed = self._soon.add(ready.topic, ready.body)
+        if ready.when_done:
+            confirmed.add_done_callback(lambda done: ready.done(_failure_of(done)))
+        return confirmed
 
     async def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish bytes as they are, without an envelope, and await nsqd's OK.
@@ -112,6 +128,12 @@ class Publisher:
         Raises:
             PublishError: If no nsqd confirmed it.
         """
+        if not self._preparer.hooks:
+            await self._publish(topic, body, defer_s)
+        elif (ready := self._preparer.unchecked(topic, body, defer_s)) is not None:
+            await reported(self._publish(topic, body, defer_s), (ready,))
+
+    async def _publish(self, topic: str, body: bytes, defer_s: float) -> None:
         if defer_s or not self._can_batch(body):  # MPUB defers none, and fails with one that is refused
             await self._turn.after(topic, self._send_one(topic, body, defer_s))
         else:
@@ -145,3 +167,7 @@ class Publisher:
             if address == self._addresses[0]:  # else a publish beside this one has moved on already
                 self._addresses.append(self._addresses.pop(0))
         return await publish(last)
+
+
+def _failure_of(publish: "asyncio.Future[None]") -> BaseException | None:
+    return asyncio.CancelledError() if publish.cancelled() else publish.exception()

@@ -7,13 +7,16 @@ from itertools import count
 from typing import Any, cast
 
 from nsqkit.handler.batch import BatchHandler, Delivery
-from nsqkit.handler.context import Context, Middleware
+from nsqkit.handler.context import Context
+from nsqkit.handler.extension import Middleware
 from nsqkit.handler.origin import place_of
-from nsqkit.policy.outcome import Finish, Outcome
+from nsqkit.handler.resources import Resource
+from nsqkit.policy.outcome import Duplicate, Finish, Outcome
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
 from nsqkit.runtime.call import Caller
 from nsqkit.runtime.dispatch import wrapped
+from nsqkit.runtime.scope import Scope
 
 
 class BatchDispatcher:
@@ -25,8 +28,9 @@ class BatchDispatcher:
         handler: The instance, its resources given.
         middleware: Around each message, the outermost first.
         threads: The most batches of a plain ``def handle`` at the same time; 1 or more.
-        executor_wait: Told how many seconds each batch waited for a thread.
+        executor_wait: Receives how many seconds each batch waited for a thread.
         log: A structlog logger.
+        scope: The resources that are opened for each batch.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class BatchDispatcher:
         threads: int = 1,
         executor_wait: Callable[[float], None] = lambda _: None,
         log: Any,
+        scope: Scope | None = None,
     ) -> None:
         spec = self._spec = handler.spec
         self._log = log
@@ -44,9 +49,15 @@ class BatchDispatcher:
         in_threads = not (spec.is_async or spec.run_on_loop)
         self._runs = min(spec.most_calls, threads) if in_threads else spec.most_calls
         self._limit_s = float("inf") if spec.run_on_loop else spec.timeout_s
+        scope = scope or Scope()
         self._caller = Caller(
-            lambda batch, _: handler.handle(batch), spec, threads=self._runs, executor_wait=executor_wait
+            scope.inside(lambda batch, _: handler.handle(batch)),
+            spec,
+            threads=self._runs,
+            executor_wait=executor_wait,
+            on_thread_end=scope.on_thread_end,
         )
+        self._call_handler = scope.around(self._caller.call)
         self._call = wrapped(self._join, middleware)
         self._numbers = count(1)
         self._members: dict[Context, _Member] = {}
@@ -54,9 +65,8 @@ class BatchDispatcher:
         self._timer: asyncio.TimerHandle | None = None  # while those that gather wait for others
         self._running: set[asyncio.Task[None]] = set()
         self._is_giving_back = False
-        self._context = contextvars.copy_context()
 
-    async def call(self, event: Any, ctx: Context) -> Outcome:
+    async def call(self, event: Any, ctx: Context) -> Outcome | Duplicate:
         """Return what becomes of one message, once its batch has been handled.
 
         Raises:
@@ -201,7 +211,7 @@ class BatchDispatcher:
         for member in members:
             member.batch = batch
             member.delivery.ctx.start(self._limit_s)
-        batch.task = asyncio.create_task(self._outcomes(batch), context=self._context.copy())
+        batch.task = asyncio.create_task(self._outcomes(batch), context=members[0].context.copy())
         await asyncio.wait((batch.task,))
         outcomes = None if batch.task.cancelled() else batch.task.result()
         if isinstance(outcomes, BaseException) and not batch.is_abandoned:
@@ -217,7 +227,7 @@ class BatchDispatcher:
         """Return the outcomes that the handler names, or why it failed."""
         deliveries = tuple(member.delivery for member in batch.members)
         try:
-            return self._checked(await self._caller.call(deliveries, batch), deliveries)
+            return self._checked(await self._call_handler(deliveries, batch), deliveries)
         except asyncio.CancelledError:
             if batch.is_abandoned:
                 raise
@@ -249,14 +259,16 @@ class _Member:
         delivery: What the handler is given.
         end: What its call waits for.
         batch: The call of the handler that it is in; None while it waits for one.
+        context: The context variables that extensions around it have set.
     """
 
-    __slots__ = ("batch", "delivery", "end")
+    __slots__ = ("batch", "context", "delivery", "end")
 
     def __init__(self, delivery: Delivery[Any]) -> None:
         self.delivery = delivery
         self.end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.batch: _Batch | None = None
+        self.context = contextvars.copy_context()
 
     def finish(self, outcome: Outcome) -> None:
         if not self.end.done():
@@ -296,3 +308,13 @@ class _Batch:
     def cancelled(self, is_cancelled: bool) -> None:
         for member in self.members:
             member.delivery.ctx.cancelled = is_cancelled
+
+    @property
+    def resources(self) -> Mapping[Resource[Any], Any] | None:
+        """The resources of its call; setting them shows them to all of its messages."""
+        return self.members[0].delivery.ctx.resources
+
+    @resources.setter
+    def resources(self, resources: Mapping[Resource[Any], Any] | None) -> None:
+        for member in self.members:
+            member.delivery.ctx.resources = resources

@@ -25,6 +25,7 @@ class Caller:
         spec: The handler.
         threads: Size of the pool for a plain ``def handle``; 1 or more.
         executor_wait: Receives how many seconds each call waited for a thread.
+        on_thread_end: Called by each thread before it ends; None for nothing.
 
     Attributes:
         call: Returns what the method returns. Past ``timeout_s`` a coroutine is cancelled and
@@ -39,6 +40,7 @@ class Caller:
         *,
         threads: int,
         executor_wait: Callable[[float], None],
+        on_thread_end: Callable[[], None] | None = None,
     ) -> None:
         self._handle = handle
         self._timeout_s = spec.timeout_s
@@ -51,7 +53,7 @@ class Caller:
         if spec.run_on_loop:
             self.call = self._on_loop_plain
         elif not spec.is_async:
-            self._executor = Pool(threads, spec.name)
+            self._executor = Pool(threads, spec.name, on_thread_end)
             self.call = partial(self._in_thread, self._executor)
 
     def in_thread(self, argument: Cancellable) -> bool:

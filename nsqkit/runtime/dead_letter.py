@@ -3,7 +3,7 @@
 import base64
 from dataclasses import asdict, dataclass, replace
 
-from nsqkit.events.codec import encode_json
+from nsqkit.events.codec.formats import encode_json
 
 RECORD_TYPE = "nsqkit.dead_letter.v1"
 CHANNEL = "dead"

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from nsqkit.errors import DecodeError, UnknownEventError
-from nsqkit.events.codec import Decoded, Decoder
+from nsqkit.events.codec.decoder import Decoded, Decoder
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import Rules, Verdict, on_undecodable, on_unknown_type
 from nsqkit.runtime.ports import Message

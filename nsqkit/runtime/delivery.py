@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nsqkit.handler.context import Context, Outgoing, Prepare
+from nsqkit.handler.context import Context
+from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy import lease
 from nsqkit.policy.verdict import Rules
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nsqkit.errors import DecodeError, UnknownEventError
-    from nsqkit.events.codec import Decoded
+    from nsqkit.events.codec.decoder import Decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Shared:
         rules: What its declaration says about outcomes.
         meter: Counts.
         log: A structlog logger without the handler's fields.
-        prepare: Encodes what the handler publishes.
+        preparer: Encodes what the handler publishes.
         clock: Time and chance.
     """
 
@@ -36,7 +37,7 @@ class Shared:
     rules: Rules
     meter: Meter
     log: Any
-    prepare: Prepare
+    preparer: Preparer
     clock: Clock = field(default_factory=Clock)
 
 
@@ -166,9 +167,29 @@ class Delivery:
         """Return whether nsqd no longer accepts an answer: the lease or the connection is over."""
         return self.is_over(now_s) or self.message.is_lost()
 
-    def prepare(self, event: object, topic: str | None, defer_s: float) -> Outgoing:
-        """Encode what the handler publishes."""
-        return self.shared.prepare(event, topic, defer_s)
+    @property
+    def preparer(self) -> Preparer:
+        """What encodes the messages that its handler publishes."""
+        return self.shared.preparer
+
+    def make_context(self) -> Context:
+        """Return a Context of the message, and keep it."""
+        message, decoded = self.message, self.decoded
+        spec = self.shared.spec
+        self.ctx = Context(
+            topic=spec.topic,
+            channel=spec.channel,
+            attempts=message.attempts,
+            message_id=message.id.decode("ascii", "replace"),
+            timestamp_ns=message.timestamp_ns,
+            event_id=decoded.event_id if decoded is not None else None,
+            nsqd=message.address,
+            body=message.body,
+            deadline_s=message.received_s + message.longest_hold_s,
+            now_s=self.shared.clock.now_s,
+            delivery=self,
+        )
+        return self.ctx
 
     def wait(self) -> None:
         """Have its lease kept while it waits for the rest of its batch."""

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nsqkit.handler.context import Context, Middleware, Next
+from nsqkit.handler.context import Context
+from nsqkit.handler.extension import Middleware, Next
 from nsqkit.handler.handler import AnyHandler
-from nsqkit.policy.outcome import Finish, Outcome
+from nsqkit.policy.outcome import Duplicate, Finish, Outcome
 from nsqkit.runtime.call import Caller
+from nsqkit.runtime.scope import Scope
 
 _FINISH = Finish()
 
@@ -18,7 +20,8 @@ class Dispatcher:
         handler: The instance, its resources given.
         middleware: The outermost first.
         threads: Size of the pool for a plain ``def handle``; 1 or more.
-        executor_wait: Told how many seconds each call waited for a thread.
+        executor_wait: Receives how many seconds each call waited for a thread.
+        scope: The resources that are opened for each call.
     """
 
     def __init__(
@@ -28,14 +31,22 @@ class Dispatcher:
         middleware: Sequence[Middleware] = (),
         threads: int = 1,
         executor_wait: Callable[[float], None] = lambda _: None,
+        scope: Scope | None = None,
     ) -> None:
         spec = handler.spec
+        scope = scope or Scope()
         self._name = spec.name
-        self._caller = Caller(handler.handle, spec, threads=threads, executor_wait=executor_wait)
-        self._call = wrapped(self._caller.call, middleware)
+        self._caller = Caller(
+            scope.inside(handler.handle),
+            spec,
+            threads=threads,
+            executor_wait=executor_wait,
+            on_thread_end=scope.on_thread_end,
+        )
+        self._call = scope.around(wrapped(self._caller.call, middleware))
 
-    async def call(self, event: Any, ctx: Context) -> Outcome:
-        """Return the handler's outcome.
+    async def call(self, event: Any, ctx: Context) -> Outcome | Duplicate:
+        """Return the handler's outcome, or that of an extension in its place.
 
         Raises:
             HandlerTimeoutError: If it ran past ``timeout_s``. A plain handler cannot be
@@ -45,11 +56,7 @@ class Dispatcher:
         outcome = await self._call(event, ctx)
         if outcome is None:
             return _FINISH
-        if not isinstance(outcome, Outcome):
-            raise TypeError(
-                f"{self._name}.handle returned {outcome!r}; return None or an outcome like Requeue(5)",
-            )
-        return outcome
+        return checked(outcome, f"{self._name}.handle")
 
     def in_thread(self, ctx: Context) -> bool:
         """Return whether this call is in a thread, where it cannot be cancelled."""
@@ -63,6 +70,17 @@ class Dispatcher:
         self._caller.close()
 
 
+def checked(outcome: Any, name: str) -> Outcome | Duplicate:
+    """Return what a handler or an extension returned, if it is an outcome.
+
+    Raises:
+        TypeError: If it is not; says what to return.
+    """
+    if not isinstance(outcome, Outcome | Duplicate):
+        raise TypeError(f"{name} returned {outcome!r}; return None or an outcome like Requeue(5)")
+    return outcome
+
+
 def wrapped(innermost: Next, middleware: Sequence[Middleware]) -> Next:
     """Return a call with middleware around it, the outermost first."""
     call = innermost
@@ -72,7 +90,7 @@ def wrapped(innermost: Next, middleware: Sequence[Middleware]) -> Next:
 
 
 def _layer(layer: Middleware, call_next: Next) -> Next:
-    async def call(event: Any, ctx: Context) -> Outcome | None:
+    async def call(event: Any, ctx: Context) -> Any:
         return await layer(event, ctx, call_next)
 
     return call

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+END_S = 5.0
+"""So long a pool that closes waits for what its idle threads do at their end; the rest is left behind."""
 GATHERED = 16
 """So many calls at most are gathered before a thread is woken for them."""
 
@@ -49,18 +51,20 @@ class Pool:
     Args:
         size: Threads at most, 1 or more; each is started when it is first needed.
         name: Of the threads, a number follows.
+        on_thread_end: Called by each thread before it ends, as to close its connections; None for nothing.
 
     Attributes:
         loop: The loop that it works for.
         n_calls: Calls that have not ended, as far as the loop knows.
     """
 
-    def __init__(self, size: int, name: str) -> None:
+    def __init__(self, size: int, name: str, on_thread_end: Callable[[], None] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.n_calls = 0
         self._size = size
         self._name = name
-        self._n_threads = 0
+        self._on_thread_end = on_thread_end
+        self._threads: list[PoolThread] = []
         self._calls: deque[Call] = deque()
         self._ends: deque[Call] = deque()
         self._lock = threading.Lock()
@@ -93,6 +97,10 @@ class Pool:
             while self._resting:
                 self._resting.pop().release()
         self._give_up()
+        if self._on_thread_end is not None:
+            for thread in self._threads:
+                if not thread.is_busy:
+                    thread.join(END_S)
 
     def _gather(self, n_known: int) -> None:
         """Wake a thread, unless the last turn of the loop brought a call, and the next may bring another."""
@@ -124,31 +132,48 @@ class Pool:
             if self._resting:
                 self._is_waking = True
                 self._resting.pop().release()
-            elif self._n_threads < self._size:
+            elif len(self._threads) < self._size:
                 self._start()
 
     def _start(self) -> None:
         self._is_waking = True
         try:
-            PoolThread(self, self._work, f"{self._name}_{self._n_threads}").start()
-            self._n_threads += 1
+            thread = PoolThread(self, f"{self._name}_{len(self._threads)}")
+            thread.start()
+            self._threads.append(thread)
         except RuntimeError:  # the system has no more
             self._is_waking = False
-            if self._n_threads == 0:
+            if not self._threads:
                 raise
 
-    def _work(self) -> None:
+    def work(self, thread: "PoolThread") -> None:
+        """Run calls in a thread until it is closed."""
         bell = threading.Lock()
         bell.acquire()
         while True:
             self._is_waking = False
             self._tell()
             if self._is_closed:
-                return
+                break
+            thread.is_busy = True
             while (call := self._take()) is not None:
                 call.run()
                 self._ends.append(call)
+            thread.is_busy = False
             self._rest(bell)
+        if self._on_thread_end is not None:
+            self._end_thread(self._on_thread_end)
+
+    def _end_thread(self, on_thread_end: Callable[[], None]) -> None:
+        try:
+            on_thread_end()
+        except BaseException as error:  # noqa: BLE001 - a team's code may raise anything
+            failed = {
+                "message": f"a thread of {self._name} could not close its resources",
+                "exception": error,
+            }
+            with suppress(RuntimeError):  # the loop is closed, and nobody hears it
+                self.loop.call_soon_threadsafe(self.loop.call_exception_handler, failed)
 
     def _take(self) -> Call | None:
         """Return the next call. It may take long: others are seen to before."""
@@ -189,6 +214,11 @@ class Pool:
 class PoolThread(threading.Thread):
     """A thread of a pool, and which; the interpreter ends without waiting for it."""
 
-    def __init__(self, pool: Pool, work: Callable[[], None], name: str) -> None:
-        super().__init__(target=work, name=name, daemon=True)
+    def __init__(self, pool: Pool, name: str) -> None:
+        super().__init__(name=name, daemon=True)
         self.pool = pool
+        self.is_busy = False
+
+    def run(self) -> None:
+        """Run the pool's calls."""
+        self.pool.work(self)

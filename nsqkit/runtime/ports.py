@@ -1,5 +1,6 @@
 """Ports: what the runtime needs of the world outside, by protocol; adapters are in other rooms."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -64,6 +65,13 @@ class Publishes(Protocol):
 
         Raises:
             PublishError: If it is not confirmed.
+        """
+
+    async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
+        """Publish n messages in one command, all or none, and await nsqd's OK.
+
+        Raises:
+            PublishError: If they are not confirmed.
         """
 
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:

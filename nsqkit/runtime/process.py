@@ -4,7 +4,7 @@ import asyncio
 import math
 from typing import Any
 
-from nsqkit.events.codec import Decoder
+from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.context import Context
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.redaction import describe
@@ -56,7 +56,6 @@ class Processor:
         monitor: FailureMonitor,
     ) -> None:
         self.is_stopping = False
-        self._topic, self._channel = shared.spec.topic, shared.spec.channel
         self._limit_s = math.inf if shared.spec.run_on_loop else shared.spec.holds_s
         self._rules = shared.rules
         self._meter = shared.meter
@@ -96,23 +95,11 @@ class Processor:
         return verdict
 
     async def _handle(self, delivery: Delivery) -> None:
-        message, decoded = delivery.message, delivery.decoded
-        delivery.ctx = ctx = Context(
-            topic=self._topic,
-            channel=self._channel,
-            attempts=message.attempts,
-            message_id=message.id.decode("ascii", "replace"),
-            timestamp_ns=message.timestamp_ns,
-            event_id=decoded.event_id if decoded is not None else None,
-            nsqd=message.address,
-            deadline_s=message.received_s + message.longest_hold_s,
-            now_s=self._clock.now_s,
-            delivery=delivery,
-        )
+        ctx = delivery.make_context()
         verdict, error = await self._call(delivery, ctx)
         if ctx.outgoing or verdict.label is OutcomeLabel.DEAD_LETTER:
             delivery.watch(delivery)  # publishing takes time
-            await self._settler.settle(delivery, verdict, error=error, outgoing=() if error else ctx.outgoing)
+            await self._settler.settle(delivery, verdict, error=error, outgoing=ctx.outgoing)
         else:
             self._settler.settle_now(delivery, verdict, error)
         if self._monitor.is_watching and verdict is not SHUTDOWN:

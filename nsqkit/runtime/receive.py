@@ -137,7 +137,8 @@ class Intake:
             self._close(delivery, SHUTDOWN)
         else:
             self._waiting.append(delivery)
-            self.wake()
+            if not self._is_waking:
+                self.wake()
 
     def wake(self) -> None:
         """Start what waits and may start, in the next turn of the loop."""

@@ -2,14 +2,32 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from nsqkit.errors import NsqkitError, ResourceError
+from nsqkit.handler.extension import Extension, Hooks, Layer, Middleware
 from nsqkit.handler.handler import AnyHandler
-from nsqkit.handler.resources import Resource, parameters, provider
+from nsqkit.handler.resources import Per, Resource, parameters, provider
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.redaction import describe
+from nsqkit.runtime.scope import Opening
 from nsqkit.settings.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyHandler:
+    """A handler instance with everything that it was given.
+
+    Args:
+        handler: The instance.
+        hooks: Of the extensions around it.
+        openings: How its per-message and per-thread resources are opened, each after those that it needs.
+    """
+
+    handler: AnyHandler[Any]
+    hooks: Hooks = field(default_factory=Hooks)
+    openings: tuple[Opening, ...] = ()
 
 
 class Resources:
@@ -24,6 +42,7 @@ class Resources:
         self.known = tuple(resources)
         self._settings = settings
         self._opened: dict[Resource[Any], Any] = {}
+        self._extensions: dict[type[Extension], Extension] = {}
         self._stack = AsyncExitStack()
 
     async def make(self, spec: HandlerSpec) -> AnyHandler[Any]:
@@ -33,17 +52,65 @@ class Resources:
             ResourceError: If a resource cannot be opened.
             Exception: What the class itself raised.
         """
-        init = spec.handler.__init__
-        arguments = await self._arguments(init) if init is not object.__init__ else {}
-        return spec.handler(**arguments)
+        handler: AnyHandler[Any] = await self._instance(spec.handler)
+        return handler
+
+    async def prepare(self, spec: HandlerSpec, middleware: Sequence[Layer] = ()) -> ReadyHandler:
+        """Return an instance of a handler class, with its resources and its extensions.
+
+        Args:
+            spec: The handler.
+            middleware: The worker's extensions, outside of the handler's own.
+
+        Raises:
+            ResourceError: If a resource cannot be opened.
+            Exception: What the class itself raised.
+        """
+        layers = [await self._layer(each) for each in (*middleware, *spec.middleware)]
+        extensions = [each for each in layers if isinstance(each, Extension)]
+        uses = (*spec.uses, *(resource for each in extensions for resource in each.uses))
+        handler = await self.make(spec)
+        return ReadyHandler(handler, Hooks.of(layers), tuple(await self._openings(uses)))
+
+    async def _layer(self, layer: Layer) -> Extension | Middleware:
+        """Return an extension; of a class one instance for the whole worker."""
+        if not (isinstance(layer, type) and issubclass(layer, Extension)):
+            return layer
+        if layer not in self._extensions:
+            self._extensions[layer] = await self._instance(layer)
+        return self._extensions[layer]
+
+    async def _instance(self, kind: type[Any]) -> Any:
+        asks = kind.__init__ is not object.__init__
+        return kind(**(await self._arguments(kind.__init__) if asks else {}))
+
+    async def _openings(self, uses: Sequence[Resource[Any]]) -> list[Opening]:
+        """Return how to open resources that do not live as long as the worker, those they need first."""
+        ordered: dict[Resource[Any], Opening] = {}
+        for each in uses:
+            await self._add_opening(each, ordered)
+        return list(ordered.values())
+
+    async def _add_opening(self, resource: Resource[Any], ordered: dict[Resource[Any], Opening]) -> None:
+        if resource in ordered:
+            return
+        arguments, needs = {}, {}
+        for name, kind in parameters(resource.function).items():
+            found = provider(name, kind, self.known, resource.per)
+            if found is not None and found.per != "worker":
+                await self._add_opening(found, ordered)
+                needs[name] = found
+            else:
+                arguments[name] = await self._argument(name, kind, resource.per)
+        ordered[resource] = Opening(resource, arguments, needs)
 
     async def _arguments(self, function: Any) -> dict[str, Any]:
         return {name: await self._argument(name, kind) for name, kind in parameters(function).items()}
 
-    async def _argument(self, name: str, kind: Any) -> Any:
+    async def _argument(self, name: str, kind: Any, per: Per = "worker") -> Any:
         if kind is Settings:
             return self._settings
-        found = provider(name, kind, self.known)
+        found = provider(name, kind, self.known, per)
         if found is None:
             raise LookupError(f"no resource yields {kind} for parameter {name!r}")
         if found not in self._opened:

@@ -4,17 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nsqkit.errors import PublishError
-from nsqkit.handler.context import Outgoing
+from nsqkit.handler.extension import OnSettled
+from nsqkit.handler.outgoing import Outgoing
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import LEASE_LOST, SUCCESS, OutcomeLabel, Verdict, on_publish_failure
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
 from nsqkit.runtime.delivery import Delivery, Shared
+from nsqkit.runtime.follow_ups import publish_together
 from nsqkit.runtime.outcome_log import OutcomeLog
 from nsqkit.runtime.ports import Publishes
 
 _DONE = frozenset({OutcomeLabel.SUCCESS, OutcomeLabel.DISCARD})
 
-OnSettled = Callable[[Delivery, Verdict, BaseException | None], None]
+Observer = Callable[[Delivery, Verdict, BaseException | None], None]
 """Receives each delivery with its verdict, and the exception behind that if there was one."""
 PauseIntake = Callable[[float, BaseException | None], None]
 """Pauses the handler's intake for some seconds, because of an error if there was one."""
@@ -29,7 +31,8 @@ class Settler:
         dead_letters: Publishes dead letters.
         outcome_log: Writes outcomes.
         pause: Pauses the intake, as a verdict asks for.
-        on_settled: Receives each outcome; None for nobody.
+        hooks: Of extensions; each receives every outcome.
+        observer: Receives every outcome with its delivery, as a harness needs it; None for nobody.
     """
 
     def __init__(
@@ -40,7 +43,8 @@ class Settler:
         dead_letters: DeadLetterPublisher,
         outcome_log: OutcomeLog,
         pause: PauseIntake,
-        on_settled: OnSettled | None = None,
+        hooks: Sequence[OnSettled] = (),
+        observer: Observer | None = None,
     ) -> None:
         self._rules = shared.rules
         self._meter = shared.meter
@@ -50,7 +54,9 @@ class Settler:
         self._dead_letters = dead_letters
         self._outcome_log = outcome_log
         self._pause = pause
-        self._on_settled = on_settled
+        self._hooks = hooks
+        self._observer = observer
+        self._log = shared.log
 
     async def settle(
         self,
@@ -66,13 +72,16 @@ class Settler:
             delivery: What is settled.
             verdict: How.
             error: The exception behind it, for the log and the dead letter.
-            outgoing: Events that a successful handler published.
+            outgoing: Messages that the handler published; they leave if it has succeeded.
         """
+        leaving = outgoing if verdict.label is OutcomeLabel.SUCCESS and error is None else ()
         if delivery.is_lost(self._now_s()):
-            delivery.is_done = verdict.label in _DONE and not outgoing
-            verdict = _lost(verdict)
-        elif verdict.label is OutcomeLabel.SUCCESS and outgoing:
-            verdict, error = await self._publish(delivery, verdict, error, outgoing)
+            delivery.is_done = verdict.label in _DONE and not leaving
+            verdict, leaving = _lost(verdict), ()
+        elif leaving:
+            verdict, error = await self._publish(delivery, verdict, leaving)
+        if len(leaving) < len(outgoing):
+            _drop(outgoing, error)
         if verdict.label is OutcomeLabel.DEAD_LETTER:
             verdict = await self._dead_letters.publish(delivery, verdict, error)
         self.settle_now(delivery, verdict, error)
@@ -90,26 +99,26 @@ class Settler:
             return False
         delivery.is_done = True
         self._meter.processed(OutcomeLabel.SUCCESS)
-        if self._on_settled is not None:
-            self._on_settled(delivery, SUCCESS, None)
+        if self._observer is not None:
+            self._observer(delivery, SUCCESS, None)
+        for hook in self._hooks:
+            try:
+                hook(delivery.ctx or delivery.make_context(), SUCCESS, None)
+            except Exception:  # noqa: BLE001 - the message is settled, whatever an extension raises
+                self._hook_failed(delivery)
         return True
 
     async def _publish(
-        self,
-        delivery: Delivery,
-        verdict: Verdict,
-        error: BaseException | None,
-        outgoing: Sequence[Outgoing],
+        self, delivery: Delivery, verdict: Verdict, leaving: Sequence[Outgoing]
     ) -> tuple[Verdict, BaseException | None]:
         message = delivery.message
         try:
-            for event in outgoing:
-                await self._publishes.publish(message.address, event.topic, event.body, defer_s=event.defer_s)
+            await publish_together(self._publishes, message.address, leaving)
         except PublishError as failure:
             detail = redact(str(failure))
             attempts, draw = message.attempts, self._clock.draw()
             return on_publish_failure(self._rules, detail, attempts=attempts, draw=draw), failure
-        return verdict, error
+        return verdict, None
 
     def _send(self, delivery: Delivery, verdict: Verdict) -> Verdict:
         """Send FIN or REQ, and return the verdict that then holds."""
@@ -136,10 +145,24 @@ class Settler:
         if verdict.pause_s > 0:
             self._pause(verdict.pause_s, error)
         self._outcome_log.settled(delivery, verdict, error)
-        if self._on_settled is not None:
-            self._on_settled(delivery, verdict, error)
+        if self._observer is not None:
+            self._observer(delivery, verdict, error)
+        for hook in self._hooks:
+            try:
+                hook(delivery.ctx or delivery.make_context(), verdict, error)
+            except Exception:  # noqa: BLE001 - the message is settled, whatever an extension raises
+                self._hook_failed(delivery)
+
+    def _hook_failed(self, delivery: Delivery) -> None:
+        self._log.exception("extension_failed", hook="on_settled", **delivery.log_fields)
 
 
 def _lost(verdict: Verdict) -> Verdict:
     """Return what is left of a verdict on a message that is lost: its detail and its pause."""
     return replace(LEASE_LOST, detail=verdict.detail, pause_s=verdict.pause_s)
+
+
+def _drop(outgoing: Sequence[Outgoing], error: BaseException | None) -> None:
+    """Report messages that do not leave, since their handler did not succeed."""
+    for each in outgoing:
+        each.done(error or PublishError(each.topic, "", "its handler did not succeed", False))  # noqa: FBT003 - of the error

@@ -5,19 +5,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from nsqkit.errors import HandlerError
-from nsqkit.handler.context import Middleware
+from nsqkit.handler.extension import Layer
 from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
 from nsqkit.nsq import ConsumerOptions
-from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.clock import Clock as RuntimeClock
 from nsqkit.runtime.drain import drain
-from nsqkit.runtime.resources import Resources
+from nsqkit.runtime.resources import ReadyHandler, Resources
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import Metrics
@@ -69,7 +69,7 @@ class Harness(Questions):
         *,
         resources: Mapping[Any, object] | None = None,
         settings: Settings | None = None,
-        middleware: Sequence[Middleware] = (),
+        middleware: Sequence[Layer] = (),
         broker: BrokerName | None = None,
     ) -> None:
         specs = tuple(handler.spec for handler in handlers)
@@ -77,7 +77,7 @@ class Harness(Questions):
         self._log = logs.get_logger_from(self._settings.log_level)
         known = resources_in([sys.modules[spec.handler.__module__] for spec in specs])
         self._resources = with_stand_ins(specs, known, resources or {})
-        if problems := check(specs, self._resources, self._settings):
+        if problems := check(specs, self._resources, self._settings, middleware):
             raise HandlerError(tuple(problems))
         self._channels = tuple((topic, spec.channel) for spec in specs for topic in spec.topics)
         topics = frozenset(topic for topic, _ in self._channels)
@@ -86,7 +86,7 @@ class Harness(Questions):
         self._broker_name = broker or self.default_broker
         self._broker: Broker
         self._faults = PublishFaults()
-        self._handlers: dict[type[AnyHandler[Any]], AnyHandler[Any]] = {}
+        self._ready: list[ReadyHandler] = []
         self._subscriptions: tuple[Subscription, ...] = ()
         self._stack = AsyncExitStack()
         self._activity = HandlerActivity(
@@ -100,7 +100,7 @@ class Harness(Questions):
             resources = Resources(self._resources, self._settings)
             stack.push_async_callback(resources.close)
             for spec in self._specs:
-                self._handlers[spec.handler] = await resources.make(spec)
+                self._ready.append(await resources.prepare(spec, self._middleware))
             on_nsqd = self._broker_name == "nsqd"
             self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._activity.active)
             await self._broker.start(self._channels)
@@ -135,7 +135,7 @@ class Harness(Questions):
             HarnessError: If the class is not in this harness.
         """
         self._require_handler(kind)
-        return cast("H", self._handlers[kind])
+        return next(each.handler for each in self._ready if type(each.handler) is kind)
 
     async def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
         """Publish an event as another service would; it is handled by the next ``settle`` at the latest.
@@ -149,8 +149,9 @@ class Harness(Questions):
             EncodeError: If *event* is not an event, has no topic, or cannot be encoded as JSON.
             PublishError: If NSQ refuses the message.
         """
-        ready = preparer(SOURCE, self._broker.max_msg_bytes)(event, topic, defer_s)
-        await self._send(ready.topic, ready.body, event, defer_s)
+        preparer = Preparer(source=SOURCE, max_msg_bytes=self._broker.max_msg_bytes)
+        if (ready := preparer.event(event, topic, defer_s)) is not None:
+            await self._send(ready.topic, ready.body, event, defer_s)
 
     async def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish bytes as they are, as another producer might.
@@ -209,15 +210,11 @@ class Harness(Questions):
             metrics=metrics,
             publishes=broker,
             make_consumer=broker.make_consumer,
-            middleware=self._middleware,
-            prepare=preparer(self._settings.service, broker.max_msg_bytes),
             max_msg_bytes=broker.max_msg_bytes,
             log=self._log,
             clock=RuntimeClock(now_s=broker.now_s, now_ns=broker.now_ns, draw=lambda: 0.0),
         )
-        return tuple(
-            Subscription(handler, self._parts_of(handler.spec, parts)) for handler in self._handlers.values()
-        )
+        return tuple(Subscription(ready, self._parts_of(ready.handler.spec, parts)) for ready in self._ready)
 
     def _parts_of(self, spec: HandlerSpec, parts: WorkerParts) -> WorkerParts:
         """Return a worker's parts with what notes and disturbs the messages of one handler."""
@@ -225,7 +222,7 @@ class Harness(Questions):
             parts,
             publishes=RecordingPublisher(spec, self._broker, self._journal, self._faults),
             make_consumer=partial(self._make_consumer, spec),
-            on_settled=partial(self._journal.ended, spec),
+            observer=partial(self._journal.ended, spec),
         )
 
     def _make_consumer(self, spec: HandlerSpec, options: ConsumerOptions, **callbacks: Any) -> Consumes:

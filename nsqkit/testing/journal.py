@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nsqkit.errors import PublishError
-from nsqkit.events.codec import loads
+from nsqkit.events.codec.formats import loads
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.verdict import OutcomeLabel, Verdict

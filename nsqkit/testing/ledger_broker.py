@@ -51,14 +51,7 @@ class LedgerBroker:
         Raises:
             PublishError: If nsqd would refuse it; the error is permanent.
         """
-        problem = topic_problem(topic)
-        longest_s = self.ledger.limits.max_req_timeout_s
-        if not 1 <= len(body) <= self.max_msg_bytes:
-            problem = f"a body has 1 to {self.max_msg_bytes} bytes, not {len(body)}"
-        elif not 0 <= defer_s <= longest_s:
-            problem = f"defer_s={defer_s!r} is not in 0..{longest_s:g}"
-        if problem is not None:
-            raise PublishError(topic, address, problem, True)  # noqa: FBT003 - a field, not a flag
+        self._check(address, topic, body, defer_s)
         self.ledger.publish(
             topic,
             [body],
@@ -67,6 +60,27 @@ class LedgerBroker:
             defer_s=whole_ms(defer_s) / 1000,
         )
         self.changed()
+
+    def _check(self, address: str, topic: str, body: bytes, defer_s: float) -> None:
+        problem = topic_problem(topic)
+        longest_s = self.ledger.limits.max_req_timeout_s
+        if not 1 <= len(body) <= self.max_msg_bytes:
+            problem = f"a body has 1 to {self.max_msg_bytes} bytes, not {len(body)}"
+        elif not 0 <= defer_s <= longest_s:
+            problem = f"defer_s={defer_s!r} is not in 0..{longest_s:g}"
+        if problem is not None:
+            raise PublishError(topic, address, problem, True)  # noqa: FBT003 - a field, not a flag
+
+    async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
+        """Publish n messages, all or none.
+
+        Raises:
+            PublishError: If nsqd would refuse one of them; the error is permanent.
+        """
+        for body in bodies:
+            self._check(address, topic, body, 0.0)
+        for body in bodies:
+            await self.publish(address, topic, body)
 
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
         """Create a durable channel."""

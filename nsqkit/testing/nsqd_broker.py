@@ -48,6 +48,7 @@ class NsqdBroker:
             connection_options(settings), publish_timeout_s=settings.publish_timeout_s
         )
         self.publish = self._publishers.publish
+        self.publish_many = self._publishers.publish_many
         self.ensure_channel = self._publishers.ensure_channel
 
     async def start(self, channels: Sequence[tuple[str, str]]) -> None:

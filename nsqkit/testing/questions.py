@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from nsqkit.events.codec import Decoder, loads
+from nsqkit.events.codec.decoder import Decoder
+from nsqkit.events.codec.formats import loads
 from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.spec import HandlerSpec

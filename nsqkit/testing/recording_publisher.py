@@ -1,5 +1,8 @@
 """What one handler publishes: recorded, and made to fail if a test asks for it."""
 
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
 from nsqkit.errors import PublishError
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.runtime.ports import Publishes
@@ -62,14 +65,37 @@ class RecordingPublisher:
         Raises:
             PublishError: If it is not confirmed, or the test wants it to fail.
         """
-        history = self._journal.publishing(self._spec, topic, body, defer_s)
+        publish = self._to.publish(address, topic, body, defer_s=defer_s)
+        await self._recorded(publish, address, topic, [body], defer_s)
+
+    async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
+        """Publish n messages in one command, all or none, and await the OK.
+
+        Raises:
+            PublishError: If they are not confirmed, or the test wants the command to fail.
+        """
+        publish = self._to.publish_many(address, topic, bodies)
+        await self._recorded(publish, address, topic, bodies, 0.0)
+
+    async def _recorded(
+        self,
+        publish: Coroutine[Any, Any, None],
+        address: str,
+        topic: str,
+        bodies: Sequence[bytes],
+        defer_s: float,
+    ) -> None:
+        histories = [self._journal.publishing(self._spec, topic, body, defer_s) for body in bodies]
         try:
             self._faults.raise_next(address, topic)
-            await self._to.publish(address, topic, body, defer_s=defer_s)
+            await publish
         except PublishError as error:
-            self._journal.unconfirmed(history, error)
+            publish.close()
+            for history in histories:
+                self._journal.unconfirmed(history, error)
             raise
-        self._journal.confirmed(self._spec, topic, body, defer_s)
+        for body in bodies:
+            self._journal.confirmed(self._spec, topic, body, defer_s)
 
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
         """Create a durable channel.

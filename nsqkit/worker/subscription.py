@@ -1,25 +1,27 @@
 """Subscription: one handler running, from its connections to its outcomes; may be paused and blocked."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.errors import BreakerOpenError
-from nsqkit.events.codec import Decoder
+from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.batch import BatchHandler
-from nsqkit.handler.context import Middleware, Prepare
-from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.context import Context
+from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
-from nsqkit.policy.verdict import RequeueReason, Rules
+from nsqkit.policy.outcome import Finish
+from nsqkit.policy.verdict import RequeueReason, Rules, Verdict, on_outcome
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
 from nsqkit.runtime.delivery import Shared
-from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.dispatch import Dispatcher, checked
 from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Flow, Gate
 from nsqkit.runtime.outcome_log import OutcomeLog
@@ -27,7 +29,9 @@ from nsqkit.runtime.ports import Publishes, Source
 from nsqkit.runtime.process import Processor
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.receive import Intake
-from nsqkit.runtime.settle import OnSettled, Settler
+from nsqkit.runtime.resources import ReadyHandler
+from nsqkit.runtime.scope import Scope, succeeded
+from nsqkit.runtime.settle import Observer, Settler
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
 
@@ -65,12 +69,10 @@ class WorkerParts:
         publishes: Publishes dead letters and handlers' events.
         make_consumer: Makes a consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
             ``on_message``, ``on_settle_failure``, ``log``, ``is_fixed`` and ``min_rdy``.
-        middleware: Around every call of a handler, the outermost first.
-        prepare: Encodes what handlers publish.
         max_msg_bytes: nsqd's max-msg-size.
         log: A structlog logger.
         quarantine: Lets suspects run alone in this worker.
-        on_settled: Receives each delivery with its verdict; None for nobody.
+        observer: Receives each delivery with its verdict; None for nobody.
         clock: Time and chance.
     """
 
@@ -78,12 +80,10 @@ class WorkerParts:
     metrics: Metrics
     publishes: Publishes
     make_consumer: Callable[..., Consumes]
-    middleware: Sequence[Middleware] = ()
-    prepare: Prepare
     max_msg_bytes: int
     log: Any
     quarantine: Quarantine = field(default_factory=Quarantine)
-    on_settled: OnSettled | None = None
+    observer: Observer | None = None
     clock: Clock = field(default_factory=Clock)
 
 
@@ -91,12 +91,12 @@ class Subscription:
     """One handler instance with everything around it.
 
     Args:
-        handler: The instance, its resources given.
+        ready: The instance, with its resources and extensions.
         parts: The worker's.
     """
 
-    def __init__(self, handler: AnyHandler[Any], parts: WorkerParts) -> None:
-        spec = self.spec = handler.spec
+    def __init__(self, ready: ReadyHandler, parts: WorkerParts) -> None:
+        spec = self.spec = ready.handler.spec
         settings = parts.settings
         self._max_in_flight = slots = spec.slots(settings.threads)
         self._meter = parts.metrics.for_handler(
@@ -113,11 +113,15 @@ class Subscription:
             rules=_rules(spec, settings),
             meter=self._meter,
             log=parts.log,
-            prepare=parts.prepare,
+            preparer=Preparer(
+                source=settings.service,
+                max_msg_bytes=parts.max_msg_bytes,
+                hooks=ready.hooks.on_publish,
+            ),
             clock=parts.clock,
         )
-        self.dispatcher = self._make_dispatcher(handler, parts)
-        self.intake = self._make_intake(shared, parts)
+        self.dispatcher = self._make_dispatcher(ready, shared.rules, parts)
+        self.intake = self._make_intake(shared, ready, parts)
         self.topics = spec.topics
         self.consumer = parts.make_consumer(
             ConsumerOptions(
@@ -133,17 +137,28 @@ class Subscription:
             log=self._log,
         )
 
-    def _make_dispatcher(self, handler: AnyHandler[Any], parts: WorkerParts) -> Dispatcher | BatchDispatcher:
+    def _make_dispatcher(
+        self, ready: ReadyHandler, rules: Rules, parts: WorkerParts
+    ) -> Dispatcher | BatchDispatcher:
+        spec, handler = self.spec, ready.handler
+        is_batch = isinstance(handler, BatchHandler)
+        scope = Scope(
+            ready.openings,
+            is_threaded=not (spec.is_async or spec.run_on_loop),
+            timeout_s=math.inf if spec.run_on_loop else spec.timeout_s,
+            verdict_of=succeeded if is_batch else partial(_verdict_of, rules, spec.name),
+        )
         around: dict[str, Any] = {
-            "middleware": parts.middleware,
+            "middleware": ready.hooks.around_handle,
             "executor_wait": self._meter.executor_wait,
+            "scope": scope,
         }
         if isinstance(handler, BatchHandler):
-            threads = self.spec.threads or parts.settings.threads
+            threads = spec.threads or parts.settings.threads
             return BatchDispatcher(handler, threads=threads, log=self._log, **around)
         return Dispatcher(handler, threads=self._max_in_flight, **around)
 
-    def _make_intake(self, shared: Shared, parts: WorkerParts) -> Intake:
+    def _make_intake(self, shared: Shared, ready: ReadyHandler, parts: WorkerParts) -> Intake:
         settings = parts.settings
         settler = Settler(
             shared,
@@ -155,7 +170,8 @@ class Subscription:
                 shared, log_success=settings.log_success, log_stacks=settings.log_level == "debug"
             ),
             pause=self._pause_for,
-            on_settled=parts.on_settled,
+            hooks=ready.hooks.on_settled,
+            observer=parts.observer,
         )
         processor = Processor(
             shared,
@@ -264,3 +280,9 @@ def _rules(spec: HandlerSpec, settings: Settings) -> Rules:
         keeps_dead_letters=spec.keeps_dead_letters,
         max_delay_s=settings.max_requeue_delay_s,
     )
+
+
+def _verdict_of(rules: Rules, name: str, returned: Any, ctx: Context) -> Verdict:
+    """Return what a resource receives at its ``yield``; the delay is drawn when the message is settled."""
+    outcome = checked(Finish() if returned is None else returned, f"{name}.handle")
+    return on_outcome(rules, outcome, attempts=ctx.attempts, draw=0.0)

@@ -10,7 +10,7 @@ from typing import Any
 from nsqkit import program
 from nsqkit.admin import AdminServer, HandlerState
 from nsqkit.errors import HandlerError, SettingsError
-from nsqkit.handler.context import Middleware
+from nsqkit.handler.extension import Layer
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Resource
 from nsqkit.loading.checks import check
@@ -22,9 +22,8 @@ from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.address import join_address
 from nsqkit.program import stop_event, unless
-from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.drain import drain
-from nsqkit.runtime.resources import Resources
+from nsqkit.runtime.resources import ReadyHandler, Resources
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import Metrics
@@ -40,7 +39,7 @@ class Worker:
         handlers: Handler classes, one or more.
         settings: By default read from environment and file.
         resources: What the handlers ask for; by default those in the modules of the handlers.
-        middleware: Around every handler call, the outermost first.
+        middleware: Extensions around every handler, the outermost first.
 
     Raises:
         HandlerError: If the handlers cannot run together; all problems.
@@ -53,7 +52,7 @@ class Worker:
         *,
         settings: Settings | None = None,
         resources: Sequence[Resource[Any]] | None = None,
-        middleware: Sequence[Middleware] = (),
+        middleware: Sequence[Layer] = (),
     ) -> None:
         self.specs = tuple(handler.spec for handler in handlers)
         self.settings = settings or Settings.load()
@@ -62,7 +61,7 @@ class Worker:
         modules = [sys.modules[spec.handler.__module__] for spec in self.specs]
         self._resources = Resources(resources_in(modules) if resources is None else resources, self.settings)
         self._middleware = tuple(middleware)
-        if problems := check(self.specs, self._resources.known, self.settings):
+        if problems := check(self.specs, self._resources.known, self.settings, self._middleware):
             raise HandlerError(tuple(problems))
         if not (self.settings.nsqd or self.settings.lookupd):
             raise SettingsError("no NSQ to consume from: set nsqd (host:4150) or lookupd (host:4161)")
@@ -96,7 +95,7 @@ class Worker:
             Exception: What opening a resource raised.
         """
         try:
-            handlers = [await self._resources.make(spec) for spec in self.specs]
+            handlers = [await self._resources.prepare(spec, self._middleware) for spec in self.specs]
             self._subscriptions = await self._subscribe(handlers)
             await self._serve_admin()
         except BaseException:
@@ -188,7 +187,7 @@ class Worker:
     def _named(self, name: str) -> list[Subscription]:
         return [each for each in self._subscriptions if each.spec.name == name]
 
-    async def _subscribe(self, handlers: Sequence[AnyHandler[Any]]) -> tuple[Subscription, ...]:
+    async def _subscribe(self, handlers: Sequence[ReadyHandler]) -> tuple[Subscription, ...]:
         max_msg_bytes = await message_limit(self.settings)
         endpoints = Endpoints(self.settings.nsqd, self.lookup, self.settings.lookupd_poll_s)
         parts = WorkerParts(
@@ -196,8 +195,6 @@ class Worker:
             metrics=self.metrics,
             publishes=self.publishers,
             make_consumer=partial(Consumer, endpoints=endpoints),
-            middleware=self._middleware,
-            prepare=preparer(self.settings.service, max_msg_bytes),
             max_msg_bytes=max_msg_bytes,
             log=self._log,
         )

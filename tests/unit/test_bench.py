@@ -88,7 +88,7 @@ def test_every_stage_names_modules_that_there_are(part: str) -> None:
 
 
 def test_the_stage_is_that_of_the_innermost_module_that_has_one() -> None:
-    assert stage_of("x/nsqkit/events/codec.py") == "decode"
+    assert stage_of("x/nsqkit/events/codec/decoder.py") == "decode"
     assert stage_of(__file__) == ""
     assert stage_in(None) == ELSEWHERE
 

@@ -1,5 +1,9 @@
 """Context: what a handler sees of its message, usable in a test without a worker."""
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,15 +11,28 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.handler.context import Context, Next, Outgoing
-from nsqkit.policy.outcome import Discard, Outcome
+from nsqkit import Context, Discard, EncodeError, Envelope, Next, Outcome, event, resource
+from nsqkit.handler.outgoing import Outgoing
+
+
+@event("context.placed", version=1, topic="placed")
+@dataclass
+class Placed:
+    order_id: str
+
+
+@resource(per="message")
+def session() -> Iterator[str]:
+    yield "a real one"
 
 
 class FakeDelivery:
     """Notes what a Context asks of its delivery."""
 
     def __init__(self, prepare: Any = None) -> None:
-        self.prepare = prepare
+        self.preparer: Any = SimpleNamespace(
+            event=lambda event, topic, defer_s, _: prepare(event, topic, defer_s)
+        )
         self.told: list[str] = []
         self.bound: list[Any] = []
 
@@ -125,10 +142,85 @@ def test_what_cannot_be_prepared_is_not_kept() -> None:
     assert ctx.outgoing == ()
 
 
-def test_a_context_made_by_hand_says_that_it_publishes_nowhere() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        Context().publish("first", topic="orders", defer_s=2)
-    assert str(caught.value) == "this Context publishes nowhere: 'first' to 'orders' in 2 s"
+def test_a_context_made_by_hand_collects_what_is_published() -> None:
+    ctx = Context()
+    ctx.publish(Placed("o-1"))
+    ctx.publish(Placed("o-2"), topic="elsewhere", defer_s=2)
+    ctx.publish_raw("raw", b"{}", defer_s=1.5)
+    assert [(each.event, each.topic, each.defer_s) for each in ctx.outgoing] == [
+        (Placed("o-1"), "placed", 0.0),
+        (Placed("o-2"), "elsewhere", 2),
+        (None, "raw", 1.5),
+    ]
+    assert json.loads(ctx.outgoing[0].body)["data"] == {"order_id": "o-1"}
+    assert ctx.outgoing[2].body == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("topic", "body", "defer_s", "said"),
+    [
+        pytest.param("a b", b"{}", 0.0, "topic name 'a b'", id="an invalid topic"),
+        pytest.param("t", b"", 0.0, "the message is empty", id="nothing"),
+        pytest.param("t", b"x" * 1_048_577, 0.0, "nsqd takes 1048576", id="over nsqd's limit"),
+        pytest.param("t", b"{}", -1.0, "defer_s=-1.0", id="a negative delay"),
+    ],
+)
+def test_raw_bytes_that_cannot_be_published_are_refused(
+    topic: str, body: bytes, defer_s: float, said: str
+) -> None:
+    with pytest.raises(EncodeError, match=said):
+        Context().publish_raw(topic, body, defer_s=defer_s)
+
+
+def test_a_context_made_by_hand_has_the_resources_that_it_is_given() -> None:
+    ctx = Context(resources={session: "a fake"})
+    assert ctx.resource(session) == "a fake"
+
+
+def test_a_resource_that_is_not_open_says_where_to_name_it() -> None:
+    with pytest.raises(LookupError, match=r"resource session is not open .* uses=\["):
+        Context().resource(session)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"order_id": "o-1"}', id="a bare body"),
+        pytest.param(b'{"specversion": null, "type": "t"}', id="no version"),
+        pytest.param(
+            b'{"specversion": "1.0", "type": 5, "source": "s", "id": "1"}', id="a type that is no text"
+        ),
+        pytest.param(b'"specversion"', id="no object"),
+        pytest.param(b'{"specversion"', id="not JSON"),
+    ],
+)
+def test_a_body_without_a_valid_envelope_has_none(body: bytes) -> None:
+    assert Context(body=body).envelope is None
+
+
+def test_the_envelope_has_its_attributes_and_its_extensions() -> None:
+    body = {
+        "specversion": "1.0",
+        "type": "order.created.v1",
+        "source": "shop",
+        "id": "e-1",
+        "subject": "o-1",
+        "time": "2026-01-02T03:04:05Z",
+        "datacontenttype": "application/json",
+        "traceparent": "00-1-2-01",
+        "retries": 3,
+        "data": {"order_id": "o-1"},
+    }
+    envelope = Context(body=json.dumps(body).encode()).envelope
+    assert envelope == Envelope(
+        type="order.created.v1",
+        source="shop",
+        id="e-1",
+        subject="o-1",
+        time="2026-01-02T03:04:05Z",
+        datacontenttype="application/json",
+        extensions={"traceparent": "00-1-2-01", "retries": 3},
+    )
 
 
 def test_the_log_is_bound_once_and_only_when_it_is_used() -> None:

@@ -23,7 +23,7 @@ from handlers.orders import (
 )
 from nsqkit import Context, DeadLetter, Handler, Settings, SettingsError, Worker
 from nsqkit.errors import DecodeError
-from nsqkit.events.codec import Decoder
+from nsqkit.events.codec.decoder import Decoder
 from nsqkit.events.types import REGISTRY
 from nsqkit.loading.describe import table
 from nsqkit.loading.loader import load

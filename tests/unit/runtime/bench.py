@@ -19,11 +19,12 @@ from nsqkit import (
     event,
 )
 from nsqkit.errors import PublishError
-from nsqkit.events.codec import Decoder
+from nsqkit.events.codec.decoder import Decoder
+from nsqkit.handler.extension import OnSettled
 from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.outgoing import Preparer
 from nsqkit.policy.lease import longest_hold_s
 from nsqkit.policy.verdict import Rules, Verdict
-from nsqkit.publishing.prepare import preparer
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
@@ -168,6 +169,13 @@ class FakePublishes:
         self.published.append((address, topic, body, defer_s))
         self.journal.append(("confirmed", topic))
 
+    async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
+        self.journal.append(("publish_many", topic, len(bodies)))
+        if self.failures:
+            raise self.failures.popleft()
+        self.published += [(address, topic, body, 0.0) for body in bodies]
+        self.journal.append(("confirmed", topic))
+
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
         self.journal.append(("channel", topic, channel))
         if self.channel_failures:
@@ -296,6 +304,7 @@ class Bench:
         max_msg_bytes: The largest message that the fake nsqd takes.
         quarantine: By default one of its own.
         now_s: The clock, if not ``clock``, which stands still.
+        hooks: Receive every outcome.
     """
 
     def __init__(
@@ -309,6 +318,7 @@ class Bench:
         log_success: bool = False,
         quarantine: Quarantine | None = None,
         now_s: Callable[[], float] | None = None,
+        hooks: Sequence[OnSettled] = (),
     ) -> None:
         spec = handler.spec
         self.rules = rules or Rules(spec.retry)
@@ -330,7 +340,7 @@ class Bench:
             rules=self.rules,
             meter=self.meter,
             log=self.log,
-            prepare=preparer("bench", max_msg_bytes),
+            preparer=Preparer(source="bench", max_msg_bytes=max_msg_bytes),
             clock=Clock(now_s=now_s, now_ns=lambda: NOW_NS, draw=lambda: 0.0),
         )
         self.settler = Settler(
@@ -341,7 +351,8 @@ class Bench:
             ),
             outcome_log=OutcomeLog(shared, log_success=log_success),
             pause=lambda for_s, error: self.rest(for_s, error),  # noqa: PLW0108 - a test may replace it
-            on_settled=lambda *ending: self.told.append(ending),
+            hooks=hooks,
+            observer=lambda *ending: self.told.append(ending),
         )
         around: dict[str, Any] = {
             "middleware": middleware,
@@ -426,7 +437,7 @@ def delivery(message: Any) -> Delivery:
         rules=Rules(spec.retry),
         meter=RecordingMeter(),
         log=RecordingLog(),
-        prepare=preparer("tests", 1_000_000),
+        preparer=Preparer(source="tests", max_msg_bytes=1_000_000),
     )
     return Delivery(message, shared, lambda _: None)
 

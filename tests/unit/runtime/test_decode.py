@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsqkit.errors import DecodeError, UnknownEventError
-from nsqkit.events.codec import Decoded, Decoder
+from nsqkit.events.codec.decoder import Decoded, Decoder
 from nsqkit.events.types import REGISTRY
 from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason, Rules
 from nsqkit.runtime.decode import Unread, decode

@@ -15,7 +15,7 @@ from nsqkit.nsq import Consumer, Endpoints
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.verdict import RequeueReason
-from nsqkit.publishing.prepare import preparer
+from nsqkit.runtime.resources import ReadyHandler
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.worker.subscription import Subscription, WorkerParts
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
@@ -55,11 +55,10 @@ class Running:
             metrics=self.metrics,
             publishes=self.publishers,
             make_consumer=partial(Consumer, endpoints=Endpoints(settings.nsqd)),
-            prepare=preparer("shop", 1_000_000),
             max_msg_bytes=1_000_000,
             log=self.log,
         )
-        self.subscription = Subscription(handler, parts)
+        self.subscription = Subscription(ReadyHandler(handler), parts)
         self.peer: Peer
 
     def count(self, name: str, **labels: str) -> float | None:

@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsqkit.errors import DecodeError, EncodeError, UnknownEventError
-from nsqkit.events.codec import Decoded, Decoder, encode, encode_json, loads
+from nsqkit.events.codec.decoder import Decoded, Decoder
+from nsqkit.events.codec.encoder import encode
+from nsqkit.events.codec.formats import encode_json, loads
 from nsqkit.events.stamp import Stamp
 from nsqkit.events.types import EventRegistry, EventType
 

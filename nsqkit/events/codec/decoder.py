@@ -1,8 +1,4 @@
-"""Codec: bodies to typed events and back; the one place that knows orjson, msgspec and pydantic.
-
-Published events are CloudEvents 1.0 in structured JSON (ADR 0006). A body without ``specversion``
-is a bare event.
-"""
+"""Decoder: bodies to typed events, and where and why a body is wrong."""
 
 import re
 from collections.abc import Callable
@@ -11,16 +7,12 @@ from typing import Annotated, Any, cast
 import msgspec
 import orjson
 
-from nsqkit.errors import DecodeError, EncodeError, EventError, UnknownEventError
-from nsqkit.events.stamp import Stamp
+from nsqkit.errors import DecodeError, UnknownEventError
+from nsqkit.events.codec.envelope import MARK
+from nsqkit.events.codec.models import Read, explain, kind_of
 from nsqkit.events.types import REGISTRY, EventRegistry, EventType
 
-SPEC_VERSION = "1.0"
-_PATH = re.compile(r"^(?P<reason>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
-_MARK = b'"specversion"'
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
-
-Decode = Callable[[bytes | msgspec.Raw], Any]
 
 
 class _Envelope(msgspec.Struct):
@@ -79,11 +71,11 @@ class Decoder:
         self._topic = topic
         self._types = event_types
         self._registry = registry
-        self._decoders = {known.wire_type: _decoder(known.model) for known in event_types}
+        self._decoders = {known.wire_type: kind_of(known.model).reader(known.model) for known in event_types}
         self._at_once = [
             (b'"%s"' % known.wire_type.encode(), known.wire_type, _at_once(known.model))
             for known in event_types
-            if not _is_pydantic(known.model)
+            if kind_of(known.model).is_msgspecs
         ]
 
     def decode(self, body: bytes) -> Decoded:
@@ -105,7 +97,7 @@ class Decoder:
 
     def _decode_in_steps(self, body: bytes) -> Decoded:
         """Read the envelope first, then what its type says: every way that an event can come."""
-        if _MARK not in body:
+        if MARK not in body:
             return self._bare(body)
         envelope = self._envelope(body)
         if envelope.specversion is None:
@@ -153,7 +145,7 @@ class Decoder:
         wire_type = self._types[0].wire_type
         return Decoded(self._read(wire_type, self._decoders[wire_type], body, "$"), wire_type)
 
-    def _lifted(self, wire_type: str) -> tuple[str, Decode]:
+    def _lifted(self, wire_type: str) -> tuple[str, Read]:
         name, _, version = wire_type.rpartition(".v")
         number = int(version) if _VERSION.fullmatch(version) else 0
         for known in self._types:
@@ -162,7 +154,7 @@ class Decoder:
                 return wire_type, _upcasting(self._decoders[known.wire_type], steps)
         raise UnknownEventError(self._topic, wire_type)
 
-    def _read(self, wire_type: str, decode: Decode, raw: bytes | msgspec.Raw, root: str) -> Any:
+    def _read(self, wire_type: str, decode: Read, raw: bytes | msgspec.Raw, root: str) -> Any:
         try:
             return decode(raw)
         except Exception as error:  # noqa: BLE001 - a team's class or upcaster may raise anything
@@ -171,17 +163,6 @@ class Decoder:
     def _error(self, wire_type: str, root: str, error: Exception) -> DecodeError:
         path, reason = _explain(error)
         return DecodeError(self._topic, wire_type, root + path.removeprefix("$"), reason)
-
-
-def _decoder(model: type[Any]) -> Decode:
-    """Return what reads a model fastest: pydantic's own validator, msgspec for the others."""
-    if _is_pydantic(model):
-        return lambda raw: model.model_validate_json(bytes(raw))
-    return msgspec.json.Decoder(model).decode
-
-
-def _is_pydantic(model: type[Any]) -> bool:
-    return hasattr(model, "model_validate_json")
 
 
 def _at_once(model: type[Any]) -> Callable[[bytes], _Whole]:
@@ -196,7 +177,7 @@ def _at_once(model: type[Any]) -> Callable[[bytes], _Whole]:
     return msgspec.json.Decoder(cast("type[_Whole]", whole)).decode
 
 
-def _upcasting(decode: Decode, steps: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]) -> Decode:
+def _upcasting(decode: Read, steps: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]) -> Read:
     def lift(raw: bytes | msgspec.Raw) -> Any:
         data = orjson.loads(bytes(raw))
         for step in steps:
@@ -208,70 +189,10 @@ def _upcasting(decode: Decode, steps: tuple[Callable[[dict[str, Any]], dict[str,
 
 def _explain(error: Exception) -> tuple[str, str]:
     """Return the JSON path (from ``$``) and the reason in a decoding error."""
-    if isinstance(error, msgspec.ValidationError):
-        match = _PATH.match(str(error))
-        return (match["path"], match["reason"]) if match else ("$", str(error))
     if isinstance(error, RecursionError):
         return "$", "nested too deeply"
+    if (place := explain(error)) is not None:
+        return place
     if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | orjson.JSONDecodeError):
         return "$", f"not JSON: {error}"
-    if type(error).__module__.startswith("pydantic_core"):  # its ValidationError, without importing it
-        details: Any = error
-        first = details.errors(include_url=False, include_input=False)[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        return f"${path}", first["msg"]
     return "$", f"{type(error).__name__}: {error}"
-
-
-def encode(event: object, stamp: Stamp, registry: EventRegistry = REGISTRY) -> tuple[EventType, bytes]:
-    """Return an event's type and its CloudEvents body.
-
-    Raises:
-        EncodeError: If the object is not an event, or has a value that JSON cannot hold.
-    """
-    try:
-        known = registry.of(type(event))
-    except EventError as error:
-        raise EncodeError(f"cannot publish: {error}") from None
-    envelope: dict[str, Any] = {
-        "specversion": SPEC_VERSION,
-        "type": known.wire_type,
-        "source": stamp.source,
-        "id": stamp.event_id,
-        "time": stamp.time,
-        "datacontenttype": "application/json",
-    }
-    if stamp.traceparent is not None:
-        envelope["traceparent"] = stamp.traceparent
-    if stamp.tracestate is not None:
-        envelope["tracestate"] = stamp.tracestate
-    envelope["data"] = event
-    return known, encode_json(envelope)
-
-
-def encode_json(value: object) -> bytes:
-    """Return a value as compact JSON; dataclasses, Structs and pydantic models are written by field.
-
-    Raises:
-        EncodeError: If it has a value that JSON cannot hold.
-    """
-    try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
-    except orjson.JSONEncodeError as error:
-        raise EncodeError(f"{type(value).__name__} cannot be written as JSON: {error}") from error
-
-
-def _plain(value: object) -> object:
-    dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return dump(mode="json")
-    return msgspec.to_builtins(value)
-
-
-def loads(body: bytes) -> Any:
-    """Return the value in a JSON text.
-
-    Raises:
-        ValueError: If it is not JSON; the message says where.
-    """
-    return orjson.loads(body)

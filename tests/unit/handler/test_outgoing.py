@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from nsqkit import EncodeError
-from nsqkit.handler.context import Outgoing
-from nsqkit.publishing.prepare import preparer
+from nsqkit.handler.outgoing import Outgoing, Preparer
 from tests.unit.publishing.sent import Homeless, Sent
+
+
+def preparer(source: str, max_msg_bytes: int) -> Any:
+    return Preparer(source=source, max_msg_bytes=max_msg_bytes).event
 
 
 class TestPreparer:

@@ -1,0 +1,1 @@
+"""Codec: bodies to typed events and back; one module each for envelope, models, JSON and both ways."""

@@ -1,0 +1,87 @@
+"""Models: the kinds of class that can be an event, and how each is read and written."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+Read = Callable[[bytes | msgspec.Raw], Any]
+Place = tuple[str, str]
+"""The JSON path of a mistake, from ``$``, and the reason."""
+
+_PATH = re.compile(r"^(?P<reason>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKind:
+    """One kind of class.
+
+    Args:
+        takes: Returns whether a class is of this kind.
+        reader: Returns what reads JSON into a class of this kind.
+        explain: Returns where a body is wrong, for the errors that its readers raise; else None.
+        is_msgspecs: Whether msgspec can read it as a field of the envelope, in one pass.
+    """
+
+    takes: Callable[[type[Any]], bool]
+    reader: Callable[[type[Any]], Read]
+    explain: Callable[[Exception], Place | None]
+    is_msgspecs: bool
+
+
+def kind_of(model: type[Any]) -> ModelKind:
+    """Return the kind of a class; msgspec's own for all that no other kind takes."""
+    return next(kind for kind in KINDS if kind.takes(model))
+
+
+def explain(error: Exception) -> Place | None:
+    """Return where a body is wrong, by the kind whose reader raised the error; None if it is unknown."""
+    return next((found for kind in KINDS if (found := kind.explain(error))), None)
+
+
+def to_plain(value: object) -> object:
+    """Return a value that orjson cannot write as one that it can.
+
+    Raises:
+        TypeError: If there is none.
+    """
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(mode="json")
+    return msgspec.to_builtins(value)
+
+
+def _is_pydantic(model: type[Any]) -> bool:
+    return hasattr(model, "model_validate_json")
+
+
+def _pydantic_reader(model: Any) -> Read:
+    return lambda raw: model.model_validate_json(bytes(raw))  # its own validator is the fastest
+
+
+def _explain_pydantic(error: Any) -> Place | None:
+    if not type(error).__module__.startswith("pydantic_core"):  # its ValidationError, without importing it
+        return None
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return f"${path}", first["msg"]
+
+
+def _msgspec_reader(model: type[Any]) -> Read:
+    return msgspec.json.Decoder(model).decode
+
+
+def _explain_msgspec(error: Exception) -> Place | None:
+    if not isinstance(error, msgspec.ValidationError):
+        return None
+    match = _PATH.match(str(error))
+    return (match["path"], match["reason"]) if match else ("$", str(error))
+
+
+KINDS = (
+    ModelKind(_is_pydantic, _pydantic_reader, _explain_pydantic, is_msgspecs=False),
+    ModelKind(lambda _: True, _msgspec_reader, _explain_msgspec, is_msgspecs=True),
+)
+"""The first that takes a class reads it: pydantic models, then dataclasses and Structs."""

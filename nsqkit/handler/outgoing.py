@@ -1,0 +1,156 @@
+"""Outgoing: messages that leave once their handler has succeeded, and how events become them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nsqkit.errors import EncodeError
+from nsqkit.events.codec.encoder import encode, type_of
+from nsqkit.events.stamp import stamp
+from nsqkit.policy.names import topic_problem
+from nsqkit.policy.retry import MAX_DELAY_S
+
+if TYPE_CHECKING:
+    from nsqkit.handler.context import Context
+
+Done = Callable[[BaseException | None], object]
+"""Receives None once nsqd has confirmed a message, or why it was not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way out.
+
+    Args:
+        topic: Where it goes.
+        body: What it says.
+        defer_s: Seconds for which nsqd holds it back, 0 or more.
+        event: The event that it carries; None for raw bytes.
+        when_done: Called once, when it is confirmed or has failed.
+    """
+
+    topic: str
+    body: bytes
+    defer_s: float = 0.0
+    event: object = field(default=None, compare=False)
+    when_done: tuple[Done, ...] = field(default=(), compare=False, repr=False)
+
+    def done(self, error: BaseException | None) -> None:
+        """Report the end of its publishing."""
+        for each in self.when_done:
+            each(error)
+
+
+async def reported(publish: Awaitable[None], outgoing: Sequence[Outgoing]) -> None:
+    """Await a publish, and report its end to the extensions that asked for it."""
+    failure: BaseException | None = None
+    try:
+        await publish
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        for each in outgoing:
+            each.done(failure)
+
+
+@dataclass(slots=True)
+class Publish:
+    """A message that is about to leave, as extensions see it.
+
+    Args:
+        event: The event; None for raw bytes.
+        topic: Where it goes; None if neither the call nor the event's type names a topic.
+        defer_s: Seconds for which nsqd holds it back.
+        ctx: The Context of the handler that publishes; None in a ``Publisher``.
+        body: The bytes of a raw message; None for an event, which is encoded afterwards.
+
+    Attributes:
+        attributes: Further attributes of the event's envelope, such as ``correlationid``: set them here.
+        when_done: Functions to call with None once nsqd has confirmed the message, or with the error.
+    """
+
+    event: object
+    topic: str | None
+    defer_s: float
+    ctx: "Context | None"
+    body: bytes | None = None
+    attributes: dict[str, str] = field(default_factory=dict, init=False)
+    when_done: list[Done] = field(default_factory=list, init=False)
+
+
+OnPublish = Callable[[Publish], Any]
+"""An extension's hook; whatever it returns but False lets the message leave."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparer:
+    """Makes outgoing messages of events and of raw bytes.
+
+    Args:
+        source: The ``source`` of envelopes: the name of this service.
+        max_msg_bytes: nsqd's max-msg-size.
+        hooks: Of extensions, the outermost first.
+    """
+
+    source: str
+    max_msg_bytes: int
+    hooks: Sequence[OnPublish] = ()
+
+    def event(
+        self, event: object, topic: str | None, defer_s: float, ctx: "Context | None" = None
+    ) -> Outgoing | None:
+        """Return the message of an event; None if an extension keeps it.
+
+        Raises:
+            EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+        """
+        if not self.hooks:
+            return self._encoded(event, topic, defer_s)
+        publish = Publish(event, topic or type_of(event).topic, defer_s, ctx)
+        return self._encoded(event, topic, defer_s, publish) if self._is_to_leave(publish) else None
+
+    def raw(self, topic: str, body: bytes, defer_s: float, ctx: "Context | None" = None) -> Outgoing | None:
+        """Return the message of some bytes; None if an extension keeps it.
+
+        Raises:
+            EncodeError: If the topic's name is not valid, the body is empty or too large, or *defer_s* is
+                out of its range.
+        """
+        self._checked(Outgoing(topic, body, defer_s), "the message")
+        return self.unchecked(topic, body, defer_s, ctx)
+
+    def unchecked(
+        self, topic: str, body: bytes, defer_s: float, ctx: "Context | None" = None
+    ) -> Outgoing | None:
+        """Return the message of some bytes, as they are; None if an extension keeps it."""
+        publish = Publish(None, topic, defer_s, ctx, body)
+        if not self._is_to_leave(publish):
+            return None
+        return Outgoing(topic, body, defer_s, when_done=tuple(publish.when_done))
+
+    def _is_to_leave(self, publish: Publish) -> bool:
+        answers = [hook(publish) for hook in self.hooks]  # each sees it, also what another keeps
+        return False not in answers
+
+    def _encoded(
+        self, event: object, topic: str | None, defer_s: float, publish: Publish | None = None
+    ) -> Outgoing:
+        attributes = publish.attributes if publish else {}
+        known, body = encode(event, stamp(self.source), extensions=attributes)
+        target = topic or known.topic
+        if target is None:
+            raise EncodeError(f"{known.wire_type} has no topic; add one to its @event, or give topic=…")
+        when_done = tuple(publish.when_done) if publish else ()
+        return self._checked(Outgoing(target, body, defer_s, event, when_done), known.wire_type)
+
+    def _checked(self, outgoing: Outgoing, name: str) -> Outgoing:
+        if problem := topic_problem(outgoing.topic):
+            raise EncodeError(problem)
+        if not 0 <= outgoing.defer_s <= MAX_DELAY_S:
+            raise EncodeError(f"defer_s={outgoing.defer_s!r} is not in 0..{MAX_DELAY_S:g} seconds")
+        if not outgoing.body:
+            raise EncodeError(f"{name} is empty; nsqd takes messages of 1 byte and more")
+        if len(outgoing.body) > self.max_msg_bytes:
+            raise EncodeError(f"{name} has {len(outgoing.body)} bytes; nsqd takes {self.max_msg_bytes}")
+        return outgoing

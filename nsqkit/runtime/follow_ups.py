@@ -1,0 +1,57 @@
+"""Follow-ups: publish the events of one message together, and await nsqd's OK for all of them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterator, Sequence
+
+from nsqkit.handler.outgoing import Outgoing, reported
+from nsqkit.runtime.ports import Publishes
+
+MAX_COMMAND_BYTES = 1_048_576
+"""Bodies of one MPUB at most: well below nsqd's max-body-size, 5 MiB by default."""
+
+
+async def publish_together(publishes: Publishes, address: str, outgoing: Sequence[Outgoing]) -> None:
+    """Publish messages to one nsqd: one MPUB for each topic, all at once; deferred ones as DPUB beside them.
+
+    The messages of a topic keep their order, and arrive together unless they need several commands. Topics
+    are not atomic together.
+
+    Args:
+        publishes: Publishes to nsqd.
+        address: ``host:port`` of the nsqd.
+        outgoing: 1 or more messages.
+
+    Raises:
+        PublishError: If one is not confirmed, after all others have been confirmed or have failed.
+    """
+    commands = list(_commands(outgoing))
+    sent = (_send(publishes, address, command) for command in commands)
+    failures = [error for error in await asyncio.gather(*sent, return_exceptions=True) if error is not None]
+    if failures:
+        raise failures[0]
+
+
+def _commands(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+    """Yield what leaves in one command each."""
+    by_topic: dict[str, list[Outgoing]] = {}
+    sizes: Counter[str] = Counter()
+    for each in outgoing:
+        topic, size = each.topic, len(each.body)
+        if each.defer_s:
+            yield [each]
+            continue
+        if sizes[topic] and sizes[topic] + size > MAX_COMMAND_BYTES:
+            yield by_topic.pop(topic)
+            sizes[topic] = 0
+        by_topic.setdefault(topic, []).append(each)
+        sizes[topic] += size
+    yield from by_topic.values()
+
+
+def _send(publishes: Publishes, address: str, command: Sequence[Outgoing]) -> Awaitable[None]:
+    first = command[0]
+    if len(command) == 1:
+        return reported(publishes.publish(address, first.topic, first.body, defer_s=first.defer_s), command)
+    bodies = [each.body for each in command]
+    return reported(publishes.publish_many(address, first.topic, bodies), command)

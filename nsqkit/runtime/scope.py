@@ -1,0 +1,244 @@
+"""Scope: the per-message resources of one handler, opened before its call and closed with the verdict."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol
+
+from nsqkit.errors import HandlerTimeoutError
+from nsqkit.handler.resources import Resource
+from nsqkit.policy.verdict import SUCCESS, Verdict
+
+Values = dict[Resource[Any], Any]
+Call = Callable[[Any, Any], Awaitable[Any]]
+PlainCall = Callable[[Any, Any], Any]
+VerdictOf = Callable[[Any, Any], Verdict]
+"""Returns the verdict on what a call returned, and on its second argument."""
+
+
+def succeeded(_returned: Any, _argument: Any) -> Verdict:
+    """Return the verdict on the call of a batch that returned, whatever its messages' outcomes are."""
+    return SUCCESS
+
+
+class Scoped(Protocol):
+    """The second argument of a call, a Context or a batch: it shows the call's resources."""
+
+    resources: Mapping[Resource[Any], Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How one resource is opened.
+
+    Args:
+        resource: The resource.
+        arguments: What it needs of the worker, by parameter.
+        needs: What it needs of the same scope, by parameter.
+    """
+
+    resource: Resource[Any]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    needs: Mapping[str, Resource[Any]] = field(default_factory=dict)
+
+    def begin(self, values: Mapping[Resource[Any], Any]) -> Any:
+        """Return the generator that yields the resource."""
+        needed = {name: values[resource] for name, resource in self.needs.items()}
+        return self.resource(**self.arguments, **needed)
+
+
+class Scope:
+    """The resources of one handler that do not live as long as the worker.
+
+    Args:
+        openings: Each after those that it needs.
+        is_threaded: Whether the handler runs in threads: plain resources are then opened there.
+        timeout_s: For opening and for closing one resource on the event loop; infinite for none.
+        verdict_of: Returns what the resources receive at their ``yield``.
+    """
+
+    def __init__(
+        self,
+        openings: Sequence[Opening] = (),
+        *,
+        is_threaded: bool = False,
+        timeout_s: float = 30.0,
+        verdict_of: VerdictOf = succeeded,
+    ) -> None:
+        self._verdict_of = verdict_of
+        self._timeout_s = timeout_s
+        self._on_loop = [each for each in openings if each.resource.is_async or not is_threaded]
+        self._in_call = [
+            each for each in openings if each not in self._on_loop and each.resource.per == "message"
+        ]
+        per_thread = [each for each in openings if each.resource.per == "thread"]
+        self._thread = ThreadScope(per_thread) if per_thread else None
+
+    @property
+    def on_thread_end(self) -> Callable[[], None] | None:
+        """What a thread of plain handlers calls when it ends; None for nothing."""
+        return self._thread.close if self._thread else None
+
+    def around(self, call: Call) -> Call:
+        """Return a call with the resources of the event loop around it; the call itself if there are none."""
+        if not self._on_loop:
+            return call
+
+        async def scoped(what: Any, argument: Scoped) -> Any:
+            values: Values = {}
+            async with AsyncExitStack() as stack:
+                opened = [await self._opened(each, values, stack) for each in self._on_loop]
+                argument.resources = values
+                returned = await call(what, argument)
+                verdict = self._verdict_of(returned, argument)
+                for each in opened:
+                    each.verdict = verdict
+            return returned
+
+        return scoped
+
+    def inside(self, call: PlainCall) -> PlainCall:
+        """Return a plain call with the resources of its thread around it; the call itself if it has none."""
+        if not self._in_call and self._thread is None:
+            return call
+
+        def scoped(what: Any, argument: Scoped) -> Any:
+            values: Values = {**(argument.resources or {}), **(self._thread.values() if self._thread else {})}
+            with ExitStack() as stack:
+                opened = []
+                for each in self._in_call:
+                    opened.append(_OpenPlain(each, values))
+                    values[each.resource] = stack.enter_context(opened[-1])
+                argument.resources = values
+                returned = call(what, argument)
+                verdict = self._verdict_of(returned, argument)
+                for each_opened in opened:
+                    each_opened.verdict = verdict
+            return returned
+
+        return scoped
+
+    async def _opened(self, opening: Opening, values: Values, stack: AsyncExitStack) -> "_OpenOnLoop":
+        opened = _OpenOnLoop(opening, values, self._timeout_s)
+        values[opening.resource] = await stack.enter_async_context(opened)
+        return opened
+
+
+class ThreadScope:
+    """The resources that each thread of plain handlers keeps: opened at its first call, closed at its end.
+
+    Args:
+        openings: Plain ones.
+    """
+
+    def __init__(self, openings: Sequence[Opening]) -> None:
+        self._openings = openings
+        self._local = threading.local()
+
+    def values(self) -> Values:
+        """Return the resources of this thread."""
+        if not hasattr(self._local, "values"):
+            values: Values = {}
+            with ExitStack() as stack:
+                for each in self._openings:
+                    values[each.resource] = stack.enter_context(_OpenPlain(each, values))
+                self._local.stack = stack.pop_all()
+            self._local.values = values
+        opened: Values = self._local.values
+        return opened
+
+    def close(self) -> None:
+        """Close the resources of this thread."""
+        stack: ExitStack | None = getattr(self._local, "stack", None)
+        if stack is not None:
+            stack.close()
+
+
+class _Open:
+    """One open resource.
+
+    Attributes:
+        verdict: What its ``yield`` returns; None until the call has returned.
+    """
+
+    def __init__(self, opening: Opening, values: Mapping[Resource[Any], Any]) -> None:
+        self.verdict: Verdict | None = None
+        self._name = opening.resource.name
+        self._generator = opening.begin(values)
+
+    def _yielded_again(self) -> RuntimeError:
+        return RuntimeError(f"resource {self._name} yields more than once; yield once")
+
+
+class _OpenPlain(_Open, AbstractContextManager[Any]):
+    def __enter__(self) -> Any:
+        generator: Iterator[Any] = self._generator
+        return next(generator)
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._generator.send(self.verdict)
+            else:
+                self._generator.throw(error)
+        except StopIteration:
+            return
+        except BaseException as raised:
+            if raised is not error:
+                raise
+            raised.__traceback__ = trace  # it was raised there, and not at the yield
+            return
+        raise self._yielded_again()
+
+
+class _OpenOnLoop(_Open, AbstractAsyncContextManager[Any]):
+    def __init__(self, opening: Opening, values: Mapping[Resource[Any], Any], timeout_s: float) -> None:
+        super().__init__(opening, values)
+        self._timeout_s = timeout_s
+
+    async def __aenter__(self) -> Any:
+        return await self._in_time(self._begin())
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._in_time(self._end(error))
+        if error is not None:
+            error.__traceback__ = trace  # it was raised there, and not at the yield
+
+    async def _begin(self) -> Any:
+        if isinstance(self._generator, AsyncIterator):
+            return await anext(self._generator)
+        return next(self._generator)
+
+    async def _end(self, error: BaseException | None) -> None:
+        generator = self._generator
+        is_async = isinstance(generator, AsyncIterator)
+        try:
+            if error is None:
+                await generator.asend(self.verdict) if is_async else generator.send(self.verdict)
+            else:
+                await generator.athrow(error) if is_async else generator.throw(error)
+        except (StopIteration, StopAsyncIteration):
+            return
+        except BaseException as raised:
+            if raised is not error:
+                raise
+            return
+        raise self._yielded_again()
+
+    async def _in_time(self, step: Any) -> Any:
+        if self._timeout_s == float("inf"):
+            return await step
+        try:
+            async with asyncio.timeout(self._timeout_s) as limit:
+                return await step
+        except TimeoutError:
+            if limit.expired():
+                raise HandlerTimeoutError(self._timeout_s) from None
+            raise
