@@ -1,7 +1,6 @@
 """Batch: let messages gather, call the handler with all of them at once, and hand each its own end."""
 
 import asyncio
-import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, cast
@@ -10,10 +9,10 @@ from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Middleware
 from nsqkit.handler.origin import place_of
-from nsqkit.handler.resources import Resource
 from nsqkit.policy.outcome import Duplicate, Finish, Outcome
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
+from nsqkit.runtime.batch_call import BatchCall, Member
 from nsqkit.runtime.call import Caller
 from nsqkit.runtime.dispatch import wrapped
 from nsqkit.runtime.scope import Scope
@@ -60,8 +59,8 @@ class BatchDispatcher:
         self._call_handler = scope.around(self._caller.call)
         self._call = wrapped(self._join, middleware)
         self._numbers = count(1)
-        self._members: dict[Context, _Member] = {}
-        self._gathering: list[_Member] = []
+        self._members: dict[Context, Member] = {}
+        self._gathering: list[Member] = []
         self._timer: asyncio.TimerHandle | None = None  # while those that gather wait for others
         self._running: set[asyncio.Task[None]] = set()
         self._is_giving_back = False
@@ -105,7 +104,7 @@ class BatchDispatcher:
 
     async def _join(self, event: Any, ctx: Context) -> Outcome:
         """Wait for others, and then for what becomes of this one."""
-        member = self._members[ctx] = _Member(Delivery(str(next(self._numbers)), event, ctx))
+        member = self._members[ctx] = Member(Delivery(str(next(self._numbers)), event, ctx))
         ctx.wait()
         if is_suspect(ctx.attempts, self._spec.retry.max_attempts):
             self._start([member])  # nothing else runs, and nothing would join it
@@ -123,7 +122,7 @@ class BatchDispatcher:
         finally:
             del self._members[ctx]
 
-    def _gather(self, member: "_Member") -> None:
+    def _gather(self, member: Member) -> None:
         if not self._gathering:
             loop = asyncio.get_running_loop()
             self._stop_timer()
@@ -152,7 +151,7 @@ class BatchDispatcher:
 
     # How a batch runs.
 
-    def _start(self, members: "Sequence[_Member]") -> None:
+    def _start(self, members: Sequence[Member]) -> None:
         run = asyncio.create_task(self._run(members), name=f"{self._spec.name}.batch")
         self._running.add(run)
         run.add_done_callback(self._ended)
@@ -161,7 +160,7 @@ class BatchDispatcher:
         self._running.discard(run)
         self._go_on()
 
-    async def _run(self, members: "Sequence[_Member]") -> None:
+    async def _run(self, members: Sequence[Member]) -> None:
         """See the messages of a batch to their ends."""
         batch = [member for member in members if self._may_begin(member)]
         if not batch:
@@ -186,7 +185,7 @@ class BatchDispatcher:
         for member in sorted(batch, key=lambda each: -each.delivery.ctx.attempts):
             await self._rerun(member, error)
 
-    async def _rerun(self, member: "_Member", error: BaseException) -> None:
+    async def _rerun(self, member: Member, error: BaseException) -> None:
         """Handle one message of a batch that failed: those with the fewest attempts left come first."""
         ctx = member.delivery.ctx
         if not self._may_begin(member):
@@ -199,15 +198,15 @@ class BatchDispatcher:
         if (own := await self._try([member])) is not None:
             member.fail(own)
 
-    def _may_begin(self, member: "_Member") -> bool:
+    def _may_begin(self, member: Member) -> bool:
         """Return whether a message is to be handled; if not, its call ends."""
         if self._is_giving_back or member.delivery.ctx.lease_lost:
             member.end.cancel()
         return not member.end.done()
 
-    async def _try(self, members: "Sequence[_Member]") -> BaseException | None:
+    async def _try(self, members: Sequence[Member]) -> BaseException | None:
         """Call the handler; return why that failed, or None when every message has its end."""
-        batch = _Batch(members)
+        batch = BatchCall(members)
         for member in members:
             member.batch = batch
             member.delivery.ctx.start(self._limit_s)
@@ -223,7 +222,7 @@ class BatchDispatcher:
                 member.end.cancel()
         return None
 
-    async def _outcomes(self, batch: "_Batch") -> dict[str, Outcome] | BaseException:
+    async def _outcomes(self, batch: BatchCall) -> dict[str, Outcome] | BaseException:
         """Return the outcomes that the handler names, or why it failed."""
         deliveries = tuple(member.delivery for member in batch.members)
         try:
@@ -250,71 +249,3 @@ class BatchDispatcher:
             if not isinstance(outcome, Outcome):
                 raise TypeError(f"{said} {outcome!r} for {key!r}; give an outcome like Requeue(5)")
         return cast("dict[str, Outcome]", dict(returned))
-
-
-class _Member:
-    """One message among others.
-
-    Attributes:
-        delivery: What the handler is given.
-        end: What its call waits for.
-        batch: The call of the handler that it is in; None while it waits for one.
-        context: The context variables that extensions around it have set.
-    """
-
-    __slots__ = ("batch", "context", "delivery", "end")
-
-    def __init__(self, delivery: Delivery[Any]) -> None:
-        self.delivery = delivery
-        self.end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.batch: _Batch | None = None
-        self.context = contextvars.copy_context()
-
-    def finish(self, outcome: Outcome) -> None:
-        if not self.end.done():
-            self.end.set_result(outcome)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.end.done():
-            self.end.set_exception(error)
-
-
-class _Batch:
-    """One call of the handler.
-
-    Attributes:
-        members: Its messages.
-        task: What runs it, once it does.
-        is_abandoned: Whether it was cancelled because nobody waits for it any more.
-    """
-
-    def __init__(self, members: Sequence[_Member]) -> None:
-        self.members = members
-        self.task: asyncio.Task[Any] | None = None
-        self.is_abandoned = False
-
-    def abandon(self) -> bool:
-        """Cancel the call if nobody waits for it any more; return whether it was cancelled and will end."""
-        if not self.is_abandoned and self.task and all(member.end.done() for member in self.members):
-            self.is_abandoned = self.task.cancel()
-        return self.is_abandoned and self.task is not None and not self.task.done()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether its messages' handler is past its timeout; setting it tells all of them."""
-        return all(member.delivery.ctx.cancelled for member in self.members)
-
-    @cancelled.setter
-    def cancelled(self, is_cancelled: bool) -> None:
-        for member in self.members:
-            member.delivery.ctx.cancelled = is_cancelled
-
-    @property
-    def resources(self) -> Mapping[Resource[Any], Any] | None:
-        """The resources of its call; setting them shows them to all of its messages."""
-        return self.members[0].delivery.ctx.resources
-
-    @resources.setter
-    def resources(self, resources: Mapping[Resource[Any], Any] | None) -> None:
-        for member in self.members:
-            member.delivery.ctx.resources = resources

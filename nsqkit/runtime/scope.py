@@ -89,14 +89,17 @@ class Scope:
 
         async def scoped(what: Any, argument: Scoped) -> Any:
             values: Values = {}
-            async with AsyncExitStack() as stack:
-                opened = [await self._opened(each, values, stack) for each in self._on_loop]
-                argument.resources = values
-                returned = await call(what, argument)
-                verdict = self._verdict_of(returned, argument)
-                for each in opened:
-                    each.verdict = verdict
-            return returned
+            try:
+                async with AsyncExitStack() as stack:
+                    opened = [await self._opened(each, values, stack) for each in self._on_loop]
+                    argument.resources = values
+                    returned = await call(what, argument)
+                    verdict = self._verdict_of(returned, argument)
+                    for each in opened:
+                        each.verdict = verdict
+                return returned
+            finally:
+                argument.resources = None  # they are closed
 
         return scoped
 
@@ -106,18 +109,22 @@ class Scope:
             return call
 
         def scoped(what: Any, argument: Scoped) -> Any:
-            values: Values = {**(argument.resources or {}), **(self._thread.values() if self._thread else {})}
-            with ExitStack() as stack:
-                opened = []
-                for each in self._in_call:
-                    opened.append(_OpenPlain(each, values))
-                    values[each.resource] = stack.enter_context(opened[-1])
-                argument.resources = values
-                returned = call(what, argument)
-                verdict = self._verdict_of(returned, argument)
-                for each_opened in opened:
-                    each_opened.verdict = verdict
-            return returned
+            outer = argument.resources
+            values: Values = {**(outer or {}), **(self._thread.values() if self._thread else {})}
+            try:
+                with ExitStack() as stack:
+                    opened = []
+                    for each in self._in_call:
+                        opened.append(_OpenPlain(each, values))
+                        values[each.resource] = stack.enter_context(opened[-1])
+                    argument.resources = values
+                    returned = call(what, argument)
+                    verdict = self._verdict_of(returned, argument)
+                    for each_opened in opened:
+                        each_opened.verdict = verdict
+                return returned
+            finally:
+                argument.resources = outer  # those of this call are closed
 
         return scoped
 

@@ -15,7 +15,7 @@ from nsqkit import Context, Discard, EncodeError, Envelope, Next, Outcome, event
 from nsqkit.handler.outgoing import Outgoing
 
 
-@event("context.placed", version=1, topic="placed")
+@event("context.placed", version=1, topic="context.placed")
 @dataclass
 class Placed:
     order_id: str
@@ -148,7 +148,7 @@ def test_a_context_made_by_hand_collects_what_is_published() -> None:
     ctx.publish(Placed("o-2"), topic="elsewhere", defer_s=2)
     ctx.publish_raw("raw", b"{}", defer_s=1.5)
     assert [(each.event, each.topic, each.defer_s) for each in ctx.outgoing] == [
-        (Placed("o-1"), "placed", 0.0),
+        (Placed("o-1"), "context.placed", 0.0),
         (Placed("o-2"), "elsewhere", 2),
         (None, "raw", 1.5),
     ]

@@ -273,6 +273,16 @@ async def test_the_messages_of_a_failed_batch_have_one_each() -> None:
     ]
 
 
+@pytest.mark.parametrize("make", [on_loop, in_thread])
+async def test_after_the_call_it_cannot_be_had_any_more(make: Any) -> None:
+    contexts: list[Context] = []
+    await run(make(contexts.append, session, plain_session))
+    with pytest.raises(LookupError):
+        contexts[0].resource(session)
+    with pytest.raises(LookupError):
+        contexts[0].resource(plain_session)
+
+
 def test_a_thread_resource_of_an_async_handler_is_refused() -> None:
     with pytest.raises(HandlerError, match="resource local is per thread, and it runs on the event loop"):
         Harness([on_loop(lambda _: None, local)])
