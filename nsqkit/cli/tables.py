@@ -100,6 +100,8 @@ def handler(row: HandlerRow) -> Table:
         ("dead letters", row.dead_letters or "discarded"),
         ("kill switch", row.kill_switch),
         ("rate limit", row.rate_limit),
+        ("middleware", ", ".join(row.middleware) or None),
+        ("uses", ", ".join(row.uses) or None),
         ("defined in", row.location),
     ):
         if value is not None:

@@ -29,6 +29,8 @@ class HandlerRow:
         location: ``file:line`` of the class.
         kill_switch: When its intake stops, in words; None for never.
         rate_limit: How many messages start per second, in words; None without a limit.
+        middleware: Names of its own extensions, the outermost first.
+        uses: Names of its resources per message or per thread.
     """
 
     handler: str
@@ -44,6 +46,8 @@ class HandlerRow:
     location: str
     kill_switch: str | None = None
     rate_limit: str | None = None
+    middleware: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
 
 def table(specs: Sequence[HandlerSpec], settings: Settings | None = None) -> tuple[HandlerRow, ...]:
@@ -67,6 +71,8 @@ def _row(spec: HandlerSpec, settings: Settings) -> HandlerRow:
         location=spec.location,
         kill_switch=_switch_text(spec.kill_switch) if spec.kill_switch else None,
         rate_limit=_rate_text(spec.rate_limit) if spec.rate_limit else None,
+        middleware=tuple(getattr(each, "__name__", type(each).__name__) for each in spec.middleware),
+        uses=tuple(each.name for each in spec.uses),
     )
 
 

@@ -99,6 +99,8 @@ def test_a_long_retry_schedule_is_all_there(columns: str | None, capsys: pytest.
         dead_letters=None,
         location="handlers/orders.py:1",
         rate_limit="5 messages/s",
+        middleware=("Tracing", "audit"),
+        uses=("session",),
     )
     tables.show(tables.handler(row), tables.handler(row))
     output = capsys.readouterr().out
@@ -108,6 +110,8 @@ def test_a_long_retry_schedule_is_all_there(columns: str | None, capsys: pytest.
     assert "timeout         none" in first
     assert "discarded" in first
     assert "rate limit      5 messages/s" in first
+    assert "middleware      Tracing, audit" in first
+    assert "uses            session" in first
     assert "kill switch" not in first
     assert "…" not in output
     if columns:

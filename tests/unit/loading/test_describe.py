@@ -162,3 +162,25 @@ def test_of_a_batch_handler_threads_do_not_bound_what_is_in_flight(
     )
     (row,) = table(team.load(), Settings(threads=4))
     assert (row.max_in_flight, row.kind) == (expected, kind)
+
+
+def test_extensions_and_resources_of_a_message_are_named(team: Team) -> None:
+    ours = """\
+from nsqkit import Extension
+
+class Tracing(Extension):
+    pass
+
+async def audit(event, ctx, call_next):
+    return await call_next(event, ctx)
+
+@resource(per="message")
+def session() -> Iterator[int]:
+    yield 1
+
+"""
+    keywords = '"notify", middleware=[Tracing(), Tracing, audit], uses=[session]'
+    team.write(ours + NOTIFY.replace('"notify"', keywords))
+    (row,) = table(team.load())
+    assert row.middleware == ("Tracing", "Tracing", "audit")
+    assert row.uses == ("session",)

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from nsqkit import Extension
 from nsqkit.loading.loader import load
 from nsqkit.settings.settings import Settings
 from tests.unit.loading.team import CHARGE, NEEDY, NOTIFY, Team, at, yields
@@ -92,6 +93,8 @@ def test_resources_come_from_the_modules_that_define_or_import_them(team: Team) 
 
 
 MIDDLEWARE = """\
+from nsqkit import Extension
+
 class Shout:
     async def __call__(self, event, ctx, call_next):
         return await call_next(event, ctx)
@@ -105,6 +108,12 @@ class Needy:
 
 class Silent:
     pass
+
+class Asking(Extension):
+    def __init__(self, volume: int) -> None:
+        self.volume = volume
+
+READY = Extension()
 """
 
 
@@ -115,6 +124,15 @@ def test_middleware_is_made_in_the_order_of_the_setting(team: Team) -> None:
     whisper, shout = load([team.name], Settings(middleware=names)).middleware
     assert getattr(whisper, "__name__", "") == "whisper"
     assert type(shout).__name__ == "Shout"
+
+
+def test_an_extension_is_left_to_the_worker_which_gives_it_its_resources(team: Team) -> None:
+    team.write(f"@resource\ndef volume() -> Iterator[int]:\n    yield 11\n\n{NOTIFY}")
+    team.write(MIDDLEWARE, "TEAM_middleware.py", prelude=False)
+    names = tuple(f"{team.name}_middleware:{name}" for name in ("Asking", "READY"))
+    asking, ready = load([team.name], Settings(middleware=names)).middleware
+    assert isinstance(asking, type)
+    assert isinstance(ready, Extension)
 
 
 # What is wrong
