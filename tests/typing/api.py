@@ -18,7 +18,10 @@ from nsqkit import (
     DecodeError,
     Delivery,
     Discard,
+    Duplicate,
+    Envelope,
     Exponential,
+    Extension,
     Finish,
     Handler,
     HandlerTimeoutError,
@@ -29,6 +32,7 @@ from nsqkit import (
     NsqkitError,
     Outcome,
     Pause,
+    Publish,
     Publisher,
     PublishError,
     RateLimit,
@@ -36,6 +40,7 @@ from nsqkit import (
     Requeue,
     RetryPolicy,
     Settings,
+    Verdict,
     Worker,
     event,
     resource,
@@ -342,6 +347,65 @@ async def test_reserve(harness: type[Harness]) -> None:
         assert_type(h.handler(Reserve), Reserve)
         assert_type(h.clock.elapsed_s, float)
         assert_type(h.history(), str)
+
+
+# Extensions override what they need; resources of a message keep their types.
+
+
+class Session:
+    def add(self, row: object) -> None: ...
+
+
+class Connection: ...
+
+
+@resource(per="message")
+async def session(connection: Connection) -> AsyncIterator[Session]:
+    yield Session()
+
+
+@resource(per="thread")
+def local_connection() -> Iterator[Connection]:
+    yield Connection()
+
+
+class Inbox(Extension):
+    uses = (session,)
+
+    def __init__(self, connection: Connection) -> None: ...
+
+    async def around_handle(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:
+        envelope = ctx.envelope
+        assert_type(envelope, Envelope | None)
+        ctx.resource(session).add(envelope)
+        return Duplicate() if envelope is None else await call_next(event, ctx)
+
+    def on_publish(self, publish: Publish) -> None:
+        publish.attributes["correlationid"] = "c-1"
+        publish.when_done.append(print)
+
+    def on_settled(self, ctx: Context, verdict: Verdict, error: BaseException | None) -> None:
+        print(ctx.message_id, verdict.label, verdict.reason, error)
+
+
+class Audited(Handler[OrderCreated], abstract=True, middleware=[Inbox, Inbox(Connection())], uses=[session]): ...
+
+
+class Store(Audited, channel="store", uses=[local_connection]):
+    def handle(self, event: OrderCreated, ctx: Context) -> None:
+        assert_type(ctx.resource(session), Session)
+        assert_type(ctx.resource(local_connection), Connection)
+        ctx.publish_raw("audit", ctx.body, defer_s=1.5)
+
+
+Worker(handlers=[Store], middleware=[Inbox])
+Publisher("127.0.0.1:4150", middleware=[Inbox(Connection())])
+
+
+def test_store() -> None:
+    ctx = Context(resources={session: Session()}, attempts=3)
+    Store().handle(OrderCreated(order_id="o-1"), ctx)
+    assert_type(ctx.outgoing[0].body, bytes)
 
 
 # Errors have their fields.

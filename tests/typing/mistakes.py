@@ -18,6 +18,7 @@ from nsqkit import (
     Delivery,
     Discard,
     Exponential,
+    Extension,
     Handler,
     KillSwitch,
     Middleware,
@@ -399,3 +400,35 @@ async def publish() -> None:
     publisher.publish(OrderCreated("o-1"))  # type: ignore[unused-coroutine]  # not awaited
     await publisher.publish(OrderCreated("o-1"), delay_s=5)  # type: ignore[call-arg]  # defer_s
     await publisher.publish_many(OrderCreated("o-1"))  # type: ignore[arg-type]  # one for several
+
+
+# Extensions and resources of a message
+
+
+class Session: ...
+
+
+@resource(per="massage")  # type: ignore[call-overload, untyped-decorator]  # message
+def misspelt_scope() -> Iterator[Session]:
+    yield Session()
+
+
+@resource(per="message")
+def session() -> Iterator[Session]:
+    yield Session()
+
+
+class WrongHook(Extension):
+    async def around_handle(self, event: Any, ctx: Context) -> Outcome | None:  # type: ignore[override]  # no call_next
+        return None
+
+
+class ByType(Handler[OrderCreated], channel="typed", uses=[Session]):  # type: ignore[list-item]  # the type, not the resource
+    async def handle(self, event: OrderCreated, ctx: Context) -> None:
+        ctx.resource(Session)  # type: ignore[arg-type]  # same
+
+
+class OneForSeveral(Handler[OrderCreated], channel="one", middleware=WrongHook()):  # type: ignore[arg-type]  # a list
+    async def handle(self, event: OrderCreated, ctx: Context) -> int:  # type: ignore[override]  # not an outcome
+        found: int = ctx.resource(session)  # type: ignore[assignment]  # a Session
+        return found
