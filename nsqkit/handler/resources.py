@@ -3,13 +3,19 @@
 import functools
 import inspect
 import typing
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from nsqkit.errors import HandlerError
 
 T = TypeVar("T")
 Per = Literal["worker", "message", "thread"]
+_ASKS: Mapping[Per, frozenset[Per]] = {
+    "worker": frozenset({"worker"}),
+    "thread": frozenset({"worker", "thread"}),
+    "message": frozenset({"worker", "thread", "message"}),
+}
+"""Whose resources each kind may ask for: those that are open for at least as long."""
 
 
 class Resource(Generic[T]):
@@ -157,6 +163,15 @@ def circle(resources: Sequence[Resource[Any]]) -> tuple[Resource[Any], ...]:
     return next((found for each in resources if (found := walk((each,)))), ())
 
 
+def needs(resource: Resource[Any], resources: Sequence[Resource[Any]]) -> Iterator[Resource[Any]]:
+    """Yield what a resource needs that does not live as long as the worker, and what that needs."""
+    for name, kind in parameters(resource.function).items():
+        found = provider(name, kind, resources, resource.per)
+        if found is not None and found.per != "worker":
+            yield found
+            yield from needs(found, resources)
+
+
 def provider(
     name: str, wanted: Any, resources: Sequence[Resource[Any]], per: Per = "worker"
 ) -> Resource[Any] | None:
@@ -166,9 +181,9 @@ def provider(
         name: Of the parameter.
         wanted: The type.
         resources: Those that there are.
-        per: Whose resources may be asked for: every one may ask for the worker's.
+        per: For how long the one that asks is open.
     """
-    allowed = [found for found in resources if found.per in {"worker", per}]
+    allowed = [found for found in resources if found.per in _ASKS[per]]
     matching = [found for found in allowed if found.provides == wanted]
     if not matching:
         matching = [found for found in allowed if _is_kind_of(found.provides, wanted)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from nsqkit.events.types import REGISTRY
 from nsqkit.handler.extension import Extension, Layer
-from nsqkit.handler.resources import Per, Resource, circle, parameters, provider
+from nsqkit.handler.resources import Per, Resource, circle, needs, parameters, provider
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.settings.settings import Settings
 
@@ -25,13 +25,14 @@ def check(
         settings: Bound what policies may ask for.
         middleware: The worker's extensions.
     """
-    unmet = [*_needs(specs, resources), *_extension_needs(specs, middleware, resources)]
+    layers = (*middleware, *(layer for spec in specs for layer in spec.middleware))
+    every = tuple(dict.fromkeys((*resources, *_used(specs, layers))))
+    unmet = [*_needs(specs, resources, every), *_extension_needs(layers, resources)]
     return [
         *_same_subscription(specs),
         *(problem for spec in specs for problem in _unchosen_unknown(spec)),
         *(problem for spec in specs for problem in _long_delay(spec, settings)),
-        *(problem for spec in specs for problem in _thread_resources(spec)),
-        *(unmet or _circle(resources)),
+        *(unmet or [*_circle(every)] or _thread_resources(specs, every)),
     ]
 
 
@@ -69,31 +70,42 @@ def _long_delay(spec: HandlerSpec, settings: Settings) -> Iterator[str]:
         )
 
 
-def _needs(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]]) -> Iterator[str]:
+def _needs(
+    specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]], every: Sequence[Resource[Any]]
+) -> Iterator[str]:
     for spec in specs:
         if spec.handler.__init__ is not object.__init__:
             yield from _unprovided(f"{spec.location}: {spec.name}", spec.handler.__init__, resources)
-    for each in resources:
+    for each in every:
         yield from _unprovided(f"{each.location}: resource {each.name}", each.function, resources, each.per)
 
 
-def _extension_needs(
-    specs: Sequence[HandlerSpec], middleware: Sequence[Layer], resources: Sequence[Resource[Any]]
-) -> Iterator[str]:
-    layers = [*middleware, *(layer for spec in specs for layer in spec.middleware)]
+def _used(specs: Sequence[HandlerSpec], layers: Sequence[Layer]) -> Iterator[Resource[Any]]:
+    """Yield the resources that handlers and extensions name in ``uses``, wherever they are defined."""
+    for spec in specs:
+        yield from spec.uses
+    for layer in layers:
+        yield from getattr(layer, "uses", ())
+
+
+def _extension_needs(layers: Sequence[Layer], resources: Sequence[Resource[Any]]) -> Iterator[str]:
     kinds = dict.fromkeys(each for each in layers if isinstance(each, type) and issubclass(each, Extension))
     for kind in kinds:
         if kind.__init__ is not object.__init__:
             yield from _unprovided(f"extension {kind.__qualname__}", kind.__init__, resources)
 
 
-def _thread_resources(spec: HandlerSpec) -> Iterator[str]:
-    if spec.is_async or spec.run_on_loop:
+def _thread_resources(specs: Sequence[HandlerSpec], resources: Sequence[Resource[Any]]) -> Iterator[str]:
+    """Yield where a resource of a thread is asked for on the event loop."""
+    for spec in specs:
+        runs_on_loop = spec.is_async or spec.run_on_loop
         for each in spec.uses:
-            if each.per == "thread":
+            of_threads = [found for found in (each, *needs(each, resources)) if found.per == "thread"]
+            if of_threads and (runs_on_loop or each.is_async):
+                what = "the handler" if runs_on_loop else f"resource {each.name}"
                 yield (
-                    f"{spec.location}: {spec.name}: resource {each.name} is per thread, and it runs on "
-                    'the event loop; make it per="message", or the handler a plain def'
+                    f"{spec.location}: {spec.name}: resource {of_threads[0].name} is per thread, and {what} "
+                    'runs on the event loop; make it per="message", or use it in a plain def only'
                 )
 
 

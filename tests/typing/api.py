@@ -388,7 +388,9 @@ class Inbox(Extension):
         print(ctx.message_id, verdict.label, verdict.reason, error)
 
 
-class Audited(Handler[OrderCreated], abstract=True, middleware=[Inbox, Inbox(Connection())], uses=[session]): ...
+class Audited(
+    Handler[OrderCreated], abstract=True, middleware=[Inbox, Inbox(Connection())], uses=[session]
+): ...
 
 
 class Store(Audited, channel="store", uses=[local_connection]):

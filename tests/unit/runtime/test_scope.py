@@ -283,8 +283,30 @@ async def test_after_the_call_it_cannot_be_had_any_more(make: Any) -> None:
         contexts[0].resource(plain_session)
 
 
+@resource(per="message")
+def transaction(local: Connection) -> Iterator[str]:
+    yield f"on the connection of {'its' if local.thread == threading.get_ident() else 'another'} thread"
+
+
+@resource(per="message")
+async def misplaced(local: Connection) -> AsyncIterator[str]:
+    yield "never"
+
+
+async def test_one_of_a_message_may_need_one_of_its_thread() -> None:
+    seen: list[str] = []
+    await run(in_thread(lambda ctx: seen.append(ctx.resource(transaction)), local, transaction), 2)
+    assert seen == ["on the connection of its thread"] * 2
+    assert JOURNAL.count("local opened in a thread") == 1
+
+
+def test_one_on_the_loop_cannot_need_one_of_a_thread() -> None:
+    with pytest.raises(HandlerError, match="per thread, and resource misplaced runs on the event loop"):
+        Harness([in_thread(lambda _: None, misplaced)])
+
+
 def test_a_thread_resource_of_an_async_handler_is_refused() -> None:
-    with pytest.raises(HandlerError, match="resource local is per thread, and it runs on the event loop"):
+    with pytest.raises(HandlerError, match="per thread, and the handler runs on the event loop"):
         Harness([on_loop(lambda _: None, local)])
 
 
