@@ -1,4 +1,4 @@
-"""Results as they are kept, and as the docs show them: tables between markers, plots in files."""
+"""Stores results, and writes them into the docs: tables between markers, plots in files."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def read(file: Path) -> Results:
 
 
 def save(file: Path, results: Results) -> None:
-    """Write results; what an earlier run on the same machine and versions found beside them stays."""
+    """Write results and keep other results of an earlier run on the same machine and versions."""
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         if all(before.get(name) == results[name] for name in ("machine", "versions")):
@@ -46,11 +46,11 @@ def plots(results: Results) -> dict[str, str]:
 
 
 def filled(page: str, results: Results | None) -> str:
-    """Return a page with what stands between its markers written anew.
+    """Return a page with new text between its markers.
 
     Args:
         page: With markers such as ``<!-- bench: latency -->`` and ``<!-- end -->``.
-        results: What was measured; None for nothing yet.
+        results: The measurements; None if there are none yet.
     """
     parts = {} if results is None else {table.name: table.markdown() for table in report.tables(results)}
     if results is not None:

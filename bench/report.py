@@ -11,10 +11,10 @@ OURS = "nsqkit"
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, what stands in the columns, and rows of text; first columns of words, then of figures.
+    """A heading, a header, and rows of text; columns of words come first, then columns of figures.
 
     Args:
-        name: Of the place in the docs where it stands.
+        name: The marker in the docs that it belongs to.
         title: For the terminal.
         header: Of the columns.
         rows: As many texts each as the header.
@@ -59,7 +59,7 @@ def tables(results: Results) -> list[Table]:
     found = [make(results[name]) for name, make in made if name in results]
     aims = tuple(_aims(results))
     if aims:
-        found.append(Table("targets", "Targets", ("target", "asked", "found", ""), aims))
+        found.append(Table("targets", "Targets", ("target", "required", "measured", ""), aims))
     return found
 
 
@@ -130,14 +130,14 @@ def _cost(found: dict[str, Any]) -> Table:
         for each in found.get("handlers", ())
     ]
     if "in_flight_bytes" in found:
-        held = f"{found['in_flight_messages']:,} held, bodies of {found['body_bytes']:,} bytes"
+        held = f"{found['in_flight_messages']:,} messages, bodies of {found['body_bytes']:,} bytes"
         rows.append((f"memory per message in flight ({held})", f"{found['in_flight_bytes']:,} bytes"))
     if "idle_rss_mib" in found:
         rows.append(("idle worker of four handlers, CPU", f"{found['idle_cpu_ratio'] * 100:.2f} %"))
         rows.append(("idle worker of four handlers, memory", f"{found['idle_rss_mib']:.0f} MiB"))
     rows.append(("start until the worker is ready", f"{found['ready_s']:.2f} s"))
     rows.append(("`nsqkit --help`", f"{found['help_s']:.2f} s"))
-    return Table("cost", "Cost", ("what", "figure"), tuple(rows))
+    return Table("cost", "Cost", ("measurement", "figure"), tuple(rows))
 
 
 def _aims(results: Results) -> Iterator[tuple[str, ...]]:

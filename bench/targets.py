@@ -80,7 +80,7 @@ def _cost(results: Results) -> Iterator[Target]:
     by_handlers = [each["cpu_us"] for each in cost.get("handlers", ())]
     if by_handlers:
         spread = max(by_handlers) / min(by_handlers) - 1
-        yield Target("CPU per message, 1 to 100 handlers apart", 15.0, False, spread * 100, " %")  # noqa: FBT003
+        yield Target("difference in CPU per message, 1 to 100 handlers", 15.0, False, spread * 100, " %")  # noqa: FBT003
     figures: tuple[tuple[str, str, float, Callable[[float], float], str], ...] = (
         ("idle_cpu_ratio", "CPU of an idle worker", 1.0, lambda ratio: ratio * 100, " %"),
         ("idle_rss_mib", "memory of an idle worker", 80.0, float, " MiB"),

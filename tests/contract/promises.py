@@ -1,4 +1,4 @@
-"""Prints the table promise × engine of a run of the tests of delivery, and writes it as a page."""
+"""Prints a table of promises and engines for a run of the delivery tests, and writes it as a page."""
 
 import importlib
 import sys
@@ -11,70 +11,74 @@ ROOT = Path(__file__).parents[2]
 MODULES = ("test_delivery", "test_held", "test_ledger")
 ENGINES = {"ledger": "ledger", "devbroker": "embedded broker", "nsqd": "nsqd 1.3.0"}
 PROMISES = {
-    "returned": ("the handler returned", "Finish"),
+    "returned": ("the handler returns", "Finish"),
     "raised": (
-        "it raised, attempts < max_attempts",
-        "Requeue by backoff, reason `error`; this channel alone sees it again",
+        "the handler raises, attempts < max_attempts",
+        "Requeue by backoff, reason `error`; only this channel sees the message again",
     ),
-    "outcome": ("it returned an outcome, or what it raised is mapped to one", "that outcome"),
-    "exhausted": ("a failure, or a Requeue, at attempts ≥ max_attempts", "DeadLetter, reason `exhausted`"),
+    "outcome": ("the handler returns an outcome, or its error is mapped to one", "that outcome"),
+    "exhausted": ("a failure or a Requeue, attempts ≥ max_attempts", "DeadLetter, reason `exhausted`"),
     "undecodable": (
-        "the body is no event, or not a valid one",
+        "the body is no event, or an invalid one",
         "DeadLetter at once, reason `undecodable`, with the raw bytes",
     ),
     "unknown type": (
-        "its type or version is not known here",
+        "the handler does not know the event's type or version",
         "by `on_unknown`: Requeue (30 s, until exhausted), Discard or DeadLetter",
     ),
     "quarantine": (
-        "attempts > max_attempts on arrival: earlier deliveries left no outcome",
-        "it runs alone in its worker: nothing else starts until it ends, or is lost",
+        "attempts > max_attempts on arrival: earlier deliveries had no outcome",
+        "the message runs alone in its worker: no other handler starts until it has an outcome or is lost",
     ),
     "crash suspect": (
         "attempts > max_attempts + 10 on arrival",
         "DeadLetter before decoding, reason `crash_suspect`",
     ),
-    "expired": ("older than `max_age_s`", "DeadLetter, reason `expired`, or Discard"),
-    "timeout": ("an async handler past `timeout_s`", "cancelled, then Requeue, reason `timeout`"),
+    "expired": ("the message is older than `max_age_s`", "DeadLetter, reason `expired`, or Discard"),
+    "timeout": (
+        "an async handler exceeds `timeout_s`",
+        "the handler is cancelled, then Requeue, reason `timeout`",
+    ),
     "plain timeout": (
-        "a plain handler past `timeout_s`",
-        "`ctx.cancelled` is set and its slot stays taken; settled when it returns, or lease_lost",
+        "a plain handler exceeds `timeout_s`",
+        "`ctx.cancelled` is set and the slot stays occupied; settled when the handler returns, or lease_lost",
     ),
     "kept by touch": (
-        "a delivery is held at half of its lease",
-        "TOUCH, up to `timeout_s` while it runs, and never past nsqd's max-msg-timeout",
+        "half of the lease is over",
+        "TOUCH, up to `timeout_s` while the handler runs, and never beyond nsqd's max-msg-timeout",
     ),
     "lease lost": (
-        "the lease is over, by the clock here and a margin before nsqd's",
-        "lease_lost: nothing is sent, nsqd delivers it again; the handler runs on to its timeout",
+        "the lease is over, by nsqkit's clock and a margin before nsqd's",
+        "lease_lost: nothing is sent, nsqd delivers it again; the handler runs on until its timeout",
     ),
     "redelivered": (
-        "it comes again while its earlier delivery is held",
-        "it waits for that one; if that is done with it, FIN as duplicate, else it runs",
+        "the message is redelivered while its earlier delivery is in flight",
+        "it waits for the earlier delivery; if that succeeds, FIN as duplicate, else it runs",
     ),
     "connection lost": (
-        "the connection died while the handler ran",
+        "the connection dies while the handler runs",
         "lease_lost; nsqd delivers it again after its timeout",
     ),
     "kept waiting": (
-        "the intake is paused, or its kill switch open",
-        "RDY 0; what is held is kept by TOUCH and runs first afterwards; at the cap it is requeued",
+        "the intake is paused, or the kill switch is open",
+        "RDY 0; messages in flight are kept with TOUCH and run first afterwards; at the cap, requeued",
     ),
     "breaker open": (
         "a dependency's breaker is open inside the handler",
-        "Requeue after the breaker's remaining time, reason `breaker_open`; the intake pauses as long",
+        "Requeue after the breaker's remaining time, reason `breaker_open`; the intake pauses until then",
     ),
     "drain": (
         "the worker stops",
-        "what runs gets `grace_s`, then is cancelled and given back; all else is given back (REQ 0)",
+        "running handlers get `grace_s`, then are cancelled and requeued; the rest is requeued (REQ 0)",
     ),
 }
 HEAD = """# What happens to one message
 
-Every delivery ends in exactly one outcome, logged once and counted once. Each row is a promise; beside it are
-the tests that prove it, on the harness's ledger with its clock, on the embedded broker over TCP, and on a
-real nsqd. `scripts/contract` ran them and wrote this page: all of them passed. What follows from the rows for
-a team, and what is not promised, is in [operations](operations.md) and [testing](testing.md).
+Every delivery has exactly one outcome, which is logged at most once and counted once. Each row of this
+table is a promise. The columns next to it name the tests that prove it on the harness's ledger with its
+virtual clock, on the embedded broker over TCP, and on a real nsqd. `scripts/contract` ran them and wrote
+this page; all of them passed. [Operations](operations.md) and [Reliability](reliability.md) explain the
+consequences and the limits.
 
 """
 
@@ -89,7 +93,7 @@ def promised(module: ModuleType) -> dict[str, tuple[str, ...]]:
 
 
 def marked() -> dict[str, dict[str, tuple[str, ...]]]:
-    """Return the same for all modules, by their names."""
+    """Return the promises of all modules, by module name."""
     return {name: promised(importlib.import_module(f"tests.contract.{name}")) for name in MODULES}
 
 
@@ -115,8 +119,8 @@ def proofs(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def rows(found: list[tuple[str, str, str]]) -> list[tuple[str, ...]]:
-    """Return the head and then a promise a row: what happened, what follows, and the tests of each engine."""
-    lines = [("what happened", "outcome", *ENGINES.values())]
+    """Return the header and then one row per promise: event, outcome, and the tests of each engine."""
+    lines = [("event", "outcome", *ENGINES.values())]
     for promise, told in PROMISES.items():
         cells = (
             dict.fromkeys(test for row in found if row[:2] == (promise, engine) for test in row[2:])

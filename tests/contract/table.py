@@ -1,4 +1,4 @@
-"""Prints the table rule × engine of a run of the contract suite, and writes it as a page."""
+"""Prints a table of rules and engines for a run of the contract suite, and writes it as a page."""
 
 import sys
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from xml.etree import ElementTree as ET
 ENGINES = {"TestLedger": "ledger", "TestEmbedded": "embedded broker", "TestNsqd": "nsqd 1.3.0"}
 HEAD = """# The contract
 
-NSQ's rules that consumers rely on, each a test of `nsqkit.testing.contract`, and where it passed: on the
-pure ledger with a clock moved by hand, on the embedded broker over TCP, and on a real nsqd (with timers that
-notice a new channel in 100 ms instead of 5 s). `scripts/contract` ran them and wrote this page. Beside them
-a state machine drives all three with the same random commands and compares what they count
-(`tests/contract/test_state_machine.py`).
+These are the rules of NSQ that consumers rely on. Each rule is a test of `nsqkit.testing.contract` that
+runs on the pure ledger with a manual clock, on the embedded broker over TCP, and on a real nsqd (whose
+timers notice a new channel after 100 ms instead of 5 s). `scripts/contract` runs the tests and writes
+this page. In addition, a state machine drives all three with the same random commands and compares their
+counts (`tests/contract/test_state_machine.py`).
 
-A rule of the wire does not apply to the ledger (–). Outside the contract: which of several consumers is
-served, message ids, sampling, compression, and how exactly a timer fires. Rules of time say 'not before', and
-that it comes at all.
+Rules of the wire protocol do not apply to the ledger (–). The contract does not cover which of several
+consumers receives a message, message ids, sampling, compression, and the exact time at which a timer
+fires. A rule about time says that something does not happen earlier, and that it does happen.
 
 """
 
@@ -39,7 +39,7 @@ def rule(name: str) -> str:
 
 
 def grid(rows: list[tuple[str, str, str]]) -> list[tuple[str, ...]]:
-    """Return the head and then a rule a row, in the order of the suite."""
+    """Return the header and then one row per rule, in the order of the suite."""
     found = {(rule, engine): outcome for rule, engine, outcome in rows}
     names = dict.fromkeys(rule for rule, _, _ in rows)
     cells = [(name, *(found.get((name, engine), "not run") for engine in ENGINES.values())) for name in names]
