@@ -1,4 +1,4 @@
-"""The documents say what is so: their files are written, their commands run, their outputs compared.
+"""The documents are true: these tests write their files, run their commands, and compare the outputs.
 
 A fenced block with ``title="…"`` is a file. A ``console`` block is a shell session: lines that begin with
 ``$`` are typed, the lines below are what the terminal shows. ``…`` stands for anything in a line, a line of
@@ -47,6 +47,8 @@ _VOLATILE = (
 )
 _METRIC = re.compile(r"\bnsqkit_\w+")
 _LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
+_ANCHOR = re.compile(r"\]\((?P<target>[^)#:]*)#(?P<anchor>[^)]+)\)")
+_HEADING = re.compile(r"^#+ (?P<text>.*)$", re.MULTILINE)
 
 # A reader's terminal shows console lines. What goes elsewhere does so on the page as here.
 _REDIRECTED = re.compile(r"2>|&>|\|&")
@@ -98,11 +100,12 @@ class Project:
         path.write_text(self._on_free_ports(text))
 
     def session(self, typed: list[Command]) -> list[str]:
-        """Type the commands into one shell, and return what each shows."""
+        """Type the commands into one shell, and return what each shows, then the jobs that still run."""
         lines = ["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
         for each in typed:
             log_format = "export NSQKIT_LOG_FORMAT=console" if each.on_terminal else "unset NSQKIT_LOG_FORMAT"
             lines += [f"echo; echo '{_MARK}'", log_format, self._on_free_ports(each.line)]
+        lines += [f"echo; echo '{_MARK}'", "jobs -r"]
         done = subprocess.run(
             ["bash", "-c", "\n".join(lines)],
             cwd=self.folder,
@@ -203,7 +206,9 @@ def test_following_a_document_shows_what_it_says(document: str, project: Project
             project.write(block["title"], block["text"])
         elif block["kind"] == "console":
             typed = commands(block["text"])
-            for command, real in zip(typed, project.session(typed), strict=True):
+            *outputs, running = project.session(typed)
+            assert running.strip() == "", f"{document} leaves this running: {running}"
+            for command, real in zip(typed, outputs, strict=True):
                 assert is_as_shown(real, command.shown), (
                     f"$ {command.line}\n{real}\n-- but {document}:\n{command.shown}"
                 )
@@ -225,6 +230,21 @@ def documents() -> Iterator[Path]:
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     targets = [link["target"] for link in _LINK.finditer(document.read_text())]
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of the headings of a document, as forges make them."""
+    headings = (found["text"].lower() for found in _HEADING.finditer(document.read_text()))
+    return {re.sub(r"[^\w\- ]", "", text).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("document", sorted(documents()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_into_a_document_lead_to_one_of_its_headings(document: Path) -> None:
+    links = [
+        (document.parent / link["target"] if link["target"] else document, link["anchor"])
+        for link in _ANCHOR.finditer(document.read_text())
+    ]
+    assert [f"{path.name}#{anchor}" for path, anchor in links if anchor not in anchors(path)] == []
 
 
 def test_the_page_for_operations_has_every_outcome_and_reason() -> None:
