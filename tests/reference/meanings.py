@@ -1,0 +1,99 @@
+"""What each log event and each log field means: the part of the reference that the source does not say."""
+
+from typing import Final
+
+BOUND_FIELDS: Final = ("topic", "channel", "handler")
+"""What lines about one handler have."""
+
+LOG_EVENTS: Final = {
+    "admin_listening": "The worker serves metrics and health.",
+    "batch_failed": "A batch handler's call failed; its messages are handled again one by one.",
+    "call_failed": "A call inside `retrying` failed and is made again.",
+    "dead_letter_without_record": (
+        "The record did not fit into one NSQ message, so only the body was published; this line has the rest "
+        "of the record as its fields."
+    ),
+    "dead_letters_collected": "A run with `--dev` has stored its dead letters.",
+    "dead_letters_not_collected": "A run with `--dev` could not store its dead letters, or not all of them.",
+    "dead_letters_not_found": (
+        "`nsqkit dead collect` could not ask every nsqd or nsqlookupd; it asks again."
+    ),
+    "drain_grace_over": "`grace_s` is over and handlers still run: they are cancelled.",
+    "drain_left_behind": "Threads still run at the end of the drain; nsqd delivers their messages again.",
+    "feed_confirmed": "nsqd has confirmed a whole feed.",
+    "feed_line_refused": "A line of a feed was not published.",
+    "feed_stopped": "A feed was stopped before its end.",
+    "feed_unread": "No handler of this run reads the topic or the events of a feed.",
+    "feed_waits": "A feed could not be published and is tried again.",
+    "files_changed": "`--reload` saw files change.",
+    "handler_stack": "The stack of a handler's exception; only with `log_level` `debug`.",
+    "intake_blocked": (
+        "nsqd refused a dead letter for good. The handler takes no messages until the worker is restarted."
+    ),
+    "intake_paused": "A handler takes no messages for a while.",
+    "intake_resumed": "One reason to pause is over; with `still` another one keeps the intake paused.",
+    "message_settled": (
+        "A delivery has its outcome. Successes are logged only with `log_success`. It is a warning after an "
+        "error, a dead letter or a lost lease, else info."
+    ),
+    "nsqd_connected": "A handler is subscribed on an nsqd.",
+    "nsqd_refused": (
+        "An nsqd answered with an error that a person has to correct. It is tried again every 15 s."
+    ),
+    "nsqd_unreachable": "An nsqd cannot be reached, or closed the connection. It is tried again.",
+    "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
+    "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
+    "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
+    "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
+    "settling_failed": "A defect in nsqkit, with its stack. The message is requeued.",
+    "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
+    "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
+    "waiting_until_idle": "`--exit-when-idle` still finds messages to handle or to collect.",
+    "worker_ended": "`--reload`: the worker ended by itself.",
+    "worker_ready": "Every handler is subscribed on every nsqd that is named or found.",
+    "worker_started": "Resources are open, and the handlers begin to connect.",
+    "worker_stopped": "The drain is over and resources are closed.",
+    "worker_stopping": "The drain begins.",
+}
+
+FIELDS: Final = {
+    "at": "File and line of the innermost frame of the team's own code.",
+    "attempts": "Deliveries so far, this one included.",
+    "channel": "The handler's channel.",
+    "delay_s": "Delay of a requeue, in seconds.",
+    "detail": "One line about the error or from the outcome, with secrets masked.",
+    "error": "What went wrong, as one line.",
+    "error_type": "Class of the exception.",
+    "event_id": "The envelope's `id`.",
+    "exit_code": "Of the worker process.",
+    "failures": "Failed calls so far.",
+    "feed": "File of the feed.",
+    "files": "Files that changed.",
+    "for_s": "Seconds of the pause; null without an end.",
+    "grace_s": "The setting.",
+    "handler": "Class name of the handler.",
+    "handlers": "Class names of the handlers.",
+    "held": "Messages received and not settled.",
+    "hint": "What it means, or where to look.",
+    "latency_ms": "From receipt to outcome, in milliseconds.",
+    "left": "Messages to collect.",
+    "left_behind": "Messages whose handlers still ran in threads at the end.",
+    "line": "Number of the line in the feed's file.",
+    "look": "The command that shows the dead letters.",
+    "message_id": "nsqd's id; unique only together with topic and nsqd.",
+    "messages": "How many messages it is about.",
+    "next": "What happens next.",
+    "next_line": "Line of the feed's file to continue at.",
+    "nsqd": "`host:port` of the nsqd.",
+    "outcome": "One of the outcomes above.",
+    "published": "Lines of a feed that nsqd has confirmed.",
+    "reason": "One of the reasons above; of a refusal, what is wrong.",
+    "refused": "Lines of a feed that were not published.",
+    "retry_in_s": "Seconds until the next try.",
+    "setting": "The setting to change.",
+    "still": "The reason that keeps the intake paused, or null.",
+    "stored": "Dead letters stored.",
+    "topic": "The handler's source topic, also for a replayed message.",
+    "url": "Where metrics are served.",
+    "wait_s": "Seconds until the call is made again.",
+}

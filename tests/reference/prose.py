@@ -1,0 +1,47 @@
+"""The sentences between the tables of the reference."""
+
+from typing import Final
+
+HEAD: Final = """\
+# Reference
+
+`scripts/reference` writes this page from the source; do not edit it. All names are imported from `nsqkit`,
+except where another module is named. The [index](README.md) lists the guides by task, the
+[glossary](glossary.md) explains the words, and [Settings](settings.md) has every setting.
+"""
+
+BATCHES: Final = """\
+It takes the class keywords of `Handler`. These are its own, or have another meaning here:"""
+
+OUTCOMES: Final = """\
+## Outcomes
+
+A handler returns one of these, or `None` for `Finish()`. `Outcome` is the type of them all.
+[Operations](operations.md#how-deliveries-end) explains the labels and reasons in metrics and logs.
+"""
+
+SETTINGS: Final = """\
+`Settings.load()` reads the environment and `nsqkit.toml`. [Settings](settings.md) has all of them."""
+
+ERRORS: Final = """\
+## Errors
+
+The arguments of an error are its attributes. Its text is one line, or one line for each problem. Errors
+marked with * are imported from `nsqkit.errors`.
+"""
+
+METRICS: Final = """\
+## Metrics
+
+The worker serves them on `/metrics` of its admin port, for Prometheus. A histogram has series that end in
+`_bucket`, `_sum` and `_count`. On Linux there are also the usual `nsqkit_process_…` metrics of the process.
+"""
+
+LOGS: Final = """\
+## Log events
+
+Log lines are console lines on a terminal and JSON elsewhere, unless the setting `log_format` says otherwise.
+A JSON line also has `timestamp`, `level` and `event`. Lines about one handler have {bound}. Lines about one
+message, those of `ctx.log` included, have {message}; `event_id` is missing if the body has no envelope. The
+embedded broker logs sentences instead of events.
+"""
