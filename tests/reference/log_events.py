@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 LEVELS = ("debug", "info", "warning", "error", "exception")
@@ -28,6 +29,7 @@ class LogEvent:
     fields: tuple[str, ...]
 
 
+@cache
 def log_events() -> tuple[LogEvent, ...]:
     """Return every log event of the package, by name."""
     levels: dict[str, set[str]] = defaultdict(set)
@@ -44,6 +46,7 @@ def log_events() -> tuple[LogEvent, ...]:
     )
 
 
+@cache
 def message_fields() -> tuple[str, ...]:
     """Return the fields that every line about one message has: what the settler's ``fields`` makes."""
     for path in sorted((_PACKAGE / "runtime").glob("*.py")):
