@@ -112,7 +112,7 @@ def event(name: str, *, version: int, topic: str | None = None) -> Callable[[typ
     Args:
         name: Dotted words, such as ``order.created``.
         version: 1 or more; raise it when old readers could not read the new shape.
-        topic: Where events of this type are published; handlers of it need no topic of their own.
+        topic: Where events of this type are published; their handlers then need no topic.
 
     Raises:
         EventError: If the class is of another kind, a name or the version is invalid, or another

@@ -17,7 +17,7 @@ class Delivery(Generic[T_co]):
     """One message of a batch.
 
     Args:
-        key: What tells it from the others of its batch; it says nothing else.
+        key: Identifies it in its batch, and nowhere else.
         event: The decoded event.
         ctx: What else is known of the message.
     """

@@ -22,7 +22,7 @@ class KillSwitch:
 
     Args:
         failure_ratio: Share of calls that fail; above 0, at most 1.
-        min_messages: Calls that must have ended for the share to say anything; 1 to 1000000.
+        min_messages: Calls that must have ended before it may open; 1 to 1000000.
         window_s: Seconds over which calls are counted; above 0, at most 86400. Kept in sixteenths.
         open_s: Seconds for which it is open at first; above 0, at most 86400.
         max_open_s: Longest time that doubling leads to; open_s to 86400 seconds.

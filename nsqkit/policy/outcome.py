@@ -14,11 +14,11 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """The message comes back to this channel later.
+    """The message goes back to nsqd, for another delivery on this channel.
 
     Args:
-        delay_s: Seconds until then, 0 or more; None means by the retry policy's backoff. Longer
-            than the setting ``max_requeue_delay_s`` is cut to it, with a warning.
+        delay_s: Seconds until then, 0 or more; None for the delay of the retry policy. More than the
+            setting ``max_requeue_delay_s`` is cut to it, with a warning.
 
     Raises:
         ValueError: If *delay_s* is not such a number.
@@ -36,7 +36,7 @@ class DeadLetter:
     """The message goes to the handler's dead-letter topic, with everything known about it.
 
     Args:
-        detail: Why, in the words of whoever will look at it.
+        detail: Why, for the person who looks at it.
     """
 
     detail: str = ""
@@ -55,7 +55,7 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The message comes back after a while, and this worker's intake of the handler rests as long.
+    """The message is delivered again after a while; until then this worker pauses the handler's intake.
 
     Args:
         for_s: Seconds, above 0.

@@ -70,7 +70,7 @@ class Publisher:
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
-            PublishError: If no nsqd confirmed it; it may have arrived all the same.
+            PublishError: If no nsqd confirmed it; it may still have arrived.
         """
         ready = self._preparer.event(event, topic, defer_s)
         if ready is not None:
@@ -102,7 +102,7 @@ class Publisher:
 
         Returns:
             A future that is done at nsqd's OK, and fails with PublishError if no nsqd confirmed the
-            command that the event left in; it may have arrived all the same.
+            command that the event left in; it may still have arrived.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.

@@ -175,7 +175,7 @@ def _logs() -> Iterator[str]:
         (f"`{event.name}`", ", ".join(_levels(event)), LOG_EVENTS[event.name], _codes(_own_fields(event)))
         for event in log_events()
     ]
-    yield _table(("event", "level", "meaning", "fields of its own"), rows)
+    yield _table(("event", "level", "meaning", "additional fields"), rows)
     used = {field for event in log_events() for field in event.fields} | {*BOUND_FIELDS, *message_fields()}
     fields = [(f"`{name}`", text) for name, text in sorted(FIELDS.items()) if name in used]
     yield f"### Log fields\n\n{_table(('field', 'meaning'), fields)}"

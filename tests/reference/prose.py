@@ -17,7 +17,7 @@ OUTCOMES: Final = """\
 ## Outcomes
 
 A handler returns one of these, or `None` for `Finish()`. `Outcome` is the type of them all.
-[Operations](operations.md#how-deliveries-end) explains the labels and reasons in metrics and logs.
+[Operations](operations.md#outcomes-and-reasons) explains the labels and reasons in metrics and logs.
 """
 
 SETTINGS: Final = """\
