@@ -45,7 +45,7 @@ class HandlerOptions(TypedDict, total=False):
             ``"discard"`` or ``"dead_letter"``; must be chosen where the topic has other known types.
         dead_letters: False discards messages instead of dead-lettering them, which is the default on
             ephemeral topics and channels.
-        errors: Exception types that get a metric label of their own; those in ``retry`` have one.
+        errors: Exception types that get their own metric label; those in ``retry`` have one.
         kill_switch: Stops the intake when too many calls fail; never by default.
         rate_limit: How many messages, not batches, one worker starts per second; no limit by default.
         middleware: Extensions around the handler, inside the worker's, the outermost first; a class adds

@@ -48,12 +48,12 @@ def log_events() -> tuple[LogEvent, ...]:
 
 @cache
 def message_fields() -> tuple[str, ...]:
-    """Return the fields that every line about one message has: what the settler's ``fields`` makes."""
+    """Return the fields that every line about one message has: the ``log_fields`` of its delivery."""
     for path in sorted((_PACKAGE / "runtime").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, _Function) and node.name == "fields":
+            if isinstance(node, _Function) and node.name == "log_fields":
                 return tuple(_keys(node))
-    raise LookupError("no function of nsqkit/runtime is called fields: tell message_fields() where they are")
+    raise LookupError("no function of nsqkit/runtime is called log_fields: correct message_fields()")
 
 
 def _calls(function: _Function) -> Iterator[tuple[str, set[str], list[str]]]:
@@ -103,13 +103,13 @@ def _calls_variable(node: ast.AST) -> bool:
 
 
 def _given(call: ast.AST, function: _Function) -> list[str]:
-    """Return the names of the fields that a call gives; ``**fields(…)`` are those of the message."""
+    """Return the names of the fields of a call; ``**delivery.log_fields`` are those of the message."""
     found: list[str] = []
     for keyword in call.keywords if isinstance(call, ast.Call) else ():
         match keyword:
             case ast.keyword(arg=str(name)):
                 found.append(name)
-            case ast.keyword(value=ast.Call(func=ast.Attribute(attr="fields"))):
+            case ast.keyword(value=ast.Attribute(attr="log_fields")):
                 found += message_fields()
             case _:
                 found += _keys(function)

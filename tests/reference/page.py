@@ -2,20 +2,22 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_type_hints
 
 import nsqkit
 from nsqkit import errors
+from nsqkit.handler.options import BatchOptions, HandlerOptions
 from nsqkit.policy import verdict
-from nsqkit.telemetry.metrics import Metrics
+from nsqkit.telemetry.metrics import FAMILIES
 from tests.reference import prose
 from tests.reference.docstrings import Doc, doc_of
 from tests.reference.log_events import LogEvent, log_events, message_fields
 from tests.reference.meanings import BOUND_FIELDS, FIELDS, LOG_EVENTS
 from tests.reference.signatures import Argument, arguments, type_text, without_none
 
-# What the runtime calls on a Context; a handler has no use for it.
-_OF_THE_RUNTIME = frozenset({"deadline_s", "of", "start", "started_s", "wait"})
+# What the runtime gives to a Context and calls on it; a handler has no use for it.
+_OF_THE_RUNTIME = frozenset({"deadline_s", "delivery", "now_s", "start", "started_s", "wait"})
 
 
 def page() -> str:
@@ -44,10 +46,13 @@ def _events() -> Iterator[str]:
 def _handlers() -> Iterator[str]:
     yield "## Handlers\n\nSee the [tutorial](tutorial.md) and [Batches](batches.md)."
     handler, batch = nsqkit.Handler, nsqkit.BatchHandler
-    yield f"### Handler\n\n{doc_of(handler).summary} Its options are class keywords:\n\n{_keywords(handler)}"
+    described = doc_of(handler)
+    abstract = ("`abstract`", "`bool`", described.of("Args")["abstract"])
+    keywords = _keywords(HandlerOptions, abstract)
+    yield f"### Handler\n\n{described.summary} Its options are class keywords:\n\n{keywords}"
     yield _method("handle", handler.handle)
     summary = f"{doc_of(batch).summary} {prose.BATCHES}"
-    yield f"### BatchHandler\n\n{summary}\n\n{_keywords(batch, leave_out=('topic',))}"
+    yield f"### BatchHandler\n\n{summary}\n\n{_keywords(BatchOptions)}"
     yield _method("handle", batch.handle)
     yield f"### Delivery\n\n{doc_of(nsqkit.Delivery).summary}\n\n{_argument_table(nsqkit.Delivery)}"
     yield _context()
@@ -57,19 +62,24 @@ def _handlers() -> Iterator[str]:
     yield f"### Middleware\n\n{middleware} `Next` is the type of `call_next`."
 
 
-def _keywords(cls: type[Any], *, leave_out: Sequence[str] = ()) -> str:
-    """Return the table of class keywords; the one place that knows where they are documented."""
-    kinds = {each.name: without_none(each.kind) for each in arguments(cls.__init_subclass__)}
-    documented = doc_of(cls).of("Args")
-    rows = [
-        (f"`{name}`", _code(kinds[name]), text) for name, text in documented.items() if name not in leave_out
-    ]
-    return _table(("keyword", "type", "meaning"), rows)
+def _keywords(options: type[Any], *others: tuple[str, str, str]) -> str:
+    """Return the table of the class keywords that a typed dictionary adds to those that it inherits.
+
+    Args:
+        options: The typed dictionary; its docstring describes the keywords.
+        *others: Further rows.
+    """
+    documented = doc_of(options).of("Attributes")
+    kinds = {name: type_text(kind) for name, kind in get_type_hints(options).items()}
+    rows = [(f"`{name}`", _code(without_none(kinds[name])), text) for name, text in documented.items()]
+    return _table(("keyword", "type", "meaning"), [*rows, *others])
 
 
 def _context() -> str:
     described = doc_of(nsqkit.Context)
-    rows = [(name, "", text) for name, text in described.of("Attributes").items()]
+    kinds = {each.name: type_text(each.type) for each in fields(nsqkit.Context)}
+    documented = {**described.of("Args"), **described.of("Attributes")}
+    rows = [(name, kinds[name], text) for name, text in documented.items()]
     methods = []
     for name, member in vars(nsqkit.Context).items():
         if name.startswith("_"):
@@ -84,7 +94,7 @@ def _context() -> str:
         for name, kind, text in sorted(rows)
         if name not in _OF_THE_RUNTIME
     ]
-    given = ", ".join(f"`{each.name}`" for each in arguments(nsqkit.Context))
+    given = _codes(each.name for each in arguments(nsqkit.Context) if each.name not in _OF_THE_RUNTIME)
     table = _table(("attribute", "type", "meaning"), shown)
     made = f"A test makes one with `Context()`. All of its arguments are optional: {given}."
     return "\n\n".join(("### Context", described.summary, table, *methods, made))
@@ -94,17 +104,12 @@ def _outcomes() -> Iterator[str]:
     yield prose.OUTCOMES
     for name in ("Finish", "Requeue", "DeadLetter", "Discard", "Pause"):
         yield _called(name)
-    labels = next(kind for kind in vars(verdict).values() if _is_labels(kind, "success"))
     rows = [
-        ("outcome of a delivery", _codes(labels)),
+        ("outcome of a delivery", _codes(verdict.OutcomeLabel)),
         ("reason of a requeue", _codes(verdict.RequeueReason)),
         ("reason of a dead letter", _codes(verdict.DeadLetterReason)),
     ]
     yield f"### Labels and reasons\n\n{_table(('label', 'values'), rows)}"
-
-
-def _is_labels(kind: object, value: str) -> bool:
-    return isinstance(kind, type) and value in getattr(kind, "__members__", {}).values()
 
 
 def _policies() -> Iterator[str]:
@@ -153,20 +158,8 @@ def _fields(described: Doc) -> str:
 
 def _metrics() -> Iterator[str]:
     yield prose.METRICS
-    metrics = Metrics()
-    metrics.for_handler("parcels", "carrier", "BookCarrier").kill_switch("closed")
-    breaker = nsqkit.Breaker("carrier")  # a reference keeps it among those that are shown
-    rows = [
-        (
-            f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
-            family.type,
-            ", ".join(f"`{label}`" for label in family.samples[-1].labels if label != "le"),
-            family.documentation,
-        )
-        for family in metrics.collect()
-    ]
+    rows = [(f"`{each.name}`", each.kind, _codes(each.labels), each.help) for each in FAMILIES.values()]
     yield _table(("metric", "kind", "labels", "meaning"), rows)
-    del breaker
 
 
 def _logs() -> Iterator[str]:
@@ -177,8 +170,8 @@ def _logs() -> Iterator[str]:
     ]
     yield _table(("event", "level", "meaning", "additional fields"), rows)
     used = {field for event in log_events() for field in event.fields} | {*BOUND_FIELDS, *message_fields()}
-    fields = [(f"`{name}`", text) for name, text in sorted(FIELDS.items()) if name in used]
-    yield f"### Log fields\n\n{_table(('field', 'meaning'), fields)}"
+    named = [(f"`{name}`", text) for name, text in sorted(FIELDS.items()) if name in used]
+    yield f"### Log fields\n\n{_table(('field', 'meaning'), named)}"
 
 
 def _levels(event: LogEvent) -> list[str]:

@@ -11,7 +11,7 @@ except where another module is named. The [index](README.md) lists the guides by
 """
 
 BATCHES: Final = """\
-It takes the class keywords of `Handler`. These are its own, or have another meaning here:"""
+It takes the class keywords of `Handler`, and two more:"""
 
 OUTCOMES: Final = """\
 ## Outcomes
