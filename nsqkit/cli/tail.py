@@ -33,7 +33,7 @@ def tail(
     raw: Annotated[bool, typer.Option("--raw", help="Do not mask what looks like a secret.")] = False,
     settings: "Settings",
 ) -> int:
-    """Show messages as they arrive, on a channel of its own. Workers receive all of theirs as before.
+    """Show messages as they arrive, on a separate channel. Workers still receive all of theirs.
 
     A topic's first channel takes the whole backlog, so a topic without a durable channel is refused.
     """

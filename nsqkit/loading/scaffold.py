@@ -1,4 +1,4 @@
-"""Scaffold: a handler module and its test for somebody to go on from; nothing is overwritten."""
+"""Scaffold: writes a handler module and its test as a start; never overwrites a file."""
 
 import builtins
 import keyword
@@ -12,10 +12,10 @@ from nsqkit.policy.names import EPHEMERAL, channel_problem, topic_problem
 
 _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z][A-Za-z0-9_-]*)*")
 _TAKEN = frozenset({"Context", "Handler", "Harness", "Callable", *dir(builtins), *keyword.kwlist})
-_SHORT = 4  # "gas" is one already
+_SHORT = 4  # "gas" is a singular
 
 _MODULE = '''\
-"""What is done with the messages of the topic `{topic}`."""
+"""Handlers of the topic `{topic}`."""
 
 from dataclasses import dataclass
 
@@ -25,21 +25,21 @@ from nsqkit import Context, Handler, event
 @event("{event}", version=1, topic="{topic}")
 @dataclass(frozen=True)
 class {event_class}:
-    """What such a message says; a field for each thing that is needed of it."""
+    """The event; declare a field for each value that the handlers need."""
 
     {field}: str
 
 
 class {handler_class}(Handler[{event_class}], channel="{channel}"):
-    """Handles each of them; an exception means that it comes again, later."""
+    """Handles each event; after an exception, nsqd delivers its message again later."""
 
     async def handle(self, event: {event_class}, ctx: Context) -> None:
-        """Do what is to be done with one message."""
+        """Handle one event."""
         ctx.log.info("{logged}", {field}=event.{field})
 '''
 
 _TEST = '''\
-"""The handlers of `{module}`, with all that stands around them in a worker."""
+"""The handlers of `{module}`, run as in a worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -66,8 +66,8 @@ class Scaffold:
     Args:
         root: The folder that modules are imported from.
         module: The handlers' file, below *root*.
-        topic: What the handler reads.
-        channel: On which channel.
+        topic: The topic that the handler reads.
+        channel: The channel that it reads.
         event: The event's name, without a version; by default from the module's name, ``return.created``
             for ``returns.py``.
         test: The test's file, below *root*; by default it mirrors *module* in ``tests/unit`` or ``tests``.
@@ -95,8 +95,8 @@ class Scaffold:
         odd = [part for part in parts if not part.isidentifier() or keyword.iskeyword(part)]
         if odd or self.module.suffix != ".py":
             raise SettingsError(
-                f"{self.module}: cannot be imported; give a path such as handlers/returns.py, of names that "
-                "Python has for modules"
+                f"{self.module}: cannot be imported; give a path such as handlers/returns.py, whose "
+                "parts are valid module names"
             )
 
     @property
@@ -116,17 +116,17 @@ class Scaffold:
     def write(self) -> tuple[Path, ...]:
         """Write the files, or none of them, and return those that were written.
 
-        Folders that are missing are made, packages where modules go.
+        Creates missing folders; those of the module become packages.
 
         Raises:
-            SettingsError: If one of the two files is there already, or cannot be written.
+            SettingsError: If one of the two files exists, or cannot be written.
         """
         texts = {self.module: self.module_text(), self.test_file: self.test_text()}
         if len({self._relative(path) for path in texts}) < len(texts):
-            raise SettingsError(f"{self.module}: the test needs a file of its own")
+            raise SettingsError(f"{self.module}: the test needs another file")
         for path in texts:
             if (self.root / path).exists():
-                raise SettingsError(f"{path} is there already, and is not overwritten; give another name")
+                raise SettingsError(f"{path} exists, and is not overwritten; give another name")
         packages = dict.fromkeys(self._new_packages(), f'"""Handlers of {self.root.resolve().name}."""\n')
         try:
             for path, text in (packages | texts).items():
@@ -171,7 +171,7 @@ class Scaffold:
         }
 
     def _new_packages(self) -> Iterator[Path]:
-        """Return the ``__init__.py`` of folders that are not there yet; others are as somebody wants them."""
+        """Return the ``__init__.py`` of folders that do not exist yet; existing folders stay unchanged."""
         for folder in reversed(self._relative(self.module).parents[:-1]):
             if not (self.root / folder).exists():
                 yield folder / "__init__.py"

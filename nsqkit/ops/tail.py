@@ -1,4 +1,4 @@
-"""Tail: shows the messages of a topic as they arrive, on an ephemeral channel of its own.
+"""Tail: shows the messages of a topic as they arrive, on a separate ephemeral channel.
 
 NSQ has no peek, and a topic's first channel takes the whole backlog. So an nsqd is followed only while the
 topic has a durable channel there. What other channels receive does not change.

@@ -74,9 +74,9 @@ def _is_card(number: int) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's class and text as one redacted line, also where it cannot tell its text."""
+    """Return an error's class and text as one redacted line, even if its ``str()`` raises."""
     try:
         text = str(error)
     except Exception as failure:  # noqa: BLE001 - a class of the team's may raise anything
-        text = f"its text cannot be told: {type(failure).__name__}"
+        text = f"no text: str() raised {type(failure).__name__}"
     return redact(f"{type(error).__name__}: {text}")

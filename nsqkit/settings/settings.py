@@ -119,7 +119,7 @@ class Settings:
         "compression of connections to nsqd; snappy needs nsqkit[snappy]",
         choices=("none", "deflate", "snappy"),
     )
-    deflate_level: int = rows.number(6, 1, 9, "", "1 is fast, 9 is small; nsqd has a maximum of its own")
+    deflate_level: int = rows.number(6, 1, 9, "", "1 is fast, 9 is small; nsqd has a separate maximum")
     app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

@@ -40,6 +40,6 @@ def collect(
     )
     for topic in sorted(report.missing):
         typer.echo(f"no nsqd here has the topic {topic}: it has received no dead letter yet", err=True)
-    again = f"; {counted(report.known)} came again, stored before" if report.known else ""
+    again = f"; already stored: {counted(report.known)}" if report.known else ""
     typer.echo(f"stored {counted(report.stored)} in {settings.dead_store}{again}")
     return 0

@@ -32,14 +32,14 @@ class AnswerRules(Rules):
         again = await reader.receive()
         assert (again.id, again.timestamp_ns, again.body) == (first.id, first.timestamp_ns, first.body)
 
-    async def test_a_requeue_is_counted_and_so_is_no_new_message(self, engine: Engine, topic: str) -> None:
+    async def test_a_requeue_is_counted_and_adds_no_message(self, engine: Engine, topic: str) -> None:
         reader = await subscribe(engine, topic, "c")
         await engine.publish(topic, b"m")
         await reader.requeue(await reader.receive(), 0)
         await reader.finish(await reader.receive())
         assert await counts(engine, topic) == Counts(0, 0, 0, 1, 1, 0)
 
-    async def test_a_delayed_requeue_is_deferred_until_then(self, engine: Engine, topic: str) -> None:
+    async def test_a_delayed_requeue_is_deferred_for_its_delay(self, engine: Engine, topic: str) -> None:
         reader = await subscribe(engine, topic, "c")
         await engine.publish(topic, b"m")
         await reader.requeue(await reader.receive(), DELAY_MS * 5)
@@ -49,7 +49,7 @@ class AnswerRules(Rules):
         assert (await reader.receive()).attempts == 2
 
     @pytest.mark.parametrize("answer", ["finish", "requeue", "touch"])
-    async def test_an_answer_to_a_message_that_is_not_held_is_refused_and_harms_nothing(
+    async def test_an_answer_to_a_message_not_in_flight_is_refused_and_changes_nothing(
         self, engine: Engine, topic: str, answer: str
     ) -> None:
         reader = await subscribe(engine, topic, "c")
@@ -61,7 +61,7 @@ class AnswerRules(Rules):
         await reader.finish(await reader.receive())
         assert await counts(engine, topic) == Counts(0, 0, 0, 2, 0, 0)
 
-    async def test_nobody_can_answer_for_another_consumer(self, engine: Engine, topic: str) -> None:
+    async def test_a_consumer_cannot_answer_for_another(self, engine: Engine, topic: str) -> None:
         owner = await subscribe(engine, topic, "c")
         await engine.publish(topic, b"m")
         held = await owner.receive()
@@ -71,7 +71,7 @@ class AnswerRules(Rules):
         await owner.finish(held)
         assert await owner.refusals() == []
 
-    async def test_an_unanswered_message_comes_again_after_its_timeout(
+    async def test_an_unanswered_message_is_delivered_again_after_its_timeout(
         self, engine: Engine, topic: str
     ) -> None:
         reader = await subscribe(engine, topic, "c", msg_timeout_ms=SHORT_MS)
@@ -83,7 +83,7 @@ class AnswerRules(Rules):
         assert (again.id, again.attempts) == (first.id, 2)
         assert await counts(engine, topic) == Counts(0, 1, 0, 1, 0, 1)
 
-    async def test_touch_starts_the_timeout_anew(self, engine: Engine, topic: str) -> None:
+    async def test_touch_restarts_the_timeout(self, engine: Engine, topic: str) -> None:
         reader = await subscribe(engine, topic, "c", msg_timeout_ms=SHORT_MS)
         await engine.publish(topic, b"m")
         held = await reader.receive()
@@ -95,7 +95,7 @@ class AnswerRules(Rules):
         assert await reader.refusals() == []
         assert await counts(engine, topic) == Counts(0, 0, 0, 1, 0, 0)
 
-    async def test_a_deferred_publish_is_delivered_not_before_its_time(
+    async def test_a_deferred_publish_is_not_delivered_before_its_time(
         self, engine: Engine, topic: str
     ) -> None:
         reader = await subscribe(engine, topic, "c")

@@ -14,7 +14,7 @@ class DeliveryRules(Rules):
         await reader.ready(1)
         assert (await reader.receive()).body == b"m"
 
-    async def test_ready_bounds_what_is_in_flight(self, engine: Engine, topic: str) -> None:
+    async def test_ready_bounds_the_messages_in_flight(self, engine: Engine, topic: str) -> None:
         reader = await subscribe(engine, topic, "c", ready=2)
         await engine.publish(topic, b"1", b"2", b"3")
         held = [await reader.receive(), await reader.receive()]
@@ -22,7 +22,9 @@ class DeliveryRules(Rules):
         await reader.finish(held[0])
         await reader.receive()
 
-    async def test_ready_0_stops_deliveries_and_leaves_what_is_held(self, engine: Engine, topic: str) -> None:
+    async def test_ready_0_stops_deliveries_and_keeps_messages_in_flight(
+        self, engine: Engine, topic: str
+    ) -> None:
         reader = await subscribe(engine, topic, "c")
         await engine.publish(topic, b"1", b"2")
         held = await reader.receive()
@@ -32,7 +34,7 @@ class DeliveryRules(Rules):
         assert await reader.refusals() == []
         assert await counts(engine, topic) == Counts(1, 0, 0, 2, 0, 0)
 
-    async def test_after_cls_nothing_comes_and_what_is_held_can_be_answered(
+    async def test_after_cls_nothing_arrives_and_messages_in_flight_can_be_answered(
         self, engine: Engine, topic: str
     ) -> None:
         reader = await subscribe(engine, topic, "c", ready=2)
@@ -46,7 +48,7 @@ class DeliveryRules(Rules):
         assert await reader.refusals() == []
         assert await counts(engine, topic) == Counts(2, 0, 0, 3, 1, 0)
 
-    async def test_what_a_lost_consumer_held_is_not_requeued_at_once(
+    async def test_messages_of_a_lost_consumer_are_not_requeued_at_once(
         self, engine: Engine, topic: str
     ) -> None:
         reader = await subscribe(engine, topic, "c")

@@ -7,13 +7,13 @@ from nsqkit.testing.contract.rules import Rules, counts, subscribe
 class PauseRules(Rules):
     """Rules of MPUB, pausing and emptying."""
 
-    async def test_one_consumer_gets_what_is_published_together(self, engine: Engine, topic: str) -> None:
+    async def test_one_consumer_gets_messages_published_together(self, engine: Engine, topic: str) -> None:
         reader = await subscribe(engine, topic, "c", ready=100)
         bodies = [b"%d" % number for number in range(50)]
         await engine.publish(topic, *bodies)
         assert {(await reader.receive()).body for _ in bodies} == set(bodies)
 
-    async def test_a_paused_channel_delivers_nothing_and_takes_answers(
+    async def test_a_paused_channel_delivers_nothing_and_accepts_answers(
         self, engine: Engine, topic: str
     ) -> None:
         reader = await subscribe(engine, topic, "c")
@@ -35,7 +35,7 @@ class PauseRules(Rules):
         await engine.unpause(topic)
         assert (await reader.receive()).body == b"m"
 
-    async def test_emptying_a_channel_drops_what_is_queued_and_deferred(
+    async def test_emptying_a_channel_drops_queued_and_deferred_messages(
         self, engine: Engine, topic: str
     ) -> None:
         reader = await subscribe(engine, topic, "c")

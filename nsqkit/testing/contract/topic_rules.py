@@ -29,7 +29,7 @@ class TopicRules(Rules):
         assert {(await one.receive()).body for _ in range(3)} == {b"1", b"2", b"3"}
         assert await engine.topic_depth(topic) == 0
 
-    async def test_a_later_channel_gets_only_what_comes_later(self, engine: Engine, topic: str) -> None:
+    async def test_a_later_channel_gets_only_later_messages(self, engine: Engine, topic: str) -> None:
         await engine.publish(topic, b"early")
         one = await subscribe(engine, topic, "one")
         await one.receive()

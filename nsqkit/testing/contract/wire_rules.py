@@ -35,7 +35,7 @@ class WireRules(Rules):
         assert [frame.split()[0] for frame in frames] == [code]
         assert closed
 
-    async def test_identify_answers_with_what_was_granted(self, engine: Engine) -> None:
+    async def test_identify_answers_with_the_granted_options(self, engine: Engine) -> None:
         require(engine, Capability.WIRE)
         wish = b'{"feature_negotiation":true,"heartbeat_interval":1000,"msg_timeout":2000}'
         frames, closed = await engine.exchange(b"  V2IDENTIFY\n" + len(wish).to_bytes(4, "big") + wish)

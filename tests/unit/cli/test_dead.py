@@ -307,7 +307,7 @@ class TestCollect:
         flags = ("--nsqd", "a:1", "--nsqd-http", "a:2", "--lookupd", "b:3", "--store", "s.sqlite")
         result = nsqkit("dead", "collect", "orders/nobody", *flags, "--exit-when-idle")
         assert result.code == 0
-        assert result.out == "stored 5 dead letters in s.sqlite; 1 dead letter came again, stored before\n"
+        assert result.out == "stored 5 dead letters in s.sqlite; already stored: 1 dead letter\n"
         assert "no nsqd here has the topic orders.nobody.dead" in result.err
         ((settings, options),) = fake
         assert (settings.nsqd, settings.nsqd_http, settings.lookupd) == (("a:1",), ("a:2",), ("b:3",))

@@ -34,7 +34,7 @@ def test_nothing_is_overwritten(nsqkit: "Nsqkit") -> None:
     nsqkit(*NEW)
     result = nsqkit(*NEW)
     assert (result.code, result.out) == (2, "")
-    assert "handlers/returns.py is there already" in result.err
+    assert "handlers/returns.py exists" in result.err
 
 
 def test_topic_and_channel_are_needed(nsqkit: "Nsqkit") -> None:

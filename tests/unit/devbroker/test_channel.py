@@ -94,7 +94,7 @@ class TestDelivery:
         bench.put(*"abcd")
         assert [d.consumer for d in bench.deliver()] == [full, free, free, free]
 
-    def test_a_paused_channel_delivers_nothing_and_takes_answers(self, bench: Bench) -> None:
+    def test_a_paused_channel_delivers_nothing_and_accepts_answers(self, bench: Bench) -> None:
         consumer = bench.consumer(ready=2)
         bench.put("a")
         bench.deliver()

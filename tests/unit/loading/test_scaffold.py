@@ -120,7 +120,7 @@ class TestOverwrites:
         path = tmp_path / there
         path.parent.mkdir(parents=True)
         path.write_text("mine")
-        with pytest.raises(SettingsError, match=f"{there} is there already"):
+        with pytest.raises(SettingsError, match=f"{there} exists"):
             scaffold(tmp_path).write()
         assert [each for each in tmp_path.rglob("*.py") if each != path] == []
         assert path.read_text() == "mine"
@@ -131,7 +131,7 @@ class TestOverwrites:
             scaffold(tmp_path).write()
 
     def test_the_test_is_not_written_over_the_module(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match="a file of its own"):
+        with pytest.raises(SettingsError, match="another file"):
             scaffold(tmp_path, test="handlers/../handlers/returns.py").write()
 
 
