@@ -47,7 +47,7 @@ class ResourceError(NsqkitError):
     """A resource cannot be opened.
 
     Args:
-        name: Of the resource.
+        name: The name of the resource.
         reason: What its function raised.
     """
 
@@ -183,7 +183,7 @@ class PublishError(NsqkitError):
     """A message was not confirmed by nsqd: it may or may not have arrived.
 
     Args:
-        topic: Where it was to go.
+        topic: The topic that it was published to.
         address: ``host:port`` of the nsqd, or several of them.
         reason: What happened.
         permanent: Whether the same publish can never succeed; it then surely did not arrive.
@@ -255,8 +255,8 @@ class ReplayError(NsqkitError):
     """A replay of dead letters stopped before its end.
 
     Args:
-        replayed: Those that nsqd had confirmed by then.
-        wanted: Those that were to be replayed.
+        replayed: Number of dead letters that nsqd had confirmed by then.
+        wanted: Number of dead letters to replay.
         reason: Why it stopped.
     """
 

@@ -82,7 +82,7 @@ class EventRegistry:
         """Register how data of one version becomes data of the next.
 
         Raises:
-            EventError: If another function lifts the same version.
+            EventError: If another function reads the same version.
         """
         other = self._upcasters.get((name, from_version))
         if other is not None and not _same_definition(other, function):
@@ -140,7 +140,7 @@ def upcast(name: str, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
         from_version: The version it reads; it writes the next. 1 or more.
 
     Raises:
-        EventError: If another function lifts the same version.
+        EventError: If another function reads the same version.
     """
 
     def decorate(function: Upcaster) -> Upcaster:

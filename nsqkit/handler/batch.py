@@ -35,14 +35,14 @@ class BatchHandler(AnyHandler[E]):
         class Totals(BatchHandler[OrderCreated], channel="totals", max_messages=500, max_wait_s=2.0):
             async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
 
-    A batch begins when it is full, or a while after its first message. Messages that come while as many
-    batches run as may gather for the next one. ``async def handle`` runs on the event loop, plain ``def``
-    in a thread. Middleware is around every message, not around the batch.
+    A batch starts when it is full, or ``max_wait_s`` after its first message. While the allowed number of
+    batches runs, new messages gather for the next one. ``async def handle`` runs on the event loop, plain
+    ``def`` in a thread. Middleware is around every message, not around the batch.
 
-    A call that raises, or runs past ``timeout_s``, ends no message. Its messages are handled again one by
-    one, each as a batch of one with a timeout of its own, and what becomes of each of those calls becomes
-    of its message. A message whose turn does not come while nsqd lets it be held, 15 min by default, fails
-    with the error of the batch.
+    A call that raises, or runs past ``timeout_s``, settles no message. Its messages are handled again one by
+    one, each as a batch of one with its own timeout, and each gets the outcome of that call. A message whose
+    turn does not come within nsqd's ``--max-msg-timeout``, 15 min by default, fails with the error of the
+    batch.
 
     Args:
         abstract: True for a class that only shares options with those derived from it.

@@ -45,7 +45,7 @@ class Breaker:
     timeout cancels it: give the call a shorter one, so that a dependency that hangs is seen to fail.
 
     Args:
-        name: Of the dependency; labels ``nsqkit_breaker_state``.
+        name: The dependency's name, a label of ``nsqkit_breaker_state``.
         failures: Calls that must fail one after the other; 1 to 1000000.
         open_s: Seconds for which no call is made then; above 0, at most 3600.
         trials: Calls that are let through at a time afterwards; 1 to 1000000.

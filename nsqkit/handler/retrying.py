@@ -55,7 +55,7 @@ def retrying(
     Not in a handler with ``run_on_loop=True``: there ``for`` would hold up the event loop.
 
     Args:
-        ctx: The handler's.
+        ctx: The Context of the handler that makes the call.
         on: The exception type after which to try again, or several.
         attempts: Calls in all; 1 to 100.
         wait_s: Seconds before the second attempt, lengthened by up to a quarter; above 0, at most 900.

@@ -36,7 +36,7 @@ class DeadLetter:
     """The message goes to the handler's dead-letter topic, with everything known about it.
 
     Args:
-        detail: Why, for the person who looks at it.
+        detail: The reason, for the person who inspects it.
     """
 
     detail: str = ""
@@ -47,7 +47,7 @@ class Discard:
     """The message is dropped on purpose: counted, never kept.
 
     Args:
-        detail: Why.
+        detail: The reason, for the log.
     """
 
     detail: str = ""

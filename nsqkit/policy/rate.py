@@ -17,7 +17,7 @@ class RateLimit:
 
     Args:
         per_s: Messages per second on average; above 0, at most 1000000.
-        burst: How many may start at once after a rest; 1 to 1000000.
+        burst: How many may start at once after a quiet time; 1 to 1000000.
 
     Raises:
         ValueError: If a value is out of its range.

@@ -97,8 +97,8 @@ class RetryPolicy:
         max_attempts: Deliveries until a failing message is a dead letter; 1 to 65525. NSQ counts
             every delivery, also those that a deploy or a crash gave back.
         backoff: How long a failed message waits.
-        on: What certain exceptions mean instead; the first match in order wins. ``Requeue()``
-            without a delay means by the backoff.
+        on: Outcomes of certain exceptions; the first match in order wins. ``Requeue()``
+            without a delay uses the backoff.
 
     Raises:
         ValueError: If a value is out of its range.

@@ -67,7 +67,7 @@ class BlockingPublisher:
         self._wait(self._publisher.publish_raw(topic, body, defer_s=defer_s))
 
     def close(self) -> None:
-        """Wait for what is under way, disconnect, and end the thread; may be called twice."""
+        """Wait for pending publishes, disconnect, and end the thread; may be called twice."""
         with self._closing:
             if self._is_closed:
                 return

@@ -92,7 +92,7 @@ class Publisher:
             await reported(self._turn.after(target, self._send(target, bodies)), outgoing)
 
     def publish_soon(self, event: object, *, topic: str | None = None) -> "asyncio.Future[None]":
-        """Publish an event together with those that come within 2 ms: for many events, not for one.
+        """Publish an event together with others of the next 2 ms: for many events, not for one.
 
         Nothing bounds how many may wait for nsqd: await what is returned, of all or of every thousandth.
 
@@ -140,7 +140,7 @@ class Publisher:
             await self._turn.publish(topic, body)
 
     async def close(self) -> None:
-        """Wait for what is under way, then disconnect."""
+        """Wait for pending publishes, then disconnect."""
         await asyncio.gather(self._turn.drain(), self._soon.drain())
         await self._publishers.close()
 
