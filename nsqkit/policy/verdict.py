@@ -88,7 +88,7 @@ class Verdict:
         reason: Of a requeue or a dead letter; empty for the others.
         delay_s: Of a requeue, seconds, 0 or more.
         detail: One line for the log and the dead letter.
-        pause_s: Seconds for which the handler's intake rests; 0 for not at all.
+        pause_s: Seconds for which the handler's intake pauses; 0 for not at all.
         clamped: Whether the delay that was asked for was longer.
     """
 

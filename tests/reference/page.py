@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import nsqkit
 from nsqkit import errors
 from nsqkit.handler.options import BatchOptions, HandlerOptions
+from nsqkit.handler.outgoing import Publish
 from nsqkit.policy import verdict
 from nsqkit.telemetry.metrics import FAMILIES
 from tests.reference import prose
@@ -56,10 +57,34 @@ def _handlers() -> Iterator[str]:
     yield _method("handle", batch.handle)
     yield f"### Delivery\n\n{doc_of(nsqkit.Delivery).summary}\n\n{_argument_table(nsqkit.Delivery)}"
     yield _context()
-    yield "See [Extensions](extensions.md) for the next two."
+    yield _with_attributes("### Envelope", nsqkit.Envelope)
+    yield from _extensions()
+
+
+def _extensions() -> Iterator[str]:
+    yield "## Extensions and resources\n\nSee [Extensions and resources](extensions.md)."
     yield _called("resource", "@resource")
+    extension = nsqkit.Extension
+    uses = "\n".join(f"- `{name}`: {text}" for name, text in doc_of(extension).of("Attributes").items())
+    yield f"### Extension\n\n{doc_of(extension).summary}\n\n{uses}"
+    for hook in (extension.around_handle, extension.on_publish, extension.on_settled):
+        yield _method(hook.__name__, hook)
+    yield _with_attributes("#### The argument of `on_publish`", Publish)
+    yield _with_attributes("### Verdict", nsqkit.Verdict)
+    yield _called("Duplicate")
     middleware = doc_of(nsqkit.Middleware).summary
     yield f"### Middleware\n\n{middleware} `Next` is the type of `call_next`."
+
+
+def _with_attributes(title: str, cls: type[Any]) -> str:
+    described = doc_of(cls)
+    table = _table(("attribute", "meaning"), _attributes(described))
+    return f"{title}\n\n{described.summary}\n\n{table}"
+
+
+def _attributes(described: Doc) -> Iterator[tuple[str, str]]:
+    listed = {**described.of("Args"), **described.of("Attributes")}
+    yield from ((f"`{name}`", text) for name, text in listed.items())
 
 
 def _keywords(options: type[Any], *others: tuple[str, str, str]) -> str:
@@ -152,8 +177,7 @@ def _errors() -> Iterator[str]:
 
 
 def _fields(described: Doc) -> str:
-    listed = {**described.of("Args"), **described.of("Attributes")}
-    return "<br>".join(f"`{name}`: {text}" for name, text in listed.items())
+    return "<br>".join(f"{name}: {text}" for name, text in _attributes(described))
 
 
 def _metrics() -> Iterator[str]:
