@@ -53,6 +53,7 @@ class Engine:
         self._http = NsqdHttp(http_address)
         self._http_address = http_address
         self._lookupd = lookupd
+        self._workers: list[Worker] = []
         self._publishers = PublisherPool(ConnectionOptions(msg_timeout_s=1.0))  # which every engine grants
 
     def settings(self, **more: Any) -> Settings:
@@ -66,6 +67,7 @@ class Engine:
     async def worker(self, *handlers: type[AnyHandler[Any]], **settings: Any) -> AsyncIterator[Worker]:
         """Run handlers, every channel made and subscribed; drain at the end."""
         worker = Worker(handlers, settings=self.settings(**settings))
+        self._workers.append(worker)
         for spec in worker.specs:
             for topic in spec.topics:
                 await self._publishers.ensure_channel(self.tcp_address, topic, spec.channel)
@@ -102,10 +104,18 @@ class Engine:
         return await until(lambda: self.channel(topic, channel), condition)
 
     async def handled(self, topic: str, channel: str, count: int) -> dict[str, Any]:
-        """Return the channel's statistics once it had so many messages and holds none any more."""
-        return await self.until(
-            topic, channel, lambda stats: stats["message_count"] == count and not _held(stats)
-        )
+        """Return the channel's statistics once it had so many messages and holds none any more.
+
+        nsqd counts a message nowhere while it moves it from the deferred ones to its queue, so the workers
+        that ran here must have finished as many too.
+        """
+
+        def are_handled(stats: dict[str, Any]) -> bool:
+            if stats["message_count"] != count or _held(stats):
+                return False
+            return not self._workers or sum(_finished(each, channel) for each in self._workers) >= count
+
+        return await self.until(topic, channel, are_handled)
 
     async def read(self, topic: str, channel: str, count: int) -> list[Message]:
         """Take messages off a channel, as a program of somebody else does."""
@@ -159,6 +169,18 @@ class Engine:
 
 def _held(stats: dict[str, Any]) -> int:
     return int(stats["depth"] + stats["in_flight_count"] + stats["deferred_count"])
+
+
+def _finished(worker: Worker, channel: str) -> int:
+    """Count the deliveries that a worker ended with FIN."""
+    return sum(
+        int(sample.value)
+        for family in worker.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "nsqkit_messages_processed_total"
+        and sample.labels["channel"] == channel
+        and sample.labels["outcome"] not in ("requeue", "lease_lost")
+    )
 
 
 ENGINES = ("devbroker", pytest.param("nsqd", marks=pytest.mark.nsqd))

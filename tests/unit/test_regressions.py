@@ -258,7 +258,7 @@ class TestPublisherPool:
             failures = await asyncio.gather(
                 *(publishers.ensure_channel(address, "t", "c") for _ in range(5)), return_exceptions=True
             )
-            assert len(heard) <= 1, "one after the other"
+            assert len(heard) < len(failures), "one after the other, each for its whole time"
         assert all(isinstance(failure, PublishError) and not failure.permanent for failure in failures)
 
     async def test_a_publish_to_a_new_nsqd_while_it_closes_is_refused(self, broker: DevBroker) -> None:
