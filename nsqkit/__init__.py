@@ -1,4 +1,4 @@
-"""nsqkit: a consumer framework for NSQ. All that a team imports stands here."""
+"""nsqkit: a consumer framework for NSQ. Teams import everything from this module."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +104,9 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs pynsq, tornado or stamina only when it is asked for."""
+    """Import a name on first use if its module needs pynsq, tornado or stamina."""
     if name not in _LAZY:
         raise AttributeError(f"module 'nsqkit' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only on this way
+    from importlib import import_module  # noqa: PLC0415 - most imports of nsqkit do not need it
 
     return getattr(import_module(f"nsqkit.{_LAZY[name]}"), name)

@@ -1,1 +1,1 @@
-"""What teams write handlers with: handler classes, batches, Context, resources, breakers, retrying."""
+"""The API for writing handlers: handler classes, batches, Context, resources, breakers, retrying."""

@@ -1,4 +1,4 @@
-"""Batches: the class a team derives from to handle several messages in one call, and what that call gets."""
+"""Batches: the base class of handlers that receive several messages in one call, and their argument."""
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Delivery(Generic[T_co]):
     """One message of a batch.
 
     Args:
-        key: Identifies it in its batch, and nowhere else.
+        key: Identifies the message within its batch; it has no other meaning.
         event: The decoded event.
-        ctx: What else is known of the message.
+        ctx: Context of the message, such as its attempts and its logger.
     """
 
     key: str
@@ -35,22 +35,23 @@ class BatchHandler(AnyHandler[E]):
         class Totals(BatchHandler[OrderCreated], channel="totals", max_messages=500, max_wait_s=2.0):
             async def handle(self, batch: Sequence[Delivery[OrderCreated]]) -> None: ...
 
-    A batch starts when it is full, or ``max_wait_s`` after its first message. While the allowed number of
-    batches runs, new messages gather for the next one. ``async def handle`` runs on the event loop, plain
-    ``def`` in a thread. Middleware is around every message, not around the batch.
+    A batch starts when it has ``max_messages``, or ``max_wait_s`` after its first message. While the maximum
+    number of batches runs, arriving messages collect for the next one. ``async def handle`` runs on the
+    event loop, plain ``def`` in a thread. Middleware is called around every message, not around the batch.
 
-    A call that raises, or runs past ``timeout_s``, settles no message. Its messages are handled again one by
-    one, each as a batch of one with its own timeout, and each gets the outcome of that call. A message whose
-    turn does not come within nsqd's ``--max-msg-timeout``, 15 min by default, fails with the error of the
-    batch.
+    If a call raises or runs past ``timeout_s``, its messages are handled again one by one, each as a batch
+    of one with its own timeout, and each gets the outcome of that call. The handler must be idempotent. A
+    message whose lease leaves no time for that (nsqd's max-msg-timeout is 15 min by default) fails with the
+    error of the batch.
 
     Args:
-        abstract: True for a class that only shares options with those derived from it.
-        options: The class keywords, such as ``channel``, ``max_messages`` and ``max_wait_s``:
-            ``help(nsqkit.handler.options.BatchOptions)`` describes its own, ``HandlerOptions`` the others.
+        abstract: True for a base class that only passes its options on to derived classes.
+        options: The class keywords, such as ``channel``, ``max_messages`` and ``max_wait_s``.
+            ``help(nsqkit.handler.options.BatchOptions)`` describes the two for batches, and
+            ``HandlerOptions`` the others.
 
     Raises:
-        HandlerError: When the class is made and something about it is wrong; all its mistakes.
+        HandlerError: On class creation, if the declaration has mistakes; lists all of them.
     """
 
     _options: ClassVar[Mapping[str, Any]] = {"max_messages": 100, "max_wait_s": 1.0}
@@ -69,7 +70,7 @@ class BatchHandler(AnyHandler[E]):
             batch: 1 to ``max_messages`` messages, in the order of their arrival.
 
         Returns:
-            Outcomes by key. A message that is not named is done, and with None all of them are. Raise for
-            a failure of the call.
+            Outcomes by the key of the delivery. Messages without one succeeded; None means that all did.
+            Raise an exception if the call failed.
         """
         raise NotImplementedError

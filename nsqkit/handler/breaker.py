@@ -1,4 +1,4 @@
-"""Breakers for the calls that handlers make: around each call, on the loop and in threads alike."""
+"""Breakers: circuit breakers around the calls of a dependency, on the event loop and in threads."""
 
 import inspect
 import time
@@ -18,13 +18,13 @@ from nsqkit.policy.breaker import BreakerPolicy, BreakerState, Circuit
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_GRAVITY = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
+_SEVERITY = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
 
 
 class Breaker:
-    """Stops calling a dependency that keeps failing, and tries it again after a while.
+    """A circuit breaker: stops calls to a dependency that keeps failing, and tries it again after a while.
 
-    Make one for each dependency, in a module or a resource, and share it among handlers. Put it around
+    Create one for each dependency, in a module or a resource, and share it among handlers. Put it around
     every call, as a block or as a decorator::
 
         warehouse = Breaker("warehouse", failures=5, open_s=30.0, on=(OSError, TimeoutError))
@@ -33,25 +33,26 @@ class Breaker:
             await client.reserve(order)
 
 
-        @warehouse  # for a plain function as for a coroutine function
+        @warehouse  # also for a plain function
         async def reserve(order: Order) -> None: ...
 
-    After *failures* failed calls in a row it is open: for *open_s* every call is refused with
-    ``BreakerOpenError`` before it is made. Let that error leave the handler: the message comes back after the
-    remaining time, and the handler's intake rests as long. Then a few calls are let through; the first that
-    succeeds closes the breaker, the first that fails opens it again.
+    After *failures* failed calls in a row the breaker opens: for *open_s* it refuses every call with
+    ``BreakerOpenError``. Let that error leave the handler: the message is requeued for the remaining time,
+    and the handler's intake pauses for the same time. Then the breaker is half-open and lets *trials* calls
+    through. The first success closes it, the first failure opens it again.
 
-    A call that is cancelled counts as neither, and so does one that another breaker refused. A handler's own
-    timeout cancels it: give the call a shorter one, so that a dependency that hangs is seen to fail.
+    A call that is cancelled, or that another breaker refuses, counts neither as failure nor as success. A
+    handler's timeout cancels its call: give the call a shorter timeout, so that a dependency that hangs
+    counts as failing.
 
     Args:
-        name: The dependency's name, a label of ``nsqkit_breaker_state``.
-        failures: Calls that must fail one after the other; 1 to 1000000.
-        open_s: Seconds for which no call is made then; above 0, at most 3600.
-        trials: Calls that are let through at a time afterwards; 1 to 1000000.
-        on: Exception types that count as failures; any other means that the dependency answered.
-        ignore: Those of them that do not count, such as an error that blames the request.
-        now_s: A monotonic clock; by default the event loop's, which a test's harness moves.
+        name: Name of the dependency; the label of ``nsqkit_breaker_state``.
+        failures: Number of failed calls in a row that opens the breaker; 1 to 1000000.
+        open_s: Seconds for which an open breaker refuses calls; above 0, at most 3600.
+        trials: Number of calls at a time while half-open; 1 to 1000000.
+        on: Exception types that count as failures; with any other the dependency did answer.
+        ignore: Subtypes of *on* that do not count, such as an error caused by the request.
+        now_s: Monotonic clock, seconds; by default that of the event loop, which the test harness controls.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -71,7 +72,7 @@ class Breaker:
     ) -> None:
         given: object = name
         if not (isinstance(given, str) and given):
-            raise TypeError(f"Breaker(name={name!r}): give the name of the dependency, a text")
+            raise TypeError(f"Breaker(name={name!r}): give the name of the dependency as a string")
         require_errors("Breaker", "on", on)
         require_errors("Breaker", "ignore", ignore)
         self.name = name
@@ -85,7 +86,7 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """What it is now: ``closed``, ``open`` or ``half_open``."""
+        """The current state: ``closed``, ``open`` or ``half_open``."""
         with self._lock:
             return self._circuit.state(now_s=self._now_s())
 
@@ -111,7 +112,7 @@ class Breaker:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """Take in how the call ended; an error goes on.
+        """Record the result of the call; an error is passed on.
 
         Raises:
             RuntimeError: If the block began in another task or thread.
@@ -132,9 +133,8 @@ class Breaker:
         call = _innermost.get()
         if call is None or call.breaker is not self:
             raise RuntimeError(f"Breaker({self.name!r}): a block must end in the task or thread it began in")
-        _innermost.reset(
-            call.token
-        )  # to nothing, where there was nothing: a context with more in it is copied
+        # Unlike set(None), this leaves no variable behind: Intake compares the context after each delivery.
+        _innermost.reset(call.token)
         return call.ticket
 
     async def __aenter__(self) -> Self:
@@ -151,14 +151,14 @@ class Breaker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take in how the call ended; an error goes on."""
+        """Record the result of the call; an error is passed on."""
         self.__exit__(kind, error, traceback)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a plain or a coroutine function: each of its calls is one call of the dependency.
+        """Decorate a plain or coroutine function: each call counts as one call of the dependency.
 
         Raises:
-            TypeError: If it is a generator function, whose call makes nothing happen yet.
+            TypeError: If it is a generator function, since calling one runs no code yet.
         """
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"Breaker({self.name!r}) around {function.__name__}: put a with block inside it")
@@ -180,21 +180,21 @@ class Breaker:
 
 
 def _loop_s() -> float:
-    import asyncio  # noqa: PLC0415 - a module that only names its breakers does not load it
+    import asyncio  # noqa: PLC0415 - a module that only declares breakers does not load it
 
     try:
         return asyncio.get_running_loop().time()
     except RuntimeError:  # a thread of a plain handler
-        return time.monotonic()  # which is what asyncio's own loop asks
+        return time.monotonic()  # the clock of asyncio's own loop
 
 
 def breaker_states() -> dict[str, BreakerState]:
-    """Return the state of every breaker that is in use, by name; of several with one name the gravest."""
+    """Return the state of every live breaker by name; of several with one name, the most open one."""
     with _registering:
         live = list(_breakers)
     states: dict[str, BreakerState] = {}
     for each in live:
-        states[each.name] = max(each.state, states.get(each.name, BreakerState.CLOSED), key=_GRAVITY.index)
+        states[each.name] = max(each.state, states.get(each.name, BreakerState.CLOSED), key=_SEVERITY.index)
     return dict(sorted(states.items()))
 
 
@@ -210,4 +210,4 @@ class _Call:
 
 
 _innermost: ContextVar[_Call | None] = ContextVar("_innermost", default=None)
-"""The innermost block that this task or thread is in; its token leads to the one around it."""
+"""The innermost breaker block of the task or thread; its token restores the block around it."""

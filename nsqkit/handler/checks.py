@@ -1,4 +1,4 @@
-"""Checks: which values each class keyword accepts; it does not look at two keywords together."""
+"""Checks: the values that each class keyword accepts. Rules on two keywords are in ``declaration.py``."""
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -14,13 +14,13 @@ from nsqkit.policy.retry import RetryPolicy
 from nsqkit.policy.verdict import OnExpired, OnUnknown
 
 Check = Callable[[str, Any], Iterator[str]]
-"""Takes a keyword and its value, which is not None; yields a line for each mistake."""
+"""Called with a keyword and its value, not None; yields one line for each mistake."""
 
 
 def _name(problem: Callable[[str], str | None]) -> Check:
     def check(name: str, value: Any) -> Iterator[str]:
         if not isinstance(value, str):
-            yield f"{name}={value!r} is not a text"
+            yield f"{name}={value!r} is not a string"
         elif found := problem(value):
             yield found
 
@@ -75,7 +75,7 @@ def _error_types(name: str, value: Any) -> Iterator[str]:
         return
     for error in value:
         if not (isinstance(error, type) and issubclass(error, Exception)):
-            yield f"{name} has {error!r}, which is not a class of exceptions"
+            yield f"{name} has {error!r}, which is not an exception class"
 
 
 def _list_of(is_one: Callable[[Any], bool], example: str) -> Check:
@@ -120,4 +120,4 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "uses": _list_of(_is_scoped, 'a @resource(per="message")'),
     }
 )
-"""The check of every class keyword, in the order in which mistakes are listed."""
+"""The check of every class keyword, in the order in which mistakes are reported."""

@@ -1,4 +1,4 @@
-"""Context: what a handler may know and do about the message in hand."""
+"""Context: the data and actions of one message, as its handler sees them."""
 
 import math
 import typing
@@ -20,7 +20,7 @@ _UNREAD: Any = object()
 
 
 class Live(Protocol):
-    """The delivery in hand, as its Context uses it."""
+    """The delivery of a Context, as far as the Context uses it."""
 
     @property
     def preparer(self) -> "Preparer": ...  # noqa: D102
@@ -30,12 +30,12 @@ class Live(Protocol):
 
 
 class Detached:
-    """Stands for the delivery in a Context that a test makes."""
+    """Replaces the delivery in a Context that a test creates."""
 
     @property
     def preparer(self) -> "Preparer":
-        """What encodes what is published, as a worker with the default settings does."""
-        from nsqkit.handler.outgoing import Preparer  # noqa: PLC0415 - so that a team's module loads no codec
+        """Encodes published events as a worker with default settings does."""
+        from nsqkit.handler.outgoing import Preparer  # noqa: PLC0415 - loads the codec
 
         return Preparer(source="test", max_msg_bytes=1_048_576)
 
@@ -48,37 +48,37 @@ class Detached:
 
     def bind_log(self) -> "FilteringBoundLogger":
         """Return a plain structlog logger."""
-        import structlog  # noqa: PLC0415 - only for a Context that a test makes by hand
+        import structlog  # noqa: PLC0415 - only for a Context that a test creates
 
         return typing.cast("FilteringBoundLogger", structlog.get_logger())
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Context:
-    """What a handler may know and do about the message in hand.
+    """The data and actions of one message.
 
-    A test makes one with what its handler reads: ``Context(attempts=3)``.
+    Tests create one with the fields that the handler reads: ``Context(attempts=3)``.
 
     Args:
-        topic: The handler's source topic, also for a replayed message.
-        channel: The handler's channel.
-        attempts: Deliveries so far, this one included; from 1.
+        topic: Source topic of the handler, also for a replayed message.
+        channel: Channel of the handler.
+        attempts: Number of deliveries, this one included; 1 or more.
         message_id: nsqd's id, 16 hex digits; unique only together with topic and nsqd.
-        timestamp_ns: When nsqd took the message, nanoseconds since 1970 UTC.
-        event_id: The envelope's id; None for a body without an envelope.
+        timestamp_ns: When nsqd accepted the message, nanoseconds since 1970 UTC.
+        event_id: ``id`` of the envelope; None for a bare body.
         nsqd: ``host:port`` of the nsqd that delivered it.
         body: The message's bytes, as published.
-        resources: What ``resource`` returns, by per-message resource.
-        deadline_s: When no time remains, on nsqkit's clock.
-        now_s: nsqkit's clock, monotonic seconds.
-        delivery: The delivery behind it; nsqkit's own.
+        resources: Values of the open per-message and per-thread resources; ``resource`` returns them.
+        deadline_s: Time at which ``remaining_s`` reaches 0, on the clock of *now_s*.
+        now_s: nsqkit's monotonic clock, seconds.
+        delivery: The delivery of the message; internal to nsqkit.
 
     Attributes:
-        cancelled: True once a plain handler has run past its timeout or the worker stops; such a
-            handler cannot be interrupted and should look now and then.
-        outgoing: What ``publish`` has collected.
-        started_s: When the handler was called, on nsqkit's clock; None before, and while others of its
-            batch have to be waited for.
+        cancelled: True after the timeout of a plain handler, or when the worker cancels handlers in a drain.
+            A thread cannot be interrupted, so long-running handlers should check it.
+        outgoing: The follow-up events that ``publish`` has collected.
+        started_s: When the handler was called, on the clock of *now_s*; None before the call, and while
+            the message waits for its batch.
     """
 
     topic: str = ""
@@ -102,16 +102,16 @@ class Context:
 
     @property
     def log(self) -> "FilteringBoundLogger":
-        """A structlog logger that carries the message's fields; bound when first used."""
+        """A structlog logger with the message's fields, created on first use."""
         if self._log is None:
             self._log = self.delivery.bind_log()
         return self._log
 
     @property
     def lease_lost(self) -> bool:
-        """Whether nsqd has taken the message back, or will: its connection or its lease is over.
+        """Whether the lease or the connection has ended.
 
-        Whatever the handler still does, the message is delivered again.
+        nsqd then delivers the message again, whatever the handler does.
         """
         return self.delivery.is_lost(self.now_s())
 
@@ -119,16 +119,16 @@ class Context:
     def envelope(self) -> "Envelope | None":
         """The envelope of the message: source, id, subject, time, type, extensions; None for a bare body."""
         if self._envelope is _UNREAD:
-            from nsqkit.events.codec.envelope import read_envelope  # noqa: PLC0415 - same
+            from nsqkit.events.codec.envelope import read_envelope  # noqa: PLC0415 - loads the codec
 
             self._envelope = read_envelope(self.body)
         return self._envelope
 
     def start(self, for_s: float) -> None:
-        """Begin the handler's time: nsqkit does, and no handler gains time by it.
+        """Start the handler's timeout. Called by nsqkit; it never extends the time that nsqd allows.
 
         Args:
-            for_s: Seconds from now; cut to what nsqd allows.
+            for_s: Seconds from now, 0 or more; limited by nsqd's max-msg-timeout.
         """
         if self.started_s is None:
             self._cap_s = self.deadline_s
@@ -137,25 +137,25 @@ class Context:
         self.deadline_s = min(self._cap_s, ends_s)
 
     def wait(self) -> None:
-        """End the handler's time: its message waits until it is called, for as long as nsqd allows."""
+        """Stop the handler's timeout while the message waits for its batch; nsqkit keeps the lease."""
         if self.started_s is not None:
             self.started_s, self.deadline_s = None, self._cap_s
         self.delivery.wait()
 
     def remaining_s(self) -> float:
-        """Return how long the handler may still run: seconds, 0 or more, infinite if unlimited."""
+        """Return the seconds that the handler may still run; 0 or more, infinite if unlimited."""
         return max(0.0, self.deadline_s - self.now_s())
 
     def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
-        """Publish an event once this handler has succeeded, and before its message is finished.
+        """Publish a follow-up event after this handler succeeds and before its message is finished.
 
         Nothing is sent if the handler fails. If nsqd does not confirm the event, the message is
-        requeued, so the event can be published twice but is never lost.
+        requeued: the event may be published twice, but it is never lost.
 
         Args:
-            event: An instance of a class decorated with ``@event``; encoded at once.
-            topic: Where to; by default the topic of its ``@event``.
-            defer_s: Seconds for which nsqd holds it back; 0 to 3600.
+            event: An instance of a class decorated with ``@event``; encoded immediately.
+            topic: Topic to publish to; by default the topic of its ``@event``.
+            defer_s: Seconds until nsqd delivers it; 0 to 3600.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
@@ -163,12 +163,12 @@ class Context:
         self._keep(self.delivery.preparer.event(event, topic, defer_s, self))
 
     def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
-        """Publish bytes as they are, without an envelope, once this handler has succeeded.
+        """Publish bytes as they are, without an envelope, after this handler succeeds.
 
         Args:
-            topic: Where to.
-            body: 1 byte to nsqd's max-msg-size, 1 MiB by default.
-            defer_s: Seconds for which nsqd holds it back; 0 to 3600.
+            topic: Topic to publish to.
+            body: The message body: 1 byte to nsqd's max-msg-size, 1 MiB by default.
+            defer_s: Seconds until nsqd delivers it; 0 to 3600.
 
         Raises:
             EncodeError: If the topic's name is not valid, or the body is empty or too large.
@@ -176,17 +176,17 @@ class Context:
         self._keep(self.delivery.preparer.raw(topic, body, defer_s, self))
 
     def resource(self, resource: Resource[T]) -> T:
-        """Return a per-message resource that the handler, or an extension around it, names in ``uses``.
+        """Return a per-message or per-thread resource listed in ``uses`` of the handler or an extension.
 
         Args:
-            resource: Made by ``@resource(per="message")`` or ``@resource(per="thread")``.
+            resource: A function decorated with ``@resource(per="message")`` or ``@resource(per="thread")``.
 
         Raises:
-            LookupError: If it is not open for this message; says what to change.
+            LookupError: If the resource is not open for this message; the text says what to change.
         """
         if self.resources is None or resource not in self.resources:
             raise LookupError(
-                f"resource {resource.name} is not open for this message: name it in the handler's uses=[…]"
+                f"resource {resource.name} is not open for this message: add it to the handler's uses=[…]"
             )
         return typing.cast("T", self.resources[resource])
 

@@ -1,4 +1,4 @@
-"""Declaration: what a class statement says about a handler, and its mistakes; it changes no class."""
+"""Declaration: find the mistakes in a handler's class statement; it changes no class."""
 
 import inspect
 import sys
@@ -15,14 +15,14 @@ from nsqkit.policy.suggestion import suggestion
 
 
 class Declaration:
-    """One handler class as it is written.
+    """The declaration of one handler class, not yet checked.
 
     Args:
-        models: The event classes in the brackets of its base class.
-        options: The class keywords that were given, inherited ones included; each is one of ``CHECKS``.
-        handle: Its method; None where it has none of its own.
-        kind: Name of the public class that it derives from.
-        takes: Names of the parameters of its method, with commas between them.
+        models: The event classes in the brackets of the base class.
+        options: The given class keywords, inherited ones included; every name is in ``CHECKS``.
+        handle: The ``handle`` method; None if the class does not define it.
+        kind: Name of the public base class: ``Handler`` or ``BatchHandler``.
+        takes: Parameter names of ``handle``, separated by commas.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Declaration:
         self._takes = takes
 
     def problems(self) -> list[str]:
-        """Return one line per mistake, each with what to change."""
+        """Return one line per mistake; each says what to change."""
         values = (problem for name in CHECKS for problem in self._value(name))
         together = (*self._full_batches(), *self._batch_time())
         return [*self._events(), *values, *together, *self._method()]
@@ -59,7 +59,7 @@ class Declaration:
                 yield str(error)
 
     def _value(self, name: str) -> Iterator[str]:
-        """Yield what is wrong with one keyword alone."""
+        """Yield the mistakes of one keyword by itself."""
         value = self._options.get(name)
         if value is not None:
             yield from CHECKS[name](name, value)
@@ -72,7 +72,7 @@ class Declaration:
         known = [event_type for model in self._models if (event_type := _known(model))]
         topics = {event_type.topic for event_type in known}
         if len(known) < len(self._models) or not known:
-            return  # the events themselves are wrong, which has a line already
+            return  # the mistake in the events is reported already
         if topics == {None}:
             yield 'has no topic; add topic="…" to the class keywords or to @event(…)'
         elif len(topics) > 1:
@@ -85,8 +85,8 @@ class Declaration:
             return
         if most < batch:
             yield (
-                f"max_in_flight={most} is less than max_messages={batch}, so that no batch would be full; "
-                "raise it, or leave it out"
+                f"max_in_flight={most} is less than max_messages={batch}, so no batch could be full; "
+                "raise it or leave it out"
             )
 
     def _batch_time(self) -> Iterator[str]:
@@ -95,8 +95,8 @@ class Declaration:
             return
         if wait_s + timeout_s > MAX_TIMEOUT_S:
             yield (
-                f"max_wait_s={wait_s:g} and timeout_s={timeout_s:g} are more than the {MAX_TIMEOUT_S:g} "
-                "seconds for which a message can be held; lower one of them"
+                f"max_wait_s={wait_s:g} plus timeout_s={timeout_s:g} is more than the {MAX_TIMEOUT_S:g} "
+                "seconds that a message can be in flight; lower one of them"
             )
 
     def _is_wrong(self, *names: str) -> bool:
@@ -121,19 +121,24 @@ class Declaration:
 
 
 def misspelt(name: str, known: Iterable[str]) -> str:
-    """Return the problem of a class keyword that does not exist."""
+    """Return the error line for an unknown class keyword, with a suggestion.
+
+    Args:
+        name: The unknown keyword.
+        known: The keywords that exist.
+    """
     return f"unknown class keyword {name!r}{suggestion(name, known)}"
 
 
 def events_of(cls: type, kind: type) -> tuple[Any, ...]:
-    """Return the event classes that a class statement names in the brackets of its base class.
+    """Return the event classes in the brackets of a class's base class.
 
     Args:
-        cls: The class that is being made.
-        kind: The class whose brackets take events; other generic bases do not count.
+        cls: The class being created.
+        kind: The base class whose brackets contain events; other generic bases are ignored.
 
     Returns:
-        The members of a union, or the one class; none where there are no brackets, or a type variable.
+        The members of a union, or the one class; empty without brackets or with a type variable.
     """
     for base in cls.__dict__.get("__orig_bases__", ()):
         origin = typing.get_origin(base)
@@ -147,12 +152,12 @@ def events_of(cls: type, kind: type) -> tuple[Any, ...]:
 
 
 def location_of(module: str) -> str:
-    """Return ``file:line`` of the class statement that a module is running.
+    """Return ``file:line`` of the class statement that is being executed.
 
     Args:
-        module: The ``__module__`` of the class that is being made.
+        module: The ``__module__`` of the class being created.
     """
-    frame = sys._getframe(1)  # noqa: SLF001 - the only way to name the line of a class being made
+    frame = sys._getframe(1)  # noqa: SLF001 - the only way to find the line of a class being created
     while frame.f_back is not None and frame.f_globals.get("__name__") != module:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

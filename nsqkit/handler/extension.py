@@ -1,4 +1,4 @@
-"""Extension: one concern around handlers' calls, publishes and outcomes, such as spans or an inbox."""
+"""Extension: hooks around handlers' calls, publishes and outcomes, such as for tracing or an inbox."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,91 +13,92 @@ if TYPE_CHECKING:
     from nsqkit.handler.outgoing import OnPublish, Publish
 
 Next = Callable[[Any, Context], Awaitable[Outcome | None]]
-"""The rest of the call. Pass on what it returns: it may be the ``Duplicate`` of an extension inside."""
+"""The rest of the call. Return its value unchanged: it may be the ``Duplicate`` of an inner extension."""
 
 
 class Middleware(Protocol):
-    """A function, or an object with ``__call__``, around every handler call: an extension of one hook.
+    """A function, or an object with ``__call__``, around every handler call: an extension with one hook.
 
-    It may look at, replace or refuse the call, and must return what the call returned or an outcome
-    of its own. It runs on the event loop, before the verdict; ``timeout_s`` bounds the handler, not it.
+    It may observe, replace or skip the call. It must return the value of the call or its own outcome. It
+    runs on the event loop, before the verdict; ``timeout_s`` limits the handler, not the middleware.
     """
 
     async def __call__(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:
-        """Handle one call by awaiting ``call_next(event, ctx)``, or by not doing so."""
+        """Await ``call_next(event, ctx)`` and return its value, or return another outcome."""
 
 
 class Extension:
-    """One concern around handlers: derive from it and override the hooks that you need.
+    """Hooks around handlers: derive from it and override the hooks that you need.
 
-    Give it to a ``Worker``, a ``Publisher``, or a handler as the class keyword ``middleware=[…]``. The
-    worker's are the outermost, then those of an ``abstract=True`` base, then the class's own. The worker
-    makes an instance of a class: the parameters of its ``__init__`` are resources, as a handler's are.
+    Pass it to a ``Worker`` or a ``Publisher``, or to a handler as the class keyword ``middleware=[…]``. The
+    worker's extensions are outermost, then those of an ``abstract=True`` base, then the handler's. If you
+    pass a class, the worker creates one instance; the parameters of its ``__init__`` are resources.
 
-    Which hooks there are is decided when the worker starts: a hook that is not overridden is never called.
+    The worker looks for overridden hooks once, at its start. It never calls the others.
 
     Attributes:
-        uses: Per-message resources that it reads with ``ctx.resource``; opened for every message of its
-            handlers.
+        uses: Per-message resources that the extension reads with ``ctx.resource``; they are opened for
+            every message of its handlers.
     """
 
     uses: ClassVar[Sequence[Resource[Any]]] = ()
 
     async def around_handle(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:
-        """Handle one call by awaiting ``call_next(event, ctx)``, or answer instead of the handler.
+        """Await ``call_next(event, ctx)`` and return its value, or return an outcome instead of the handler.
 
-        It runs on the event loop, in the task of the message. The handler sees what it sets in context
-        variables, in a thread too; the call of a batch sees what was set for its first message.
+        It runs on the event loop, in the task of the message. The handler sees context variables that the
+        hook sets, also in a thread. A batch call sees those of its first message.
 
         Args:
             event: The decoded event.
-            ctx: The handler's; ``ctx.envelope`` has source, id and trace context.
+            ctx: Context of the message; ``ctx.envelope`` has source, id and trace context.
             call_next: The rest of the extensions, then the handler.
 
         Returns:
-            What *call_next* returned, another outcome, or ``Duplicate()`` if the message was handled before.
+            The value of *call_next*, another outcome, or ``Duplicate()`` if the message was handled before.
         """
         return await call_next(event, ctx)
 
     def on_publish(self, publish: "Publish") -> bool | None:
-        """See a message that is about to be published, before its event is encoded.
+        """Inspect or extend a message before its event is encoded and published.
 
         Args:
-            publish: Add to its ``attributes`` what the envelope should carry, and to ``when_done`` what to
-                call when nsqd has confirmed it or it has failed.
+            publish: The message. Add envelope attributes to its ``attributes``, and to ``when_done``
+                functions to call when nsqd has confirmed it or it has failed.
 
         Returns:
-            False to keep it: it is not published, as by an outbox that stores it. Anything else lets it go.
+            False to keep the message unpublished, as an outbox does that stores it; anything else to
+            publish it.
 
         Raises:
-            Exception: To refuse it; the handler's ``ctx.publish`` raises it.
+            Exception: To refuse the message; the handler's ``ctx.publish`` raises it.
         """
 
     def on_settled(self, ctx: Context, verdict: Verdict, error: BaseException | None) -> None:
-        """Learn the outcome of a delivery; FIN or REQ has been sent.
+        """Receive the outcome of a delivery, after FIN or REQ is sent.
 
-        An error that it raises is logged, and changes nothing.
+        An error of the hook is logged and has no effect on the message.
 
         Args:
-            ctx: The handler's, also of a delivery whose handler was not called.
-            verdict: Its label, reason, delay and detail.
-            error: The exception behind it, if there was one.
+            ctx: Context of the message, also if its handler was not called.
+            verdict: Label, reason, delay and detail of the outcome.
+            error: The exception that caused the outcome; None if none did.
         """
 
 
 OnSettled = Callable[[Context, Verdict, BaseException | None], None]
 Layer = Extension | type[Extension] | Middleware
-"""What may be given as middleware."""
+"""Accepted as middleware."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The hooks of some extensions that are overridden, the outermost first.
+    """The overridden hooks of some extensions, outermost first.
 
     Args:
-        around_handle: Around every call of the handler.
-        on_publish: Before every message that leaves.
-        on_settled: After every outcome.
+        around_handle: Hooks around every call of the handler.
+        on_publish: Hooks before every publish.
+        on_settled: Hooks after every outcome.
     """
 
     around_handle: tuple[Middleware, ...] = ()

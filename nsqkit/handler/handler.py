@@ -1,4 +1,4 @@
-"""Handlers: the class that a team derives from; it checks its class statement and keeps what it says."""
+"""Handlers: the base class of handlers; it checks each class statement and keeps its declaration."""
 
 from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
@@ -14,11 +14,16 @@ from nsqkit.policy.outcome import Outcome
 E = TypeVar("E")
 
 deferring: ContextVar[bool] = ContextVar("deferring", default=False)
-"""Set by the loader, which then reports the mistakes of all classes together."""
+"""Set by the loader, which reports the mistakes of all classes together."""
 
 
 class AnyHandler(Generic[E]):
-    """What a handler class keeps of its declaration, whatever its ``handle`` takes."""
+    """Base of ``Handler`` and ``BatchHandler``: keeps the declaration of a handler class.
+
+    Attributes:
+        spec: The checked declaration; not set for an abstract class or one with mistakes.
+        problems: The mistakes in the class statement, one line each.
+    """
 
     spec: ClassVar[HandlerSpec]
     problems: ClassVar[tuple[str, ...]] = ()
@@ -35,17 +40,17 @@ class AnyHandler(Generic[E]):
         takes: str,
         abstract: bool,
     ) -> None:
-        """Keep what a class statement says, or refuse it with all of its mistakes.
+        """Check and keep a declaration, or raise an error with all of its mistakes.
 
         Args:
-            kind: The public class that it derives from.
-            given: Its class keywords but ``abstract``, those that do not exist included.
-            known: The class keywords that exist, beside ``abstract``.
-            takes: Names of the parameters of ``handle``, with commas between them.
-            abstract: Whether it only shares its options.
+            kind: The public base class: ``Handler`` or ``BatchHandler``.
+            given: The class keywords except ``abstract``, unknown ones included.
+            known: The class keywords that exist, except ``abstract``.
+            takes: Parameter names of ``handle``, separated by commas.
+            abstract: Whether the class only passes its options on to derived classes.
 
         Raises:
-            HandlerError: If something is wrong, and no loader gathers the mistakes.
+            HandlerError: If the declaration has mistakes and no loader collects them.
         """
         location = location_of(cls.__module__)
         unknown = [name for name in given if name not in known]
@@ -64,7 +69,7 @@ class AnyHandler(Generic[E]):
             cls.spec = spec_of(cls, cls._models, cls._options, location)
 
     def handle(self, *args: Any, **kwargs: Any) -> Any:
-        """Handle what its kind says."""
+        """Handle an event or a batch; defined by ``Handler`` and ``BatchHandler``."""
         raise NotImplementedError
 
 
@@ -79,12 +84,12 @@ class Handler(AnyHandler[E]):
     Parameters of ``__init__`` are resources, found by their type.
 
     Args:
-        abstract: True for a class that only shares options with those derived from it.
-        options: The class keywords, such as ``channel``, ``timeout_s`` and ``retry``:
+        abstract: True for a base class that only passes its options on to derived classes.
+        options: The class keywords, such as ``channel``, ``timeout_s`` and ``retry``.
             ``help(nsqkit.handler.options.HandlerOptions)`` describes each of them.
 
     Raises:
-        HandlerError: When the class is made and something about it is wrong; all its mistakes.
+        HandlerError: On class creation, if the declaration has mistakes; lists all of them.
     """
 
     def __init_subclass__(cls, *, abstract: bool = False, **options: Unpack[HandlerOptions]) -> None:
@@ -97,15 +102,15 @@ class Handler(AnyHandler[E]):
 
         Args:
             event: The decoded event.
-            ctx: What else is known of the message.
+            ctx: Context of the message, such as its attempts and its logger.
 
         Returns:
-            None or ``Finish()`` when it is done, or another outcome. Raise for a failure.
+            None or ``Finish()`` for success, or another outcome. Raise an exception for a failure.
         """
         raise NotImplementedError
 
 
 def _added(inherited: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options of which a class adds its own to those of its base class."""
+    """Return the list options of a class, each appended to the list of its base class."""
     lists = {name: own[name] for name in ("middleware", "uses") if isinstance(own.get(name), list | tuple)}
     return {name: (*inherited.get(name, ()), *values) for name, values in lists.items()}

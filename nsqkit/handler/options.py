@@ -1,6 +1,6 @@
-"""Options: the class keywords of handlers, each described here and nowhere else; it checks none of them.
+"""Options: the reference of all class keywords of handlers; it checks none of them.
 
-The values that a keyword accepts are in ``checks.py``, its default is in ``spec.py``.
+The accepted values are in ``checks.py``, the defaults in ``spec.py``.
 """
 
 from collections.abc import Sequence
@@ -14,44 +14,45 @@ from nsqkit.policy.retry import RetryPolicy
 from nsqkit.policy.verdict import OnExpired, OnUnknown
 
 MAX_IN_FLIGHT: Final = 2500
-"""nsqd's own limit of RDY (its option max-rdy-count)."""
+"""nsqd's default limit of RDY (its option max-rdy-count)."""
 MAX_TIMEOUT_S: Final = 880.0
-"""A delivery cannot be held longer than nsqd's max-msg-timeout, 15 min by default."""
+"""Shorter than nsqd's max-msg-timeout (15 min by default), which ends a delivery in any case."""
 MAX_THREADS: Final = 256
 TIMEOUT_S: Final = 30.0
-"""The timeout of a handler that declares none."""
+"""Default timeout of a handler."""
 
 
 class HandlerOptions(TypedDict, total=False):
-    """The class keywords of ``Handler``, beside ``abstract``.
+    """The class keywords of ``Handler``, except ``abstract``.
 
-    A class inherits those of its base class and may change them. None is the same as leaving one out.
+    A class inherits the keywords of its base class and may override them. None is the same as omitting one.
 
     Attributes:
-        topic: The topic; by default the one of the events.
-        channel: The channel. Required.
-        max_in_flight: Messages handled at the same time; 1 to 2500, 100 by default. Of a batch handler:
-            messages handled or gathered; by default ``max_messages``, and not less. As many batches run
-            at the same time as would be full with it.
+        topic: Topic to consume; by default the topic of the events.
+        channel: Channel to consume. Required.
+        max_in_flight: Maximum number of messages handled at the same time; 1 to 2500, 100 by default. For a
+            batch handler, waiting messages count too: at least ``max_messages``, its default. At most
+            ``max_in_flight // max_messages`` batches run at the same time.
         timeout_s: Seconds after which a call counts as failed; above 0, at most 880, 30 by default.
-        retry: Attempts, backoff, and the outcomes of certain errors.
-        threads: Threads for a plain ``def handle``, each of which runs one call; 1 to 256, by default
-            the setting ``threads``. They bound max_in_flight, except that of a batch handler.
+        retry: Retry policy: attempts, backoff, and the outcomes of certain errors.
+        threads: Number of threads for a plain ``def handle``, each of which runs one call; 1 to 256, by
+            default the setting ``threads``. It also limits ``max_in_flight``, except for a batch handler.
         run_on_loop: True calls a plain ``def handle`` on the event loop, without a timeout; it must
             not block.
-        max_age_s: Messages published longer ago are not handled; seconds above 0.
-        on_expired: The outcome of those messages: ``"dead_letter"`` (default) or ``"discard"``.
-        on_unknown: The outcome of event types that the handler does not take: ``"requeue"``,
-            ``"discard"`` or ``"dead_letter"``; must be chosen where the topic has other known types.
-        dead_letters: False discards messages instead of dead-lettering them, which is the default on
-            ephemeral topics and channels.
-        errors: Exception types that get their own metric label; those in ``retry`` have one.
-        kill_switch: Stops the intake when too many calls fail; never by default.
-        rate_limit: How many messages, not batches, one worker starts per second; no limit by default.
-        middleware: Extensions around the handler, inside the worker's, the outermost first; a class adds
-            its own to those of its base class.
-        uses: Resources per message or per thread, which ``ctx.resource`` returns; a class adds its own to
-            those of its base class.
+        max_age_s: Maximum age of a message to be handled, seconds since its publishing; above 0, no limit
+            by default.
+        on_expired: Outcome of older messages: ``"dead_letter"`` (default) or ``"discard"``.
+        on_unknown: Outcome of event types that the handler does not take: ``"requeue"``,
+            ``"discard"`` or ``"dead_letter"``; required if the topic has other known types.
+        dead_letters: False discards messages instead of dead-lettering them; the default on ephemeral
+            topics and channels.
+        errors: Exception types with a separate metric label; those in ``retry`` have one already.
+        kill_switch: Stops the intake when too many calls fail; none by default.
+        rate_limit: Maximum number of messages (not batches) that one worker starts per second; no limit by
+            default.
+        middleware: Extensions around the handler, outermost first, inside those of the worker; added to
+            those of the base class.
+        uses: Per-message and per-thread resources for ``ctx.resource``; added to those of the base class.
     """
 
     topic: str | None
@@ -73,12 +74,12 @@ class HandlerOptions(TypedDict, total=False):
 
 
 class BatchOptions(HandlerOptions, total=False):
-    """The class keywords of ``BatchHandler``: those of ``Handler``, and two of its own.
+    """The class keywords of ``BatchHandler``: those of ``Handler`` and two more.
 
     Attributes:
-        max_messages: Most messages of one call; 1 to 2500, 100 by default.
-        max_wait_s: How long the first message waits for others; above 0 seconds, 1 by default. With
-            ``timeout_s`` it is at most 880.
+        max_messages: Maximum number of messages in one call; 1 to 2500, 100 by default.
+        max_wait_s: Seconds that the first message of a batch waits for others; above 0, 1 by default. The
+            sum of ``max_wait_s`` and ``timeout_s`` is at most 880.
     """
 
     max_messages: int | None

@@ -1,4 +1,4 @@
-"""Origin: the line of a team's own code that an exception came from; lines of nsqkit are never shown."""
+"""Origin: find the line of the team's code that raised an exception; it never returns a line of nsqkit."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 _MACHINERY: Final = (
-    "<",  # frozen modules, and code that is in no file
+    "<",  # frozen modules, and code without a file
     *(f"{each}{os.sep}" for each in (Path(__file__).parents[1], Path(importlib.__file__).parent)),
 )
 _LIBRARIES: Final = tuple(
@@ -20,11 +20,11 @@ def place_of(error: BaseException | None, *, or_library: bool = False) -> str:
     """Return ``file:line`` of the innermost line of the team's own code in a traceback.
 
     Args:
-        error: The exception; None has no place.
-        or_library: Whether the innermost line of a library is returned where no line is the team's own.
+        error: The raised exception; None returns the empty string.
+        or_library: Whether to return the innermost line of a library if no line is the team's own.
 
     Returns:
-        The place; empty if there is no such line.
+        ``file:line``; empty if there is no such line.
     """
     if error is None:
         return ""

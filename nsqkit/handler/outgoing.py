@@ -1,4 +1,4 @@
-"""Outgoing: messages that leave once their handler has succeeded, and how events become them."""
+"""Outgoing: messages to publish, and how events and raw bytes are turned into them."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from nsqkit.handler.context import Context
 
 Done = Callable[[BaseException | None], object]
-"""Receives None once nsqd has confirmed a message, or why it was not published."""
+"""Called with None once nsqd has confirmed a message, or with the error if it was not published."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message on its way out.
+    """A message to publish.
 
     Args:
-        topic: Where it goes.
-        body: What it says.
-        defer_s: Seconds for which nsqd holds it back, 0 or more.
-        event: The event that it carries; None for raw bytes.
-        when_done: Called once, when it is confirmed or has failed.
+        topic: Topic to publish to.
+        body: The encoded bytes; 1 or more.
+        defer_s: Seconds until nsqd delivers it; 0 or more.
+        event: The event in the body; None for raw bytes.
+        when_done: Functions to call once, when the publish is confirmed or has failed.
     """
 
     topic: str
@@ -36,13 +36,17 @@ class Outgoing:
     when_done: tuple[Done, ...] = field(default=(), compare=False, repr=False)
 
     def done(self, error: BaseException | None) -> None:
-        """Report the end of its publishing."""
+        """Call ``when_done`` with the result of the publish.
+
+        Args:
+            error: Why the message was not published; None if nsqd confirmed it.
+        """
         for each in self.when_done:
             each(error)
 
 
 async def reported(publish: Awaitable[None], outgoing: Sequence[Outgoing]) -> None:
-    """Await a publish, and report its end to the extensions that asked for it."""
+    """Await a publish, then call ``when_done`` of its messages with the result."""
     failure: BaseException | None = None
     try:
         await publish
@@ -56,17 +60,17 @@ async def reported(publish: Awaitable[None], outgoing: Sequence[Outgoing]) -> No
 
 @dataclass(slots=True)
 class Publish:
-    """A message that is about to leave, as extensions see it.
+    """A message about to be published, as extensions see it.
 
     Args:
-        event: The event; None for raw bytes.
-        topic: Where it goes; None if neither the call nor the event's type names a topic.
-        defer_s: Seconds for which nsqd holds it back.
-        ctx: The Context of the handler that publishes; None in a ``Publisher``.
+        event: The event to publish; None for raw bytes.
+        topic: Topic to publish to; None if neither the call nor ``@event`` names one.
+        defer_s: Seconds until nsqd delivers it; 0 or more.
+        ctx: Context of the handler that publishes; None in a ``Publisher``.
         body: The bytes of a raw message; None for an event, which is encoded afterwards.
 
     Attributes:
-        attributes: Further attributes of the event's envelope, such as ``correlationid``: set them here.
+        attributes: Extension attributes to add to the event's envelope, such as ``correlationid``.
         when_done: Functions to call with None once nsqd has confirmed the message, or with the error.
     """
 
@@ -80,17 +84,17 @@ class Publish:
 
 
 OnPublish = Callable[[Publish], Any]
-"""An extension's hook; whatever it returns but False lets the message leave."""
+"""A hook of an extension. The message is published unless the hook returns False."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparer:
-    """Makes outgoing messages of events and of raw bytes.
+    """Turns events and raw bytes into messages to publish.
 
     Args:
         source: The ``source`` of envelopes: the name of this service.
-        max_msg_bytes: nsqd's max-msg-size.
-        hooks: Of extensions, the outermost first.
+        max_msg_bytes: nsqd's max-msg-size, bytes.
+        hooks: ``on_publish`` hooks of extensions, outermost first.
     """
 
     source: str
@@ -100,7 +104,7 @@ class Preparer:
     def event(
         self, event: object, topic: str | None, defer_s: float, ctx: "Context | None" = None
     ) -> Outgoing | None:
-        """Return the message of an event; None if an extension keeps it.
+        """Return the message for an event; None if an extension keeps it.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
@@ -108,10 +112,10 @@ class Preparer:
         if not self.hooks:
             return self._encoded(event, topic, defer_s)
         publish = Publish(event, topic or type_of(event).topic, defer_s, ctx)
-        return self._encoded(event, topic, defer_s, publish) if self._is_to_leave(publish) else None
+        return self._encoded(event, topic, defer_s, publish) if self._may_publish(publish) else None
 
     def raw(self, topic: str, body: bytes, defer_s: float, ctx: "Context | None" = None) -> Outgoing | None:
-        """Return the message of some bytes; None if an extension keeps it.
+        """Return the message for raw bytes; None if an extension keeps it.
 
         Raises:
             EncodeError: If the topic's name is not valid, the body is empty or too large, or *defer_s* is
@@ -123,14 +127,14 @@ class Preparer:
     def unchecked(
         self, topic: str, body: bytes, defer_s: float, ctx: "Context | None" = None
     ) -> Outgoing | None:
-        """Return the message of some bytes, as they are; None if an extension keeps it."""
+        """Return the message for raw bytes without checking them; None if an extension keeps it."""
         publish = Publish(None, topic, defer_s, ctx, body)
-        if not self._is_to_leave(publish):
+        if not self._may_publish(publish):
             return None
         return Outgoing(topic, body, defer_s, when_done=tuple(publish.when_done))
 
-    def _is_to_leave(self, publish: Publish) -> bool:
-        answers = [hook(publish) for hook in self.hooks]  # each sees it, also what another keeps
+    def _may_publish(self, publish: Publish) -> bool:
+        answers = [hook(publish) for hook in self.hooks]  # all hooks run, even if one keeps the message
         return False not in answers
 
     def _encoded(
@@ -150,7 +154,7 @@ class Preparer:
         if not 0 <= outgoing.defer_s <= MAX_DELAY_S:
             raise EncodeError(f"defer_s={outgoing.defer_s!r} is not in 0..{MAX_DELAY_S:g} seconds")
         if not outgoing.body:
-            raise EncodeError(f"{name} is empty; nsqd takes messages of 1 byte and more")
+            raise EncodeError(f"{name} is empty; nsqd takes messages of 1 byte or more")
         if len(outgoing.body) > self.max_msg_bytes:
             raise EncodeError(f"{name} has {len(outgoing.body)} bytes; nsqd takes {self.max_msg_bytes}")
         return outgoing

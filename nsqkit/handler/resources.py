@@ -19,12 +19,12 @@ _ASKS: Mapping[Per, frozenset[Per]] = {
 
 
 class Resource(Generic[T]):
-    """Something that handlers need, made by ``@resource``.
+    """Something that handlers need, such as a connection; made by ``@resource``.
 
     Attributes:
-        name: Of the function.
+        name: Name of the function.
         provides: The type by which handlers and other resources ask for it.
-        per: For how long one instance is open: the ``worker``, a ``message``, or a ``thread``.
+        per: Scope of one instance: ``worker``, ``message`` or ``thread``.
         is_async: Whether it is opened and closed on the event loop.
         function: The generator function, as written.
     """
@@ -57,22 +57,22 @@ def resource(*, per: Per) -> Callable[[Opens[T]], Resource[T]]: ...
 def resource(
     function: Opens[T] | None = None, /, *, per: Per = "worker"
 ) -> Resource[T] | Callable[[Opens[T]], Resource[T]]:
-    """Make a generator function a resource.
+    """Turn a generator function into a resource.
 
     The function yields once; the code after the ``yield`` closes the resource. Its parameters are
-    ``Settings`` or other resources. Its return annotation names the type of what it yields.
+    ``Settings`` or other resources. Its return annotation names the type of the yielded value.
 
-    Per worker, the default, it is opened once and closed when the worker has drained. Handlers and other
-    resources ask for it by that type, in the parameters of ``__init__`` and of the function::
+    Per worker (the default): opened once, closed after the drain of the worker. Handlers and resources ask
+    for it by its type, in the parameters of ``__init__`` or of the function::
 
         @resource
         async def warehouse(settings: Settings) -> AsyncIterator[Warehouse]:
             async with connect(settings.app_text("warehouse_url", "")) as connection:
                 yield Warehouse(connection)
 
-    Per message, it is opened before each call of a handler that names it in ``uses``, and closed before
-    the message is settled. A failure is raised at the ``yield``; otherwise the verdict is its value. An
-    error in closing fails the message. A batch has one for each call::
+    Per message: opened before each call of a handler that lists it in ``uses``, closed before the message
+    is settled. If the handler fails, its error is raised at the ``yield``; otherwise the ``yield`` returns
+    the verdict. An error in closing fails the message. A batch shares one instance per call::
 
         @resource(per="message")
         async def session(engine: Engine) -> AsyncIterator[Session]:
@@ -84,14 +84,14 @@ def resource(
             async def handle(self, event: OrderCreated, ctx: Context) -> None:
                 ctx.resource(session).add(event)
 
-    An async one is opened on the event loop, a plain one in the thread of its plain handler.
+    An async function is run on the event loop, a plain one in the thread of its plain handler.
 
-    Per thread, for connections that belong to one thread, a plain one is opened at the first call in each
-    thread of a plain handler that names it in ``uses``, and closed when the thread ends.
+    Per thread, for connections that belong to one thread: a plain function, opened at the first call in
+    each thread of a plain handler that lists it in ``uses``, closed when the thread ends.
 
     Args:
         function: The generator function, plain or async.
-        per: ``"worker"``, ``"message"`` or ``"thread"``.
+        per: Scope of one instance: ``"worker"``, ``"message"`` or ``"thread"``.
 
     Raises:
         HandlerError: If it does not yield, or its return annotation names no type.
@@ -133,9 +133,9 @@ def _checked_per(function: Callable[..., Any], per: Per) -> Per:
 
 
 def parameters(function: Any) -> dict[str, Any]:
-    """Return the types that a handler or a resource asks for, by parameter; None where it names none.
+    """Return the annotated types of a function's parameters by name; None for one without annotation.
 
-    A parameter with a default keeps it.
+    Parameters with a default are left out: they keep it.
     """
     hints = typing.get_type_hints(function)
     names = [
@@ -149,7 +149,7 @@ def parameters(function: Any) -> dict[str, Any]:
 
 
 def circle(resources: Sequence[Resource[Any]]) -> tuple[Resource[Any], ...]:
-    """Return resources of which each needs the next, and the last the first; none if there is no circle."""
+    """Return a cycle of resources, each of which needs the next and the last the first; empty if none."""
 
     def walk(path: tuple[Resource[Any], ...]) -> tuple[Resource[Any], ...]:
         for name, kind in parameters(path[-1].function).items():
@@ -175,13 +175,13 @@ def needs(resource: Resource[Any], resources: Sequence[Resource[Any]]) -> Iterat
 def provider(
     name: str, wanted: Any, resources: Sequence[Resource[Any]], per: Per = "worker"
 ) -> Resource[Any] | None:
-    """Return the resource that provides a type; of several the one with the parameter's name; else None.
+    """Return the resource that provides a type; of several, the one with the parameter's name; else None.
 
     Args:
-        name: Of the parameter.
-        wanted: The type.
-        resources: Those that there are.
-        per: For how long the one that asks is open.
+        name: Name of the parameter.
+        wanted: Annotated type of the parameter.
+        resources: The resources to search.
+        per: Scope of the asking handler or resource; it may ask for this scope and for ``worker``.
     """
     allowed = [found for found in resources if found.per in _ASKS[per]]
     matching = [found for found in allowed if found.provides == wanted]

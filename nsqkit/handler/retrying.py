@@ -1,8 +1,8 @@
-"""Attempts: calls inside a handler that are made again after a failure, within the time that it has.
+"""Retrying: repeat a failed call inside a handler, within the handler's remaining time.
 
-stamina makes the loop; whether and when there is another attempt is decided here. Its own instrumentation is
-turned off for the process when this module is loaded, because it logs errors as they are, personal data
-included. Who calls stamina elsewhere turns it on again with ``stamina.instrumentation.set_on_retry_hooks``.
+stamina runs the loop; this module decides whether and when there is another attempt. Importing it turns off
+stamina's instrumentation for the process, because that logs errors unredacted, personal data included. To
+turn it on again for your own use of stamina, call ``stamina.instrumentation.set_on_retry_hooks``.
 """
 
 import random
@@ -39,27 +39,27 @@ def retrying(
     wait_s: float = 0.1,
     max_wait_s: float = 5.0,
 ) -> Attempts:
-    """Make a call again where it fails, after waits that double, but never past the handler's timeout.
+    """Retry a call with waits that double, but never past the handler's timeout.
 
-    Loop over it, and put the call into the attempt's block::
+    Loop over the attempts, and put the call into the block of each::
 
         async for attempt in retrying(ctx, on=ConnectionError):  # in a plain handler: for attempt in …
             with attempt:
                 await client.reserve(order)
 
-    The block that succeeds ends the loop. The last error leaves it as it is: when no attempts are left, when
-    the next wait would take all of ``ctx.remaining_s()``, when the worker has cancelled the handler, or at
-    once when it is none of *on* or the error of an open breaker. It is for faults of a second or so; what
-    takes longer is the business of the handler's retry policy, which holds no slot meanwhile.
+    The first success ends the loop. The error is raised unchanged if no attempts are left, if the next wait
+    would take all of ``ctx.remaining_s()``, or if the handler is cancelled; and immediately if it is not one
+    of *on* or comes from an open breaker. Use it for faults of about a second. For longer ones use the
+    handler's retry policy: a requeued message takes no slot while it waits.
 
-    Not in a handler with ``run_on_loop=True``: there ``for`` would hold up the event loop.
+    Do not use it in a handler with ``run_on_loop=True``: there ``for`` would block the event loop.
 
     Args:
-        ctx: The Context of the handler that makes the call.
-        on: The exception type after which to try again, or several.
-        attempts: Calls in all; 1 to 100.
-        wait_s: Seconds before the second attempt, lengthened by up to a quarter; above 0, at most 900.
-        max_wait_s: Longest wait, before that lengthening; wait_s to 900 seconds.
+        ctx: Context of the message.
+        on: Exception type, or tuple of types, to retry on.
+        attempts: Maximum number of calls, the first one included; 1 to 100.
+        wait_s: Seconds before the second attempt, plus up to 25 % jitter; above 0, at most 900.
+        max_wait_s: Maximum wait before jitter, seconds; *wait_s* to 900.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -75,7 +75,7 @@ def retrying(
 
 
 class _Decision:
-    """Whether there is another attempt, and after how long; stamina asks it after every failure."""
+    """Decides whether to retry and after how many seconds; stamina calls it after every failure."""
 
     def __init__(self, ctx: Context, errors: tuple[type[Exception], ...], backoff: Exponential) -> None:
         self._ctx = ctx

@@ -1,4 +1,4 @@
-"""Spec: a handler class as declared, with the defaults of its class keywords; it holds no message."""
+"""Spec: the checked declaration of a handler class, with defaults; it contains no state."""
 
 import inspect
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from nsqkit.handler.handler import AnyHandler
 
 RATE_WAIT_S = 30.0
-"""No more is in flight than a rate limit lets start in this time: half of the default lease."""
+"""With a rate limit, only as many messages are in flight as start in these seconds: half a default lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
-    """A handler class as declared and checked; times in seconds.
+    """The checked declaration of a handler class; times in seconds.
 
-    The fields with a default are class keywords, described in ``options.py``. A handler of single messages
-    has no max_messages.
+    The fields with a default are class keywords, described in ``options.py``. ``max_messages`` is None for a
+    handler of single messages.
 
     Args:
-        handler: The class.
-        topic: The source topic.
-        channel: The channel.
-        event_types: What it takes, one or more.
+        handler: The handler class.
+        topic: Source topic of the events.
+        channel: Channel to consume.
+        event_types: Event types that the handler takes; one or more.
         is_async: Whether ``handle`` is a coroutine function.
-        location: ``file:line`` of the class.
+        location: ``file:line`` of the class statement.
     """
 
     handler: "type[AnyHandler[Any]]"
@@ -63,36 +63,36 @@ class HandlerSpec:
 
     @property
     def name(self) -> str:
-        """The class name, which labels metrics and logs."""
+        """The class name, used in metrics and logs."""
         return self.handler.__name__
 
     @property
     def holds_s(self) -> float:
-        """For how long a message may have to be held while it is handled, in seconds."""
+        """Maximum seconds that a message waits for its batch and is handled."""
         return self.max_wait_s + self.timeout_s
 
     @property
     def most_calls(self) -> int:
-        """How many calls may run at the same time, as far as max_in_flight goes; 1 or more."""
+        """Maximum number of calls at the same time that ``max_in_flight`` allows; 1 or more."""
         return self.max_in_flight // (self.max_messages or 1)
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The topics on which its channel is: its own, and a ``.retry`` topic where dead letters are kept."""
+        """The topics to consume: the source topic and, if dead letters are kept, its ``.retry`` topic."""
         return subscribed_topics(self.topic, self.channel, with_retry=self.keeps_dead_letters)
 
     @property
     def keeps_dead_letters(self) -> bool:
-        """Whether dead letters are published; not by default where the topic or the channel is ephemeral."""
+        """Whether dead letters are published; by default not if the topic or the channel is ephemeral."""
         if self.dead_letters is None:
             return not (is_ephemeral(self.topic) or is_ephemeral(self.channel))
         return self.dead_letters
 
     def slots(self, threads: int) -> int:
-        """Return how many messages it has in flight at most in one worker; 1 to max_in_flight.
+        """Return the maximum number of messages in flight in one worker; 1 to ``max_in_flight``.
 
-        Threads that run one message each are a bound, and so is a rate limit: another worker can start
-        sooner what would wait here for long.
+        Threads limit it, since each runs one message. A rate limit does too: messages that would wait here
+        for long may start sooner in another worker.
 
         Args:
             threads: The setting ``threads``, for a plain handler that declares none; 1 or more.
@@ -108,20 +108,20 @@ class HandlerSpec:
 
     @property
     def declared_errors(self) -> frozenset[str]:
-        """Names of the error types that have a metric label of their own."""
+        """Names of the exception types with a separate metric label."""
         return frozenset(error.__name__ for error in (*self.errors, *self.retry.on))
 
 
 def spec_of(
     handler: "type[AnyHandler[Any]]", models: tuple[Any, ...], options: Mapping[str, Any], location: str
 ) -> HandlerSpec:
-    """Return the spec of a class without mistakes.
+    """Return the spec of a class whose declaration has no mistakes.
 
     Args:
-        handler: The class.
-        models: Its event classes, one or more.
-        options: Its class keywords, inherited ones included.
-        location: ``file:line`` of the class.
+        handler: The handler class.
+        models: The event classes that it takes; one or more.
+        options: The class keywords, inherited ones included.
+        location: ``file:line`` of the class statement.
     """
     event_types = tuple(REGISTRY.of(model) for model in models)
     defaults: dict[str, Any] = {"topic": event_types[0].topic}

@@ -1,1 +1,1 @@
-"""Events out: publishers, and how their publishes are joined."""
+"""Publishers of events, and the batching of their publishes."""

@@ -1,4 +1,4 @@
-"""PublishBatcher: joins bodies published at the same time into one command per topic."""
+"""PublishBatcher: joins concurrent publishes to a topic into one command."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from nsqkit.errors import PublishError
 
 MAX_BYTES = 262_144
-"""nsqd takes 5 MiB in one command (its max-body-size); more than this at a time gains nothing."""
+"""Maximum bytes of one command: larger ones are not faster. nsqd accepts 5 MiB (max-body-size)."""
 MAX_MESSAGES = 1000
 
 
@@ -23,10 +23,10 @@ class _Command:
 
 
 class PublishBatcher:
-    """Collects bodies per topic, and sends a topic's bodies when they are enough or have waited long enough.
+    """Collects bodies per topic, and sends them when the command is full or the wait is over.
 
     Args:
-        send: Publishes bodies to a topic, all or none.
+        send: Publishes bodies to a topic in one command, all or none.
         wait_s: How long the first body waits for others, in seconds; 0 for one turn of the event loop.
     """
 
@@ -39,13 +39,13 @@ class PublishBatcher:
         self._has_lone = False
 
     def publish(self, topic: str, body: bytes) -> Awaitable[None]:
-        """Publish one body: at once where nothing else is under way, else together with others."""
+        """Publish one body: at once if no other publish is under way, else together with others."""
         if self._has_lone or self._under_way or self._commands:
             return self.add(topic, body)
-        return self._alone(topic, body)
+        return self._send_lone(topic, body)
 
     def add(self, topic: str, body: bytes) -> "asyncio.Future[None]":
-        """Take one body, and return a future that is done when nsqd has it, or fails as the publish does."""
+        """Add one body; return a future that is done at nsqd's OK, or fails with the publish."""
         loop = asyncio.get_running_loop()
         confirmed: asyncio.Future[None] = loop.create_future()
         command = self._commands.get(topic)
@@ -56,74 +56,74 @@ class PublishBatcher:
         command.confirmed.append(confirmed)
         command.n_bytes += len(body)
         if command.n_bytes >= MAX_BYTES or len(command.bodies) >= MAX_MESSAGES:
-            self._leave(topic)
+            self._send_command(topic)
         return confirmed
 
     def after(self, topic: str, publish: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Begin a publish of its own behind what is here for its topic."""
-        self._leave(topic)
+        """Start a separate publish after the bodies collected for its topic, so that the order is kept."""
+        self._send_command(topic)
         return self._begin(publish)
 
     def flush(self) -> None:
-        """Send what is here now."""
+        """Send all collected bodies now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for topic in tuple(self._commands):
-            self._leave(topic)
+            self._send_command(topic)
 
     async def drain(self) -> None:
-        """Send what is here, and wait until all that was taken is confirmed or has failed."""
+        """Send all collected bodies, and wait until every publish is confirmed or has failed."""
         self.flush()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def _alone(self, topic: str, body: bytes) -> None:
+    async def _send_lone(self, topic: str, body: bytes) -> None:
         self._has_lone = True
         try:
             await self._send(topic, [body])
         finally:
             self._has_lone = False
 
-    def _leave(self, topic: str) -> None:
+    def _send_command(self, topic: str) -> None:
         command = self._commands.pop(topic, None)
         if command is not None:
-            self._begin(self._see_through(topic, command.bodies, command.confirmed))
+            self._begin(self._send_and_confirm(topic, command.bodies, command.confirmed))
 
     def _begin(self, publish: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.create_task(publish)  # tasks begin in their order, and so commands keep it
+        task = asyncio.create_task(publish)  # tasks start in order of creation, so commands keep their order
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return task
 
-    async def _see_through(
+    async def _send_and_confirm(
         self, topic: str, bodies: Sequence[bytes], confirmed: "Sequence[asyncio.Future[None]]"
     ) -> None:
         failure: Exception | None = None
         try:
             await self._send(topic, bodies)
-        except Exception as error:  # noqa: BLE001 - whatever it is, every caller gets it
+        except Exception as error:  # noqa: BLE001 - every caller receives the error
             failure = error
         if isinstance(failure, PublishError) and failure.permanent and len(bodies) > 1:
-            # Who is to blame is not said, and none has arrived: each gets an answer of its own.
+            # nsqd accepted none and does not say which body is at fault, so each is sent separately.
             pairs = zip(bodies, confirmed, strict=True)
-            await asyncio.gather(*(self._see_through(topic, [body], [each]) for body, each in pairs))
+            await asyncio.gather(*(self._send_and_confirm(topic, [body], [each]) for body, each in pairs))
         else:
-            _tell(confirmed, failure)
+            _resolve(confirmed, failure)
 
 
-def _tell(confirmed: "Sequence[asyncio.Future[None]]", failure: Exception | None) -> None:
+def _resolve(confirmed: "Sequence[asyncio.Future[None]]", failure: Exception | None) -> None:
     for each in confirmed:
-        if each.done():  # whoever asked has given up
+        if each.done():  # its caller was cancelled
             continue
         if failure is None:
             each.set_result(None)
         else:
-            each.set_exception(_own(failure))
+            each.set_exception(_copy_of(failure))
 
 
-def _own(failure: Exception) -> Exception:
+def _copy_of(failure: Exception) -> Exception:
     if not isinstance(failure, PublishError):
         return failure
-    own = PublishError(*failure.args)  # whoever raises it, or adds a note, changes only this one
-    own.__cause__ = failure.__cause__
-    return own
+    copy = PublishError(*failure.args)  # a caller that raises it or adds a note must not change the others
+    copy.__cause__ = failure.__cause__
+    return copy

@@ -1,4 +1,4 @@
-"""BlockingPublisher: publishes from programs without an event loop."""
+"""BlockingPublisher: publishes events from programs without an event loop."""
 
 import asyncio
 import threading
@@ -16,16 +16,17 @@ T = TypeVar("T")
 class BlockingPublisher:
     """Publishes events from code without an event loop, from any thread. A context manager.
 
-    It runs a loop in a thread of its own; make it after forking.
+    It runs an event loop in a separate thread. Create it after forking.
 
     Args:
-        nsqd: As for ``Publisher``.
-        source: As for ``Publisher``.
-        settings: As for ``Publisher``.
-        middleware: As for ``Publisher``; the extensions are called in the thread of the loop.
+        nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
+        source: The ``source`` of envelopes; by default the setting ``service``.
+        settings: Settings to use; by default read from the environment and the settings file.
+        middleware: Extensions whose ``on_publish`` sees each message, outermost first; called in the
+            thread of the loop.
 
     Raises:
-        SettingsError: If there is no nsqd, or an address is wrong.
+        SettingsError: If no nsqd is given, or an address is not valid.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class BlockingPublisher:
         self._wait(self._publisher.publish_raw(topic, body, defer_s=defer_s))
 
     def close(self) -> None:
-        """Wait for pending publishes, disconnect, and end the thread; may be called twice."""
+        """Wait for publishes under way, disconnect, and end the thread. A second call does nothing."""
         with self._closing:
             if self._is_closed:
                 return
@@ -79,12 +80,12 @@ class BlockingPublisher:
 
     async def _close(self) -> None:
         await self._publisher.close()
-        # Other threads wait for these, and nothing ends on a loop that has stopped.
+        # Other threads wait for these tasks, which cannot end once the loop has stopped.
         under_way = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*under_way, return_exceptions=True)
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        with self._closing:  # what is begun before the end is waited for there
+        with self._closing:  # close waits for publishes that begin before it
             if self._is_closed:
                 coroutine.close()
                 raise RuntimeError("the publisher is closed")

@@ -1,4 +1,4 @@
-"""Publisher: events to nsqd, confirmed, for programs with an event loop."""
+"""Publisher: publishes events from programs with an event loop, and awaits nsqd's OK."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -16,19 +16,19 @@ _SOON_S = 0.002
 
 
 class Publisher:
-    """Publishes events; the awaited result is nsqd's OK. An async context manager.
+    """Publishes events and awaits nsqd's OK. An async context manager.
 
-    With several nsqd, one is used until it fails, then the next. Publishes to one topic that are asked for
-    in one turn of the event loop, while others are under way, leave in one command and in their order.
+    With several nsqd, one is used until it fails, then the next. While publishes are under way, those to one
+    topic from one turn of the event loop are sent in one command, in their order.
 
     Args:
         nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
         source: The ``source`` of envelopes; by default the setting ``service``.
-        settings: By default read from environment and file.
-        middleware: Extensions whose ``on_publish`` sees each message, the outermost first.
+        settings: Settings to use; by default read from the environment and the settings file.
+        middleware: Extensions whose ``on_publish`` sees each message, outermost first.
 
     Raises:
-        SettingsError: If there is no nsqd, or an address is wrong.
+        SettingsError: If no nsqd is given, or an address is not valid.
     """
 
     def __init__(
@@ -65,23 +65,29 @@ class Publisher:
 
         Args:
             event: An instance of a class decorated with ``@event``.
-            topic: Where to; by default the topic of its ``@event``.
-            defer_s: Seconds for which nsqd holds it back; at most its max-req-timeout, 1 h by default.
+            topic: Topic to publish to; by default the topic of its ``@event``.
+            defer_s: Seconds until nsqd delivers it; 0 to nsqd's max-req-timeout, 1 h by default.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
-            PublishError: If no nsqd confirmed it; it may still have arrived.
+            PublishError: If no nsqd confirmed it; the event may have arrived nevertheless.
         """
         ready = self._preparer.event(event, topic, defer_s)
         if ready is not None:
             await reported(self._publish(ready.topic, ready.body, ready.defer_s), (ready,))
 
     async def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
-        """Publish events in one command per topic, all or none of a topic's, and await nsqd's OKs.
+        """Publish events in one command per topic and await nsqd's OK for each command.
+
+        The events of one topic arrive all or none.
+
+        Args:
+            events: Instances of classes decorated with ``@event``; order kept within a topic.
+            topic: Topic to publish to; by default the topic of each ``@event``.
 
         Raises:
             EncodeError: If one is not an event, has no topic, or cannot be written as JSON; none is sent.
-            PublishError: If no nsqd confirmed those of a topic.
+            PublishError: If no nsqd confirmed the events of a topic.
         """
         by_topic: dict[str, list[Outgoing]] = {}
         for event in events:
@@ -92,17 +98,17 @@ class Publisher:
             await reported(self._turn.after(target, self._send(target, bodies)), outgoing)
 
     def publish_soon(self, event: object, *, topic: str | None = None) -> "asyncio.Future[None]":
-        """Publish an event together with others of the next 2 ms: for many events, not for one.
+        """Publish an event together with others of the next 2 ms: faster for many events, slower for one.
 
-        Nothing bounds how many may wait for nsqd: await what is returned, of all or of every thousandth.
+        The number of events that wait for nsqd is not limited: await every future, or every thousandth.
 
         Args:
-            event: An instance of a class decorated with ``@event``; encoded at once.
-            topic: Where to; by default the topic of its ``@event``.
+            event: An instance of a class decorated with ``@event``; encoded immediately.
+            topic: Topic to publish to; by default the topic of its ``@event``.
 
         Returns:
-            A future that is done at nsqd's OK, and fails with PublishError if no nsqd confirmed the
-            command that the event left in; it may still have arrived.
+            A future that is done at nsqd's OK, and fails with PublishError if no nsqd confirmed the event's
+            command; the event may have arrived nevertheless.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
@@ -121,12 +127,12 @@ class Publisher:
         """Publish bytes as they are, without an envelope, and await nsqd's OK.
 
         Args:
-            topic: The topic to publish to.
-            body: 1 byte to nsqd's max-msg-size, 1 MiB by default.
-            defer_s: Seconds for which nsqd holds it back.
+            topic: Topic to publish to.
+            body: The message body: 1 byte to nsqd's max-msg-size, 1 MiB by default.
+            defer_s: Seconds until nsqd delivers it; 0 to nsqd's max-req-timeout, 1 h by default.
 
         Raises:
-            PublishError: If no nsqd confirmed it.
+            PublishError: If no nsqd confirmed it; the message may have arrived nevertheless.
         """
         if not self._preparer.hooks:
             await self._publish(topic, body, defer_s)
@@ -134,13 +140,13 @@ class Publisher:
             await reported(self._publish(topic, body, defer_s), (ready,))
 
     async def _publish(self, topic: str, body: bytes, defer_s: float) -> None:
-        if defer_s or not self._can_batch(body):  # MPUB defers none, and fails with one that is refused
+        if defer_s or not self._can_batch(body):  # MPUB cannot defer; one bad body fails it all
             await self._turn.after(topic, self._send_one(topic, body, defer_s))
         else:
             await self._turn.publish(topic, body)
 
     async def close(self) -> None:
-        """Wait for pending publishes, then disconnect."""
+        """Wait for publishes under way, then disconnect."""
         await asyncio.gather(self._turn.drain(), self._soon.drain())
         await self._publishers.close()
 
@@ -164,7 +170,7 @@ class Publisher:
             except PublishError as error:
                 if error.permanent:
                     raise
-            if address == self._addresses[0]:  # else a publish beside this one has moved on already
+            if address == self._addresses[0]:  # else a concurrent publish has moved to the next nsqd already
                 self._addresses.append(self._addresses.pop(0))
         return await publish(last)
 

@@ -1,4 +1,4 @@
-"""Batch: let messages gather, call the handler with all of them at once, and hand each its own end."""
+"""Batch: collect messages, call the handler once with all of them, and return an outcome for each."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -19,17 +19,18 @@ from nsqkit.runtime.scope import Scope
 
 
 class BatchDispatcher:
-    """Calls one batch handler instance; for the intake it is what ``Dispatcher`` is.
+    """Calls one batch handler instance; the batch counterpart of ``Dispatcher``.
 
-    Each message has its own call, with middleware around it. Inside, the calls wait for each other.
+    Each message has its own call with middleware around it. Inside the middleware, the calls of one
+    batch are joined.
 
     Args:
-        handler: The instance, its resources given.
-        middleware: Around each message, the outermost first.
-        threads: The most batches of a plain ``def handle`` at the same time; 1 or more.
-        executor_wait: Receives how many seconds each batch waited for a thread.
-        log: A structlog logger.
-        scope: The resources that are opened for each batch.
+        handler: The handler instance, made with its resources.
+        middleware: Layers around each message, outermost first.
+        threads: Maximum number of batches of a plain ``def handle`` at the same time; 1 or more.
+        executor_wait: Called with the seconds that each batch waited for a thread.
+        log: structlog logger with the handler's fields.
+        scope: Opens the resources of each batch.
     """
 
     def __init__(
@@ -44,15 +45,15 @@ class BatchDispatcher:
     ) -> None:
         spec = self._spec = handler.spec
         self._log = log
-        self._most = spec.max_messages or 1
+        self._max_messages = spec.max_messages or 1
         in_threads = not (spec.is_async or spec.run_on_loop)
-        self._runs = min(spec.most_calls, threads) if in_threads else spec.most_calls
+        self._max_batches = min(spec.most_calls, threads) if in_threads else spec.most_calls
         self._limit_s = float("inf") if spec.run_on_loop else spec.timeout_s
         scope = scope or Scope()
         self._caller = Caller(
             scope.inside(lambda batch, _: handler.handle(batch)),
             spec,
-            threads=self._runs,
+            threads=self._max_batches,
             executor_wait=executor_wait,
             on_thread_end=scope.on_thread_end,
         )
@@ -61,16 +62,16 @@ class BatchDispatcher:
         self._numbers = count(1)
         self._members: dict[Context, Member] = {}
         self._gathering: list[Member] = []
-        self._timer: asyncio.TimerHandle | None = None  # while those that gather wait for others
+        self._timer: asyncio.TimerHandle | None = None  # set until max_wait_s of the batch is over
         self._running: set[asyncio.Task[None]] = set()
         self._is_giving_back = False
 
     async def call(self, event: Any, ctx: Context) -> Outcome | Duplicate:
-        """Return what becomes of one message, once its batch has been handled.
+        """Return the outcome of one message after its batch was handled.
 
         Raises:
-            CancelledError: If it was not handled, because it is lost or to be given back.
-            Exception: What the handler raised when it was called with this message alone.
+            CancelledError: If the message was not handled: its lease is lost, or the worker drains.
+            Exception: The handler's error when it was called with this message alone.
         """
         outcome = await self._call(event, ctx)
         if outcome is None:
@@ -82,12 +83,12 @@ class BatchDispatcher:
         return outcome
 
     def in_thread(self, ctx: Context) -> bool:
-        """Return whether this message's batch is in a thread, where it cannot be cancelled."""
+        """Return whether the message's batch runs in a thread, which cannot be cancelled."""
         batch = self._members[ctx].batch if ctx in self._members else None
         return batch is not None and self._caller.in_thread(batch)
 
     def give_back(self) -> None:
-        """End the calls that wait for a batch, or for their turn after one, and start no more of them."""
+        """Cancel the calls whose messages are not being handled, and start no more batches."""
         self._is_giving_back = True
         self._stop_timer()
         self._gathering.clear()
@@ -96,18 +97,18 @@ class BatchDispatcher:
                 member.end.cancel()
 
     def close(self) -> None:
-        """Take no more calls; a thread that still runs is left alone."""
+        """Accept no more calls. Running threads are not interrupted."""
         self._stop_timer()
         self._caller.close()
 
-    # How messages gather.
+    # Collecting messages.
 
     async def _join(self, event: Any, ctx: Context) -> Outcome:
-        """Wait for others, and then for what becomes of this one."""
+        """Add a message to the next batch, and wait for its outcome."""
         member = self._members[ctx] = Member(Delivery(str(next(self._numbers)), event, ctx))
         ctx.wait()
         if is_suspect(ctx.attempts, self._spec.retry.max_attempts):
-            self._start([member])  # nothing else runs, and nothing would join it
+            self._start([member])  # alone: in quarantine no other message would join its batch
         else:
             self._gather(member)
         try:
@@ -118,7 +119,7 @@ class BatchDispatcher:
             if member.batch is None or not member.batch.abandon():
                 raise
             member.end = asyncio.get_running_loop().create_future()
-            return await member.end  # whatever the handler makes of being cancelled
+            return await member.end  # the handler may still return outcomes after its cancellation
         finally:
             del self._members[ctx]
 
@@ -126,20 +127,21 @@ class BatchDispatcher:
         if not self._gathering:
             loop = asyncio.get_running_loop()
             self._stop_timer()
-            self._timer = loop.call_later(self._spec.max_wait_s, self._waited)
+            self._timer = loop.call_later(self._spec.max_wait_s, self._on_max_wait)
         self._gathering.append(member)
-        self._go_on()
+        self._start_due_batches()
 
-    def _waited(self) -> None:
+    def _on_max_wait(self) -> None:
         self._timer = None
-        self._go_on()
+        self._start_due_batches()
 
-    def _go_on(self) -> None:
-        """Start what is full or has waited long enough, as far as it may run."""
-        while self._gathering and len(self._running) < self._runs:
-            if self._timer is not None and len(self._gathering) < self._most:
+    def _start_due_batches(self) -> None:
+        """Start batches that are full or have waited for max_wait_s, as far as the limit allows."""
+        while self._gathering and len(self._running) < self._max_batches:
+            if self._timer is not None and len(self._gathering) < self._max_messages:
                 return
-            members, self._gathering = self._gathering[: self._most], self._gathering[self._most :]
+            members = self._gathering[: self._max_messages]
+            del self._gathering[: self._max_messages]
             if not self._gathering:
                 self._stop_timer()
             self._start(members)
@@ -149,23 +151,23 @@ class BatchDispatcher:
             self._timer.cancel()
             self._timer = None
 
-    # How a batch runs.
+    # Running a batch.
 
     def _start(self, members: Sequence[Member]) -> None:
         run = asyncio.create_task(self._run(members), name=f"{self._spec.name}.batch")
         self._running.add(run)
-        run.add_done_callback(self._ended)
+        run.add_done_callback(self._on_batch_end)
 
-    def _ended(self, run: "asyncio.Task[None]") -> None:
+    def _on_batch_end(self, run: "asyncio.Task[None]") -> None:
         self._running.discard(run)
-        self._go_on()
+        self._start_due_batches()
 
     async def _run(self, members: Sequence[Member]) -> None:
-        """See the messages of a batch to their ends."""
+        """Handle a batch; if the call fails, handle its messages one by one."""
         batch = [member for member in members if self._may_begin(member)]
         if not batch:
             return
-        error = await self._try(batch)
+        error = await self._call_batch(batch)
         if error is None:
             return
         if len(batch) == 1:
@@ -186,7 +188,7 @@ class BatchDispatcher:
             await self._rerun(member, error)
 
     async def _rerun(self, member: Member, error: BaseException) -> None:
-        """Handle one message of a batch that failed: those with the fewest attempts left come first."""
+        """Handle one message of a failed batch alone; fail it if its lease leaves too little time."""
         ctx = member.delivery.ctx
         if not self._may_begin(member):
             return
@@ -195,17 +197,17 @@ class BatchDispatcher:
             return
         ctx.cancelled = False
         ctx.outgoing = ()
-        if (own := await self._try([member])) is not None:
+        if (own := await self._call_batch([member])) is not None:
             member.fail(own)
 
     def _may_begin(self, member: Member) -> bool:
-        """Return whether a message is to be handled; if not, its call ends."""
+        """Return whether a message may be handled; cancel its call if it is lost or the worker drains."""
         if self._is_giving_back or member.delivery.ctx.lease_lost:
             member.end.cancel()
         return not member.end.done()
 
-    async def _try(self, members: Sequence[Member]) -> BaseException | None:
-        """Call the handler; return why that failed, or None when every message has its end."""
+    async def _call_batch(self, members: Sequence[Member]) -> BaseException | None:
+        """Call the handler and give every message its outcome; return the error if the call failed."""
         batch = BatchCall(members)
         for member in members:
             member.batch = batch
@@ -223,29 +225,29 @@ class BatchDispatcher:
         return None
 
     async def _outcomes(self, batch: BatchCall) -> dict[str, Outcome] | BaseException:
-        """Return the outcomes that the handler names, or why it failed."""
+        """Return the outcomes by key that the handler returned, or its error."""
         deliveries = tuple(member.delivery for member in batch.members)
         try:
             return self._checked(await self._call_handler(deliveries, batch), deliveries)
         except asyncio.CancelledError:
             if batch.is_abandoned:
                 raise
-            return RuntimeError("the handler was cancelled from within")
+            return RuntimeError("the handler's code cancelled its own task")
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - such as sys.exit: it would end the loop
+        except BaseException as error:  # noqa: BLE001 - SystemExit, for one, would stop the event loop
             return error
 
     def _checked(self, returned: Any, deliveries: Sequence[Delivery[Any]]) -> dict[str, Outcome]:
-        said = f"{self._spec.name}.handle returned"
+        prefix = f"{self._spec.name}.handle returned"
         if returned is None:
             return {}
         if not isinstance(returned, Mapping):
-            raise TypeError(f"{said} a {type(returned).__name__}; return None or outcomes by key")
+            raise TypeError(f"{prefix} a {type(returned).__name__}; return None or outcomes by key")
         keys = {delivery.key for delivery in deliveries}
         for key, outcome in returned.items():
             if key not in keys:
-                raise ValueError(f"{said} an outcome for {key!r}; name messages by the key of their delivery")
+                raise ValueError(f"{prefix} an outcome for {key!r}; use the keys of the deliveries")
             if not isinstance(outcome, Outcome):
-                raise TypeError(f"{said} {outcome!r} for {key!r}; give an outcome like Requeue(5)")
+                raise TypeError(f"{prefix} {outcome!r} for {key!r}; give an outcome like Requeue(5)")
         return cast("dict[str, Outcome]", dict(returned))

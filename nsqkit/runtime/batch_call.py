@@ -11,13 +11,13 @@ from nsqkit.policy.outcome import Outcome
 
 
 class Member:
-    """One message among others.
+    """One message of a batch.
 
     Attributes:
-        delivery: What the handler is given.
-        end: What its call waits for.
-        batch: The call of the handler that it is in; None while it waits for one.
-        context: The context variables that extensions around it have set.
+        delivery: Key, event and Context of the message, as the handler receives them.
+        end: Future of the outcome, awaited by the message's call.
+        batch: The handler call that includes the message; None while it waits for one.
+        context: Context variables that extensions around the message have set.
     """
 
     __slots__ = ("batch", "context", "delivery", "end")
@@ -29,23 +29,23 @@ class Member:
         self.context = contextvars.copy_context()
 
     def finish(self, outcome: Outcome) -> None:
-        """Give the message its outcome, unless it has one."""
+        """Set the outcome of the message, unless it is settled already."""
         if not self.end.done():
             self.end.set_result(outcome)
 
     def fail(self, error: BaseException) -> None:
-        """Fail the message, unless it has an outcome."""
+        """Set the error of the message, unless it is settled already."""
         if not self.end.done():
             self.end.set_exception(error)
 
 
 class BatchCall:
-    """One call of the handler.
+    """One call of a batch handler.
 
     Attributes:
-        members: Its messages.
-        task: What runs it, once it does.
-        is_abandoned: Whether it was cancelled because nobody waits for it any more.
+        members: The messages of the batch, in order of arrival; 1 or more.
+        task: The task that runs the call; None before it starts.
+        is_abandoned: Whether the call was cancelled because no message needs its outcome any more.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -54,14 +54,14 @@ class BatchCall:
         self.is_abandoned = False
 
     def abandon(self) -> bool:
-        """Cancel the call if nobody waits for it any more; return whether it was cancelled and will end."""
+        """Cancel the call if all its messages have ended; return whether it is cancelled and still runs."""
         if not self.is_abandoned and self.task and all(member.end.done() for member in self.members):
             self.is_abandoned = self.task.cancel()
         return self.is_abandoned and self.task is not None and not self.task.done()
 
     @property
     def cancelled(self) -> bool:
-        """Whether its messages' handler is past its timeout; setting it tells all of them."""
+        """Whether the call has run past its timeout; setting it sets ``ctx.cancelled`` of every message."""
         return all(member.delivery.ctx.cancelled for member in self.members)
 
     @cancelled.setter
@@ -71,7 +71,7 @@ class BatchCall:
 
     @property
     def resources(self) -> Mapping[Resource[Any], Any] | None:
-        """The resources of its call; setting them shows them to all of its messages."""
+        """The open resources of the call; setting them sets ``ctx.resources`` of every message."""
         return self.members[0].delivery.ctx.resources
 
     @resources.setter

@@ -12,25 +12,25 @@ from nsqkit.runtime.pool import Pool
 
 
 class Cancellable(Protocol):
-    """What is marked when a call in a thread has run past its timeout."""
+    """An argument whose ``cancelled`` is set when its call in a thread runs past the timeout."""
 
     cancelled: bool
 
 
 class Caller:
-    """Calls one method with two arguments, of which the second is marked as cancelled at its timeout.
+    """Calls one handler method with two arguments; sets ``cancelled`` of the second one at the timeout.
 
     Args:
         handle: The method; a coroutine function if the handler is asynchronous.
-        spec: The handler.
-        threads: Size of the pool for a plain ``def handle``; 1 or more.
-        executor_wait: Receives how many seconds each call waited for a thread.
-        on_thread_end: Called by each thread before it ends; None for nothing.
+        spec: Declaration of the handler: its timeout and how it runs.
+        threads: Size of the thread pool for a plain ``def handle``; 1 or more.
+        executor_wait: Called with the seconds that each call waited for a thread.
+        on_thread_end: Called in each thread before it ends; None to call nothing.
 
     Attributes:
-        call: Returns what the method returns. Past ``timeout_s`` a coroutine is cancelled and
-            ``HandlerTimeoutError`` is raised. A plain method cannot be interrupted: what it returns counts,
-            however late; what it raises late is this error.
+        call: Awaits the method and returns its value. After ``timeout_s`` a coroutine is cancelled and
+            ``HandlerTimeoutError`` is raised. A plain method cannot be interrupted: a late return value
+            counts, a late exception becomes ``HandlerTimeoutError``.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Caller:
         self._executor_wait = executor_wait
         self._executor: Pool | None = None
         self._threads: set[Cancellable] = set()
-        self._due: dict[Cancellable, float] = {}  # when each of them is cancelled; the earliest comes first
+        self._due: dict[Cancellable, float] = {}  # time at which each is cancelled, earliest first
         self._timer: asyncio.TimerHandle | None = None
         self.call: Callable[[Any, Any], Awaitable[Any]] = self._on_loop_async
         if spec.run_on_loop:
@@ -57,11 +57,11 @@ class Caller:
             self.call = partial(self._in_thread, self._executor)
 
     def in_thread(self, argument: Cancellable) -> bool:
-        """Return whether a call is in a thread, where it cannot be cancelled."""
+        """Return whether a call runs in a thread, which cannot be cancelled."""
         return argument in self._threads
 
     def close(self) -> None:
-        """Take no more calls; a thread that still runs is left alone."""
+        """Accept no more calls. Running threads are not interrupted."""
         if self._executor is not None:
             self._executor.close()
 
@@ -69,7 +69,7 @@ class Caller:
         call: Coroutine[Any, Any, Any] = self._handle(what, argument)
         try:
             waits_for = call.send(None)
-        except StopIteration as returned:  # without waiting once: no timer is needed
+        except StopIteration as returned:  # it never waited, so it needs no timer
             return returned.value
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
@@ -94,14 +94,14 @@ class Caller:
         if call.error is None:
             return call.returned
         try:
-            if call.ended_s - asked_s > self._timeout_s:  # counted as the timer counts, or they could differ
+            if call.ended_s - asked_s > self._timeout_s:  # measured like the timer, so that both agree
                 raise HandlerTimeoutError(self._timeout_s) from call.error
             raise call.error
         finally:
-            call.error = None  # its traceback leads back to the call: a circle
+            call.error = None  # its traceback refers to the call: break the reference cycle
 
     def _watch(self, argument: Cancellable) -> None:
-        """Mark a call at its timeout; one timer serves all, since they are due in the order they came."""
+        """Mark a call at its timeout. One timer serves all calls: the oldest is due first."""
         loop = asyncio.get_running_loop()
         self._threads.add(argument)
         self._due[argument] = due_s = loop.time() + self._timeout_s
@@ -128,11 +128,11 @@ class Caller:
 
 
 class _Begun:
-    """A coroutine that has run up to its first wait, to be awaited from there.
+    """A coroutine that has run up to its first ``await``; awaiting this object continues it.
 
     Args:
         call: The coroutine.
-        waits_for: What it has yielded to the event loop.
+        waits_for: The future that it yielded to the event loop; None for a bare yield.
     """
 
     __slots__ = ("_call", "_waits_for")
@@ -150,7 +150,7 @@ class _Begun:
                 except GeneratorExit:
                     self._call.close()
                     raise
-                except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
+                except BaseException as error:  # noqa: BLE001 - the coroutine handles it
                     waits_for = self._call.throw(error)
                 else:
                     waits_for = self._call.send(sent)

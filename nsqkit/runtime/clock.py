@@ -1,4 +1,4 @@
-"""Clock: where the runtime takes its time and its chance from, so that a test can give its own."""
+"""Clock: the time and random numbers that the runtime uses; tests replace them."""
 
 import random
 import time
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """The clocks and the draw of one worker.
+    """The clocks and the random numbers of one worker.
 
     Args:
-        now_s: The event loop's monotonic clock, by which messages say when they arrived; seconds.
-        now_ns: The wall clock, nanoseconds since 1970 UTC.
-        draw: Returns a uniform number in [0, 1).
+        now_s: Monotonic clock of the event loop, seconds; the clock of ``Message.received_s``.
+        now_ns: Wall clock, nanoseconds since 1970 UTC.
+        draw: Returns a uniform random number in [0, 1).
     """
 
     now_s: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""Dead letter: the record of a message that is given up, as it goes to the ``.dead`` topic. No I/O."""
+"""Dead letter: the record that is published to the ``.dead`` topic for a message given up. No I/O."""
 
 import base64
 from dataclasses import asdict, dataclass, replace
@@ -7,19 +7,19 @@ from nsqkit.events.codec.formats import encode_json
 
 RECORD_TYPE = "nsqkit.dead_letter.v1"
 CHANNEL = "dead"
-"""The durable channel that is made on a dead-letter topic before the first publish."""
+"""Channel created on a dead-letter topic before the first publish, so that nsqd stores dead letters there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFacts:
-    """What a dead letter says besides the message's body. Unknown texts are empty, unknown numbers 0.
+    """The fields of a dead letter besides the body. Unknown texts are empty, unknown numbers 0.
 
     Args:
-        reason: Why it was given up, from the closed set of ``DeadLetterReason``.
-        detail: One line, redacted.
-        error_type: Class of the exception behind it; empty if there was none.
+        reason: Why the message was given up, one of ``DeadLetterReason``.
+        detail: One redacted line about the cause.
+        error_type: Class name of the exception that caused it; empty if there was none.
         stack: The end of the exception's stack trace, redacted, at most 8 KiB; empty if there was none.
-        attempts: Deliveries, the last one included.
+        attempts: Number of deliveries, the last one included; 1 or more.
         message_id: nsqd's id of the message.
         published_at: When nsqd accepted the message, RFC 3339 UTC.
         dead_at: When the message was given up, RFC 3339 UTC to the microsecond.
@@ -71,14 +71,14 @@ def split_body(body: bytes) -> tuple[str | None, str | None]:
 
 
 def fitting(record: DeadLetterRecord, *, max_bytes: int) -> bytes | None:
-    """Return a record as JSON that nsqd accepts; the stack trace is left out if the record is too large.
+    """Return a record as JSON of at most *max_bytes*; leave out the stack trace if the record is too large.
 
     Args:
         record: The dead letter to publish.
         max_bytes: nsqd's max-msg-size.
 
     Returns:
-        The JSON; None if only the raw body fits, which is then published alone.
+        The JSON; None if the record is too large even so. Only the raw body is published then.
     """
     for attempt in (record, replace(record, stack="")):
         fields = {"body": attempt.body, "body_base64": attempt.body_base64, **asdict(attempt)}

@@ -20,10 +20,10 @@ class DeadLetterPublisher:
     """Publishes the dead letters of one handler, each to the nsqd of its message.
 
     Args:
-        shared: What the handler's deliveries share.
-        publishes: Publishes to nsqd.
-        block: Blocks the handler's intake because dead letters are refused for good; receives the reason.
-        max_msg_bytes: nsqd's max-msg-size.
+        shared: State shared by the handler's deliveries.
+        publishes: Publishes to nsqd and awaits its OK.
+        block: Blocks the handler's intake when nsqd refuses dead letters permanently; called with the reason.
+        max_msg_bytes: nsqd's max-msg-size, bytes.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class DeadLetterPublisher:
         self._topic = dead_topic(shared.spec.topic, shared.spec.channel)
 
     async def publish(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> Verdict:
-        """Publish a dead letter, and return the verdict that then holds: a requeue if it is not confirmed."""
+        """Publish a dead letter. Return the verdict to settle with: a requeue if nsqd did not confirm it."""
         shared, message = self._shared, delivery.message
         try:
             await self._publishes.ensure_channel(message.address, self._topic, CHANNEL)
@@ -51,7 +51,7 @@ class DeadLetterPublisher:
         return verdict
 
     async def _publish_record(self, record: DeadLetterRecord, message: Message) -> None:
-        """Publish a record, or its raw body alone if nsqd does not accept more."""
+        """Publish a record, or only the raw body if nsqd refuses the record as too large."""
         body = fitting(record, max_bytes=self._max_msg_bytes)
         if body is not None:
             try:

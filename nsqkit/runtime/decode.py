@@ -1,4 +1,4 @@
-"""Decode: a message to its typed event, or to the verdict that there is none."""
+"""Decode: turn a message into its typed event, or into a verdict if it has none."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,19 @@ from nsqkit.runtime.ports import Message
 
 
 class Unread(NamedTuple):
-    """A message that has no event for its handler: what becomes of it, and why."""
+    """A message without an event for its handler: the verdict and the error."""
 
     verdict: Verdict
     error: DecodeError | UnknownEventError
 
 
 def decode(message: Message, decoder: Decoder, rules: Rules) -> Decoded | Unread:
-    """Return the event in a message, or why there is none; never raises.
+    """Return the event of a message, or an ``Unread`` if it has none; never raises.
 
     Args:
-        message: What arrived.
-        decoder: The handler's.
-        rules: The handler's.
+        message: The received message.
+        decoder: Decodes the event types that the handler takes.
+        rules: The handler's rules for outcomes.
     """
     try:
         return decoder.decode(message.body)

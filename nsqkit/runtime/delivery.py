@@ -1,4 +1,4 @@
-"""Delivery: one message on its way from arrival to its outcome."""
+"""Delivery: one delivery of a message, from its arrival to its outcome."""
 
 import math
 from dataclasses import dataclass, field
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What all deliveries of one handler share.
+    """State that all deliveries of one handler share.
 
     Args:
-        spec: The handler as declared.
-        rules: What its declaration says about outcomes.
-        meter: Counts.
-        log: A structlog logger without the handler's fields.
-        preparer: Encodes what the handler publishes.
-        clock: Time and chance.
+        spec: Declaration of the handler.
+        rules: The handler's rules for outcomes.
+        meter: Metrics of the handler.
+        log: structlog logger without the handler's fields.
+        preparer: Encodes the messages that the handler publishes.
+        clock: Time and random numbers.
     """
 
     spec: HandlerSpec
@@ -42,26 +42,26 @@ class Shared:
 
 
 class Delivery:
-    """One message on its way.
+    """One delivery of a message.
 
     Args:
-        message: What arrived.
-        shared: What it shares with the handler's other deliveries.
-        watch: Has the lease keeper look at it earlier than planned.
+        message: The received message.
+        shared: State shared by the handler's deliveries.
+        watch: Makes the lease keeper check this delivery earlier than planned.
 
     Attributes:
-        key: What distinguishes its message from all others of the channel: ids repeat across topics and
+        key: Identifies the message on its channel: nsqd, topic and id, since ids repeat across topics and
             across nsqd.
-        quiet_until_s: Before this time, half of its lease, it neither ends nor needs a TOUCH.
-        touched_s: When it was last touched; at first when it arrived.
-        decoded: Its event, once decoded.
-        unread: Why it has no event, if it has none.
-        ctx: The handler's Context, once called.
-        task: The task that runs it, once started.
+        quiet_until_s: Time until which the lease needs no check: half a lease after the arrival.
+        touched_s: Time of the last TOUCH; at first the time of arrival.
+        decoded: The decoded event; None before decoding, or if that failed.
+        unread: Why the message has no event; None if it has one.
+        ctx: The handler's Context; None before the handler is called.
+        task: The task that runs the delivery; None before it starts.
         in_handler: Whether the handler is running, so that the task may be cancelled.
-        is_redelivered: Whether nsqd has delivered its message again, so that it is lost here.
-        redelivery: That later delivery, which waits until this one has ended.
-        is_done: Whether nothing is left to do for its message, whatever nsqd knows of that.
+        is_redelivered: Whether nsqd has delivered the message again, so that this lease is lost.
+        redelivery: The later delivery of the same message; it waits until this one ends.
+        is_done: Whether the message needs no further handling, even if nsqd got no FIN for it.
     """
 
     __slots__ = (
@@ -97,26 +97,26 @@ class Delivery:
 
     @property
     def event_type(self) -> str:
-        """Its wire type, such as ``order.created.v1``; empty if that could not be read."""
+        """Wire type of the event, such as ``order.created.v1``; empty if unknown."""
         if self.decoded is not None:
             return self.decoded.wire_type
         return self.unread.event_type if self.unread is not None else ""
 
     @property
     def event_id(self) -> str | None:
-        """The envelope's id; None if there is none, or it could not be read."""
+        """``id`` of the envelope; None if there is no envelope or it is unreadable."""
         if self.decoded is not None:
             return self.decoded.event_id
         return self.unread.event_id if self.unread is not None else None
 
     @property
     def message_id(self) -> str:
-        """Nsqd's id as text."""
+        """The id that nsqd gave the message, as text: 16 hex digits."""
         return self.message.id.decode("ascii", "replace")
 
     @property
     def log_fields(self) -> dict[str, Any]:
-        """The fixed log fields of the message."""
+        """The log fields that identify the message."""
         spec = self.shared.spec
         fields = {
             "message_id": self.message_id,
@@ -131,7 +131,7 @@ class Delivery:
 
     @property
     def lease_ends_s(self) -> float:
-        """When it is lost, unless it is touched before."""
+        """Time at which the lease ends without another TOUCH."""
         message = self.message
         return lease.ends_s(
             message.received_s, self.touched_s, lease_s=message.lease_s, max_lease_s=message.max_lease_s
@@ -139,17 +139,17 @@ class Delivery:
 
     @property
     def cap_s(self) -> float:
-        """When it is lost, however often it is touched."""
+        """Time at which the lease ends however often it is touched."""
         return self.message.received_s + self.message.longest_hold_s
 
     @property
     def give_back_s(self) -> float:
-        """When to give it back if it has not started: at the cap, while nsqd still accepts that."""
+        """Time to requeue the delivery if it has not started, shortly before ``cap_s``; else infinite."""
         return math.inf if self.task else self.cap_s - lease.margin_s(self.message.lease_s)
 
     @property
     def touch_s(self) -> float:
-        """When to touch it next; infinite for never."""
+        """Time of the next TOUCH; infinite for never."""
         message = self.message
         return lease.touch_s(
             message.received_s,
@@ -160,20 +160,20 @@ class Delivery:
         )
 
     def is_over(self, now_s: float) -> bool:
-        """Return whether its lease is over."""
+        """Return whether the lease has ended."""
         return self.is_redelivered or (now_s >= self.quiet_until_s and now_s >= self.lease_ends_s)
 
     def is_lost(self, now_s: float) -> bool:
-        """Return whether nsqd no longer accepts an answer: the lease or the connection is over."""
+        """Return whether nsqd accepts no answer any more: the lease or the connection has ended."""
         return self.is_over(now_s) or self.message.is_lost()
 
     @property
     def preparer(self) -> Preparer:
-        """What encodes the messages that its handler publishes."""
+        """Encodes the messages that the handler publishes."""
         return self.shared.preparer
 
     def make_context(self) -> Context:
-        """Return a Context of the message, and keep it."""
+        """Create the Context of the message, and keep it in ``ctx``."""
         message, decoded = self.message, self.decoded
         spec = self.shared.spec
         self.ctx = Context(
@@ -192,9 +192,9 @@ class Delivery:
         return self.ctx
 
     def wait(self) -> None:
-        """Have its lease kept while it waits for the rest of its batch."""
+        """Keep the lease with TOUCH while the message waits for the rest of its batch."""
         self.watch(self)
 
     def bind_log(self) -> Any:
-        """Return a logger with the message's fields."""
+        """Return a structlog logger with ``log_fields``."""
         return self.shared.log.bind(**self.log_fields)

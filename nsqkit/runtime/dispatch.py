@@ -1,4 +1,4 @@
-"""Dispatch: call a handler with its middleware around it, and see that an outcome comes back."""
+"""Dispatch: call a handler inside its middleware, and check that it returns an outcome."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ class Dispatcher:
     """Calls one handler instance.
 
     Args:
-        handler: The instance, its resources given.
-        middleware: The outermost first.
-        threads: Size of the pool for a plain ``def handle``; 1 or more.
-        executor_wait: Receives how many seconds each call waited for a thread.
-        scope: The resources that are opened for each call.
+        handler: The handler instance, made with its resources.
+        middleware: Layers around each call, outermost first.
+        threads: Size of the thread pool for a plain ``def handle``; 1 or more.
+        executor_wait: Called with the seconds that each call waited for a thread.
+        scope: Opens the resources of each call.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Dispatcher:
         self._call = scope.around(wrapped(self._caller.call, middleware))
 
     async def call(self, event: Any, ctx: Context) -> Outcome | Duplicate:
-        """Return the handler's outcome, or that of an extension in its place.
+        """Call the handler and return its outcome, or the outcome that an extension returned instead.
 
         Raises:
-            HandlerTimeoutError: If it ran past ``timeout_s``. A plain handler cannot be
-                interrupted: what it returns counts, however late; what it raises late is this.
-            Exception: What the handler raised.
+            HandlerTimeoutError: If it ran past ``timeout_s``. A plain handler cannot be interrupted: a late
+                return value counts, a late exception becomes this error.
+            Exception: Any other error of the handler.
         """
         outcome = await self._call(event, ctx)
         if outcome is None:
@@ -59,22 +59,22 @@ class Dispatcher:
         return checked(outcome, f"{self._name}.handle")
 
     def in_thread(self, ctx: Context) -> bool:
-        """Return whether this call is in a thread, where it cannot be cancelled."""
+        """Return whether the message's call runs in a thread, which cannot be cancelled."""
         return self._caller.in_thread(ctx)
 
     def give_back(self) -> None:
-        """Do nothing: no call waits in here."""
+        """Do nothing: a single message never waits for others."""
 
     def close(self) -> None:
-        """Take no more calls; a thread that still runs is left alone."""
+        """Accept no more calls. Running threads are not interrupted."""
         self._caller.close()
 
 
 def checked(outcome: Any, name: str) -> Outcome | Duplicate:
-    """Return what a handler or an extension returned, if it is an outcome.
+    """Return the value that a handler or an extension returned if it is an outcome.
 
     Raises:
-        TypeError: If it is not; says what to return.
+        TypeError: If it is not an outcome; the message says what to return.
     """
     if not isinstance(outcome, Outcome | Duplicate):
         raise TypeError(f"{name} returned {outcome!r}; return None or an outcome like Requeue(5)")
@@ -82,7 +82,7 @@ def checked(outcome: Any, name: str) -> Outcome | Duplicate:
 
 
 def wrapped(innermost: Next, middleware: Sequence[Middleware]) -> Next:
-    """Return a call with middleware around it, the outermost first."""
+    """Return a call with middleware around it; the first layer is the outermost."""
     call = innermost
     for layer in reversed(middleware):
         call = _layer(layer, call)

@@ -1,4 +1,4 @@
-"""Drain: end several intakes so that every message they hold is settled, or told to be left behind."""
+"""Drain: stop the intakes of a worker, and settle every message in flight or count it as left behind."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any, Protocol
 from nsqkit.runtime.ports import Source
 
 CANCEL_S = 5.0
-"""How long cancelled handlers may take to end, and their messages to be given back."""
+"""Seconds that cancelled handlers get to end, and that their messages get to be requeued."""
 
 
 class Held(Protocol):
-    """What an intake holds."""
+    """An intake and the messages that it holds."""
 
     @property
     def held(self) -> int: ...  # noqa: D102
@@ -26,20 +26,20 @@ class Held(Protocol):
 async def drain(
     pairs: Sequence[tuple[Held, Source]], *, grace_s: float, publish_timeout_s: float, log: Any
 ) -> int:
-    """Stop the intakes, let running handlers end, give the rest back, and disconnect.
+    """Stop the intakes, let running handlers finish, requeue the rest, and disconnect.
 
     Args:
         pairs: Each intake with its source.
-        grace_s: Seconds that running handlers get before they are cancelled.
-        publish_timeout_s: Seconds that a dead letter which is under way then may take.
-        log: A structlog logger.
+        grace_s: Seconds that running handlers get before they are cancelled; 0 or more.
+        publish_timeout_s: Seconds that publishes get after the cancellation, for messages being settled.
+        log: structlog logger.
 
     Returns:
-        How many messages are left to their leases, because a thread still runs; 0 is a clean end.
+        Number of messages left behind because a thread still runs; 0 for a clean drain.
     """
     for intake, _ in pairs:
         intake.stop()
-    # Given back any sooner, nsqd would deliver them here again, at the cost of an attempt.
+    # Requeued before CLS, a message would be delivered to this worker again, which costs an attempt.
     await asyncio.gather(*(source.stop_intake() for _, source in pairs))
     for intake, _ in pairs:
         intake.give_back()
@@ -54,7 +54,7 @@ async def drain(
         log.error(
             "drain_left_behind",
             messages=left,
-            hint="a thread did not end; nsqd delivers them again",
+            hint="their threads still run; nsqd delivers the messages again",
         )
     await asyncio.gather(*(source.close(CANCEL_S) for _, source in pairs))
     return left

@@ -1,17 +1,17 @@
-"""Failure: the stack trace of an exception as logs and dead letters may show it, bounded and redacted."""
+"""Failure: the stack trace of an exception for logs and dead letters, redacted and limited in size."""
 
 import traceback
 
 from nsqkit.policy.redaction import redact
 
 STACK_LIMIT = 8192
-"""Characters of a stack trace that are kept."""
+"""Maximum length of a stack trace, characters."""
 
 
 def stack_of(error: BaseException | None) -> str:
-    """Return the end of an exception's stack trace, redacted, at most 8 KiB; empty for None."""
+    """Return the last ``STACK_LIMIT`` characters of an exception's stack trace, redacted; empty for None."""
     if error is None or error.__traceback__ is None:
         return ""
     text = "".join(traceback.format_exception(error))
-    # Redacted before it is cut: a secret is recognised by its name, which the cut may take away.
+    # Redact before cutting: a secret is recognised by its name, which the cut may remove.
     return redact(text[-2 * STACK_LIMIT :], limit=2 * STACK_LIMIT)[-STACK_LIMIT:]

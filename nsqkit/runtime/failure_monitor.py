@@ -1,4 +1,4 @@
-"""Failure monitor: shuts a handler's gate by how its calls end, and tries it again."""
+"""Failure monitor: shuts a handler's gate when its calls fail, and reopens it with trials."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,16 @@ from nsqkit.runtime.ports import Meter
 
 
 class FailureMonitor:
-    """The kill switch of one handler, and its caution after a dependency's breaker was open.
+    """Counts failures for the kill switch of one handler, and pauses its intake for open breakers.
 
     Args:
-        policy: The handler's kill switch; None for none.
-        gate: The handler's.
-        meter: Shows the state.
-        now_s: The loop's monotonic clock.
+        policy: The handler's kill switch; None if it has none.
+        gate: The gate of the handler's intake.
+        meter: Reports the state of the kill switch.
+        now_s: Monotonic clock of the event loop, seconds.
+
+    Attributes:
+        is_watching: Whether the outcomes of calls are needed now, so that they must be recorded.
     """
 
     def __init__(
@@ -33,13 +36,13 @@ class FailureMonitor:
             meter.kill_switch(self._switch.state)
 
     def record(self, error: BaseException | None) -> None:
-        """Take in how a call of the handler ended.
+        """Record the result of a handler call.
 
         Args:
-            error: What it raised; None if it returned.
+            error: The exception that it raised; None if it returned.
         """
         if isinstance(error, BreakerOpenError):
-            return  # says nothing of the handler; the gate is shut for it already
+            return  # no failure of the handler; the gate is shut for the breaker already
         self._is_after_breaker = False
         if self._policy is None or self._switch is None:
             self.is_watching = False
@@ -48,7 +51,11 @@ class FailureMonitor:
         self._narrow()
 
     def breaker_opened(self, for_s: float) -> None:
-        """Shut the gate because a dependency's breaker is open; afterwards one delivery goes first."""
+        """Shut the gate while a breaker is open; afterwards let one delivery through as a trial.
+
+        Args:
+            for_s: Seconds until the breaker lets a trial through.
+        """
         self._gate.shut(RequeueReason.BREAKER_OPEN, for_s, then=self._after_breaker)
 
     def _half_open(self) -> None:

@@ -1,4 +1,4 @@
-"""Follow-ups: publish the events of one message together, and await nsqd's OK for all of them."""
+"""Follow-ups: publish the follow-up events of one message together, and await nsqd's OK for each."""
 
 import asyncio
 from collections import Counter
@@ -8,22 +8,22 @@ from nsqkit.handler.outgoing import Outgoing, reported
 from nsqkit.runtime.ports import Publishes
 
 MAX_COMMAND_BYTES = 1_048_576
-"""Bodies of one MPUB at most: well below nsqd's max-body-size, 5 MiB by default."""
+"""Maximum size of the bodies in one MPUB, well below nsqd's max-body-size (5 MiB by default)."""
 
 
 async def publish_together(publishes: Publishes, address: str, outgoing: Sequence[Outgoing]) -> None:
-    """Publish messages to one nsqd: one MPUB for each topic, all at once; deferred ones as DPUB beside them.
+    """Publish messages to one nsqd concurrently: one MPUB per topic, one DPUB per deferred message.
 
-    The messages of a topic keep their order, and arrive together unless they need several commands. Topics
-    are not atomic together.
+    The messages of a topic keep their order. They arrive together unless they need several commands. There
+    is no atomicity across topics.
 
     Args:
-        publishes: Publishes to nsqd.
+        publishes: Publishes to nsqd and awaits its OK.
         address: ``host:port`` of the nsqd.
-        outgoing: 1 or more messages.
+        outgoing: The messages to publish; 1 or more.
 
     Raises:
-        PublishError: If one is not confirmed, after all others have been confirmed or have failed.
+        PublishError: If a command is not confirmed; raised after all commands have ended.
     """
     commands = list(_commands(outgoing))
     sent = (_send(publishes, address, command) for command in commands)
@@ -33,7 +33,7 @@ async def publish_together(publishes: Publishes, address: str, outgoing: Sequenc
 
 
 def _commands(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
-    """Yield what leaves in one command each."""
+    """Yield the messages of each command."""
     by_topic: dict[str, list[Outgoing]] = {}
     sizes: Counter[str] = Counter()
     for each in outgoing:

@@ -1,4 +1,4 @@
-"""Gate: whether a handler's intake is open, and for how many deliveries at a time."""
+"""Gate: opens, narrows or shuts the intake of a handler."""
 
 import asyncio
 import math
@@ -10,7 +10,7 @@ from nsqkit.policy.verdict import RequeueReason
 
 
 class Flow(StrEnum):
-    """What is asked of the connections."""
+    """What the consumer's connections must do."""
 
     OPEN = "open"
     TRIAL = "trial"
@@ -18,15 +18,15 @@ class Flow(StrEnum):
 
 
 class Gate:
-    """One handler's gate: shut for reasons that end by time or by hand, and narrow while it is on trial.
+    """The gate of one handler. Each reason to shut it ends after a time or by ``open``; trials narrow it.
 
     Args:
-        slots: Deliveries that may run at a time while it is open; 1 or more.
-        apply: Tells the connections.
-        log: A structlog logger.
+        slots: Maximum number of deliveries that run at a time while the gate is open; 1 or more.
+        apply: Called with the new flow, to pause or resume the connections.
+        log: structlog logger with the handler's fields.
 
     Attributes:
-        limit: Deliveries that may run at a time now; 0 while it is shut.
+        limit: Number of deliveries that may run at a time now; 0 while the gate is shut.
     """
 
     def __init__(self, slots: int, *, apply: Callable[[Flow], None], log: Any) -> None:
@@ -42,33 +42,33 @@ class Gate:
         self.limit = slots
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Have somebody told after every change of :attr:`limit`."""
+        """Set the function that is called when :attr:`limit` may have changed."""
         self._changed = changed
 
     @property
     def reason(self) -> RequeueReason | None:
-        """Why it is shut; the one that ends last, None while it is open."""
+        """The reason that keeps the gate shut longest; None while it is open."""
         return max(self._shut, key=lambda reason: self._shut[reason][0], default=None)
 
     @property
     def until_s(self) -> float:
-        """When it opens by itself, on the loop's clock; infinite for never, 0 while it is open."""
+        """Time on the loop's clock when the gate opens by itself; infinite for never, 0 while it is open."""
         return max((until_s for until_s, _ in self._shut.values()), default=0.0)
 
     @property
     def is_on_trial(self) -> bool:
-        """Whether it is open for a few deliveries only."""
+        """Whether the gate lets only trials through."""
         return self._trials is not None
 
     def shut(
         self, reason: RequeueReason, for_s: float = math.inf, *, then: Callable[[], None] = lambda: None
     ) -> None:
-        """Shut it for some time; for the same reason the time that ends last counts.
+        """Shut the gate for some time. A shorter time for a reason that holds already changes nothing.
 
         Args:
-            reason: Why.
-            for_s: Seconds; infinite until :meth:`open`.
-            then: Called just before it opens by itself.
+            reason: Why the intake pauses; shown in logs and states.
+            for_s: Seconds until the gate opens by itself; infinite until :meth:`open`.
+            then: Called just before the gate opens by itself.
         """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + for_s
@@ -85,7 +85,7 @@ class Gate:
         self._update()
 
     def open(self, reason: RequeueReason) -> bool:
-        """Take a reason away, and return whether it was one."""
+        """Remove a reason to be shut; return whether the gate was shut for it."""
         until_s, timer = self._shut.pop(reason, (None, None))
         if timer is not None:
             timer.cancel()
@@ -96,22 +96,22 @@ class Gate:
         return True
 
     def probe(self, trials: int | None) -> None:
-        """Let only so many run at a time; None ends that."""
+        """Let at most *trials* deliveries run at a time; None lets all slots run again."""
         self._trials = trials
         self._update()
 
     def repeat_trial(self) -> None:
-        """Let another message come while it is on trial: the last one did not reach the handler."""
+        """Request another message as a trial, since the last one did not reach the handler."""
         if self._trials is not None:
-            self._tell()
+            self._apply_flow()
 
     def quarantine(self, *, is_on: bool) -> None:
-        """Take nothing more in while this worker runs suspects; what is held runs on."""
+        """Stop taking messages in while the worker runs suspects; messages in flight are not affected."""
         self._is_quarantined = is_on
-        self._tell()
+        self._apply_flow()
 
     def close(self) -> None:
-        """Stop the timers and start nothing more. Final."""
+        """Stop the timers and start no more deliveries. Final."""
         self._is_final = True
         for _, timer in self._shut.values():
             if timer is not None:
@@ -125,14 +125,14 @@ class Gate:
     def _update(self) -> None:
         narrow = self._slots if self._trials is None else min(self._trials, self._slots)
         self.limit = 0 if self._shut or self._is_final else narrow
-        self._tell()
+        self._apply_flow()
         self._changed()
 
-    def _tell(self) -> None:
+    def _apply_flow(self) -> None:
         flow = Flow.OPEN if self._trials is None else Flow.TRIAL
         if self._shut or self._is_quarantined:
             flow = Flow.SHUT
         if self._is_final or (flow is self._flow and flow is not Flow.TRIAL):
-            return  # on trial it is told again: what is held counts then
+            return  # a trial is applied again: the connections count messages in flight for it
         self._flow = flow
         self._apply(flow)

@@ -1,4 +1,4 @@
-"""Held: the deliveries of one handler that are not settled yet, by their messages."""
+"""Held: the deliveries of one handler that are not settled yet, by message."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from nsqkit.runtime.delivery import Delivery
 class Held:
     """Deliveries that are not settled yet.
 
-    A delivery whose message is held already, since nsqd delivered it again, hangs on the earlier one.
+    If nsqd delivers a message again meanwhile, the earlier delivery refers to its redelivery.
 
     Attributes:
-        count: How many there are, redeliveries included.
+        count: Number of deliveries held, redeliveries included.
     """
 
     def __init__(self) -> None:
@@ -22,33 +22,33 @@ class Held:
         self._empty.set()
 
     def __iter__(self) -> Iterator[Delivery]:
-        """Yield all of them, each redelivery after the earlier delivery."""
+        """Yield all deliveries, each redelivery after the earlier delivery."""
         for delivery in self._first.values():
             yield delivery
             if delivery.redelivery is not None:
                 yield delivery.redelivery
 
     def add(self, delivery: Delivery) -> Delivery:
-        """Hold a delivery, and return the first one of its message: itself, or an earlier one."""
+        """Add a delivery, and return the first delivery held of its message: itself or an earlier one."""
         if not self.count:
             self._empty.clear()
         self.count += 1
         return self._first.setdefault(delivery.key, delivery)
 
     def supersede(self, delivery: Delivery) -> None:
-        """Let a delivery take the place of the earlier one of its message."""
+        """Replace the earlier delivery of the same message."""
         self._first[delivery.key] = delivery
 
     def detach(self, delivery: Delivery) -> None:
-        """Take a redelivery off the earlier delivery that it waits for."""
+        """Remove a redelivery from the earlier delivery that it waits for."""
         earlier = self._first.get(delivery.key)
         if earlier is not None and earlier.redelivery is delivery:
             earlier.redelivery = None
 
     def release(self, delivery: Delivery) -> Delivery | None:
-        """Hold a delivery no longer, and return the redelivery that takes its place, if one waits."""
+        """Remove a delivery, and return the redelivery that takes its place, if one waits."""
         redelivery, delivery.redelivery = delivery.redelivery, None
-        delivery.ctx = None  # it refers to the delivery: a circle would leave both to the garbage collector
+        delivery.ctx = None  # break the reference cycle, which only the garbage collector would free
         key = delivery.key
         if self._first.get(key) is delivery:
             del self._first[key]

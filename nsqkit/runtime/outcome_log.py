@@ -1,4 +1,4 @@
-"""Outcome log: one line for each delivery that did not simply succeed."""
+"""Outcome log: writes one line for each delivery that was not a plain success."""
 
 from nsqkit.handler.origin import place_of
 from nsqkit.policy.redaction import redact
@@ -7,12 +7,12 @@ from nsqkit.runtime.delivery import Delivery, Shared
 
 
 class OutcomeLog:
-    """Writes how the deliveries of one handler ended.
+    """Logs the outcomes of one handler's deliveries.
 
     Args:
-        shared: What the handler's deliveries share.
-        log_success: Whether a success gets a line too.
-        log_stacks: Whether a failure of the handler gets its stack, at level debug.
+        shared: State shared by the handler's deliveries.
+        log_success: Whether to log successes too.
+        log_stacks: Whether to log the stack trace of a failed handler, at level debug.
     """
 
     def __init__(self, shared: Shared, *, log_success: bool = False, log_stacks: bool = False) -> None:
@@ -22,11 +22,11 @@ class OutcomeLog:
         self._now_s = shared.clock.now_s
 
     def clamped(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Write that a requeue was asked to wait longer than the setting allows."""
+        """Log that a requeue delay was longer than the setting allows, and was shortened."""
         self._log.warning("requeue_delay_clamped", delay_s=verdict.delay_s, **delivery.log_fields)
 
     def settled(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
-        """Write an outcome, unless it is a success that nobody asked to see."""
+        """Log an outcome; a success only with ``log_success`` or a detail."""
         if verdict.label is OutcomeLabel.SUCCESS and not verdict.detail and not self.log_success:
             return
         failed = verdict.label in {OutcomeLabel.DEAD_LETTER, OutcomeLabel.LEASE_LOST} or error is not None

@@ -1,4 +1,4 @@
-"""Pool: threads that run calls for one event loop, and tell it of their ends together."""
+"""Pool: threads that run calls for one event loop, and report finished calls in groups."""
 
 import asyncio
 import contextvars
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 END_S = 5.0
-"""So long a pool that closes waits for what its idle threads do at their end; the rest is left behind."""
+"""Seconds that ``close`` waits for each idle thread to run ``on_thread_end``."""
 GATHERED = 16
-"""So many calls at most are gathered before a thread is woken for them."""
+"""Number of waiting calls at which a thread is woken without waiting for more calls."""
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One call, and what came of it; ``started_s`` and ``ended_s`` are on ``time.monotonic``."""
+    """One call and its result; ``started_s`` and ``ended_s`` are on ``time.monotonic``."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -30,32 +30,33 @@ class Call:
     error: BaseException | None = None
 
     def run(self) -> None:
-        """Call the function, unless nobody waits for it any more."""
+        """Call the function, unless its caller was cancelled."""
         if self.ended.cancelled():
             return
         self.started_s = time.monotonic()
         try:
             self.returned = self.context.run(self.function, *self.args)
-        except BaseException as error:  # noqa: BLE001 - it is for those who wait for it
+        except BaseException as error:  # noqa: BLE001 - the waiting task raises it
             self.error = error
         self.ended_s = time.monotonic()
 
 
 class Pool:
-    """Runs calls for the running loop in threads, in the order in which they were asked for.
+    """Runs calls for the running loop in threads, in the order of their submission.
 
-    To wake a thread, or the loop, costs more than a short call. So one thread goes on with the next call
-    while there are any, and puts off telling of ends. That holds up nothing: while calls wait and a thread is
-    free, one is on its way, and first of all it tells of what has ended.
+    Waking a thread or the loop costs more than a short call. So one thread runs call after call while calls
+    wait, and delays its reports. This blocks no call and no report: while calls wait and a thread is idle, a
+    thread is being woken, and it first reports the calls that have ended.
 
     Args:
-        size: Threads at most, 1 or more; each is started when it is first needed.
-        name: Of the threads, a number follows.
-        on_thread_end: Called by each thread before it ends, as to close its connections; None for nothing.
+        size: Maximum number of threads, 1 or more; each is started when it is first needed.
+        name: Prefix of the thread names; a number follows.
+        on_thread_end: Called in each thread before it ends, such as to close connections; None to call
+            nothing.
 
     Attributes:
-        loop: The loop that it works for.
-        n_calls: Calls that have not ended, as far as the loop knows.
+        loop: The event loop that submits the calls.
+        n_calls: Number of calls whose end has not been reported to the loop.
     """
 
     def __init__(self, size: int, name: str, on_thread_end: Callable[[], None] | None = None) -> None:
@@ -68,17 +69,20 @@ class Pool:
         self._calls: deque[Call] = deque()
         self._ends: deque[Call] = deque()
         self._lock = threading.Lock()
-        self._resting: list[threading.Lock] = []  # each is the bell that one thread waits for
+        self._idle: list[threading.Lock] = []  # each is the lock that one idle thread waits for
         self._is_gathering = False
-        self._is_waking = False  # a thread is on its way that has not looked for calls yet
-        self._is_telling = False
+        self._is_waking = False  # a thread was woken and has not looked for calls yet
+        self._is_reporting = False
         self._is_closed = False
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Call:
-        """Have a function called, in a copy of the context; its ``ended`` fails if there is no thread at all.
+        """Submit a function, to be called in a copy of the context.
+
+        Returns:
+            The call. Await its ``ended``, which raises RuntimeError if no thread can be started at all.
 
         Raises:
-            RuntimeError: If it is closed.
+            RuntimeError: If the pool is closed.
         """
         if self._is_closed:
             raise RuntimeError(f"the pool of {self._name} is closed")
@@ -91,19 +95,19 @@ class Pool:
         return call
 
     def close(self) -> None:
-        """Take no more calls and cancel those that have not begun; a thread that still runs is left alone."""
+        """Accept no more calls and cancel waiting ones. Running threads are not interrupted."""
         with self._lock:
             self._is_closed = True
-            while self._resting:
-                self._resting.pop().release()
-        self._give_up()
+            while self._idle:
+                self._idle.pop().release()
+        self._drop_calls()
         if self._on_thread_end is not None:
             for thread in self._threads:
                 if not thread.is_busy:
                     thread.join(END_S)
 
     def _gather(self, n_known: int) -> None:
-        """Wake a thread, unless the last turn of the loop brought a call, and the next may bring another."""
+        """Wake a thread; first wait for more calls while each turn of the loop brings some."""
         n_calls = len(self._calls)
         if n_known < n_calls < GATHERED:
             self.loop.call_soon(self._gather, n_calls)
@@ -112,9 +116,9 @@ class Pool:
         try:
             self._wake()
         except RuntimeError as error:
-            self._give_up(error)
+            self._drop_calls(error)
 
-    def _give_up(self, error: RuntimeError | None = None) -> None:
+    def _drop_calls(self, error: RuntimeError | None = None) -> None:
         with suppress(IndexError):
             while True:
                 ended = self._calls.popleft().ended
@@ -125,13 +129,13 @@ class Pool:
                     ended.set_exception(error)
 
     def _wake(self) -> None:
-        """See that a thread is on its way if calls wait and one is free."""
+        """Wake an idle thread or start a new one, if calls wait and no thread is being woken."""
         with self._lock:
             if self._is_waking or self._is_closed or not self._calls:
                 return
-            if self._resting:
+            if self._idle:
                 self._is_waking = True
-                self._resting.pop().release()
+                self._idle.pop().release()
             elif len(self._threads) < self._size:
                 self._start()
 
@@ -141,42 +145,42 @@ class Pool:
             thread = PoolThread(self, f"{self._name}_{len(self._threads)}")
             thread.start()
             self._threads.append(thread)
-        except RuntimeError:  # the system has no more
+        except RuntimeError:  # the system allows no more threads
             self._is_waking = False
             if not self._threads:
                 raise
 
     def work(self, thread: "PoolThread") -> None:
-        """Run calls in a thread until it is closed."""
+        """Run calls in a thread until the pool is closed."""
         bell = threading.Lock()
         bell.acquire()
         while True:
             self._is_waking = False
-            self._tell()
+            self._report_ends()
             if self._is_closed:
                 break
             thread.is_busy = True
-            while (call := self._take()) is not None:
+            while (call := self._next_call()) is not None:
                 call.run()
                 self._ends.append(call)
             thread.is_busy = False
-            self._rest(bell)
+            self._wait_idle(bell)
         if self._on_thread_end is not None:
             self._end_thread(self._on_thread_end)
 
     def _end_thread(self, on_thread_end: Callable[[], None]) -> None:
         try:
             on_thread_end()
-        except BaseException as error:  # noqa: BLE001 - a team's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - the team's code may raise anything
             failed = {
                 "message": f"a thread of {self._name} could not close its resources",
                 "exception": error,
             }
-            with suppress(RuntimeError):  # the loop is closed, and nobody hears it
+            with suppress(RuntimeError):  # the loop is closed: there is no handler to report to
                 self.loop.call_soon_threadsafe(self.loop.call_exception_handler, failed)
 
-    def _take(self) -> Call | None:
-        """Return the next call. It may take long: others are seen to before."""
+    def _next_call(self) -> Call | None:
+        """Return the next call. It may take long, so first wake a thread for others or report ends."""
         try:
             call = self._calls.popleft()
         except IndexError:
@@ -184,26 +188,26 @@ class Pool:
         if self._calls and not self._is_waking:
             self._wake()
         if not self._is_waking:
-            self._tell()
+            self._report_ends()
         return call
 
-    def _rest(self, bell: threading.Lock) -> None:
-        """Wait for the bell. Who is told of an end finds this thread free already for the next call."""
+    def _wait_idle(self, bell: threading.Lock) -> None:
+        """Wait until calls arrive. Report ends once this thread is idle, ready for their callers."""
         with self._lock:
             if self._calls or self._is_closed:
                 return
-            self._resting.append(bell)
-        self._tell()
+            self._idle.append(bell)
+        self._report_ends()
         bell.acquire()
 
-    def _tell(self) -> None:
-        if self._ends and not self._is_telling:
-            self._is_telling = True
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits
-                self.loop.call_soon_threadsafe(self._deliver)
+    def _report_ends(self) -> None:
+        if self._ends and not self._is_reporting:
+            self._is_reporting = True
+            with suppress(RuntimeError):  # the loop is closed: no task waits
+                self.loop.call_soon_threadsafe(self._resolve_ended)
 
-    def _deliver(self) -> None:
-        self._is_telling = False
+    def _resolve_ended(self) -> None:
+        self._is_reporting = False
         while self._ends:
             ended = self._ends.popleft().ended
             self.n_calls -= 1
@@ -212,7 +216,7 @@ class Pool:
 
 
 class PoolThread(threading.Thread):
-    """A thread of a pool, and which; the interpreter ends without waiting for it."""
+    """A daemon thread of a pool: the interpreter does not wait for it at its end."""
 
     def __init__(self, pool: Pool, name: str) -> None:
         super().__init__(name=name, daemon=True)

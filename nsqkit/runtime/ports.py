@@ -1,23 +1,23 @@
-"""Ports: what the runtime needs of the world outside, by protocol; adapters are in other rooms."""
+"""Ports: the protocols through which the runtime uses NSQ and metrics; adapters are in other packages."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 
 class Message(Protocol):
-    """One message as nsqd delivered it; the adapter makes it, the runtime settles it.
+    """One message as nsqd delivered it. The adapter creates it, the runtime settles it.
 
     Attributes:
-        id: nsqd's id, 16 bytes of hex.
-        body: As published.
-        timestamp_ns: When nsqd took it, nanoseconds since 1970 UTC.
+        id: nsqd's id of the message, 16 bytes of hex.
+        body: The bytes as published; 1 or more.
+        timestamp_ns: When nsqd accepted the message, nanoseconds since 1970 UTC.
         attempts: Deliveries so far, this one included; 1 to 65535.
-        address: ``host:port`` of its nsqd.
-        topic: The topic it came from: the handler's, or its ``.retry`` topic.
-        received_s: When it arrived at the latest, on the loop's monotonic clock.
+        address: ``host:port`` of the nsqd that delivered it.
+        topic: The topic it was delivered from: the handler's, or its ``.retry`` topic.
+        received_s: Time of arrival on the loop's monotonic clock; the true arrival was not later.
         lease_s: The negotiated message timeout, seconds.
         max_lease_s: nsqd's max-msg-timeout, seconds.
-        longest_hold_s: Seconds after its arrival at which it is lost, however often it is touched.
+        longest_hold_s: Seconds after the arrival at which the lease ends however often it is touched.
     """
 
     @property
@@ -51,49 +51,53 @@ class Message(Protocol):
         """Send TOUCH; False if the connection is gone."""
 
     def is_lost(self) -> bool:
-        """Return whether the connection is gone, so that no answer arrives."""
+        """Return whether the connection is gone, so that nsqd receives no answer."""
 
     def forget(self) -> None:
-        """Send nothing: the lease is over, and nsqd no longer counts it as in flight here."""
+        """Send no answer: the lease has ended, and nsqd no longer counts the message as in flight here."""
 
 
 class Publishes(Protocol):
-    """Publishes to the nsqd of a message, confirmed."""
+    """Publishes to a given nsqd, and awaits its OK."""
 
     async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish one message and await nsqd's OK.
 
         Raises:
-            PublishError: If it is not confirmed.
+            PublishError: If nsqd does not confirm the message.
         """
 
     async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
         """Publish n messages in one command, all or none, and await nsqd's OK.
 
         Raises:
-            PublishError: If they are not confirmed.
+            PublishError: If nsqd does not confirm the messages.
         """
 
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
-        """Make a durable channel, once for each address.
+        """Create a durable channel, once for each address.
 
         Raises:
-            PublishError: If that cannot be done.
+            PublishError: If the channel cannot be created.
         """
 
 
 class Source(Protocol):
-    """Where a handler's messages come from."""
+    """The consumer that receives a handler's messages."""
 
     async def stop_intake(self) -> None:
-        """Tell nsqd to send nothing more (CLS)."""
+        """Ask every nsqd to send no more messages (CLS), and wait until it has confirmed."""
 
     async def close(self, timeout_s: float) -> None:
-        """Send what is written, wait until nsqd has read it, and disconnect."""
+        """Send all pending answers, wait until nsqd has read them, and disconnect.
+
+        Args:
+            timeout_s: Maximum wait, seconds.
+        """
 
 
 class Meter(Protocol):
-    """What is counted for one handler."""
+    """The metrics of one handler."""
 
     def received(self) -> None: ...  # noqa: D102
     def age(self, seconds: float) -> None: ...  # noqa: D102

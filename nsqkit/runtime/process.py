@@ -27,22 +27,22 @@ from nsqkit.runtime.gate import Gate
 from nsqkit.runtime.settle import Settler
 
 SETTLING_RETRY_S = 30.0
-"""Delay of a message whose settling failed in a way that nobody foresaw."""
+"""Requeue delay of a message whose settling raised an unexpected error."""
 
 
 class Processor:
-    """Decodes a delivery, calls its handler, and has the outcome settled.
+    """Decodes a delivery, calls its handler, and settles the outcome.
 
     Args:
-        shared: What the handler's deliveries share.
-        decoder: Reads bodies.
-        dispatcher: Calls the handler.
+        shared: State shared by the handler's deliveries.
+        decoder: Decodes the event types that the handler takes.
+        dispatcher: Calls the handler inside its middleware.
         settler: Carries out verdicts.
-        gate: Lets another message come where a trial did not reach the handler.
-        monitor: Records how the handler's calls end.
+        gate: Requests another message when a trial did not reach the handler.
+        monitor: Records the result of each handler call.
 
     Attributes:
-        is_stopping: Whether the worker stops, so that a handler that is cancelled has not failed.
+        is_stopping: Whether the worker drains; a cancelled handler is no failure then.
     """
 
     def __init__(
@@ -68,20 +68,20 @@ class Processor:
         self._monitor = monitor
 
     async def run(self, delivery: Delivery) -> None:
-        """Take a delivery to its outcome, whatever happens on the way."""
+        """Process a delivery up to its outcome, whatever is raised."""
         try:
             if (unfit := self._read(delivery)) is None:
                 await self._handle(delivery)
             else:
                 await self._settler.settle(delivery, unfit, error=delivery.unread)
                 self._gate.repeat_trial()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no delivery is left without an outcome
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - every delivery gets an outcome
             self._log.exception("settling_failed", **delivery.log_fields)
             verdict = Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, describe(error))
             self._settler.settle_now(delivery, verdict)
 
     def _read(self, delivery: Delivery) -> Verdict | None:
-        """Give a delivery its event, or return what becomes of it without."""
+        """Decode a delivery; return a verdict if the handler is not to be called."""
         message = delivery.message
         age_s = (self._clock.now_ns() - message.timestamp_ns) / 1e9
         self._meter.age(age_s)
@@ -106,7 +106,7 @@ class Processor:
             self._monitor.record(error)
 
     async def _call(self, delivery: Delivery, ctx: Context) -> tuple[Verdict, Exception | None]:
-        """Return what the handler's return or failure means; times it."""
+        """Call the handler and measure its time; return the verdict on its outcome, and its error."""
         decoded = delivery.decoded
         ctx.start(self._limit_s)
         delivery.in_handler = True
@@ -115,12 +115,12 @@ class Processor:
         except asyncio.CancelledError:
             if self.is_stopping or ctx.lease_lost:
                 return SHUTDOWN, None
-            return self._failed(delivery, RuntimeError("the handler was cancelled from within"))
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises has a verdict
+            return self._failed(delivery, RuntimeError("the handler's code cancelled its own task"))
+        except Exception as error:  # noqa: BLE001 - every error of a handler has a verdict
             return self._failed(delivery, error)
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - such as sys.exit: it ends its message, not the worker
+        except BaseException as error:  # noqa: BLE001 - SystemExit fails the message, not the worker
             ended = RuntimeError(f"the handler raised {describe(error)}")
             return self._failed(delivery, ended.with_traceback(error.__traceback__))
         finally:

@@ -1,4 +1,4 @@
-"""Quarantine: deliveries that may end their process run alone in it, one after the other."""
+"""Quarantine: suspects, which may crash the process, run alone in their worker, one at a time."""
 
 from typing import Any, Protocol
 
@@ -7,81 +7,81 @@ from nsqkit.runtime.delivery import Delivery
 
 
 class QuarantineMember(Protocol):
-    """One handler's intake, as the quarantine sees it."""
+    """The intake of one handler, as the quarantine uses it."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether something runs, or may start, that is no suspect."""
+        """Whether a delivery that is no suspect runs or may start."""
 
     def suspect_turn(self) -> Any:
-        """Return the key of its next suspect, by ``policy.quarantine.turn``; None where none may run."""
+        """Return the sort key (``policy.quarantine.turn``) of the next suspect; None if none may run."""
 
     def isolate(self, *, is_on: bool) -> None:
-        """Take nothing more in; False ends that."""
+        """Stop taking messages in; False resumes."""
 
     def run_suspect(self) -> None:
-        """Start its next suspect."""
+        """Start the next suspect."""
 
     def wake(self) -> None:
-        """Start what waits and may start."""
+        """Start the waiting deliveries that may start."""
 
 
 class Suspects:
-    """The suspects of one handler: those that wait, and the one that runs alone."""
+    """The suspects of one handler: the waiting ones, and the one that runs alone."""
 
     def __init__(self) -> None:
         self.waiting: list[Delivery] = []
-        self._alone: Delivery | None = None
+        self._running: Delivery | None = None
 
     def next_turn(self) -> tuple[int, int] | None:
-        """Return the key of the next one, by ``policy.quarantine.turn``; None if none waits."""
+        """Return the sort key (``policy.quarantine.turn``) of the next suspect; None if none waits."""
         return min(map(_turn, self.waiting), default=None)
 
     def start_next(self) -> Delivery:
-        """Take out the next one, which now runs alone."""
-        self._alone = delivery = min(self.waiting, key=_turn)
+        """Remove the next suspect from the waiting ones, and return it to run alone."""
+        self._running = delivery = min(self.waiting, key=_turn)
         self.waiting.remove(delivery)
         return delivery
 
-    def has_left(self, delivery: Delivery) -> bool:
-        """Return whether it ran alone and others need not wait for it any longer; true only once."""
-        if delivery is not self._alone:
+    def release(self, delivery: Delivery) -> bool:
+        """Return whether this delivery was the running suspect, and let the next one run; true only once."""
+        if delivery is not self._running:
             return False
-        self._alone = None
+        self._running = None
         return True
 
 
 class Quarantine:
     """The suspects of all handlers of one worker.
 
-    While there are any, no handler takes messages in. What is held that is no suspect runs first, so that
-    it has its outcome before anything can end the process.
+    While there are suspects, no handler takes messages in. Other deliveries in flight run first, so that they
+    have their outcome before a suspect can crash the process.
 
     Attributes:
-        is_someone_alone: Whether a suspect is running, so that nothing else may start.
-        is_on: Whether any waits or runs, so that no handler takes anything in.
+        runs_suspect: Whether a suspect is running, so that no other delivery may start.
+        is_on: Whether a suspect waits or runs, so that no handler takes messages in.
     """
 
     def __init__(self) -> None:
         self._members: list[QuarantineMember] = []
-        self.is_someone_alone = False
+        self.runs_suspect = False
         self.is_on = False
 
     def join(self, member: QuarantineMember) -> None:
-        """Add a handler's intake."""
+        """Add the intake of a handler."""
         self._members.append(member)
 
-    def go_on(self, *, has_left: bool = False) -> None:
-        """See whose turn it is; to be called whenever a suspect comes, something ends, or a gate moves.
+    def advance(self, *, suspect_ended: bool = False) -> None:
+        """Start the next suspect if it may run; call this when a suspect arrives or anything ends or changes.
 
         Args:
-            has_left: Whether it was the suspect that ended.
+            suspect_ended: Whether the running suspect has ended or its lease is lost.
         """
-        if has_left:
-            self.is_someone_alone = False
+        if suspect_ended:
+            self.runs_suspect = False
             for member in self._members:
                 member.wake()
-        if self.is_someone_alone:
+        if self.runs_suspect:
             return
         waiting = [member for member in self._members if member.suspect_turn() is not None]
         if self.is_on != bool(waiting):
@@ -89,7 +89,7 @@ class Quarantine:
             for member in self._members:
                 member.isolate(is_on=self.is_on)
         if waiting and not any(member.is_busy for member in self._members):
-            self.is_someone_alone = True
+            self.runs_suspect = True
             min(waiting, key=lambda member: member.suspect_turn()).run_suspect()
 
 

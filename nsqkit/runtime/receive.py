@@ -1,4 +1,4 @@
-"""Receive: take a handler's messages in, no more at a time than it may, and start them."""
+"""Receive: take in the messages of a handler, and start no more at a time than its gate allows."""
 
 import asyncio
 import contextvars
@@ -21,18 +21,18 @@ from nsqkit.runtime.settle import Settler
 
 
 class Intake:
-    """One handler's intake: the deliveries it holds, which of them run, and which wait.
+    """The intake of one handler: its deliveries in flight, running or waiting.
 
-    A delivery starts when it arrives, if the gate lets it. One that has to wait is kept with TOUCH, and
-    starts in the order of its arrival; suspects (``policy.quarantine``) wait for their turn in the worker.
+    A delivery starts when it arrives, if the gate allows it. Waiting deliveries are kept with TOUCH, and
+    start in the order of their arrival. Suspects (``policy.quarantine``) wait for their turn in the worker.
 
     Args:
-        shared: What the handler's deliveries share.
-        gate: Says how many may run.
-        quarantine: The worker's.
-        dispatcher: Calls the handler.
+        shared: State shared by the handler's deliveries.
+        gate: Limits how many deliveries run at a time.
+        quarantine: Runs the suspects of all handlers of the worker.
+        dispatcher: Calls the handler inside its middleware.
         settler: Carries out verdicts.
-        processor: Takes a started delivery to its outcome.
+        processor: Processes a started delivery up to its outcome.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class Intake:
         self._is_waking = False
         self._context = contextvars.copy_context()
         self._giving_back = False
-        gate.on_change(self._gate_moved)
+        gate.on_change(self._on_gate_change)
         quarantine.join(self)
 
     @property
     def held(self) -> int:
-        """Messages in flight: received, and not settled yet."""
+        """Number of messages in flight: received and not settled yet."""
         return self._held.count
 
     @property
     def active(self) -> int:
-        """How many of them run, or wait for anything but the gate to open."""
+        """Number of messages in flight; 0 if all of them wait for the gate to open."""
         return self._held.count if self._n_running or self._gate.limit else 0
 
     @property
@@ -85,34 +85,34 @@ class Intake:
 
     @property
     def is_settling(self) -> bool:
-        """Whether a delivery is being settled, with no handler left to cancel."""
+        """Whether a delivery has started whose handler is not running: it is being decoded or settled."""
         return any(each.task is not None and not each.in_handler for each in self._held)
 
     def receive(self, message: Message) -> None:
-        """Take one message from nsqd: start it, let it wait, or give it back."""
+        """Take in one message from nsqd: start it, let it wait, or requeue it."""
         self._meter.received()
         delivery = Delivery(message, self._shared, self._keeper.watch)
         earlier = self._held.add(delivery)
         if earlier is delivery:
             self._admit(delivery)
         else:
-            self._redelivered(earlier, delivery)
+            self._receive_redelivery(earlier, delivery)
         self._keeper.watch(delivery)
 
     def stop(self) -> None:
-        """Start nothing more; arriving messages wait until nsqd has taken CLS and they can be given back."""
+        """Start no more deliveries. Arriving messages wait until :meth:`give_back`, which follows CLS."""
         self._processor.is_stopping = True
         self._gate.close()
 
     def give_back(self) -> None:
-        """Give back all waiting messages, and from now on those that still arrive."""
+        """Requeue all waiting messages, and from now on those that still arrive."""
         self._giving_back = True
         self._dispatcher.give_back()
         for delivery in (*self._waiting, *self._suspects.waiting):
-            self._close(delivery, SHUTDOWN)
+            self._settle_unstarted(delivery, SHUTDOWN)
 
     def cancel(self) -> None:
-        """Cancel the handlers and middleware that still run; threads only see ``ctx.cancelled``."""
+        """Cancel running handlers and middleware; a handler in a thread can only check ``ctx.cancelled``."""
         for delivery in tuple(self._held):
             ctx, task = delivery.ctx, delivery.task
             if ctx is not None:
@@ -121,7 +121,7 @@ class Intake:
                     task.cancel()
 
     async def wait_empty(self) -> None:
-        """Wait until every message that was received is settled."""
+        """Wait until every received message is settled."""
         await self._held.wait_empty()
 
     def close(self) -> None:
@@ -130,57 +130,58 @@ class Intake:
         if self._token_timer is not None:
             self._token_timer.cancel()
 
-    # What waits, and what starts.
+    # Waiting and starting.
 
     def _admit(self, delivery: Delivery) -> None:
         if self._giving_back:
-            self._close(delivery, SHUTDOWN)
+            self._settle_unstarted(delivery, SHUTDOWN)
         else:
             self._waiting.append(delivery)
             if not self._is_waking:
                 self.wake()
 
     def wake(self) -> None:
-        """Start what waits and may start, in the next turn of the loop."""
+        """Start a runner in the next turn of the loop, if a waiting delivery may start."""
         if self._waiting and not self._is_waking and self._n_running < self._gate.limit:
             self._is_waking = True
             context = self._context.copy()
             name = f"{self._shared.spec.name}.handle"
-            asyncio.create_task(self._run_waiting(context), name=name, context=context)  # noqa: RUF006 - its delivery does
+            asyncio.create_task(self._run_waiting(context), name=name, context=context)  # noqa: RUF006 - in Delivery.task
 
     async def _run_waiting(self, context: contextvars.Context) -> None:
-        """Run one delivery after the other in this task, the runner, as long as none of them waits.
+        """Run one delivery after another in this task, the runner; see :meth:`wake`.
 
-        A handler that never waits costs no task of its own. After one that waits, leaves a context variable
-        set or its task cancelled, another runner goes on, so that nothing passes to the next delivery.
+        While a handler waits, a new runner takes the next delivery, so deliveries run concurrently. A handler
+        that never waits needs no task for itself. If it leaves a context variable changed or the task
+        cancelled, this runner ends and a new one continues, so that the next delivery is not affected.
         """
         self._is_waking = False
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        goes_on = True
-        while goes_on and (delivery := self._next()) is not None:
+        continues = True
+        while continues and (delivery := self._next()) is not None:
             delivery.task = task
             self.wake()
-            goes_on = False
+            continues = False
             try:
                 await self._processor.run(delivery)
-                goes_on = not task.cancelling() and self._is_unchanged(context)
+                continues = not task.cancelling() and self._is_unchanged(context)
             finally:
-                self._ran(delivery)
-                if not goes_on:
+                self._on_run_end(delivery)
+                if not continues:
                     self.wake()
 
     def _is_unchanged(self, context: contextvars.Context) -> bool:
         try:
             return context == self._context
-        except Exception:  # noqa: BLE001 - not all values can be compared
+        except Exception:  # noqa: BLE001 - a comparison of values may raise
             return False
 
     def _next(self) -> Delivery | None:
-        """Return what starts now; None if nothing waits, or nothing may start."""
-        while self._waiting and self._n_running < self._gate.limit and not self._quarantine.is_someone_alone:
+        """Return the delivery to start now; None if none waits or none may start."""
+        while self._waiting and self._n_running < self._gate.limit and not self._quarantine.runs_suspect:
             if is_suspect(self._waiting[0].message.attempts, self._max_attempts):
                 self._suspects.waiting.append(self._waiting.popleft())
-                self._quarantine.go_on()
+                self._quarantine.advance()
                 continue
             if self._bucket is not None and (wait_s := self._bucket.take(self._now_s())) > 0.0:
                 self._wake_in(wait_s)
@@ -191,22 +192,22 @@ class Intake:
 
     def _wake_in(self, wait_s: float) -> None:
         if self._token_timer is None:
-            self._token_timer = asyncio.get_running_loop().call_later(wait_s, self._has_token)
+            self._token_timer = asyncio.get_running_loop().call_later(wait_s, self._on_token)
 
-    def _has_token(self) -> None:
+    def _on_token(self) -> None:
         self._token_timer = None
         self.wake()
 
-    def _gate_moved(self) -> None:
+    def _on_gate_change(self) -> None:
         self.wake()
         if self._suspects.waiting or self._quarantine.is_on:
-            self._quarantine.go_on()
+            self._quarantine.advance()
 
-    # What the quarantine asks, see ``quarantine.QuarantineMember``.
+    # The protocol ``quarantine.QuarantineMember``.
 
     @property
     def is_busy(self) -> bool:
-        """Whether something runs and is not lost, or may start, that is no suspect."""
+        """Whether a delivery that is no suspect runs with its lease, or may start."""
         if self._waiting and self._gate.limit:
             return True
         now_s = self._now_s()
@@ -215,15 +216,15 @@ class Intake:
         )
 
     def suspect_turn(self) -> tuple[int, int] | None:
-        """Return the key of its next suspect; None where none may run."""
+        """Return the sort key of the next suspect; None if none may run."""
         return self._suspects.next_turn() if self._gate.limit else None
 
     def isolate(self, *, is_on: bool) -> None:
-        """Take nothing more in; False ends that."""
+        """Stop taking messages in; False resumes."""
         self._gate.quarantine(is_on=is_on)
 
     def run_suspect(self) -> None:
-        """Start its next suspect in the next turn of the loop: the answers to what ended are sent by then."""
+        """Start the next suspect in the next turn of the loop, after pending answers are sent."""
         delivery = self._suspects.start_next()
         self._n_running += 1
         delivery.task = asyncio.create_task(self._run_alone(delivery), context=self._context.copy())
@@ -233,63 +234,63 @@ class Intake:
             try:
                 await self._processor.run(delivery)
             finally:
-                self._ran(delivery)
-        else:  # it was shut at this very moment
+                self._on_run_end(delivery)
+        else:  # the gate was shut in the same turn of the loop
             delivery.task = None
             self._n_running -= 1
             self._admit(delivery)
-            self._quarantine.go_on(has_left=self._suspects.has_left(delivery))
+            self._quarantine.advance(suspect_ended=self._suspects.release(delivery))
 
     # Outcomes.
 
-    def _ran(self, delivery: Delivery) -> None:
+    def _on_run_end(self, delivery: Delivery) -> None:
         self._n_running -= 1
         if (redelivery := self._held.release(delivery)) is not None:
-            self._follow(delivery, redelivery)
+            self._resolve_redelivery(delivery, redelivery)
         if self._quarantine.is_on:
-            self._quarantine.go_on(has_left=self._suspects.has_left(delivery))
+            self._quarantine.advance(suspect_ended=self._suspects.release(delivery))
 
-    def _close(self, delivery: Delivery, verdict: Verdict) -> None:
-        """End a delivery that has not been started."""
+    def _settle_unstarted(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Settle a delivery that has not started."""
         if delivery in self._waiting:
             self._waiting.remove(delivery)
         elif delivery in self._suspects.waiting:
             self._suspects.waiting.remove(delivery)
         self._settler.settle_now(delivery, verdict)
         if (redelivery := self._held.release(delivery)) is not None:
-            self._follow(delivery, redelivery)
+            self._resolve_redelivery(delivery, redelivery)
         self._gate.repeat_trial()
         if self._quarantine.is_on:
-            self._quarantine.go_on()
+            self._quarantine.advance()
 
-    def _follow(self, delivery: Delivery, redelivery: Delivery) -> None:
-        """See to the redelivery that waited for a delivery which has its outcome now."""
+    def _resolve_redelivery(self, delivery: Delivery, redelivery: Delivery) -> None:
+        """Admit a redelivery whose earlier delivery has ended, or finish it as a duplicate."""
         if delivery.is_done:
-            self._close(redelivery, on_duplicate())
+            self._settle_unstarted(redelivery, on_duplicate())
         else:
             self._admit(redelivery)
 
-    def _redelivered(self, earlier: Delivery, delivery: Delivery) -> None:
-        """Take in a message again whose earlier delivery is not settled: nsqd's time for that is over."""
+    def _receive_redelivery(self, earlier: Delivery, delivery: Delivery) -> None:
+        """Take in a redelivery of a message in flight: the lease of the earlier delivery has ended."""
         earlier.is_redelivered = True
         if earlier.redelivery is not None:
-            self._close(earlier.redelivery, LEASE_LOST)
+            self._settle_unstarted(earlier.redelivery, LEASE_LOST)
         if earlier.task is not None:
             earlier.redelivery = delivery
             return
         earlier.redelivery = None
         self._held.supersede(delivery)
         self._admit(delivery)
-        self._close(earlier, LEASE_LOST)
+        self._settle_unstarted(earlier, LEASE_LOST)
 
     def _overdue(self, delivery: Delivery) -> None:
-        """Give back what was not started in time; of what runs, settling finds out that it is lost."""
+        """Requeue a delivery that did not start in time; one that runs is settled as lost when it ends."""
         if delivery.task is not None:
             if self._quarantine.is_on:
-                self._quarantine.go_on(has_left=self._suspects.has_left(delivery))
+                self._quarantine.advance(suspect_ended=self._suspects.release(delivery))
             return
         reason, for_s = self._gate.reason, self._gate.until_s - self._now_s()
         if reason is None:
             reason, for_s = RequeueReason.RATE_LIMITED if self._bucket else RequeueReason.PAUSED, 0.0
         self._held.detach(delivery)
-        self._close(delivery, on_not_started(self._rules, reason, for_s=for_s))
+        self._settle_unstarted(delivery, on_not_started(self._rules, reason, for_s=for_s))

@@ -1,4 +1,4 @@
-"""Resources: open what handlers need, give it to them, and close it in reverse order."""
+"""Resources: open the resources of a worker, pass them to handlers, and close them in reverse order."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -17,12 +17,12 @@ from nsqkit.settings.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ReadyHandler:
-    """A handler instance with everything that it was given.
+    """A handler instance with its extensions and resources.
 
     Args:
-        handler: The instance.
-        hooks: Of the extensions around it.
-        openings: How its per-message and per-thread resources are opened, each after those that it needs.
+        handler: The handler instance.
+        hooks: Hooks of the extensions around the handler.
+        openings: Its per-message and per-thread resources, each after the ones that it needs.
     """
 
     handler: AnyHandler[Any]
@@ -31,11 +31,14 @@ class ReadyHandler:
 
 
 class Resources:
-    """The resources of one worker: each is opened when it is first needed, once.
+    """The resources of one worker. Each is opened once, when it is first needed.
 
     Args:
-        resources: What can be opened.
-        settings: Given to whoever asks for ``Settings``.
+        resources: The resources that handlers may ask for.
+        settings: Passed to parameters of type ``Settings``.
+
+    Attributes:
+        known: The resources that handlers may ask for.
     """
 
     def __init__(self, resources: Sequence[Resource[Any]], settings: Settings) -> None:
@@ -46,25 +49,25 @@ class Resources:
         self._stack = AsyncExitStack()
 
     async def make(self, spec: HandlerSpec) -> AnyHandler[Any]:
-        """Return an instance of a handler class, its resources given.
+        """Create an instance of a handler class with its resources.
 
         Raises:
             ResourceError: If a resource cannot be opened.
-            Exception: What the class itself raised.
+            Exception: Any error of the class's ``__init__``.
         """
         handler: AnyHandler[Any] = await self._instance(spec.handler)
         return handler
 
     async def prepare(self, spec: HandlerSpec, middleware: Sequence[Layer] = ()) -> ReadyHandler:
-        """Return an instance of a handler class, with its resources and its extensions.
+        """Create an instance of a handler class with its resources and extensions.
 
         Args:
-            spec: The handler.
-            middleware: The worker's extensions, outside of the handler's own.
+            spec: Declaration of the handler.
+            middleware: Extensions of the worker, outermost first; they are outside the handler's.
 
         Raises:
             ResourceError: If a resource cannot be opened.
-            Exception: What the class itself raised.
+            Exception: Any error of the class's ``__init__``.
         """
         layers = [await self._layer(each) for each in (*middleware, *spec.middleware)]
         extensions = [each for each in layers if isinstance(each, Extension)]
@@ -73,7 +76,7 @@ class Resources:
         return ReadyHandler(handler, Hooks.of(layers), tuple(await self._openings(uses)))
 
     async def _layer(self, layer: Layer) -> Extension | Middleware:
-        """Return an extension; of a class one instance for the whole worker."""
+        """Return an extension; for a class, the one instance of the worker."""
         if not (isinstance(layer, type) and issubclass(layer, Extension)):
             return layer
         if layer not in self._extensions:
@@ -85,7 +88,7 @@ class Resources:
         return kind(**(await self._arguments(kind.__init__) if asks else {}))
 
     async def _openings(self, uses: Sequence[Resource[Any]]) -> list[Opening]:
-        """Return how to open resources that do not live as long as the worker, those they need first."""
+        """Return the openings of per-message and per-thread resources, each after the ones that it needs."""
         ordered: dict[Resource[Any], Opening] = {}
         for each in uses:
             await self._add_opening(each, ordered)
@@ -124,11 +127,11 @@ class Resources:
             if isinstance(made, AsyncIterator):
                 return await self._stack.enter_async_context(asynccontextmanager(lambda: made)())
             return self._stack.enter_context(contextmanager(lambda: made)())
-        except NsqkitError:  # such as a setting out of range: it says what to change
+        except NsqkitError:  # its text already says what to change, as for a setting out of range
             raise
         except Exception as error:
             raise ResourceError(resource.name, describe(error)) from error
 
     async def close(self) -> None:
-        """Close what was opened, the last one first."""
+        """Close the open resources, the last opened first."""
         await self._stack.aclose()

@@ -1,4 +1,4 @@
-"""Scope: the per-message resources of one handler, opened before its call and closed with the verdict."""
+"""Scope: open a handler's per-message resources before its call, and close them with the verdict."""
 
 import asyncio
 import threading
@@ -16,28 +16,28 @@ Values = dict[Resource[Any], Any]
 Call = Callable[[Any, Any], Awaitable[Any]]
 PlainCall = Callable[[Any, Any], Any]
 VerdictOf = Callable[[Any, Any], Verdict]
-"""Returns the verdict on what a call returned, and on its second argument."""
+"""Returns the verdict on a call from its return value and its second argument."""
 
 
 def succeeded(_returned: Any, _argument: Any) -> Verdict:
-    """Return the verdict on the call of a batch that returned, whatever its messages' outcomes are."""
+    """Return success: the verdict on a batch call that returned, whatever the outcomes of its messages."""
     return SUCCESS
 
 
 class Scoped(Protocol):
-    """The second argument of a call, a Context or a batch: it shows the call's resources."""
+    """The second argument of a call, a Context or a batch call; ``resources`` are open during the call."""
 
     resources: Mapping[Resource[Any], Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How one resource is opened.
+    """How to open one resource.
 
     Args:
-        resource: The resource.
-        arguments: What it needs of the worker, by parameter.
-        needs: What it needs of the same scope, by parameter.
+        resource: The per-message or per-thread resource to open.
+        arguments: Settings and per-worker resources that it needs, by parameter name.
+        needs: Resources of the same scope that it needs, by parameter name.
     """
 
     resource: Resource[Any]
@@ -45,19 +45,20 @@ class Opening:
     needs: Mapping[str, Resource[Any]] = field(default_factory=dict)
 
     def begin(self, values: Mapping[Resource[Any], Any]) -> Any:
-        """Return the generator that yields the resource."""
+        """Call the generator function, and return the generator that yields the resource."""
         needed = {name: values[resource] for name, resource in self.needs.items()}
         return self.resource(**self.arguments, **needed)
 
 
 class Scope:
-    """The resources of one handler that do not live as long as the worker.
+    """The per-message and per-thread resources of one handler.
 
     Args:
-        openings: Each after those that it needs.
-        is_threaded: Whether the handler runs in threads: plain resources are then opened there.
-        timeout_s: For opening and for closing one resource on the event loop; infinite for none.
-        verdict_of: Returns what the resources receive at their ``yield``.
+        openings: The resources to open, each after the ones that it needs.
+        is_threaded: Whether the handler runs in threads; plain resources are then opened in its thread.
+        timeout_s: Maximum time to open, and to close, one resource on the event loop, seconds; infinite for
+            no limit.
+        verdict_of: Returns the verdict that the resources receive at their ``yield``.
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class Scope:
 
     @property
     def on_thread_end(self) -> Callable[[], None] | None:
-        """What a thread of plain handlers calls when it ends; None for nothing."""
+        """Function for a handler thread to call before it ends; None if there is nothing to close."""
         return self._thread.close if self._thread else None
 
     def around(self, call: Call) -> Call:
-        """Return a call with the resources of the event loop around it; the call itself if there are none."""
+        """Wrap a call to open and close the resources of the event loop around it, if there are any."""
         if not self._on_loop:
             return call
 
@@ -99,12 +100,12 @@ class Scope:
                         each.verdict = verdict
                 return returned
             finally:
-                argument.resources = None  # they are closed
+                argument.resources = None  # they are closed now
 
         return scoped
 
     def inside(self, call: PlainCall) -> PlainCall:
-        """Return a plain call with the resources of its thread around it; the call itself if it has none."""
+        """Wrap a plain call to open and close the resources of its thread around it, if there are any."""
         if not self._in_call and self._thread is None:
             return call
 
@@ -124,7 +125,7 @@ class Scope:
                         each_opened.verdict = verdict
                 return returned
             finally:
-                argument.resources = outer  # those of this call are closed
+                argument.resources = outer  # the resources of this call are closed
 
         return scoped
 
@@ -135,10 +136,10 @@ class Scope:
 
 
 class ThreadScope:
-    """The resources that each thread of plain handlers keeps: opened at its first call, closed at its end.
+    """The per-thread resources of plain handlers: opened at a thread's first call, closed at its end.
 
     Args:
-        openings: Plain ones.
+        openings: The per-thread resources, each after the ones that it needs.
     """
 
     def __init__(self, openings: Sequence[Opening]) -> None:
@@ -146,7 +147,7 @@ class ThreadScope:
         self._local = threading.local()
 
     def values(self) -> Values:
-        """Return the resources of this thread."""
+        """Return the resources of the calling thread; open them at the first call."""
         if not hasattr(self._local, "values"):
             values: Values = {}
             with ExitStack() as stack:
@@ -158,7 +159,7 @@ class ThreadScope:
         return opened
 
     def close(self) -> None:
-        """Close the resources of this thread."""
+        """Close the resources of the calling thread."""
         stack: ExitStack | None = getattr(self._local, "stack", None)
         if stack is not None:
             stack.close()
@@ -168,7 +169,7 @@ class _Open:
     """One open resource.
 
     Attributes:
-        verdict: What its ``yield`` returns; None until the call has returned.
+        verdict: Value of its ``yield``; None until the call has returned.
     """
 
     def __init__(self, opening: Opening, values: Mapping[Resource[Any], Any]) -> None:
@@ -198,7 +199,7 @@ class _OpenPlain(_Open, AbstractContextManager[Any]):
         except BaseException as raised:
             if raised is not error:
                 raise
-            raised.__traceback__ = trace  # it was raised there, and not at the yield
+            raised.__traceback__ = trace  # show where the handler raised it, not the yield
             return
         raise self._yielded_again()
 
@@ -216,7 +217,7 @@ class _OpenOnLoop(_Open, AbstractAsyncContextManager[Any]):
     ) -> None:
         await self._in_time(self._end(error))
         if error is not None:
-            error.__traceback__ = trace  # it was raised there, and not at the yield
+            error.__traceback__ = trace  # show where the handler raised it, not the yield
 
     async def _begin(self) -> Any:
         if isinstance(self._generator, AsyncIterator):

@@ -1,4 +1,4 @@
-"""Settle: carry out verdicts; every delivery has exactly one outcome, counted and logged once."""
+"""Settle: carry out verdicts. Every delivery has exactly one outcome, counted and logged once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,22 +17,22 @@ from nsqkit.runtime.ports import Publishes
 _DONE = frozenset({OutcomeLabel.SUCCESS, OutcomeLabel.DISCARD})
 
 Observer = Callable[[Delivery, Verdict, BaseException | None], None]
-"""Receives each delivery with its verdict, and the exception behind that if there was one."""
+"""Called with each settled delivery, its verdict, and the exception that caused it, if any."""
 PauseIntake = Callable[[float, BaseException | None], None]
-"""Pauses the handler's intake for some seconds, because of an error if there was one."""
+"""Pauses the handler's intake; called with the seconds and the exception that caused it, if any."""
 
 
 class Settler:
     """Settles the deliveries of one handler.
 
     Args:
-        shared: What the handler's deliveries share.
-        publishes: Publishes the events that a handler published.
+        shared: State shared by the handler's deliveries.
+        publishes: Publishes follow-up events and awaits nsqd's OK.
         dead_letters: Publishes dead letters.
-        outcome_log: Writes outcomes.
-        pause: Pauses the intake, as a verdict asks for.
-        hooks: Of extensions; each receives every outcome.
-        observer: Receives every outcome with its delivery, as a harness needs it; None for nobody.
+        outcome_log: Logs outcomes.
+        pause: Pauses the intake when a verdict requests it.
+        hooks: ``on_settled`` hooks of extensions, called after every outcome.
+        observer: Called with every outcome and its delivery, as the test harness needs; None for none.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Settler:
         error: BaseException | None = None,
         outgoing: Sequence[Outgoing] = (),
     ) -> None:
-        """Carry out a verdict, and publish what it takes first.
+        """Carry out a verdict; first publish the follow-up events or the dead letter.
 
         Args:
-            delivery: What is settled.
-            verdict: How.
-            error: The exception behind it, for the log and the dead letter.
-            outgoing: Messages that the handler published; they leave if it has succeeded.
+            delivery: The delivery to settle.
+            verdict: The decision on its outcome.
+            error: The exception that caused the verdict, for the log and the dead letter; None if none did.
+            outgoing: Follow-up events of the handler; they are sent only if it succeeded.
         """
         leaving = outgoing if verdict.label is OutcomeLabel.SUCCESS and error is None else ()
         if delivery.is_lost(self._now_s()):
@@ -87,14 +87,14 @@ class Settler:
         self.settle_now(delivery, verdict, error)
 
     def settle_now(self, delivery: Delivery, verdict: Verdict, error: BaseException | None = None) -> None:
-        """Send FIN or REQ, count and log: the part that waits for nothing."""
+        """Send FIN or REQ, count and log, without waiting."""
         if verdict is SUCCESS and error is None and self._succeed(delivery):
             return
         delivery.is_done |= verdict.label in _DONE or verdict.label is OutcomeLabel.DEAD_LETTER
         self._record(delivery, self._send(delivery, verdict), error)
 
     def _succeed(self, delivery: Delivery) -> bool:
-        """Finish a success that is not logged; False if it is not that simple."""
+        """Finish a success the fast way; return False if it is to be logged or its lease is lost."""
         if self._outcome_log.log_success or delivery.is_over(self._now_s()) or not delivery.message.finish():
             return False
         delivery.is_done = True
@@ -104,7 +104,7 @@ class Settler:
         for hook in self._hooks:
             try:
                 hook(delivery.ctx or delivery.make_context(), SUCCESS, None)
-            except Exception:  # noqa: BLE001 - the message is settled, whatever an extension raises
+            except Exception:  # noqa: BLE001 - the message is settled already
                 self._hook_failed(delivery)
         return True
 
@@ -121,7 +121,7 @@ class Settler:
         return verdict, None
 
     def _send(self, delivery: Delivery, verdict: Verdict) -> Verdict:
-        """Send FIN or REQ, and return the verdict that then holds."""
+        """Send FIN or REQ; return the verdict, or lease lost if it could not be sent."""
         message = delivery.message
         if verdict.label is OutcomeLabel.LEASE_LOST or delivery.is_lost(self._now_s()):
             message.forget()
@@ -150,7 +150,7 @@ class Settler:
         for hook in self._hooks:
             try:
                 hook(delivery.ctx or delivery.make_context(), verdict, error)
-            except Exception:  # noqa: BLE001 - the message is settled, whatever an extension raises
+            except Exception:  # noqa: BLE001 - the message is settled already
                 self._hook_failed(delivery)
 
     def _hook_failed(self, delivery: Delivery) -> None:
@@ -158,11 +158,11 @@ class Settler:
 
 
 def _lost(verdict: Verdict) -> Verdict:
-    """Return what is left of a verdict on a message that is lost: its detail and its pause."""
+    """Return the verdict lease lost with the detail and the pause of the original verdict."""
     return replace(LEASE_LOST, detail=verdict.detail, pause_s=verdict.pause_s)
 
 
 def _drop(outgoing: Sequence[Outgoing], error: BaseException | None) -> None:
-    """Report messages that do not leave, since their handler did not succeed."""
+    """Report that messages are not sent, since their handler did not succeed."""
     for each in outgoing:
-        each.done(error or PublishError(each.topic, "", "its handler did not succeed", False))  # noqa: FBT003 - of the error
+        each.done(error or PublishError(each.topic, "", "its handler did not succeed", False))  # noqa: FBT003

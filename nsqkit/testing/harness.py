@@ -91,7 +91,7 @@ class Harness(Questions):
         self._stack = AsyncExitStack()
         self._activity = HandlerActivity(
             active=lambda: sum(each.intake.active for each in self._subscriptions),
-            is_paused=lambda: any(each.is_resting for each in self._subscriptions),
+            is_paused=lambda: any(each.resumes_by_itself for each in self._subscriptions),
             longest_wait_s=self._journal.longest_wait_s,
         )
 

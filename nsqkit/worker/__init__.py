@@ -1,1 +1,1 @@
-"""One worker: all parts wired, and one subscription for each handler."""
+"""One worker: builds all parts, with one subscription for each handler."""

@@ -1,4 +1,4 @@
-"""Subscription: one handler running, from its connections to its outcomes; may be paused and blocked."""
+"""Subscription: runs one handler, from its connections to its outcomes; can be paused and blocked."""
 
 import math
 from collections.abc import Callable
@@ -44,7 +44,7 @@ _SHUT = {
 
 
 class Consumes(Source, Protocol):
-    """What a subscription needs of its consumer; ``nsqkit.nsq.Consumer`` is the one for nsqd."""
+    """The consumer of a subscription; ``nsqkit.nsq.Consumer`` implements it for nsqd."""
 
     @property
     def ready(self) -> bool: ...  # noqa: D102
@@ -61,19 +61,19 @@ class Consumes(Source, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerParts:
-    """What all subscriptions of one worker are built from.
+    """Parts that all subscriptions of one worker share.
 
     Args:
-        settings: The settings.
-        metrics: Counts all handlers.
-        publishes: Publishes dead letters and handlers' events.
-        make_consumer: Makes a consumer, of ``topics``, ``channel``, ``options``, ``max_in_flight``,
-            ``on_message``, ``on_settle_failure``, ``log``, ``is_fixed`` and ``min_rdy``.
-        max_msg_bytes: nsqd's max-msg-size.
-        log: A structlog logger.
-        quarantine: Lets suspects run alone in this worker.
-        observer: Receives each delivery with its verdict; None for nobody.
-        clock: Time and chance.
+        settings: Settings of the worker.
+        metrics: Metrics of all handlers.
+        publishes: Publishes dead letters and follow-up events, and awaits nsqd's OK.
+        make_consumer: Creates a consumer from ``ConsumerOptions``, with ``on_message``,
+            ``on_settle_failure`` and ``log`` as keywords.
+        max_msg_bytes: nsqd's max-msg-size, bytes.
+        log: structlog logger without fields.
+        quarantine: Runs the suspects of all handlers of the worker.
+        observer: Called with every outcome and its delivery; None for none.
+        clock: Time and random numbers.
     """
 
     settings: Settings
@@ -88,11 +88,11 @@ class WorkerParts:
 
 
 class Subscription:
-    """One handler instance with everything around it.
+    """One handler instance with its consumer, intake and settler.
 
     Args:
-        ready: The instance, with its resources and extensions.
-        parts: The worker's.
+        ready: The handler instance with its resources and extensions.
+        parts: Parts that all subscriptions of the worker share.
     """
 
     def __init__(self, ready: ReadyHandler, parts: WorkerParts) -> None:
@@ -192,12 +192,12 @@ class Subscription:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether its intake has stopped until the process is started again."""
+        """Whether the intake is stopped until the worker restarts."""
         return bool(self._blocked)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why it is not ready; empty if it is."""
+        """Why the handler is not ready, one line each; empty if it is."""
         if self._blocked:
             return (self._blocked,)
         if self.consumer.ready:
@@ -207,7 +207,7 @@ class Subscription:
 
     @property
     def state(self) -> HandlerState:
-        """What it does now."""
+        """The handler's current state, as the admin port shows it."""
         gate, spec = self.gate, self.spec
         remaining_s = gate.until_s - self._now_s()
         return HandlerState(
@@ -229,27 +229,35 @@ class Subscription:
         return IntakeState.RATE_LIMITED if self.intake.is_rate_limited else IntakeState.RUNNING
 
     @property
-    def is_resting(self) -> bool:
-        """Whether its intake is paused, and will go on by itself."""
+    def resumes_by_itself(self) -> bool:
+        """Whether the intake is paused and resumes by itself at a known time."""
         return 0.0 < self.gate.until_s < math.inf
 
     def pause(self, for_s: float = math.inf) -> None:
-        """Rest the intake for some seconds, or until :meth:`resume`; of several pauses the longest counts."""
+        """Pause the intake; of several pauses the one that ends last counts.
+
+        Args:
+            for_s: Seconds above 0; infinite until :meth:`resume`.
+        """
         self.gate.shut(RequeueReason.PAUSED, for_s)
 
     def resume(self) -> None:
-        """End a pause."""
+        """End the pause that :meth:`pause` began."""
         self.gate.open(RequeueReason.PAUSED)
 
     def block(self, why: str) -> None:
-        """Stop the intake until the process is started again; shown as not ready."""
+        """Stop the intake until the worker restarts, and report the handler as not ready.
+
+        Args:
+            why: One line for the log and ``/readyz``.
+        """
         if not self._blocked:
             self._blocked = why
             self._log.error("intake_blocked", reason=why)
             self.gate.shut(RequeueReason.DEAD_LETTER_FAILED)
 
     def close(self) -> None:
-        """Stop timers and threads; comes after the drain."""
+        """Stop timers and threads; call it after the drain."""
         self.gate.close()
         self.intake.close()
         self.dispatcher.close()
@@ -283,6 +291,6 @@ def _rules(spec: HandlerSpec, settings: Settings) -> Rules:
 
 
 def _verdict_of(rules: Rules, name: str, returned: Any, ctx: Context) -> Verdict:
-    """Return what a resource receives at its ``yield``; the delay is drawn when the message is settled."""
+    """Return the verdict for the ``yield`` of a resource. Jitter is drawn later, when settling."""
     outcome = checked(Finish() if returned is None else returned, f"{name}.handle")
     return on_outcome(rules, outcome, attempts=ctx.attempts, draw=0.0)

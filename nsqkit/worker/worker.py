@@ -1,4 +1,4 @@
-"""Worker: settings and handlers to running subscriptions; the one place where the parts are wired."""
+"""Worker: runs handlers with settings; the only module that connects all parts."""
 
 import asyncio
 import math
@@ -29,21 +29,26 @@ from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.worker.subscription import Subscription, WorkerParts
 
-LOOK_AGAIN_S = 0.1
+LOOKUP_RETRY_S = 0.1
+"""Seconds between two looks at nsqlookupd while ``wait_subscribed`` waits."""
 
 
 class Worker:
     """Runs handlers until it is stopped.
 
     Args:
-        handlers: Handler classes, one or more.
-        settings: By default read from environment and file.
-        resources: What the handlers ask for; by default those in the modules of the handlers.
-        middleware: Extensions around every handler, the outermost first.
+        handlers: Handler classes; one or more.
+        settings: Settings of the worker; by default read from the environment and the settings file.
+        resources: Resources that handlers may ask for; by default those in the handlers' modules.
+        middleware: Extensions around every handler, outermost first.
+
+    Attributes:
+        specs: Declarations of the handlers.
+        left_behind: Number of messages that the drain left behind in threads.
 
     Raises:
-        HandlerError: If the handlers cannot run together; all problems.
-        SettingsError: If neither nsqd nor nsqlookupd is named.
+        HandlerError: If the handlers cannot run together; lists all problems.
+        SettingsError: If the settings name neither nsqd nor nsqlookupd.
     """
 
     def __init__(
@@ -80,19 +85,20 @@ class Worker:
         Python handles a second signal: SIGINT raises KeyboardInterrupt, and SIGTERM ends the process.
 
         Returns:
-            The exit code: 0, or 1 if a handler's thread still runs. nsqd delivers its message again when the
-            lease ends; the thread does not keep the process from ending.
+            The exit code: 0, or 1 if a handler's thread still runs. nsqd delivers its message again after the
+            lease ends. The thread does not keep the process from exiting.
         """
         logs.configure(self.settings)
         program.run(self._run(), self.settings.event_loop)
         return 1 if self.left_behind else 0
 
     async def start(self) -> None:
-        """Open resources, serve metrics and health, and begin to consume; returns at once.
+        """Open resources, serve metrics and health, and start consuming; connections open in the background.
 
         Raises:
             SettingsError: If the admin port is in use.
-            Exception: What opening a resource raised.
+            ResourceError: If a resource cannot be opened.
+            Exception: Any error of a handler's ``__init__``.
         """
         try:
             handlers = [await self._resources.prepare(spec, self._middleware) for spec in self.specs]
@@ -106,19 +112,23 @@ class Worker:
         self._log.info("worker_started", handlers=[spec.name for spec in self.specs])
 
     async def wait_ready(self) -> None:
-        """Wait until every handler is subscribed wherever it should be."""
+        """Wait until every handler is subscribed at every known nsqd that has its topic."""
         await asyncio.gather(*(each.consumer.wait_ready() for each in self._subscriptions))
         self._log.info("worker_ready")
 
     async def wait_subscribed(self, address: str) -> None:
-        """Wait until every handler is subscribed at one nsqd, which nsqlookupd may not know yet."""
+        """Wait until every handler is subscribed at one nsqd, which nsqlookupd may not list yet.
+
+        Args:
+            address: ``host:port`` of the nsqd.
+        """
         for each in self._subscriptions:
             while not each.consumer.subscribed_to(address):
                 each.consumer.poll_now()
-                await asyncio.sleep(LOOK_AGAIN_S)
+                await asyncio.sleep(LOOKUP_RETRY_S)
 
     async def stop(self) -> None:
-        """Drain: take nothing more, let handlers end, settle everything, disconnect, close resources."""
+        """Drain: stop the intake, let handlers finish, settle messages, disconnect, and close resources."""
         self._log.info("worker_stopping", held=self.held)
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
         self.left_behind = await drain(
@@ -137,48 +147,55 @@ class Worker:
 
     @property
     def held(self) -> int:
-        """Messages held by all handlers and not settled yet."""
+        """Number of messages in flight over all handlers."""
         return sum(each.intake.held for each in self._subscriptions)
 
     @property
     def is_blocked(self) -> bool:
-        """Whether a handler's intake has stopped for good."""
+        """Whether the intake of a handler is stopped until the worker restarts."""
         return any(each.is_blocked for each in self._subscriptions)
 
     @property
     def subscribed(self) -> tuple[tuple[str, str], ...]:
-        """Every (topic, channel) that is consumed, ``.retry`` topics included."""
+        """Every (topic, channel) that the worker consumes, ``.retry`` topics included."""
         return tuple((topic, each.spec.channel) for each in self._subscriptions for topic in each.topics)
 
     def live(self) -> bool:
-        """Return whether the event loop turns; whoever gets an answer knows."""
+        """Return True: an answer at all shows that the event loop runs."""
         return True
 
     def problems(self) -> tuple[str, ...]:
-        """Return why the worker is not ready, a line each; empty if it is."""
+        """Return why the worker is not ready, one line each; empty if it is."""
         if not self._subscriptions:
             return ("starting",)
         return tuple(problem for each in self._subscriptions for problem in each.problems)
 
     def handler_states(self) -> tuple[HandlerState, ...]:
-        """Return every handler as it runs now."""
+        """Return the current state of every handler."""
         return tuple(each.state for each in self._subscriptions)
 
     def pause_handler(self, name: str, for_s: float | None) -> bool:
-        """Stop the intake of a handler here, for some seconds or until it is resumed.
+        """Pause the intake of a handler in this worker.
+
+        Args:
+            name: Class name of the handler.
+            for_s: Seconds above 0; None until it is resumed.
 
         Returns:
-            False if there is no such handler.
+            Whether the worker has such a handler.
         """
         for each in self._named(name):
             each.pause(math.inf if for_s is None else for_s)
         return bool(self._named(name))
 
     def resume_handler(self, name: str) -> bool:
-        """End a handler's pause; what else holds its intake up goes on.
+        """End the pause of a handler; other reasons, such as an open kill switch, still hold.
+
+        Args:
+            name: Class name of the handler.
 
         Returns:
-            False if there is no such handler.
+            Whether the worker has such a handler.
         """
         for each in self._named(name):
             each.resume()

@@ -78,25 +78,25 @@ def test_a_class_may_share_its_options_with_those_derived_from_it() -> None:
         pytest.param({"max_wait_s": "2s"}, "max_wait_s='2s' is not a number of seconds", id="a text as time"),
         pytest.param(
             {"max_messages": 50, "max_in_flight": 49},
-            "max_in_flight=49 is less than max_messages=50, so that no batch would be full; "
-            "raise it, or leave it out",
+            "max_in_flight=49 is less than max_messages=50, so no batch could be full; "
+            "raise it or leave it out",
             id="less in flight than makes a batch",
         ),
         pytest.param(
             {"max_in_flight": 99},
-            "max_in_flight=99 is less than max_messages=100, so that no batch would be full; "
-            "raise it, or leave it out",
+            "max_in_flight=99 is less than max_messages=100, so no batch could be full; "
+            "raise it or leave it out",
             id="less in flight than the default of a batch",
         ),
         pytest.param(
             {"max_wait_s": 60, "timeout_s": 821},
-            "max_wait_s=60 and timeout_s=821 are more than the 880 seconds for which a message can be held; "
+            "max_wait_s=60 plus timeout_s=821 is more than the 880 seconds that a message can be in flight; "
             "lower one of them",
             id="longer than nsqd lets a message be held",
         ),
         pytest.param(
             {"max_wait_s": 851},
-            "max_wait_s=851 and timeout_s=30 are more than the 880 seconds for which a message can be held; "
+            "max_wait_s=851 plus timeout_s=30 is more than the 880 seconds that a message can be in flight; "
             "lower one of them",
             id="longer with the default timeout",
         ),

@@ -320,10 +320,10 @@ def test_of_several_with_one_name_the_gravest_is_seen(clock: Clock, *, turned: b
     ("name", "options", "error", "problem"),
     [
         pytest.param(
-            "", {}, TypeError, "Breaker(name=''): give the name of the dependency, a text", id="no name"
+            "", {}, TypeError, "Breaker(name=''): give the name of the dependency as a string", id="no name"
         ),
         pytest.param(
-            7, {}, TypeError, "Breaker(name=7): give the name of the dependency, a text", id="a number"
+            7, {}, TypeError, "Breaker(name=7): give the name of the dependency as a string", id="a number"
         ),
         pytest.param(
             "a", {"failures": 0}, ValueError, "Breaker(failures=0): not in 1..1000000", id="no failure"

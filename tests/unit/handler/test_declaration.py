@@ -104,14 +104,14 @@ ERRORS_TEXT = "is not a tuple; write errors=(ThisError, ThatError)"
         pytest.param(
             {"channel": None}, 'has no channel; add channel="…" to the class keywords', id="no channel"
         ),
-        pytest.param({"channel": 7}, "channel=7 is not a text", id="a number as channel"),
+        pytest.param({"channel": 7}, "channel=7 is not a string", id="a number as channel"),
         pytest.param(
             {"channel": "not ify"},
             "channel name 'not ify' has characters outside A-Z a-z 0-9 . _ - (and a final #ephemeral)",
             id="a channel that nsqd refuses",
         ),
         pytest.param({"channel": ""}, "channel name is empty", id="an empty channel"),
-        pytest.param({"topic": b"orders"}, "topic=b'orders' is not a text", id="bytes as topic"),
+        pytest.param({"topic": b"orders"}, "topic=b'orders' is not a string", id="bytes as topic"),
         pytest.param(
             {"topic": "or/ders"},
             "topic name 'or/ders' has characters outside A-Z a-z 0-9 . _ - (and a final #ephemeral)",
@@ -177,12 +177,12 @@ ERRORS_TEXT = "is not a tuple; write errors=(ThisError, ThatError)"
         pytest.param({"errors": "OSError"}, f"errors='OSError' {ERRORS_TEXT}", id="a text for errors"),
         pytest.param(
             {"errors": (OSError, 7)},
-            "errors has 7, which is not a class of exceptions",
+            "errors has 7, which is not an exception class",
             id="a number among errors",
         ),
         pytest.param(
             {"errors": (SystemExit,)},
-            "errors has <class 'SystemExit'>, which is not a class of exceptions",
+            "errors has <class 'SystemExit'>, which is not an exception class",
             id="what stops the process among errors",
         ),
     ],

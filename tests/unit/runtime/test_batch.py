@@ -142,7 +142,7 @@ class TestGathering:
         await bench.idle()
         assert (script.calls, script.at_s) == ([[1, 2, 3]], [0.0])
         assert answers(messages) == [("FIN",)] * 3
-        assert "BatchDispatcher._waited" not in timers()
+        assert "BatchDispatcher._on_max_wait" not in timers()
 
     async def test_a_batch_that_is_not_full_begins_a_while_after_its_first_message(
         self, hours: VirtualClock
@@ -272,7 +272,7 @@ class TestOutcomes:
             ),
             pytest.param(
                 lambda batch: {"7b": Finish()},
-                "Scripted.handle returned an outcome for '7b'; name messages by the key of their delivery",
+                "Scripted.handle returned an outcome for '7b'; use the keys of the deliveries",
                 id="a key that is none",
             ),
             pytest.param(
@@ -637,7 +637,7 @@ class TestStop:
         assert bench.meter.requeues == {"shutdown": 2}
         assert script.calls == []
         bench.intake.close()
-        assert "BatchDispatcher._waited" not in timers()
+        assert "BatchDispatcher._on_max_wait" not in timers()
 
     async def test_a_batch_that_runs_may_end(self, hours: VirtualClock) -> None:
         script = Script(hours, takes_s=5.0)

@@ -78,7 +78,7 @@ class Worker:
         await self.a.bench.idle()
         await self.b.bench.idle()
         assert not self.quarantine.is_on
-        assert not self.quarantine.is_someone_alone
+        assert not self.quarantine.runs_suspect
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ class TestGate:
 
     async def test_it_does_not_start_if_the_gate_is_shut_at_that_moment(self, worker: Worker) -> None:
         worker.a.receive(1, SUSPECT)
-        await until(lambda: worker.quarantine.is_someone_alone)
+        await until(lambda: worker.quarantine.runs_suspect)
         assert worker.inside == [], "it is about to"
         worker.a.bench.gate.shut(RequeueReason.PAUSED)
         await turns(5)
@@ -321,7 +321,7 @@ class TestLeft:
         b = Member("b", [], quarantine, now_s=hours.now_s)
         a.publishes.gate = asyncio.Event()
         a.receive(attempts=SUSPECT)
-        await until(lambda: quarantine.is_someone_alone)
+        await until(lambda: quarantine.runs_suspect)
         b.receive(1)
         await turns(5)
         assert b.inside == []

@@ -197,7 +197,7 @@ class TestPause:
         running.subscription.pause(0.02)
         await running.peer.expect(b"RDY 0\n", b"RDY 7\n")
         assert running.lines("intake_paused", "intake_resumed") == ["intake_paused", "intake_resumed"]
-        assert not running.subscription.is_resting
+        assert not running.subscription.resumes_by_itself
         assert running.subscription.problems == (), "a pause is no fault"
 
     async def test_an_outcome_that_pauses_does_so(self, start: Start) -> None:
@@ -212,7 +212,7 @@ class TestPause:
     async def test_what_arrives_in_a_pause_is_held_and_starts_after_it(self, start: Start) -> None:
         running = await start(working())
         running.subscription.pause()
-        assert not running.subscription.is_resting, "nobody knows when it ends"
+        assert not running.subscription.resumes_by_itself, "nobody knows when it ends"
         await running.peer.expect(b"RDY 0\n")
         running.peer.send(message_frame(ID, b"{}"))
         await until(lambda: running.subscription.intake.held == 1)
@@ -230,7 +230,7 @@ class TestPause:
         assert running.subscription.gate.until_s == until_s, "a shorter one changes nothing"
         running.subscription.pause(2 * LONG_S)
         assert running.subscription.gate.until_s > until_s
-        assert running.subscription.is_resting
+        assert running.subscription.resumes_by_itself
         assert running.lines("intake_paused") == ["intake_paused"] * 2
 
     async def test_a_resume_ends_all_of_them(self, start: Start) -> None:
@@ -239,7 +239,7 @@ class TestPause:
         running.subscription.pause()
         running.subscription.resume()
         await running.peer.expect(b"RDY 0\n", b"RDY 100\n")
-        assert not running.subscription.is_resting
+        assert not running.subscription.resumes_by_itself
 
     async def test_a_stop_in_a_pause_leaves_no_timer(self, start: Start) -> None:
         running = await start(working())
@@ -305,7 +305,7 @@ class TestBlock:
         await until(lambda: running.lines("intake_resumed") == ["intake_resumed"])
         running.subscription.resume()
         assert running.subscription.gate.limit == 0
-        assert not running.subscription.is_resting
+        assert not running.subscription.resumes_by_itself
         assert running.subscription.problems == ("why",)
 
     async def test_a_dead_letter_that_can_never_be_published_blocks(self, start: Start) -> None:
