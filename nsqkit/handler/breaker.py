@@ -91,10 +91,10 @@ class Breaker:
             return self._circuit.state(now_s=self._now_s())
 
     def __enter__(self) -> Self:
-        """Admit a call.
+        """Admit a call of the dependency.
 
         Raises:
-            BreakerOpenError: If it must not be made now.
+            BreakerOpenError: If the breaker refuses the call.
         """
         now_s = self._now_s()
         with self._lock:
@@ -138,10 +138,10 @@ class Breaker:
         return call.ticket
 
     async def __aenter__(self) -> Self:
-        """Admit a call.
+        """Admit a call of the dependency.
 
         Raises:
-            BreakerOpenError: If it must not be made now.
+            BreakerOpenError: If the breaker refuses the call.
         """
         return self.__enter__()
 

@@ -232,7 +232,7 @@ class BatchDispatcher:
         except asyncio.CancelledError:
             if batch.is_abandoned:
                 raise
-            return RuntimeError("the handler's code cancelled its own task")
+            return RuntimeError("the handler raised CancelledError, but nsqkit did not cancel it")
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - SystemExit, for one, would stop the event loop

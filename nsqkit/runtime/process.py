@@ -115,7 +115,8 @@ class Processor:
         except asyncio.CancelledError:
             if self.is_stopping or ctx.lease_lost:
                 return SHUTDOWN, None
-            return self._failed(delivery, RuntimeError("the handler's code cancelled its own task"))
+            stray = RuntimeError("the handler raised CancelledError, but nsqkit did not cancel it")
+            return self._failed(delivery, stray)
         except Exception as error:  # noqa: BLE001 - every error of a handler has a verdict
             return self._failed(delivery, error)
         except (KeyboardInterrupt, GeneratorExit):

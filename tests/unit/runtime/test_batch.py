@@ -435,7 +435,7 @@ class TestReruns:
     @pytest.mark.parametrize(
         ("error", "said"),
         [
-            pytest.param(asyncio.CancelledError(), "cancelled from within", id="it cancels itself"),
+            pytest.param(asyncio.CancelledError(), "nsqkit did not cancel it", id="it cancels itself"),
             pytest.param(SystemExit(3), "raised SystemExit: 3", id="it ends the process"),
             pytest.param(StopIteration(), "StopIteration", id="it stops an iteration"),
         ],

@@ -133,7 +133,7 @@ class TestHandlersEnd:
             pytest.param("done", "returned 'done'", id="a value that is no outcome"),
             pytest.param(False, "returned False", id="False is no outcome either"),
             pytest.param(Finish, "returned <class", id="an outcome's class is not an outcome"),
-            pytest.param(asyncio.CancelledError(), "cancelled from within", id="it cancels itself"),
+            pytest.param(asyncio.CancelledError(), "nsqkit did not cancel it", id="it cancels itself"),
             pytest.param(SystemExit(3), "raised SystemExit: 3", id="it ends the process"),
             pytest.param(BaseExceptionGroup("g", [SystemExit(1)]), "BaseExceptionGroup", id="a base group"),
             pytest.param(UnicodeError("\udc80"), "UnicodeError", id="a text that UTF-8 cannot spell"),
