@@ -1,26 +1,26 @@
-"""The error tree: one class per way to fail, each with fields and one clear line.
+"""The error classes: one for each kind of failure, with fields and a text of one line.
 
-Every class passes all of its arguments to ``Exception``, so that copies and pickles keep them.
+Every class passes all of its arguments to ``Exception``, so that they survive copying and pickling.
 """
 
 
 class NsqkitError(Exception):
-    """Any failure that nsqkit itself reports."""
+    """Base class of all errors that nsqkit raises."""
 
 
 class SettingsError(NsqkitError):
-    """A setting has a value that it cannot have, or a name that does not exist."""
+    """A setting has an invalid value or an unknown name."""
 
 
 class EventError(NsqkitError):
-    """A class cannot be an event, or an event was declared twice."""
+    """A class cannot be an event, or two classes declare the same event."""
 
 
 class HandlerError(NsqkitError):
-    """A handler class is wrong.
+    """A handler class is invalid.
 
     Args:
-        problems: One line per mistake, ``file:line: what; what to change``.
+        problems: One line per mistake, ``file:line: problem; remedy``.
     """
 
     def __init__(self, problems: tuple[str, ...]) -> None:
@@ -32,7 +32,7 @@ class HandlerError(NsqkitError):
 
 
 class LoadError(HandlerError):
-    """The modules to run cannot be loaded; all problems of all handlers, one line each."""
+    """The modules to run cannot be loaded; ``problems`` lists the mistakes of all handlers."""
 
 
 class FeedError(NsqkitError):
@@ -47,8 +47,8 @@ class ResourceError(NsqkitError):
     """A resource cannot be opened.
 
     Args:
-        name: The name of the resource.
-        reason: What its function raised.
+        name: Name of the resource.
+        reason: Description of the error that the resource function raised.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -61,16 +61,16 @@ class ResourceError(NsqkitError):
 
 
 class DecodeError(NsqkitError):
-    """A body is not a valid event. Trying again cannot help.
+    """A body is not a valid event. A retry cannot help, so the message becomes a dead letter.
 
     Args:
-        topic: Where the message came from.
-        event_type: Wire type such as ``order.created.v1``, or empty where it is not known.
-        path: JSON path of the offending value, ``$`` for the whole body.
-        reason: What is wrong there.
+        topic: Topic of the message.
+        event_type: Wire type such as ``order.created.v1``; empty if it is not known.
+        path: JSON path of the invalid value; ``$`` for the whole body.
+        reason: What is wrong with the value.
 
     Attributes:
-        event_id: The envelope's id, where it could be read; else None.
+        event_id: Id in the envelope; None if it could not be read.
     """
 
     event_id: str | None = None
@@ -87,14 +87,14 @@ class DecodeError(NsqkitError):
 
 
 class UnknownEventError(NsqkitError):
-    """A body is an event of a type or version that the handler does not take.
+    """A body is an event whose type or version the handler does not handle.
 
     Args:
-        topic: Where the message came from.
-        event_type: Its wire type, such as ``order.created.v3``.
+        topic: Topic of the message.
+        event_type: Wire type of the event, such as ``order.created.v3``.
 
     Attributes:
-        event_id: The envelope's id, where it could be read; else None.
+        event_id: Id in the envelope; None if it could not be read.
     """
 
     event_id: str | None = None
@@ -109,11 +109,11 @@ class UnknownEventError(NsqkitError):
 
 
 class ConnectionLostError(NsqkitError):
-    """There is no connection to an nsqd, or it closed before the reply.
+    """nsqd or nsqlookupd could not be reached, or the connection closed before the reply.
 
     Args:
         address: ``host:port`` of the nsqd.
-        reason: What happened.
+        reason: Description of the failure.
     """
 
     def __init__(self, address: str, reason: str) -> None:
@@ -126,11 +126,11 @@ class ConnectionLostError(NsqkitError):
 
 
 class LookupFailedError(ConnectionLostError):
-    """No nsqlookupd names an nsqd.
+    """No nsqlookupd knows an nsqd.
 
     Args:
         address: ``host:port`` of the nsqlookupd, or of several.
-        reason: What happened, as a whole sentence.
+        reason: Description of the failure, as the whole error text.
     """
 
     def __str__(self) -> str:
@@ -142,8 +142,8 @@ class RefusedError(NsqkitError):
 
     Args:
         address: ``host:port`` of the nsqd.
-        code: Its error code, such as ``E_BAD_TOPIC``.
-        description: The rest of its answer.
+        code: nsqd's error code, such as ``E_BAD_TOPIC``.
+        description: Explanation that follows the code.
 
     Source:
         The error codes of nsqd/protocol_v2.go.
@@ -160,7 +160,7 @@ class RefusedError(NsqkitError):
 
     @property
     def permanent(self) -> bool:
-        """Whether the same command can never be accepted."""
+        """Whether nsqd will refuse the same command every time."""
         return self.code in _PERMANENT
 
 
@@ -180,13 +180,13 @@ _PERMANENT = frozenset(
 
 
 class PublishError(NsqkitError):
-    """A message was not confirmed by nsqd: it may or may not have arrived.
+    """nsqd did not confirm a message, which may or may not have arrived.
 
     Args:
-        topic: The topic that it was published to.
-        address: ``host:port`` of the nsqd, or several of them.
-        reason: What happened.
-        permanent: Whether the same publish can never succeed; it then surely did not arrive.
+        topic: Topic of the publish.
+        address: ``host:port`` of the nsqd, or of several.
+        reason: Description of the failure.
+        permanent: Whether the same publish can never succeed. In that case the message did not arrive.
     """
 
     def __init__(self, topic: str, address: str, reason: str, permanent: bool) -> None:  # noqa: FBT001
@@ -203,10 +203,10 @@ class PublishError(NsqkitError):
 class HandlerTimeoutError(NsqkitError, TimeoutError):
     """A handler ran longer than its ``timeout_s``.
 
-    It is a ``TimeoutError``, and so an ``OSError``: a rule for one of these matches it too.
+    It is also a ``TimeoutError`` and an ``OSError``, so retry rules for these match it.
 
     Args:
-        timeout_s: The limit that was passed.
+        timeout_s: The handler's time limit in seconds.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -218,11 +218,11 @@ class HandlerTimeoutError(NsqkitError, TimeoutError):
 
 
 class BreakerOpenError(NsqkitError):
-    """A call was not made, because the breaker of its dependency is open.
+    """A call was refused because the breaker of its dependency is open.
 
     Args:
-        dependency: The breaker's name.
-        remaining_s: Seconds until a call may be tried, 0 or more.
+        dependency: Name of the breaker.
+        remaining_s: Seconds until the next call may be tried, 0 or more.
     """
 
     def __init__(self, dependency: str, remaining_s: float) -> None:
@@ -238,7 +238,7 @@ class DeadLetterStoreError(NsqkitError):
     """A store of dead letters cannot be used.
 
     Args:
-        path: The file.
+        path: Path of the store's file.
         reason: What is wrong, and what to change.
     """
 
@@ -255,9 +255,9 @@ class ReplayError(NsqkitError):
     """A replay of dead letters stopped before its end.
 
     Args:
-        replayed: Number of dead letters that nsqd had confirmed by then.
+        replayed: Number of dead letters that nsqd confirmed.
         wanted: Number of dead letters to replay.
-        reason: Why it stopped.
+        reason: Why the replay stopped.
     """
 
     def __init__(self, replayed: int, wanted: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Program: runs coroutines on the configured loop until they end or a signal comes. It ends no process."""
+"""Programs: run coroutines on the configured event loop, and handle stop signals. It exits no process."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ OnSecondSignal = Callable[[], object] | None
 
 
 def run(main: Coroutine[Any, Any, T], event_loop: str) -> T:
-    """Run a program to its end, and return its result.
+    """Run a coroutine on a new event loop and return its result.
 
     Args:
-        main: The program's coroutine.
-        event_loop: The setting: ``asyncio``, ``uvloop``, or ``auto`` for uvloop where it is installed.
+        main: The coroutine to run.
+        event_loop: ``asyncio``, ``uvloop``, or ``auto`` for uvloop if it is installed.
 
     Raises:
-        SettingsError: If uvloop is asked for and not installed.
+        SettingsError: If *event_loop* is ``uvloop`` and uvloop is not installed.
     """
     try:
         factory = _factory(event_loop)
@@ -34,7 +34,7 @@ def run(main: Coroutine[Any, Any, T], event_loop: str) -> T:
 
 
 def _factory(event_loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the event loop; None for asyncio's own."""
+    """Return the factory of the event loop; None for asyncio's default."""
     if event_loop == "asyncio":
         return None
     try:
@@ -72,14 +72,14 @@ def stop_event(on_second_signal: OnSecondSignal = None) -> asyncio.Event:
 
 
 async def unless(stop: asyncio.Event | Coroutine[Any, Any, object], work: Awaitable[object]) -> bool:
-    """Run some work to its end, or cancel it once *stop* comes first.
+    """Run work to its end, unless *stop* comes first: then cancel the work.
 
     Args:
-        stop: An event that is set, or a coroutine that ends.
-        work: A coroutine or a future; it has ended when this returns.
+        stop: An event to be set, or a coroutine to end.
+        work: A coroutine or future; it is done or cancelled when this function returns.
 
     Returns:
-        Whether the work came to its end.
+        Whether the work ended without being cancelled.
 
     Raises:
         Exception: The failure of the work, or of *stop*.
@@ -91,7 +91,7 @@ async def unless(stop: asyncio.Event | Coroutine[Any, Any, object], work: Awaita
     finally:
         is_stopped = stopped.done()
         stopped.cancel()
-        task.cancel()  # does nothing to what has ended
+        task.cancel()  # has no effect on a task that has ended
         await asyncio.wait({task, stopped})
     if task.cancelled() and is_stopped:
         stopped.result()
@@ -101,7 +101,7 @@ async def unless(stop: asyncio.Event | Coroutine[Any, Any, object], work: Awaita
 
 
 async def together(*work: Coroutine[Any, Any, object]) -> None:
-    """Run coroutines side by side, begun in their order, until all have ended.
+    """Run coroutines concurrently, started in order, until all have ended.
 
     Raises:
         Exception: The first failure; the others are cancelled before it is raised.
@@ -115,11 +115,11 @@ async def together(*work: Coroutine[Any, Any, object]) -> None:
 
 
 async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    """Wait until an event is set, and return whether it is.
+    """Wait for an event with a time limit, and return whether it is set.
 
     Args:
         event: The event to wait for.
-        timeout_s: How long to wait at most, in seconds; 0 or less gives other tasks one turn.
+        timeout_s: Longest wait in seconds; 0 or less gives other tasks one turn of the event loop.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, timeout_s)):

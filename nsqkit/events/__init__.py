@@ -1,1 +1,1 @@
-"""What an event is, and how it is read and written: types, codec, envelope stamp, body."""
+"""Events: their types, the codec that reads and writes them, the envelope's stamp, and raw bodies."""

@@ -1,6 +1,6 @@
-"""Body: what a message says, as a person reads it, whether or not it is an event that is known here.
+"""Message bodies as people read them: JSON, text or binary, whether or not the event type is known.
 
-It decodes into no types; that is the codec's.
+It does not decode into event types; the codec does that.
 """
 
 import json
@@ -21,8 +21,8 @@ class Body:
     """One message's body.
 
     Args:
-        kind: ``json``; ``text`` where it is some other UTF-8; else ``binary``.
-        value: What the JSON holds; otherwise the text, with backslashes before bytes that are no UTF-8.
+        kind: ``json``; ``text`` for other printable UTF-8; otherwise ``binary``.
+        value: The decoded JSON; otherwise the text, with backslash escapes for bytes that are not UTF-8.
     """
 
     kind: Kind
@@ -30,7 +30,7 @@ class Body:
 
     @classmethod
     def read(cls, body: bytes) -> Self:
-        """Return what is in some bytes, whatever they are."""
+        """Classify and decode any bytes."""
         try:
             text = body.decode()
         except UnicodeDecodeError:
@@ -45,7 +45,7 @@ class Body:
         return cls("text" if is_text else "binary", text)
 
     def redacted(self) -> "Body":
-        """Return it without what looks like a secret."""
+        """Return a copy in which everything that looks like a secret is masked."""
         if not isinstance(self.value, str) or self.kind == "json":
             return replace(self, value=redact_json(self.value))
         return replace(self, value=redact(self.value, limit=4 * len(self.value) + 1))
@@ -59,17 +59,17 @@ class Body:
 
     @property
     def content(self) -> object:
-        """The envelope's data; without an envelope all there is."""
+        """The envelope's data; the whole value if there is no envelope."""
         if isinstance(self.value, dict) and self.value.get("specversion") is not None:
             return self.value.get("data")
         return self.value
 
     def has(self, path: str, text: str) -> bool:
-        """Return whether a field has a value; in a list one of them must.
+        """Return whether a field has a value; one match in a list is enough.
 
         Args:
-            path: Names with dots between them, such as ``data.lines.product``, from the outermost object.
-            text: The value; a text as it is, anything else as JSON writes it.
+            path: Field names joined by dots from the outermost object, such as ``data.lines.product``.
+            text: The value to find; a string without quotes, any other value as JSON.
         """
         if self.kind != "json":
             return False
@@ -77,20 +77,20 @@ class Body:
 
 
 def line(value: object) -> str:
-    """Return a JSON value as one line that does nothing to a terminal but show itself; it stays JSON."""
+    """Return a JSON value as one line of JSON that is safe to print on a terminal."""
     written = json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in written)
 
 
 def _number(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):  # Python reads and writes it, JSON has no such thing
+    if not math.isfinite(number):  # Python reads and writes NaN and Infinity, which are not JSON
         raise ValueError(text)
     return number
 
 
 def _is_shallow(value: object) -> bool:
-    """Return whether all that goes through a value by calling itself will come back."""
+    """Return whether recursive functions can process a value without a RecursionError."""
     level = [value]
     for _ in range(_DEEPEST):
         level = [inner for each in level for inner in _inside(each)]

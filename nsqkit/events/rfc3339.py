@@ -1,4 +1,4 @@
-"""RFC 3339: times as text, in UTC and to the microsecond, so that their texts sort as they do. No clock."""
+"""RFC 3339 times: text in UTC with microseconds, which sorts in the order of time. It reads no clock."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -11,10 +11,10 @@ def from_ns(time_ns: int) -> str:
     """Return a time such as ``2026-01-31T09:30:00.000000Z``, rounded to the nearest microsecond.
 
     Args:
-        time_ns: Nanoseconds since 1970; less than 0 before that.
+        time_ns: Nanoseconds since 1970; negative for earlier times.
 
     Returns:
-        The text; empty if no date is that far away.
+        The text; empty if the time is outside the range of dates.
     """
     second, us = divmod((time_ns + 500) // 1000, _US_PER_S)
     try:
@@ -27,10 +27,10 @@ def from_datetime(moment: datetime) -> str:
     """Return a time in the same form as :func:`from_ns`.
 
     Args:
-        moment: The time; local if it has no zone.
+        moment: The time; local time if it has no zone.
 
     Raises:
-        ValueError: If it is before the first or after the last year in UTC.
+        ValueError: If its year in UTC is not in 1..9999.
     """
     try:
         at = moment.astimezone(UTC)
@@ -43,10 +43,10 @@ def normalized(text: str) -> str:
     """Return a time in the same form as :func:`from_ns`.
 
     Args:
-        text: An RFC 3339 time with any offset and any fraction; local if it has no offset.
+        text: An RFC 3339 time with any offset and fraction; local time if it has no offset.
 
     Raises:
-        ValueError: If it is not a time.
+        ValueError: If *text* is not such a time.
     """
     return from_datetime(datetime.fromisoformat(text))
 

@@ -1,4 +1,4 @@
-"""Stamp: the source, id and time that a published event carries. It reads the clock and draws the id."""
+"""Stamps: source, id and time of a published event. This module reads the clock and draws random ids."""
 
 import os
 import time
@@ -8,14 +8,14 @@ from nsqkit.events import rfc3339
 
 
 class Stamp(NamedTuple):
-    """The attributes of the CloudEvents envelope that are not in the event itself.
+    """Attributes of the CloudEvents envelope that the event itself does not contain.
 
     Args:
-        source: Name of the service that publishes.
-        event_id: Unique together with *source*.
-        time: RFC 3339, UTC.
+        source: Name of the publishing service.
+        event_id: Id of the event, unique together with *source*.
+        time: Time of publishing, in RFC 3339 and UTC.
         traceparent: W3C trace context of the publisher; None without one.
-        tracestate: Vendors' part of the trace context; None without one.
+        tracestate: Vendor-specific part of the trace context; None without one.
     """
 
     source: str
@@ -26,10 +26,10 @@ class Stamp(NamedTuple):
 
 
 def stamp(source: str) -> Stamp:
-    """Return a stamp with a new id and the present time.
+    """Return a stamp with a new id and the current time.
 
     Args:
-        source: Name of the service that publishes.
+        source: Name of the publishing service.
     """
     return Stamp(source, _random_id(), _now())
 
@@ -44,4 +44,4 @@ def _random_id() -> str:
 
 def _now() -> str:
     time_ns = time.time_ns()
-    return rfc3339.from_ns(time_ns - time_ns % 1000)  # cut, not rounded: no event is from the future
+    return rfc3339.from_ns(time_ns - time_ns % 1000)  # cut, not rounded: no event may be from the future

@@ -1,4 +1,4 @@
-"""Event types: which classes are events, under which name and version, and how old ones are lifted."""
+"""Event types: register classes as events, with name and version, and upcast old versions."""
 
 import re
 from collections.abc import Callable
@@ -15,13 +15,13 @@ _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """What ``@event`` said about a class.
+    """The registration of a class by ``@event``.
 
     Args:
-        name: Such as ``order.created``.
-        version: 1 or more.
-        topic: Where such events are published unless told otherwise; None for nowhere.
-        model: The class.
+        name: Name of the event, such as ``order.created``.
+        version: Version of the schema; 1 or more.
+        topic: Default topic for publishing; None if the caller must name one.
+        model: The event class.
     """
 
     name: str
@@ -36,17 +36,17 @@ class EventType:
 
 
 class EventRegistry:
-    """The event types of this process, and the functions that lift old versions."""
+    """The event types of this process, and their upcasters."""
 
     def __init__(self) -> None:
         self._by_model: dict[type[Any], EventType] = {}
         self._upcasters: dict[tuple[str, int], Upcaster] = {}
 
     def add(self, event_type: EventType) -> None:
-        """Register an event type; the same class defined again (a reload) replaces itself.
+        """Register an event type; a class that is defined again, as after a reload, replaces itself.
 
         Raises:
-            EventError: If another class has the same name and version, or this class has others.
+            EventError: If another class has the same name and version, or this class is another event.
         """
         model, wire_type = event_type.model, event_type.wire_type
         twice = self._by_model.get(model)
@@ -62,7 +62,7 @@ class EventRegistry:
         self._by_model[model] = event_type
 
     def of(self, model: type[Any]) -> EventType:
-        """Return what ``@event`` said about a class.
+        """Return the event type of a class.
 
         Raises:
             EventError: If the class is not decorated with ``@event``.
@@ -75,25 +75,25 @@ class EventRegistry:
         return known
 
     def on_topic(self, topic: str) -> tuple[EventType, ...]:
-        """Return the event types that are published on a topic."""
+        """Return the event types whose default topic is *topic*."""
         return tuple(known for known in self._by_model.values() if known.topic == topic)
 
     def add_upcaster(self, name: str, from_version: int, function: Upcaster) -> None:
-        """Register how data of one version becomes data of the next.
+        """Register a function that converts data of one version into the next.
 
         Raises:
-            EventError: If another function reads the same version.
+            EventError: If the version already has another upcaster.
         """
         other = self._upcasters.get((name, from_version))
         if other is not None and not _same_definition(other, function):
             raise EventError(
-                f"{_where(function)}: {name} v{from_version} is already lifted by {_where(other)}; "
+                f"{_where(function)}: {name} v{from_version} already has the upcaster {_where(other)}; "
                 "remove one",
             )
         self._upcasters[name, from_version] = function
 
     def upcasters(self, target: EventType, from_version: int) -> tuple[Upcaster, ...]:
-        """Return the functions that lift an old version to *target*, in order; none if one is missing."""
+        """Return the upcasters from an old version to *target*, in order; none if one is missing."""
         steps = [
             self._upcasters.get((target.name, version)) for version in range(from_version, target.version)
         ]
@@ -110,13 +110,13 @@ def event(name: str, *, version: int, topic: str | None = None) -> Callable[[typ
     Put it above ``@dataclass``. The envelope's ``type`` becomes ``<name>.v<version>``.
 
     Args:
-        name: Dotted words, such as ``order.created``.
-        version: 1 or more; raise it when old readers could not read the new shape.
-        topic: Where events of this type are published; their handlers then need no topic.
+        name: Words joined by dots, such as ``order.created``.
+        version: Version of the schema, 1 or more; raise it when old readers cannot read the new schema.
+        topic: Default topic for publishing; handlers of the event subscribe to it unless they name another.
 
     Raises:
-        EventError: If the class is of another kind, a name or the version is invalid, or another
-            class has the same name and version.
+        EventError: If the class is of another kind, the name, topic or version is invalid, or another class
+            has the same name and version.
     """
 
     def decorate(model: type[E]) -> type[E]:
@@ -130,17 +130,17 @@ def event(name: str, *, version: int, topic: str | None = None) -> Callable[[typ
 
 
 def upcast(name: str, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
-    """Register a function that turns the data of one version into that of the next.
+    """Register a function that converts an event's data from one version to the next.
 
-    The function gets the old ``data`` object as a dict and returns a new one, before it is
-    decoded; a chain of them lifts over several versions.
+    The function gets the old ``data`` object as a dict, before decoding, and returns the new one. A chain of
+    functions converts over several versions.
 
     Args:
-        name: The event's name, such as ``order.created``.
-        from_version: The version it reads; it writes the next. 1 or more.
+        name: Name of the event, such as ``order.created``.
+        from_version: Version that the function reads, 1 or more; it returns the next one.
 
     Raises:
-        EventError: If another function reads the same version.
+        EventError: If *from_version* is invalid, or the version already has another upcaster.
     """
 
     def decorate(function: Upcaster) -> Upcaster:
@@ -155,7 +155,7 @@ def upcast(name: str, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
 
 
 def is_model(model: type[Any]) -> bool:
-    """Return whether a class is of a kind that can be an event."""
+    """Return whether a class can be an event: a dataclass, a Struct or a pydantic model."""
     marks = ("__dataclass_fields__", "__struct_fields__", "model_fields")
     return any(hasattr(model, mark) for mark in marks)
 
@@ -172,7 +172,7 @@ def _event_problem(model: type[Any], name: str, version: int, topic: str | None)
         return f"version={version!r} must be a whole number from 1"
     hidden = [each for each in getattr(model, "__dataclass_fields__", ()) if each.startswith("_")]
     if hidden:
-        return f"field {hidden[0]!r} begins with _ and would not be published; name it without"
+        return f"field {hidden[0]!r} begins with _, so it would not be published; rename it"
     return None if topic is None else topic_problem(topic)
 
 

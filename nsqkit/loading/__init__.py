@@ -1,1 +1,1 @@
-"""From module names to checked handler classes."""
+"""Loading: import the modules of handlers and check their declarations."""

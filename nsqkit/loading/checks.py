@@ -1,4 +1,4 @@
-"""Checks: whether handlers can run together in one worker; it does not look at a class alone."""
+"""Checks: whether handlers can run together in one worker. It does not check single classes."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ def check(
     settings: Settings,
     middleware: Sequence[Layer] = (),
 ) -> list[str]:
-    """Return what is wrong with handlers taken together, one line per problem.
+    """Return the problems of handlers that run together, one line each.
 
     Args:
-        specs: The handlers.
-        resources: What they and each other may ask for.
-        settings: Bound what policies may ask for.
-        middleware: The worker's extensions.
+        specs: Specs of the handlers.
+        resources: Resources that handlers, extensions and other resources may ask for.
+        settings: Limits for policies.
+        middleware: Extensions of the worker.
     """
     layers = (*middleware, *(layer for spec in specs for layer in spec.middleware))
     every = tuple(dict.fromkeys((*resources, *_used(specs, layers))))
@@ -44,7 +44,7 @@ def _same_subscription(specs: Sequence[HandlerSpec]) -> Iterator[str]:
             names = " and ".join(spec.name for spec in same)
             yield (
                 f"{same[-1].location}: {names} have the same topic {topic!r} and channel {channel!r}; "
-                "give each its own channel, or make one handler of a union of events"
+                "give each its own channel, or write one handler for a union of the events"
             )
 
 
@@ -126,7 +126,7 @@ def _unprovided(
         return
     for name, kind in wanted.items():
         if kind is None:
-            yield f"{where}: parameter {name!r} has no type; annotate it with what a resource yields"
+            yield f"{where}: parameter {name!r} has no type; annotate it with the type that a resource yields"
         elif kind is not Settings and provider(name, kind, resources, per) is None:
             shown = kind.__name__ if isinstance(kind, type) else kind
             scoped = (each for each in resources if each.provides == kind and each.per != "worker")

@@ -1,4 +1,4 @@
-"""Describe: what handlers do, in words and numbers, as `nsqkit handlers` shows it; it prints nothing."""
+"""Descriptions of handlers, in words and numbers, for `nsqkit handlers`; it prints nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,24 +13,22 @@ from nsqkit.settings.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class HandlerRow:
-    """A handler's effective configuration, as a person or a program reads it; times in seconds.
+    """The effective configuration of one handler; times in seconds.
 
     Args:
-        handler: Class name.
-        topic: Source topic.
-        channel: Channel.
-        events: Wire types, such as ``order.created.v1``.
-        kind: ``async``, ``loop``, ``threads:8``, or ``batch:500/2s``: so many messages, within that time.
-        retry: The delays between deliveries spelled out, and the rules for certain errors.
-        timeout_s: Limit of one call; None where there is none.
+        handler: Name of the handler class.
+        topic: Topic that it subscribes to.
+        channel: Channel that it subscribes to.
+        events: Wire types of its events, such as ``order.created.v1``.
+        kind: ``async``, ``loop``, ``threads:8``, or ``batch:500/2s`` for at most 500 messages within 2 s.
+        retry: Delays between deliveries, and rules for certain exceptions, in words.
+        timeout_s: Time limit of one call; None without a limit.
         max_in_flight: Messages handled at the same time.
-        on_unknown: What becomes of other event types.
-        dead_letters: Where dead letters go; None where they are discarded.
+        on_unknown: What happens to other event types: ``requeue``, ``discard`` or ``dead_letter``.
+        dead_letters: Topic for dead letters; None if they are discarded.
         location: ``file:line`` of the class.
-        kill_switch: When its intake stops, in words; None for never.
-        rate_limit: How many messages start per second, in words; None without a limit.
-        middleware: Names of its own extensions, the outermost first.
-        uses: Names of its resources per message or per thread.
+        kill_switch: Condition for pausing the intake, in words; None without a kill switch.
+        rate_limit: Messages started per second, in words; None without a limit.
     """
 
     handler: str
@@ -51,7 +49,7 @@ class HandlerRow:
 
 
 def table(specs: Sequence[HandlerSpec], settings: Settings | None = None) -> tuple[HandlerRow, ...]:
-    """Return the effective configuration of handlers, a row each."""
+    """Return the effective configuration of handlers, one row each."""
     effective = settings or Settings()
     return tuple(_row(spec, effective) for spec in specs)
 

@@ -1,4 +1,4 @@
-"""Loader: module names to checked handlers, with the mistakes of all of them at once; it opens nothing."""
+"""The loader: imports modules, checks their handlers, and reports all mistakes at once. It opens nothing."""
 
 import sys
 import typing
@@ -21,12 +21,12 @@ from nsqkit.settings.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LoadedModules:
-    """What the modules to run contain.
+    """The handlers, resources and middleware to run.
 
     Args:
-        handlers: In the order of their definition.
-        resources: What handlers and other resources ask for.
-        middleware: From the setting ``middleware``, the outermost first.
+        handlers: Specs of the handlers, in the order of definition.
+        resources: Resources that handlers and other resources may ask for.
+        middleware: Layers from the setting ``middleware``, the outermost first.
     """
 
     handlers: tuple[HandlerSpec, ...]
@@ -35,16 +35,16 @@ class LoadedModules:
 
 
 def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
-    """Return the handlers in some modules, checked one by one and together.
+    """Import modules and return their handlers, checked one by one and together.
 
-    The working directory is importable.
+    The working directory is added to the import path.
 
     Args:
         targets: Dotted modules, packages (all of their modules), or ``module:Class``; one or more.
-        settings: Bound what policies may ask for.
+        settings: Limits for policies, and the middleware to import.
 
     Raises:
-        LoadError: With all problems, one ``file:line: what; what to change`` each.
+        LoadError: If anything is wrong; with one ``file:line: problem; remedy`` for each problem.
     """
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -56,7 +56,7 @@ def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
     finally:
         deferring.reset(token)
     if not classes and not problems:
-        problems.append(f"{', '.join(targets)}: no handler class is defined there")
+        problems.append(f"{', '.join(targets)}: no handler class found")
     resources = resources_in(modules)
     specs = tuple(handler.spec for handler in classes)
     problems += check(specs, resources, settings)
@@ -92,7 +92,8 @@ def _only(
     found = [handler for handler in here if handler.__name__ == wanted]
     if not found:
         names = [handler.__name__ for handler in here]
-        problems.append(f"{target}: no handler class {wanted!r} is defined there{suggestion(wanted, names)}")
+        hint = suggestion(wanted, names)
+        problems.append(f"{target}: no handler class {wanted!r} found{hint}")
     return found
 
 
@@ -103,7 +104,7 @@ def _middleware(target: str, problems: list[str]) -> Layer | None:
         return None
     found = getattr(module, attribute, None)
     if isinstance(found, type) and issubclass(found, Extension):
-        return found  # the worker makes it, with its resources
+        return found  # the worker creates it, with its resources
     try:
         made = found() if isinstance(found, type) else found
     except Exception as error:  # noqa: BLE001 - a team's class may raise anything

@@ -1,6 +1,6 @@
-"""Modules: imports what a target names, and says what went wrong there, with the line to change.
+"""Modules: imports the modules of a target, and reports failures with the line to change.
 
-It does not look at the handlers together; that is done by ``checks.py``.
+It does not check the handlers together; ``checks.py`` does that.
 """
 
 import importlib
@@ -20,11 +20,11 @@ from nsqkit.policy.suggestion import suggestion
 
 
 def modules_of(name: str, problems: list[str]) -> list[ModuleType]:
-    """Return a module, and if it is a package all the modules in it.
+    """Import a module, and all modules in it if it is a package.
 
     Args:
-        name: Dotted.
-        problems: Gets a line for each module that cannot be imported.
+        name: Dotted name of a module or package.
+        problems: Receives a line for each module that cannot be imported.
     """
     module = imported(name, problems)
     if module is None:
@@ -34,26 +34,26 @@ def modules_of(name: str, problems: list[str]) -> list[ModuleType]:
 
 
 def imported(name: str, problems: list[str]) -> ModuleType | None:
-    """Return a module, or None if it cannot be imported.
+    """Import a module and return it, or None if it cannot be imported.
 
     Args:
-        name: Dotted.
-        problems: Then gets ``file:line: what; what to change``.
+        name: Dotted name of the module.
+        problems: Receives ``file:line: problem; remedy`` if the import fails.
     """
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a team's module may raise anything
-        problems += [*_declared(name, error), *_told(name, error)]
+        problems += [*_declared(name, error), *_reported(name, error)]
         return None
 
 
 def defined(module: ModuleType) -> list[type[AnyHandler[object]]]:
-    """Return the handler classes that are defined in a module, in order; imported ones are not."""
+    """Return the handler classes that a module defines, in order, without imported ones."""
     return list(_handlers(vars(module), module.__name__))
 
 
 def resources_in(modules: Sequence[ModuleType]) -> tuple[Resource[Any], ...]:
-    """Return the resources that are defined in modules or imported into them."""
+    """Return the resources that modules define or import."""
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
     return tuple(dict.fromkeys(found))
 
@@ -65,19 +65,19 @@ def _handlers(names: dict[str, object], module: str) -> Iterator[type[AnyHandler
 
 
 def _declared(name: str, error: BaseException) -> Iterator[str]:
-    """Return the problems of the classes that were made before the module failed."""
+    """Return the problems of the handler classes that were defined before the module failed."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") == name:
             for handler in _handlers(frame.f_globals, name):
                 yield from handler.problems
 
 
-def _told(name: str, error: BaseException) -> tuple[str, ...]:
+def _reported(name: str, error: BaseException) -> tuple[str, ...]:
     missing = isinstance(error, ModuleNotFoundError) and error.name
     if name.startswith(".") or "/" in name or (missing and name.endswith(".py")):
         return (f"{name}: give a dotted module, not a file; did you mean {_dotted(name)!r}?",)
     if missing and f"{name}.".startswith(f"{missing}."):
-        where = f"it is looked for in the working directory {Path.cwd()}"
+        where = f"the working directory is {Path.cwd()}"
         return (f"{name}: there is no module {missing!r}{_neighbours(missing)}; {where}",)
     if isinstance(error, HandlerError):
         return error.problems
@@ -101,7 +101,7 @@ def _neighbours(missing: str) -> str:
 
 
 def _line(error: BaseException, name: str) -> str:
-    """Return ``file:line`` of the innermost line of the team's own."""
+    """Return ``file:line`` of the innermost line in the team's code."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     return place_of(error, or_library=True) or name

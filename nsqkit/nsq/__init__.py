@@ -1,4 +1,4 @@
-"""nsqd and nsqlookupd as nsqkit talks to them: everything that touches pynsq. It knows no handlers."""
+"""The client side of nsqd and nsqlookupd: everything that uses pynsq. It knows nothing of handlers."""
 
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.consumer import Consumer, ConsumerOptions

@@ -1,4 +1,4 @@
-"""The secret for nsqd's AUTH: from the settings, or from the file that they name. It is never shown."""
+"""The secret for nsqd's AUTH, from the settings or a file that they name. It is never logged."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from nsqkit.settings.settings import Settings
 
 
 def secret_of(settings: Settings) -> str | None:
-    """Return the secret; None where none is set. Space around it in the file does not count.
+    """Return the secret, without surrounding white space if it is from a file; None if none is set.
 
     Raises:
         SettingsError: If it is set twice, or the file is empty or cannot be read.
@@ -22,7 +22,7 @@ def secret_of(settings: Settings) -> str | None:
     except OSError as error:
         raise SettingsError(f"auth_secret_file: {path}: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise SettingsError(f"auth_secret_file: {path}: not a text in UTF-8") from None
+        raise SettingsError(f"auth_secret_file: {path}: not UTF-8 text") from None
     if not secret:
-        raise SettingsError(f"auth_secret_file: {path}: is empty")
+        raise SettingsError(f"auth_secret_file: {path}: the file is empty")
     return secret

@@ -1,4 +1,4 @@
-"""CommandBuffer: the commands of one turn of the event loop, which leave in one write."""
+"""Command buffer: joins the commands of one turn of the event loop into one write."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from nsqkit.nsq.wire import Wire
 
 
 class CommandBuffer:
-    """Collects the commands of one connection; it takes none before :meth:`open` and after :meth:`close`.
+    """Collects the commands of one connection; it accepts none before :meth:`open` and after :meth:`close`.
 
     Args:
-        before_write: Called before commands leave; those that it adds leave with them.
+        before_write: Called before each write; commands that it adds are part of the same write.
     """
 
     __slots__ = ("_before_write", "_commands", "_stream", "_wire")
@@ -24,14 +24,14 @@ class CommandBuffer:
         self._wire: Wire | None = None
 
     def open(self, stream: IOStream, wire: Wire) -> None:
-        """Take commands from now on, and write them to a wire over a stream."""
+        """Accept commands from now on, and write them to *wire* over *stream*."""
         self._stream, self._wire = stream, wire
 
     def send(self, command: bytes) -> bool:
         """Send a command at the end of this turn of the event loop.
 
         Returns:
-            Whether the connection was alive to take it.
+            Whether the connection was open and accepted the command.
         """
         if self._stream is None or self._stream.closed():
             return False
@@ -41,11 +41,11 @@ class CommandBuffer:
         return True
 
     def is_lost(self) -> bool:
-        """Return whether no command can be sent any more, or none yet."""
+        """Return whether no command can be sent: before :meth:`open`, and after the connection ended."""
         return self._stream is None or self._stream.closed()
 
     def flush(self) -> None:
-        """Write what was sent, as far as the connection is still there."""
+        """Write the buffered commands if the connection is still open."""
         if self._commands:
             self._before_write()
         commands, self._commands = self._commands, []
@@ -53,6 +53,6 @@ class CommandBuffer:
             self._wire.write(b"".join(commands))
 
     def close(self) -> None:
-        """Write what was sent, and take no more commands."""
+        """Write the buffered commands, and accept no more."""
         self.flush()
         self._stream = None

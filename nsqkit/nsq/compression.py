@@ -1,4 +1,4 @@
-"""Compression to nsqd: layers of bytes that take pieces of any size. No sockets."""
+"""Compression: layers that compress and decompress the bytes of a connection. No sockets."""
 
 import importlib.util
 import zlib
@@ -8,10 +8,10 @@ from nsqkit.settings.settings import Settings
 
 
 class Deflate:
-    """One connection's deflate, without zlib's header, flushed at every write.
+    """Deflate for one connection: raw, without zlib's header, flushed at every write.
 
     Args:
-        level: 1 (fast) to 9 (small).
+        level: Compression level, 1 (fast) to 9 (small).
     """
 
     def __init__(self, level: int) -> None:
@@ -19,45 +19,45 @@ class Deflate:
         self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def encode(self, data: bytes) -> bytes:
-        """Return data compressed, complete as it is."""
+        """Compress data; the result can be decompressed completely."""
         return self._packer.compress(data) + self._packer.flush(zlib.Z_SYNC_FLUSH)
 
     def decode(self, data: bytes) -> bytes:
-        """Return what these bytes complete.
+        """Decompress bytes as far as they are complete.
 
         Raises:
-            zlib.error: If they are not deflate.
+            zlib.error: If *data* is not deflate.
         """
         return self._unpacker.decompress(data)
 
 
 class Snappy:
-    """One connection's snappy, in its framing format."""
+    """Snappy for one connection, in its framing format."""
 
     def __init__(self) -> None:
-        import snappy  # noqa: PLC0415 - an extra, which few install
+        import snappy  # noqa: PLC0415 - an optional extra
 
         self._packer = snappy.StreamCompressor()
         self._unpacker = snappy.StreamDecompressor()
 
     def encode(self, data: bytes) -> bytes:
-        """Return data compressed, complete as it is."""
+        """Compress data; the result can be decompressed completely."""
         return self._packer.compress(data)
 
     def decode(self, data: bytes) -> bytes:
-        """Return what these bytes complete.
+        """Decompress bytes as far as they are complete.
 
         Raises:
-            OSError: If a checksum is wrong, or they are not snappy.
+            OSError: If a checksum is wrong, or *data* is not snappy.
         """
         return self._unpacker.decompress(data) if data else b""
 
 
 def checked_compression(settings: Settings) -> str:
-    """Return the compression of the settings.
+    """Return the compression in the settings.
 
     Raises:
-        SettingsError: If it needs a package that is not installed.
+        SettingsError: If the compression needs a package that is not installed.
     """
     if settings.compression == "snappy" and importlib.util.find_spec("snappy") is None:
         raise SettingsError(

@@ -1,6 +1,6 @@
-"""One TCP connection to one nsqd: whole chunks in, joined commands out.
+"""One TCP connection to one nsqd: reads whole chunks, and joins commands into one write.
 
-It never reconnects, and knows neither other connections nor what a message means.
+It never reconnects. It knows nothing of other connections or of the meaning of messages.
 """
 
 import asyncio
@@ -28,31 +28,32 @@ from nsqkit.policy.names import channel_problem, topic_problem
 
 
 class Connection:
-    """A connection to one nsqd, opened once.
+    """A connection to one nsqd, which is opened once.
 
-    One task reads, and all commands of one turn of the event loop leave in one write (ADR 0009).
+    One task reads. All commands of one turn of the event loop are sent in one write (ADR 0009).
 
     Args:
         address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
-        options: What to ask of nsqd.
-        on_message: Called with each delivery as it arrives; it must not block.
-        on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd says that
-            such an answer came too late.
+        options: Options for IDENTIFY and the handshake.
+        on_message: Called with each delivery on arrival; it must not block.
+        on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
+            came too late.
 
     Attributes:
-        topic: The subscribed topic, or empty.
-        limits: What nsqd granted; nsqd's defaults before :meth:`open`.
-        error: Why the connection ended; None while it lives, and after :meth:`close`.
-        heartbeat_s: Interval of nsqd's heartbeats; silence for two of them ends the connection.
-        rdy: The last RDY.
-        received: Deliveries so far.
-        answered: Deliveries that were finished, requeued or forgotten.
-        age_s: Age of the last delivery when it arrived, by both machines' clocks; 0 for a redelivery.
-        on_change: Called after each chunk that held messages, and before answers leave; a RDY that it
-            gives leaves with them.
+        topic: The subscribed topic; empty before :meth:`subscribe`.
+        limits: Limits that nsqd granted; nsqd's defaults before :meth:`open`.
+        error: Why the connection ended; None while it is open, and after :meth:`close`.
+        heartbeat_s: Interval of nsqd's heartbeats in seconds; silence for two intervals ends the connection.
+        rdy: The RDY last sent.
+        received: Number of deliveries so far.
+        answered: Number of deliveries that were finished, requeued or forgotten.
+        age_s: Seconds between publishing and arrival of the last delivery, by the clocks of both machines; 0
+            for a redelivery.
+        on_change: Called after each chunk with messages, and before commands are written; a RDY that it sets
+            is part of the same write.
 
     Raises:
-        SettingsError: If *address* is not an address.
+        SettingsError: If *address* is not a host and a port.
     """
 
     def __init__(
@@ -85,14 +86,13 @@ class Connection:
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> IdentifyReply:
-        """Connect, shake hands, and return what nsqd granted.
+        """Connect, shake hands, and return the limits that nsqd granted.
 
         Raises:
-            ConnectionLostError: If nsqd cannot be reached, stays silent, closes the connection,
-                or is no nsqd; or if :meth:`close` was called.
-            RefusedError: If nsqd refuses what IDENTIFY or AUTH says, demands a secret, or cannot
-                keep a message for as long as it must.
-            RuntimeError: If it was opened before.
+            ConnectionLostError: If nsqd cannot be reached, sends nothing, closes the connection or is not an
+                nsqd, or if :meth:`close` was called.
+            RefusedError: If nsqd refuses IDENTIFY or AUTH, requires a secret or has a low max-msg-timeout.
+            RuntimeError: If the connection was opened before.
         """
         if self._ended.is_set():
             raise self._lost()
@@ -109,17 +109,17 @@ class Connection:
             if failure is error:
                 raise
             raise failure from error
-        except BaseException:  # cancelled: nothing stays open
+        except BaseException:  # cancelled: close everything
             self._end(None)
             raise
         return self.limits
 
     async def subscribe(self, topic: str, channel: str) -> None:
-        """Ask for one channel's messages; they come once :meth:`ready` allows them.
+        """Subscribe to one channel; messages arrive when :meth:`ready` allows them.
 
         Raises:
             ConnectionLostError: If the connection ended before nsqd's OK.
-            RefusedError: If nsqd refused; the connection has then ended.
+            RefusedError: If nsqd refused; this ends the connection.
             ValueError: If a name is not valid.
         """
         if problem := topic_problem(topic) or channel_problem(channel):
@@ -128,30 +128,30 @@ class Connection:
         await self.request(protocol.subscribe(topic, channel))
 
     def ready(self, count: int) -> None:
-        """Allow so many messages in flight, at most nsqd's max_rdy_count; 0 stops the intake."""
+        """Set RDY: *count* messages may be in flight, at most nsqd's max_rdy_count; 0 stops deliveries."""
         count = min(count, self.limits.max_rdy_count)
         if count != self.rdy and self._takes_ready:
             self.rdy = count
             self.send(protocol.ready(count))
 
     def request(self, command: bytes) -> asyncio.Future[bytes]:
-        """Send a command that nsqd answers, and return its answer to come.
+        """Send a command that nsqd answers, and return a future of the answer.
 
-        Answers come in the order of the commands. The future fails with RefusedError or
-        ConnectionLostError; cancelling it does not disturb the others.
+        nsqd answers in the order of the commands. The future fails with RefusedError or ConnectionLostError;
+        cancelling it does not affect the others.
         """
         return self._replies.add() if self.send(command) else failed_reply(self._lost())
 
     def send(self, data: bytes) -> bool:
-        """Send a command at the end of this turn, and return whether the connection was alive to take it."""
+        """Send a command at the end of this loop turn, and return whether the connection accepted it."""
         return self._commands.send(data)
 
     def is_lost(self) -> bool:
-        """Return whether no command can be sent any more: before :meth:`open`, and from the end on."""
+        """Return whether no command can be sent: before :meth:`open`, and after the connection ended."""
         return self._commands.is_lost()
 
     def closed(self) -> bool:
-        """Return whether it has ended, for whatever reason."""
+        """Return whether the connection has ended, for any reason."""
         return self._ended.is_set()
 
     def settle(self, command: bytes) -> bool:
@@ -160,14 +160,14 @@ class Connection:
         return self._commands.send(command)
 
     def forget(self) -> None:
-        """Count a message as answered whose lease is over: it is in flight no more."""
+        """Count a message with an expired lease as answered: it is no longer in flight here."""
         self.answered += 1
         self.on_change()
 
     async def close_wait(self) -> None:
-        """End the intake for good (CLS) and wait for nsqd's CLOSE_WAIT.
+        """End deliveries for good (CLS) and wait for nsqd's CLOSE_WAIT.
 
-        What nsqd had under way still arrives; answers to messages stay allowed. Does nothing
+        Messages that nsqd has already sent still arrive, and messages can still be answered. Has no effect
         without a subscription or when called again.
 
         Raises:
@@ -176,24 +176,24 @@ class Connection:
         """
         if not self.topic or not self._takes_ready:
             return
-        self._takes_ready = False  # nsqd ignores RDY from here on
+        self._takes_ready = False  # nsqd ignores RDY from now on
         self.rdy = 0
         await self.request(b"CLS\n")  # pynsq has no builder for it
 
     async def half_close(self, timeout_s: float) -> None:
-        """Send what waits, close the sending side, read until nsqd closes its own, then close.
+        """Write buffered commands, close the sending side, read until nsqd closes, then close.
 
-        nsqd closes once it has read everything, so that no answer sent before is lost. Messages
-        that still arrive are handed on, but can no longer be answered.
+        nsqd closes after it has read everything, so no answer sent before is lost. Messages that still arrive
+        are passed on, but can no longer be answered.
 
         Args:
-            timeout_s: For all of it, in seconds; then it is closed all the same.
+            timeout_s: Time limit in seconds; after it the connection is closed anyway.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 if self._reader is not None and self._stream is not None:
                     self._commands.close()
-                    await self._stream.write(b"")  # is done when all before it has left
+                    await self._stream.write(b"")  # completes when everything before it is written
                     self._stream.socket.shutdown(socket.SHUT_WR)
                     await self._ended.wait()
         except OSError:  # TimeoutError is one, too
@@ -202,7 +202,7 @@ class Connection:
             self.close()
 
     def close(self) -> None:
-        """Send what waits as far as the socket takes it now, and close. Final; may come at any time."""
+        """Write as many buffered commands as the socket takes now, and close. Final; allowed at any time."""
         self._commands.flush()
         self._end(None)
 
@@ -212,12 +212,12 @@ class Connection:
         return self.error
 
     async def _shake_hands(self, stream: IOStream) -> None:
-        if self._ended.is_set():  # closed while connecting: must not become live
+        if self._ended.is_set():  # closed while connecting: must not open
             stream.close()
             raise self._lost()
         wire = Wire(stream, self._keepalive.waiting)
         limits = await Handshake(self.address, self._options, wire).run()
-        if self._ended.is_set():  # closed while the last answer was on its way to here
+        if self._ended.is_set():  # closed before the last answer arrived
             raise self._lost()
         self._take_limits(limits)
         self._commands.open(stream, wire)
@@ -235,7 +235,7 @@ class Connection:
     async def _read(self, wire: Wire) -> None:
         try:
             await self._read_chunks(wire)
-        except Exception as error:  # noqa: BLE001 - whatever an answer that makes no sense sets off
+        except Exception as error:  # noqa: BLE001 - an invalid answer may raise anything
             self._end(failure_of(self.address, error))
 
     async def _read_chunks(self, wire: Wire) -> None:
@@ -269,7 +269,7 @@ class Connection:
         )
         try:
             self._on_message(message)
-        except Exception as error:  # noqa: BLE001 - one message's failure must not take the connection along
+        except Exception as error:  # noqa: BLE001 - one message must not end the connection
             context = {"message": f"on_message failed for {message!r}", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
 

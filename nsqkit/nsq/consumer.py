@@ -1,6 +1,6 @@
-"""One handler's intake: it keeps a connection to every nsqd that has the topics.
+"""The consumer of one handler: keeps a connection to every nsqd that has its topics.
 
-It hands messages on as they come; what becomes of one is not its business.
+It passes messages on as they arrive, and does not handle or answer them.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ _LOG_AGAIN_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerOptions:
-    """What a consumer subscribes to, and how many messages it takes.
+    """Subscriptions and limits of a consumer.
 
     Args:
-        topics: The handler's topic, then any others that share its max_in_flight; those are
-            subscribed on every nsqd that has the first, and where nsqlookupd names them.
-        channel: The channel, on all of the topics.
-        connection: What to ask of each nsqd.
-        max_in_flight: Messages under way at a time, over all connections of the first topic; 1 or
-            more. Those of the other topics get one each on top.
-        is_fixed: RDY is max_in_flight shared out, and does not follow the load: for handlers that wait
-            until a batch is full.
-        min_rdy: Then RDY of each connection is at least this, whatever the sum: what one nsqd alone must
-            be able to bring. The handler starts no more than max_in_flight all the same.
+        topics: The handler's topic, then additional topics. These are subscribed on every nsqd that has the
+            first topic, and on every nsqd that nsqlookupd names for them.
+        channel: Channel to subscribe to on all topics.
+        connection: Options for the connection to each nsqd.
+        max_in_flight: Messages in flight over all connections of the first topic; 1 or more. Each connection
+            of another topic gets one in addition.
+        is_fixed: Whether RDY is an even share of max_in_flight instead of following the load, for handlers
+            that wait until a batch is full.
+        min_rdy: With *is_fixed*, the least RDY of each connection, even if the sum exceeds max_in_flight, so
+            that a single nsqd can fill a batch. The handler still starts at most max_in_flight.
     """
 
     topics: tuple[str, ...]
@@ -50,19 +50,18 @@ class ConsumerOptions:
 
 
 class Consumer:
-    """Takes in the messages of one channel, from every nsqd that is named or found.
+    """Receives the messages of one channel from every nsqd that is configured or discovered.
 
-    It keeps trying: a lost or refused connection is opened again, 0.2 s later at first and 15 s at
-    most (15 s at once where nsqd refuses), and the log has one line per change and per minute that it
-    lasts, not per attempt.
+    A lost connection is opened again after 0.2 s at first, growing to 15 s; a refused one after 15 s. The log
+    has one line for each change and for each minute that a failure lasts, not for each attempt.
 
     Args:
-        options: What to subscribe to.
-        endpoints: Where to find nsqd.
-        on_message: Called with each delivery as it arrives; it must not block.
-        on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd says that
-            such an answer came too late.
-        log: Receives what happens to the connections.
+        options: Subscriptions and limits.
+        endpoints: Configured nsqd, and nsqlookupd for others.
+        on_message: Called with each delivery on arrival; it must not block.
+        on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
+            came too late.
+        log: Logger for connects, losses and refusals.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class Consumer:
         self._is_stopping = False
 
     def start(self) -> None:
-        """Begin to connect, and return at once. Does nothing when started or closed before."""
+        """Start to connect, and return at once. Has no effect after an earlier start or a close."""
         if self._is_stopping or self._turner is not None:
             return
         self._turner = asyncio.create_task(self._rdy.take_turns())
@@ -101,12 +100,12 @@ class Consumer:
 
     @property
     def connections(self) -> tuple[Source, ...]:
-        """The address and topic of every live subscription."""
+        """Address and topic of every active subscription."""
         return tuple(self._live)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """One line for each thing that keeps the consumer from being ready."""
+        """Reasons why the consumer is not ready, one line each."""
         missing = (
             self._failures.get(source, f"nsqd {source.address}: not subscribed to {source.topic} yet")
             for source in sorted(self._discovery.wanted - self._live.keys())
@@ -115,7 +114,7 @@ class Consumer:
 
     @property
     def ready(self) -> bool:
-        """Whether every known nsqd is subscribed to, and at least one nsqlookupd (if any) answers."""
+        """Whether every known nsqd is subscribed, and at least one nsqlookupd (if any) answers."""
         return not self.problems
 
     async def wait_ready(self) -> None:
@@ -123,22 +122,22 @@ class Consumer:
         await self._is_ready.wait()
 
     def subscribed_to(self, address: str) -> bool:
-        """Return whether everything that is wanted of this nsqd is subscribed."""
+        """Return whether all wanted topics of this nsqd are subscribed."""
         wanted = {source for source in self._discovery.wanted if source.address == address}
         return bool(wanted) and wanted <= self._live.keys()
 
     def poll_now(self) -> None:
-        """Ask nsqlookupd at once."""
+        """Poll nsqlookupd at once."""
         self._discovery.poll_now()
 
     def pause(self) -> None:
-        """Stop the intake (RDY 0), also on connections to come. A few messages may still arrive."""
+        """Pause the intake (RDY 0), also on future connections. A few messages may still arrive."""
         self._rdy.pause()
 
     def trial(self) -> None:
-        """Let one more message come on every connection, whatever is held there, and on those to come.
+        """Allow one more message on every connection, in addition to those in flight, and on future ones.
 
-        Again with each call.
+        Each call allows another one.
         """
         self._rdy.trial()
 
@@ -147,18 +146,18 @@ class Consumer:
         self._rdy.resume()
 
     async def stop_intake(self) -> None:
-        """End the intake for good, on every connection; nothing is connected or looked up any more.
+        """End the intake for good on every connection; connects and lookups stop.
 
-        What nsqd had under way is still handed on, and can be answered.
+        Messages that nsqd has already sent are still passed on, and can be answered.
         """
         self._stop()
         await asyncio.gather(*map(self._close_wait, tuple(self._live.values())))
 
     async def close(self, timeout_s: float) -> None:
-        """End the intake, let every nsqd take in all that was answered, and disconnect. Final.
+        """End the intake, wait until every nsqd has read all answers, and disconnect. Final.
 
         Args:
-            timeout_s: For that, in seconds; then the connections are closed all the same.
+            timeout_s: Time limit in seconds; after it the connections are closed anyway.
         """
         self._stop()
         live = tuple(self._live.values())
@@ -192,13 +191,13 @@ class Consumer:
                 await connection.close_wait()
 
     def _connect(self) -> None:
-        """Subscribe wherever it is wanted and nobody does yet."""
+        """Start a task for every wanted subscription that has none."""
         for source in sorted(self._discovery.wanted - self._keepers.keys()):
             self._keepers[source] = asyncio.create_task(self._keep(source))
         self._changed()
 
     async def _keep(self, source: Source) -> None:
-        """Keep one subscription up for as long as it is wanted; one that works outlives that."""
+        """Keep one subscription connected while it is wanted; a working connection is kept even longer."""
         attempts = 0
         try:
             while source in self._discovery.wanted and not self._is_stopping:

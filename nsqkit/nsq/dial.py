@@ -1,4 +1,4 @@
-"""A TCP connection to a host, within a time limit and without blocking the event loop."""
+"""Dialling: open a TCP connection within a time limit, without blocking the event loop."""
 
 import asyncio
 import socket
@@ -7,14 +7,14 @@ from tornado.iostream import IOStream, StreamClosedError
 
 
 class PatientStream(IOStream):
-    """A stream that leaves it to its reader to find out that the connection was reset.
+    """A stream on which only reads report that the connection was reset.
 
-    nsqd refuses a body that is too big before it has read it, so that writing on meets a reset;
-    tornado then closes at once, and the reason that nsqd gave is never read.
+    nsqd refuses a body that is too big before it has read it, so further writes fail with a reset. Tornado
+    would then close the stream at once, and nsqd's reason would never be read.
     """
 
     def write_to_fd(self, data: memoryview) -> int:
-        """Take what a reset connection can no longer take as written."""
+        """Write data; data for a reset connection counts as written."""
         try:
             return super().write_to_fd(data)
         except ConnectionError:
@@ -22,25 +22,24 @@ class PatientStream(IOStream):
 
 
 async def dial(host: str, port: int, timeout_s: float) -> IOStream:
-    """Connect to the first of the host's addresses that answers, IPv6 or IPv4.
+    """Connect to the first address of a host that answers, IPv6 or IPv4.
 
-    pynsq looks names up on the event loop, tries IPv4 only, and waits for as long as the
-    operating system does.
+    pynsq would look names up on the event loop, try IPv4 only, and wait for the operating system's timeout.
 
     Args:
-        host: A name or an address, without brackets.
-        port: 1 to 65535.
-        timeout_s: For the name's look-up, and again for each of its addresses, in seconds.
+        host: A host name or an IP address, without brackets.
+        port: TCP port, 1 to 65535.
+        timeout_s: Time limit in seconds for the name lookup, and for each address.
 
     Raises:
-        OSError: The last address's failure, or the look-up's; a TimeoutError is one of them.
+        OSError: The failure of the lookup or of the last address; after a timeout, a TimeoutError.
     """
     try:
         async with asyncio.timeout(timeout_s):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # an empty label, or one over 63 characters
-        raise OSError(f"{host!r} is not a host's name") from error
-    failure = OSError("the name has no address")
+        raise OSError(f"{host!r} is not a host name") from error
+    failure = OSError("the host name has no address")
     for family, _, _, _, address in found:
         try:
             return await _connect(family, address, timeout_s)
@@ -54,7 +53,7 @@ async def _connect(family: int, address: tuple[object, ...], timeout_s: float) -
     try:
         async with asyncio.timeout(timeout_s):
             await stream.connect(address)
-    except BaseException:  # cancelled included: no socket stays behind
+    except BaseException:  # cancellation included: leave no socket open
         stream.close()
         raise
     stream.set_nodelay(True)
@@ -62,7 +61,7 @@ async def _connect(family: int, address: tuple[object, ...], timeout_s: float) -
 
 
 def reason(error: OSError) -> str:
-    """Return what a socket's failure means, for people; tornado wraps it."""
+    """Return a readable reason for a socket failure, which may be wrapped by tornado."""
     if isinstance(error, TimeoutError) and not error.args:
         return "no answer in time"
     cause = error.real_error if isinstance(error, StreamClosedError) else error

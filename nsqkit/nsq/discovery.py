@@ -1,4 +1,4 @@
-"""Discovery: which nsqd a consumer subscribes at: those that are named, and those that nsqlookupd knows.
+"""Discovery: find the nsqd of a consumer, from the settings and from nsqlookupd.
 
 It opens no connection to nsqd.
 """
@@ -20,7 +20,7 @@ _POLL_JITTER = 0.3
 
 
 class Source(NamedTuple):
-    """Where messages come from: one topic on one nsqd, over one connection."""
+    """A source of messages: one topic on one nsqd, over one connection."""
 
     address: str
     topic: str
@@ -28,15 +28,15 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where a consumer finds nsqd.
+    """The nsqd and nsqlookupd of a consumer.
 
     Args:
-        nsqd: ``host:port`` of the nsqd that are always wanted.
-        lookup: Finds more of them; None for none.
-        poll_s: Interval between two questions to nsqlookupd once a node is known, give or take 30 %.
+        nsqd: ``host:port`` of each configured nsqd; these are always subscribed.
+        lookup: Client of nsqlookupd, which finds further nsqd; None for none.
+        poll_s: Seconds between two polls of nsqlookupd once a node is known, with a jitter of 30 %.
 
     Raises:
-        SettingsError: If an address is not one.
+        SettingsError: If an address is not a host and a port.
     """
 
     nsqd: tuple[str, ...] = ()
@@ -49,16 +49,16 @@ class Endpoints:
 
 
 class Discovery:
-    """Keeps up to date which sources are wanted.
+    """Keeps the set of wanted sources up to date.
 
     Args:
-        topics: The handler's topic, then any others, which are also wanted on every nsqd that has the first.
-        endpoints: The named nsqd, and the nsqlookupd to ask.
+        topics: The handler's topic, then others, which are also wanted on every nsqd that has the first.
+        endpoints: Configured nsqd, and nsqlookupd to poll.
         on_change: Called when :attr:`wanted` or :attr:`problems` may have changed.
-        log: Receives failures of nsqlookupd.
+        log: Logger for failures of nsqlookupd.
 
     Attributes:
-        wanted: Every source to subscribe at.
+        wanted: All sources to subscribe to.
     """
 
     def __init__(
@@ -72,29 +72,29 @@ class Discovery:
         self._named = frozenset(Source(address, topic) for address in endpoints.nsqd for topic in topics)
         self.wanted = self._named
         self._failures: tuple[str, ...] = ()
-        self._is_answered = endpoints.lookup is None  # at least one nsqlookupd did, when last asked
+        self._is_answered = endpoints.lookup is None  # by at least one nsqlookupd at the last poll
         self._poll_soon = asyncio.Event()
         self._is_stopping = False
         self.poller: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to ask nsqlookupd, if there is one."""
+        """Start to poll nsqlookupd, if there is one."""
         if self._lookup is not None:
             self.poller = asyncio.create_task(self._poll(self._lookup))
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why it is not known which sources are wanted; empty if it is."""
+        """Reasons why the wanted sources are unknown; empty if they are known."""
         if self._is_answered:
             return ()
         return self._failures or ("no nsqlookupd has answered yet",)
 
     def poll_now(self) -> None:
-        """Ask nsqlookupd at once."""
+        """Poll nsqlookupd at once."""
         self._poll_soon.set()
 
     def stop(self) -> None:
-        """Ask nothing more; a question under way is left to end, but its answer changes nothing."""
+        """Stop polling; a poll in progress runs to its end, but its result is ignored."""
         self._is_stopping = True
         self._poll_soon.set()
 
@@ -112,7 +112,7 @@ class Discovery:
             await is_set_within(self._poll_soon, delay_s)
 
     async def _ask(self, lookup: Lookup) -> frozenset[Source]:
-        """Ask for every topic, and return what is known by now from nsqlookupd."""
+        """Poll for every topic, and return the sources that nsqlookupd knows."""
         results = await asyncio.gather(*map(lookup.producers, self._topics))
         failures = tuple(sorted({line for result in results for line in result.failures}))
         if failures and failures != self._failures:
@@ -120,7 +120,7 @@ class Discovery:
         self._failures = failures
         self._is_answered = len(results[0].failures) < len(lookup.addresses)
         found = frozenset(self._sources(results))
-        if failures:  # who is silent may be the only one that knows a node: nothing has vanished
+        if failures:  # a silent nsqlookupd may be the only one that knows a node: keep all
             found |= self.wanted - self._named
         if not self._is_stopping:
             self.wanted = self._named | found

@@ -1,4 +1,4 @@
-"""Failure: what nsqd refused, and what ended a connection, as one of nsqkit's errors. No I/O."""
+"""Failures: convert error frames and connection failures into nsqkit's errors. No I/O."""
 
 import ssl
 
@@ -11,29 +11,29 @@ _SETTLE_FAILURES = {b"E_FIN_FAILED": "FIN", b"E_REQ_FAILED": "REQ", b"E_TOUCH_FA
 
 
 def failure_of(address: str, error: Exception) -> NsqkitError:
-    """Return why a connection ended that raised an error.
+    """Return the nsqkit error for an exception that ended a connection.
 
     Args:
         address: ``host:port`` of the nsqd.
-        error: Raised by connecting, by the handshake or by reading.
+        error: Exception raised by connecting, by the handshake or by reading.
     """
     match error:
         case NsqkitError():
             return error
         case ssl.SSLError():
             return tls_failure(address, error)
-        case OSError():  # StreamClosedError and TimeoutError are two
+        case OSError():  # including StreamClosedError and TimeoutError
             return ConnectionLostError(address, reason(error))
         case _:
             return ConnectionLostError(address, f"answered nonsense: {error!r}")
 
 
 def lost(address: str, failure: NsqkitError | None) -> ConnectionLostError:
-    """Return a new error for who asks something of a connection that has ended.
+    """Return a new error for a request on a connection that has ended.
 
     Args:
         address: ``host:port`` of the nsqd.
-        failure: Why it ended; None if it was closed here.
+        failure: Why the connection ended; None if this process closed it.
     """
     match failure:
         case ConnectionLostError(address=address, reason=reason):
@@ -45,16 +45,16 @@ def lost(address: str, failure: NsqkitError | None) -> ConnectionLostError:
 
 
 def refusal(address: str, frame: bytes) -> RefusedError:
-    """Return the refusal that an error frame is.
+    """Convert an error frame into an error.
 
     Args:
         address: ``host:port`` of the nsqd.
-        frame: Its data: a code, a space and a description.
+        frame: Data of the frame: a code, a space and a description.
     """
     code, _, description = frame.partition(b" ")
     return RefusedError(address, code.decode(errors="replace"), explained(description))
 
 
 def settle_failure(frame: bytes) -> str | None:
-    """Return ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` if an error frame says that such an answer came too late."""
+    """Return ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` if an error frame reports that this command was late."""
     return _SETTLE_FAILURES.get(frame.partition(b" ")[0])

@@ -1,16 +1,16 @@
-"""NSQ's frames, cut out of chunks that begin and end anywhere. No I/O."""
+"""NSQ's frames: parse them from chunks that begin and end anywhere. No I/O."""
 
 import struct
 
 HEADER = struct.Struct(">ii")
-"""Size of all that follows it, and frame type."""
+"""Frame header: size of the rest of the frame, and frame type."""
 TYPE_BYTES = 4
 MESSAGE = struct.Struct(">qH16s")
-"""What a message begins with: timestamp in ns, attempts, id. pynsq reads attempts as signed."""
+"""Message header: timestamp in ns, attempts, id. pynsq would read attempts as signed."""
 
 
 class Frames:
-    """The whole frames in what was fed so far; what is left over waits for the next chunk."""
+    """Parser of frames; an incomplete frame waits for the next chunk."""
 
     __slots__ = ("_needed_bytes", "_pending")
 
@@ -19,17 +19,17 @@ class Frames:
         self._needed_bytes = HEADER.size
 
     def feed(self, chunk: bytes) -> list[tuple[int, bytes]]:
-        """Take the next chunk, and return the frames that it completes.
+        """Parse the next chunk, and return the frames that it completes.
 
         Args:
-            chunk: Any part of the stream.
+            chunk: Next bytes of the stream; any length.
 
         Returns:
-            Each frame's type and data, in their order. Every byte is copied a fixed number of
-            times, however many chunks a frame comes in.
+            Type and data of each frame, in order. Every byte is copied a fixed number of times, even if a
+            frame arrives in many chunks.
 
         Raises:
-            ValueError: If a size is impossible, so that nothing after it can be read.
+            ValueError: If a frame's size is invalid. The rest of the stream cannot be parsed then.
         """
         self._pending += chunk
         if len(self._pending) < self._needed_bytes:
@@ -41,7 +41,7 @@ class Frames:
         while end - start >= HEADER.size:
             size, kind = HEADER.unpack_from(data, start)
             if size < TYPE_BYTES:
-                raise ValueError(f"a frame of {size} bytes")
+                raise ValueError(f"invalid frame size of {size} bytes")
             after = start + TYPE_BYTES + size
             if after > end:
                 self._needed_bytes = after - start
@@ -53,11 +53,11 @@ class Frames:
 
 
 def age_s(message: bytes, *, now_s: float) -> float:
-    """Return how long ago a message was published; 0 for a redelivery.
+    """Return the seconds since a message was published; 0 for a redelivery.
 
     Args:
-        message: The data of its frame.
-        now_s: The wall clock, in seconds since 1970.
+        message: Data of the message frame.
+        now_s: Wall-clock time, in seconds since 1970.
     """
     timestamp_ns, attempts, _ = MESSAGE.unpack_from(message)
     return now_s - timestamp_ns / 1e9 if attempts == 1 else 0.0

@@ -1,6 +1,6 @@
-"""The handshake with one nsqd, over a wire: IDENTIFY, TLS, compression, AUTH, in pynsq's order.
+"""The handshake with one nsqd: IDENTIFY, TLS, compression and AUTH, in pynsq's order.
 
-It refuses where pynsq would go on without what was asked for.
+It fails if nsqd lacks a requested feature, where pynsq would continue without it.
 """
 
 from typing import Any
@@ -19,15 +19,15 @@ _NO_TLS = "it has no TLS, which is required here (tls=true)"
 
 
 class Handshake(AsyncConn):
-    """One handshake.
+    """One handshake with an nsqd.
 
-    The one subclass of a third party's class: pynsq knows what comes after what. Its sockets,
+    This is the only subclass of a third-party class: pynsq implements the order of the steps. Its sockets,
     streams and encoders are not used.
 
     Args:
         address: ``host:port`` of the nsqd.
-        options: What to ask of it.
-        wire: Leads to it; nothing was written yet.
+        options: Options for IDENTIFY, TLS, compression and AUTH.
+        wire: Wire to the nsqd, before the first write.
     """
 
     def __init__(self, address: str, options: ConnectionOptions, wire: Wire) -> None:
@@ -56,12 +56,12 @@ class Handshake(AsyncConn):
         self._error: NsqkitError | None = None
 
     async def run(self) -> IdentifyReply:
-        """Shake hands, and return what nsqd granted.
+        """Shake hands, and return the limits that nsqd granted.
 
         Raises:
-            ConnectionLostError: If this is no nsqd, or it answers what makes no sense.
+            ConnectionLostError: If the server is not an nsqd, or its answer is invalid.
             OSError: If the connection is lost, or TLS fails.
-            RefusedError: If nsqd refuses, or cannot do what is asked of it.
+            RefusedError: If nsqd refuses, or lacks a requested feature.
         """
         self.on(event.IDENTIFY, self._before_identify)
         self.on(event.IDENTIFY_RESPONSE, self._before_features)
@@ -83,26 +83,26 @@ class Handshake(AsyncConn):
         return self._limits
 
     def send(self, data: bytes) -> None:
-        """Send at once; pynsq calls this."""
+        """Send data at once; pynsq calls this."""
         self._wire.write(data)
 
     def close(self) -> None:
-        """Do nothing: who owns the connection closes it. pynsq calls this."""
+        """Do nothing: the owner of the connection closes it. pynsq calls this."""
 
-    def upgrade_to_tls(self, options: object = None) -> None:  # noqa: ARG002 - pynsq's
-        """Have TLS started before more is read; pynsq calls this."""
+    def upgrade_to_tls(self, options: object = None) -> None:  # noqa: ARG002 - pynsq's signature
+        """Start TLS before the next read; pynsq calls this."""
         self._is_tls_due = True
 
     def upgrade_to_deflate(self) -> None:
-        """Put deflate on; pynsq calls this."""
+        """Add the deflate layer; pynsq calls this."""
         self._wire.add(Deflate(self._options.deflate_level))
 
     def upgrade_to_snappy(self) -> None:
-        """Put snappy on; pynsq calls this."""
+        """Add the snappy layer; pynsq calls this."""
         self._wire.add(Snappy())
 
     async def _frame(self) -> tuple[int, bytes]:
-        # Frame by frame: TLS and compression begin between two of them.
+        # Read frame by frame: TLS and compression start between two frames.
         header = await self._wire.read_exactly(HEADER.size)
         size, kind = HEADER.unpack(header)
         if not TYPE_BYTES <= size <= _LONGEST_FRAME_BYTES:
@@ -127,7 +127,7 @@ class Handshake(AsyncConn):
             data["client_id"] = self._options.client_id
 
     def _before_features(self, data: dict[str, Any], **_: object) -> None:
-        """Refuse here, where raising stops pynsq."""
+        """Check nsqd's answer here, because an exception stops pynsq at this point."""
         if problem := objection(data, self._options):
             raise RefusedError(self._address, *problem)
         self._limits = IdentifyReply.parse(data)

@@ -1,4 +1,4 @@
-"""The HTTP side of nsqd and nsqlookupd: one request, one answer. It retries nothing."""
+"""HTTP requests to nsqd and nsqlookupd. It does not retry."""
 
 import json
 from urllib.parse import urlencode
@@ -15,22 +15,22 @@ _OK = 200
 async def fetch(
     address: str, path: str, *, method: str = "GET", timeout_s: float = 2.0, **query: str
 ) -> bytes:
-    """Return the body of nsqd's or nsqlookupd's answer.
+    """Send a request to nsqd or nsqlookupd, and return the body of the response.
 
     Args:
         address: ``host:port`` of the HTTP port; an IPv6 host in brackets.
-        path: Such as ``/stats``.
-        method: ``GET`` or ``POST``.
-        timeout_s: For the connect, and for the whole request, in seconds.
-        query: The arguments of the query string.
+        path: Path of the URL, such as ``/stats``.
+        method: HTTP method, ``GET`` or ``POST``.
+        timeout_s: Time limit in seconds for the connect, and for the whole request.
+        query: Parameters of the query string.
 
     Raises:
-        ConnectionLostError: If there is no HTTP answer.
-        RefusedError: If the status is not 200; its code is the server's, such as ``TOPIC_NOT_FOUND``.
-        SettingsError: If *address* is not an address.
+        ConnectionLostError: If there is no HTTP response.
+        RefusedError: If the status is not 200, with the server's code, such as ``TOPIC_NOT_FOUND``.
+        SettingsError: If *address* is not a host and a port.
     """
     split_address(address)
-    # The shared client does ten requests at a time: a server that is silent would hold up all the others.
+    # The shared client runs ten requests at a time: a silent server would delay all other requests.
     client = AsyncHTTPClient(force_instance=True)
     try:
         response = await client.fetch(
@@ -53,7 +53,7 @@ async def fetch(
 
 
 def _code(response: HTTPResponse) -> str:
-    # nsqd and nsqlookupd answer {"message": "CODE"}; something between may answer anything.
+    # nsqd and nsqlookupd answer {"message": "CODE"}; a proxy may answer anything.
     try:
         answer = json.loads(response.body)
     except ValueError:
@@ -62,13 +62,13 @@ def _code(response: HTTPResponse) -> str:
 
 
 class NsqdHttp:
-    """What nsqkit asks of one nsqd's HTTP port.
+    """Client of one nsqd's HTTP port.
 
-    Every method raises ConnectionLostError if there is no answer, RefusedError if it is an error.
+    Every method raises ConnectionLostError without a response, and RefusedError after an error response.
 
     Args:
         address: ``host:port`` of nsqd's HTTP port; an IPv6 host in brackets.
-        timeout_s: For one request, in seconds above 0.
+        timeout_s: Time limit of one request, in seconds above 0.
 
     Source:
         nsqd/http.go.
@@ -79,14 +79,14 @@ class NsqdHttp:
         self._timeout_s = timeout_s
 
     async def ping(self) -> None:
-        """Return if nsqd is up and healthy."""
+        """Check that nsqd is up and healthy; return if it is."""
         await fetch(self.address, "/ping", timeout_s=self._timeout_s)
 
     async def stats(self, topic: str | None = None) -> dict[str, object]:
-        """Return nsqd's statistics, of one topic or of all; without the list of clients.
+        """Return nsqd's statistics for one topic or all topics, without the list of clients.
 
         Raises:
-            ConnectionLostError: Also if the answer is not a JSON object.
+            ConnectionLostError: Also if the response is not a JSON object.
         """
         query = {"format": "json", "include_clients": "false", "include_mem": "false"}
         if topic is not None:
@@ -101,12 +101,12 @@ class NsqdHttp:
         return stats
 
     async def config(self, option: str) -> int | None:
-        """Return an option of nsqd that is a whole number, such as ``max_msg_size``.
+        """Return an integer option of nsqd, such as ``max_msg_size``.
 
-        nsqd tells durations, such as ``max_req_timeout``, in nanoseconds.
+        nsqd reports durations, such as ``max_req_timeout``, in nanoseconds.
 
         Returns:
-            The value; None if this nsqd knows no such option, or it is no whole number.
+            The value; None if this nsqd does not know the option, or it is not an integer.
         """
         try:
             answer = await fetch(self.address, f"/config/{option}", timeout_s=self._timeout_s)
@@ -115,7 +115,7 @@ class NsqdHttp:
         return int(answer) if answer.isdigit() else None
 
     async def create_channel(self, topic: str, channel: str) -> None:
-        """Make a channel, and its topic, unless they exist."""
+        """Create a channel and its topic unless they exist."""
         await fetch(self.address, "/topic/create", method="POST", timeout_s=self._timeout_s, topic=topic)
         await fetch(
             self.address,
@@ -127,11 +127,11 @@ class NsqdHttp:
         )
 
     async def pause_channel(self, topic: str, channel: str) -> None:
-        """Stop the delivery of a channel to all of its consumers; its messages wait in nsqd."""
+        """Pause a channel: nsqd delivers to none of its consumers, and the messages wait in nsqd."""
         await self._post("/channel/pause", topic=topic, channel=channel)
 
     async def unpause_channel(self, topic: str, channel: str) -> None:
-        """Deliver a paused channel again; changes nothing for one that is not paused."""
+        """Resume a paused channel; has no effect on one that is not paused."""
         await self._post("/channel/unpause", topic=topic, channel=channel)
 
     async def _post(self, path: str, **query: str) -> None:

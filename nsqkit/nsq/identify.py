@@ -1,4 +1,4 @@
-"""What a connection asks of nsqd in IDENTIFY, and what nsqd grants. No I/O."""
+"""IDENTIFY: the options of a connection, and the limits that nsqd grants. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,24 +14,24 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """What every connection asks of nsqd, and how long it waits for the answer.
+    """Options of a connection to nsqd: for IDENTIFY, TLS, compression and AUTH.
 
     Args:
-        client_id: Shown in nsqd's statistics; None for the short host name.
-        hostname: Shown in nsqd's statistics; None for the host name.
-        user_agent: Shown in nsqd's statistics.
-        heartbeat_s: Between two heartbeats, in whole seconds; 1 to 60.
-        msg_timeout_s: After which nsqd delivers an unanswered message again; 1 to 900. None for
-            nsqd's own default, as for all who only publish: nsqd refuses more than its limit.
-        holds_s: For how long a message must be kept by TOUCH if need be, that is the handler's
-            timeout_s; an nsqd whose max-msg-timeout is shorter is refused. 0 or more.
-        output_buffer_bytes: Messages that nsqd joins into one write; 64 to 65536.
-        output_buffer_ms: How long nsqd holds them at most; 25 to 30000.
-        connect_timeout_s: For each of the name's look-up, a TCP connect and the handshake; above 0.
-        auth_secret: Sent only to an nsqd that asks for it; with *tls* only inside that.
-        tls: How to speak TLS, without which nothing but IDENTIFY is sent then; None for plain text.
-        compression: ``deflate`` or ``snappy``, used where nsqd grants it; or ``none``.
-        deflate_level: 1 to 9; nsqd's own side goes up to its --max-deflate-level.
+        client_id: Client id in nsqd's statistics; None for the short host name.
+        hostname: Host name in nsqd's statistics; None for this machine's name.
+        user_agent: User agent in nsqd's statistics.
+        heartbeat_s: Seconds between two heartbeats of nsqd; 1 to 60.
+        msg_timeout_s: Seconds after which nsqd delivers an unanswered message again; 1 to 900. nsqd refuses a
+            value above its limit. None for nsqd's default, as publishers use it.
+        holds_s: Longest time in seconds to keep a message with TOUCH, that is the handler's timeout_s; 0 or
+            more. An nsqd with a shorter max-msg-timeout is refused.
+        output_buffer_bytes: Size of nsqd's output buffer, in bytes; 64 to 65536.
+        output_buffer_ms: Longest time that nsqd buffers messages, in milliseconds; 25 to 30000.
+        connect_timeout_s: Time limit in seconds, for each of name lookup, TCP connect and handshake; above 0.
+        auth_secret: Secret for AUTH, sent only to an nsqd that requires it, and with *tls* only encrypted.
+        tls: TLS options; then only IDENTIFY is sent before TLS. None for plain text.
+        compression: ``deflate`` or ``snappy``, used if nsqd grants it; or ``none``.
+        deflate_level: Deflate level, 1 to 9; --max-deflate-level limits nsqd's side.
 
     Source:
         The ranges are nsqd's (nsqd/client_v2.go, nsqd/options.go).
@@ -54,11 +54,11 @@ class ConnectionOptions:
 
 @dataclass(frozen=True, slots=True)
 class IdentifyReply:
-    """What nsqd granted; the defaults are nsqd's own.
+    """Limits that nsqd granted; the defaults are nsqd's.
 
     Args:
-        version: nsqd's own, or empty.
-        max_rdy_count: Highest RDY that it takes on one connection.
+        version: Version of nsqd; empty if it sent none.
+        max_rdy_count: Highest RDY of one connection.
         msg_timeout_s: Lease of a message on this connection, in seconds.
         max_msg_timeout_s: Longest time for which TOUCH keeps a message, in seconds.
     """
@@ -70,7 +70,7 @@ class IdentifyReply:
 
     @classmethod
     def parse(cls, reply: Mapping[str, object]) -> Self:
-        """Read nsqd's JSON answer; what it leaves out has its default.
+        """Read nsqd's JSON answer; missing limits get their defaults.
 
         Raises:
             ValueError: If a limit is not a positive whole number.
@@ -84,11 +84,11 @@ class IdentifyReply:
 
 
 def objection(reply: Mapping[str, object], options: ConnectionOptions) -> tuple[str, str] | None:
-    """Return an error code, and why an nsqd that answers so cannot be used; None if it can.
+    """Return an error code and the reason why an nsqd cannot be used; None if it can.
 
     Args:
-        reply: nsqd's JSON answer.
-        options: What is asked of it.
+        reply: nsqd's JSON answer to IDENTIFY.
+        options: Options that nsqd must meet.
 
     Raises:
         ValueError: If a limit is not a positive whole number.
@@ -107,7 +107,7 @@ def objection(reply: Mapping[str, object], options: ConnectionOptions) -> tuple[
 
 
 def explained(description: bytes) -> str:
-    """Return what follows the code in an error frame, with what to change where nsqd does not say so."""
+    """Return the description in an error frame, with a hint where nsqd gives none."""
     hint = next((text for cause, text in _HINTS.items() if cause in description), "")
     return description.decode(errors="replace") + hint
 

@@ -1,10 +1,10 @@
-"""Idle: whether all messages are handled, by what nsqd says time and again."""
+"""Idle: wait until all messages are handled, by polling nsqd's statistics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 INTERVAL_S = 0.1
-_LOOKS = 3  # statistics are not atomic: one look can miss a message that moves
+_LOOKS = 3  # statistics are not atomic: one check can miss a message
 _LOOKS_A_REPORT = 100
 
 
@@ -14,12 +14,12 @@ async def wait_idle(
     report: Callable[[], object],
     gives_up: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Wait until three looks in a row find nothing left to handle.
+    """Wait until three checks in a row find no message left to handle.
 
     Args:
-        is_idle: Looks once, and returns whether nothing was left.
-        report: Called every ten seconds or so while something is left.
-        gives_up: Asked before each look; returns whether waiting makes no sense any more.
+        is_idle: Checks once, and returns whether no message is left.
+        report: Called about every ten seconds while messages are left.
+        gives_up: Called before each check; returns whether to stop waiting.
     """
     looks = zeros = 0
     while zeros < _LOOKS and not gives_up():

@@ -1,18 +1,18 @@
-"""The timers of one connection: does nsqd still send, and does the event loop still turn."""
+"""Keepalive: timers that detect a silent nsqd and a blocked event loop, for one connection."""
 
 import asyncio
 from collections.abc import Callable
 
 from nsqkit.nsq.arrival import TURN_S, Arrival
 
-_SILENT_HEARTBEATS = 2  # nsqd, too, gives a client up after two
+_SILENT_HEARTBEATS = 2  # nsqd also drops a client after two
 
 
 class Keepalive:
-    """Watches heartbeats and event loop until it is stopped.
+    """Watches heartbeats and the event loop until it is stopped.
 
     Args:
-        on_silent: Called when nothing was read for two heartbeats.
+        on_silent: Called when nothing was read for two heartbeat intervals.
     """
 
     def __init__(self, on_silent: Callable[[], None]) -> None:
@@ -27,7 +27,7 @@ class Keepalive:
         """Start the timers.
 
         Args:
-            heartbeat_s: Interval between two heartbeats of nsqd, in seconds.
+            heartbeat_s: Seconds between two heartbeats of nsqd.
         """
         self._heartbeat_s = heartbeat_s
         self._heartbeat()
@@ -40,17 +40,17 @@ class Keepalive:
                 timer.cancel()
 
     def waiting(self) -> None:
-        """Note that there is nothing to read."""
+        """Record that the reader waits for bytes."""
         self._arrival.waiting()
 
     def heard(self) -> float:
-        """Note that something was read, and return when it arrived at the latest, by ``time.monotonic()``."""
+        """Record a read, and return the latest arrival time of its bytes, by ``time.monotonic()``."""
         self._silent_heartbeats = 0
         return self._arrival.latest_s()
 
     def _heartbeat(self) -> None:
-        # Counts turns of a timer, not seconds: a loop that was blocked for long finds at most one
-        # silent turn, and reads what waits before the next.
+        # Counts timer turns, not seconds: a loop that was blocked for long counts at most one silent
+        # turn, and reads pending bytes before the next one.
         if self._silent_heartbeats >= _SILENT_HEARTBEATS:
             self._on_silent()
             return

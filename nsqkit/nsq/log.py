@@ -1,16 +1,16 @@
-"""Log: what nsqkit.nsq writes log lines through; a structlog logger is one."""
+"""Log: the logger interface of nsqkit.nsq; a structlog logger implements it."""
 
 from typing import Protocol
 
 
 class Log(Protocol):
-    """Takes each line as an event's name and its fields."""
+    """Logs lines that consist of an event name and fields."""
 
     def info(self, event: str, /, **fields: object) -> object:
-        """Log what is as it should be."""
+        """Log a normal event."""
 
     def warning(self, event: str, /, **fields: object) -> object:
-        """Log what recovers by itself, or is tried again."""
+        """Log a failure that recovers or is retried."""
 
     def error(self, event: str, /, **fields: object) -> object:
-        """Log what needs a person."""
+        """Log a failure that needs a person."""

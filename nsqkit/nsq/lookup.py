@@ -1,4 +1,4 @@
-"""Which nsqd have a topic, by what all nsqlookupd say together. It asks when told to, and keeps nothing."""
+"""Lookups: ask all nsqlookupd for nsqd, and merge the answers. It caches nothing."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from nsqkit.policy.address import join_address, split_address
 
 @dataclass(frozen=True, slots=True, order=True)
 class Node:
-    """One nsqd, as it registered itself.
+    """One nsqd, as registered in nsqlookupd.
 
     Args:
         address: ``host:port`` of its TCP port; an IPv6 host in brackets.
@@ -25,11 +25,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """What one round of questions brought.
+    """The merged answers of all nsqlookupd.
 
     Args:
-        nodes: All nsqd that any nsqlookupd named.
-        failures: One line per nsqlookupd that gave no answer, or one that makes no sense.
+        nodes: All nsqd that at least one nsqlookupd named.
+        failures: One line for each nsqlookupd without a valid answer.
     """
 
     nodes: frozenset[Node]
@@ -37,14 +37,14 @@ class LookupResult:
 
 
 class Lookup:
-    """Asks every nsqlookupd at once; any of them may be down, slow or wrong.
+    """Asks every nsqlookupd concurrently; any of them may fail.
 
     Args:
         addresses: ``host:port`` of the HTTP port of each nsqlookupd.
-        timeout_s: For one answer, in seconds above 0.
+        timeout_s: Time limit of one request, in seconds above 0.
 
     Raises:
-        SettingsError: If an address is not one.
+        SettingsError: If an address is not a host and a port.
 
     Source:
         nsqlookupd/http.go.
@@ -57,7 +57,7 @@ class Lookup:
             split_address(address)
 
     async def producers(self, topic: str) -> LookupResult:
-        """Return the nsqd that have a topic; that nobody knows the topic is an answer, too."""
+        """Return the nsqd that have a topic; none and no failure if the topic is unknown."""
         return await self._ask_all("/lookup", topic=topic)
 
     async def nodes(self) -> LookupResult:
@@ -82,7 +82,7 @@ class Lookup:
                 return frozenset(), None
             return frozenset(), f"nsqlookupd {address}: {error.code} {error.description}"
         except (ValueError, KeyError, TypeError, SettingsError) as error:
-            return frozenset(), f"nsqlookupd {address}: its answer makes no sense: {error!r}"
+            return frozenset(), f"nsqlookupd {address}: invalid answer: {error!r}"
         except ConnectionLostError as error:
             return frozenset(), f"nsqlookupd {address}: {error.reason}"
 

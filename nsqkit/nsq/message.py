@@ -1,4 +1,4 @@
-"""One delivery: what nsqd sent, and the answers to it. It knows nothing of sockets."""
+"""Messages: one delivery from nsqd, and the commands that answer it. It knows nothing of sockets."""
 
 import math
 from typing import Protocol
@@ -7,14 +7,14 @@ from nsq import protocol
 
 
 class Link(Protocol):
-    """The connection that a message came over, and its answers go to.
+    """The connection of a message, which sends the answers.
 
     Attributes:
         address: ``host:port`` of the nsqd.
-        topic: The topic it is subscribed to.
-        lease_s: Seconds after which nsqd delivers a message again, unless it is touched.
-        max_lease_s: Seconds for which TOUCH keeps one at most: nsqd's max-msg-timeout.
-        longest_hold_s: Seconds after which one is lost here, however often it is touched.
+        topic: The subscribed topic.
+        lease_s: Seconds after which nsqd delivers a message again unless it is touched.
+        max_lease_s: Longest time in seconds for which TOUCH keeps a message: nsqd's max-msg-timeout.
+        longest_hold_s: Seconds after which a message is lost here in spite of TOUCH.
     """
 
     @property
@@ -29,35 +29,35 @@ class Link(Protocol):
     def longest_hold_s(self) -> float: ...  # noqa: D102
 
     def settle(self, command: bytes) -> bool:
-        """Send a FIN or REQ, and return whether the connection was alive to take it."""
+        """Send a FIN or REQ, and return whether the connection was open."""
 
     def send(self, data: bytes) -> bool:
-        """Send any other command, likewise."""
+        """Send any other command, and return whether the connection was open."""
 
     def is_lost(self) -> bool:
-        """Return whether no command can be sent any more."""
+        """Return whether the connection has ended, so that no command can be sent."""
 
     def forget(self) -> None:
-        """Count a message as answered, without an answer."""
+        """Count a message as answered, without sending a command."""
 
 
 class Message:
     """A message as nsqd delivered it.
 
-    The answers return whether they were handed to a live connection; NSQ confirms none of them.
+    The methods that answer return whether the connection was open; NSQ does not confirm answers.
 
     Attributes:
-        id: 16 bytes; unique only together with topic, channel and nsqd.
-        body: What the producer published.
-        timestamp_ns: When it was published, in nanoseconds since 1970.
+        id: nsqd's id, 16 bytes; unique only together with topic, channel and nsqd.
+        body: Bytes that the producer published.
+        timestamp_ns: Time of publishing, in nanoseconds since 1970.
         attempts: Deliveries so far, this one included; 1 to 65535.
         address: ``host:port`` of the nsqd.
-        topic: The topic it came from.
-        received_s: When it arrived at the latest, by ``time.monotonic()``: where the event loop was
-            blocked, the last moment before that, never the later one at which it was read.
-        lease_s: Seconds after which nsqd delivers it again, unless it is touched.
-        max_lease_s: Seconds for which TOUCH keeps it at most: nsqd's max-msg-timeout.
-        longest_hold_s: Seconds after its arrival at which it is lost here, however often it is touched.
+        topic: Topic of the message.
+        received_s: Latest time of arrival, by ``time.monotonic()``. If the event loop was blocked, this is
+            the time before the block, not the later time of the read.
+        lease_s: Seconds after which nsqd delivers it again unless it is touched.
+        max_lease_s: Longest time in seconds for which TOUCH keeps it: nsqd's max-msg-timeout.
+        longest_hold_s: Seconds after the arrival at which it is lost here in spite of TOUCH.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Message:
 
     def __init__(  # noqa: PLR0917 - made once per delivery, and keywords cost time
         self,
-        id: bytes,  # noqa: A002 - NSQ's own word for it
+        id: bytes,  # noqa: A002 - NSQ's term
         body: bytes,
         timestamp_ns: int,
         attempts: int,
@@ -101,7 +101,7 @@ class Message:
         return f"<Message {self.id!r} of {self.topic} from {self.address}, attempts={self.attempts}>"
 
     def finish(self) -> bool:
-        """Tell nsqd that the message is done with.
+        """Send FIN: nsqd removes the message from the channel.
 
         Raises:
             RuntimeError: If it was already finished or requeued.
@@ -109,14 +109,14 @@ class Message:
         if self._settled:
             raise self._settled_before()
         self._settled = True
-        return self._link.settle(b"FIN %b\n" % self.id)  # pynsq's builder takes four calls for it
+        return self._link.settle(b"FIN %b\n" % self.id)  # pynsq's builder would need four calls
 
     def requeue(self, delay_s: float) -> bool:
-        """Have nsqd deliver the message again.
+        """Send REQ: nsqd delivers the message again.
 
         Args:
-            delay_s: Not before so many seconds; 0 or less is at once. nsqd clamps it at its
-                max-req-timeout. The wire has whole milliseconds: it is rounded up.
+            delay_s: Seconds before the next delivery, rounded up to milliseconds; 0 or less is at once. nsqd
+                limits it to its max-req-timeout.
 
         Raises:
             RuntimeError: If it was already finished or requeued.
@@ -129,7 +129,7 @@ class Message:
         return self._link.settle(command)
 
     def touch(self) -> bool:
-        """Start the lease anew.
+        """Send TOUCH: restart the lease.
 
         Raises:
             RuntimeError: If it was already finished or requeued.
@@ -139,13 +139,13 @@ class Message:
         return self._link.send(protocol.touch(self.id))
 
     def is_lost(self) -> bool:
-        """Return whether its connection takes no more commands: no answer reaches nsqd."""
+        """Return whether the connection has ended, so that no answer can reach nsqd."""
         return self._link.is_lost()
 
     def forget(self) -> None:
-        """Give up a message whose lease is over: nsqd has it in flight here no more, and gets no answer.
+        """Give up a message whose lease has expired: it is no longer in flight here, and gets no answer.
 
-        Does nothing if it was finished or requeued before.
+        Has no effect if it was finished or requeued before.
         """
         if not self._settled:
             self._settled = True
@@ -156,9 +156,9 @@ class Message:
 
 
 def whole_ms(delay_s: float) -> int:
-    """Return a delay as NSQ's wire has it: whole milliseconds, 0 or more, never early.
+    """Convert a delay to whole milliseconds for NSQ's wire format; 0 or more, rounded up.
 
-    nsqd closes the connection at anything but digits.
+    nsqd closes the connection if the number has other characters than digits.
 
     Raises:
         ValueError: If *delay_s* is not finite.

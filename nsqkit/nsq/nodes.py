@@ -1,4 +1,4 @@
-"""Nodes: which nsqd the settings name or nsqlookupd knows, and what they take."""
+"""Nodes: find nsqd from the settings and nsqlookupd, and their message size limit."""
 
 import asyncio
 
@@ -10,22 +10,22 @@ from nsqkit.settings.settings import Settings
 
 
 def lookup_of(settings: Settings) -> Lookup | None:
-    """Return what asks the nsqlookupd that the settings name; None if they name none."""
+    """Return a client of the nsqlookupd in the settings; None if there are none."""
     return Lookup(settings.lookupd, settings.connect_timeout_s) if settings.lookupd else None
 
 
 async def looked_up(settings: Settings) -> LookupResult:
-    """Return all nsqd that nsqlookupd knows, and who did not answer; neither where none is named."""
+    """Return all nsqd that nsqlookupd knows, and failures; an empty result without nsqlookupd."""
     lookup = lookup_of(settings)
     return await lookup.nodes() if lookup else LookupResult(frozenset(), ())
 
 
 async def target_address(settings: Settings) -> str:
-    """Return the nsqd to publish to: the first that is named, or the first that nsqlookupd knows.
+    """Return the nsqd to publish to: the first in the settings, or the first that nsqlookupd knows.
 
     Raises:
-        SettingsError: If neither is named.
-        LookupFailedError: If nsqlookupd does not answer, or knows none.
+        SettingsError: If the settings name neither nsqd nor nsqlookupd.
+        LookupFailedError: If nsqlookupd does not answer, or knows no nsqd.
     """
     if settings.nsqd:
         return settings.nsqd[0]
@@ -41,22 +41,25 @@ async def target_address(settings: Settings) -> str:
 
 
 async def tcp_addresses(settings: Settings, known: LookupResult | None = None) -> tuple[str, ...]:
-    """Return the TCP addresses of all nsqd that are named or known.
+    """Return the TCP addresses of all nsqd in the settings or known to nsqlookupd.
 
     Args:
-        settings: Name nsqd and nsqlookupd.
-        known: What was looked up before; by default nsqlookupd is asked.
+        settings: Settings with the addresses of nsqd and nsqlookupd.
+        known: Result of an earlier lookup; by default nsqlookupd is asked.
     """
     found = {node.address for node in (known or await looked_up(settings)).nodes}
     return tuple(sorted({*settings.nsqd, *found}))
 
 
 async def http_addresses(settings: Settings, known: LookupResult | None = None) -> tuple[str, ...]:
-    """Return the HTTP addresses of the nsqd: as set, as nsqlookupd says, else the port above TCP's.
+    """Return the HTTP addresses of all nsqd.
+
+    The setting ``nsqd_http`` wins. Without it, nsqlookupd gives the HTTP addresses of the nsqd that it knows,
+    and an nsqd in the settings has its HTTP port right above its TCP port.
 
     Args:
-        settings: Name nsqd and nsqlookupd.
-        known: What was looked up before; by default nsqlookupd is asked.
+        settings: Settings with the addresses of nsqd and nsqlookupd.
+        known: Result of an earlier lookup; by default nsqlookupd is asked.
     """
     if settings.nsqd_http:
         return settings.nsqd_http
@@ -65,10 +68,10 @@ async def http_addresses(settings: Settings, known: LookupResult | None = None) 
 
 
 async def nodes_of(topic: str, settings: Settings) -> LookupResult:
-    """Return the nsqd that are named, and those that have a topic by what nsqlookupd says.
+    """Return the nsqd in the settings, and those that have a topic according to nsqlookupd.
 
     Raises:
-        SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
+        SettingsError: If there are HTTP addresses in the settings, but not one for each nsqd.
     """
     named, lookup = _named(settings), lookup_of(settings)
     found = await lookup.producers(topic) if lookup else LookupResult(frozenset(), ())
@@ -76,10 +79,10 @@ async def nodes_of(topic: str, settings: Settings) -> LookupResult:
 
 
 async def all_nodes(settings: Settings) -> LookupResult:
-    """Return the nsqd that are named, and all that nsqlookupd knows.
+    """Return the nsqd in the settings, and all that nsqlookupd knows.
 
     Raises:
-        SettingsError: If there are other than one or no HTTP addresses for each nsqd that is named.
+        SettingsError: If there are HTTP addresses in the settings, but not one for each nsqd.
     """
     named, found = _named(settings), await looked_up(settings)
     return LookupResult(found.nodes | named, found.failures)
@@ -98,9 +101,9 @@ def _usual_http(address: str) -> str:
 
 
 async def message_limit(settings: Settings) -> int:
-    """Return the longest body that every nsqd takes, in bytes; the setting where none tells."""
-    told = await asyncio.gather(*(_limit_of(address) for address in await http_addresses(settings)))
-    return min((limit for limit in told if limit), default=settings.max_msg_bytes)
+    """Return the longest body that every nsqd accepts, in bytes; the setting if no nsqd reports it."""
+    limits = await asyncio.gather(*(_limit_of(address) for address in await http_addresses(settings)))
+    return min((limit for limit in limits if limit), default=settings.max_msg_bytes)
 
 
 async def _limit_of(address: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Options: what connections ask of nsqd, by the settings."""
+"""Options: build the options of connections from the settings."""
 
 from nsqkit.nsq.auth import secret_of
 from nsqkit.nsq.compression import checked_compression
@@ -8,14 +8,14 @@ from nsqkit.settings.settings import Settings
 
 
 def connection_options(settings: Settings, *, holds_s: float = 0.0) -> ConnectionOptions:
-    """Return what connections ask of nsqd, by the settings.
+    """Return the options of connections to nsqd.
 
     Args:
-        settings: Give everything but *holds_s*.
-        holds_s: For how long a handler must be able to hold a message; seconds.
+        settings: Settings for all options but *holds_s*.
+        holds_s: Longest time in seconds to keep a message with TOUCH; 0 or more.
 
     Raises:
-        SettingsError: If TLS, the secret or the compression cannot be had as set.
+        SettingsError: If the settings for TLS, secret or compression cannot be used.
     """
     return ConnectionOptions(
         user_agent=f"nsqkit/{settings.service}",

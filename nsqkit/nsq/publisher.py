@@ -1,4 +1,4 @@
-"""Publishing to one nsqd: what returns was confirmed by nsqd's OK. It retries nothing."""
+"""Publishing to one nsqd: each publish waits for nsqd's OK. It does not retry."""
 
 import asyncio
 import struct
@@ -16,14 +16,14 @@ _LENGTH = struct.Struct(">i")
 
 
 class NsqdPublisher:
-    """Publishes to one nsqd; many publishes may be under way at a time, on one connection.
+    """Publishes to one nsqd, with many concurrent publishes on one connection.
 
-    It connects at the first publish, and again at the first one after a loss.
+    It connects at the first publish, and reconnects at the first publish after a loss.
 
     Args:
         address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
-        options: What to ask of nsqd.
-        publish_timeout_s: For one publish, connecting included; seconds above 0.
+        options: Options of the connection.
+        publish_timeout_s: Time limit of one publish, connecting included; seconds above 0.
     """
 
     def __init__(self, address: str, options: ConnectionOptions, publish_timeout_s: float = 10.0) -> None:
@@ -38,16 +38,16 @@ class NsqdPublisher:
         self._is_closed = False
 
     async def publish(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
-        """Publish one message, and return when nsqd has it.
+        """Publish one message, and return when nsqd has confirmed it.
 
         Args:
             topic: The topic to publish to.
-            body: 1 byte up to nsqd's max-msg-size.
-            defer_s: Seconds for which every channel holds it back, up to nsqd's
-                max-req-timeout; rounded up to milliseconds.
+            body: Body of the message; 1 byte up to nsqd's max-msg-size.
+            defer_s: Seconds for which every channel defers the message, up to nsqd's max-req-timeout;
+                rounded up to milliseconds.
 
         Raises:
-            PublishError: If it was not confirmed. Unless it is permanent, it may have arrived.
+            PublishError: If nsqd did not confirm it. Unless the error is permanent, it may have arrived.
             ValueError: If *defer_s* is negative or not finite.
         """
         if defer_s < 0:
@@ -60,32 +60,32 @@ class NsqdPublisher:
         )
 
     async def publish_many(self, topic: str, bodies: Sequence[bytes]) -> None:
-        """Publish messages in one command: nsqd takes all of them, in this order, or none.
+        """Publish messages in one command: nsqd accepts all of them, in this order, or none.
 
         Args:
             topic: The topic to publish to.
-            bodies: n bodies as :meth:`publish` takes them, together up to nsqd's max-body-size;
-                none is no work.
+            bodies: n bodies as for :meth:`publish`, together up to nsqd's max-body-size; for 0 bodies
+                nothing is sent.
 
         Raises:
-            PublishError: If they were not confirmed. Unless it is permanent, they may have arrived.
+            PublishError: If nsqd did not confirm them. Unless the error is permanent, they may have arrived.
         """
         self._check(topic, bodies)
         if bodies:
             await self._confirmed(topic, _mpub(topic, bodies))
 
     async def close(self) -> None:
-        """Wait until what is under way is confirmed or has failed, then disconnect. Final."""
+        """Wait until all current publishes are confirmed or have failed, then disconnect. Final."""
         self._is_closed = True
         await self._idle.wait()
         if self._connection is not None:
             self._connection.close()
 
     def _check(self, topic: str, bodies: Sequence[object]) -> None:
-        """Refuse before anything is written what would harm the publishes beside it.
+        """Reject, before any write, a publish that would harm the other ones on this connection.
 
-        nsqd closes the connection at a bad name. For an empty body pynsq leaves the length out,
-        so that nsqd takes the next command for it; its asserts vanish under ``-O``.
+        nsqd closes the connection at a bad name. For an empty body pynsq omits the length, so that nsqd reads
+        the next command as the body; pynsq's asserts do not run under ``-O``.
         """
         problem = topic_problem(topic)
         for body in bodies:
@@ -125,7 +125,7 @@ class NsqdPublisher:
 
 
 def _mpub(topic: str, bodies: Sequence[bytes]) -> bytes:
-    # pynsq's builder refuses tuples, and copies all it has for every body it adds.
+    # pynsq's builder refuses tuples, and copies the whole command for every body.
     n_bytes = _LENGTH.size * (1 + len(bodies)) + sum(map(len, bodies))
     parts = [b"MPUB ", topic.encode(), b"\n", _LENGTH.pack(n_bytes), _LENGTH.pack(len(bodies))]
     for body in bodies:
@@ -134,16 +134,16 @@ def _mpub(topic: str, bodies: Sequence[bytes]) -> bytes:
 
 
 async def ensure_channel(address: str, topic: str, channel: str, options: ConnectionOptions) -> None:
-    """Make a channel, and its topic, unless they exist; an ephemeral one lasts only for the call.
+    """Create a channel and its topic unless they exist; an ephemeral channel lasts only for the call.
 
-    It subscribes without ever asking for a message, so that no HTTP port is needed.
+    It subscribes with RDY 0, so it receives no message and needs no HTTP port.
 
     Args:
         address: ``host:port`` of nsqd's TCP port.
-        topic: The topic; a new channel of it gets what is published from now on, the first
-            channel also what waits in the topic.
-        channel: The channel.
-        options: What to ask of nsqd.
+        topic: Topic of the channel. A new channel gets all messages published from now on; the first channel
+            of a topic also gets those that wait in the topic.
+        channel: Channel to create.
+        options: Options of the connection.
 
     Raises:
         ConnectionLostError: If nsqd cannot be reached.

@@ -1,4 +1,4 @@
-"""PublisherPool: one publisher per nsqd, each connected when it is first needed."""
+"""Publisher pool: one publisher for each nsqd, connected at first use."""
 
 import asyncio
 from collections import defaultdict
@@ -10,11 +10,11 @@ from nsqkit.nsq.publisher import NsqdPublisher, ensure_channel
 
 
 class PublisherPool:
-    """Publishes to any nsqd by its address; one connection each for a whole process.
+    """Publishes to any nsqd by its address, with one connection to each for the whole process.
 
     Args:
-        options: What every connection asks of nsqd.
-        publish_timeout_s: How long nsqd's OK may take, in seconds.
+        options: Options of every connection.
+        publish_timeout_s: Time limit of one publish, connecting included; seconds above 0.
     """
 
     def __init__(self, options: ConnectionOptions, *, publish_timeout_s: float = 10.0) -> None:
@@ -26,26 +26,26 @@ class PublisherPool:
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # many may need one channel
 
     async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
-        """Publish one message to the nsqd at *address* and await its OK.
+        """Publish one message to the nsqd at *address*, and wait for its OK.
 
         Raises:
-            PublishError: If it is not confirmed.
+            PublishError: If nsqd does not confirm it.
         """
         await self._to(address, topic).publish(topic, body, defer_s=defer_s)
 
     async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
-        """Publish n messages at once, all or none, and await nsqd's OK.
+        """Publish n messages in one command, all or none, and wait for nsqd's OK.
 
         Raises:
-            PublishError: If they are not confirmed.
+            PublishError: If nsqd does not confirm them.
         """
         await self._to(address, topic).publish_many(topic, bodies)
 
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
-        """Make a durable channel on the nsqd at *address*, once.
+        """Create a durable channel on the nsqd at *address*, once.
 
         Raises:
-            PublishError: If it cannot be made within the time that a publish has.
+            PublishError: If it cannot be created within the time limit of a publish.
         """
         wanted = (address, topic, channel)
         try:
@@ -62,7 +62,7 @@ class PublisherPool:
             raise PublishError(topic, address, reason, False) from error  # noqa: FBT003 - of the error
 
     async def close(self) -> None:
-        """Wait for what is under way, then close every connection. Final."""
+        """Wait for all current publishes, then close every connection. Final."""
         self._is_closed = True
         await asyncio.gather(*(publisher.close() for publisher in self._publishers.values()))
 

@@ -1,4 +1,4 @@
-"""The RDY of all connections of one handler. It opens and closes none of them."""
+"""RDY control: sets the RDY of all connections of one handler. It opens and closes none of them."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ class _Mode(Enum):
 
 
 class _ConnectionRdy:
-    """One connection with its load estimate and the RDY that this load asks for."""
+    """One connection with its load estimate and the RDY that the load needs."""
 
     __slots__ = ("claim", "connection", "is_sharing", "last", "load")
 
@@ -33,34 +33,34 @@ class _ConnectionRdy:
         self.last = connection.received + 1  # the delivery that ends a trial
 
     def look(self, most: int, now_s: float) -> bool:
-        """Return whether the claim has changed."""
+        """Update the claim, and return whether it has changed."""
         connection, before = self.connection, self.claim
         self.load.look(connection.received, connection.answered, age_s=connection.age_s, now_s=now_s)
         self.claim = self.load.claim(min(most, connection.limits.max_rdy_count), now_s=now_s)
         return self.claim != before
 
-    def tell(self, rdy: int) -> None:
+    def send(self, rdy: int) -> None:
         self.load.rdy = rdy
         self.connection.ready(rdy)
 
-    def tell_trial(self) -> None:
-        """Allow the messages in flight, and what is still to come of a trial."""
-        self.tell(max(0, self.last - self.connection.answered))
+    def send_trial(self) -> None:
+        """Allow the messages in flight and the pending trial message."""
+        self.send(max(0, self.last - self.connection.answered))
 
 
 class RdyController:
     """Decides the RDY of each connection.
 
-    The connections of the handler's topic share max_in_flight: each has what its load wants
-    (:class:`nsqkit.policy.flow.LoadEstimate`), and where that is too much in sum, an even part of what the
-    less busy ones leave. Each connection of another topic has 1 on top.
+    The connections of the handler's topic share max_in_flight: each gets the RDY that its load needs
+    (:class:`nsqkit.policy.flow.LoadEstimate`). If the sum is too high, the busy ones get an even part of the
+    budget that the others leave. Each connection of another topic gets 1 in addition.
 
     Args:
-        topic: The handler's topic.
-        max_in_flight: 1 or more.
-        is_fixed: Whether max_in_flight is always shared out evenly, and in full.
-        min_rdy: Then each connection has so much all the same, so that one alone can fill a batch.
-        now_s: A monotonic clock, in seconds.
+        topic: Topic of the handler.
+        max_in_flight: Messages in flight over all connections of the topic; 1 or more.
+        is_fixed: Whether max_in_flight is always shared evenly and in full.
+        min_rdy: With *is_fixed*, the least RDY of each connection, so that one nsqd alone can fill a batch.
+        now_s: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RdyController:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Connection) -> None:
-        """Take in a connection that has subscribed."""
+        """Add a connection after its subscription."""
         entry = _ConnectionRdy(connection, is_sharing=connection.topic == self._topic)
         (self._sharing if entry.is_sharing else self._trickles).append(entry)
         connection.on_change = partial(self._changed, entry)
@@ -98,27 +98,27 @@ class RdyController:
         self._share()
 
     def pause(self) -> None:
-        """Let nothing more come (RDY 0), also on connections to come."""
+        """Stop deliveries (RDY 0), also on future connections."""
         self._enter(_Mode.PAUSED)
 
     def trial(self) -> None:
-        """Let one more message come on each connection, whatever is held there; again with each call."""
+        """Allow one more message on each connection, in addition to those in flight, at each call."""
         for entry in (*self._sharing, *self._trickles):
             entry.last = entry.connection.received + 1
         self._enter(_Mode.TRIAL)
 
     def resume(self) -> None:
-        """Share max_in_flight out again."""
+        """Share max_in_flight again after a pause or a trial."""
         self._enter(_Mode.OPEN)
 
     def stop(self) -> None:
-        """Say no RDY any more: the intake has ended."""
+        """Send no more RDY: the intake has ended."""
         self._mode = _Mode.STOPPED
         if self._timer is not None:
             self._timer.cancel()
 
     async def take_turns(self) -> None:
-        """Move RDY on where it does not suffice for all connections: late from busy ones, else soon."""
+        """Rotate RDY if it is too small for all connections: after 5 s, or after 0.5 s while idle."""
         received, held_s = -1, 0.0
         while True:
             await asyncio.sleep(_IDLE_TURN_S)
@@ -133,7 +133,7 @@ class RdyController:
 
     @property
     def _follows_load(self) -> bool:
-        is_enough = self._max_in_flight >= len(self._sharing)  # else RDY goes round, 1 at a time
+        is_enough = self._max_in_flight >= len(self._sharing)  # otherwise RDY rotates, 1 at a time
         return is_enough and self._mode is _Mode.OPEN and not self._is_fixed
 
     def _enter(self, mode: _Mode) -> None:
@@ -142,20 +142,20 @@ class RdyController:
             self._share()
 
     def _changed(self, entry: _ConnectionRdy) -> None:
-        """Look at a connection that messages came from, or whose messages were answered."""
+        """Check a connection after messages arrived on it or were answered."""
         if self._mode is _Mode.TRIAL:
-            entry.tell_trial()
+            entry.send_trial()
         elif entry.is_sharing and self._follows_load:
             self._look((entry,), self._now_s())
 
     def _look(self, entries: Sequence[_ConnectionRdy], now_s: float) -> None:
-        """Tell what has changed, and the others only if that is at their cost."""
+        """Send changed RDY counts, and those of the other connections only if their shares change."""
         changed = [entry for entry in entries if entry.look(self._max_in_flight, now_s)]
         if changed and (self._is_short or self._claimed > self._max_in_flight):
             self._share()
             return
         for entry in changed:
-            entry.tell(entry.claim)
+            entry.send(entry.claim)
         self._watch(now_s)
 
     @property
@@ -163,18 +163,18 @@ class RdyController:
         return sum([entry.claim for entry in self._sharing])
 
     def _share(self) -> None:
-        """Tell every connection its RDY."""
+        """Send every connection its RDY."""
         if self._mode is _Mode.STOPPED:
             return
         if self._mode is _Mode.TRIAL:
             for entry in (*self._sharing, *self._trickles):
-                entry.tell_trial()
+                entry.send_trial()
             return
         budget = 0 if self._mode is _Mode.PAUSED else self._max_in_flight
         for entry, share in zip(self._sharing, self._shares(budget), strict=True):
-            entry.tell(share)
+            entry.send(share)
         for entry in self._trickles:
-            entry.tell(min(budget, 1))
+            entry.send(min(budget, 1))
         if self._follows_load:
             self._watch(self._now_s())
 
@@ -190,7 +190,7 @@ class RdyController:
         return fair_shares([entry.claim for entry in self._sharing], held, budget)
 
     def _watch(self, now_s: float) -> None:
-        """Look again soon where nsqd may hold messages: nothing else may happen before."""
+        """Set a timer for the next check if nsqd may buffer messages: no other event may occur before."""
         if self._timer is not None:
             return
         due = [entry.load.due_s for entry in self._sharing if entry.load.is_ahead]
@@ -201,4 +201,4 @@ class RdyController:
     def _fire(self, due_s: float) -> None:
         self._timer = None
         if self._follows_load:
-            self._look(self._sharing, max(due_s, self._now_s()))  # a loop's timers may be early
+            self._look(self._sharing, max(due_s, self._now_s()))  # timers of an event loop may be early

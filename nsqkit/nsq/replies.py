@@ -1,4 +1,4 @@
-"""PendingReplies: requests that nsqd has not answered yet. No I/O."""
+"""Pending replies: requests that nsqd has not answered yet. No I/O."""
 
 import asyncio
 from collections import deque
@@ -10,7 +10,7 @@ Reply = asyncio.Future[bytes]
 
 
 class PendingReplies:
-    """Pairs nsqd's answers with requests: nsqd answers in the order of the commands."""
+    """Matches nsqd's answers to requests: nsqd answers in the order of the commands."""
 
     __slots__ = ("_replies",)
 
@@ -18,7 +18,7 @@ class PendingReplies:
         self._replies: deque[Reply] = deque()
 
     def add(self) -> Reply:
-        """Return the answer to come to a request that was sent just now."""
+        """Return a future of the answer to the request that was just sent."""
         reply: Reply = asyncio.get_running_loop().create_future()
         self._replies.append(reply)
         return reply
@@ -28,7 +28,7 @@ class PendingReplies:
         if not self._replies:
             return False
         reply = self._replies.popleft()
-        if not reply.done():  # its caller may have given up
+        if not reply.done():  # the caller may have cancelled it
             reply.set_result(data)
         return True
 
@@ -36,9 +36,9 @@ class PendingReplies:
         """Fail all requests.
 
         Args:
-            first: The error of the oldest; only that one is to blame for a refusal. pynsq's Writer fails them
-                all with it.
-            others: Makes an error for each of the others.
+            first: Error of the oldest request, the only one that nsqd refused. pynsq's Writer would fail all
+                requests with it.
+            others: Creates an error for each of the other requests.
         """
         error = first
         while self._replies:
@@ -49,7 +49,7 @@ class PendingReplies:
 
 
 def failed_reply(error: NsqkitError) -> Reply:
-    """Return the answer to a request that could not be sent."""
+    """Return a failed future for a request that could not be sent."""
     reply: Reply = asyncio.get_running_loop().create_future()
     reply.set_exception(error)
     return reply

@@ -1,4 +1,4 @@
-"""TLS to nsqd: a layer of bytes, which always checks nsqd's certificate and its name. No sockets."""
+"""TLS to nsqd: an encryption layer that always checks nsqd's certificate and its name. No sockets."""
 
 import ssl
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from nsqkit.settings.settings import Settings
 _RECORD_BYTES = 65536
 _OF_TLS: Final = ("tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name")
 PLAIN: Final = MappingProxyType({"tls": False} | dict.fromkeys(_OF_TLS))
-"""The settings by which no TLS is spoken."""
-# What OpenSSL found wrong with a certificate (X509_V_ERR_…), and what to do about it.
+"""Settings for plain text, without TLS."""
+# Remedies by OpenSSL's verification error (X509_V_ERR_…).
 _REMEDIES: Final = {
     **dict.fromkeys((2, 18, 19, 20, 21), "; tls_ca_file must hold the CA that signed it"),
     **dict.fromkeys((62, 64), "; connect by a name that it has, or set tls_server_name to one"),
@@ -22,11 +22,11 @@ _CLIENT_REMEDY: Final = "; it may demand a certificate that it knows: set tls_ce
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How to speak TLS.
+    """TLS options of a connection.
 
     Args:
-        context: Checks certificates and names.
-        server_name: The name that nsqd's certificate must have; None for the host connected to.
+        context: SSL context, which checks certificates and names.
+        server_name: Name that nsqd's certificate must have; None for the host of the connection.
     """
 
     context: ssl.SSLContext
@@ -36,12 +36,12 @@ class Tls:
 class TlsLayer:
     """One connection's TLS.
 
-    pynsq wraps the socket: it checks no name, cannot take a context, and a socket in TLS cannot
-    be closed for writing only, as a drain does.
+    pynsq would wrap the socket: it checks no name and accepts no context, and a TLS socket cannot be closed
+    for writing only, as a drain needs.
 
     Args:
         tls: Certificates to trust and to present.
-        host: Connected to; a name or an address without brackets.
+        host: Host of the connection; a name or an IP address without brackets.
     """
 
     def __init__(self, tls: Tls, host: str) -> None:
@@ -50,10 +50,12 @@ class TlsLayer:
         self._tls = tls.context.wrap_bio(self._in, self._out, server_hostname=tls.server_name or host)
 
     def shake_hands(self, data: bytes) -> bool:
-        """Take what nsqd sent, and return whether that was all; what to send is left to :meth:`encode`.
+        """Process bytes of nsqd's handshake, and return whether it is complete.
+
+        Call :meth:`encode` for the bytes to send.
 
         Raises:
-            ssl.SSLError: If nsqd has no TLS, or is not who it should be.
+            ssl.SSLError: If nsqd has no TLS, or its certificate is not accepted.
         """
         self._in.write(data)
         try:
@@ -63,17 +65,17 @@ class TlsLayer:
         return True
 
     def encode(self, data: bytes) -> bytes:
-        """Return data as TLS, after what the handshake has to say."""
+        """Encrypt data; pending bytes of the handshake come first."""
         left = memoryview(data)
         while left:
             left = left[self._tls.write(left) :]
         return self._out.read()
 
     def decode(self, data: bytes) -> bytes:
-        """Return what is inside.
+        """Decrypt bytes as far as they are complete.
 
         Raises:
-            ssl.SSLError: If it was tampered with, or is nsqd's refusal.
+            ssl.SSLError: If the bytes are corrupt, or contain a TLS alert of nsqd.
         """
         self._in.write(data)
         parts = []
@@ -86,10 +88,10 @@ class TlsLayer:
 
 
 def tls_of(settings: Settings) -> Tls | None:
-    """Return how the settings have TLS spoken; None where it is off.
+    """Return the TLS options in the settings; None if TLS is off.
 
     Raises:
-        SettingsError: If a file cannot be used, or a setting of TLS is set while it is off.
+        SettingsError: If a file cannot be used, or a TLS setting is set while TLS is off.
     """
     if not settings.tls:
         for name in _OF_TLS:
@@ -112,7 +114,7 @@ def _context(settings: Settings) -> ssl.SSLContext:
             raise SettingsError("tls_key_file is set without tls_cert_file; set both")
         return context
     try:
-        # Without a password OpenSSL would ask for one on the terminal.
+        # Without the argument OpenSSL would ask for a password on the terminal.
         context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
     except OSError as error:
         names = "tls_cert_file and tls_key_file" if settings.tls_key_file else "tls_cert_file"
@@ -128,11 +130,11 @@ def _unusable(names: str, files: str | None, error: OSError, what: str) -> Setti
 
 
 def tls_failure(address: str, error: ssl.SSLError) -> NsqkitError:
-    """Return what a failure of TLS means, as one line that says what to change.
+    """Convert a TLS failure into an error, with a remedy where one is known.
 
     Args:
         address: ``host:port`` of the nsqd.
-        error: What OpenSSL says.
+        error: OpenSSL's error.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message.rstrip(".")

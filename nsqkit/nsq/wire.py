@@ -1,6 +1,6 @@
-"""The bytes to and from one nsqd: a stream, and the layers (TLS, compression) that the handshake puts on it.
+"""The wire to one nsqd: a stream with the layers (TLS, compression) that the handshake adds.
 
-It knows nothing of what the bytes mean.
+It knows nothing of the meaning of the bytes.
 """
 
 import asyncio
@@ -15,24 +15,24 @@ CHUNK_BYTES = 65536
 
 
 class Layer(Protocol):
-    """What turns the bytes of a connection into others, piece by piece as they come."""
+    """A transformation of a connection's bytes, such as encryption or compression."""
 
     def encode(self, data: bytes) -> bytes:
-        """Return what is to be sent for this data, all of it."""
+        """Return all bytes to send for this data."""
 
     def decode(self, data: bytes) -> bytes:
-        """Return what these bytes complete, which may be nothing; they begin and end anywhere."""
+        """Decode bytes that begin and end anywhere; return the complete part, which may be empty."""
 
 
 class Wire:
     """One stream and its layers.
 
     Args:
-        stream: The connection. Whoever made it closes it.
-        on_waiting: Called when there is nothing to read.
+        stream: Stream of the connection; its creator closes it.
+        on_waiting: Called when a read has to wait for bytes.
 
     Attributes:
-        is_private: Whether TLS is up.
+        is_private: Whether TLS is established.
     """
 
     def __init__(self, stream: IOStream, on_waiting: Callable[[], None]) -> None:
@@ -40,15 +40,15 @@ class Wire:
         self._stream = stream
         self._on_waiting = on_waiting
         self._layers: list[Layer] = []  # the outermost first
-        self._rest = b""  # what was read beyond what was asked for
+        self._rest = b""  # bytes that were read but not returned yet
 
     async def read(self) -> bytes:
-        """Return what comes next, at least one byte.
+        """Return the next bytes, at least one.
 
         Raises:
-            StreamClosedError: If the connection ends before.
-            OSError: If a layer cannot read it; ``ssl.SSLError`` is one.
-            zlib.error: Likewise.
+            StreamClosedError: If the connection ends first.
+            OSError: If TLS or snappy cannot decode them; for TLS an ``ssl.SSLError``.
+            zlib.error: If deflate cannot decode them.
         """
         data, self._rest = self._rest, b""
         while not data:
@@ -61,7 +61,7 @@ class Wire:
         return data
 
     async def read_exactly(self, size: int) -> bytes:
-        """Return the next *size* bytes; errors as :meth:`read`."""
+        """Return the next *size* bytes; raises the errors of :meth:`read`."""
         data = b""
         while len(data) < size:
             data += await self.read()
@@ -69,24 +69,25 @@ class Wire:
         return data[:size]
 
     def write(self, data: bytes) -> None:
-        """Send, as soon as the socket takes it."""
+        """Send data as soon as the socket accepts it."""
         for layer in reversed(self._layers):
             data = layer.encode(data)
         self._stream.write(data)
 
     def add(self, layer: Layer) -> None:
-        """Put a layer on: it applies to all that has not been read yet, and to all that is written."""
+        """Add a layer for all bytes that are not read yet and for all further writes."""
         self._layers.append(layer)
         self._rest = layer.decode(self._rest)
 
     async def start_tls(self, tls: Tls, host: str) -> None:
-        """Put TLS on, with nsqd's certificate checked.
+        """Start TLS, and check nsqd's certificate.
 
-        What came before in plain text and was not read counts as nsqd's first bytes in TLS, so
-        that nobody in between can slip an answer in.
+        Unread bytes in plain text count as the first bytes of the TLS handshake, so that an attacker cannot
+        inject an answer.
 
         Raises:
-            OSError: If nsqd has no TLS, is not who it should be, or is gone; ``ssl.SSLError`` is one.
+            OSError: If the connection is lost; if nsqd has no TLS or its certificate is not accepted, an
+                ``ssl.SSLError``.
         """
         layer = TlsLayer(tls, host)
         data, self._rest = self._rest, b""
@@ -96,6 +97,6 @@ class Wire:
                 data = await self.read()
         finally:
             if not self._stream.closed():
-                self._stream.write(layer.encode(b""))  # the end of the handshake, or what was wrong
+                self._stream.write(layer.encode(b""))  # the end of the handshake, or an alert
         self.add(layer)
         self.is_private = True

@@ -1,1 +1,1 @@
-"""The rules, as pure functions and values: no clock, no draw, no I/O, the standard library only."""
+"""Policies: the rules as pure functions and values, without clock, random draw, I/O or third-party code."""

@@ -1,4 +1,4 @@
-"""Addresses: a host and a port as one text, and back. Pure; no names are looked up."""
+"""Addresses: join a host and a port into ``host:port``, and split them again. No names are looked up."""
 
 import re
 from typing import Final
@@ -9,20 +9,20 @@ MAX_PORT: Final = 65535
 
 
 def join_address(host: str, port: int | str) -> str:
-    """Return ``host:port``, an IPv6 host in brackets.
+    """Return ``host:port``, with an IPv6 host in brackets.
 
     Args:
-        host: A name or an address, without brackets.
-        port: 1 to 65535; not checked.
+        host: A host name or an IP address, without brackets.
+        port: 1 to 65535; the range is not checked.
     """
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Split ``host:port`` into host and port; an IPv6 host is in brackets, and is returned without them.
+    """Split ``host:port`` into host and port; an IPv6 host loses its brackets.
 
     Raises:
-        SettingsError: If it is not an address with a port in 1..65535.
+        SettingsError: If *address* is not a host and a port in 1..65535.
     """
     host, colon, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")

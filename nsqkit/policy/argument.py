@@ -1,4 +1,4 @@
-"""Arguments that a policy is given: refused by name where they cannot be meant."""
+"""Argument checks: policies reject values that are out of range or of the wrong type, by field name."""
 
 
 def require_number(
@@ -10,19 +10,19 @@ def require_number(
     least: float | None = None,
     most: float | None = None,
 ) -> None:
-    """Refuse what is no number, or not in its range.
+    """Reject a value that is not a number or is out of its range.
 
     Args:
         owner: The policy's class, for the error.
         name: The field, for the error.
-        value: What was given.
-        above: It must be more than this.
-        least: It must be this or more.
-        most: It must be this or less.
+        value: The value to check.
+        above: Exclusive lower bound; None for no bound.
+        least: Inclusive lower bound; None for no bound.
+        most: Inclusive upper bound; None for no bound.
 
     Raises:
-        TypeError: If *value* is no number; a boolean is none.
-        ValueError: If it is out of its range; nan is in none.
+        TypeError: If *value* is not a number. A boolean does not count as one.
+        ValueError: If it is out of its range. NaN is out of every range.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{owner}({name}={value!r}): give a number")
@@ -35,17 +35,17 @@ def require_number(
 
 
 def require_whole(owner: str, name: str, value: object, least: int, most: int) -> None:
-    """Refuse what is no whole number of ``least..most``.
+    """Reject a value that is not a whole number in ``least..most``.
 
     Args:
         owner: The policy's class, for the error.
         name: The field, for the error.
-        value: What was given.
-        least: The least allowed.
-        most: The most allowed.
+        value: The value to check.
+        least: Inclusive lower bound.
+        most: Inclusive upper bound.
 
     Raises:
-        TypeError: If *value* is no whole number; a boolean is none.
+        TypeError: If *value* is not a whole number. A boolean does not count as one.
         ValueError: If it is out of its range.
     """
     if type(value) is not int:
@@ -55,15 +55,15 @@ def require_whole(owner: str, name: str, value: object, least: int, most: int) -
 
 
 def require_errors(owner: str, name: str, value: object) -> None:
-    """Refuse what is no tuple of exception types.
+    """Reject a value that is not a tuple of exception types.
 
     Args:
         owner: The policy's class, for the error.
         name: The field, for the error.
-        value: What was given.
+        value: The value to check.
 
     Raises:
-        TypeError: If it is not.
+        TypeError: If *value* is not such a tuple.
     """
     if not isinstance(value, tuple):
         raise TypeError(f"{owner}({name}={value!r}): give a tuple of exception types, (SomeError,)")

@@ -1,4 +1,4 @@
-"""Breakers: when a dependency that keeps failing is not called, and when it is tried again."""
+"""Circuit breakers: stop calls to a dependency that keeps failing, and try it again later."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,13 +6,13 @@ from enum import StrEnum
 from nsqkit.policy.argument import require_number, require_whole
 
 BUSY_RATIO = 0.1
-"""While all trials run, the next call is told to come back after this share of open_s."""
+"""A call that is refused while all trials run may be retried after this share of open_s."""
 MAX_OPEN_S = 3600.0
 _MAX_COUNT = 1_000_000
 
 
 class BreakerState(StrEnum):
-    """Whether calls to a dependency are made, refused, or tried a few at a time."""
+    """State of a breaker: calls are made, refused, or tried a few at a time."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -21,12 +21,12 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a breaker opens, and how it is tried.
+    """Configuration of a breaker: when it opens, for how long, and how many trial calls it admits.
 
     Args:
-        failures: Calls that must fail one after the other; 1 to 1000000.
-        open_s: Seconds for which no call is made then; above 0, at most 3600.
-        trials: Calls that are let through at a time in half-open; 1 to 1000000.
+        failures: Consecutive failures that open the breaker; 1 to 1000000.
+        open_s: Seconds for which an open breaker refuses all calls; above 0, at most 3600.
+        trials: Concurrent calls admitted while half-open; 1 to 1000000.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -44,14 +44,14 @@ class BreakerPolicy:
 
 
 class Circuit:
-    """One dependency's breaker: it admits calls, and learns how they end.
+    """The state machine of one dependency's breaker: admits calls and records their results.
 
-    Every admitted call has a ticket, which it gives back when it ends. A ticket of an earlier state changes
-    nothing: a call that began before it opened does not close it, nor open it again. A trial that has not
-    come back after ``open_s`` makes room for another.
+    Every admitted call gets a ticket and hands it back with its result. A ticket from an earlier state has no
+    effect: a call that began before the breaker opened neither closes it nor opens it again. A trial without
+    a result after ``open_s`` makes room for another.
 
     Args:
-        policy: When it opens, and how it is tried.
+        policy: When the breaker opens, for how long, and how many trials it admits.
     """
 
     def __init__(self, policy: BreakerPolicy) -> None:
@@ -63,18 +63,18 @@ class Circuit:
         self._since_s = 0.0
 
     def state(self, *, now_s: float) -> BreakerState:
-        """Return what it is now; open for too long is half-open, though nobody has called yet."""
+        """Return the state: an open breaker is half-open after ``open_s``, even before the next call."""
         is_over = self._state is BreakerState.OPEN and now_s >= self._since_s + self._policy.open_s
         return BreakerState.HALF_OPEN if is_over else self._state
 
     def admit(self, *, now_s: float) -> int | None:
-        """Let a call through, or refuse it.
+        """Admit or refuse a call.
 
         Args:
-            now_s: Now, on a monotonic clock.
+            now_s: Current time of a monotonic clock, in seconds.
 
         Returns:
-            Its ticket; None if it must not be made.
+            The call's ticket, to pass back with its result; None if the call is refused.
         """
         if self._state is BreakerState.CLOSED:
             return self._ticket
@@ -91,7 +91,7 @@ class Circuit:
         return self._ticket
 
     def remaining_s(self, *, now_s: float) -> float:
-        """Return when a call that is refused should come back; seconds, 0 or more, 0 while it is closed."""
+        """Return the seconds after which to retry a refused call; 0 or more, and 0 while closed."""
         match self._state:
             case BreakerState.CLOSED:
                 return 0.0
@@ -101,7 +101,7 @@ class Circuit:
                 return self._policy.open_s * BUSY_RATIO
 
     def succeeded(self, ticket: int, *, now_s: float) -> None:
-        """Take in that an admitted call succeeded; in half-open that closes it."""
+        """Record the success of an admitted call; while half-open it closes the breaker."""
         if ticket != self._ticket:
             return
         self._failures = 0
@@ -109,7 +109,7 @@ class Circuit:
             self._enter(BreakerState.CLOSED, now_s)
 
     def failed(self, ticket: int, *, now_s: float) -> None:
-        """Take in that an admitted call failed; in half-open that opens it again."""
+        """Record the failure of an admitted call; while half-open it opens the breaker again."""
         if ticket != self._ticket:
             return
         self._failures += 1
@@ -117,7 +117,7 @@ class Circuit:
             self._enter(BreakerState.OPEN, now_s)
 
     def abandoned(self, ticket: int) -> None:
-        """Take in that an admitted call ended without telling anything; a trial makes room for another."""
+        """Record that an admitted call ended without a result; a trial makes room for another."""
         if ticket == self._ticket:
             self._trials = max(0, self._trials - 1)
 

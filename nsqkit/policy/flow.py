@@ -1,7 +1,7 @@
-"""How a handler's max_in_flight is shared among its connections, as RDY counts that follow the load.
+"""Flow control: share a handler's max_in_flight among its connections, as RDY counts that follow the load.
 
-nsqd holds messages in an output buffer, and empties it at once when as many are in flight as RDY allows. So
-RDY decides latency: one more than is held brings each message at once, more lets nsqd join several.
+nsqd collects messages in an output buffer, and flushes it at once when RDY messages are in flight. So RDY
+decides latency: one above the number in flight brings each message at once; more lets nsqd batch several.
 """
 
 import itertools
@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _BATCHING_S = 0.002
-"""So long a message may wait for others to share its way; the latency that one pays for throughput."""
+"""Seconds that a message may wait to be batched with others: the price in latency for throughput."""
 _BATCHING_AGE_RATIO = 0.25
-"""Or for this part of what it has waited before: a backlog shows that throughput is wanted."""
+"""The wait may grow to this share of the message's age: a backlog needs throughput."""
 _MOST_BATCHING_S = 0.05
-"""But no longer; nsqd's buffer by itself holds it for 25 ms."""
+"""Upper limit of that wait, in seconds; nsqd's own output buffer adds up to 25 ms."""
 _MEMORY_S = 0.005
-"""Time constant of the rate's exponentially weighted mean."""
+"""Time constant of the exponentially weighted arrival rate, in seconds."""
 _MEMORY_RATIO = 0.5
-"""But no less than this part of that waiting, so that a long turn of the event loop forgets nothing."""
+"""The time constant is at least this share of the wait, so that a long loop turn does not erase the rate."""
 _QUIET_RATIO = 2.0
-"""After so many of them without a message, RDY falls so that nsqd sends what it holds."""
+"""After this many waits without a message, RDY drops so that nsqd flushes its buffer."""
 _SLACK_RATIO = 0.6
-"""RDY stays as it is while its room is not below this share of what is wanted, nor as much above."""
+"""RDY does not change while its free room is within this factor of the wanted room, in both directions."""
 
 
 @dataclass(slots=True)
@@ -30,8 +30,8 @@ class LoadEstimate:
     """The estimated load of one connection, and the RDY that follows from it.
 
     Attributes:
-        rdy: The RDY that was sent to nsqd last.
-        busy: Messages that arrived and are not answered yet.
+        rdy: The RDY last sent to nsqd.
+        busy: Messages in flight: delivered and not answered yet.
     """
 
     rdy: int = 0
@@ -43,14 +43,14 @@ class LoadEstimate:
     _memory_s: float = field(default=_MEMORY_S, init=False)
 
     def look(self, received: int, answered: int, *, age_s: float, now_s: float) -> None:
-        """Take in what has happened since the last look.
+        """Update the estimate with the connection's counters.
 
         Args:
-            received: Deliveries since the connection began.
-            answered: How many of them were finished or requeued.
-            age_s: How long ago the last of them was published; 0 if that says nothing, as of one that
-                was delivered before.
-            now_s: A clock that does not go back.
+            received: Deliveries since the connection was opened.
+            answered: Those of them that were finished or requeued.
+            age_s: Age of the last delivery, in seconds since it was published; 0 for a redelivery, whose age
+                says nothing about a backlog.
+            now_s: Current time of a monotonic clock, in seconds.
         """
         if arrived := received - self._received:
             self._batching_s = min(max(_BATCHING_S, age_s * _BATCHING_AGE_RATIO), _MOST_BATCHING_S)
@@ -61,16 +61,19 @@ class LoadEstimate:
         self.busy = received - answered
 
     def claim(self, most: int, *, now_s: float) -> int:
-        """Return the RDY that this load wants, in 1..most: in flight, one more, and what comes meanwhile.
+        """Return the RDY that this load needs: messages in flight, one more, and those expected meanwhile.
 
-        It stays at the last RDY where the difference is not worth a command.
+        The last RDY is kept where the difference is not worth a command.
 
         Args:
-            most: The highest, 1 or more.
-            now_s: As in :meth:`look`.
+            most: Upper limit of the result, 1 or more.
+            now_s: Current time of a monotonic clock, in seconds.
+
+        Returns:
+            A RDY count in 1..most.
 
         Source:
-            Little's law: rate times waiting time are on their way.
+            Little's law: messages on their way = arrival rate × waiting time.
         """
         room = 1
         if now_s < self.due_s:
@@ -81,12 +84,12 @@ class LoadEstimate:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether nsqd may send more than one message, and so hold some until they are as many."""
+        """Whether RDY allows more than one further message, so that nsqd may buffer some."""
         return self.rdy > self.busy + 1
 
     @property
     def due_s(self) -> float:
-        """When RDY has to be looked at again though nothing happens: nsqd may hold messages until then."""
+        """When to check RDY again if nothing arrives, in seconds: nsqd may buffer messages until then."""
         return self._arrived_s + self._batching_s * _QUIET_RATIO
 
     def _faded_per_s(self, now_s: float) -> float:
@@ -94,18 +97,18 @@ class LoadEstimate:
 
 
 def fair_shares(claims: Sequence[int], held: Sequence[int], budget: int) -> tuple[int, ...]:
-    """Return what each claim gets of a budget: all of it, or what the others leave, evenly.
+    """Share a budget among claims: small claims in full, the others evenly from the remainder.
 
-    Who holds more than its share gets no more, and the others no part of what it still holds.
+    A connection with more messages in flight than its share gets no more, and its surplus reduces the shares
+    of the others.
 
     Args:
-        claims: 1 or more each.
-        held: As many: what is in flight there.
-        budget: At least as much as there are claims.
+        claims: RDY that each connection asks for; 1 or more each.
+        held: Messages in flight on each connection, in the same order.
+        budget: Messages that may be in flight in total; at least the number of claims.
 
     Returns:
-        As many RDY counts, in their order: 1 or more each, none above its claim, and *budget* at most
-        in sum.
+        One RDY count per claim, order kept: 1 or more, never above the claim, in total at most *budget*.
     """
     shares = _even(claims, budget)
     holds = [has > share for has, share in zip(held, shares, strict=True)]
@@ -132,20 +135,19 @@ def rdy_shares(budget: int, connections: int, *, trickles: int = 0, turn: int = 
     """Return one RDY count per connection.
 
     Args:
-        budget: Messages that may be in flight over the connections; 0 or more.
-        connections: How many there are; 0 or more.
-        trickles: How many of them, the last ones, have little to bring, as `.retry` topics do: unless
-            the budget is 0 they get 1 each on top of it, so that an idle one costs nothing.
-        turn: Which connection gets the first of what cannot be shared evenly. Raising it by
-            one moves that on by one, so that a budget smaller than the number of connections
-            reaches every connection in turn.
+        budget: Messages that may be in flight in total; 0 or more.
+        connections: Number of connections; 0 or more.
+        trickles: Number of connections with little traffic, such as those of `.retry` topics; they are the
+            last ones. Each gets 1 on top of the budget unless that is 0, so that an idle one costs nothing.
+        turn: Which connection gets the first part of the remainder. Raise it by one to move the remainder to
+            the next connection: so a budget below the number of connections reaches all of them in turn.
 
     Returns:
-        A tuple of length *connections*. All but the trickles have the sum *budget*, and no two of
-        them differ by more than one.
+        A tuple of length *connections*. Without the trickles the counts add up to *budget*, and no two
+        differ by more than one.
 
     Raises:
-        ValueError: If *budget* or *connections* is negative, or *trickles* not in 0..connections.
+        ValueError: If *budget* or *connections* is negative, or *trickles* is not in 0..connections.
     """
     if budget < 0 or not 0 <= trickles <= connections:
         raise ValueError(f"budget={budget!r} connections={connections!r} trickles={trickles!r}")

@@ -1,4 +1,4 @@
-"""Kill switches: when a handler fails so often that its intake stops, and when it is tried again."""
+"""Kill switches: pause a handler's intake while too many of its messages fail, and try it again later."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,28 +7,28 @@ from enum import StrEnum
 from nsqkit.policy.argument import require_errors, require_number, require_whole
 
 SLICES = 16
-"""A window is counted in so many slices: an outcome counts for window_s, less one slice at most."""
+"""Number of slices in a window. An outcome counts for window_s, or up to one slice less."""
 MAX_WINDOW_S = 86400.0
 _MAX_COUNT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class KillSwitch:
-    """When a handler's intake stops because too many of its calls fail, and for how long.
+    """Configuration of a kill switch: it pauses a handler's intake while too many of its calls fail.
 
-    It opens once at least *min_messages* calls ended within *window_s* and at least *failure_ratio* of them
-    failed. After *open_s* it is half-open: a few messages are tried, and the first failure opens it again
-    for twice as long.
+    The switch opens once at least *min_messages* calls ended within *window_s* and at least *failure_ratio*
+    of them failed. After *open_s* it is half-open: messages are tried one by one, and the first failure opens
+    it again for twice the time.
 
     Args:
-        failure_ratio: Share of calls that fail; above 0, at most 1.
-        min_messages: Calls that must have ended before it may open; 1 to 1000000.
-        window_s: Seconds over which calls are counted; above 0, at most 86400. Kept in sixteenths.
-        open_s: Seconds for which it is open at first; above 0, at most 86400.
-        max_open_s: Longest time that doubling leads to; open_s to 86400 seconds.
-        trials: Messages that must succeed one after the other until it closes; 1 to 1000000.
+        failure_ratio: Share of failed calls that opens the switch; above 0, at most 1.
+        min_messages: Least number of calls before the share counts; 1 to 1000000.
+        window_s: Seconds over which calls are counted, in steps of a sixteenth; above 0, at most 86400.
+        open_s: Seconds for which the switch is open the first time; above 0, at most 86400.
+        max_open_s: Upper limit of the doubled time; open_s to 86400 seconds.
+        trials: Consecutive successes that close a half-open switch; 1 to 1000000.
         include: Exception types that count as failures.
-        exclude: Those of them that do not, because they tell of a message and not of a fault.
+        exclude: Subtypes of these that do not count, because the message is at fault.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -55,12 +55,12 @@ class KillSwitch:
         require_errors("KillSwitch", "exclude", self.exclude)
 
     def blames(self, error: BaseException | None) -> bool:
-        """Return whether a call that raised this, or None for nothing, counts as a failure."""
+        """Return whether a call that raised *error* (None for no error) counts as a failure."""
         return isinstance(error, self.include) and not isinstance(error, self.exclude)
 
 
 class SwitchState(StrEnum):
-    """Whether a handler's messages are taken, refused, or tried one by one."""
+    """State of a kill switch: messages are handled, refused, or tried one by one."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -68,15 +68,15 @@ class SwitchState(StrEnum):
 
 
 class Switch:
-    """One handler's kill switch, which learns how its calls end.
+    """The state machine of one handler's kill switch; it counts the results of the handler's calls.
 
     Args:
-        policy: When it opens, and for how long.
+        policy: When the switch opens, and for how long.
 
     Attributes:
-        state: What it is now.
-        open_for_s: How long the present opening lasts, or the next one would; seconds.
-        trials_left: Successes still needed in half-open until it closes; else 0.
+        state: Current state; :meth:`half_open` ends the open state.
+        open_for_s: Length of the current open time, or of the next one, in seconds.
+        trials_left: Successes still needed to close a half-open switch; 0 in the other states.
     """
 
     def __init__(self, policy: KillSwitch) -> None:
@@ -86,17 +86,17 @@ class Switch:
         self.open_for_s = policy.open_s
         self.trials_left = 0
 
-    def record(self, failed: bool, *, now_s: float) -> SwitchState | None:  # noqa: FBT001 - the one thing it is told
-        """Take in how one call ended.
+    def record(self, failed: bool, *, now_s: float) -> SwitchState | None:  # noqa: FBT001 - the only fact it records
+        """Record the result of one call.
 
-        While it is open nothing counts: those calls began before.
+        Results while the switch is open do not count: those calls began before it opened.
 
         Args:
-            failed: Whether the handler is to blame.
-            now_s: When it ended, on a monotonic clock.
+            failed: Whether the call counts as a failure; see :meth:`KillSwitch.blames`.
+            now_s: When the call ended, in seconds of a monotonic clock.
 
         Returns:
-            The state that this led to, or None if it is as before.
+            The new state, or None if the state did not change.
         """
         match self.state:
             case SwitchState.CLOSED:
@@ -108,7 +108,7 @@ class Switch:
                 return None
 
     def half_open(self) -> None:
-        """Let it be tried, once it has been open for ``open_for_s``; changes nothing unless it is open."""
+        """Allow trials after ``open_for_s``; has no effect unless the switch is open."""
         if self.state is SwitchState.OPEN:
             self.state = SwitchState.HALF_OPEN
             self.trials_left = self._policy.trials
@@ -139,7 +139,7 @@ class Switch:
 
 
 class _Window:
-    """How many calls ended, and failed, in the last seconds; at most SLICES counts are kept."""
+    """Counts of ended and failed calls over a sliding time window, in at most SLICES slices."""
 
     def __init__(self, window_s: float) -> None:
         self._slice_s = window_s / SLICES

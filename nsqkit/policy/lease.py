@@ -1,40 +1,40 @@
-"""Lease: until when a delivery is ours, and when to ask nsqd for more time.
+"""Leases: when a delivery expires, and when to extend it with TOUCH.
 
-nsqd delivers a message again once its message timeout is over, counted from the delivery or the last TOUCH,
-and at its max-msg-timeout after the delivery at the latest, whatever was touched. All times are on one
-monotonic clock, in seconds.
+nsqd delivers a message again when its message timeout has passed since the delivery or the last TOUCH, and
+when max-msg-timeout has passed since the delivery, in spite of TOUCH. All times are seconds of one monotonic
+clock.
 """
 
 import math
 
 MARGIN_S = 1.0
-"""So long before nsqd's time is over a delivery counts as lost: a later FIN could meet the next delivery."""
+"""A delivery counts as lost this long before nsqd's deadline: a later FIN could hit the next delivery."""
 _MARGIN_RATIO = 0.25
 
 
 def margin_s(lease_s: float) -> float:
-    """Return how much of a lease is left unused: a second, or a quarter of a lease under 4 s."""
+    """Return the unused end of a lease in seconds: 1, or a quarter of a lease under 4 s."""
     return min(MARGIN_S, lease_s * _MARGIN_RATIO)
 
 
 def longest_hold_s(lease_s: float, max_lease_s: float) -> float:
-    """Return for how long a delivery can be held, however often it is touched."""
+    """Return the longest time to hold a delivery with TOUCH, in seconds."""
     return max(lease_s, max_lease_s) - margin_s(lease_s)
 
 
 def cap_s(received_s: float, *, lease_s: float, max_lease_s: float) -> float:
-    """Return when a delivery is lost however often it is touched."""
+    """Return when a delivery is lost in spite of TOUCH."""
     return received_s + longest_hold_s(lease_s, max_lease_s)
 
 
 def ends_s(received_s: float, touched_s: float, *, lease_s: float, max_lease_s: float) -> float:
-    """Return when a delivery is lost if it is not touched again.
+    """Return when a delivery is lost unless it is touched again.
 
     Args:
-        received_s: When it arrived.
-        touched_s: When it was last touched, or when it arrived.
-        lease_s: nsqd's message timeout on its connection.
-        max_lease_s: nsqd's max-msg-timeout.
+        received_s: Time of arrival.
+        touched_s: Time of the last TOUCH; the time of arrival before the first.
+        lease_s: Message timeout of the connection, in seconds.
+        max_lease_s: nsqd's max-msg-timeout, in seconds.
     """
     unless_touched_s = touched_s + lease_s - margin_s(lease_s)
     return min(unless_touched_s, cap_s(received_s, lease_s=lease_s, max_lease_s=max_lease_s))
@@ -43,14 +43,17 @@ def ends_s(received_s: float, touched_s: float, *, lease_s: float, max_lease_s: 
 def touch_s(
     received_s: float, touched_s: float, *, lease_s: float, max_lease_s: float, keep_until_s: float
 ) -> float:
-    """Return when to touch a delivery next: at half of its lease, while that helps; infinite for never.
+    """Return when to touch a delivery next: after half of its lease.
 
     Args:
-        received_s: When it arrived.
-        touched_s: When it was last touched, or when it arrived.
-        lease_s: nsqd's message timeout on its connection.
-        max_lease_s: nsqd's max-msg-timeout.
-        keep_until_s: Until when it is wanted.
+        received_s: Time of arrival.
+        touched_s: Time of the last TOUCH; the time of arrival before the first.
+        lease_s: Message timeout of the connection, in seconds.
+        max_lease_s: nsqd's max-msg-timeout, in seconds.
+        keep_until_s: Time at which the worker gives the delivery up.
+
+    Returns:
+        A time of the same clock; infinite if another TOUCH would not extend the lease or is not needed.
     """
     due_s = touched_s + lease_s / 2
     is_capped = touched_s + lease_s >= received_s + max(lease_s, max_lease_s)

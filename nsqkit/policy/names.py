@@ -1,4 +1,4 @@
-"""Topic and channel names: which are valid, and which nsqkit derives from them.
+"""Topic and channel names: check them, and derive the names of dead-letter and retry topics.
 
 Source:
     nsqd accepts ``^[.a-zA-Z0-9_-]+(#ephemeral)?$`` of 1 to 64 characters (internal/protocol/names.go).
@@ -15,11 +15,11 @@ _DIGEST_LENGTH = 12
 
 
 def name_problem(kind: str, name: str) -> str | None:
-    """Return what is wrong with a name, or None if nsqd accepts it.
+    """Return the reason why nsqd refuses a name, or None if nsqd accepts it.
 
     Args:
-        kind: ``"topic"`` or ``"channel"``; only used in the answer.
-        name: The name to look at.
+        kind: ``"topic"`` or ``"channel"``, for the text.
+        name: The name to check.
     """
     if not name:
         return f"{kind} name is empty"
@@ -31,37 +31,37 @@ def name_problem(kind: str, name: str) -> str | None:
 
 
 def topic_problem(name: str) -> str | None:
-    """Return what is wrong with a topic name, or None if nsqd accepts it."""
+    """Return the reason why nsqd refuses a topic name, or None if nsqd accepts it."""
     return name_problem("topic", name)
 
 
 def channel_problem(name: str) -> str | None:
-    """Return what is wrong with a channel name, or None if nsqd accepts it."""
+    """Return the reason why nsqd refuses a channel name, or None if nsqd accepts it."""
     return name_problem("channel", name)
 
 
 def is_ephemeral(name: str) -> bool:
-    """Return whether nsqd forgets this topic or channel with its last client."""
+    """Return whether nsqd deletes this topic or channel when its last client leaves."""
     return name.endswith(EPHEMERAL)
 
 
 def dead_topic(topic: str, channel: str) -> str:
-    """Return the topic that takes the dead letters of one topic and channel."""
+    """Return the topic for the dead letters of one topic and channel."""
     return _derived(topic, channel, "dead")
 
 
 def retry_topic(topic: str, channel: str) -> str:
-    """Return the topic from which replayed messages reach one topic's channel, and no other."""
+    """Return the topic to replay to: its messages reach only this topic and channel's handler."""
     return _derived(topic, channel, "retry")
 
 
 def subscribed_topics(topic: str, channel: str, *, with_retry: bool) -> tuple[str, ...]:
-    """Return the topics on which a handler's channel is: its own, and the ``.retry`` topic of the two.
+    """Return the topics that a handler subscribes to: its topic, and the ``.retry`` topic for replays.
 
     Args:
         topic: The handler's topic.
         channel: The handler's channel.
-        with_retry: Whether dead letters can be replayed to it.
+        with_retry: Whether dead letters can be replayed to the handler.
     """
     return (topic, retry_topic(topic, channel)) if with_retry else (topic,)
 

@@ -1,6 +1,6 @@
-"""Outcomes: the values by which a handler says how its message ends.
+"""Outcomes: the values that a handler returns to decide what happens to its message.
 
-A handler that returns ``None`` means ``Finish()``. Failures are raised, never returned.
+``None`` means ``Finish()``. A handler reports a failure by raising an exception.
 """
 
 import math
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The message is done."""
+    """Finish the message: it was handled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """The message goes back to nsqd, for another delivery on this channel.
+    """Requeue the message: nsqd delivers it to this channel again.
 
     Args:
-        delay_s: Seconds until then, 0 or more; None for the delay of the retry policy. More than the
-            setting ``max_requeue_delay_s`` is cut to it, with a warning.
+        delay_s: Seconds before the next delivery, 0 or more; None for the backoff of the retry policy. The
+            setting ``max_requeue_delay_s`` limits it; a longer delay is cut, with a warning.
 
     Raises:
-        ValueError: If *delay_s* is not such a number.
+        ValueError: If *delay_s* is not a finite number of 0 or more.
     """
 
     delay_s: float | None = None
@@ -33,10 +33,10 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The message goes to the handler's dead-letter topic, with everything known about it.
+    """Move the message to the handler's dead-letter topic, with everything known about it.
 
     Args:
-        detail: The reason, for the person who inspects it.
+        detail: Reason, for the person who will look at the dead letter.
     """
 
     detail: str = ""
@@ -44,10 +44,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """The message is dropped on purpose: counted, never kept.
+    """Discard the message on purpose: it is finished and counted, and not kept.
 
     Args:
-        detail: The reason, for the log.
+        detail: Reason, for the log.
     """
 
     detail: str = ""
@@ -55,13 +55,13 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The message is delivered again after a while; until then this worker pauses the handler's intake.
+    """Requeue the message with a delay, and pause this worker's intake of the handler for the same time.
 
     Args:
-        for_s: Seconds, above 0.
+        for_s: Length of the pause and of the delay, in seconds above 0.
 
     Raises:
-        ValueError: If *for_s* is not such a number.
+        ValueError: If *for_s* is not a finite number above 0.
     """
 
     for_s: float
@@ -73,9 +73,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The message was handled before, as an extension has found out: it is finished and not handled again.
+    """Finish the message without handling it: an extension found that it was handled before.
 
-    Only an extension returns it, in the place of the handler's outcome.
+    Only extensions return this value, in place of the handler's outcome.
     """
 
 

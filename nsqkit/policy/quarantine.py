@@ -1,27 +1,27 @@
-"""Quarantine: which deliveries may end their process, and in which order those run, one at a time.
+"""Quarantine: find messages that may crash their process, and order them to run one at a time.
 
-A delivery beyond max_attempts had earlier ones that left no outcome: its process ended, or was killed. What
-ended it is one of all the messages that the process held, and each of them lost an attempt with it.
+A delivery beyond max_attempts means that earlier deliveries left no outcome: their process crashed or was
+killed. Any message in flight in that process may be the cause, and each of them lost an attempt.
 """
 
 
 def is_suspect(attempts: int, max_attempts: int) -> bool:
-    """Return whether a delivery runs alone in its worker.
+    """Return whether a delivery must run alone in its worker.
 
     Args:
         attempts: Deliveries so far, this one included; 1 or more.
-        max_attempts: The handler's.
+        max_attempts: Limit of the handler's retry policy; 1 or more.
     """
     return attempts > max_attempts
 
 
 def turn(attempts: int, message_id: bytes) -> tuple[int, int]:
-    """Return a key by which the suspects that a worker holds are run, the least first.
+    """Return a sort key for the suspects of a worker; the smallest key runs first.
 
-    Fewer attempts go first: whatever ends the process was held at every crash. Among equals the order of ids
-    turns round with every attempt. Those that run before the culprit end well, those after it are spared by
-    the next crash at the latest: two crashes clear all that are held together, where an order drawn by lot
-    would clear half of them each time.
+    Suspects with fewer attempts run first, because the culprit was in flight at every crash. Among equal
+    attempts the order of ids reverses with every attempt: messages before the culprit succeed now, messages
+    after it succeed in the reversed order. So two crashes clear all other suspects; a random order would
+    clear only half of them each time.
 
     Args:
         attempts: Deliveries so far, this one included; 1 or more.

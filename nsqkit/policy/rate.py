@@ -1,4 +1,4 @@
-"""Rate limits: how many messages of a handler may start per second."""
+"""Rate limits: bound how many messages of a handler start per second."""
 
 import math
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from nsqkit.policy.argument import require_number, require_whole
 MAX_PER_S = 1_000_000.0
 MAX_BURST = 1_000_000
 _ROUNDING_S = 1e-6
-"""A timer that rings on time may be off by the last digit: so little too early is not early."""
+"""Tolerance for timers, in seconds: one that fires on time may be early by a rounding error."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """How many messages of a handler one worker starts per second.
+    """Limit how many messages of a handler one worker starts per second.
 
     Args:
-        per_s: Messages per second on average; above 0, at most 1000000.
-        burst: How many may start at once after a quiet time; 1 to 1000000.
+        per_s: Average messages per second; above 0, at most 1000000.
+        burst: Messages that may start at once after an idle time; 1 to 1000000.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -33,12 +33,12 @@ class RateLimit:
 
 
 class TokenBucket:
-    """Tokens that come at a steady rate, up to a burst; full at first.
+    """A token bucket: tokens arrive at a steady rate up to the burst size; it starts full.
 
-    All it keeps is the moment at which the bucket would have been empty, had nothing been taken since.
+    Its only state is the time at which the bucket was last empty at that rate.
 
     Args:
-        limit: The rate and the burst.
+        limit: Refill rate and burst size.
     """
 
     def __init__(self, limit: RateLimit) -> None:
@@ -47,13 +47,13 @@ class TokenBucket:
         self._empty_s = -math.inf
 
     def take(self, now_s: float) -> float:
-        """Take a token, or say when there will be one.
+        """Take a token, or return the time until the next one.
 
         Args:
-            now_s: Now, on a monotonic clock.
+            now_s: Current time of a monotonic clock, in seconds.
 
         Returns:
-            0.0 if a token was taken; else seconds above 0 until there is one.
+            0.0 if a token was taken; otherwise the seconds until the next token, above 0.
         """
         emptied_s = max(self._empty_s, now_s - self._full_s) + self._interval_s
         wait_s = emptied_s - now_s

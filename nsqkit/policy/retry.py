@@ -1,4 +1,4 @@
-"""Retry policies: how often a message is tried, how long it waits, what some errors mean."""
+"""Retry policies: limit attempts, compute the backoff, and map exceptions to outcomes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,24 +10,24 @@ from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, R
 
 Jitter = Literal["additive", "full", "none"]
 MAX_ATTEMPTS = 65535 - 10
-"""NSQ counts attempts in 16 bits; ten more are kept for deliveries that left no outcome."""
+"""NSQ counts attempts in 16 bits; ten are reserved for deliveries without outcome."""
 MAX_DELAY_S = 3600.0
-"""nsqd's max-req-timeout, 1 h by default; the setting max_requeue_delay_s bounds delays further."""
+"""nsqd's max-req-timeout, 1 h by default; the setting max_requeue_delay_s lowers the limit."""
 ADDITIVE_SHARE = 0.25
 _MAX_EXPONENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Exponential:
-    """Delays that grow by a factor with every delivery, up to a ceiling.
+    """Exponential backoff: delays that grow by a factor with every delivery, up to a ceiling.
 
     Args:
         base_s: Delay after the first delivery; seconds above 0, at most 3600.
         factor: Growth per delivery, 1 or more.
-        max_s: Ceiling in seconds, before additive jitter; base_s to 3600. Above the setting
-            ``max_requeue_delay_s`` it is an error when the handler is loaded.
-        jitter: ``"additive"`` lengthens a delay by up to a quarter and never shortens it,
-            ``"full"`` draws from the whole of [0, delay), ``"none"`` is exact.
+        max_s: Ceiling in seconds, before additive jitter; base_s to 3600. It may not be above the setting
+            ``max_requeue_delay_s``, or the handler does not load.
+        jitter: ``"additive"`` lengthens a delay by up to a quarter and never shortens it, ``"full"`` draws
+            from [0, delay), and ``"none"`` uses the delay as it is.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -47,7 +47,7 @@ class Exponential:
             raise ValueError(f"Exponential(jitter={self.jitter!r}): choose one of {get_args(Jitter)}")
 
     def ceiling_s(self, attempts: int) -> float:
-        """Return the delay after a delivery, without jitter, in seconds of [base_s, max_s].
+        """Return the delay after a delivery, without jitter, in seconds in [base_s, max_s].
 
         Args:
             attempts: Deliveries so far, this one included; 1 or more.
@@ -71,7 +71,7 @@ class Exponential:
             draw: A uniform number in [0, 1), supplied by the caller.
 
         Raises:
-            ValueError: If *attempts* is below 1 or *draw* outside of [0, 1).
+            ValueError: If *attempts* is below 1 or *draw* is outside [0, 1).
         """
         if not 0.0 <= draw < 1.0:
             raise ValueError(f"draw={draw!r} is not in [0, 1)")
@@ -91,18 +91,18 @@ def _no_rules() -> Mapping[type[Exception], Outcome]:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How a handler's failures are retried.
+    """Rules for retrying a handler's failures.
 
     Args:
-        max_attempts: Deliveries until a failing message is a dead letter; 1 to 65525. NSQ counts
-            every delivery, also those that a deploy or a crash gave back.
-        backoff: How long a failed message waits.
-        on: Outcomes of certain exceptions; the first match in order wins. ``Requeue()``
-            without a delay uses the backoff.
+        max_attempts: Deliveries after which a failing message becomes a dead letter; 1 to 65525. NSQ counts
+            every delivery, including those that a deploy or a crash interrupted.
+        backoff: Delay before the next delivery of a failed message.
+        on: Outcomes for certain exception types; the first match in order wins. ``Requeue()`` without a
+            delay uses the backoff.
 
     Raises:
         ValueError: If a value is out of its range.
-        TypeError: If a value is of the wrong type, or *on* is not exception types to outcomes.
+        TypeError: If a value is of the wrong type, or *on* does not map exception types to outcomes.
     """
 
     max_attempts: int = 8
@@ -121,7 +121,7 @@ class RetryPolicy:
         object.__setattr__(self, "on", MappingProxyType(dict(self.on)))
 
     def outcome_for(self, error: Exception) -> Outcome | None:
-        """Return what this policy says an exception means, or None where no rule matches."""
+        """Return the outcome of the first rule in *on* that matches an exception; None without a match."""
         for error_type, outcome in self.on.items():
             if isinstance(error, error_type):
                 return outcome
@@ -132,7 +132,7 @@ class RetryPolicy:
         return tuple(self.backoff.ceiling_s(attempts) for attempts in range(1, self.max_attempts))
 
     def longest_s(self) -> float:
-        """Return the longest delay that this policy asks for, of its schedule and its rules; in seconds."""
+        """Return the longest delay in the schedule and the rules, in seconds, without jitter."""
         ruled_s = (_asked_delay_s(outcome) for outcome in self.on.values())
         return max((*self.schedule_s()[-1:], *ruled_s), default=0.0)
 

@@ -1,14 +1,14 @@
-"""Suggestion: the known word that a misspelt one is closest to; it looks at spelling only."""
+"""Suggestions: find the known word with the closest spelling to an unknown one."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return the end of an error's line, ``; did you mean 'channel'?``; empty where no word is close.
+    """Return a suffix for an error text, ``; did you mean 'channel'?``; empty if no word is close.
 
     Args:
-        word: The word that is not known.
+        word: The unknown word.
         known: The words to choose from, in any order.
     """
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -1,7 +1,7 @@
-"""Verdicts: how one delivery ends, decided from what happened to it (DESIGN section 2).
+"""Verdicts: decide the outcome of one delivery from its result.
 
-``Outcome`` is what a handler says; a ``Verdict`` is what is done about it, with the label and the
-reason that the metrics and the log show.
+A handler returns an ``Outcome``. A ``Verdict`` says what nsqkit does with the message, with the label and the
+reason for metrics and log.
 """
 
 from dataclasses import dataclass, replace
@@ -60,15 +60,15 @@ OnExpired = Literal["discard", "dead_letter"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a handler's declaration says about the end of its deliveries.
+    """The part of a handler's declaration that decides the outcome of its deliveries.
 
     Args:
-        retry: Attempts, backoff and what errors mean.
-        on_unknown: What to do with event types that the handler does not take.
-        max_age_s: Seconds since publishing after which a message is too old; None for never.
-        on_expired: What to do then.
+        retry: Attempts, backoff, and outcomes for certain exceptions.
+        on_unknown: What to do with event types that the handler does not handle.
+        max_age_s: Seconds after publishing at which a message expires; None for never.
+        on_expired: What to do with an expired message.
         keeps_dead_letters: False turns every dead letter into a discard.
-        max_delay_s: Longest delay that is sent to nsqd.
+        max_delay_s: Longest requeue delay that is sent to nsqd, in seconds.
     """
 
     retry: RetryPolicy
@@ -81,15 +81,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one delivery ends.
+    """The decision on the outcome of one delivery.
 
     Args:
-        label: The outcome it is counted under.
-        reason: Of a requeue or a dead letter; empty for the others.
-        delay_s: Of a requeue, seconds, 0 or more.
-        detail: One line for the log and the dead letter.
-        pause_s: Seconds for which the handler's intake pauses; 0 for not at all.
-        clamped: Whether the delay that was asked for was longer.
+        label: Outcome in metrics and log.
+        reason: Reason of a requeue or a dead letter; empty for other outcomes.
+        delay_s: Requeue delay in seconds, 0 or more; 0 for other outcomes.
+        detail: Explanation in one line, for the log and the dead letter.
+        pause_s: Seconds for which the handler's intake pauses; 0 for no pause.
+        clamped: Whether the requested delay was cut to ``max_delay_s``.
     """
 
     label: OutcomeLabel
@@ -106,16 +106,16 @@ SHUTDOWN = Verdict(OutcomeLabel.REQUEUE, RequeueReason.SHUTDOWN)
 
 
 def on_arrival(rules: Rules, *, attempts: int, age_s: float) -> Verdict | None:
-    """Return the verdict on a message that need not be decoded, or None to go on.
+    """Return the verdict on a message that is given up before decoding, or None to handle it.
 
     Args:
-        rules: The handler's.
+        rules: Rules of the handler.
         attempts: Deliveries so far, this one included.
-        age_s: Seconds since it was published.
+        age_s: Seconds since the message was published.
     """
     limit = rules.retry.max_attempts + CRASH_SLACK
     if attempts > limit:
-        lost = f"more than {CRASH_SLACK} deliveries left no outcome; does it end its process?"
+        lost = f"more than {CRASH_SLACK} deliveries left no outcome; it may crash its process"
         detail = f"delivery {attempts} of at most {rules.retry.max_attempts}: {lost}"
         return _dead(rules, DeadLetterReason.CRASH_SUSPECT, detail)
     if rules.max_age_s is not None and age_s > rules.max_age_s:
@@ -132,7 +132,7 @@ def on_undecodable(rules: Rules, detail: str) -> Verdict:
 
 
 def on_unknown_type(rules: Rules, detail: str, *, attempts: int) -> Verdict:
-    """Return the verdict on an event of a type or version that the handler does not take."""
+    """Return the verdict on an event whose type or version the handler does not handle."""
     match rules.on_unknown:
         case "discard":
             return Verdict(OutcomeLabel.DISCARD, detail=detail)
@@ -147,8 +147,8 @@ def on_outcome(rules: Rules, outcome: Outcome | Duplicate, *, attempts: int, dra
     """Return the verdict on an outcome that the handler, or an extension in its place, returned.
 
     Args:
-        rules: The handler's.
-        outcome: What it returned.
+        rules: Rules of the handler.
+        outcome: The returned value; ``Finish()`` for None.
         attempts: Deliveries so far, this one included; 1 or more.
         draw: A uniform number in [0, 1).
     """
@@ -171,9 +171,9 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
     """Return the verdict on an exception that the handler raised, a timeout included.
 
     Args:
-        rules: The handler's; its first matching ``on`` rule wins.
-        error: What was raised.
-        detail: One line about it, redacted.
+        rules: Rules of the handler; the first matching ``on`` rule wins.
+        error: The raised exception.
+        detail: Description of the exception in one line, redacted.
         attempts: Deliveries so far, this one included; 1 or more.
         draw: A uniform number in [0, 1).
     """
@@ -195,17 +195,17 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
 
 
 def on_duplicate() -> Verdict:
-    """Return the verdict on a delivery of a message that an earlier one has done with meanwhile."""
+    """Return the verdict on a delivery whose message an earlier delivery finished in the meantime."""
     return Verdict(OutcomeLabel.DUPLICATE)
 
 
 def on_not_started(rules: Rules, reason: RequeueReason, *, for_s: float) -> Verdict:
-    """Return the verdict on a delivery that was not started while it could be held.
+    """Return the verdict on a delivery whose lease ran out before its handler could start.
 
     Args:
-        rules: The handler's.
-        reason: What kept it from starting.
-        for_s: How long that lasts on, in seconds; infinite where nobody knows.
+        rules: Rules of the handler.
+        reason: Why the handler could not start.
+        for_s: Seconds until the handler may start; infinite if that is not known.
     """
     return Verdict(OutcomeLabel.REQUEUE, reason, min(max(for_s, 0.0), rules.max_delay_s))
 
@@ -213,13 +213,14 @@ def on_not_started(rules: Rules, reason: RequeueReason, *, for_s: float) -> Verd
 def on_publish_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
     """Return the verdict on a success whose events nsqd did not confirm.
 
-    No ``on`` rule is asked: those are for what a handler raises, and one that finishes would lose the event.
+    ``on`` rules do not apply: they are for exceptions of the handler, and a rule with ``Finish()`` would lose
+    the events.
     """
     return _again(rules, RequeueReason.ERROR, None, detail, attempts=attempts, draw=draw)
 
 
 def on_dead_letter_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
-    """Return the verdict on a dead letter that nsqd did not confirm: it is tried again, for ever."""
+    """Return the verdict on a dead letter that nsqd did not confirm: retry without a limit."""
     delay_s = min(rules.retry.backoff.delay_s(attempts, draw=draw), rules.max_delay_s)
     return Verdict(OutcomeLabel.REQUEUE, RequeueReason.DEAD_LETTER_FAILED, delay_s, detail)
 
@@ -231,9 +232,10 @@ def _unruled(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
 
 
 def _after_breaker(rules: Rules, remaining_s: float, detail: str, *, attempts: int) -> Verdict:
-    """Return the verdict on a call that a breaker refused: no fault of the message's, so it is tried on.
+    """Return the verdict on a call that a breaker refused: requeue beyond max_attempts.
 
-    It spends attempts all the same. It is given up before it would count as ending its process.
+    The message is not at fault, but each delivery counts as an attempt. The message becomes a dead letter
+    before it would count as a crash suspect.
     """
     if attempts >= rules.retry.max_attempts + CRASH_SLACK:
         verdict = _dead(rules, DeadLetterReason.EXHAUSTED, detail)

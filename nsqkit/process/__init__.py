@@ -1,1 +1,1 @@
-"""Which workers run, and under whom: run, reload, child processes."""
+"""Worker processes: a single run, reloads on change, and child processes."""

@@ -1,7 +1,7 @@
-"""ChildWorker: a worker in a child process that loads its handlers at once, and runs when its parent says so.
+"""Child workers: a child process loads its handlers at once, and runs them when its parent commands it.
 
-The module holds both ends of the link between the two processes. When the link closes, for whatever reason,
-the worker drains: it does not outlive its parent. This module does not decide which worker runs when.
+This module implements both ends of the link between the two processes. When the link closes, for any reason,
+the worker drains, so it does not outlive its parent. The module does not decide which worker runs when.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ Subscriptions = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a worker is to run.
+    """The modules and settings of a child worker.
 
     Args:
         targets: Modules, packages or ``module:Class``.
-        settings: Its settings.
+        settings: Settings of the worker.
     """
 
     targets: tuple[str, ...]
@@ -38,10 +38,10 @@ class Plan:
 
 
 class ChildWorker:
-    """The parent's end of the link, and the worker's process.
+    """The parent's end of the link, with the worker's process.
 
     Args:
-        process: The worker's process.
+        process: Process of the worker.
         reader: Receives the subscriptions that the worker reports.
         writer: Sends the plan and the command to run.
     """
@@ -59,13 +59,14 @@ class ChildWorker:
 
     @classmethod
     async def start(cls, command: Sequence[str], plan: Plan) -> Self:
-        """Start a process that begins to load.
+        """Start a child process that loads its handlers.
 
-        Ctrl-C reaches every process of a terminal. Here it is blocked, so that the parent alone decides.
+        A terminal sends Ctrl-C to all of its processes. SIGINT is blocked in the child, so that only the
+        parent decides when it stops.
 
         Args:
-            command: A program and its arguments; the number of a file descriptor is put behind them.
-            plan: What to load.
+            command: Program and arguments; the number of a file descriptor is appended.
+            plan: Modules and settings to load.
         """
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
@@ -75,7 +76,7 @@ class ChildWorker:
                     *command,
                     str(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
-                    # A file that changes twice in a second and keeps its size looks compiled already.
+                    # Bytecode is stale if a file changes twice in a second and keeps its size.
                     env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
                 )
         except BaseException:
@@ -86,7 +87,7 @@ class ChildWorker:
         return cls(process, reader, writer)
 
     async def loaded(self) -> Subscriptions | None:
-        """Wait until the handlers are loaded, and return what they subscribe to; None if they are not."""
+        """Wait for the handlers to load, and return their subscriptions; None if loading fails."""
         try:
             line = await self._reader.readline()
         except ConnectionError:
@@ -94,28 +95,28 @@ class ChildWorker:
         return [(topic, channel) for topic, channel in json.loads(line)] if line else None
 
     def run(self) -> None:
-        """Tell the worker to run."""
+        """Send the command to run."""
         self.runs = True
         self._writer.write(_GO)
 
     async def wait(self) -> int:
-        """Wait until the process has ended, and return its exit code; below 0 it was a signal."""
+        """Wait for the process to end, and return its exit code; negative after a signal."""
         return await self._process.wait()
 
     async def stop(self) -> int:
-        """Let the worker drain if it runs, and wait for its end; may be called again.
+        """Drain the worker if it runs, and wait for its process to end; may be called again.
 
         Returns:
-            The exit code; 0 if it did not run yet.
+            The exit code; 0 if the worker did not run yet.
         """
         self._writer.close()
         if not self.runs:
-            self.signal(signal.SIGKILL)  # nothing is lost, and an import may never end
+            self.signal(signal.SIGKILL)  # nothing is lost, and an import might hang
         code = await self.wait()
         return 0 if not self.runs or code == -signal.SIGTERM else code
 
     def signal(self, number: int) -> None:
-        """Send a signal, if the process is still there."""
+        """Send a signal if the process still runs."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
@@ -124,7 +125,7 @@ class ParentLink:
     """The worker's end of the link; a context manager.
 
     Args:
-        descriptor: The file descriptor that followed the command's arguments.
+        descriptor: File descriptor of the link, the last argument of the command.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -138,40 +139,40 @@ class ParentLink:
         self._link.close()
 
     def plan(self) -> Plan:
-        """Return what to load.
+        """Receive the modules and settings to load.
 
         Raises:
-            EOFError: If the parent is gone.
+            EOFError: If the parent process has ended.
         """
         length = int.from_bytes(self._received(_LENGTH_BYTES), "big")
-        # It comes from the parent, over a socket that nobody else has.
+        # The data is from the parent, over a socket that no other process has.
         return cast("Plan", pickle.loads(self._received(length)))  # noqa: S301
 
     def _received(self, length: int) -> bytes:
         data = self._link.recv(length, socket.MSG_WAITALL)
         if len(data) < length:
-            raise EOFError("the process that started this one is gone")
+            raise EOFError("the parent process has ended")
         return data
 
     def wait_turn(self, subscriptions: Subscriptions) -> bool:
         """Report that the handlers are loaded, and wait for the command to run.
 
-        From then on the parent's end makes this process drain, by a SIGTERM of its own.
+        After the command, this process sends itself SIGTERM to drain when the link closes.
 
         Args:
-            subscriptions: (topic, channel) each.
+            subscriptions: Pairs of topic and channel.
 
         Returns:
-            Whether to run; False if the worker is not wanted any more.
+            Whether to run; False if the parent closed the link instead.
         """
         try:
             self._link.sendall(json.dumps(list(subscriptions)).encode() + b"\n")
-            told = self._link.recv(1)
+            command = self._link.recv(1)
         except ConnectionError:
             return False
-        if told == _GO:
+        if command == _GO:
             threading.Thread(target=self._end_with_parent, name="parent", daemon=True).start()
-        return told == _GO
+        return command == _GO
 
     def _end_with_parent(self) -> None:
         with contextlib.suppress(ConnectionError):
@@ -181,7 +182,7 @@ class ParentLink:
 
 @contextlib.contextmanager
 def _blocked(number: signal.Signals) -> Iterator[None]:
-    """Block a signal; a process that is started meanwhile has it blocked for good."""
+    """Block a signal; a process that is started meanwhile inherits the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield

@@ -1,4 +1,4 @@
-"""Dev: the NSQ of ``--dev``, an embedded broker and the collection of its dead letters."""
+"""The NSQ of ``--dev``: starts the embedded broker and the collector of its dead letters."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,11 +11,11 @@ from nsqkit.settings.settings import Settings
 
 
 class DevNsq:
-    """The NSQ of ``--dev``: the embedded broker, and the collector of its dead letters.
+    """The embedded broker of ``--dev`` and the collector of its dead letters.
 
     Args:
-        broker: The embedded broker, started.
-        collector: Collects its dead letters, started.
+        broker: The running embedded broker.
+        collector: The running collector.
     """
 
     def __init__(self, broker: DevBroker, collector: DevCollector) -> None:
@@ -23,7 +23,7 @@ class DevNsq:
         self._collector = collector
 
     async def stop(self) -> None:
-        """Collect what is left, then stop the broker."""
+        """Collect the remaining dead letters, then stop the broker."""
         try:
             await self._collector.stop()
         finally:
@@ -31,13 +31,13 @@ class DevNsq:
 
 
 async def start_broker(settings: Settings) -> tuple[DevNsq, Settings]:
-    """Start the embedded broker of ``--dev``, and collect its dead letters.
+    """Start the embedded broker of ``--dev`` and the collector of its dead letters.
 
     Returns:
-        Both of them, and the settings with it as the only nsqd.
+        Both of them, and settings that name the broker as the only nsqd.
 
     Raises:
-        SettingsError: If one of its ports cannot be had.
+        SettingsError: If the broker cannot listen on one of its ports.
     """
     broker = DevBroker(tcp_port=settings.dev_tcp_port, http_port=settings.dev_http_port)
     try:
@@ -46,7 +46,7 @@ async def start_broker(settings: Settings) -> tuple[DevNsq, Settings]:
         raise SettingsError(f"--dev: {error}: --set dev_tcp_port=0 --set dev_http_port=0") from error
     nsqd, http = (broker.tcp_address,), (broker.http_address,)
     own: dict[str, Any] = {"nsqd": nsqd, "nsqd_http": http, "lookupd": (), **PLAIN}
-    told = replace(settings, **own, sources={**settings.sources, **dict.fromkeys(own, "--dev")})
-    collector = DevCollector(told)
+    changed = replace(settings, **own, sources={**settings.sources, **dict.fromkeys(own, "--dev")})
+    collector = DevCollector(changed)
     collector.start()
-    return DevNsq(broker, collector), told
+    return DevNsq(broker, collector), changed

@@ -1,7 +1,7 @@
-"""Reload: a worker that is replaced whenever a source file changes, as long as the new one loads.
+"""Reload: replaces the worker when a source file changes, provided that the new worker loads.
 
-The embedded broker and the feeds are kept here, in the parent process, so that neither ends with a worker.
-Handlers are imported by the workers only. For development.
+The embedded broker and the feeds run in this parent process, so that they survive a change of workers. Only
+the workers import handlers. For development.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ Changes = AsyncIterator[frozenset[Path]]
 
 
 class Reload:
-    """Runs workers one after the other until a signal comes.
+    """Runs one worker after another until a signal arrives.
 
     Args:
-        plan: What each of them runs.
-        command: Starts a process that calls :class:`~nsqkit.process.child.ParentLink`.
-        changes: The files that changed, whenever some did.
-        dev: Start the embedded broker and use nothing else.
-        feeds: (topic, file) pairs to publish once.
+        plan: Modules and settings of every worker.
+        command: Command of a child process that uses :class:`~nsqkit.process.child.ParentLink`.
+        changes: Yields the files of each change.
+        dev: Whether to start the embedded broker and use only that.
+        feeds: Pairs of topic and file to publish once.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Reload:
         """Run until SIGTERM or SIGINT.
 
         Returns:
-            The last worker's exit code, as of ``nsqkit run``; 1 also if a feed is not published as a whole.
+            The last worker's exit code, as for ``nsqkit run``; also 1 if a feed is not published completely.
 
         Raises:
-            NsqkitError: If a port is in use, or a feed cannot be read or is refused for good.
+            NsqkitError: If a port is in use, a feed cannot be read, or nsqd refuses a feed permanently.
         """
         logs.configure(self._plan.settings)
         for topic, path in self._feeds:
@@ -85,7 +85,7 @@ class Reload:
             broker, settings = await start_broker(self._plan.settings)
             self._plan = replace(self._plan, settings=settings)
         try:
-            # The watch is in place before the first worker reads a file.
+            # Watch before the first worker reads a file, so that no change is missed.
             await unless(stop, together(self._watch(), self._follow(), self._feed_all()))
         finally:
             await self._end_all()
@@ -108,7 +108,7 @@ class Reload:
             self._changed.clear()
 
     async def _replace(self) -> None:
-        """Let a new worker load, and if it does, let it run in the place of the one before."""
+        """Start a new worker, and if it loads, run it in place of the current one."""
         candidate = await ChildWorker.start(self._command, self._plan)
         self._processes.append(candidate)
         subscriptions = await self._loaded(candidate)
@@ -126,17 +126,17 @@ class Reload:
         self._has_loaded.set()
 
     async def _loaded(self, candidate: ChildWorker) -> Subscriptions | None:
-        """Return what a new worker subscribes to; None if it does not load, or is out of date before."""
+        """Return a new worker's subscriptions; None if it fails to load or files change meanwhile."""
         loading = asyncio.create_task(candidate.loaded())
         if not await unless(self._wake, loading):
             return None
         if loading.result() is None:
-            self._code = await candidate.wait()  # it has logged why
+            self._code = await candidate.wait()  # the worker has logged the reason
             self._log.error("reload_failed", exit_code=self._code, next=self._next())
         return loading.result()
 
     async def _mind(self, worker: ChildWorker) -> None:
-        """Tell when a worker ends that was not told to."""
+        """Log the end of a worker that was not stopped."""
         code = await worker.wait()
         if worker is self._worker:
             self._worker = None
@@ -144,7 +144,7 @@ class Reload:
             self._log.error("worker_ended", exit_code=code, next=self._next())
 
     def _next(self) -> str:
-        return "waiting for a change" + ("; the worker before it goes on" if self._worker else "")
+        return "waiting for a change" + ("; the previous worker continues" if self._worker else "")
 
     async def _end(self, worker: ChildWorker) -> None:
         code = await worker.stop()
@@ -153,15 +153,15 @@ class Reload:
             self._code = code
 
     async def _end_all(self) -> None:
-        """End what still runs."""
+        """Stop all workers that still run."""
         self._worker = None
         for each in tuple(self._processes):
             await self._end(each)
 
     def _hurry(self) -> None:
-        """Let every worker end at once."""
+        """Make every worker stop at once, without draining."""
         for each in self._processes:
-            each.signal(signal.SIGTERM)  # the link's end has been its first one
+            each.signal(signal.SIGTERM)  # a second signal: closing the link sent the first
 
     async def _feed_all(self) -> None:
         if not self._feeds:
@@ -179,9 +179,9 @@ class Reload:
 
 
 def watch(folders: Sequence[Path]) -> Changes:
-    """Return the changed Python files in some folders, time and again, a few at a time.
+    """Yield sets of changed Python files in folders, one set per change.
 
-    What Python and editors write beside them is left out, and so are virtual environments and the like.
+    Files that Python and editors generate, and virtual environments, are ignored.
 
     Raises:
         SettingsError: If watchfiles is not installed.
@@ -192,7 +192,7 @@ def watch(folders: Sequence[Path]) -> Changes:
         raise SettingsError(
             "--reload needs watchfiles: install nsqkit with its extra, nsqkit[reload], or watchfiles itself"
         ) from None
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # else it counts changes, without their names
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # otherwise it logs a count of changes
     found = watchfiles.awatch(*folders, watch_filter=watchfiles.PythonFilter(), ignore_permission_denied=True)
     return (frozenset(Path(path) for _, path in changes) async for changes in found)
 

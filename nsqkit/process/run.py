@@ -1,4 +1,4 @@
-"""Run: one run of a worker, with its embedded broker, its feeds and its end."""
+"""Run: one run of a worker, with the embedded broker, the feeds, and the end of the run."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ from nsqkit.worker.worker import Worker
 
 @dataclass
 class Run:
-    """One run of the handlers in some modules.
+    """One run of the handlers in modules.
 
     Args:
         targets: Modules, packages or ``module:Class``.
-        settings: The worker's settings, and where to feed.
-        dev: Start the embedded broker and use nothing else.
-        feeds: (topic, file) pairs to publish once everything is subscribed.
-        exit_when_idle: End when the feeds are confirmed and nothing is left to handle.
+        settings: Settings of the worker and of the publishers for feeds.
+        dev: Whether to start the embedded broker and use only that.
+        feeds: Pairs of topic and file to publish when all handlers are subscribed.
+        exit_when_idle: Whether to end when nsqd has confirmed the feeds and all messages are handled.
     """
 
     targets: Sequence[str]
@@ -47,13 +47,13 @@ class Run:
     _answered: set[str] = field(default_factory=set, init=False)
 
     def execute(self, on_second_signal: OnSecondSignal = None) -> int:
-        """Run to the end, and return the exit code: 0 clean, 1 if something was left undone.
+        """Run to the end, and return the exit code: 0 for a complete run, 1 if work was left undone.
 
         Args:
-            on_second_signal: See :func:`~nsqkit.program.stop_event`.
+            on_second_signal: Called at each signal after the first; see :func:`~nsqkit.program.stop_event`.
 
         Raises:
-            NsqkitError: If it cannot start, or a feed is refused for good.
+            NsqkitError: If it cannot start, or nsqd refuses a feed permanently.
         """
         logs.configure(self.settings)
         for topic, path in self.feeds:
@@ -66,11 +66,11 @@ class Run:
 
     @property
     def left_behind(self) -> int:
-        """Messages whose handlers still run in threads that cannot be ended."""
+        """Number of messages whose handlers still run in threads that cannot be stopped."""
         return self.worker.left_behind if self.worker else 0
 
     def summary(self) -> tuple[HandlerSummary, ...]:
-        """Return what was counted for each handler."""
+        """Return the counts of each handler."""
         return self.worker.metrics.summary() if self.worker else ()
 
     async def _run(self, loaded: LoadedModules, on_second_signal: OnSecondSignal = None) -> int:
@@ -93,7 +93,7 @@ class Run:
             if broker is not None:
                 await broker.stop()
         if not complete:
-            hint = "feed_line_refused, feed_stopped or intake_blocked says why"
+            hint = "see feed_line_refused, feed_stopped or intake_blocked for the reason"
             logs.get_logger().error("run_incomplete", hint=hint)
         return 0 if complete and not worker.left_behind else 1
 
@@ -102,7 +102,7 @@ class Run:
         return broker
 
     async def _until_end(self, worker: Worker, stop: asyncio.Event) -> bool:
-        """Feed, wait for idleness or a signal, and return whether every line was published."""
+        """Publish the feeds, wait until idle or for a signal, and return whether every line was published."""
         work = asyncio.create_task(self._work(worker))
         if not await unless(stop, work):
             return not self._feeding
@@ -121,17 +121,17 @@ class Run:
         return complete
 
     async def _feed_address(self, worker: Worker) -> str:
-        """Return where the feeds go, the channels made there, and every handler subscribed there."""
+        """Return the nsqd for the feeds, after creating the channels there and waiting for every handler."""
         address = await keep_trying(partial(target_address, self.settings), logs.get_logger())
         await make_channels(worker.subscribed, worker.publishers, address)
         await worker.wait_subscribed(address)
         return address
 
     async def _idle(self, worker: Worker) -> bool:
-        """Wait until three looks in a row find nothing queued, deferred, in flight or held here.
+        """Wait until three checks in a row find no message queued, deferred or in flight.
 
         Returns:
-            True; False as soon as a handler is blocked, whose messages stay where they are.
+            True when idle; False as soon as a handler is blocked, because its messages are not handled.
         """
         await wait_idle(
             lambda: self._empty(worker),
@@ -149,7 +149,7 @@ class Run:
             try:
                 stats: dict[str, Any] = await NsqdHttp(address).stats()
             except NsqkitError as error:
-                if address in self._answered:  # an nsqd that is busy or restarts is no reason to give up
+                if address in self._answered:  # it may be busy or restarting: ask again
                     return False
                 raise SettingsError(
                     f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http"
@@ -157,7 +157,7 @@ class Run:
             self._answered.add(address)
             if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
                 return False
-        return bool(addresses)  # while no nsqlookupd answers, nobody knows
+        return bool(addresses)  # without addresses the state is not known
 
 
 def _busy(topic: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:

@@ -1,1 +1,1 @@
-"""Codec: bodies to typed events and back; one module each for envelope, models, JSON and both ways."""
+"""The codec: decodes bodies into typed events and encodes events into bodies."""

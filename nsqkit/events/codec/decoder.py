@@ -1,4 +1,4 @@
-"""Decoder: bodies to typed events, and where and why a body is wrong."""
+"""The decoder: reads bodies into typed events, and reports where and why a body is invalid."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class _Envelope(msgspec.Struct):
-    """What is read of a CloudEvent; anything may stand in a bare body, so nothing is required."""
+    """The attributes that the decoder reads; none is required, because a bare body may contain anything."""
 
     specversion: Any = None
     type: Any = None
@@ -31,15 +31,15 @@ _read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """One event as it was read; its fields are those of the envelope, by other names.
+    """One decoded event with the attributes of its envelope.
 
     Args:
         event: An instance of one of the handler's event classes.
-        wire_type: Its type, such as ``order.created.v1``.
+        wire_type: Event type with its version, such as ``order.created.v1``.
         event_id: The envelope's ``id``; None for a bare event.
         source: The envelope's ``source``; None for a bare event.
-        traceparent: The creating trace context, or None.
-        tracestate: The rest of it, or None.
+        traceparent: W3C trace context of the publisher; None without one.
+        tracestate: Vendor-specific part of the trace context; None without one.
     """
 
     event: Any = msgspec.field(name="data")
@@ -51,18 +51,18 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 class _Whole(Decoded, frozen=True, kw_only=True):
-    """An event and its envelope, read at once."""
+    """An event and its envelope, decoded in one pass."""
 
     specversion: Any = None
 
 
 class Decoder:
-    """Reads the bodies of one handler's topic into its event types.
+    """Decodes the bodies of one handler's topic into its event types.
 
     Args:
-        topic: Named in errors.
-        event_types: What the handler takes, one or more.
-        registry: Where the upcasters are.
+        topic: Topic name, for errors.
+        event_types: Event types that the handler handles; one or more.
+        registry: Registry with the upcasters of these types.
     """
 
     def __init__(
@@ -82,21 +82,21 @@ class Decoder:
         """Return the event in a body.
 
         Raises:
-            DecodeError: If the body is not JSON, not an event, or not of its type's shape.
-            UnknownEventError: If it is an event of a type or version that is not taken here.
+            DecodeError: If the body is not JSON or not an event, or does not match the schema of its type.
+            UnknownEventError: If the handler does not handle the event's type or version.
         """
         for mark, wire_type, read in self._at_once:
             if mark in body:
                 try:
                     found = read(body)
-                except Exception:  # noqa: BLE001 - what is wrong with it, the long way tells
+                except Exception:  # noqa: BLE001 - decoding in steps finds the reason
                     break
                 if found.wire_type == wire_type and found.specversion is not None:
                     return found
         return self._decode_in_steps(body)
 
     def _decode_in_steps(self, body: bytes) -> Decoded:
-        """Read the envelope first, then what its type says: every way that an event can come."""
+        """Decode the envelope first, then the data by its type: this handles every valid form of a body."""
         if MARK not in body:
             return self._bare(body)
         envelope = self._envelope(body)
@@ -166,7 +166,7 @@ class Decoder:
 
 
 def _at_once(model: type[Any]) -> Callable[[bytes], _Whole]:
-    """Return what reads the usual envelope together with its event, and raises for any other."""
+    """Return a decoder for the usual envelope with its event in one pass; it raises for any other body."""
     text = Annotated[str, msgspec.Meta(min_length=1)]
     fields = (
         ("event", model, msgspec.field(name="data")),
@@ -188,7 +188,7 @@ def _upcasting(decode: Read, steps: tuple[Callable[[dict[str, Any]], dict[str, A
 
 
 def _explain(error: Exception) -> tuple[str, str]:
-    """Return the JSON path (from ``$``) and the reason in a decoding error."""
+    """Return the JSON path (from ``$``) and the reason of a decoding error."""
     if isinstance(error, RecursionError):
         return "$", "nested too deeply"
     if (place := explain(error)) is not None:

@@ -1,4 +1,4 @@
-"""Encoder: typed events to bodies."""
+"""The encoder: writes typed events as bodies."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,12 +19,12 @@ def encode(
 
     Args:
         event: An instance of a class decorated with ``@event``.
-        stamp: Who publishes it, and when.
-        registry: Where its type is.
+        stamp: Source, id and time of the event.
+        registry: Registry of the event types.
         extensions: Further attributes of the envelope, such as ``correlationid``.
 
     Raises:
-        EncodeError: If the object is not an event, or has a value that JSON cannot hold.
+        EncodeError: If the object is not an event, or contains a value that JSON cannot represent.
     """
     known = type_of(event, registry)
     envelope = envelope_of(known.wire_type, stamp, extensions)
@@ -33,7 +33,7 @@ def encode(
 
 
 def type_of(event: object, registry: EventRegistry = REGISTRY) -> EventType:
-    """Return the type of an event that is to be published.
+    """Return the event type of an object to publish.
 
     Raises:
         EncodeError: If the object is not an event.

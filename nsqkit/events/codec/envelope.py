@@ -1,4 +1,4 @@
-"""Envelope: what surrounds an event, a CloudEvent 1.0 in structured JSON (ADR 0006)."""
+"""The envelope of an event: CloudEvents 1.0 in structured JSON (ADR 0006)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from nsqkit.events.stamp import Stamp
 
 SPEC_VERSION = "1.0"
 MARK = b'"specversion"'
-"""A body without it is a bare event."""
+"""A body without this name has no envelope: it is a bare event."""
 
 _DATA = frozenset({"data", "data_base64"})
 
@@ -18,13 +18,13 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """A CloudEvent without its data.
 
     Args:
-        type: Such as ``order.created.v1``.
-        source: Who published it.
-        id: Unique together with *source*.
-        subject: What it is about, if the producer says so.
-        time: When it was published, RFC 3339, if the producer says so.
-        datacontenttype: The media type of the data, if the producer says so.
-        dataschema: Where the schema of the data is, if the producer says so.
+        type: Event type with its version, such as ``order.created.v1``.
+        source: Name of the publisher.
+        id: Id of the event, unique together with *source*.
+        subject: Subject of the event; None if the producer sent none.
+        time: Time of publishing in RFC 3339; None if the producer sent none.
+        datacontenttype: Media type of the data; None if the producer sent none.
+        dataschema: URI of the data's schema; None if the producer sent none.
         extensions: All other attributes, such as ``traceparent`` and ``correlationid``.
     """
 
@@ -44,7 +44,7 @@ _read_value = msgspec.json.Decoder(Any).decode
 
 
 def read_envelope(body: bytes) -> Envelope | None:
-    """Return the envelope of a body; None for a bare body, or one that is not a valid envelope."""
+    """Return the envelope of a body; None for a bare body or an invalid envelope."""
     if MARK not in body:
         return None
     try:
@@ -60,12 +60,12 @@ def read_envelope(body: bytes) -> Envelope | None:
 
 
 def envelope_of(wire_type: str, stamp: Stamp, extensions: Mapping[str, str]) -> dict[str, Any]:
-    """Return the attributes of an envelope in the order in which they are written.
+    """Return the attributes of an envelope, in the order for writing.
 
     Args:
-        wire_type: Such as ``order.created.v1``.
-        stamp: Who publishes it, and when.
-        extensions: Further attributes.
+        wire_type: Event type with its version, such as ``order.created.v1``.
+        stamp: Source, id and time of the event.
+        extensions: Further attributes by name.
     """
     attributes: dict[str, Any] = {
         "specversion": SPEC_VERSION,

@@ -1,4 +1,4 @@
-"""Formats: how values become bytes and bytes values; JSON so far."""
+"""Formats: convert values to bytes and back; JSON is the only format."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def encode_json(value: object) -> bytes:
     """Return a value as compact JSON; dataclasses, Structs and pydantic models are written by field.
 
     Raises:
-        EncodeError: If it has a value that JSON cannot hold.
+        EncodeError: If it contains a value that JSON cannot represent.
     """
     try:
         return orjson.dumps(value, default=to_plain, option=orjson.OPT_NON_STR_KEYS)
@@ -24,6 +24,6 @@ def loads(body: bytes) -> Any:
     """Return the value in a JSON text.
 
     Raises:
-        ValueError: If it is not JSON; the message says where.
+        ValueError: If *body* is not JSON; the text gives the position.
     """
     return orjson.loads(body)

@@ -1,4 +1,4 @@
-"""Models: the kinds of class that can be an event, and how each is read and written."""
+"""Models: the kinds of class that can be an event, with a reader and error explanations for each."""
 
 import re
 from collections.abc import Callable
@@ -9,20 +9,20 @@ import msgspec
 
 Read = Callable[[bytes | msgspec.Raw], Any]
 Place = tuple[str, str]
-"""The JSON path of a mistake, from ``$``, and the reason."""
+"""JSON path of an invalid value, from ``$``, and the reason."""
 
 _PATH = re.compile(r"^(?P<reason>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelKind:
-    """One kind of class.
+    """One kind of event class.
 
     Args:
         takes: Returns whether a class is of this kind.
-        reader: Returns what reads JSON into a class of this kind.
-        explain: Returns where a body is wrong, for the errors that its readers raise; else None.
-        is_msgspecs: Whether msgspec can read it as a field of the envelope, in one pass.
+        reader: Returns a function that reads JSON into a class of this kind.
+        explain: Returns the path and reason for an error of such a reader; None for other errors.
+        is_msgspecs: Whether msgspec can decode this kind together with the envelope, in one pass.
     """
 
     takes: Callable[[type[Any]], bool]
@@ -32,20 +32,20 @@ class ModelKind:
 
 
 def kind_of(model: type[Any]) -> ModelKind:
-    """Return the kind of a class; msgspec's own for all that no other kind takes."""
+    """Return the kind of a class; msgspec's kind if no other one takes it."""
     return next(kind for kind in KINDS if kind.takes(model))
 
 
 def explain(error: Exception) -> Place | None:
-    """Return where a body is wrong, by the kind whose reader raised the error; None if it is unknown."""
+    """Return the path and reason of a reader's error; None if no kind knows the error."""
     return next((found for kind in KINDS if (found := kind.explain(error))), None)
 
 
 def to_plain(value: object) -> object:
-    """Return a value that orjson cannot write as one that it can.
+    """Convert a value that orjson cannot write into one that it can.
 
     Raises:
-        TypeError: If there is none.
+        TypeError: If the value cannot be converted.
     """
     dump = getattr(value, "model_dump", None)
     if callable(dump):
@@ -84,4 +84,4 @@ KINDS = (
     ModelKind(_is_pydantic, _pydantic_reader, _explain_pydantic, is_msgspecs=False),
     ModelKind(lambda _: True, _msgspec_reader, _explain_msgspec, is_msgspecs=True),
 )
-"""The first that takes a class reads it: pydantic models, then dataclasses and Structs."""
+"""The first kind that takes a class reads it: pydantic models, then dataclasses and Structs."""

@@ -255,7 +255,7 @@ def test_a_version_is_lifted_by_one_function() -> None:
     with pytest.raises(EventError) as caught:
         registry.add_upcaster("order.created", 1, _upcaster("other"))
     assert str(caught.value) == (
-        f"{HERE}.lift_other: order.created v1 is already lifted by {HERE}.lift_one; remove one"
+        f"{HERE}.lift_other: order.created v1 already has the upcaster {HERE}.lift_one; remove one"
     )
 
 

@@ -115,7 +115,7 @@ def test_a_policy_is_measured_by_what_it_reaches(team: Team) -> None:
         pytest.param(
             "",
             "warehouse",
-            "parameter 'warehouse' has no type; annotate it with what a resource yields",
+            "parameter 'warehouse' has no type; annotate it with the type that a resource yields",
             id="it has no type",
         ),
         pytest.param(

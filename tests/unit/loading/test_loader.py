@@ -191,7 +191,7 @@ class Handleless(Handler[Created], channel="handleless"):
         ),
         (
             f"{at(file, 'class Again')}: Notify and Again have the same topic 'TEAM' and channel 'notify'; "
-            "give each its own channel, or make one handler of a union of events"
+            "give each its own channel, or write one handler for a union of the events"
         ),
     ]
 
@@ -203,9 +203,9 @@ def test_the_problems_of_all_targets_are_told_at_once(team: Team) -> None:
         f"{at(first, 'class Charge')}: Charge: max_in_flight=0 is not in 1..2500",
         (
             f"TEAM_missing: there is no module 'TEAM_missing'; did you mean 'TEAM'?; "
-            f"it is looked for in the working directory {team.folder}"
+            f"the working directory is {team.folder}"
         ),
-        "TEAM:Chrage: no handler class 'Chrage' is defined there; did you mean 'Charge'?",
+        "TEAM:Chrage: no handler class 'Chrage' found; did you mean 'Charge'?",
     ]
 
 
@@ -316,26 +316,23 @@ def test_a_broken_module_of_a_package_does_not_hide_the_others(team: Team) -> No
     [
         pytest.param(
             "TEAM_orderz",
-            "there is no module 'TEAM_orderz'; did you mean 'TEAM_orders'?; it is looked for in the working "
-            "directory CWD",
+            "there is no module 'TEAM_orderz'; did you mean 'TEAM_orders'?; the working directory is CWD",
             id="a misspelt module",
         ),
         pytest.param(
             "TEAM_pack.inner.ordrs",
             "there is no module 'TEAM_pack.inner.ordrs'; did you mean 'TEAM_pack.inner.orders'?; "
-            "it is looked for in the "
-            "working directory CWD",
+            "the working directory is CWD",
             id="a misspelt module of a package",
         ),
         pytest.param(
             "TEAM_pakc.inner.orders",
-            "there is no module 'TEAM_pakc'; did you mean 'TEAM_pack'?; it is looked for in the working "
-            "directory CWD",
+            "there is no module 'TEAM_pakc'; did you mean 'TEAM_pack'?; the working directory is CWD",
             id="a misspelt package",
         ),
         pytest.param(
             "TEAM_orders.inner",
-            "there is no module 'TEAM_orders.inner'; it is looked for in the working directory CWD",
+            "there is no module 'TEAM_orders.inner'; the working directory is CWD",
             id="a module that is no package",
         ),
         pytest.param(
@@ -370,8 +367,7 @@ def test_a_broken_module_of_a_package_does_not_hide_the_others(team: Team) -> No
         ),
         pytest.param(
             "TEAM_orderz:Notify",
-            "there is no module 'TEAM_orderz'; did you mean 'TEAM_orders'?; it is looked for in the working "
-            "directory CWD",
+            "there is no module 'TEAM_orderz'; did you mean 'TEAM_orders'?; the working directory is CWD",
             id="a class of a misspelt module",
         ),
         pytest.param("", "ValueError: Empty module name", id="nothing"),
@@ -399,12 +395,10 @@ def test_a_sibling_that_does_not_exist_is_told_with_the_line_that_imports_it(tea
 @pytest.mark.parametrize(
     ("target", "problem"),
     [
-        pytest.param(
-            "TEAM:Notfy", "no handler class 'Notfy' is defined there; did you mean 'Notify'?", id="misspelt"
-        ),
-        pytest.param("TEAM:Refund", "no handler class 'Refund' is defined there", id="somewhere else"),
-        pytest.param("TEAM:Created", "no handler class 'Created' is defined there", id="no handler"),
-        pytest.param("TEAM:Team", "no handler class is defined there", id="an abstract one"),
+        pytest.param("TEAM:Notfy", "no handler class 'Notfy' found; did you mean 'Notify'?", id="misspelt"),
+        pytest.param("TEAM:Refund", "no handler class 'Refund' found", id="somewhere else"),
+        pytest.param("TEAM:Created", "no handler class 'Created' found", id="no handler"),
+        pytest.param("TEAM:Team", "no handler class found", id="an abstract one"),
     ],
 )
 def test_a_class_that_does_not_exist_is_told_with_the_closest(team: Team, target: str, problem: str) -> None:
@@ -415,7 +409,7 @@ def test_a_class_that_does_not_exist_is_told_with_the_closest(team: Team, target
 def test_a_module_without_handlers_is_told(team: Team) -> None:
     team.write("")
     team.write("", "TEAM_too.py", prelude=False)
-    assert team.problems("TEAM", "TEAM_too") == ["TEAM, TEAM_too: no handler class is defined there"]
+    assert team.problems("TEAM", "TEAM_too") == ["TEAM, TEAM_too: no handler class found"]
 
 
 @pytest.mark.parametrize(
@@ -424,7 +418,7 @@ def test_a_module_without_handlers_is_told(team: Team) -> None:
         pytest.param(
             "TEAM_middlewar:Shout",
             "TEAM_middlewar: there is no module 'TEAM_middlewar'; did you mean 'TEAM_middleware'?; "
-            "it is looked for in the working directory CWD",
+            "the working directory is CWD",
             id="its module does not exist",
         ),
         pytest.param(

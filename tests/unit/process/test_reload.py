@@ -165,7 +165,7 @@ class TestReplace:
 
         await stage.until(is_told)
         assert said in err
-        assert "the worker before it goes on" in err
+        assert "the previous worker continues" in err
         await stage.publish(1)
         await stage.until(lambda: stage.seen == {"1:1"})
         assert await stage.end() == 0
