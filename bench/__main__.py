@@ -1,4 +1,4 @@
-"""Measures nsqkit and the clients of others on one real nsqd. Run by scripts/bench."""
+"""Measures nsqkit and other NSQ clients on one real nsqd. Run it with scripts/bench."""
 
 import argparse
 import signal
@@ -17,14 +17,14 @@ from bench.programs import CONSUMERS, left_out
 SECTIONS = ("throughput", "latency", "publish", "cost")
 QUICK = {"messages": 5_000, "rounds": 1, "seconds": 1.0}
 FULL = {"messages": 200_000, "rounds": 5, "seconds": 10.0}
-PUBLISHED_SHARE = 4  # of the messages: publishers are measured with fewer
+PUBLISHED_SHARE = 4  # publishers get this fraction of the messages
 IN_FILE = 50_000
 
 
 def main() -> int:
-    """Measure what is asked for, print it, and write the results."""
+    """Run the chosen measurements, print tables, and write the results."""
     asked = _arguments(sys.argv[1:])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))  # so that everything is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))  # so that all programs are stopped
     if asked.write_docs:
         pages.write(pages.read(asked.json))
         return 0
@@ -41,7 +41,7 @@ def main() -> int:
     print(f"\n{report.about(results)}")
     if asked.is_json_asked or not (asked.quick or asked.client):
         pages.save(asked.json, results)
-        print(f"\nwritten to {asked.json}; scripts/bench --write-docs puts it into the docs")
+        print(f"\nwritten to {asked.json}; scripts/bench --write-docs writes it into the docs")
     return 0
 
 
@@ -75,9 +75,9 @@ def _measured(asked: argparse.Namespace, nsqd: broker.Broker, orders: Orders) ->
 
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a try of a minute; its figures mean little")
+    parser.add_argument("--quick", action="store_true", help="a trial run of a minute; its figures are rough")
     parser.add_argument(
-        "--only", action="append", choices=SECTIONS, help="measure only this; may be repeated"
+        "--only", action="append", choices=SECTIONS, help="measure only this section; may be repeated"
     )
     parser.add_argument(
         "--client",
@@ -85,23 +85,23 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
         default=[],
         choices=[program.name for program in CONSUMERS],
         metavar="NAME",
-        help="throughput and latency of this one only; may be repeated",
+        help="measure only this consumer; may be repeated",
     )
     parser.add_argument("--rounds", type=_whole, help=f"interleaved rounds [default: {FULL['rounds']}]")
     parser.add_argument(
-        "--messages", type=_whole, help=f"of each consumer and round [default: {FULL['messages']:,}]"
+        "--messages", type=_whole, help=f"messages per consumer and round [default: {FULL['messages']:,}]"
     )
     parser.add_argument(
-        "--seconds", type=float, help=f"of each load of the latency [default: {FULL['seconds']:g}]"
+        "--seconds", type=float, help=f"seconds per load of the latency [default: {FULL['seconds']:g}]"
     )
     parser.add_argument(
         "--orders", type=Path, default=SAMPLE, metavar="FILE", help="orders to send [default: the sample]"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="results [default: bench/results.json]")
-    parser.add_argument("--profile", action="store_true", help="only show where a message's time goes")
     parser.add_argument(
-        "--write-docs", action="store_true", help="measure nothing, put the results into docs/"
+        "--json", type=Path, metavar="FILE", help="results file [default: bench/results.json]"
     )
+    parser.add_argument("--profile", action="store_true", help="only profile nsqkit by stage and function")
+    parser.add_argument("--write-docs", action="store_true", help="only write the stored results into docs/")
     asked = parser.parse_args(given)
     for name, value in (QUICK if asked.quick else FULL).items():
         if getattr(asked, name) is None:

@@ -1,4 +1,4 @@
-"""One real nsqd of the benchmark's own, asked over HTTP."""
+"""A separate real nsqd for the benchmark, and a client of its HTTP port."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ _LENGTH = struct.Struct(">i")
 
 
 class Broker:
-    """An nsqd that runs, its topics and what is in them.
+    """A running nsqd: creates topics and reads statistics.
 
     Args:
         tcp: ``host:port`` of its TCP port.
@@ -35,11 +35,11 @@ class Broker:
 
     @property
     def version(self) -> str:
-        """Its version."""
+        """Version of nsqd."""
         return str(json.loads(self._ask("GET", "/info"))["version"])
 
     def is_up(self) -> bool:
-        """Say whether it answers."""
+        """Return whether nsqd answers."""
         try:
             self._ask("GET", "/ping")
         except OSError:
@@ -48,12 +48,12 @@ class Broker:
 
     @contextmanager
     def topic(self, name: str, bodies: Sequence[bytes] = (), *, is_paused: bool = False) -> Iterator[str]:
-        """Make a topic with one channel, which has all bodies; drop it afterwards.
+        """Create a topic with one channel and publish bodies to it; delete it afterwards.
 
         Args:
-            name: The topic.
-            bodies: What to publish.
-            is_paused: Whether the channel keeps them until :meth:`let_go`.
+            name: Name of the topic.
+            bodies: Bodies to publish; the channel gets all of them, in order.
+            is_paused: Whether the channel is paused until :meth:`let_go`.
         """
         self._ask("POST", f"/topic/create?topic={name}")
         self._ask("POST", f"/channel/create?topic={name}&channel={CHANNEL}")
@@ -67,19 +67,19 @@ class Broker:
             self._ask("POST", f"/topic/delete?topic={name}")
 
     def let_go(self, topic: str) -> None:
-        """Deliver what a paused channel kept."""
+        """Resume a paused channel."""
         self._ask("POST", f"/channel/unpause?topic={topic}&channel={CHANNEL}")
 
     def collect_garbage(self) -> None:
-        """Let it clean up now, not while a client is measured."""
+        """Run nsqd's garbage collection now, so that it does not run during a measurement."""
         self._ask("GET", "/debug/pprof/heap?gc=1")
 
     def until_depth(self, topic: str, depth: int) -> None:
-        """Return once the channel has so many messages."""
+        """Wait until the channel has *depth* messages."""
         until(lambda: self.channel(topic)["depth"] == depth, f"{topic} to have {depth} messages")
 
     def is_consumed(self, topic: str) -> bool:
-        """Say whether a client is subscribed and has asked for messages."""
+        """Return whether a client is subscribed with RDY above 0."""
         return any(client["ready_count"] > 0 for client in self.channel(topic)["clients"] or ())
 
     def channel(self, topic: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Broker:
             answer = self._link.getresponse()
             said = answer.read()
         finally:
-            self._link.close()  # minutes may pass until the next request, which opens it again
+            self._link.close()  # the next request, perhaps minutes later, opens it again
         if answer.status != http.client.OK:
             sys.exit(f"bench: nsqd answered {answer.status} to {method} {path}: {said!r}")
         return said
@@ -112,10 +112,10 @@ def running(queue: int) -> Iterator[Broker]:
     """Run an nsqd with its data in a temporary folder.
 
     Args:
-        queue: Messages that a topic or channel may keep in memory; more would go to disk.
+        queue: Messages that a topic or channel keeps in memory; further ones go to disk.
     """
     if not NSQD.exists():
-        sys.exit("bench: no nsqd here; run scripts/install-nsqd (needs Go)")
+        sys.exit("bench: nsqd is not installed; run scripts/install-nsqd (needs Go)")
     tcp, http_ = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory() as folder:
         command = [str(NSQD), f"-tcp-address={tcp}", f"-http-address={http_}", f"-data-path={folder}"]
@@ -134,10 +134,10 @@ def running(queue: int) -> Iterator[Broker]:
                 process.wait()
 
 
-def until(is_so: Callable[[], bool], what: str) -> None:
-    """Look again until it is so; end the program if that takes too long."""
+def until(is_true: Callable[[], bool], what: str) -> None:
+    """Poll until a condition is true; exit the program after 30 s."""
     give_up_s = time.monotonic() + PATIENCE_S
-    while not is_so():
+    while not is_true():
         if time.monotonic() > give_up_s:
             sys.exit(f"bench: waited {PATIENCE_S:g} s in vain for {what}")
         time.sleep(0.02)

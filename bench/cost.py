@@ -1,4 +1,4 @@
-"""Cost: CPU by the number of handlers, memory of a message in flight, an idle worker, and start-up."""
+"""Cost: CPU by number of handlers, memory per message in flight, idle worker, and start-up time."""
 
 import os
 import statistics
@@ -26,15 +26,15 @@ _COMMAND = (sys.executable, "-m", "nsqkit")
 def measure(
     broker: Broker, orders: Orders, *, messages: int, rounds: int, idle_s: float, say: Any = print
 ) -> dict[str, Any]:
-    """Return what nsqkit costs.
+    """Measure the cost of nsqkit.
 
     Args:
-        broker: Where the orders are.
-        orders: The orders.
-        messages: Taken in all, for each number of handlers and round.
-        rounds: Of the handlers, the memory and the start-up.
-        idle_s: For how long an idle worker is watched.
-        say: Told how it goes.
+        broker: Running nsqd.
+        orders: Orders to publish.
+        messages: Messages in total for each number of handlers and each round.
+        rounds: Number of rounds for CPU and memory.
+        idle_s: Seconds for which the idle worker is measured.
+        say: Receives lines about the progress.
     """
     found: dict[str, Any] = {"messages": messages, "rounds": rounds, "idle_s": idle_s}
     try:
@@ -67,7 +67,7 @@ def by_handlers(broker: Broker, orders: Orders, messages: int, rounds: int) -> d
 
 
 def handlers_cpu_us(broker: Broker, orders: Orders, messages: int, handlers: int) -> float:
-    """Return CPU microseconds per message of so many handlers, each with its share of the messages."""
+    """Return CPU microseconds per message with a number of handlers that share the messages."""
     share = orders.first(messages // handlers + NOT_COUNTED // handlers)
     topics = tuple(f"cost-{handlers}-{number}" for number in range(handlers))
     plan = Plan(address=broker.tcp, topics=topics, count=messages, channel=CHANNEL)
@@ -84,7 +84,7 @@ def handlers_cpu_us(broker: Broker, orders: Orders, messages: int, handlers: int
 
 
 def in_flight_bytes(broker: Broker, orders: Orders) -> float:
-    """Return how much memory a worker takes for each message that it holds, body included."""
+    """Return the memory of a worker per message in flight, body included, in bytes."""
     count = HOLDER.max_in_flight
     topic = "held"
     with broker.topic(topic, orders.first(count)):
@@ -94,7 +94,7 @@ def in_flight_bytes(broker: Broker, orders: Orders) -> float:
 
 
 def idle(broker: Broker, seconds: float) -> dict[str, float]:
-    """Return what the sample handlers cost while nothing comes, and how long they took to be ready."""
+    """Return CPU and memory of an idle worker with the sample handlers, and its start-up time."""
     with idle_worker(broker) as (process, ready_s):
         found = {"ready_s": ready_s}
         if Path(f"/proc/{process.pid}").exists():
@@ -107,7 +107,7 @@ def idle(broker: Broker, seconds: float) -> dict[str, float]:
 
 @contextmanager
 def idle_worker(broker: Broker) -> Iterator[tuple["subprocess.Popen[str]", float]]:
-    """Run the sample handlers as a team would; yield when they are ready, and how many seconds that took."""
+    """Run the sample handlers; yield the process when it is ready, and the seconds that this took."""
     command = [*_COMMAND, "run", "handlers.orders", "--nsqd", broker.tcp, "--admin-port", str(free_port())]
     started_s = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 - our own command
@@ -132,7 +132,7 @@ def idle_worker(broker: Broker) -> Iterator[tuple["subprocess.Popen[str]", float
 
 
 def help_s() -> float:
-    """Return how long `nsqkit --help` takes."""
+    """Return the duration of `nsqkit --help`, in seconds."""
     started_s = time.perf_counter()
     subprocess.run([*_COMMAND, "--help"], cwd=ROOT, check=True, capture_output=True, timeout=READY_LIMIT_S)  # noqa: S603
     return time.perf_counter() - started_s
@@ -145,5 +145,5 @@ def cpu_s(pid: int) -> float:
 
 
 def rss_bytes(pid: int) -> int:
-    """Return the memory that a process has now."""
+    """Return the current resident memory of a process, in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

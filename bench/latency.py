@@ -1,4 +1,4 @@
-"""Latency: from just before the publish until the handler is entered, at a steady load."""
+"""Latency: time from just before the publish until the handler starts, at a steady load."""
 
 import itertools
 import sys
@@ -17,11 +17,11 @@ WARM_UP_S = 1.0
 
 @dataclass(frozen=True)
 class Load:
-    """How much is published, and how long the handler takes.
+    """A steady load.
 
     Args:
-        per_s: Messages per second.
-        hold_ms: Of the handler; milliseconds.
+        per_s: Messages published per second.
+        hold_ms: Duration of the handler in milliseconds.
     """
 
     per_s: int
@@ -43,15 +43,15 @@ def measure(
     clients: Sequence[str] = (),
     say: Any = print,
 ) -> dict[str, Any]:
-    """Return the quantiles of each consumer at each load, over all rounds.
+    """Measure the latency quantiles of each consumer at each load, over all rounds.
 
     Args:
-        broker: Where the orders are.
-        orders_file: Where the publisher finds them.
-        seconds: Of each load, consumer and round, after a second that does not count.
-        rounds: How often; all take part in one before the next begins.
-        clients: The names of those that take part; none for all.
-        say: Told how it goes.
+        broker: Running nsqd.
+        orders_file: File with the orders to publish.
+        seconds: Seconds of each load, consumer and round, after a warm-up of one second.
+        rounds: Number of rounds; each round measures all consumers.
+        clients: Names of the consumers to measure; empty for all.
+        say: Receives lines about the progress.
     """
     found: dict[tuple[Program, Load], list[int]] = {}
     gone: set[Program] = set()
@@ -65,7 +65,7 @@ def measure(
             gone.add(program)
             continue
         found.setdefault((program, load), []).extend(late_ns)
-        say(f"  round {number + 1} {program.name:<10}{load!s:<30}{told(late_ns)}")
+        say(f"  round {number + 1} {program.name:<10}{load!s:<30}{summary(late_ns)}")
     return {
         "seconds": seconds,
         "rounds": rounds,
@@ -80,10 +80,10 @@ def measure(
 
 
 def timed(broker: Broker, program: Program, load: Load, seconds: float, orders_file: str) -> list[int]:
-    """Return how late each message came, in nanoseconds.
+    """Return the latency of each message, in nanoseconds.
 
     Raises:
-        ProgramError: If a program gave no answer.
+        ProgramError: If a program fails.
     """
     warm_up = round(load.per_s * WARM_UP_S)
     plan = Plan(
@@ -106,12 +106,12 @@ def timed(broker: Broker, program: Program, load: Load, seconds: float, orders_f
 
 
 def quantiles_ms(late_ns: list[int]) -> dict[str, float]:
-    """Return P50, P95 and P99 in milliseconds: the smallest sample that so many are not above."""
+    """Return P50, P95 and P99 in milliseconds, by the nearest-rank method."""
     ordered = sorted(late_ns)
     return {f"p{share}_ms": ordered[-(-len(ordered) * share // 100) - 1] / 1e6 for share in (50, 95, 99)}
 
 
-def told(late_ns: list[int]) -> str:
-    """Return the quantiles for a person."""
+def summary(late_ns: list[int]) -> str:
+    """Return P50 and P99 as text."""
     quantiles = quantiles_ms(late_ns)
     return f"P50 {quantiles['p50_ms']:>7.2f} ms   P99 {quantiles['p99_ms']:>7.2f} ms"

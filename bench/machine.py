@@ -1,4 +1,4 @@
-"""What a run was measured on and with: neither its host's name nor a path."""
+"""Machine and versions of a run, without host name or paths."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ _CPU = re.compile(r"^model name\s*: (?P<name>.+)$", re.MULTILINE)
 
 
 def machine() -> dict[str, object]:
-    """Return what it is."""
+    """Return CPU, cores, memory and system of this machine."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -29,10 +29,10 @@ def machine() -> dict[str, object]:
 
 
 def versions(nsqd: str) -> dict[str, str]:
-    """Return the versions of all that takes part.
+    """Return the versions of nsqd, Python and all measured packages.
 
     Args:
-        nsqd: Its version.
+        nsqd: Version of the running nsqd.
     """
     return {"Python": platform.python_version(), "nsqd": nsqd, **dict(_packages()), **dict(_others())}
 

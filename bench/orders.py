@@ -1,4 +1,4 @@
-"""The orders that the benchmark sends: real ones, in their order; only those that the sample type takes."""
+"""The orders that the benchmark publishes: real ones, in order, without those invalid for the sample type."""
 
 import sys
 from dataclasses import dataclass
@@ -20,31 +20,31 @@ class Orders:
     """Orders as published bodies.
 
     Args:
-        bodies: Each of them once.
+        bodies: One body per order, each different.
     """
 
     bodies: tuple[bytes, ...]
 
     @classmethod
     def read(cls, file: Path) -> "Orders":
-        """Return the orders in a file of JSON lines that the sample type takes."""
+        """Read a file of JSON lines, without the lines that are invalid for the sample type."""
         try:
             lines = file.read_bytes().splitlines()
         except OSError as error:
-            sys.exit(f"bench: {file}: {error.strerror}; scripts/make-orders --all FILE makes it")
+            sys.exit(f"bench: {file}: {error.strerror}; scripts/make-orders --all FILE creates it")
         return cls(tuple(filter(_is_valid, lines)))
 
     def first(self, count: int) -> list[bytes]:
-        """Return so many of them, from the start again where there are fewer."""
+        """Return *count* bodies; start over at the end."""
         whole, rest = divmod(count, len(self.bodies))
         return [*self.bodies * whole, *self.bodies[:rest]]
 
     def write(self, file: Path, count: int) -> None:
-        """Write the first *count* of them to a file, one a line."""
+        """Write the first *count* bodies to a file, one per line."""
         file.write_bytes(b"\n".join(self.first(count)) + b"\n")
 
     def about(self, count: int) -> dict[str, float]:
-        """Return how many different ones there are among the first *count*, and their mean size."""
+        """Return the number of different bodies among the first *count*, and their mean size in bytes."""
         chosen = self.first(count)
         return {
             "distinct": min(count, len(self.bodies)),

@@ -1,4 +1,4 @@
-"""Stores results, and writes them into the docs: tables between markers, plots in files."""
+"""Stored results, and their pages in the docs: tables between markers, plots in files."""
 
 import json
 import re
@@ -17,15 +17,15 @@ _PART = re.compile(r"(?P<begin><!-- bench: (?P<name>\w+) -->\n).*?(?P<end><!-- e
 
 
 def read(file: Path) -> Results:
-    """Return the results in a file."""
+    """Read results from a file."""
     if not file.exists():
-        sys.exit(f"bench: {file.name} is not there; scripts/bench writes it")
+        sys.exit(f"bench: {file.name} does not exist; scripts/bench writes it")
     found: Results = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 
 def save(file: Path, results: Results) -> None:
-    """Write results and keep other results of an earlier run on the same machine and versions."""
+    """Write results; keep other sections of an earlier run on the same machine and versions."""
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         if all(before.get(name) == results[name] for name in ("machine", "versions")):
@@ -34,23 +34,23 @@ def save(file: Path, results: Results) -> None:
 
 
 def write(results: Results) -> None:
-    """Put results into the docs."""
+    """Write results into the docs."""
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
     for name, drawn in plots(results).items():
         PAGE.with_name(name).write_text(drawn, encoding="utf-8")
 
 
 def plots(results: Results) -> dict[str, str]:
-    """Return the plots by the names of their files."""
+    """Return the plots by file name."""
     return {_file(name): draw(results[name]) for name, draw in PLOTS.items() if name in results}
 
 
 def filled(page: str, results: Results | None) -> str:
-    """Return a page with new text between its markers.
+    """Return a page with the text between its markers replaced.
 
     Args:
-        page: With markers such as ``<!-- bench: latency -->`` and ``<!-- end -->``.
-        results: The measurements; None if there are none yet.
+        page: Page with markers such as ``<!-- bench: latency -->`` and ``<!-- end -->``.
+        results: Results of a run; None if there are none yet.
     """
     parts = {} if results is None else {table.name: table.markdown() for table in report.tables(results)}
     if results is not None:

@@ -1,4 +1,4 @@
-"""Plots as SVG that keep their words as text, and are readable on light and on dark."""
+"""Plots as SVG, with text as text, readable on light and dark backgrounds."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _ROW = 26
 _BAR = 16
 _TOP = 64
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-_LIMIT = "bare asyncio"  # no client, and drawn as what it is: a limit
+_LIMIT = "bare asyncio"  # no client but a limit, and drawn differently
 _STYLE = f"""
 text {{ font-family: {_FONT}; font-size: 13px; fill: #1f2328 }}
 .title {{ font-size: 15px; font-weight: 600 }}
@@ -54,7 +54,7 @@ text {{ font-family: {_FONT}; font-size: 13px; fill: #1f2328 }}
 
 
 def throughput(found: dict[str, Any]) -> str:
-    """Return a bar for each consumer, the fastest first."""
+    """Return a bar chart of the consumers, the fastest first."""
     clients = sorted(found["clients"], key=median_of, reverse=True)
     title = f"Messages per second, {found['messages']:,} orders"
     note = "blue: nsqkit; dashed: no client, but what asyncio leaves to win"
@@ -74,7 +74,7 @@ def _bars(clients: Sequence[dict[str, Any]], fastest: float) -> Iterator[str]:
 
 
 def latency(found: dict[str, Any]) -> str:
-    """Return, for each load and consumer, a span from P50 to P99 on a logarithmic axis."""
+    """Return a chart with a span from P50 to P99 for each load and consumer, on a logarithmic axis."""
     rows = sum(len(_at(found, load)) + 1 for load in found["loads"])
     bottom = _TOP + 14 + _ROW * rows
     shares = [client[share] for client in found["clients"] for share in ("p50_ms", "p99_ms")]
@@ -85,7 +85,7 @@ def latency(found: dict[str, Any]) -> str:
 
 
 class _Axis:
-    """Milliseconds to pixels, by whole powers of ten."""
+    """A logarithmic axis that maps milliseconds to pixels, with whole powers of ten."""
 
     def __init__(self, lowest: float, highest: float) -> None:
         self._first = math.floor(math.log10(max(lowest, 0.01)))

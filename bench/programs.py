@@ -1,4 +1,4 @@
-"""The programs that are measured: what each does, how it is started, and what it answers."""
+"""The measured programs: their commands, how to run them, and how to read their answers."""
 
 import json
 import os
@@ -25,15 +25,15 @@ class ProgramError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """One way of consuming or publishing.
+    """One program that consumes or publishes.
 
     Args:
-        name: In tables and plots; unique.
+        name: Unique name in tables and plots.
         does: What it does with a message, in a few words.
-        command: Starts it; the plan is the one more argument.
-        needs: What is there when it is installed; None for what is always there.
-        variant: Which of the program's ways.
-        max_in_flight: Of the consumer.
+        command: Command that starts it; the plan is appended as an argument.
+        needs: File that exists if it is installed; None if it is always installed.
+        variant: Variant of the program.
+        max_in_flight: Messages that the consumer may have in flight.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Program:
 
     @property
     def is_installed(self) -> bool:
-        """Whether it can be run here."""
+        """Whether the program is installed."""
         return shutil.which(self.command[0]) is not None and (self.needs is None or self.needs.exists())
 
     def started(self, plan: Plan) -> "subprocess.Popen[str]":
-        """Start it."""
-        told = json.dumps(asdict(replace(plan, variant=self.variant, max_in_flight=self.max_in_flight)))
+        """Start the program with a plan."""
+        argument = json.dumps(asdict(replace(plan, variant=self.variant, max_in_flight=self.max_in_flight)))
         return subprocess.Popen(  # noqa: S603 - our own programs
-            [*self.command, told],
+            [*self.command, argument],
             cwd=ROOT,
             env=_environment(),
             stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ class Program:
 
     @contextmanager
     def running(self, plan: Plan) -> Iterator["Running"]:
-        """Run it; what still runs afterwards is ended."""
+        """Run the program; kill it at the end if it still runs."""
         process = self.started(plan)
         try:
             yield Running(self.name, process)
@@ -72,28 +72,28 @@ class Program:
                 process.communicate()
 
     def run(self, plan: Plan) -> dict[str, Any]:
-        """Run it to its end and return its answer."""
+        """Run the program to its end and return its answer."""
         with self.running(plan) as running:
             return running.answer()
 
 
 @dataclass(frozen=True)
 class Running:
-    """A program that runs.
+    """A running program.
 
     Args:
-        name: The program's.
-        process: Its process.
+        name: Name of the program.
+        process: Process of the program.
     """
 
     name: str
     process: "subprocess.Popen[str]"
 
     def answer(self, limit_s: float = CLIENT_LIMIT_S) -> dict[str, Any]:
-        """Wait for its end and return its answer: all its lines of JSON together.
+        """Wait for the program's end and return its answer: its lines of JSON, merged.
 
         Raises:
-            ProgramError: If there is none, or it takes too long.
+            ProgramError: If it fails, gives no answer or takes longer than *limit_s* seconds.
         """
         try:
             said, complained = self.process.communicate(timeout=limit_s)
@@ -152,10 +152,10 @@ CONSUMERS = (
     Program("ansq", "orjson.loads", _theirs("consume_ansq"), _PYTHON),
     Program("asyncnsq", "orjson.loads", _theirs("consume_asyncnsq"), _PYTHON),
 )
-"""Of the throughput."""
+"""Programs for the throughput."""
 
 TIMED = (NSQKIT, PYNSQ, GO_NSQ, NSQJS)
-"""Of the latency."""
+"""Programs for the latency."""
 
 _PUBLISH = _ours("publish_nsqkit")
 _PYNSQ_PUBLISH = _ours("publish_pynsq")
@@ -167,18 +167,18 @@ PUBLISHERS = (
     Program("pynsq Writer.pub", "confirmed, 200 under way", _PYNSQ_PUBLISH),
     Program("pynsq Writer.mpub", "100 in a command", _PYNSQ_PUBLISH, variant="many"),
 )
-"""Of the publishing."""
+"""Programs for publishing."""
 
 HOLDER = Program("nsqkit", "holds messages", _NSQKIT, variant="hold", max_in_flight=2000)
-SAMPLED = Program("nsqkit", "is looked at", _NSQKIT, variant="sampled")
+SAMPLED = Program("nsqkit", "is sampled", _NSQKIT, variant="sampled")
 STEADY = Program("steady publisher", "a plain socket", _ours("publish_steadily"))
 
 
 def chosen(programs: Sequence[Program], names: Sequence[str]) -> list[Program]:
-    """Return those of some names, or all where none is named, that can be run here."""
+    """Return the installed programs with the given names; all installed ones if *names* is empty."""
     return [program for program in programs if program.is_installed and (not names or program.name in names)]
 
 
 def left_out(programs: Sequence[Program]) -> list[str]:
-    """Return the names of those that cannot."""
+    """Return the names of the programs that are not installed."""
     return [program.name for program in programs if not program.is_installed]

@@ -1,4 +1,4 @@
-"""Publishing: how fast confirmed publishes go, one command each or in batches."""
+"""Publishing: the rate of confirmed publishes, one command each or in batches."""
 
 import sys
 from typing import Any
@@ -12,14 +12,14 @@ from nsqkit.publishing.publisher import Publisher
 def measure(
     broker: Broker, orders_file: str, *, messages: int, rounds: int, say: Any = print
 ) -> dict[str, Any]:
-    """Return what each publisher did, in each round.
+    """Measure the rate and CPU of each publisher in each round.
 
     Args:
-        broker: Where to.
-        orders_file: Where the publishers find the orders.
-        messages: For each publisher and round.
-        rounds: How often; all publishers take part in one before the next begins.
-        say: Told how it goes.
+        broker: Running nsqd.
+        orders_file: File with the orders to publish.
+        messages: Messages per publisher and round.
+        rounds: Number of rounds; each round measures all publishers.
+        say: Receives lines about the progress.
     """
     programs = [program for program in PUBLISHERS if is_there(program)]
     found: dict[str, list[dict[str, float]]] = {program.name: [] for program in programs}
@@ -45,22 +45,22 @@ def measure(
 
 
 def is_there(program: Program) -> bool:
-    """Say whether nsqkit has the method that a program calls."""
+    """Return whether nsqkit has the method that a program calls."""
     owner, _, method = program.name.partition(" ")
     return owner != "nsqkit" or hasattr(Publisher, method)
 
 
 def published(broker: Broker, program: Program, orders_file: str, count: int) -> dict[str, float]:
-    """Return how fast a publisher sent its orders, and at what cost.
+    """Return messages per second and CPU microseconds per message of a publisher.
 
     Raises:
-        ProgramError: If it gave no answer, or nsqd has not all of them.
+        ProgramError: If it fails, or nsqd has not received all messages.
     """
     with broker.topic("publish") as topic:
         broker.collect_garbage()
         plan = Plan(address=broker.tcp, topics=(topic,), count=count, orders=orders_file)
         answer = program.run(plan)
-        arrived = broker.channel(topic)["message_count"] - 1  # the first one made the connection
+        arrived = broker.channel(topic)["message_count"] - 1  # the first one opened the connection
     if arrived != count:
         raise ProgramError(f"{program.name} published {count} messages, and nsqd has {arrived}")
     return {"messages_per_s": count / answer["seconds"], "cpu_us": answer["cpu_s"] / count * 1e6}

@@ -1,4 +1,4 @@
-"""Results as tables, for a terminal and for the docs."""
+"""Tables of the results, for the terminal and the docs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ OURS = "nsqkit"
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, a header, and rows of text; columns of words come first, then columns of figures.
+    """A table of text, with columns of words first and columns of figures after them.
 
     Args:
-        name: The marker in the docs that it belongs to.
-        title: For the terminal.
-        header: Of the columns.
-        rows: As many texts each as the header.
-        note: Below it.
-        words: How many columns are words.
+        name: Name of the marker in the docs.
+        title: Title for the terminal.
+        header: Titles of the columns.
+        rows: Rows with one text per column.
+        note: Line below the table.
+        words: Number of columns with words.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Table:
     words: int = 1
 
     def text(self) -> str:
-        """Return it for a terminal."""
+        """Return the table for a terminal."""
         widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
         lines = [
             "  ".join(
@@ -42,14 +42,14 @@ class Table:
         return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
 
     def markdown(self) -> str:
-        """Return it for a document."""
+        """Return the table as Markdown."""
         ruler = (*("---",) * self.words, *("--:",) * (len(self.header) - self.words))
         lines = [f"| {' | '.join(row)} |" for row in (self.header, ruler, *self.rows)]
         return "\n".join([*lines, *(["", self.note] if self.note else [])])
 
 
 def tables(results: Results) -> list[Table]:
-    """Return all tables that the results have figures for."""
+    """Return all tables for which there are results."""
     made = (
         ("throughput", _throughput),
         ("latency", _latency),
@@ -64,7 +64,7 @@ def tables(results: Results) -> list[Table]:
 
 
 def about(results: Results) -> str:
-    """Return when it was measured, on what, and with which versions."""
+    """Return date, machine and versions of the measurements, in two sentences."""
     machine = results["machine"]
     sections = [name for name in ("throughput", "latency", "publish", "cost") if name in results]
     dates = sorted({results[name]["date"] for name in sections})
@@ -153,7 +153,7 @@ def _handlers(count: int) -> str:
 
 
 def _spread(client: dict[str, Any]) -> str:
-    """Return how far the slowest and the fastest round are apart, of the median."""
+    """Return the range from the slowest to the fastest round, in percent of the median."""
     rates = [one["messages_per_s"] for one in client["rounds"]]
     return f"{(max(rates) - min(rates)) / median_of(client) * 100:.0f} %"
 

@@ -1,4 +1,4 @@
-"""Where a message's time goes: nsqkit on a real nsqd, looked at some hundred times per CPU second."""
+"""Profile by stage: samples nsqkit on a real nsqd, some hundred times per CPU second."""
 
 from bench.broker import CHANNEL, Broker
 from bench.clients.sampler import ELSEWHERE, STAGES
@@ -12,12 +12,12 @@ _ORDER = (*(stage for stage, _ in STAGES), ELSEWHERE)
 
 
 def measure(broker: Broker, orders: Orders, messages: int) -> str:
-    """Return what one worker spends its time on, by stage and by function.
+    """Profile one worker, and return its CPU time by stage and by function.
 
     Args:
-        broker: Where the orders are.
-        orders: The orders.
-        messages: How many.
+        broker: Running nsqd.
+        orders: Orders to publish.
+        messages: Number of messages to handle.
     """
     topic = "profile"
     with broker.topic(topic, orders.first(messages + NOT_COUNTED)):
@@ -28,12 +28,12 @@ def measure(broker: Broker, orders: Orders, messages: int) -> str:
 
 
 def shown(stages: dict[str, int], functions: list[tuple[str, int]], cpu_us: float) -> str:
-    """Return two tables.
+    """Return two tables, by stage and by function.
 
     Args:
-        stages: How often each was found.
-        functions: Those found most often, and how often.
-        cpu_us: CPU microseconds per message, looking included.
+        stages: Samples of each stage.
+        functions: Most frequent functions, with their samples.
+        cpu_us: CPU microseconds per message, sampling included.
     """
     looks = max(sum(stages.values()), 1)
     by_stage = [(stage, stages.get(stage, 0)) for stage in _ORDER if stage in stages]
@@ -46,7 +46,7 @@ def shown(stages: dict[str, int], functions: list[tuple[str, int]], cpu_us: floa
         Table("", title, (what, *header), tuple(_row(each, looks, cpu_us) for each in rows)).text()
         for title, what, rows in found
     ]
-    return "\n\n".join([*texts, f"{looks:,} looks, start and end included"])
+    return "\n\n".join([*texts, f"{looks:,} samples, start and end included"])
 
 
 def _row(each: tuple[str, int], looks: int, cpu_us: float) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""What nsqkit set out to reach, beside what a run found; figures in the results, ratios here."""
+"""Targets of nsqkit, compared with the results of a run."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ Results = dict[str, Any]
 
 @dataclass(frozen=True)
 class Target:
-    """One figure that is to be reached.
+    """One target with its measured figure.
 
     Args:
-        says: What it is about.
-        bound: What it is to be.
-        is_least: Whether the bound is the least that will do, and not the most.
-        found: The figure.
-        unit: Behind both.
+        says: Description of the figure.
+        bound: Limit for the figure.
+        is_least: Whether the bound is a lower limit; otherwise it is an upper one.
+        found: Measured figure.
+        unit: Unit of both numbers, with a leading space where one belongs.
     """
 
     says: str
@@ -28,17 +28,17 @@ class Target:
 
     @property
     def is_met(self) -> bool:
-        """Whether it is reached."""
+        """Whether the target is met."""
         return self.found >= self.bound if self.is_least else self.found <= self.bound
 
 
 def median_of(client: dict[str, Any], figure: str = "messages_per_s") -> float:
-    """Return the median of a client's rounds."""
+    """Return the median of a figure over a client's rounds."""
     return float(statistics.median(one[figure] for one in client["rounds"]))
 
 
 def targets(results: Results) -> list[Target]:
-    """Return all targets that the results have figures for."""
+    """Return all targets for which there are results."""
     return [*_throughput(results), *_latency(results), *_publish(results), *_cost(results)]
 
 

@@ -1,4 +1,4 @@
-"""Throughput: every consumer takes the same orders from a channel that has them all, round by round."""
+"""Throughput: every consumer handles the same orders from a full channel, round by round."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from bench.programs import CONSUMERS, Program, ProgramError, chosen, left_out
 
 MIB = 1 << 20
 NOT_COUNTED = 1000
-"""Orders behind the last that is counted: nsqd keeps the end in its buffer until a timer of the client's."""
+"""Additional orders after the last counted one: nsqd buffers the end until a timer of the client fires."""
 
 
 def measure(
@@ -23,15 +23,15 @@ def measure(
     clients: Sequence[str] = (),
     say: Any = print,
 ) -> dict[str, Any]:
-    """Return what each consumer did, in each round.
+    """Measure rate, CPU and memory of each consumer in each round.
 
     Args:
-        broker: Where the orders are.
-        orders: The orders.
-        messages: For each consumer and round.
-        rounds: How often; all consumers take part in one before the next begins.
-        clients: The names of those that take part; none for all.
-        say: Told how it goes.
+        broker: Running nsqd.
+        orders: Orders to publish.
+        messages: Messages per consumer and round.
+        rounds: Number of rounds; each round measures all consumers.
+        clients: Names of the consumers to measure; empty for all.
+        say: Receives lines about the progress.
     """
     programs = chosen(CONSUMERS, clients)
     found: dict[str, list[dict[str, float]]] = {program.name: [] for program in programs}
@@ -61,10 +61,10 @@ def measure(
 
 
 def consumed(broker: Broker, program: Program, bodies: list[bytes], topic: str) -> dict[str, float]:
-    """Return how fast a consumer took all bodies but those not counted, and at what cost.
+    """Return messages per second, CPU and memory of a consumer for all counted bodies.
 
     Raises:
-        ProgramError: If it gave no answer, or did not finish what it said it took.
+        ProgramError: If it fails, or did not finish all messages that it counted.
     """
     count = len(bodies) - NOT_COUNTED
     with broker.topic(topic, bodies):
@@ -74,7 +74,7 @@ def consumed(broker: Broker, program: Program, bodies: list[bytes], topic: str) 
         answer = program.run(plan)
         stats = broker.channel(topic)
     left = stats["depth"] + stats["in_flight_count"] + stats["deferred_count"]
-    if left > NOT_COUNTED + program.max_in_flight:  # the last FINs may be lost on the way out
+    if left > NOT_COUNTED + program.max_in_flight:  # the last FINs may be lost at the end
         raise ProgramError(f"{program.name} left {left} of {count} messages unfinished")
     return {
         "messages_per_s": (count - 1) / answer["seconds"],

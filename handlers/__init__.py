@@ -1,1 +1,1 @@
-"""The sample team's handler modules; they import nothing of this project but ``nsqkit``."""
+"""Handlers of the sample team; of this project they import only ``nsqkit``."""

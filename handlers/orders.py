@@ -1,4 +1,4 @@
-"""What a shop does with each order: reserve stock, charge the payment, notify the customer, sum up sales."""
+"""Sample handlers of a shop: reserve stock, charge the payment, notify the customer, sum up sales."""
 
 import random
 from collections import Counter
@@ -34,7 +34,7 @@ class Line(msgspec.Struct, frozen=True):
 
 @event("order.created", version=1, topic="orders")
 class OrderCreated(msgspec.Struct, frozen=True):
-    """A customer's basket was paid at the till; the total is in cents."""
+    """A customer paid for a basket in a store; the total is in cents."""
 
     order_id: str
     customer_id: str
@@ -45,19 +45,19 @@ class OrderCreated(msgspec.Struct, frozen=True):
 
 
 class PaymentDeclinedError(Exception):
-    """The gateway said no; asking again cannot help."""
+    """The gateway declined the payment; a retry cannot help."""
 
 
 class GatewayError(Exception):
-    """The gateway did not answer; asking again may help."""
+    """The gateway did not answer; a retry may help."""
 
 
 class Gateway:
-    """A simulated payment gateway that fails as often as it is told to.
+    """A simulated payment gateway with a configurable failure rate.
 
     Args:
         failure_ratio: Share of the calls that fail, 0 to 1.
-        seed: Of its draws.
+        seed: Seed of the random failures.
     """
 
     def __init__(self, failure_ratio: float, seed: int = 0) -> None:
@@ -69,7 +69,7 @@ class Gateway:
         """Charge an order.
 
         Raises:
-            GatewayError: As often as it is told to.
+            GatewayError: For the configured share of the calls.
             PaymentDeclinedError: If there is nothing to charge.
         """
         if amount_cents == 0:
@@ -87,7 +87,7 @@ class Warehouse:
         self._orders: set[str] = set()
 
     def reserve(self, order: OrderCreated) -> None:
-        """Reserve every line of an order; the same order again changes nothing."""
+        """Reserve every line of an order; repeated calls for the same order have no effect."""
         if order.order_id in self._orders:
             return
         self._orders.add(order.order_id)
@@ -97,7 +97,7 @@ class Warehouse:
 
 @resource
 async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    """Open the payment gateway; the setting ``app.payment_failure_ratio`` says how often it fails."""
+    """Open the payment gateway; ``app.payment_failure_ratio`` sets its failure rate."""
     yield Gateway(settings.app_number("payment_failure_ratio", 0.05, minimum=0.0, maximum=1.0))
 
 
@@ -108,7 +108,7 @@ def warehouse() -> Iterator[Warehouse]:
 
 
 class ReserveStock(Handler[OrderCreated], channel="inventory"):
-    """Reserves what was ordered."""
+    """Reserves the ordered products."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -130,7 +130,7 @@ class ChargePayment(
     ),
     errors=(GatewayError,),
 ):
-    """Charges the customer; the gateway fails now and then, and the retries are there to see."""
+    """Charges the customer; the gateway fails now and then, to demonstrate retries."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -141,10 +141,10 @@ class ChargePayment(
 
 
 class NotifyCustomer(Handler[OrderCreated], channel="notify", threads=4):
-    """Tells the customer; a plain function, as with a mail library that blocks."""
+    """Notifies the customer; a plain function, as for a mail library that blocks."""
 
     def handle(self, event: OrderCreated, ctx: Context) -> None:
-        """Write the message that would be mailed."""
+        """Log the notification instead of mailing it."""
         ctx.log.debug("customer_notified", customer=event.customer_id, total_cents=event.total_cents)
 
 
@@ -156,7 +156,7 @@ class SalesTotals(Handler[OrderCreated], channel="totals", run_on_loop=True):
         self._orders: set[str] = set()
 
     def handle(self, event: OrderCreated, ctx: Context) -> None:
-        """Add the order to its store's total; the same order again changes nothing."""
+        """Add the order to its store's total; repeated deliveries have no effect."""
         if event.order_id not in self._orders:
             self._orders.add(event.order_id)
             self.cents_by_store[event.store] += event.total_cents

@@ -1,5 +1,5 @@
-// Command consume drives go-nsq's Consumer with encoding/json into a struct. The argument and the answer are
-// those of tally.py.
+// Command consume runs go-nsq's Consumer, which decodes with encoding/json into a struct. Its argument and its
+// answer have the format of tally.py.
 package main
 
 import (
@@ -60,7 +60,7 @@ type answer struct {
 
 type tally struct {
 	plan
-	lock       sync.Mutex // of what follows
+	lock       sync.Mutex // guards the fields below
 	seen       int
 	lateNs     []int64
 	started    time.Time
@@ -108,7 +108,7 @@ func cpuSeconds() float64 {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
 }
 
-// Not Maxrss, in which Linux counts the parent's.
+// Not Maxrss: Linux includes the parent's memory in it.
 func maxRSSBytes() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -140,7 +140,7 @@ func main() {
 	if t.Variant == "concurrent" || t.HoldMs > 0 {
 		consumer.AddConcurrentHandlers(t, t.MaxInFlight)
 	} else {
-		consumer.AddHandler(t) // as its own documentation does
+		consumer.AddHandler(t) // as in its documentation
 	}
 	must(consumer.ConnectToNSQD(t.Address))
 	<-t.done

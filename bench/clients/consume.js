@@ -1,4 +1,4 @@
-// nsqjs' Reader with JSON.parse. The argument and the answer are those of tally.py.
+// nsqjs' Reader with JSON.parse. Its argument and its answer have the format of tally.py.
 'use strict'
 
 const {existsSync, readFileSync} = require('node:fs')
@@ -19,14 +19,14 @@ const reader = new Reader(plan.topics[0], plan.channel, {
   maxInFlight: plan.max_in_flight,
 })
 
-// Not maxRSS, in which Linux counts the parent's.
+// Not maxRSS: Linux includes the parent's memory in it.
 function peakBytes() {
   const status = '/proc/self/status'
   if (!existsSync(status)) return process.resourceUsage().maxRSS * 1024
   return /VmHWM:\s+(\d+)/.exec(readFileSync(status, 'ascii'))[1] * 1024
 }
 
-function tell() {
+function report() {
   const {user, system} = process.cpuUsage(startedCpu)
   console.log(
     JSON.stringify({
@@ -47,7 +47,7 @@ reader.on('message', (message) => {
     startedCpu = process.cpuUsage()
   }
   seen += 1
-  if (seen === plan.count) tell()
+  if (seen === plan.count) report()
   if (plan.hold_ms) setTimeout(() => message.finish(), plan.hold_ms)
   else message.finish()
 })

@@ -13,7 +13,7 @@ async def main() -> None:
     plan = Plan.given()
     tally = Tally(plan.count)
     reader = await ansq.create_reader(plan.topic, plan.channel, nsqd_tcp_addresses=[plan.address])
-    for connection in reader.connections:  # its reader asks for one at a time, and has no option
+    for connection in reader.connections:  # the reader sets RDY 1, and has no option for it
         await connection.rdy(plan.max_in_flight)
     async for message in reader.messages():
         orjson.loads(message.body)

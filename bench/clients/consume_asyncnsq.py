@@ -1,4 +1,4 @@
-"""asyncnsq's Reader, with `orjson.loads` only; its 1.2.1 on Python 3.11 and 2.0.1 on newer ones."""
+"""asyncnsq's Reader, with `orjson.loads` only; version 1.2.1 on Python 3.11 and 2.0.1 on newer ones."""
 
 import asyncio
 

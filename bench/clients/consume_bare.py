@@ -1,6 +1,6 @@
-"""A bare asyncio protocol that reads whole chunks, decodes the type, and writes one FIN per message, joined.
+"""A bare asyncio protocol: reads whole chunks, decodes the type, and writes the FINs of a chunk at once.
 
-It has nothing of a framework, not even retries: the limit of what asyncio can do.
+It has no features of a framework, not even retries: it shows the limit of asyncio.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _IDENTIFY = b'{"output_buffer_size":65536,"output_buffer_timeout":25,"feature_ne
 
 
 class Envelope(msgspec.Struct):
-    """An order's CloudEvent, read in one go."""
+    """An order's CloudEvent, decoded in one pass."""
 
     specversion: str
     type: str
@@ -33,8 +33,8 @@ class Bare(asyncio.Protocol):
     """One subscription.
 
     Args:
-        plan: What to do.
-        done: Told when the last message was taken.
+        plan: Plan of the run.
+        done: Completed after the last message.
     """
 
     def __init__(self, plan: Plan, done: "asyncio.Future[None]") -> None:
@@ -45,7 +45,7 @@ class Bare(asyncio.Protocol):
         self._decode = msgspec.json.Decoder(Envelope).decode
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for everything at once; nsqd answers in order."""
+        """Send all commands at once; nsqd answers in order."""
         plan = self._plan
         self._transport = cast("asyncio.Transport", transport)
         commands = f"SUB {plan.topic} {plan.channel}\nRDY {plan.max_in_flight}\n".encode()
@@ -53,7 +53,7 @@ class Bare(asyncio.Protocol):
         self._transport.write(b"  V2" + identify + commands)
 
     def data_received(self, data: bytes) -> None:
-        """Take a chunk: decode every whole message in it, and finish them together."""
+        """Process a chunk: decode every complete message, and finish them in one write."""
         data = self._rest + data
         answers = []
         start, end = 0, len(data)

@@ -16,7 +16,7 @@ done = gevent.event.Event()
 
 
 def count(_: gnsq.Consumer, message: Any) -> None:
-    """Count a message; it is finished when this returns."""
+    """Count a message; gnsq finishes it when this returns."""
     orjson.loads(message.body)
     if tally.tick():
         done.set()

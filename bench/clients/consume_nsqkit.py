@@ -17,12 +17,12 @@ Make = Callable[[Plan, Tally, str], type[Handler[Any]]]
 
 
 def stop() -> None:
-    """End the worker as its supervisor would."""
+    """Stop the worker as a supervisor would, with SIGTERM."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def counting(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
-    """Return an async handler that does nothing but count."""
+    """Return an async handler that only counts."""
 
     class Count(Handler[OrderCreated], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
         async def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - decoding is the work
@@ -61,7 +61,7 @@ def counting_in_threads(plan: Plan, tally: Tally, topic: str) -> type[Handler[An
 
 
 def timing(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
-    """Return an async handler that says how long ago its event was sent, then takes its time."""
+    """Return an async handler that records the latency of its event, then sleeps."""
     hold_s = plan.hold_ms / 1000
 
     class Time(Handler[TimedOrder], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
@@ -76,20 +76,20 @@ def timing(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
 
 
 def holding(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
-    """Return an async handler that keeps every message until all are there; weighs the process then."""
+    """Return an async handler that waits until all messages arrived, then measures the memory."""
     everything = asyncio.Event()
     rss_bytes = [0, 0]
     held = [0]
 
     class Hold(Handler[OrderCreated], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
-        async def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - it is held, no more
+        async def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - it only waits
             if held[0] == 0:
                 rss_bytes[0] = resident_bytes()
                 tally.start()
             held[0] += 1
             if held[0] == plan.count:
                 rss_bytes[1] = resident_bytes()
-                tally.tell(rss_bytes=rss_bytes)
+                tally.report(rss_bytes=rss_bytes)
                 everything.set()
                 stop()
             await everything.wait()
@@ -98,8 +98,8 @@ def holding(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
 
 
 def resident_bytes() -> int:
-    """Return how much memory the process has now."""
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - nothing else is made on the way
+    """Return the current resident memory of the process, in bytes."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - allocates less
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -1,4 +1,4 @@
-"""pynsq's own Reader, with `orjson.loads` only."""
+"""pynsq's Reader, with `orjson.loads` only."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ tally = Tally(plan.count)
 
 
 def end() -> None:
-    """Stop once the last FIN has left."""
+    """Stop after the last FIN is written."""
     IOLoop.current().call_later(FLUSH_S + plan.hold_ms / 1000, IOLoop.current().stop)
 
 
@@ -28,14 +28,14 @@ def count(message: Any) -> bool:
 
 
 def time(message: Any) -> bool:
-    """Say how long ago a message was sent."""
+    """Record the latency of a message."""
     if tally.came(orjson.loads(message.body)["data"]["sent_ns"]):
         end()
     return True
 
 
 async def hold(message: Any) -> bool:
-    """Say how long ago a message was sent, then take the time that the plan says."""
+    """Record the latency of a message, then sleep as the plan requires."""
     if tally.came(orjson.loads(message.body)["data"]["sent_ns"]):
         end()
     await asyncio.sleep(plan.hold_ms / 1000)

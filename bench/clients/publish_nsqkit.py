@@ -1,4 +1,4 @@
-"""nsqkit's Publisher: confirmed publishes, so many under way at a time; or batches of events."""
+"""nsqkit's Publisher: a window of concurrent confirmed publishes, or batches of events."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -12,19 +12,19 @@ from nsqkit import Publisher, Settings
 
 
 class Envelope(msgspec.Struct):
-    """What an order of the file came in."""
+    """The envelope of an order in the file."""
 
     data: OrderCreated
 
 
 def events(bodies: Iterable[bytes]) -> list[OrderCreated]:
-    """Return the orders in some bodies."""
+    """Decode the orders in bodies."""
     decode = msgspec.json.Decoder(Envelope).decode
     return [decode(body).data for body in bodies]
 
 
 async def each(publish: Callable[[], Iterator[Awaitable[None]]], window: int) -> None:
-    """Await all publishes, so many at a time."""
+    """Await all publishes, at most *window* at a time."""
     under_way = publish()
 
     async def one_after_another() -> None:
@@ -57,7 +57,7 @@ async def many(publisher: Publisher, plan: Plan, tally: Tally) -> None:
 
 
 async def soon(publisher: Publisher, plan: Plan, tally: Tally) -> None:
-    """Hand events over, which leave in batches, and wait for a window of them at a time."""
+    """Publish a window of events at a time, which nsqkit sends in batches."""
     left = iter(events(plan.bodies()))
     tally.start()
     while window := list(islice(left, plan.window)):
@@ -74,7 +74,7 @@ async def main() -> None:
     async with Publisher(settings=Settings(nsqd=(plan.address,))) as publisher:
         await publisher.publish_raw(plan.topic, b"connected")
         await VARIANTS[plan.variant](publisher, plan, tally)
-        tally.tell()
+        tally.report()
 
 
 asyncio.run(main())

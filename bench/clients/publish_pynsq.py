@@ -1,4 +1,4 @@
-"""pynsq's Writer: publishes confirmed by a callback each, so many under way at a time; or batches."""
+"""pynsq's Writer: a window of concurrent publishes, each confirmed by a callback; or batches."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,11 +12,11 @@ Send = Callable[..., None]
 
 
 class Chain:
-    """Publishes the next when one is confirmed, until all are.
+    """Publishes the next message when one is confirmed, until all are confirmed.
 
     Args:
-        left: How to send each of them, given whom to tell.
-        done: Told at the end.
+        left: Functions that send one message each; they take the callback.
+        done: Completed after the last confirmation.
     """
 
     def __init__(self, left: list[Send], done: "asyncio.Future[None]") -> None:
@@ -25,7 +25,7 @@ class Chain:
         self._done = done
 
     def next(self) -> None:
-        """Send one more, if there is one."""
+        """Send the next message, if there is one."""
         for send in islice(self._left, 1):
             send(callback=self._confirmed)
 
@@ -40,7 +40,7 @@ class Chain:
 
 
 async def publish(sends: list[Send], window: int) -> None:
-    """Send all, so many at a time, and wait until all are confirmed."""
+    """Send all messages, at most *window* at a time, and wait until all are confirmed."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     chain = Chain(sends, done)
     for _ in range(window):
@@ -49,7 +49,7 @@ async def publish(sends: list[Send], window: int) -> None:
 
 
 def sender(send: Callable[..., Any], topic: str, what: bytes | list[bytes]) -> Send:
-    """Return how to send one body, or one batch."""
+    """Return a function that sends one body or one batch."""
 
     def one(callback: Callable[[Any, Any], None]) -> None:
         send(topic, what, callback=callback)
@@ -62,7 +62,7 @@ async def main() -> None:
     plan = Plan.given()
     tally = Tally(plan.count)
     writer: Any = nsq.Writer([plan.address])  # type: ignore[attr-defined]  # the stubs have what nsqkit uses
-    while not writer.conns:  # noqa: ASYNC110 - a Writer says nothing when it is connected
+    while not writer.conns:  # noqa: ASYNC110 - a Writer does not signal that it is connected
         await asyncio.sleep(0.01)
     await publish([sender(writer.pub, plan.topic, b"connected")], 1)
     bodies = plan.bodies()
@@ -73,7 +73,7 @@ async def main() -> None:
         sends = [sender(writer.pub, plan.topic, body) for body in bodies]
     tally.start()
     await publish(sends, 1 if plan.variant == "many" else plan.window)
-    tally.tell()
+    tally.report()
 
 
 asyncio.run(main())

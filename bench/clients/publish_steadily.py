@@ -1,4 +1,4 @@
-"""Publishes timed orders at a steady rate over a plain socket: it must neither wait nor bundle."""
+"""Publishes timed orders at a steady rate over a plain socket, without waiting for replies or batching."""
 
 import json
 import socket
@@ -14,12 +14,12 @@ _PATIENCE_S = 10.0
 
 
 def templates(bodies: list[bytes]) -> list[bytes]:
-    """Return orders as JSON that lacks nothing but the time and two brackets."""
+    """Return orders as JSON that is complete except for the time and two brackets."""
     return [template(json.loads(body)) for body in bodies]
 
 
 def template(order: dict[str, object]) -> bytes:
-    """Return an order up to the time at which it is sent."""
+    """Return an order as JSON up to the time of sending."""
     data = order["data"]
     if not isinstance(data, dict):
         raise TypeError(data)
@@ -28,7 +28,7 @@ def template(order: dict[str, object]) -> bytes:
 
 
 def connected(plan: Plan) -> socket.socket:
-    """Return a connection to nsqd that asks for no heartbeats."""
+    """Open a connection to nsqd without heartbeats."""
     link = socket.create_connection(plan.host_and_port, timeout=_PATIENCE_S)
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.sendall(b"  V2IDENTIFY\n" + struct.pack(">i", len(_IDENTIFY)) + _IDENTIFY)
@@ -38,7 +38,7 @@ def connected(plan: Plan) -> socket.socket:
 
 
 def main() -> None:
-    """Carry out the plan: each message has its own due time, and says when it really left."""
+    """Carry out the plan: each message has a due time, and contains the real time of sending."""
     plan = Plan.given()
     left = templates(plan.bodies())
     pub = f"PUB {plan.topic}\n".encode()

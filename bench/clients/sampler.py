@@ -1,8 +1,8 @@
-"""Looks now and then at what the process is doing, and tells it by stage of a message.
+"""A sampling profiler that counts samples by stage of a message.
 
-It looks as often in a second of CPU as the kernel's clock allows, mostly 250 times; always between two
-instructions of Python, so that the time of a C function counts for its caller. The stage is that of the
-innermost frame whose module has one.
+It takes as many samples per CPU second as the kernel's clock allows, mostly 250. Samples are taken between
+two Python instructions, so the time of a C function counts for its caller. The stage is that of the innermost
+frame whose module has one.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EVERY_S = 0.001  # of CPU; kernels round it up
+EVERY_S = 0.001  # CPU seconds; kernels round it up
 
 STAGES = (
     ("read and write the socket", ("tornado/iostream", "asyncio/selector_events", "uvloop")),
@@ -25,7 +25,7 @@ STAGES = (
     ("count", ("nsqkit/telemetry/",)),
     ("receive, hold, end", ("nsqkit/runtime/", "nsqkit/policy/", "nsqkit/worker/")),
 )
-"""Stages by the modules that they are made of; the first that fits counts."""
+"""Stages with parts of their modules' paths; the first match counts."""
 ELSEWHERE = "event loop and tasks"
 
 _known: dict[str, str] = {}
@@ -53,7 +53,7 @@ def stage_in(frame: FrameType | None) -> str:
 
 @contextmanager
 def sampled(*, is_wanted: bool) -> Iterator[None]:
-    """Print at the end, as a line of JSON, how many looks found each stage and each function."""
+    """Print the samples of each stage and function as a line of JSON at the end."""
     if not is_wanted:
         yield
         return
@@ -72,5 +72,5 @@ def sampled(*, is_wanted: bool) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        told = {"stages": stages.most_common(), "functions": functions.most_common(15)}
-        sys.stdout.write(json.dumps(told) + "\n")
+        counts = {"stages": stages.most_common(), "functions": functions.most_common(15)}
+        sys.stdout.write(json.dumps(counts) + "\n")

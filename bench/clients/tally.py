@@ -1,7 +1,7 @@
-"""What a Python client's program is told to do, and what it tells back; it knows no client.
+"""The plan and the answer of a client program, independent of the client.
 
-The argument is a plan as JSON, and the answer is one line of JSON. Both are alike for the programs in
-other languages beside this one. It runs in the environments of all Python clients: only the standard library.
+The argument is a plan as JSON, and the answer is one line of JSON; programs in other languages use the same
+format. The module runs in the environments of all Python clients, so it uses only the standard library.
 """
 
 import itertools
@@ -18,21 +18,21 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to do.
+    """The plan of one run.
 
     Args:
         address: ``host:port`` of nsqd's TCP port.
-        topics: One, or as many as there are handlers.
-        count: Messages in all.
-        channel: To subscribe.
-        max_in_flight: Of each handler.
-        hold_ms: How long a handler takes; milliseconds.
-        is_timed: Whether bodies say when they were sent, and how late they came is asked for.
-        variant: Which of a program's ways to do it.
-        orders: The file of orders to publish, one a line.
-        window: Publishes under way at a time.
-        batch: Messages in one publish.
-        rate: Messages per second to publish; 0 for as many as possible.
+        topics: Topics to use; one for each handler.
+        count: Messages in total.
+        channel: Channel to subscribe to.
+        max_in_flight: Messages in flight per handler.
+        hold_ms: Duration of a handler in milliseconds.
+        is_timed: Whether bodies contain the time of sending, and the answer contains latencies.
+        variant: Variant of the program.
+        orders: File with the orders to publish, one per line.
+        window: Concurrent publishes.
+        batch: Messages per batch.
+        rate: Messages published per second; 0 for no limit.
     """
 
     address: str
@@ -50,7 +50,7 @@ class Plan:
 
     @classmethod
     def given(cls) -> "Plan":
-        """Return the program's argument."""
+        """Read the plan from the program's argument."""
         plan: dict[str, Any] = json.loads(sys.argv[1])
         return cls(**plan | {"topics": tuple(plan["topics"])})
 
@@ -61,22 +61,22 @@ class Plan:
 
     @property
     def host_and_port(self) -> tuple[str, int]:
-        """The address in two parts."""
+        """Host and port of the address."""
         host, _, port = self.address.rpartition(":")
         return host, int(port)
 
     def bodies(self) -> list[bytes]:
-        """Return *count* orders, from the start again where the file has fewer."""
+        """Return *count* orders; start over at the end of the file."""
         lines = Path(self.orders).read_bytes().splitlines()
         return list(itertools.islice(itertools.cycle(lines), self.count))
 
 
 @dataclass
 class Tally:
-    """Counts messages from any thread, and tells what they cost between the first and the last.
+    """Counts messages from any thread, and reports time and CPU between the first and the last.
 
     Args:
-        count: Messages in all.
+        count: Messages in total.
     """
 
     count: int
@@ -86,27 +86,27 @@ class Tally:
     _started_cpu_s: float = 0.0
 
     def tick(self) -> bool:
-        """Count one message, and return whether it was the last; tells then."""
-        number = next(self._numbers)  # one step, whichever thread takes it
+        """Count one message, and return whether it was the last one; then print the answer."""
+        number = next(self._numbers)  # atomic in all threads
         if number == 0:
             self.start()
         elif number == self.count - 1:
-            self.tell()
+            self.report()
             return True
         return False
 
     def came(self, sent_ns: int) -> bool:
-        """Count one message that was sent at a time of the wall clock, and return whether it was the last."""
+        """Count a message and its latency since *sent_ns*, and return whether it was the last one."""
         self.late_ns.append(time.time_ns() - sent_ns)
         return self.tick()
 
     def start(self) -> None:
-        """Take the time of the first."""
+        """Record the time of the first message."""
         self._started_s = time.perf_counter()
         self._started_cpu_s = time.process_time()
 
-    def tell(self, **more: object) -> None:
-        """Take the time of the last, and print the answer."""
+    def report(self, **more: object) -> None:
+        """Record the time of the last message, and print the answer."""
         answer = {
             "seconds": time.perf_counter() - self._started_s,
             "cpu_s": time.process_time() - self._started_cpu_s,
@@ -119,7 +119,7 @@ class Tally:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that the process ever had; not ru_maxrss, in which Linux counts the parent's."""
+    """Return the peak memory of the process; not ru_maxrss, in which Linux includes the parent's."""
     for line in _STATUS.read_text(encoding="ascii").splitlines() if _STATUS.exists() else ():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

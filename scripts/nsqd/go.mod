@@ -1,4 +1,4 @@
-// The real nsqd that the integration tests run on: scripts/install-nsqd.
+// The real nsqd for the integration tests; scripts/install-nsqd builds it.
 module nsqkit/nsqd
 
 go 1.17
@@ -18,5 +18,5 @@ require (
 	golang.org/x/sys v0.10.0 // indirect
 )
 
-// nsq's own replacement; without it nsqd does not compile.
+// The replacement in nsq's go.mod; without it nsqd does not compile.
 replace github.com/judwhite/go-svc => github.com/mreiferson/go-svc v1.2.2-0.20210815184239-7a96e00010f6

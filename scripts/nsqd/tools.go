@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package tools names the programs to build, so that go.mod and go.sum hold all that they need.
+// Package tools imports the programs to build, so that go.mod and go.sum contain all of their dependencies.
 package tools
 
 import (

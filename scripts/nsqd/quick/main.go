@@ -1,5 +1,5 @@
-// Command nsqd-quick is the pinned nsqd with one option changed that has no flag: it looks for new
-// channels every 100 ms, so that their timers fire soon. Tests of timers run on it.
+// Command nsqd-quick is the pinned nsqd with one change to an option that has no flag: it scans for new
+// channels every 100 ms, so that their timers fire soon. Tests of timers use it.
 package main
 
 import (
