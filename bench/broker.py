@@ -139,5 +139,5 @@ def until(is_true: Callable[[], bool], what: str) -> None:
     give_up_s = time.monotonic() + PATIENCE_S
     while not is_true():
         if time.monotonic() > give_up_s:
-            sys.exit(f"bench: waited {PATIENCE_S:g} s in vain for {what}")
+            sys.exit(f"bench: timed out after {PATIENCE_S:g} s waiting for {what}")
         time.sleep(0.02)

@@ -146,7 +146,7 @@ def upcast(name: str, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
     def decorate(function: Upcaster) -> Upcaster:
         if type(from_version) is not int or from_version < 1:
             raise EventError(
-                f"{_where(function)}: from_version={from_version!r} must be a whole number from 1"
+                f"{_where(function)}: from_version={from_version!r} must be a whole number of 1 or more"
             )
         REGISTRY.add_upcaster(name, from_version, function)
         return function
@@ -169,7 +169,7 @@ def _event_problem(model: type[Any], name: str, version: int, topic: str | None)
     if not _NAME.fullmatch(name):
         return f"event name {name!r} must be words of letters and digits joined by dots, like order.created"
     if type(version) is not int or version < 1:
-        return f"version={version!r} must be a whole number from 1"
+        return f"version={version!r} must be a whole number of 1 or more"
     hidden = [each for each in getattr(model, "__dataclass_fields__", ()) if each.startswith("_")]
     if hidden:
         return f"field {hidden[0]!r} begins with _, so it would not be published; rename it"

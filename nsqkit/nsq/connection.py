@@ -97,7 +97,7 @@ class Connection:
         if self._ended.is_set():
             raise self._lost()
         if self._is_opened:
-            raise RuntimeError("a Connection is opened once")
+            raise RuntimeError("a Connection can be opened only once")
         self._is_opened = True
         try:
             self._stream = await dial(*self._target, self._options.connect_timeout_s)
@@ -284,7 +284,7 @@ class Connection:
         elif data == b"_heartbeat_":
             self.send(protocol.nop())
         elif not self._replies.answer(data):
-            raise ConnectionLostError(self.address, f"sent an answer to nothing: {data[:64]!r}")
+            raise ConnectionLostError(self.address, f"sent an unexpected answer: {data[:64]!r}")
 
     def _end(self, error: NsqkitError | None) -> None:
         if self._ended.is_set():

@@ -25,7 +25,7 @@ def failure_of(address: str, error: Exception) -> NsqkitError:
         case OSError():  # including StreamClosedError and TimeoutError
             return ConnectionLostError(address, reason(error))
         case _:
-            return ConnectionLostError(address, f"answered nonsense: {error!r}")
+            return ConnectionLostError(address, f"sent an invalid answer: {error!r}")
 
 
 def lost(address: str, failure: NsqkitError | None) -> ConnectionLostError:
@@ -39,7 +39,7 @@ def lost(address: str, failure: NsqkitError | None) -> ConnectionLostError:
         case ConnectionLostError(address=address, reason=reason):
             return ConnectionLostError(address, reason)
         case None:
-            return ConnectionLostError(address, "closed here")
+            return ConnectionLostError(address, "closed by this process")
         case _:
             return ConnectionLostError(address, f"closed: {failure}")
 

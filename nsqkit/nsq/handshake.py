@@ -106,7 +106,7 @@ class Handshake(AsyncConn):
         header = await self._wire.read_exactly(HEADER.size)
         size, kind = HEADER.unpack(header)
         if not TYPE_BYTES <= size <= _LONGEST_FRAME_BYTES:
-            hint = "its HTTP port; give its TCP port" if header.startswith(b"HTTP") else "no nsqd"
+            hint = "its HTTP port; give its TCP port" if header.startswith(b"HTTP") else "not an nsqd"
             raise ConnectionLostError(self._address, f"this is {hint}")
         return kind, await self._wire.read_exactly(size - TYPE_BYTES)
 
@@ -120,7 +120,7 @@ class Handshake(AsyncConn):
         except NsqkitError:
             raise
         except Exception as error:
-            raise ConnectionLostError(self._address, f"answered nonsense: {error!r}") from error
+            raise ConnectionLostError(self._address, f"sent an invalid answer: {error!r}") from error
 
     def _before_identify(self, data: dict[str, object], **_: object) -> None:
         if self._options.client_id is not None:
@@ -139,4 +139,4 @@ class Handshake(AsyncConn):
         self._is_done = True
 
     def _on_problem(self, error: Exception, **_: object) -> None:
-        self._error = ConnectionLostError(self._address, f"answered nonsense: {error}")
+        self._error = ConnectionLostError(self._address, f"sent an invalid answer: {error}")

@@ -100,7 +100,7 @@ def objection(reply: Mapping[str, object], options: ConnectionOptions) -> tuple[
     max_msg_timeout_s = IdentifyReply.parse(reply).max_msg_timeout_s
     if max_msg_timeout_s < options.holds_s:
         return "E_INVALID", (
-            f"it keeps a message for {max_msg_timeout_s:g} s at most, and the handler may take "
+            f"it keeps a message for at most {max_msg_timeout_s:g} s, and the handler may take "
             f"{options.holds_s:g} s; lower the handler's timeout_s, or raise nsqd's --max-msg-timeout"
         )
     return None

@@ -92,7 +92,7 @@ class NsqdPublisher:
             if not isinstance(body, bytes):
                 problem = f"a body is bytes, not {type(body).__name__}"
             elif not body:
-                problem = "the body is empty; NSQ takes 1 byte at least"
+                problem = "the body is empty; NSQ requires at least 1 byte"
         if problem is not None:
             raise PublishError(topic, self.address, problem, True)  # noqa: FBT003 - a field, not a flag
 

@@ -69,4 +69,4 @@ def require_errors(owner: str, name: str, value: object) -> None:
         raise TypeError(f"{owner}({name}={value!r}): give a tuple of exception types, (SomeError,)")
     for error in value:
         if not (isinstance(error, type) and issubclass(error, Exception)):
-            raise TypeError(f"{owner}({name}=…): {error!r} is not a class of exceptions")
+            raise TypeError(f"{owner}({name}=…): {error!r} is not an exception class")

@@ -56,7 +56,7 @@ class Exponential:
             ValueError: If *attempts* is below 1.
         """
         if attempts < 1:
-            raise ValueError(f"attempts={attempts!r}: deliveries are counted from 1")
+            raise ValueError(f"attempts={attempts!r}: must be 1 or more")
         try:
             grown_s = self.base_s * self.factor ** min(attempts - 1, _MAX_EXPONENT)
         except OverflowError:
@@ -139,7 +139,7 @@ class RetryPolicy:
 
 def _check_rule(error: object, outcome: object) -> None:
     if not (isinstance(error, type) and issubclass(error, Exception)):
-        raise TypeError(f"RetryPolicy(on={{{error!r}: …}}): the key must be a class of exceptions")
+        raise TypeError(f"RetryPolicy(on={{{error!r}: …}}): the key must be an exception class")
     if not isinstance(outcome, Finish | Requeue | DeadLetter | Discard | Pause):
         raise TypeError(
             f"RetryPolicy(on={{{error.__name__}: {outcome!r}}}): the value must be an outcome: "

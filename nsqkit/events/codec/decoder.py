@@ -134,7 +134,7 @@ class Decoder:
         value = getattr(envelope, field)
         if not isinstance(value, str) or not value:
             found = "" if value is None else f", not {value!r:.60}"
-            raise DecodeError(self._topic, "", f"$.{field}", f"the envelope needs a text here{found}")
+            raise DecodeError(self._topic, "", f"$.{field}", f"must be a non-empty string{found}")
         return value
 
     def _bare(self, body: bytes) -> Decoded:

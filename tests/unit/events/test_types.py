@@ -118,7 +118,7 @@ def test_an_event_name_is_words_joined_by_dots(name: str) -> None:
                 "order.created",
                 version,
                 None,
-                f"Plain: version={version!r} must be a whole number from 1",
+                f"Plain: version={version!r} must be a whole number of 1 or more",
                 id=why,
             )
             for version, why in [
@@ -279,5 +279,5 @@ def test_a_version_to_lift_is_a_whole_number(from_version: Any) -> None:
     with pytest.raises(EventError) as caught:
         upcast("test_events.lifted", from_version=from_version)(_upcaster("x"))
     assert str(caught.value) == (
-        f"{HERE}.lift_x: from_version={from_version!r} must be a whole number from 1"
+        f"{HERE}.lift_x: from_version={from_version!r} must be a whole number of 1 or more"
     )

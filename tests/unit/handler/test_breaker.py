@@ -341,7 +341,7 @@ def test_of_several_with_one_name_the_gravest_is_seen(clock: Clock, *, turned: b
             "a",
             {"ignore": ("OSError",)},
             TypeError,
-            "Breaker(ignore=…): 'OSError' is not a class of exceptions",
+            "Breaker(ignore=…): 'OSError' is not an exception class",
             id="a type by its name",
         ),
     ],

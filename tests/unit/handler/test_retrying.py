@@ -207,13 +207,13 @@ def test_staminas_own_log_and_counters_are_off() -> None:
         pytest.param(
             {"on": "OSError"},
             TypeError,
-            "retrying(on=…): 'OSError' is not a class of exceptions",
+            "retrying(on=…): 'OSError' is not an exception class",
             id="a type by its name",
         ),
         pytest.param(
             {"on": [OSError]},
             TypeError,
-            "retrying(on=…): [<class 'OSError'>] is not a class of exceptions",
+            "retrying(on=…): [<class 'OSError'>] is not an exception class",
             id="a list",
         ),
     ],

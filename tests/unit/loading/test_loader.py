@@ -237,7 +237,7 @@ def test_what_was_wrong_before_a_module_failed_is_told_too(team: Team) -> None:
         ),
         pytest.param(
             "event('TEAM.other', version=0)(Created)",
-            "TEAM.Created: version=0 must be a whole number from 1",
+            "TEAM.Created: version=0 must be a whole number of 1 or more",
             id="a wrong event",
         ),
         pytest.param(

@@ -203,7 +203,7 @@ class TestHandshake:
         peer = await nsqd.accept()
         await peer.identify()
         peer.send(frame(0, b'{"deflate":true}') + b"HTTP/1.1 400 Bad Request")
-        with pytest.raises(ConnectionLostError, match="nonsense"):
+        with pytest.raises(ConnectionLostError, match="invalid answer"):
             await opening
         await peer.expect_end()
 
@@ -288,14 +288,14 @@ class TestHandshake:
         ("answer", "problem"),
         [
             pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP port", id="nsqd's HTTP port"),
-            pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "no nsqd", id="another server"),
-            pytest.param(frame(0, b"not json"), "nonsense", id="no JSON"),
-            pytest.param(frame(0, b"[1]"), "nonsense", id="JSON, but no object"),
+            pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "not an nsqd", id="another server"),
+            pytest.param(frame(0, b"not json"), "invalid answer", id="no JSON"),
+            pytest.param(frame(0, b"[1]"), "invalid answer", id="JSON, but no object"),
             pytest.param(
                 frame(0, b'{"max_rdy_count":"many"}'), "max_rdy_count", id="a limit that is no number"
             ),
             pytest.param(frame(7, b"OK"), "type 7", id="unknown frame type"),
-            pytest.param(frame(0, b""), "nonsense", id="an empty answer"),
+            pytest.param(frame(0, b""), "invalid answer", id="an empty answer"),
         ],
     )
     async def test_an_answer_that_makes_no_sense_ends_the_connection(
@@ -606,8 +606,8 @@ class TestErrorFrames:
         [
             pytest.param(struct.pack(">ii", -5, 0), "-5 bytes", id="a negative size"),
             pytest.param(frame(9, b"?"), "type 9", id="an unknown frame type"),
-            pytest.param(frame(2, b"short"), "nonsense", id="a message without a body"),
-            pytest.param(frame(0, b"OK"), "answer to nothing", id="an answer to no request"),
+            pytest.param(frame(2, b"short"), "invalid answer", id="a message without a body"),
+            pytest.param(frame(0, b"OK"), "unexpected answer", id="an answer to no request"),
         ],
     )
     async def test_frames_that_make_no_sense_end_the_connection(
@@ -747,7 +747,7 @@ class TestClose:
     async def test_a_connection_that_was_closed_is_not_opened(self, nsqd: FakeNsqd) -> None:
         connection = Connection(nsqd.address, OPTIONS)
         connection.close()
-        with pytest.raises(ConnectionLostError, match="closed here"):
+        with pytest.raises(ConnectionLostError, match="closed by this process"):
             await connection.open()
         assert nsqd.is_idle
 
@@ -769,7 +769,7 @@ class TestClose:
         opening = asyncio.create_task(connection.open())
         await step(nsqd)
         connection.close()
-        with pytest.raises(ConnectionLostError, match="closed here"):
+        with pytest.raises(ConnectionLostError, match="closed by this process"):
             await opening
         assert connection.closed()
 
@@ -779,7 +779,7 @@ class TestClose:
         connection, opening, peer = await _opening(nsqd)
         await peer.identify()
         connection.close()
-        with pytest.raises(ConnectionLostError, match="closed here"):
+        with pytest.raises(ConnectionLostError, match="closed by this process"):
             await opening
         await peer.expect_end()
 
@@ -795,7 +795,7 @@ class TestClose:
         monkeypatch.setattr(Handshake, "run", run_and_close)
         connection, opening, peer = await _opening(nsqd)
         await peer.shake_hands()
-        with pytest.raises(ConnectionLostError, match="closed here"):
+        with pytest.raises(ConnectionLostError, match="closed by this process"):
             await opening
         assert asyncio.all_tasks() == {asyncio.current_task()}
 

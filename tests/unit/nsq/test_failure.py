@@ -20,7 +20,7 @@ REFUSED = RefusedError(ADDRESS, "E_BAD_TOPIC", "no")
         ),
         pytest.param(
             ValueError("x"),
-            ConnectionLostError(ADDRESS, "answered nonsense: ValueError('x')"),
+            ConnectionLostError(ADDRESS, "sent an invalid answer: ValueError('x')"),
             id="any other",
         ),
     ],
@@ -33,7 +33,7 @@ def test_failure_of(error: Exception, expected: NsqkitError) -> None:
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        pytest.param(None, "closed here", id="closed here"),
+        pytest.param(None, "closed by this process", id="closed here"),
         pytest.param(ConnectionLostError(ADDRESS, "reset"), "reset", id="lost before"),
         pytest.param(REFUSED, f"closed: {REFUSED}", id="refused before"),
     ],

@@ -36,4 +36,4 @@ async def test_only_the_oldest_is_to_blame_for_a_refusal() -> None:
 
 async def test_a_request_that_could_not_be_sent_fails() -> None:
     with pytest.raises(ConnectionLostError):
-        await failed_reply(ConnectionLostError("nsqd:4150", "closed here"))
+        await failed_reply(ConnectionLostError("nsqd:4150", "closed by this process"))

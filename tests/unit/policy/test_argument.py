@@ -85,12 +85,12 @@ def test_exception_types_are_accepted(value: tuple[type[Exception], ...]) -> Non
             id="a list",
         ),
         pytest.param(
-            (OSError, "ValueError"), "Policy(on=…): 'ValueError' is not a class of exceptions", id="a name"
+            (OSError, "ValueError"), "Policy(on=…): 'ValueError' is not an exception class", id="a name"
         ),
-        pytest.param((int,), "Policy(on=…): <class 'int'> is not a class of exceptions", id="another class"),
+        pytest.param((int,), "Policy(on=…): <class 'int'> is not an exception class", id="another class"),
         pytest.param(
             (KeyboardInterrupt,),
-            "Policy(on=…): <class 'KeyboardInterrupt'> is not a class of exceptions",
+            "Policy(on=…): <class 'KeyboardInterrupt'> is not an exception class",
             id="an exception that stops the process",
         ),
     ],

@@ -307,7 +307,7 @@ def test_the_standard_policy() -> None:
         pytest.param(
             {"exclude": ("OSError",)},
             TypeError,
-            "KillSwitch(exclude=…): 'OSError' is not a class of exceptions",
+            "KillSwitch(exclude=…): 'OSError' is not an exception class",
             id="a type by its name",
         ),
     ],

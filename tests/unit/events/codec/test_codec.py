@@ -444,16 +444,12 @@ def test_an_old_version_that_cannot_be_lifted_is_undecodable(data: object, path:
 @pytest.mark.parametrize(
     ("fields", "event_type", "path", "reason"),
     [
-        pytest.param({"type": ...}, "", "$.type", "the envelope needs a text here", id="no type"),
-        pytest.param(
-            {"type": 7}, "", "$.type", "the envelope needs a text here, not 7", id="a number as type"
-        ),
-        pytest.param(
-            {"type": ""}, "", "$.type", "the envelope needs a text here, not ''", id="an empty type"
-        ),
-        pytest.param({"id": ...}, "", "$.id", "the envelope needs a text here", id="no id"),
-        pytest.param({"id": 17}, "", "$.id", "the envelope needs a text here, not 17", id="a number as id"),
-        pytest.param({"source": ...}, "", "$.source", "the envelope needs a text here", id="no source"),
+        pytest.param({"type": ...}, "", "$.type", "must be a non-empty string", id="no type"),
+        pytest.param({"type": 7}, "", "$.type", "must be a non-empty string, not 7", id="a number as type"),
+        pytest.param({"type": ""}, "", "$.type", "must be a non-empty string, not ''", id="an empty type"),
+        pytest.param({"id": ...}, "", "$.id", "must be a non-empty string", id="no id"),
+        pytest.param({"id": 17}, "", "$.id", "must be a non-empty string, not 17", id="a number as id"),
+        pytest.param({"source": ...}, "", "$.source", "must be a non-empty string", id="no source"),
         pytest.param({"data": ...}, "order.cancelled.v1", "$.data", "the envelope has no data", id="no data"),
         pytest.param(
             {"data": None}, "order.cancelled.v1", "$.data", "Expected `object`, got `null`", id="null as data"
