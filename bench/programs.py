@@ -32,7 +32,7 @@ class Program:
         does: What it does with a message, in a few words.
         command: Command that starts it; the plan is appended as an argument.
         needs: File that exists if it is installed; None if it is always installed.
-        variant: Variant of the program.
+        variant: Name of the code path, such as ``on loop``; empty for the default one.
         max_in_flight: Messages that the consumer may have in flight.
     """
 
@@ -82,7 +82,7 @@ class Running:
     """A running program.
 
     Args:
-        name: Name of the program.
+        name: Name of the program, for errors.
         process: Process of the program.
     """
 

@@ -31,7 +31,7 @@ def shown(stages: dict[str, int], functions: list[tuple[str, int]], cpu_us: floa
     """Return two tables, by stage and by function.
 
     Args:
-        stages: Samples of each stage.
+        stages: Number of samples of each stage.
         functions: Most frequent functions, with their samples.
         cpu_us: CPU microseconds per message, sampling included.
     """

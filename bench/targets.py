@@ -14,9 +14,9 @@ class Target:
 
     Args:
         says: Description of the figure.
-        bound: Limit for the figure.
+        bound: Limit for the figure, in *unit*.
         is_least: Whether the bound is a lower limit; otherwise it is an upper one.
-        found: Measured figure.
+        found: Measured figure, in *unit*.
         unit: Unit of both numbers, with a leading space where one belongs.
     """
 

@@ -28,10 +28,10 @@ class Plan:
         max_in_flight: Messages in flight per handler.
         hold_ms: Duration of a handler in milliseconds.
         is_timed: Whether bodies contain the time of sending, and the answer contains latencies.
-        variant: Variant of the program.
+        variant: Name of the code path, such as ``on loop``; empty for the default one.
         orders: File with the orders to publish, one per line.
-        window: Concurrent publishes.
-        batch: Messages per batch.
+        window: Publishes in progress at the same time; 1 or more.
+        batch: Messages per batch of a publisher; 1 or more.
         rate: Messages published per second; 0 for no limit.
     """
 

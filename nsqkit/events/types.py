@@ -21,7 +21,7 @@ class EventType:
         name: Name of the event, such as ``order.created``.
         version: Version of the schema; 1 or more.
         topic: Default topic for publishing; None if the caller must name one.
-        model: The event class.
+        model: Class whose instances are the events.
     """
 
     name: str

@@ -15,7 +15,7 @@ def require_number(
     Args:
         owner: The policy's class, for the error.
         name: The field, for the error.
-        value: The value to check.
+        value: Value of the field, of any type.
         above: Exclusive lower bound; None for no bound.
         least: Inclusive lower bound; None for no bound.
         most: Inclusive upper bound; None for no bound.
@@ -40,7 +40,7 @@ def require_whole(owner: str, name: str, value: object, least: int, most: int) -
     Args:
         owner: The policy's class, for the error.
         name: The field, for the error.
-        value: The value to check.
+        value: Value of the field, of any type.
         least: Inclusive lower bound.
         most: Inclusive upper bound.
 
@@ -60,7 +60,7 @@ def require_errors(owner: str, name: str, value: object) -> None:
     Args:
         owner: The policy's class, for the error.
         name: The field, for the error.
-        value: The value to check.
+        value: Value of the field, of any type.
 
     Raises:
         TypeError: If *value* is not such a tuple.

@@ -47,7 +47,7 @@ class Discard:
     """Discard the message on purpose: it is finished and counted, and not kept.
 
     Args:
-        detail: Reason, for the log.
+        detail: Reason, as a short text for the log.
     """
 
     detail: str = ""

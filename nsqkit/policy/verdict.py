@@ -109,7 +109,7 @@ def on_arrival(rules: Rules, *, attempts: int, age_s: float) -> Verdict | None:
     """Return the verdict on a message that is given up before decoding, or None to handle it.
 
     Args:
-        rules: Rules of the handler.
+        rules: Retry policy and limits of the handler.
         attempts: Deliveries so far, this one included.
         age_s: Seconds since the message was published.
     """
@@ -147,7 +147,7 @@ def on_outcome(rules: Rules, outcome: Outcome | Duplicate, *, attempts: int, dra
     """Return the verdict on an outcome that the handler, or an extension in its place, returned.
 
     Args:
-        rules: Rules of the handler.
+        rules: Retry policy and limits of the handler.
         outcome: The returned value; ``Finish()`` for None.
         attempts: Deliveries so far, this one included; 1 or more.
         draw: A uniform number in [0, 1).
@@ -171,7 +171,7 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
     """Return the verdict on an exception that the handler raised, a timeout included.
 
     Args:
-        rules: Rules of the handler; the first matching ``on`` rule wins.
+        rules: Retry policy and limits of the handler; the first matching ``on`` rule wins.
         error: The raised exception.
         detail: Description of the exception in one line, redacted.
         attempts: Deliveries so far, this one included; 1 or more.
@@ -203,7 +203,7 @@ def on_not_started(rules: Rules, reason: RequeueReason, *, for_s: float) -> Verd
     """Return the verdict on a delivery whose lease ran out before its handler could start.
 
     Args:
-        rules: Rules of the handler.
+        rules: Retry policy and limits of the handler.
         reason: Why the handler could not start.
         for_s: Seconds until the handler may start; infinite if that is not known.
     """
