@@ -29,6 +29,8 @@ class HandlerRow:
         location: ``file:line`` of the class.
         kill_switch: Condition for pausing the intake, in words; None without a kill switch.
         rate_limit: Messages started per second, in words; None without a limit.
+        middleware: Names of its own extensions, the outermost first.
+        uses: Names of its resources per message or per thread.
     """
 
     handler: str

@@ -1,4 +1,4 @@
-"""Nodes: which nsqd the settings name or nsqlookupd knows, and what they take."""
+"""Nodes: find nsqd from the settings and nsqlookupd, and their message size limit."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
