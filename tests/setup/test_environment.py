@@ -75,7 +75,7 @@ def test_an_update_is_whole_or_does_not_happen(checkout: Checkout) -> None:
     checkout.lock(locked("iniconfig"))
     done = checkout.update()
     assert done.returncode == 0, done.stderr
-    assert "making .venv with Python" in done.stderr
+    assert "creating .venv with Python" in done.stderr
     assert checkout.imports("tiny", "iniconfig")
     (first,) = checkout.environments
 
