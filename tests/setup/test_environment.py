@@ -85,7 +85,7 @@ def test_an_update_is_whole_or_does_not_happen(checkout: Checkout) -> None:
     checkout.lock(locked("iniconfig"), locked("pluggy").replace("sha256:", "sha256:0000"))
     failed = checkout.update()
     assert failed.returncode == 1
-    assert "could not install run's requirements" in failed.stderr
+    assert "could not install requirements/run.txt" in failed.stderr
     assert checkout.environments == [first], "what was begun is gone"
     assert checkout.imports("tiny", "iniconfig")
 
