@@ -14,6 +14,7 @@ from weakref import WeakSet
 from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.argument import require_errors
 from nsqkit.policy.breaker import BreakerPolicy, BreakerState, Circuit
+from nsqkit.policy.leaves import leaves
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,9 +42,9 @@ class Breaker:
     and the handler's intake pauses for the same time. Then the breaker is half-open and lets *trials* calls
     through. The first success closes it, the first failure opens it again.
 
-    A call that is cancelled, or that another breaker refuses, counts neither as failure nor as success. A
-    handler's timeout cancels its call: give the call a shorter timeout, so that a dependency that hangs
-    counts as failing.
+    A call that is cancelled, or that another breaker refuses, counts neither as failure nor as success. An
+    exception group counts as the errors in it. A handler's timeout cancels its call: give the call a shorter
+    timeout, so that a dependency that hangs counts as failing.
 
     Args:
         name: Name of the dependency; the label of ``nsqkit_breaker_state``.
@@ -120,14 +121,17 @@ class Breaker:
         ticket = self._leave()
         now_s = self._now_s()
         with self._lock:
-            if error is None:
-                self._circuit.succeeded(ticket, now_s=now_s)
-            elif not isinstance(error, Exception) or isinstance(error, BreakerOpenError):
-                self._circuit.abandoned(ticket)
-            elif isinstance(error, self._on) and not isinstance(error, self._ignore):
+            errors = () if error is None else leaves(error)
+            if any(map(self._is_failure, errors)):
                 self._circuit.failed(ticket, now_s=now_s)
+            elif errors and all(map(_is_no_answer, errors)):
+                self._circuit.abandoned(ticket)
             else:
                 self._circuit.succeeded(ticket, now_s=now_s)
+
+    def _is_failure(self, error: BaseException) -> bool:
+        counts = isinstance(error, self._on) and not isinstance(error, self._ignore)
+        return counts and not _is_no_answer(error)
 
     def _leave(self) -> int:
         call = _innermost.get()
@@ -177,6 +181,11 @@ class Breaker:
                 return await function(*args, **kwargs)
 
         return cast("Callable[P, R]", call_async)
+
+
+def _is_no_answer(error: BaseException) -> bool:
+    """Return whether an error says nothing of the dependency, as a cancellation or a refused call does."""
+    return not isinstance(error, Exception) or isinstance(error, BreakerOpenError)
 
 
 def _loop_s() -> float:

@@ -7,6 +7,8 @@ import traceback
 from pathlib import Path
 from typing import Final
 
+from nsqkit.policy.leaves import leaves
+
 _MACHINERY: Final = (
     "<",  # frozen modules, and code without a file
     *(f"{each}{os.sep}" for each in (Path(__file__).parents[1], Path(importlib.__file__).parent)),
@@ -20,7 +22,7 @@ def place_of(error: BaseException | None, *, or_library: bool = False) -> str:
     """Return ``file:line`` of the innermost line of the team's own code in a traceback.
 
     Args:
-        error: The raised exception; None returns the empty string.
+        error: The raised exception, of a group its first leaf; None returns the empty string.
         or_library: Whether to return the innermost line of a library if no line is the team's own.
 
     Returns:
@@ -28,7 +30,9 @@ def place_of(error: BaseException | None, *, or_library: bool = False) -> str:
     """
     if error is None:
         return ""
-    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    frames = [
+        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(leaves(error)[0].__traceback__)
+    ]
     outside = [(file, line) for file, line in frames if not file.startswith(_MACHINERY)]
     own = [(file, line) for file, line in outside if not file.startswith(_LIBRARIES)]
     if not own and or_library:

@@ -15,6 +15,7 @@ from stamina.instrumentation import set_on_retry_hooks
 from nsqkit.errors import BreakerOpenError
 from nsqkit.handler.context import Context
 from nsqkit.policy.argument import require_errors, require_number, require_whole
+from nsqkit.policy.leaves import leaves
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.retry import Exponential
 
@@ -85,7 +86,7 @@ class _Decision:
 
     def __call__(self, error: BaseException) -> bool | float:
         self._failures += 1
-        if not isinstance(error, self._errors) or isinstance(error, BreakerOpenError) or self._ctx.cancelled:
+        if self._ctx.cancelled or not all(map(self._may_pass, leaves(error))):
             return False
         wait_s = self._backoff.delay_s(self._failures, draw=random.random())  # noqa: S311 - no secret
         if wait_s >= self._ctx.remaining_s():
@@ -94,3 +95,6 @@ class _Decision:
             "call_failed", failures=self._failures, wait_s=round(wait_s, 3), error=describe(error)
         )
         return wait_s
+
+    def _may_pass(self, error: BaseException) -> bool:
+        return isinstance(error, self._errors) and not isinstance(error, BreakerOpenError)

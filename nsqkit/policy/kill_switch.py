@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nsqkit.policy.argument import require_errors, require_number, require_whole
+from nsqkit.policy.leaves import leaves
 
 SLICES = 16
 """Number of slices in a window. An outcome counts for window_s, or up to one slice less."""
@@ -55,8 +56,12 @@ class KillSwitch:
         require_errors("KillSwitch", "exclude", self.exclude)
 
     def blames(self, error: BaseException | None) -> bool:
-        """Return whether a call that raised *error* (None for no error) counts as a failure."""
-        return isinstance(error, self.include) and not isinstance(error, self.exclude)
+        """Return whether a call that raised *error* (None for no error) counts as a failure.
+
+        An exception group counts if one of the errors in it does.
+        """
+        found = () if error is None else leaves(error)
+        return any(isinstance(each, self.include) and not isinstance(each, self.exclude) for each in found)
 
 
 class SwitchState(StrEnum):

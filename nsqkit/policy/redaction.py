@@ -2,8 +2,11 @@
 
 import re
 
+from nsqkit.policy.leaves import leaves
+
 MASK = "[redacted]"
 _LOOK_AHEAD = 10
+_MOST_LEAVES = 10
 # Every pattern takes linear time: the text may come from a message, and this runs on the event loop.
 _NAMES = r"(?: password | passwd | secret | token | api[_-]?key | authorization )"
 _NAME = re.compile(rf"(?ix) {_NAMES}")
@@ -74,9 +77,16 @@ def _is_card(number: int) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's class and text as one redacted line, even if its ``str()`` raises."""
+    """Return an error's class and text as one redacted line, even if its ``str()`` raises.
+
+    A group is described by the errors in it, the first ten of them.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        found = leaves(error)
+        more = f"; and {len(found) - _MOST_LEAVES} more" if len(found) > _MOST_LEAVES else ""
+        return redact(f"{type(error).__name__}: {'; '.join(map(describe, found[:_MOST_LEAVES]))}{more}")
     try:
         text = str(error)
-    except Exception as failure:  # noqa: BLE001 - a class of the team's may raise anything
+    except BaseException as failure:  # noqa: BLE001 - a class of the team's may raise anything
         text = f"no text: str() raised {type(failure).__name__}"
     return redact(f"{type(error).__name__}: {text}")

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from nsqkit.policy.argument import require_number, require_whole
+from nsqkit.policy.leaves import has
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 
 Jitter = Literal["additive", "full", "none"]
@@ -97,8 +98,8 @@ class RetryPolicy:
         max_attempts: Deliveries after which a failing message becomes a dead letter; 1 to 65525. NSQ counts
             every delivery, including those that a deploy or a crash interrupted.
         backoff: Delay before the next delivery of a failed message.
-        on: Outcomes for certain exception types; the first match in order wins. ``Requeue()`` without a
-            delay uses the backoff.
+        on: Outcomes for certain exception types; the first match in order wins. An exception group matches
+            by itself and by the errors in it. ``Requeue()`` without a delay uses the backoff.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -121,9 +122,9 @@ class RetryPolicy:
         object.__setattr__(self, "on", MappingProxyType(dict(self.on)))
 
     def outcome_for(self, error: Exception) -> Outcome | None:
-        """Return the outcome of the first rule in *on* that matches an exception; None without a match."""
+        """Return the outcome of the first rule in *on* that matches an error or a leaf of it; or None."""
         for error_type, outcome in self.on.items():
-            if isinstance(error, error_type):
+            if has(error, error_type):
                 return outcome
         return None
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-from nsqkit.errors import BreakerOpenError, HandlerTimeoutError
+from nsqkit.errors import HandlerTimeoutError
+from nsqkit.policy.leaves import refused_for_s
 from nsqkit.policy.outcome import DeadLetter, Discard, Duplicate, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.retry import RetryPolicy
 
@@ -226,8 +227,8 @@ def on_dead_letter_failure(rules: Rules, detail: str, *, attempts: int, draw: fl
 
 
 def _unruled(rules: Rules, error: Exception, detail: str, *, attempts: int, draw: float) -> Verdict:
-    if isinstance(error, BreakerOpenError):
-        return _after_breaker(rules, error.remaining_s, detail, attempts=attempts)
+    if (remaining_s := refused_for_s(error)) is not None:
+        return _after_breaker(rules, remaining_s, detail, attempts=attempts)
     return _again(rules, _blame(error), None, detail, attempts=attempts, draw=draw)
 
 

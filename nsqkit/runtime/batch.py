@@ -9,12 +9,14 @@ from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Middleware
 from nsqkit.handler.origin import place_of
+from nsqkit.policy.leaves import type_name
 from nsqkit.policy.outcome import Duplicate, Finish, Outcome
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
 from nsqkit.runtime.batch_call import BatchCall, Member
 from nsqkit.runtime.call import Caller
 from nsqkit.runtime.dispatch import wrapped
+from nsqkit.runtime.failure import as_failure, is_from_outside
 from nsqkit.runtime.scope import Scope
 
 
@@ -176,7 +178,7 @@ class BatchDispatcher:
         self._log.warning(
             "batch_failed",
             messages=len(batch),
-            error_type=type(error).__name__,
+            error_type=type_name(error),
             at=place_of(error) or None,
             detail=describe(error),
             hint="its messages are handled again one by one",
@@ -187,7 +189,7 @@ class BatchDispatcher:
         for member in sorted(batch, key=lambda each: -each.delivery.ctx.attempts):
             await self._rerun(member, error)
 
-    async def _rerun(self, member: Member, error: BaseException) -> None:
+    async def _rerun(self, member: Member, error: Exception) -> None:
         """Handle one message of a failed batch alone; fail it if its lease leaves too little time."""
         ctx = member.delivery.ctx
         if not self._may_begin(member):
@@ -206,7 +208,7 @@ class BatchDispatcher:
             member.end.cancel()
         return not member.end.done()
 
-    async def _call_batch(self, members: Sequence[Member]) -> BaseException | None:
+    async def _call_batch(self, members: Sequence[Member]) -> Exception | None:
         """Call the handler and give every message its outcome; return the error if the call failed."""
         batch = BatchCall(members)
         for member in members:
@@ -215,7 +217,7 @@ class BatchDispatcher:
         batch.task = asyncio.create_task(self._outcomes(batch), context=members[0].context.copy())
         await asyncio.wait((batch.task,))
         outcomes = None if batch.task.cancelled() else batch.task.result()
-        if isinstance(outcomes, BaseException) and not batch.is_abandoned:
+        if isinstance(outcomes, Exception) and not batch.is_abandoned:
             return outcomes
         for member in members:
             if isinstance(outcomes, dict):
@@ -224,7 +226,7 @@ class BatchDispatcher:
                 member.end.cancel()
         return None
 
-    async def _outcomes(self, batch: BatchCall) -> dict[str, Outcome] | BaseException:
+    async def _outcomes(self, batch: BatchCall) -> dict[str, Outcome] | Exception:
         """Return the outcomes by key that the handler returned, or its error."""
         deliveries = tuple(member.delivery for member in batch.members)
         try:
@@ -233,10 +235,10 @@ class BatchDispatcher:
             if batch.is_abandoned:
                 raise
             return RuntimeError("the handler raised CancelledError, but nsqkit did not cancel it")
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit, for one, would stop the event loop
-            return error
+        except BaseException as error:
+            if is_from_outside(error, batch.task, is_stopping=self._is_giving_back):
+                raise
+            return as_failure(error)
 
     def _checked(self, returned: Any, deliveries: Sequence[Delivery[Any]]) -> dict[str, Outcome]:
         prefix = f"{self._spec.name}.handle returned"

@@ -33,7 +33,7 @@ class Member:
         if not self.end.done():
             self.end.set_result(outcome)
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Exception) -> None:
         """Set the error of the message, unless it is settled already."""
         if not self.end.done():
             self.end.set_exception(error)

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 from nsqkit.errors import PublishError
 from nsqkit.events import rfc3339
+from nsqkit.policy.leaves import type_name
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import Verdict, on_dead_letter_failure
@@ -71,7 +72,7 @@ class DeadLetterPublisher:
             body_base64=body_base64,
             reason=verdict.reason,
             detail=redact(str(verdict.detail)),
-            error_type=type(error).__name__ if error else "",
+            error_type=type_name(error) if error else "",
             stack=stack_of(error),
             attempts=message.attempts,
             message_id=delivery.message_id,

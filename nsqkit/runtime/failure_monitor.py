@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.kill_switch import KillSwitch, Switch, SwitchState
+from nsqkit.policy.leaves import refused_for_s
 from nsqkit.policy.verdict import RequeueReason
 from nsqkit.runtime.gate import Gate
 from nsqkit.runtime.ports import Meter
@@ -41,7 +41,7 @@ class FailureMonitor:
         Args:
             error: The exception that it raised; None if it returned.
         """
-        if isinstance(error, BreakerOpenError):
+        if refused_for_s(error) is not None:
             return  # no failure of the handler; the gate is shut for the breaker already
         self._is_after_breaker = False
         if self._policy is None or self._switch is None:

@@ -1,6 +1,7 @@
 """Outcome log: writes one line for each delivery that was not a plain success."""
 
 from nsqkit.handler.origin import place_of
+from nsqkit.policy.leaves import type_name
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.runtime.delivery import Delivery, Shared
@@ -35,7 +36,7 @@ class OutcomeLog:
             "outcome": str(verdict.label),
             "reason": str(verdict.reason) or None,
             "delay_s": round(verdict.delay_s, 3) if verdict.label is OutcomeLabel.REQUEUE else None,
-            "error_type": type(error).__name__ if error else None,
+            "error_type": type_name(error) if error else None,
             "at": place_of(error) or None,
             "detail": redact(str(verdict.detail)) or None,
             "latency_ms": round((self._now_s() - delivery.message.received_s) * 1000, 3),

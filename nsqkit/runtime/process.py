@@ -22,6 +22,7 @@ from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.decode import Unread, decode
 from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.failure import as_failure, is_from_outside
 from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Gate
 from nsqkit.runtime.settle import Settler
@@ -75,7 +76,9 @@ class Processor:
             else:
                 await self._settler.settle(delivery, unfit, error=delivery.unread)
                 self._gate.repeat_trial()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - every delivery gets an outcome
+        except BaseException as error:
+            if is_from_outside(error, delivery.task, is_stopping=self.is_stopping):
+                raise
             self._log.exception("settling_failed", **delivery.log_fields)
             verdict = Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, SETTLING_RETRY_S, describe(error))
             self._settler.settle_now(delivery, verdict)
@@ -117,13 +120,10 @@ class Processor:
                 return SHUTDOWN, None
             stray = RuntimeError("the handler raised CancelledError, but nsqkit did not cancel it")
             return self._failed(delivery, stray)
-        except Exception as error:  # noqa: BLE001 - every error of a handler has a verdict
-            return self._failed(delivery, error)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit fails the message, not the worker
-            ended = RuntimeError(f"the handler raised {describe(error)}")
-            return self._failed(delivery, ended.with_traceback(error.__traceback__))
+        except BaseException as error:
+            if is_from_outside(error, delivery.task, is_stopping=self.is_stopping):
+                raise
+            return self._failed(delivery, as_failure(error))
         finally:
             delivery.in_handler = False
             if ctx.started_s is not None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from nsqkit.errors import PublishError
 from nsqkit.handler.extension import OnSettled
 from nsqkit.handler.outgoing import Outgoing
+from nsqkit.policy.leaves import type_name
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import LEASE_LOST, SUCCESS, OutcomeLabel, Verdict, on_publish_failure
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
@@ -104,7 +105,7 @@ class Settler:
         for hook in self._hooks:
             try:
                 hook(delivery.ctx or delivery.make_context(), SUCCESS, None)
-            except Exception:  # noqa: BLE001 - the message is settled already
+            except BaseException:  # noqa: BLE001 - the message is settled already
                 self._hook_failed(delivery)
         return True
 
@@ -138,7 +139,7 @@ class Settler:
         elif verdict.label is OutcomeLabel.DEAD_LETTER:
             meter.dead_lettered(verdict.reason)
         if error is not None and delivery.ctx is not None:
-            meter.error(type(error).__name__)
+            meter.error(type_name(error))
         if verdict.clamped:
             meter.delay_clamped()
             self._outcome_log.clamped(delivery, verdict)
@@ -150,7 +151,7 @@ class Settler:
         for hook in self._hooks:
             try:
                 hook(delivery.ctx or delivery.make_context(), verdict, error)
-            except Exception:  # noqa: BLE001 - the message is settled already
+            except BaseException:  # noqa: BLE001 - the message is settled already
                 self._hook_failed(delivery)
 
     def _hook_failed(self, delivery: Delivery) -> None:

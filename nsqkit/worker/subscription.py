@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from nsqkit.admin import HandlerState, IntakeState
-from nsqkit.errors import BreakerOpenError
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.context import Context
@@ -15,6 +14,7 @@ from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
+from nsqkit.policy.leaves import refused_for_s
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.verdict import RequeueReason, Rules, Verdict, on_outcome
 from nsqkit.runtime.batch import BatchDispatcher
@@ -263,7 +263,7 @@ class Subscription:
         self.dispatcher.close()
 
     def _pause_for(self, for_s: float, error: BaseException | None) -> None:
-        if isinstance(error, BreakerOpenError):
+        if refused_for_s(error) is not None:
             self._monitor.breaker_opened(for_s)
         else:
             self.pause(for_s)

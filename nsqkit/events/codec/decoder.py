@@ -89,7 +89,9 @@ class Decoder:
             if mark in body:
                 try:
                     found = read(body)
-                except Exception:  # noqa: BLE001 - decoding in steps finds the reason
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:  # noqa: BLE001 - decoding in steps finds the reason
                     break
                 if found.wire_type == wire_type and found.specversion is not None:
                     return found
@@ -157,10 +159,12 @@ class Decoder:
     def _read(self, wire_type: str, decode: Read, raw: bytes | msgspec.Raw, root: str) -> Any:
         try:
             return decode(raw)
-        except Exception as error:  # noqa: BLE001 - a team's class or upcaster may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a team's class or upcaster may raise anything
             raise self._error(wire_type, root, error) from None
 
-    def _error(self, wire_type: str, root: str, error: Exception) -> DecodeError:
+    def _error(self, wire_type: str, root: str, error: BaseException) -> DecodeError:
         path, reason = _explain(error)
         return DecodeError(self._topic, wire_type, root + path.removeprefix("$"), reason)
 
@@ -187,7 +191,7 @@ def _upcasting(decode: Read, steps: tuple[Callable[[dict[str, Any]], dict[str, A
     return lift
 
 
-def _explain(error: Exception) -> tuple[str, str]:
+def _explain(error: BaseException) -> tuple[str, str]:
     """Return the JSON path (from ``$``) and the reason of a decoding error."""
     if isinstance(error, RecursionError):
         return "$", "nested too deeply"

@@ -27,7 +27,7 @@ class ModelKind:
 
     takes: Callable[[type[Any]], bool]
     reader: Callable[[type[Any]], Read]
-    explain: Callable[[Exception], Place | None]
+    explain: Callable[[BaseException], Place | None]
     is_msgspecs: bool
 
 
@@ -36,7 +36,7 @@ def kind_of(model: type[Any]) -> ModelKind:
     return next(kind for kind in KINDS if kind.takes(model))
 
 
-def explain(error: Exception) -> Place | None:
+def explain(error: BaseException) -> Place | None:
     """Return the path and reason of a reader's error; None if no kind knows the error."""
     return next((found for kind in KINDS if (found := kind.explain(error))), None)
 
@@ -73,7 +73,7 @@ def _msgspec_reader(model: type[Any]) -> Read:
     return msgspec.json.Decoder(model).decode
 
 
-def _explain_msgspec(error: Exception) -> Place | None:
+def _explain_msgspec(error: BaseException) -> Place | None:
     if not isinstance(error, msgspec.ValidationError):
         return None
     match = _PATH.match(str(error))

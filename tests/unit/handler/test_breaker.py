@@ -110,6 +110,15 @@ class BusyError(OSError):
         pytest.param({}, asyncio.CancelledError(), "closed", id="a cancelled call says nothing"),
         pytest.param({}, KeyboardInterrupt(), "closed", id="nor does the end of the process"),
         pytest.param({}, BreakerOpenError("bank", 5.0), "closed", id="nor what another breaker refused"),
+        pytest.param(
+            {"ignore": (SkuError,)}, ExceptionGroup("g", [SkuError(), OSError()]), "open", id="one of a group"
+        ),
+        pytest.param(
+            {"ignore": (SkuError,)},
+            ExceptionGroup("g", [SkuError(), BreakerOpenError("bank", 5.0)]),
+            "closed",
+            id="a group of those is none",
+        ),
     ],
 )
 def test_which_errors_open_it(

@@ -273,9 +273,10 @@ async def test_a_refusal_reaches_the_handler() -> None:
     assert h.handled(Placed)
 
 
-async def test_an_error_in_on_settled_is_logged_and_changes_nothing() -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), SystemExit(1), GeneratorExit()], ids=repr)
+async def test_an_error_in_on_settled_is_logged_and_changes_nothing(error: BaseException) -> None:
     def fail(*_: Any) -> None:
-        raise ZeroDivisionError
+        raise error
 
     bench = Bench(ending(None), hooks=[fail, lambda *_: JOURNAL.append("the next one")])
     message = await bench.run()

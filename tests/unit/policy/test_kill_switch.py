@@ -219,6 +219,15 @@ class OldSkuError(SkuError):
         pytest.param(KillSwitch(include=(OSError,)), ValueError(), False, id="only what is included"),
         pytest.param(KillSwitch(include=(OSError,)), ConnectionError(), True, id="or derives from it"),
         pytest.param(KillSwitch(include=()), ValueError(), False, id="nothing included blames nothing"),
+        pytest.param(
+            KillSwitch(exclude=(SkuError,)), ExceptionGroup("g", [SkuError()]), False, id="nor a group of it"
+        ),
+        pytest.param(
+            KillSwitch(exclude=(SkuError,)),
+            ExceptionGroup("g", [SkuError(), ValueError()]),
+            True,
+            id="but a group with anything else",
+        ),
     ],
 )
 def test_only_what_is_included_and_not_excluded_is_blamed(

@@ -329,6 +329,16 @@ def test_a_rule_may_be_any_outcome(outcome: Outcome) -> None:
         pytest.param(KeyError(), DeadLetter("no such thing"), id="and what derives from it"),
         pytest.param(HandlerTimeoutError(30), Requeue(5), id="a timeout matches TimeoutError"),
         pytest.param(ConnectionError(), None, id="what no rule matches is left to the backoff"),
+        pytest.param(
+            ExceptionGroup("g", [ValueError(), ExceptionGroup("h", [KeyError()])]),
+            DeadLetter("no such thing"),
+            id="an error in a group matches, however deep",
+        ),
+        pytest.param(
+            ExceptionGroup("g", [TimeoutError(), KeyError()]),
+            DeadLetter("no such thing"),
+            id="the rules decide which, not the group",
+        ),
     ],
 )
 def test_the_first_matching_rule_wins(error: Exception, expected: Outcome | None) -> None:

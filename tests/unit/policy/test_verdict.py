@@ -264,9 +264,21 @@ REFUSED = BreakerOpenError("shop", 45.0)
             _dead(DeadLetterReason.EXHAUSTED, "why", pause_s=45),
             id="the next delivery would count as ending its process",
         ),
+        pytest.param(
+            ExceptionGroup("g", [BreakerOpenError("bank", 5.0), REFUSED]),
+            5,
+            _requeue(RequeueReason.BREAKER_OPEN, 45, "why", pause_s=45),
+            id="of several it waits for the last",
+        ),
+        pytest.param(
+            ExceptionGroup("g", [REFUSED, ValueError("x")]),
+            5,
+            _dead(DeadLetterReason.EXHAUSTED, "why"),
+            id="another error beside it is the message's fault",
+        ),
     ],
 )
-def test_a_breaker_that_is_open(error: BreakerOpenError, attempts: int, expected: Verdict) -> None:
+def test_a_breaker_that_is_open(error: Exception, attempts: int, expected: Verdict) -> None:
     assert on_error(RULES, error, "why", attempts=attempts, draw=0.5) == expected
 
 

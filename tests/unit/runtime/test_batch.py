@@ -437,6 +437,8 @@ class TestReruns:
         [
             pytest.param(asyncio.CancelledError(), "nsqkit did not cancel it", id="it cancels itself"),
             pytest.param(SystemExit(3), "raised SystemExit: 3", id="it ends the process"),
+            pytest.param(GeneratorExit(), "raised GeneratorExit", id="it ends a generator"),
+            pytest.param(KeyboardInterrupt(), "raised KeyboardInterrupt", id="it is no Ctrl-C"),
             pytest.param(StopIteration(), "StopIteration", id="it stops an iteration"),
         ],
     )

@@ -1,6 +1,11 @@
 """Failures: the end of their stacks, without secrets."""
 
-from nsqkit.runtime.failure import STACK_LIMIT, stack_of
+import asyncio
+import sys
+
+import pytest
+
+from nsqkit.runtime.failure import STACK_LIMIT, as_failure, is_from_outside, stack_of
 
 
 def _raised(error: Exception) -> Exception:
@@ -33,3 +38,40 @@ class TestStack:
 
     def test_what_utf8_cannot_spell_is_escaped(self) -> None:
         stack_of(_raised(ValueError("\udc80"))).encode()
+
+
+class TestWhoseItIs:
+    """Two exceptions may come from Python itself; all others come from the code that the task runs."""
+
+    @pytest.mark.parametrize("error", [ValueError(), SystemExit(), GeneratorExit()], ids=repr)
+    async def test_what_is_raised_while_the_task_runs_is_the_teams(self, error: BaseException) -> None:
+        for is_stopping in (False, True):
+            assert not is_from_outside(error, asyncio.current_task(), is_stopping=is_stopping)
+
+    @pytest.mark.parametrize("is_stopping", [False, True])
+    async def test_a_keyboard_interrupt_is_a_second_ctrl_c_only_while_the_worker_stops(
+        self, *, is_stopping: bool
+    ) -> None:
+        found = is_from_outside(KeyboardInterrupt(), asyncio.current_task(), is_stopping=is_stopping)
+        assert found is is_stopping
+
+    async def test_a_coroutine_that_is_discarded_by_another_task_is_closed(self) -> None:
+        theirs = asyncio.create_task(asyncio.sleep(0))
+        assert is_from_outside(GeneratorExit(), theirs, is_stopping=False)
+        await theirs
+
+    def test_a_coroutine_that_is_discarded_without_a_loop_is_closed(self) -> None:
+        assert is_from_outside(GeneratorExit(), None, is_stopping=False)
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), ExceptionGroup("g", [ValueError()])])
+def test_an_exception_fails_a_message_as_it_is(error: Exception) -> None:
+    assert as_failure(error) is error
+
+
+def test_what_is_no_exception_becomes_one_with_its_traceback() -> None:
+    with pytest.raises(SystemExit) as caught:
+        sys.exit(3)
+    failure = as_failure(caught.value)
+    assert failure.__traceback__ is caught.value.__traceback__
+    assert str(failure) == "the handler raised SystemExit: 3"

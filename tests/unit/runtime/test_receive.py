@@ -135,6 +135,8 @@ class TestHandlersEnd:
             pytest.param(Finish, "returned <class", id="an outcome's class is not an outcome"),
             pytest.param(asyncio.CancelledError(), "nsqkit did not cancel it", id="it cancels itself"),
             pytest.param(SystemExit(3), "raised SystemExit: 3", id="it ends the process"),
+            pytest.param(GeneratorExit(), "raised GeneratorExit: ", id="it ends a generator"),
+            pytest.param(KeyboardInterrupt(), "raised KeyboardInterrupt: ", id="it is no Ctrl-C"),
             pytest.param(BaseExceptionGroup("g", [SystemExit(1)]), "BaseExceptionGroup", id="a base group"),
             pytest.param(UnicodeError("\udc80"), "UnicodeError", id="a text that UTF-8 cannot spell"),
         ],
@@ -224,6 +226,36 @@ class TestHandlersEnd:
         await bench.run()
         assert bench.reason == "error"
         assert "raised SystemExit: 2" in bench.log.settled()[0]["detail"]
+
+    @pytest.mark.parametrize("error", [GeneratorExit(), KeyboardInterrupt(), SystemExit(2)], ids=repr)
+    async def test_what_it_raises_after_waiting_fails_its_message(self, error: BaseException) -> None:
+        async def behave(event: Happened, ctx: Context) -> None:
+            await asyncio.sleep(0)
+            raise error
+
+        bench = Bench(asynchronous(behave))
+        await bench.run()
+        assert (bench.outcome, bench.reason) == ("requeue", "error")
+
+    @pytest.mark.parametrize("error", [GeneratorExit(), KeyboardInterrupt(), SystemExit(2)], ids=repr)
+    async def test_what_a_plain_handler_raises_in_its_thread_fails_its_message(
+        self, error: BaseException
+    ) -> None:
+        def behave(_: Happened, ctx: Context) -> None:
+            raise error
+
+        bench = Bench(plain(behave))
+        await bench.run()
+        assert (bench.outcome, bench.reason) == ("requeue", "error")
+
+    async def test_a_group_of_errors_is_named_by_them(self) -> None:
+        group = ExceptionGroup("g", [ValueError("sku"), ExceptionGroup("h", [ConnectionError("no answer")])])
+        bench = Bench(ending(group))
+        await bench.run()
+        (line,) = bench.log.settled()
+        assert line["detail"] == "ExceptionGroup: ValueError: sku; ConnectionError: no answer"
+        assert line["error_type"] == "ValueError"
+        assert bench.meter.errors == {"ValueError": 1}
 
     async def test_what_a_handler_cannot_take_its_next_message_can(self) -> None:
         async def behave(event: Happened, ctx: Context) -> None:
@@ -1016,7 +1048,7 @@ class TestCarriers:
         for n in range(3):
             bench.receive(body(n))
         await bench.idle()
-        assert bench.meter.errors == {"ExceptionGroup": 3}
+        assert bench.meter.errors == {"ValueError": 3}
 
     async def test_a_handler_that_raises_before_it_waits_frees_its_slot_at_once(self) -> None:
         async def fail(event: Happened, ctx: Context) -> None:
@@ -1293,6 +1325,9 @@ BEHAVIOURS: tuple[object, ...] = (
     TimeoutError("x"),
     asyncio.CancelledError(),
     SystemExit(1),
+    GeneratorExit(),
+    KeyboardInterrupt(),
+    ExceptionGroup("g", [ValueError("x"), BreakerOpenError("shop", 20.0)]),
     "no outcome",
     "publishes",
     "waits",

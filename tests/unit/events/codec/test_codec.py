@@ -1,5 +1,6 @@
 """Codec: events of every kind go out and come back whole, and a body that is wrong says where and why."""
 
+import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
@@ -573,6 +574,20 @@ def test_a_check_of_the_classes_own_is_told(model: type[Any], total: int, reason
     decoder = Decoder("orders", (EventType("order.fussy", 1, None, model),))
     error = _error(decoder, json.dumps({"total": total}).encode())
     assert (error.path, error.reason) == ("$", reason)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, asyncio.CancelledError])
+def test_what_a_class_raises_that_is_no_exception_is_told_too(kind: type[BaseException]) -> None:
+    @dataclasses.dataclass
+    class Leaving:
+        total: int
+
+        def __post_init__(self) -> None:
+            raise kind("not now")
+
+    decoder = Decoder("orders", (EventType("order.leaving", 1, None, Leaving),))
+    for body in (b'{"total": 1}', _envelope(type="order.leaving.v1", data={"total": 1})):
+        assert _error(decoder, body).reason == f"{kind.__name__}: not now"
 
 
 def test_an_error_with_an_errors_method_of_its_own_is_told_like_any_other() -> None:
