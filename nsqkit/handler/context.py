@@ -26,6 +26,7 @@ class Live(Protocol):
     def preparer(self) -> "Preparer": ...  # noqa: D102
     def is_lost(self, now_s: float) -> bool: ...  # noqa: D102
     def wait(self) -> None: ...  # noqa: D102
+    def overrun(self, timeout_s: float) -> None: ...  # noqa: D102
     def bind_log(self) -> "FilteringBoundLogger": ...  # noqa: D102
 
 
@@ -45,6 +46,9 @@ class Detached:
 
     def wait(self) -> None:
         """Do nothing: there is no lease to keep."""
+
+    def overrun(self, timeout_s: float) -> None:
+        """Do nothing: nobody counts it."""
 
     def bind_log(self) -> "FilteringBoundLogger":
         """Return a plain structlog logger."""
@@ -141,6 +145,14 @@ class Context:
         if self.started_s is not None:
             self.started_s, self.deadline_s = None, self._cap_s
         self.delivery.wait()
+
+    def overrun(self, timeout_s: float) -> None:
+        """Count a timeout although the handler returned; its outcome holds. Called by nsqkit.
+
+        Args:
+            timeout_s: The handler's time limit in seconds.
+        """
+        self.delivery.overrun(timeout_s)
 
     def remaining_s(self) -> float:
         """Return the seconds that the handler may still run; 0 or more, infinite if unlimited."""

@@ -69,6 +69,11 @@ class BatchCall:
         for member in self.members:
             member.delivery.ctx.cancelled = is_cancelled
 
+    def overrun(self, timeout_s: float) -> None:
+        """Note for every message that the call returned after its timeout."""
+        for member in self.members:
+            member.delivery.ctx.overrun(timeout_s)
+
     @property
     def resources(self) -> Mapping[Resource[Any], Any] | None:
         """The open resources of the call; setting them sets ``ctx.resources`` of every message."""

@@ -12,9 +12,16 @@ from nsqkit.runtime.pool import Pool
 
 
 class Cancellable(Protocol):
-    """An argument whose ``cancelled`` is set when its call in a thread runs past the timeout."""
+    """The second argument of a call.
+
+    Attributes:
+        cancelled: Set when the call runs in a thread past its timeout.
+    """
 
     cancelled: bool
+
+    def overrun(self, timeout_s: float) -> None:
+        """Note that the call returned after its timeout."""
 
 
 class Caller:
@@ -29,8 +36,8 @@ class Caller:
 
     Attributes:
         call: Awaits the method and returns its value. After ``timeout_s`` a coroutine is cancelled and
-            ``HandlerTimeoutError`` is raised. A plain method cannot be interrupted: a late return value
-            counts, a late exception becomes ``HandlerTimeoutError``.
+            ``HandlerTimeoutError`` is raised. A plain method cannot be interrupted. A late return value
+            counts, after ``overrun`` of the argument; a late exception becomes ``HandlerTimeoutError``.
     """
 
     def __init__(
@@ -73,11 +80,14 @@ class Caller:
             return returned.value
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
-                return await _Begun(call, waits_for)
+                value = await _Begun(call, waits_for)
         except TimeoutError:
             if limit.expired():
                 raise HandlerTimeoutError(self._timeout_s) from None
             raise
+        if limit.expired():  # it has swallowed its cancellation
+            argument.overrun(self._timeout_s)
+        return value
 
     async def _on_loop_plain(self, what: Any, argument: Cancellable) -> Any:
         return self._handle(what, argument)
@@ -91,10 +101,13 @@ class Caller:
         finally:
             self._unwatch(argument)
         self._executor_wait(call.started_s - asked_s)
+        is_late = call.ended_s - asked_s > self._timeout_s  # measured like the timer, so that both agree
         if call.error is None:
+            if is_late:
+                argument.overrun(self._timeout_s)
             return call.returned
         try:
-            if call.ended_s - asked_s > self._timeout_s:  # measured like the timer, so that both agree
+            if is_late:
                 raise HandlerTimeoutError(self._timeout_s) from call.error
             raise call.error
         finally:

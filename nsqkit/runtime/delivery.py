@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nsqkit.errors import HandlerTimeoutError
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
@@ -61,6 +62,7 @@ class Delivery:
         in_handler: Whether the handler is running, so that the task may be cancelled.
         is_redelivered: Whether nsqd has delivered the message again, so that this lease is lost.
         redelivery: The later delivery of the same message; it waits until this one ends.
+        overran: The timeout that the handler returned after; None if it kept its time.
         is_done: Whether the message needs no further handling, even if nsqd got no FIN for it.
     """
 
@@ -72,6 +74,7 @@ class Delivery:
         "is_redelivered",
         "key",
         "message",
+        "overran",
         "quiet_until_s",
         "redelivery",
         "shared",
@@ -94,6 +97,7 @@ class Delivery:
         self.task: asyncio.Task[None] | None = None
         self.in_handler = self.is_redelivered = self.is_done = False
         self.redelivery: Delivery | None = None
+        self.overran: HandlerTimeoutError | None = None
 
     @property
     def event_type(self) -> str:
@@ -194,6 +198,17 @@ class Delivery:
     def wait(self) -> None:
         """Keep the lease with TOUCH while the message waits for the rest of its batch."""
         self.watch(self)
+
+    def overrun(self, timeout_s: float) -> None:
+        """Count and log that the handler returned after its timeout, so that nobody takes it for healthy."""
+        self.overran = HandlerTimeoutError(timeout_s)
+        self.shared.meter.error(type(self.overran).__name__)
+        self.shared.log.warning(
+            "handler_overran",
+            timeout_s=timeout_s,
+            hint="it returned after its timeout; what it returned counts",
+            **self.log_fields,
+        )
 
     def bind_log(self) -> Any:
         """Return a structlog logger with ``log_fields``."""

@@ -106,7 +106,7 @@ class Processor:
         else:
             self._settler.settle_now(delivery, verdict, error)
         if self._monitor.is_watching and verdict is not SHUTDOWN:
-            self._monitor.record(error)
+            self._monitor.record(error or delivery.overran)
 
     async def _call(self, delivery: Delivery, ctx: Context) -> tuple[Verdict, Exception | None]:
         """Call the handler and measure its time; return the verdict on its outcome, and its error."""

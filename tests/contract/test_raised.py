@@ -1,10 +1,11 @@
 """Whatever a handler raises, its message has one outcome, and the worker goes on; on both engines."""
 
 import asyncio
+import contextlib
 
 import pytest
 
-from nsqkit import Context, DeadLetter, RetryPolicy
+from nsqkit import Context, DeadLetter, KillSwitch, RetryPolicy
 from tests.contract.conftest import TOPIC, Engine
 from tests.contract.work import QUICK, Asked, Seen, accounts, body, count, outcome, working, working_plainly
 
@@ -49,3 +50,19 @@ async def test_a_rule_for_an_error_holds_in_a_task_group_too(engine: Engine) -> 
         assert count(worker, "messages_dead_lettered_total", reason="rule") == 1
         assert count(worker, "handler_errors_total", error_type="CardRefusedError") == 1
         await accounts(engine, worker)
+
+
+async def test_what_a_handler_returns_after_its_timeout_counts_but_the_kill_switch_sees_a_timeout(
+    engine: Engine,
+) -> None:
+    async def swallow(event: Asked, ctx: Context) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    switch = KillSwitch(min_messages=2, open_s=3600, max_open_s=3600)
+    handler = working(swallow, timeout_s=0.05, kill_switch=switch, max_in_flight=2)
+    async with engine.worker(handler) as worker:
+        await engine.publish(TOPIC, body(1), body(2))
+        await engine.handled(TOPIC, "work", 2)
+        assert outcome(worker, "success") == 2, "its effect is done"
+        assert count(worker, "kill_switch_state", state="open") == 1

@@ -27,6 +27,7 @@ LOG_EVENTS: Final = {
     "feed_unread": "No handler of this run reads the topic or the events of a feed.",
     "feed_waits": "A feed could not be published and is tried again.",
     "files_changed": "`--reload` saw files change.",
+    "handler_overran": "A handler returned after its timeout. What it returned counts.",
     "handler_stack": "The stack of a handler's exception; only with `log_level` `debug`.",
     "intake_blocked": (
         "nsqd refused a dead letter for good. The handler takes no messages until the worker is restarted."
@@ -95,6 +96,7 @@ FIELDS: Final = {
     "setting": "The setting to change.",
     "still": "The reason that keeps the intake paused, or null.",
     "stored": "Dead letters stored.",
+    "timeout_s": "The handler's timeout, in seconds.",
     "topic": "The handler's source topic, also for a replayed message.",
     "url": "Where metrics are served.",
     "wait_s": "Seconds until the call is made again.",

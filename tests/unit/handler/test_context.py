@@ -42,6 +42,9 @@ class FakeDelivery:
     def wait(self) -> None:
         self.told.append("waits")
 
+    def overrun(self, timeout_s: float) -> None:
+        self.told.append(f"overran {timeout_s:g} s")
+
     def bind_log(self) -> Any:
         self.bound.append(structlog.get_logger())
         return self.bound[-1]

@@ -19,6 +19,10 @@ class Marked:
     def __init__(self, marks: "list[Marked]") -> None:
         self._marks = marks
         self._is_told = threading.Event()
+        self.overruns: list[float] = []
+
+    def overrun(self, timeout_s: float) -> None:
+        self.overruns.append(timeout_s)
 
     @property
     def cancelled(self) -> bool:
@@ -82,8 +86,9 @@ class TestTold:
             told.wait()
             return "late"
 
-        calls = caller(handle)
-        assert await calls.call(None, Marked(marks)) == "late"
+        calls, argument = caller(handle), Marked(marks)
+        assert await calls.call(None, argument) == "late"
+        assert len(argument.overruns) == 1
         calls.close()
 
     async def test_what_is_raised_late_is_the_cause_of_a_timeout(self, marks: list[Marked]) -> None:

@@ -201,6 +201,8 @@ class TestHandlersEnd:
         bench = Bench(asynchronous(stubborn, timeout_s=0.01))
         await bench.run()
         assert bench.outcome == "success", "its effect is there"
+        assert bench.meter.errors == {"HandlerTimeoutError": 1}
+        assert [name for level, name, _ in bench.log.lines if level == "warning"] == ["handler_overran"]
 
     async def test_what_a_plain_handler_returns_past_its_timeout_counts(self) -> None:
         def late(_: Happened, ctx: Context) -> Outcome:
@@ -210,6 +212,7 @@ class TestHandlersEnd:
         bench = Bench(plain(late, timeout_s=0.01))
         message = await bench.run()
         assert bench.outcome == "discard"
+        assert bench.meter.errors == {"HandlerTimeoutError": 1}
         assert message.answers == [("FIN",)]
 
     async def test_what_a_plain_handler_raises_past_its_timeout_is_a_timeout(self) -> None:
