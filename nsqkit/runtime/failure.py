@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from nsqkit.policy.redaction import describe, redact
@@ -44,3 +45,15 @@ def is_from_outside(error: BaseException, task: "asyncio.Task[Any] | None", *, i
         except RuntimeError:  # no event loop runs
             return True
     return isinstance(error, KeyboardInterrupt) and is_stopping
+
+
+def raise_all(errors: Sequence[BaseException]) -> None:
+    """Raise the errors of several steps that all had to be made.
+
+    Raises:
+        BaseException: The error, if there is one; of several, a group of them.
+    """
+    if len(errors) > 1:
+        raise BaseExceptionGroup("several resources could not be closed", errors)
+    for error in errors:
+        raise error

@@ -11,6 +11,7 @@ from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Per, Resource, parameters, provider
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.redaction import describe
+from nsqkit.runtime.failure import raise_all
 from nsqkit.runtime.scope import Opening
 from nsqkit.settings.settings import Settings
 
@@ -46,7 +47,7 @@ class Resources:
         self._settings = settings
         self._opened: dict[Resource[Any], Any] = {}
         self._extensions: dict[type[Extension], Extension] = {}
-        self._stack = AsyncExitStack()
+        self._open_ones: list[AsyncExitStack] = []
 
     async def make(self, spec: HandlerSpec) -> AnyHandler[Any]:
         """Create an instance of a handler class with its resources.
@@ -122,16 +123,28 @@ class Resources:
 
     async def _open(self, resource: Resource[Any]) -> Any:
         arguments = await self._arguments(resource.function)
+        stack = AsyncExitStack()
+        self._open_ones.append(stack)
         try:
             made = resource(**arguments)
             if isinstance(made, AsyncIterator):
-                return await self._stack.enter_async_context(asynccontextmanager(lambda: made)())
-            return self._stack.enter_context(contextmanager(lambda: made)())
+                return await stack.enter_async_context(asynccontextmanager(lambda: made)())
+            return stack.enter_context(contextmanager(lambda: made)())
         except NsqkitError:  # its text already says what to change, as for a setting out of range
             raise
         except Exception as error:
             raise ResourceError(resource.name, describe(error)) from error
 
     async def close(self) -> None:
-        """Close the open resources, the last opened first."""
-        await self._stack.aclose()
+        """Close the open resources, the last opened first, each of them whatever the others raise.
+
+        Raises:
+            Exception: The error of a resource; of several, an ``ExceptionGroup`` of their errors.
+        """
+        errors: list[BaseException] = []
+        while self._open_ones:
+            try:
+                await self._open_ones.pop().aclose()
+            except BaseException as error:  # noqa: BLE001 - it is raised once all are closed
+                errors.append(error)
+        raise_all(errors)

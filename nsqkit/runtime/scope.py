@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from nsqkit.errors import HandlerTimeoutError
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.verdict import SUCCESS, Verdict
+from nsqkit.runtime.failure import raise_all
 
 Values = dict[Resource[Any], Any]
 Call = Callable[[Any, Any], Awaitable[Any]]
@@ -150,19 +151,30 @@ class ThreadScope:
         """Return the resources of the calling thread; open them at the first call."""
         if not hasattr(self._local, "values"):
             values: Values = {}
+            opened_ones = []
             with ExitStack() as stack:
                 for each in self._openings:
-                    values[each.resource] = stack.enter_context(_OpenPlain(each, values))
-                self._local.stack = stack.pop_all()
+                    opened_ones.append(_OpenPlain(each, values))
+                    values[each.resource] = stack.enter_context(opened_ones[-1])
+                stack.pop_all()
+            self._local.opened = opened_ones
             self._local.values = values
         opened: Values = self._local.values
         return opened
 
     def close(self) -> None:
-        """Close the resources of the calling thread."""
-        stack: ExitStack | None = getattr(self._local, "stack", None)
-        if stack is not None:
-            stack.close()
+        """Close the resources of the calling thread, each of them whatever the others raise.
+
+        Raises:
+            Exception: The error of a resource; of several, an ``ExceptionGroup`` of their errors.
+        """
+        errors: list[BaseException] = []
+        for opened in reversed(getattr(self._local, "opened", ())):
+            try:
+                opened.__exit__(None, None, None)
+            except BaseException as error:  # noqa: BLE001 - it is raised once all are closed
+                errors.append(error)
+        raise_all(errors)
 
 
 class _Open:

@@ -86,10 +86,21 @@ class Texted(Silent, channel="texted"):
         self.text = unclosable
 
 
+class Counted(Silent, channel="counted"):
+    def __init__(self, pool: Pool, uncountable: int, unclosable: str) -> None:
+        pass
+
+
+@resource
+def uncountable() -> Iterator[int]:
+    yield 1
+    raise ValueError("cannot count")
+
+
 @pytest.fixture
 def resources() -> Resources:
     JOURNAL.clear()
-    return Resources((pool, mailer, broken, unclosable), Settings(service="shop"))
+    return Resources((pool, mailer, broken, unclosable, uncountable), Settings(service="shop"))
 
 
 async def test_a_handler_without_needs_opens_nothing(resources: Resources) -> None:
@@ -135,6 +146,15 @@ async def test_one_that_cannot_be_closed_keeps_no_other_from_closing(resources: 
     with pytest.raises(OSError, match="cannot close"):
         await resources.close()
     assert JOURNAL == ["pool opened", "pool closed", "unclosable closed"]
+
+
+async def test_those_opened_before_it_are_closed_as_if_it_had_closed(resources: Resources) -> None:
+    """They run on after their yield, and see no error of another: it is not theirs."""
+    await resources.make(Counted.spec)
+    with pytest.raises(ExceptionGroup) as raised:
+        await resources.close()
+    assert [str(error) for error in raised.value.exceptions] == ["cannot close", "cannot count"]
+    assert JOURNAL == ["pool opened", "unclosable closed", "pool closed"]
 
 
 async def test_a_need_that_nothing_yields_is_named() -> None:

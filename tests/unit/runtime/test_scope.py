@@ -240,6 +240,16 @@ async def test_one_per_thread_is_opened_once_in_each_and_closed_at_its_end() -> 
     assert JOURNAL == ["local opened in a thread", "local closed in a thread"]
 
 
+async def test_one_per_thread_that_cannot_be_closed_keeps_no_other_from_closing() -> None:
+    @resource(per="thread")
+    def unclosable() -> Iterator[str]:
+        yield "text"
+        raise OSError("cannot close")
+
+    await run(in_thread(lambda _: None, local, unclosable))
+    assert JOURNAL == ["local opened in a thread", "local closed in a thread"]
+
+
 async def test_a_batch_has_one_for_each_call() -> None:
     seen: list[list[Session]] = []
 
