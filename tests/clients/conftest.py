@@ -119,21 +119,21 @@ def _prepare(engine: Engine) -> Engine:
     return engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def embedded() -> Iterator[Engine]:
-    """The embedded broker."""
+    """The embedded broker; its thread ends with the module, since virtual time waits for unknown threads."""
     with _embedded() as engine:
         yield _prepare(engine)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nsqd(nsq_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A real nsqd."""
     with _nsqd(nsq_programs, tmp_path_factory.mktemp("nsqd")) as engine:
         yield _prepare(engine)
 
 
-@pytest.fixture(scope="session", params=["embedded", pytest.param("nsqd", marks=pytest.mark.nsqd)])
+@pytest.fixture(scope="module", params=["embedded", pytest.param("nsqd", marks=pytest.mark.nsqd)])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """A broker, which both kinds of are started once."""
     found: Engine = request.getfixturevalue(request.param)

@@ -43,7 +43,7 @@ class Delivery:
 Play = Callable[[Scenario], list[Delivery]]
 
 
-@pytest.fixture(scope="session", params=CLIENTS, ids=lambda client: client.name)
+@pytest.fixture(scope="module", params=CLIENTS, ids=lambda client: client.name)
 def client(request: pytest.FixtureRequest) -> Client:
     """A client, if it is installed."""
     found: Client = request.param
@@ -51,7 +51,7 @@ def client(request: pytest.FixtureRequest) -> Client:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def play(engine: Engine, client: Client) -> Iterator[Play]:
     """What a client saw in a scenario. All its scenarios run at once, each in a process of its own."""
     with ExitStack() as stack:
