@@ -39,7 +39,7 @@ class Placed:
     n: int = 0
 
 
-@event("extension.followed", version=1, topic="followed")
+@event("extension.followed", version=1, topic="extension.followed")
 @dataclass
 class Followed:
     n: int = 0
@@ -103,7 +103,7 @@ async def test_the_workers_are_outermost_then_those_of_the_base_then_the_classes
     names = ["worker", "base", "own"]
     assert [
         *(f"{name} before" for name in names),
-        *(f"{name} publishes to followed" for name in names),
+        *(f"{name} publishes to extension.followed" for name in names),
         *(f"{name} after" for name in reversed(names)),
         *(f"{name} settled success True" for name in names),
     ] == JOURNAL
@@ -230,7 +230,7 @@ async def test_a_message_that_it_keeps_is_not_published() -> None:
 
     h = await play(placing(behave), Outbox())
     assert [(each.event, each.topic, each.body) for each in kept] == [
-        (Followed(1), "followed", None),
+        (Followed(1), "extension.followed", None),
         (None, "raw", b"{}"),
     ]
     assert not h.published(Followed)
