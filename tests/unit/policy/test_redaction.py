@@ -176,3 +176,10 @@ def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
         value = [value]
     with pytest.raises(RecursionError):
         redact_json(value)
+
+
+def test_a_group_is_described_by_its_errors_the_first_ten_of_them() -> None:
+    few = ExceptionGroup("g", [ValueError("a"), ExceptionGroup("h", [KeyError("token=x")])])
+    assert describe(few) == f"ExceptionGroup: ValueError: a; KeyError: 'token={MASK}"
+    many = ExceptionGroup("g", [ValueError(str(n)) for n in range(12)])
+    assert describe(many).endswith("ValueError: 8; ValueError: 9; and 2 more")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from nsqkit.runtime.failure import STACK_LIMIT, as_failure, is_from_outside, stack_of
+from tests.waiting import turns
 
 
 def _raised(error: Exception) -> Exception:
@@ -56,7 +57,7 @@ class TestWhoseItIs:
         assert found is is_stopping
 
     async def test_a_coroutine_that_is_discarded_by_another_task_is_closed(self) -> None:
-        theirs = asyncio.create_task(asyncio.sleep(0))
+        theirs = asyncio.create_task(turns())
         assert is_from_outside(GeneratorExit(), theirs, is_stopping=False)
         await theirs
 

@@ -233,7 +233,7 @@ class TestHandlersEnd:
     @pytest.mark.parametrize("error", [GeneratorExit(), KeyboardInterrupt(), SystemExit(2)], ids=repr)
     async def test_what_it_raises_after_waiting_fails_its_message(self, error: BaseException) -> None:
         async def behave(event: Happened, ctx: Context) -> None:
-            await asyncio.sleep(0)
+            await turns()
             raise error
 
         bench = Bench(asynchronous(behave))
