@@ -161,6 +161,7 @@ def _finish(work: Coroutine[Any, Any, object]) -> int:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         await work
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts with &
     try:
         asyncio.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -315,8 +315,8 @@ class TestMessages:
         async def deferred(broker: Broker) -> object:
             client = await broker.client()
             await client.subscribe("t1", "c", ready=1)
-            await client.ask(dpub("t1", 200, b"x"))
             sent_s = time.monotonic()
+            await client.ask(dpub("t1", 200, b"x"))
             message = await client.message()
             early = time.monotonic() - sent_s < 0.2
             await client.close()
@@ -336,8 +336,8 @@ class TestMessages:
         async def timed_out(broker: Broker) -> object:
             client = await broker.client()
             await client.subscribe("t3", "c", ready=1, msg_timeout=1000)
-            await client.ask(pub("t3", b"x"))
             sent_s = time.monotonic()
+            await client.ask(pub("t3", b"x"))
             first = await client.message()
             second = await client.message()
             early = time.monotonic() - sent_s < 1.0
@@ -351,8 +351,8 @@ class TestMessages:
         async def touched(broker: Broker) -> object:
             client = await broker.client()
             await client.subscribe("t4", "c", ready=1, msg_timeout=2000)
-            await client.ask(pub("t4", b"x"))
             sent_s = time.monotonic()
+            await client.ask(pub("t4", b"x"))
             first = await client.message()
             await asyncio.sleep(1.1)  # so late that TOUCH asks for more than the cap
             client.send(b"TOUCH " + first.id + b"\n")
