@@ -33,5 +33,6 @@ def refused_for_s(error: BaseException | None) -> float | None:
     """
     if error is None:
         return None
-    refusals = [leaf.remaining_s for leaf in leaves(error) if isinstance(leaf, BreakerOpenError)]
-    return max(refusals) if len(refusals) == len(leaves(error)) else None
+    found = leaves(error)
+    refusals = [leaf.remaining_s for leaf in found if isinstance(leaf, BreakerOpenError)]
+    return max(refusals) if len(refusals) == len(found) else None

@@ -47,7 +47,7 @@ class Resources:
         self._settings = settings
         self._opened: dict[Resource[Any], Any] = {}
         self._extensions: dict[type[Extension], Extension] = {}
-        self._open_ones: list[AsyncExitStack] = []
+        self._stacks: list[AsyncExitStack] = []  # one for each: what one raises is not thrown into another
 
     async def make(self, spec: HandlerSpec) -> AnyHandler[Any]:
         """Create an instance of a handler class with its resources.
@@ -124,7 +124,7 @@ class Resources:
     async def _open(self, resource: Resource[Any]) -> Any:
         arguments = await self._arguments(resource.function)
         stack = AsyncExitStack()
-        self._open_ones.append(stack)
+        self._stacks.append(stack)
         try:
             made = resource(**arguments)
             if isinstance(made, AsyncIterator):
@@ -142,9 +142,9 @@ class Resources:
             Exception: The error of a resource; of several, an ``ExceptionGroup`` of their errors.
         """
         errors: list[BaseException] = []
-        while self._open_ones:
+        while self._stacks:
             try:
-                await self._open_ones.pop().aclose()
+                await self._stacks.pop().aclose()
             except BaseException as error:  # noqa: BLE001 - it is raised once all are closed
                 errors.append(error)
         raise_all(errors)

@@ -30,7 +30,7 @@ async def test_a_channel_is_paused_wherever_it_is_and_stays_so_over_a_restart(
     async def until_both_are_known(command: Any) -> ChannelReport:
         return await until(
             lambda: asyncio.to_thread(send_to_nsqd, command, "orders", "stock", settings),
-            lambda told: len(told.addresses) + len(told.without) == 2,
+            lambda report: len(report.addresses) + len(report.without) == 2,
         )
 
     async with asyncio.timeout(PATIENCE_S):
