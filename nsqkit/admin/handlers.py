@@ -30,6 +30,8 @@ class HandlerState:
         state: What the intake does.
         remaining_s: Seconds until the state ends by itself; None if it does not.
         problems: Why the handler is not ready, one line each; empty if it is ready.
+        lost_slots: Calls that run on although the lease of their message is over; *max_in_flight* is lowered
+            by them.
     """
 
     name: str
@@ -40,6 +42,7 @@ class HandlerState:
     state: IntakeState
     remaining_s: float | None = None
     problems: tuple[str, ...] = ()
+    lost_slots: int = 0
 
 
 class Handlers(Protocol):

@@ -91,6 +91,14 @@ class Breaker:
         with self._lock:
             return self._circuit.state(now_s=self._now_s())
 
+    @property
+    def open_for_s(self) -> float:
+        """Seconds until an open breaker lets a call through; 0 if it is not open."""
+        now_s = self._now_s()
+        with self._lock:
+            is_open = self._circuit.state(now_s=now_s) is BreakerState.OPEN
+            return self._circuit.remaining_s(now_s=now_s) if is_open else 0.0
+
     def __enter__(self) -> Self:
         """Admit a call of the dependency.
 
@@ -205,6 +213,13 @@ def breaker_states() -> dict[str, BreakerState]:
     for each in live:
         states[each.name] = max(each.state, states.get(each.name, BreakerState.CLOSED), key=_SEVERITY.index)
     return dict(sorted(states.items()))
+
+
+def open_for_s(name: str) -> float:
+    """Return the seconds until the live breakers of a name let a call through; 0 if none of them is open."""
+    with _registering:
+        live = [each for each in _breakers if each.name == name]
+    return max((each.open_for_s for each in live), default=0.0)
 
 
 _breakers: WeakSet[Breaker] = WeakSet()

@@ -23,6 +23,8 @@ class Live(Protocol):
     """The delivery of a Context, as far as the Context uses it."""
 
     @property
+    def attempts(self) -> int: ...  # noqa: D102
+    @property
     def preparer(self) -> "Preparer": ...  # noqa: D102
     def is_lost(self, now_s: float) -> bool: ...  # noqa: D102
     def wait(self) -> None: ...  # noqa: D102
@@ -32,6 +34,8 @@ class Live(Protocol):
 
 class Detached:
     """Replaces the delivery in a Context that a test creates."""
+
+    attempts = 1
 
     @property
     def preparer(self) -> "Preparer":
@@ -66,7 +70,7 @@ class Context:
     Args:
         topic: Source topic of the handler, also for a replayed message.
         channel: Channel of the handler.
-        attempts: Number of deliveries, this one included; 1 or more.
+        attempts: Number of times that the message was delivered or, in an outage, tried again; 1 or more.
         message_id: nsqd's id, 16 hex digits; unique only together with topic and nsqd.
         timestamp_ns: When nsqd accepted the message, nanoseconds since 1970 UTC.
         event_id: ``id`` of the envelope; None for a bare body.
@@ -128,17 +132,21 @@ class Context:
             self._envelope = read_envelope(self.body)
         return self._envelope
 
-    def start(self, for_s: float) -> None:
+    def start(self, for_s: float) -> float:
         """Start the handler's timeout. Called by nsqkit; it never extends the time that nsqd allows.
 
         Args:
             for_s: Seconds from now, 0 or more; limited by nsqd's max-msg-timeout.
+
+        Returns:
+            The present time, on the clock of *now_s*.
         """
         if self.started_s is None:
             self._cap_s = self.deadline_s
         self.started_s = now_s = self.now_s()
         ends_s = now_s + for_s
         self.deadline_s = min(self._cap_s, ends_s)
+        return now_s
 
     def wait(self) -> None:
         """Stop the handler's timeout while the message waits for its batch; nsqkit keeps the lease."""

@@ -38,6 +38,7 @@ class Connection:
         on_message: Called with each delivery on arrival; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
+        on_end: Called once the connection has ended, for any reason.
 
     Attributes:
         topic: The subscribed topic; empty before :meth:`subscribe`.
@@ -63,6 +64,7 @@ class Connection:
         *,
         on_message: Callable[[Message], None] = lambda _: None,
         on_settle_failure: Callable[[str], None] = lambda _: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._target = split_address(address)
         self.address = address
@@ -76,6 +78,7 @@ class Connection:
         self._options = options
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
+        self._on_end = on_end
         self._ended = asyncio.Event()
         self._replies = PendingReplies()
         self._commands = CommandBuffer(lambda: self.on_change())  # noqa: PLW0108 - it is set later
@@ -295,6 +298,7 @@ class Connection:
         if self._stream is not None:
             self._stream.close()
         self._replies.fail(error if isinstance(error, RefusedError) else self._lost(), self._lost)
+        self._on_end()
 
     def _lost(self) -> NsqkitError:
         return lost(self.address, self.error)

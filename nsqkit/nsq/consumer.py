@@ -61,6 +61,7 @@ class Consumer:
         on_message: Called with each delivery on arrival; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
+        on_lost: Called when a connection has ended: its messages can no longer be answered.
         log: Logger for connects, losses and refusals.
     """
 
@@ -71,6 +72,7 @@ class Consumer:
         *,
         on_message: Callable[[Message], None],
         on_settle_failure: Callable[[str], None],
+        on_lost: Callable[[], None] = lambda: None,
         log: Log,
     ) -> None:
         self._channel = options.channel
@@ -81,6 +83,7 @@ class Consumer:
         self._discovery = Discovery(options.topics, endpoints, on_change=self._connect, log=log)
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
+        self._on_lost = on_lost
         self._log = log
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
@@ -140,6 +143,9 @@ class Consumer:
         Each call allows another one.
         """
         self._rdy.trial()
+
+    def set_max_in_flight(self, count: int) -> None:
+        """STUB."""
 
     def resume(self) -> None:
         """End a pause or a trial."""
@@ -206,6 +212,7 @@ class Consumer:
                     self._options,
                     on_message=self._on_message,
                     on_settle_failure=self._on_settle_failure,
+                    on_end=self._on_lost,
                 )
                 error, was_live = await self._serve(source, connection)
                 attempts = 1 if was_live else attempts + 1

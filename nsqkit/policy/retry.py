@@ -128,6 +128,10 @@ class RetryPolicy:
                 return outcome
         return None
 
+    def retries(self, error: Exception) -> bool:
+        """Return whether no rule gives an error a final outcome, so that the message is handled again."""
+        return isinstance(self.outcome_for(error), Requeue | Pause | None)
+
     def schedule_s(self) -> tuple[float, ...]:
         """Return the delays between deliveries without jitter: max_attempts - 1 values, in seconds."""
         return tuple(self.backoff.ceiling_s(attempts) for attempts in range(1, self.max_attempts))

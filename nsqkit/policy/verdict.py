@@ -4,7 +4,7 @@ A handler returns an ``Outcome``. A ``Verdict`` says what nsqkit does with the m
 reason for metrics and log.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -15,6 +15,8 @@ from nsqkit.policy.retry import RetryPolicy
 
 UNKNOWN_DELAY_S = 30.0
 CRASH_SLACK = 10
+LEAST_REST_S = 0.01
+"""Least pause after a call that a breaker refused, in seconds: a handler never spins."""
 
 
 class OutcomeLabel(StrEnum):
@@ -165,7 +167,7 @@ def on_outcome(rules: Rules, outcome: Outcome | Duplicate, *, attempts: int, dra
         case Requeue(delay_s=delay_s):
             return _again(rules, RequeueReason.REQUESTED, delay_s, "", attempts=attempts, draw=draw)
         case Pause(for_s=for_s):  # pragma: no branch - mypy proves that there is no other
-            return _again(rules, RequeueReason.PAUSED, for_s, "", attempts=attempts, draw=draw, pause_s=for_s)
+            return _rest(rules, RequeueReason.PAUSED, for_s)
 
 
 def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw: float) -> Verdict:
@@ -186,9 +188,7 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
         case DeadLetter(detail=why):
             return _dead(rules, DeadLetterReason.RULE, why or detail)
         case Pause(for_s=for_s):
-            return _again(
-                rules, RequeueReason.PAUSED, for_s, detail, attempts=attempts, draw=draw, pause_s=for_s
-            )
+            return _rest(rules, RequeueReason.PAUSED, for_s, detail)
         case Requeue(delay_s=delay_s):
             return _again(rules, _blame(error), delay_s, detail, attempts=attempts, draw=draw)
         case None:  # pragma: no branch - mypy proves that there is no other
@@ -228,21 +228,15 @@ def on_dead_letter_failure(rules: Rules, detail: str, *, attempts: int, draw: fl
 
 def _unruled(rules: Rules, error: Exception, detail: str, *, attempts: int, draw: float) -> Verdict:
     if (remaining_s := refused_for_s(error)) is not None:
-        return _after_breaker(rules, remaining_s, detail, attempts=attempts)
+        return _rest(rules, RequeueReason.BREAKER_OPEN, max(remaining_s, LEAST_REST_S), detail)
     return _again(rules, _blame(error), None, detail, attempts=attempts, draw=draw)
 
 
-def _after_breaker(rules: Rules, remaining_s: float, detail: str, *, attempts: int) -> Verdict:
-    """Return the verdict on a call that a breaker refused: requeue beyond max_attempts.
-
-    The message is not at fault, but each delivery counts as an attempt. The message becomes a dead letter
-    before it would count as a crash suspect.
-    """
-    if attempts >= rules.retry.max_attempts + CRASH_SLACK:
-        verdict = _dead(rules, DeadLetterReason.EXHAUSTED, detail)
-        return replace(verdict, pause_s=remaining_s)
-    delay_s = min(remaining_s, rules.max_delay_s)
-    return Verdict(OutcomeLabel.REQUEUE, RequeueReason.BREAKER_OPEN, delay_s, detail, pause_s=remaining_s)
+def _rest(rules: Rules, reason: RequeueReason, for_s: float, detail: str = "") -> Verdict:
+    """Return the verdict on a message whose handler met an outage: requeue, however many attempts it had."""
+    delay_s = min(for_s, rules.max_delay_s)
+    clamped = reason is RequeueReason.PAUSED and delay_s < for_s
+    return Verdict(OutcomeLabel.REQUEUE, reason, delay_s, detail, pause_s=for_s, clamped=clamped)
 
 
 def _blame(error: Exception) -> RequeueReason:
@@ -257,15 +251,13 @@ def _again(
     *,
     attempts: int,
     draw: float,
-    pause_s: float = 0.0,
 ) -> Verdict:
     if attempts >= rules.retry.max_attempts:
-        verdict = _dead(rules, DeadLetterReason.EXHAUSTED, detail)
-        return Verdict(verdict.label, verdict.reason, 0.0, verdict.detail, pause_s)
+        return _dead(rules, DeadLetterReason.EXHAUSTED, detail)
     asked_s = rules.retry.backoff.delay_s(attempts, draw=draw) if delay_s is None else delay_s
     sent_s = min(asked_s, rules.max_delay_s)
     clamped = delay_s is not None and sent_s < asked_s
-    return Verdict(OutcomeLabel.REQUEUE, reason, sent_s, detail, pause_s, clamped)
+    return Verdict(OutcomeLabel.REQUEUE, reason, sent_s, detail, clamped=clamped)
 
 
 def _dead(rules: Rules, reason: DeadLetterReason, detail: str) -> Verdict:

@@ -9,11 +9,11 @@ from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Middleware
 from nsqkit.handler.origin import place_of
-from nsqkit.policy.leaves import type_name
-from nsqkit.policy.outcome import Duplicate, Finish, Outcome
+from nsqkit.policy.leaves import refused_for_s, type_name
+from nsqkit.policy.outcome import Duplicate, Finish, Outcome, Pause
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
-from nsqkit.runtime.batch_call import BatchCall, Member
+from nsqkit.runtime.batch_call import BatchCall, Member, WithheldError
 from nsqkit.runtime.call import Caller
 from nsqkit.runtime.dispatch import wrapped
 from nsqkit.runtime.failure import as_failure, is_from_outside
@@ -33,6 +33,7 @@ class BatchDispatcher:
         executor_wait: Called with the seconds that each batch waited for a thread.
         log: structlog logger with the handler's fields.
         scope: Opens the resources of each batch.
+        may_rerun: Returns whether the messages of a failed batch may be handled one by one now.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class BatchDispatcher:
         executor_wait: Callable[[float], None] = lambda _: None,
         log: Any,
         scope: Scope | None = None,
+        may_rerun: Callable[[], bool] = lambda: True,
     ) -> None:
         spec = self._spec = handler.spec
         self._log = log
+        self._may_rerun = may_rerun
         self._max_messages = spec.max_messages or 1
         in_threads = not (spec.is_async or spec.run_on_loop)
         self._max_batches = min(spec.most_calls, threads) if in_threads else spec.most_calls
@@ -72,6 +75,7 @@ class BatchDispatcher:
         """Return the outcome of one message after its batch was handled.
 
         Raises:
+            WithheldError: If the message was not handled, since the gate was shut after its batch failed.
             CancelledError: If the message was not handled: its lease is lost, or the worker drains.
             Exception: The handler's error when it was called with this message alone.
         """
@@ -109,7 +113,7 @@ class BatchDispatcher:
         """Add a message to the next batch, and wait for its outcome."""
         member = self._members[ctx] = Member(Delivery(str(next(self._numbers)), event, ctx))
         ctx.wait()
-        if is_suspect(ctx.attempts, self._spec.retry.max_attempts):
+        if is_suspect(ctx.delivery.attempts, self._spec.retry.max_attempts):
             self._start([member])  # alone: in quarantine no other message would join its batch
         else:
             self._gather(member)
@@ -172,8 +176,9 @@ class BatchDispatcher:
         error = await self._call_batch(batch)
         if error is None:
             return
-        if len(batch) == 1:
-            batch[0].fail(error)
+        if len(batch) == 1 or self._is_outage(error):
+            for member in batch:
+                member.fail(error)
             return
         self._log.warning(
             "batch_failed",
@@ -189,10 +194,18 @@ class BatchDispatcher:
         for member in sorted(batch, key=lambda each: -each.delivery.ctx.attempts):
             await self._rerun(member, error)
 
+    def _is_outage(self, error: Exception) -> bool:
+        """Return whether a batch failed for all its messages: a breaker is open, or a rule says ``Pause``."""
+        return refused_for_s(error) is not None or isinstance(self._spec.retry.outcome_for(error), Pause)
+
     async def _rerun(self, member: Member, error: Exception) -> None:
         """Handle one message of a failed batch alone; fail it if its lease leaves too little time."""
         ctx = member.delivery.ctx
+        await asyncio.sleep(0)  # the message before has its verdict then, which may have shut the gate
         if not self._may_begin(member):
+            return
+        if not self._may_rerun():
+            member.fail(WithheldError())
             return
         if self._limit_s < float("inf") and ctx.remaining_s() < self._limit_s:
             member.fail(error)

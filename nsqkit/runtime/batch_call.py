@@ -10,6 +10,10 @@ from nsqkit.handler.resources import Resource
 from nsqkit.policy.outcome import Outcome
 
 
+class WithheldError(asyncio.CancelledError):
+    """The message was not handled, since the gate has been shut; it waits until the gate opens."""
+
+
 class Member:
     """One message of a batch.
 
@@ -33,7 +37,7 @@ class Member:
         if not self.end.done():
             self.end.set_result(outcome)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception | WithheldError) -> None:
         """Set the error of the message, unless it is settled already."""
         if not self.end.done():
             self.end.set_exception(error)

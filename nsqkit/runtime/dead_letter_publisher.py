@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from nsqkit.errors import PublishError
 from nsqkit.events import rfc3339
@@ -46,9 +46,8 @@ class DeadLetterPublisher:
             if failure.permanent:
                 self._block(f"{shared.spec.name} cannot publish dead letters: {failure}")
             detail = f"{verdict.reason}: {verdict.detail}; {failure}"
-            attempts, draw = message.attempts, shared.clock.draw()
-            failed = on_dead_letter_failure(shared.rules, detail, attempts=attempts, draw=draw)
-            return replace(failed, pause_s=verdict.pause_s)
+            attempts, draw = delivery.attempts, shared.clock.draw()
+            return on_dead_letter_failure(shared.rules, detail, attempts=attempts, draw=draw)
         return verdict
 
     async def _publish_record(self, record: DeadLetterRecord, message: Message) -> None:

@@ -16,17 +16,18 @@ class Unread(NamedTuple):
     error: DecodeError | UnknownEventError
 
 
-def decode(message: Message, decoder: Decoder, rules: Rules) -> Decoded | Unread:
+def decode(message: Message, decoder: Decoder, rules: Rules, *, attempts: int) -> Decoded | Unread:
     """Return the event of a message, or an ``Unread`` if it has none; never raises.
 
     Args:
         message: The received message.
         decoder: Decodes the event types that the handler takes.
         rules: The handler's rules for outcomes.
+        attempts: Deliveries that count, this one included; 1 or more.
     """
     try:
         return decoder.decode(message.body)
     except UnknownEventError as error:
-        return Unread(on_unknown_type(rules, redact(str(error)), attempts=message.attempts), error)
+        return Unread(on_unknown_type(rules, redact(str(error)), attempts=attempts), error)
     except DecodeError as error:
         return Unread(on_undecodable(rules, redact(str(error))), error)

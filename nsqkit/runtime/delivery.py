@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from nsqkit.errors import DecodeError, UnknownEventError
     from nsqkit.events.codec.decoder import Decoded
 
+MOST_UNCOUNTED = 100_000
+"""Most messages of a handler whose uncounted deliveries are remembered; the oldest are forgotten first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
@@ -32,6 +35,7 @@ class Shared:
         log: structlog logger without the handler's fields.
         preparer: Encodes the messages that the handler publishes.
         clock: Time and random numbers.
+        uncounted: Number of deliveries of a message that are no attempts, by key; see ``Delivery.remember``.
     """
 
     spec: HandlerSpec
@@ -40,6 +44,7 @@ class Shared:
     log: Any
     preparer: Preparer
     clock: Clock = field(default_factory=Clock)
+    uncounted: "dict[tuple[str, str, bytes], int]" = field(default_factory=dict)
 
 
 class Delivery:
@@ -53,6 +58,12 @@ class Delivery:
     Attributes:
         key: Identifies the message on its channel: nsqd, topic and id, since ids repeat across topics and
             across nsqd.
+        attempts: Deliveries of the message so far, this one included, without those that this worker does not
+            count; see :meth:`remember`.
+        epoch: The gate's epoch when the delivery started; see ``Gate.epoch``.
+        kept: Number of times that it was handled without an outcome, in an outage.
+        is_kept: Whether it is to wait and be handled again instead of being settled.
+        is_stuck: Whether it runs although its lease is over, so that its slot is lost.
         quiet_until_s: Time until which the lease needs no check: half a lease after the arrival.
         touched_s: Time of the last TOUCH; at first the time of arrival.
         decoded: The decoded event; None before decoding, or if that failed.
@@ -67,11 +78,16 @@ class Delivery:
     """
 
     __slots__ = (
+        "attempts",
         "ctx",
         "decoded",
+        "epoch",
         "in_handler",
         "is_done",
+        "is_kept",
         "is_redelivered",
+        "is_stuck",
+        "kept",
         "key",
         "message",
         "overran",
@@ -89,13 +105,17 @@ class Delivery:
         self.shared = shared
         self.watch = watch
         self.key = message.address, message.topic, message.id
+        self.attempts = message.attempts
+        if shared.uncounted:
+            self.attempts -= shared.uncounted.pop(self.key, 0)
+        self.epoch = self.kept = 0
         self.quiet_until_s = message.received_s + 0.5 * message.lease_s
         self.touched_s = message.received_s
         self.decoded: Decoded | None = None
         self.unread: DecodeError | UnknownEventError | None = None
         self.ctx: Context | None = None
         self.task: asyncio.Task[None] | None = None
-        self.in_handler = self.is_redelivered = self.is_done = False
+        self.in_handler = self.is_redelivered = self.is_done = self.is_kept = self.is_stuck = False
         self.redelivery: Delivery | None = None
         self.overran: HandlerTimeoutError | None = None
 
@@ -171,6 +191,28 @@ class Delivery:
         """Return whether nsqd accepts no answer any more: the lease or the connection has ended."""
         return self.is_over(now_s) or self.message.is_lost()
 
+    def remember(self, *, is_attempt: bool) -> None:
+        """Remember the uncounted deliveries of the message until it comes again. A restart forgets them.
+
+        Args:
+            is_attempt: Whether this delivery counts as an attempt.
+        """
+        uncounted, count = self.shared.uncounted, self.message.attempts - self.attempts + (not is_attempt)
+        if count:
+            if len(uncounted) >= MOST_UNCOUNTED:
+                del uncounted[next(iter(uncounted))]
+            uncounted[self.key] = count
+
+    def follow(self, earlier: "Delivery") -> None:
+        """Take over the uncounted deliveries of an earlier delivery, which has not ended yet."""
+        self.attempts -= earlier.message.attempts - earlier.attempts + (earlier.task is None)
+
+    def wait_again(self) -> None:
+        """Return to the state before the start, to be handled again."""
+        self.kept += 1
+        self.task = self.ctx = self.decoded = self.unread = self.overran = None
+        self.is_kept = False
+
     @property
     def preparer(self) -> Preparer:
         """Encodes the messages that the handler publishes."""
@@ -183,7 +225,7 @@ class Delivery:
         self.ctx = Context(
             topic=spec.topic,
             channel=spec.channel,
-            attempts=message.attempts,
+            attempts=message.attempts + self.kept,
             message_id=message.id.decode("ascii", "replace"),
             timestamp_ns=message.timestamp_ns,
             event_id=decoded.event_id if decoded is not None else None,

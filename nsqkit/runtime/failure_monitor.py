@@ -2,15 +2,21 @@
 
 from collections.abc import Callable
 
+from nsqkit.errors import BreakerOpenError
+from nsqkit.handler.breaker import open_for_s
 from nsqkit.policy.kill_switch import KillSwitch, Switch, SwitchState
-from nsqkit.policy.leaves import refused_for_s
-from nsqkit.policy.verdict import RequeueReason
+from nsqkit.policy.leaves import leaves
+from nsqkit.policy.outage import rest_s
+from nsqkit.policy.verdict import RequeueReason, Verdict
 from nsqkit.runtime.gate import Gate
 from nsqkit.runtime.ports import Meter
 
 
 class FailureMonitor:
-    """Counts failures for the kill switch of one handler, and pauses its intake for open breakers.
+    """Notices outages by how the calls of one handler end: kill switch, open breakers, and ``Pause``.
+
+    In an outage the gate is shut. Then messages are tried one by one, and each failed trial shuts it for
+    longer, until a trial succeeds. A trial that fails in another way leaves the gate on trial.
 
     Args:
         policy: The handler's kill switch; None if it has none.
@@ -19,7 +25,7 @@ class FailureMonitor:
         now_s: Monotonic clock of the event loop, seconds.
 
     Attributes:
-        is_watching: Whether the outcomes of calls are needed now, so that they must be recorded.
+        is_watching: Whether the results of all calls are needed now, so that they must be judged.
     """
 
     def __init__(
@@ -30,48 +36,86 @@ class FailureMonitor:
         self._gate = gate
         self._meter = meter
         self._now_s = now_s
-        self._is_after_breaker = False
+        self._is_away = False  # a breaker refused or the handler paused, and no trial has succeeded yet
+        self._dependencies: set[str] = set()  # whose breakers have refused calls in this outage
+        self._failed_trials = 0
         self.is_watching = policy is not None
-        if self._switch is not None:
-            meter.kill_switch(self._switch.state)
+        gate.on_open(self._begin_trials)
+        self._show()
 
-    def record(self, error: BaseException | None) -> None:
-        """Record the result of a handler call.
-
-        Args:
-            error: The exception that it raised; None if it returned.
-        """
-        if refused_for_s(error) is not None:
-            return  # no failure of the handler; the gate is shut for the breaker already
-        self._is_after_breaker = False
-        if self._policy is None or self._switch is None:
-            self.is_watching = False
-        elif self._switch.record(self._policy.blames(error), now_s=self._now_s()) is SwitchState.OPEN:
-            self._gate.shut(RequeueReason.KILL_SWITCH, self._switch.open_for_s, then=self._half_open)
-        self._narrow()
-
-    def breaker_opened(self, for_s: float) -> None:
-        """Shut the gate while a breaker is open; afterwards let one delivery through as a trial.
+    def judge(self, epoch: int, verdict: Verdict, error: BaseException | None) -> bool:
+        """Judge the result of a handler call, and shut or open the gate.
 
         Args:
-            for_s: Seconds until the breaker lets a trial through.
-        """
-        self._gate.shut(RequeueReason.BREAKER_OPEN, for_s, then=self._after_breaker)
+            epoch: The gate's epoch when the delivery started.
+            verdict: The verdict on the delivery.
+            error: The exception that the handler raised, or its timeout; None if there was none.
 
-    def _half_open(self) -> None:
+        Returns:
+            Whether an outage is to blame that is known already. The message is then not to be requeued but
+            kept, and handled again once the gate opens.
+        """
+        if epoch != self._gate.epoch:
+            return not self._gate.is_open and self._is_outage(verdict, error)
+        if verdict.pause_s > 0.0:
+            return self._rest(RequeueReason(verdict.reason), verdict.pause_s, error)
+        if error is not None and (for_s := self._open_for_s()) > 0.0:
+            return self._rest(RequeueReason.BREAKER_OPEN, for_s, error)
+        if error is None:
+            self._is_away = False
+        return self._count(error)
+
+    def _is_outage(self, verdict: Verdict, error: BaseException | None) -> bool:
+        """Return whether a call that began before the outage failed for it."""
+        if verdict.pause_s > 0.0 or error is None:
+            return verdict.pause_s > 0.0
+        if self._policy and self._switch and self._switch.state is not SwitchState.CLOSED:
+            return self._policy.blames(error)
+        return self._open_for_s() > 0.0
+
+    def _rest(self, reason: RequeueReason, for_s: float, error: BaseException | None) -> bool:
+        """Shut the gate, for longer after each failed trial; return whether this was one."""
+        is_trial = self._gate.is_on_trial
+        self._is_away = self.is_watching = True
+        self._failed_trials += is_trial
+        found = leaves(error) if error is not None else ()
+        self._dependencies.update(each.dependency for each in found if isinstance(each, BreakerOpenError))
+        self._gate.rest(reason, rest_s(for_s, self._failed_trials))
+        return is_trial
+
+    def _count(self, error: BaseException | None) -> bool:
+        """Count the result for the kill switch; return whether it opens the half-open switch again."""
+        is_trial = self._gate.is_on_trial
+        if self._policy is not None and self._switch is not None:
+            is_failure = self._policy.blames(error)
+            if self._switch.record(is_failure, now_s=self._now_s()) is SwitchState.OPEN:
+                self._show()
+                self._gate.rest(RequeueReason.KILL_SWITCH, self._switch.open_for_s)
+                return is_trial
+        if is_trial:
+            self._gate.probe(self._trials())
+        return False
+
+    def _begin_trials(self) -> int | None:
+        """Return how many trials may run at a time as the gate opens; an open breaker shuts it again."""
+        if (for_s := self._open_for_s()) > 0.0:  # the trial of another handler has failed
+            self._gate.shut(RequeueReason.BREAKER_OPEN, for_s)
         if self._switch is not None:
             self._switch.half_open()
-        self._narrow()
+        return self._trials()
 
-    def _after_breaker(self) -> None:
-        self._is_after_breaker = self.is_watching = True
-        self._narrow()
+    def _trials(self) -> int | None:
+        self._show()
+        if self._is_away:
+            return 1
+        self._dependencies.clear()
+        self._failed_trials = 0
+        self.is_watching = self._policy is not None
+        return (self._switch.trials_left or None) if self._switch else None
 
-    def _narrow(self) -> None:
-        trials = 1 if self._is_after_breaker else None
+    def _open_for_s(self) -> float:
+        return max(map(open_for_s, self._dependencies), default=0.0)
+
+    def _show(self) -> None:
         if self._switch is not None:
             self._meter.kill_switch(self._switch.state)
-            if self._switch.state is SwitchState.HALF_OPEN:
-                trials = trials or self._switch.trials_left
-        if trials is not None or self._gate.is_on_trial:
-            self._gate.probe(trials)

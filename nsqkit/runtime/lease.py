@@ -72,7 +72,7 @@ def _is_due(delivery: Delivery, now_s: float) -> bool:
 
 
 def _due_s(delivery: Delivery, now_s: float) -> float:
-    """Return the time of the next check of a delivery; infinite for a running one whose lease is lost."""
+    """Return the time of the next check of a delivery; infinite for a running one whose lease is over."""
     if delivery.task is not None and delivery.is_lost(now_s):
-        return math.inf
+        return math.inf if delivery.is_over(now_s) else delivery.lease_ends_s
     return min(delivery.touch_s, delivery.give_back_s, delivery.lease_ends_s)

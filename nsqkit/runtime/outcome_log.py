@@ -2,7 +2,7 @@
 
 from nsqkit.handler.origin import place_of
 from nsqkit.policy.leaves import type_name
-from nsqkit.policy.redaction import redact
+from nsqkit.policy.redaction import describe, redact
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.runtime.delivery import Delivery, Shared
 
@@ -25,6 +25,15 @@ class OutcomeLog:
     def clamped(self, delivery: Delivery, verdict: Verdict) -> None:
         """Log that a requeue delay was longer than the setting allows, and was shortened."""
         self._log.warning("requeue_delay_clamped", delay_s=verdict.delay_s, **delivery.log_fields)
+
+    def kept(self, delivery: Delivery, reason: str, error: BaseException | None) -> None:
+        """Log that a message waits, to be handled again when the outage is over."""
+        fields = delivery.log_fields | {"reason": reason}
+        if error is not None:
+            fields |= {"error_type": type_name(error), "detail": describe(error)}
+            if at := place_of(error):
+                fields["at"] = at
+        self._log.info("message_kept", **fields)
 
     def settled(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
         """Log an outcome; a success only with ``log_success`` or a detail."""

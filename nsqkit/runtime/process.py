@@ -9,6 +9,7 @@ from nsqkit.handler.context import Context
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.verdict import (
+    LEAST_REST_S,
     SHUTDOWN,
     SUCCESS,
     OutcomeLabel,
@@ -19,6 +20,7 @@ from nsqkit.policy.verdict import (
     on_outcome,
 )
 from nsqkit.runtime.batch import BatchDispatcher
+from nsqkit.runtime.batch_call import WithheldError
 from nsqkit.runtime.decode import Unread, decode
 from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.dispatch import Dispatcher
@@ -29,6 +31,8 @@ from nsqkit.runtime.settle import Settler
 
 SETTLING_RETRY_S = 30.0
 """Requeue delay of a message whose settling raised an unexpected error."""
+WITHHELD = Verdict(OutcomeLabel.REQUEUE, RequeueReason.PAUSED, pause_s=LEAST_REST_S)
+"""Verdict on a message of a failed batch that was not handled again, since the gate was shut."""
 
 
 class Processor:
@@ -88,9 +92,9 @@ class Processor:
         message = delivery.message
         age_s = (self._clock.now_ns() - message.timestamp_ns) / 1e9
         self._meter.age(age_s)
-        verdict = on_arrival(self._rules, attempts=message.attempts, age_s=age_s)
+        verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=age_s)
         if verdict is None:
-            read = decode(message, self._decoder, self._rules)
+            read = decode(message, self._decoder, self._rules, attempts=delivery.attempts)
             if isinstance(read, Unread):
                 delivery.unread = read.error
                 return read.verdict
@@ -99,22 +103,41 @@ class Processor:
 
     async def _handle(self, delivery: Delivery) -> None:
         ctx = delivery.make_context()
-        verdict, error = await self._call(delivery, ctx)
-        if ctx.outgoing or verdict.label is OutcomeLabel.DEAD_LETTER:
+        now_s = ctx.start(self._limit_s)
+        verdict: Verdict
+        error: Exception | None
+        if now_s >= delivery.quiet_until_s and delivery.is_over(now_s):  # it waited too long
+            verdict, error = SHUTDOWN, None
+        else:
+            verdict, error = await self._call(delivery, ctx)
+        if (self._monitor.is_watching or verdict.pause_s) and self._is_kept(delivery, verdict, error):
+            self._settler.keep(delivery, self._gate.reason or RequeueReason.PAUSED, error)
+        elif ctx.outgoing or verdict.label is OutcomeLabel.DEAD_LETTER:
             delivery.watch(delivery)  # publishing takes time
             await self._settler.settle(delivery, verdict, error=error, outgoing=ctx.outgoing)
         else:
             self._settler.settle_now(delivery, verdict, error)
-        if self._monitor.is_watching and verdict is not SHUTDOWN:
-            self._monitor.record(error or delivery.overran)
+
+    def _is_kept(self, delivery: Delivery, verdict: Verdict, error: Exception | None) -> bool:
+        """Return whether a delivery waits for the end of an outage instead of being settled."""
+        if verdict is SHUTDOWN:
+            self._gate.repeat_trial()
+            return False
+        if verdict is not WITHHELD:
+            is_outage = self._monitor.judge(delivery.epoch, verdict, error or delivery.overran)
+            retries = verdict.pause_s > 0.0 or (error is not None and self._rules.retry.retries(error))
+            if not (is_outage and retries):
+                return False
+        return not self.is_stopping and not delivery.is_lost(self._clock.now_s())
 
     async def _call(self, delivery: Delivery, ctx: Context) -> tuple[Verdict, Exception | None]:
         """Call the handler and measure its time; return the verdict on its outcome, and its error."""
         decoded = delivery.decoded
-        ctx.start(self._limit_s)
         delivery.in_handler = True
         try:
             outcome: Any = await self._dispatcher.call(decoded.event if decoded else None, ctx)
+        except WithheldError:
+            return WITHHELD, None
         except asyncio.CancelledError:
             if self.is_stopping or ctx.lease_lost:
                 return SHUTDOWN, None
@@ -130,9 +153,9 @@ class Processor:
                 self._meter.duration(self._clock.now_s() - ctx.started_s)
         if type(outcome) is Finish:
             return SUCCESS, None
-        attempts = delivery.message.attempts
+        attempts = delivery.attempts
         return on_outcome(self._rules, outcome, attempts=attempts, draw=self._clock.draw()), None
 
     def _failed(self, delivery: Delivery, error: Exception) -> tuple[Verdict, Exception]:
-        attempts, draw = delivery.message.attempts, self._clock.draw()
+        attempts, draw = delivery.attempts, self._clock.draw()
         return on_error(self._rules, error, describe(error), attempts=attempts, draw=draw), error

@@ -1,12 +1,6 @@
 """Receive: take in the messages of a handler, and start no more at a time than its gate allows."""
 
-import asyncio
-import contextvars
-from collections import deque
-from typing import cast
-
-from nsqkit.policy.quarantine import is_suspect
-from nsqkit.policy.rate import TokenBucket
+from nsqkit.policy.outage import TRIALS_EACH
 from nsqkit.policy.verdict import LEASE_LOST, SHUTDOWN, RequeueReason, Verdict, on_duplicate, on_not_started
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.delivery import Delivery, Shared
@@ -17,7 +11,9 @@ from nsqkit.runtime.lease import LeaseKeeper
 from nsqkit.runtime.ports import Message
 from nsqkit.runtime.process import Processor
 from nsqkit.runtime.quarantine import Quarantine, Suspects
+from nsqkit.runtime.runners import Runners
 from nsqkit.runtime.settle import Settler
+from nsqkit.runtime.slots import Slots
 
 
 class Intake:
@@ -28,6 +24,7 @@ class Intake:
 
     Args:
         shared: State shared by the handler's deliveries.
+        slots: Counts the deliveries that run, and those that may.
         gate: Limits how many deliveries run at a time.
         quarantine: Runs the suspects of all handlers of the worker.
         dispatcher: Calls the handler inside its middleware.
@@ -39,33 +36,37 @@ class Intake:
         self,
         shared: Shared,
         *,
+        slots: Slots,
         gate: Gate,
         quarantine: Quarantine,
         dispatcher: Dispatcher | BatchDispatcher,
         settler: Settler,
         processor: Processor,
     ) -> None:
-        self._shared = shared
         self._rules = shared.rules
-        self._max_attempts = shared.rules.retry.max_attempts
+        self._shared = shared
         self._meter = shared.meter
         self._now_s = shared.clock.now_s
+        self._slots = slots
         self._gate = gate
         self._quarantine = quarantine
         self._dispatcher = dispatcher
         self._settler = settler
         self._processor = processor
-        self._bucket = TokenBucket(limit) if (limit := shared.spec.rate_limit) else None
-        self._token_timer: asyncio.TimerHandle | None = None
         self._held = Held()
         self._keeper = LeaseKeeper(self._held, overdue=self._overdue, now_s=self._now_s)
-        self._waiting: deque[Delivery] = deque()
         self._suspects = Suspects()
-        self._n_running = 0
-        self._is_waking = False
-        self._context = contextvars.copy_context()
+        self._runners = Runners(
+            shared,
+            slots=slots,
+            quarantine=quarantine,
+            processor=processor,
+            on_suspect=self._suspect,
+            on_end=self._on_run_end,
+        )
+        self._waiting = self._runners.waiting
         self._giving_back = False
-        gate.on_change(self._on_gate_change)
+        gate.on_change(self._on_gate_change, self._has_trial)
         quarantine.join(self)
 
     @property
@@ -76,12 +77,17 @@ class Intake:
     @property
     def active(self) -> int:
         """Number of messages in flight; 0 if all of them wait for the gate to open."""
-        return self._held.count if self._n_running or self._gate.limit else 0
+        return self._held.count if self._slots.running or self._slots.limit else 0
 
     @property
     def is_rate_limited(self) -> bool:
         """Whether messages wait for the rate limit."""
-        return self._token_timer is not None
+        return self._runners.is_rate_limited
+
+    @property
+    def lost_slots(self) -> int:
+        """Number of lost slots: their handlers still run although the lease of the message is over."""
+        return self._slots.lost
 
     @property
     def is_settling(self) -> bool:
@@ -93,10 +99,12 @@ class Intake:
         self._meter.received()
         delivery = Delivery(message, self._shared, self._keeper.watch)
         earlier = self._held.add(delivery)
-        if earlier is delivery:
-            self._admit(delivery)
-        else:
+        if earlier is not delivery:
             self._receive_redelivery(earlier, delivery)
+        elif self._giving_back:
+            self._settle_unstarted(delivery, SHUTDOWN)
+        else:
+            self._runners.add(delivery)
         self._keeper.watch(delivery)
 
     def stop(self) -> None:
@@ -127,8 +135,7 @@ class Intake:
     def close(self) -> None:
         """Stop the timers. Final."""
         self._keeper.close()
-        if self._token_timer is not None:
-            self._token_timer.cancel()
+        self._runners.close()
 
     # Waiting and starting.
 
@@ -136,88 +143,41 @@ class Intake:
         if self._giving_back:
             self._settle_unstarted(delivery, SHUTDOWN)
         else:
-            self._waiting.append(delivery)
-            if not self._is_waking:
-                self.wake()
+            self._runners.add(delivery)
 
     def wake(self) -> None:
-        """Start a runner in the next turn of the loop, if a waiting delivery may start."""
-        if self._waiting and not self._is_waking and self._n_running < self._gate.limit:
-            self._is_waking = True
-            context = self._context.copy()
-            name = f"{self._shared.spec.name}.handle"
-            asyncio.create_task(self._run_waiting(context), name=name, context=context)  # noqa: RUF006 - in Delivery.task
-
-    async def _run_waiting(self, context: contextvars.Context) -> None:
-        """Run one delivery after another in this task, the runner; see :meth:`wake`.
-
-        While a handler waits, a new runner takes the next delivery, so deliveries run concurrently. A handler
-        that never waits needs no task for itself. If it leaves a context variable changed or the task
-        cancelled, this runner ends and a new one continues, so that the next delivery is not affected.
-        """
-        self._is_waking = False
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        continues = True
-        while continues and (delivery := self._next()) is not None:
-            delivery.task = task
-            self.wake()
-            continues = False
-            try:
-                await self._processor.run(delivery)
-                continues = not task.cancelling() and self._is_unchanged(context)
-            finally:
-                self._on_run_end(delivery)
-                if not continues:
-                    self.wake()
-
-    def _is_unchanged(self, context: contextvars.Context) -> bool:
-        try:
-            return context == self._context
-        except Exception:  # noqa: BLE001 - a comparison of values may raise
-            return False
-
-    def _next(self) -> Delivery | None:
-        """Return the delivery to start now; None if none waits or none may start."""
-        while self._waiting and self._n_running < self._gate.limit and not self._quarantine.runs_suspect:
-            if is_suspect(self._waiting[0].message.attempts, self._max_attempts):
-                self._suspects.waiting.append(self._waiting.popleft())
-                self._quarantine.advance()
-                continue
-            if self._bucket is not None and (wait_s := self._bucket.take(self._now_s())) > 0.0:
-                self._wake_in(wait_s)
-                return None
-            self._n_running += 1
-            return self._waiting.popleft()
-        return None
-
-    def _wake_in(self, wait_s: float) -> None:
-        if self._token_timer is None:
-            self._token_timer = asyncio.get_running_loop().call_later(wait_s, self._on_token)
-
-    def _on_token(self) -> None:
-        self._token_timer = None
-        self.wake()
+        """Start the waiting deliveries that may start."""
+        self._runners.wake()
 
     def _on_gate_change(self) -> None:
+        self._slots.update()
         self.wake()
         if self._suspects.waiting or self._quarantine.is_on:
             self._quarantine.advance()
+
+    def _suspect(self, delivery: Delivery) -> None:
+        self._suspects.waiting.append(delivery)
+        self._quarantine.advance()
+
+    def _has_trial(self) -> bool:
+        """Return whether a waiting delivery can be the next trial: one that has not failed too often."""
+        return any(each.kept < TRIALS_EACH for each in self._waiting)
 
     # The protocol ``quarantine.QuarantineMember``.
 
     @property
     def is_busy(self) -> bool:
         """Whether a delivery that is no suspect runs with its lease, or may start."""
-        if self._waiting and self._gate.limit:
+        if self._waiting and self._slots.running < self._slots.limit:
             return True
         now_s = self._now_s()
-        return self._n_running > 0 and any(
+        return self._slots.running > 0 and any(
             each.task is not None and not each.is_lost(now_s) for each in self._held
         )
 
     def suspect_turn(self) -> tuple[int, int] | None:
         """Return the sort key of the next suspect; None if none may run."""
-        return self._suspects.next_turn() if self._gate.limit else None
+        return self._suspects.next_turn() if self._slots.limit else None
 
     def isolate(self, *, is_on: bool) -> None:
         """Stop taking messages in; False resumes."""
@@ -226,29 +186,64 @@ class Intake:
     def run_suspect(self) -> None:
         """Start the next suspect in the next turn of the loop, after pending answers are sent."""
         delivery = self._suspects.start_next()
-        self._n_running += 1
-        delivery.task = asyncio.create_task(self._run_alone(delivery), context=self._context.copy())
+        delivery.epoch = self._slots.epoch
+        self._slots.running += 1
+        delivery.task = self._runners.run_alone(self._run_alone(delivery))
 
     async def _run_alone(self, delivery: Delivery) -> None:
-        if self._gate.limit:
+        if self._slots.limit:
             try:
                 await self._processor.run(delivery)
             finally:
                 self._on_run_end(delivery)
         else:  # the gate was shut in the same turn of the loop
             delivery.task = None
-            self._n_running -= 1
+            self._slots.release(delivery)
             self._admit(delivery)
             self._quarantine.advance(suspect_ended=self._suspects.release(delivery))
 
     # Outcomes.
 
     def _on_run_end(self, delivery: Delivery) -> None:
-        self._n_running -= 1
-        if (redelivery := self._held.release(delivery)) is not None:
+        slots = self._slots
+        if delivery.is_stuck or delivery.epoch != slots.epoch:
+            slots.release(delivery)
+            self.wake()
+        else:
+            slots.running -= 1
+        if delivery.is_kept:
+            self._keep(delivery)
+        elif (redelivery := self._held.release(delivery)) is not None:
             self._resolve_redelivery(delivery, redelivery)
         if self._quarantine.is_on:
             self._quarantine.advance(suspect_ended=self._suspects.release(delivery))
+
+    def _keep(self, delivery: Delivery) -> None:
+        """Let a delivery wait again, behind all others, so that the next trial is another message."""
+        delivery.wait_again()
+        self._admit(delivery)
+        self._keeper.watch(delivery)
+
+    def drop_lost(self) -> None:
+        """Settle the waiting deliveries whose connection has ended: nsqd delivers their messages again."""
+        for delivery in (*self._waiting, *self._suspects.waiting):
+            if delivery.message.is_lost():
+                self._held.detach(delivery)
+                self._settle_unstarted(delivery, LEASE_LOST)
+
+    def _lose_slot(self, delivery: Delivery) -> None:
+        """Count the slot of a running delivery as lost; it is regained when the delivery ends."""
+        self._slots.lose(delivery)
+        self._shared.log.warning(
+            "slot_lost",
+            hint="its handler still runs although the lease of the message is over",
+            **delivery.log_fields,
+        )
+        self._gate.repeat_trial()
+        if not self._slots.limit and self._gate.limit:  # nothing can start here, but in another worker
+            for waiting in tuple(self._waiting):
+                self._settle_unstarted(waiting, on_not_started(self._rules, RequeueReason.PAUSED, for_s=0.0))
+        self.wake()
 
     def _settle_unstarted(self, delivery: Delivery, verdict: Verdict) -> None:
         """Settle a delivery that has not started."""
@@ -273,6 +268,7 @@ class Intake:
     def _receive_redelivery(self, earlier: Delivery, delivery: Delivery) -> None:
         """Take in a redelivery of a message in flight: the lease of the earlier delivery has ended."""
         earlier.is_redelivered = True
+        delivery.follow(earlier)
         if earlier.redelivery is not None:
             self._settle_unstarted(earlier.redelivery, LEASE_LOST)
         if earlier.task is not None:
@@ -286,11 +282,14 @@ class Intake:
     def _overdue(self, delivery: Delivery) -> None:
         """Requeue a delivery that did not start in time; one that runs is settled as lost when it ends."""
         if delivery.task is not None:
+            if not delivery.is_stuck and delivery.is_over(self._now_s()):
+                self._lose_slot(delivery)
             if self._quarantine.is_on:
                 self._quarantine.advance(suspect_ended=self._suspects.release(delivery))
             return
         reason, for_s = self._gate.reason, self._gate.until_s - self._now_s()
         if reason is None:
-            reason, for_s = RequeueReason.RATE_LIMITED if self._bucket else RequeueReason.PAUSED, 0.0
+            is_limited = self._runners.has_rate_limit
+            reason, for_s = RequeueReason.RATE_LIMITED if is_limited else RequeueReason.PAUSED, 0.0
         self._held.detach(delivery)
         self._settle_unstarted(delivery, on_not_started(self._rules, reason, for_s=for_s))

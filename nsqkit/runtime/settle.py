@@ -7,6 +7,7 @@ from nsqkit.errors import PublishError
 from nsqkit.handler.extension import OnSettled
 from nsqkit.handler.outgoing import Outgoing
 from nsqkit.policy.leaves import type_name
+from nsqkit.policy.outage import is_attempt
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import LEASE_LOST, SUCCESS, OutcomeLabel, Verdict, on_publish_failure
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
@@ -16,11 +17,10 @@ from nsqkit.runtime.outcome_log import OutcomeLog
 from nsqkit.runtime.ports import Publishes
 
 _DONE = frozenset({OutcomeLabel.SUCCESS, OutcomeLabel.DISCARD})
+_COMES_AGAIN = frozenset({OutcomeLabel.REQUEUE, OutcomeLabel.LEASE_LOST})
 
 Observer = Callable[[Delivery, Verdict, BaseException | None], None]
 """Called with each settled delivery, its verdict, and the exception that caused it, if any."""
-PauseIntake = Callable[[float, BaseException | None], None]
-"""Pauses the handler's intake; called with the seconds and the exception that caused it, if any."""
 
 
 class Settler:
@@ -31,7 +31,6 @@ class Settler:
         publishes: Publishes follow-up events and awaits nsqd's OK.
         dead_letters: Publishes dead letters.
         outcome_log: Logs outcomes.
-        pause: Pauses the intake when a verdict requests it.
         hooks: ``on_settled`` hooks of extensions, called after every outcome.
         observer: Called with every outcome and its delivery, as the test harness needs; None for none.
     """
@@ -43,7 +42,6 @@ class Settler:
         publishes: Publishes,
         dead_letters: DeadLetterPublisher,
         outcome_log: OutcomeLog,
-        pause: PauseIntake,
         hooks: Sequence[OnSettled] = (),
         observer: Observer | None = None,
     ) -> None:
@@ -54,7 +52,6 @@ class Settler:
         self._publishes = publishes
         self._dead_letters = dead_letters
         self._outcome_log = outcome_log
-        self._pause = pause
         self._hooks = hooks
         self._observer = observer
         self._log = shared.log
@@ -87,6 +84,21 @@ class Settler:
             verdict = await self._dead_letters.publish(delivery, verdict, error)
         self.settle_now(delivery, verdict, error)
 
+    def keep(self, delivery: Delivery, reason: str, error: BaseException | None) -> None:
+        """Give a delivery no outcome: it waits, to be handled again. Drop its follow-up events.
+
+        Args:
+            delivery: The delivery to keep.
+            reason: Why the intake pauses.
+            error: The exception that the handler raised, if any.
+        """
+        if delivery.ctx is not None:
+            _drop(delivery.ctx.outgoing, error)
+        if error is not None:
+            self._meter.error(type_name(error))
+        delivery.is_kept = True
+        self._outcome_log.kept(delivery, reason, error)
+
     def settle_now(self, delivery: Delivery, verdict: Verdict, error: BaseException | None = None) -> None:
         """Send FIN or REQ, count and log, without waiting."""
         if verdict is SUCCESS and error is None and self._succeed(delivery):
@@ -117,7 +129,7 @@ class Settler:
             await publish_together(self._publishes, message.address, leaving)
         except PublishError as failure:
             detail = redact(str(failure))
-            attempts, draw = message.attempts, self._clock.draw()
+            attempts, draw = delivery.attempts, self._clock.draw()
             return on_publish_failure(self._rules, detail, attempts=attempts, draw=draw), failure
         return verdict, None
 
@@ -134,6 +146,8 @@ class Settler:
     def _record(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
         meter = self._meter
         meter.processed(verdict.label)
+        if verdict.label in _COMES_AGAIN:
+            delivery.remember(is_attempt=delivery.task is not None and is_attempt(verdict))
         if verdict.label is OutcomeLabel.REQUEUE:
             meter.requeued(verdict.reason)
         elif verdict.label is OutcomeLabel.DEAD_LETTER:
@@ -143,8 +157,6 @@ class Settler:
         if verdict.clamped:
             meter.delay_clamped()
             self._outcome_log.clamped(delivery, verdict)
-        if verdict.pause_s > 0:
-            self._pause(verdict.pause_s, error)
         self._outcome_log.settled(delivery, verdict, error)
         if self._observer is not None:
             self._observer(delivery, verdict, error)
@@ -159,8 +171,8 @@ class Settler:
 
 
 def _lost(verdict: Verdict) -> Verdict:
-    """Return the verdict lease lost with the detail and the pause of the original verdict."""
-    return replace(LEASE_LOST, detail=verdict.detail, pause_s=verdict.pause_s)
+    """Return the verdict lease lost with the detail of the original verdict."""
+    return replace(LEASE_LOST, detail=verdict.detail)
 
 
 def _drop(outgoing: Sequence[Outgoing], error: BaseException | None) -> None:

@@ -11,12 +11,17 @@ from nsqkit.nsq.message import whole_ms
 from nsqkit.policy.names import topic_problem
 from nsqkit.testing.broker import HandlerActivity
 from nsqkit.testing.clock import VirtualClock
+from nsqkit.testing.errors import HarnessError
 from nsqkit.testing.ledger_connection import LedgerConnection
 from nsqkit.testing.ledger_consumer import LedgerConsumer
 from nsqkit.testing.ledger_message import ADDRESS
 
 if TYPE_CHECKING:
     from nsqkit.devbroker.consumer import Consumer
+
+
+MOST_SETTLE_S = 7 * 86400.0
+"""Longest virtual time in seconds that one ``settle(through_delays=True)`` lets pass."""
 
 
 class LedgerBroker:
@@ -93,6 +98,7 @@ class LedgerBroker:
         *,
         on_message: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
+        on_lost: Callable[[], None] = lambda: None,
         **_for_sockets: Any,
     ) -> LedgerConsumer:
         """Return a handler's consumer; see ``Subscription``.
@@ -101,24 +107,31 @@ class LedgerBroker:
             options: The subscriptions; of the connection's options only the message timeout counts here.
             on_message: Called with each delivery.
             on_settle_failure: Called with the command that was refused, such as ``FIN``.
+            on_lost: Called when a connection has ended.
         """
 
         def connect(topic: str) -> LedgerConnection:
             lease_s = options.connection.msg_timeout_s
             return self.subscribe(topic, options.channel, lease_s, on_message, on_settle_failure)
 
-        consumer = LedgerConsumer(connect, options.topics, options.max_in_flight)
+        consumer = LedgerConsumer(connect, options.topics, options.max_in_flight, on_lost=on_lost)
         self._consumers.append(consumer)
         return consumer
 
     async def settle(self, activity: HandlerActivity, *, through_delays: bool) -> None:
         """Return when nothing runs and nothing is due; see ``Broker``."""
+        limit_s = self.now_s() + MOST_SETTLE_S
 
-        def is_quiet() -> bool:
-            waits = self.ledger.next_deadline_s() is not None or activity.is_paused()
-            return not (through_delays and waits)
+        def is_waiting() -> bool:
+            return through_delays and (self.ledger.next_deadline_s() is not None or activity.is_paused())
 
-        await self.clock.run_until(is_quiet)
+        await self.clock.run_until(lambda: not is_waiting() or self.now_s() > limit_s)
+        if is_waiting():
+            raise HarnessError(
+                "messages still wait after a week of virtual time: an outage (Pause, an open breaker or kill "
+                "switch) keeps them until a handler succeeds; end it in the test, or let time pass with "
+                "h.clock.advance(…) and h.settle()"
+            )
 
     def drop_connections(self) -> None:
         """Break every connection, as a network failure does; each reconnects at once."""

@@ -13,14 +13,21 @@ class LedgerConsumer:
         connect: Returns a new connection that is subscribed to a topic.
         topics: The handler's topic, then its ``.retry`` if it has one.
         max_in_flight: Shared by the topics; 1 or more.
+        on_lost: Called when the connections have ended.
     """
 
     problems: tuple[str, ...] = ()
     ready = True
 
     def __init__(
-        self, connect: Callable[[str], LedgerConnection], topics: Sequence[str], max_in_flight: int
+        self,
+        connect: Callable[[str], LedgerConnection],
+        topics: Sequence[str],
+        max_in_flight: int,
+        *,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_lost = on_lost
         self._connect = connect
         self._topics = topics
         self._max_in_flight = max_in_flight
@@ -47,6 +54,9 @@ class LedgerConsumer:
         self._is_paused = True
         self._share_ready()
 
+    def set_max_in_flight(self, count: int) -> None:
+        """STUB."""
+
     def resume(self) -> None:
         """End a pause."""
         self._is_paused = False
@@ -62,6 +72,7 @@ class LedgerConsumer:
         """Close every connection, and connect again."""
         for connection in self._connections:
             connection.close()
+        self._on_lost()
         self.start()
 
     async def stop_intake(self) -> None:

@@ -14,7 +14,6 @@ from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
-from nsqkit.policy.leaves import refused_for_s
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.verdict import RequeueReason, Rules, Verdict, on_outcome
 from nsqkit.runtime.batch import BatchDispatcher
@@ -32,6 +31,7 @@ from nsqkit.runtime.receive import Intake
 from nsqkit.runtime.resources import ReadyHandler
 from nsqkit.runtime.scope import Scope, succeeded
 from nsqkit.runtime.settle import Observer, Settler
+from nsqkit.runtime.slots import Slots
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
 
@@ -57,6 +57,7 @@ class Consumes(Source, Protocol):
     def pause(self) -> None: ...  # noqa: D102
     def resume(self) -> None: ...  # noqa: D102
     def trial(self) -> None: ...  # noqa: D102
+    def set_max_in_flight(self, count: int) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class WorkerParts:
         metrics: Metrics of all handlers.
         publishes: Publishes dead letters and follow-up events, and awaits nsqd's OK.
         make_consumer: Creates a consumer from ``ConsumerOptions``, with ``on_message``,
-            ``on_settle_failure`` and ``log`` as keywords.
+            ``on_settle_failure``, ``on_lost`` and ``log`` as keywords.
         max_msg_bytes: nsqd's max-msg-size, bytes.
         log: structlog logger without fields.
         quarantine: Runs the suspects of all handlers of the worker.
@@ -134,6 +135,7 @@ class Subscription:
             ),
             on_message=self.intake.receive,
             on_settle_failure=self._meter.settle_failure,
+            on_lost=self.intake.drop_lost,
             log=self._log,
         )
 
@@ -155,7 +157,9 @@ class Subscription:
         }
         if isinstance(handler, BatchHandler):
             threads = spec.threads or parts.settings.threads
-            return BatchDispatcher(handler, threads=threads, log=self._log, **around)
+            return BatchDispatcher(
+                handler, threads=threads, log=self._log, may_rerun=lambda: self.gate.is_open, **around
+            )
         return Dispatcher(handler, threads=self._max_in_flight, **around)
 
     def _make_intake(self, shared: Shared, ready: ReadyHandler, parts: WorkerParts) -> Intake:
@@ -169,7 +173,6 @@ class Subscription:
             outcome_log=OutcomeLog(
                 shared, log_success=settings.log_success, log_stacks=settings.log_level == "debug"
             ),
-            pause=self._pause_for,
             hooks=ready.hooks.on_settled,
             observer=parts.observer,
         )
@@ -183,6 +186,7 @@ class Subscription:
         )
         return Intake(
             shared,
+            slots=Slots(self._max_in_flight, self.gate, resize=self._resize),
             gate=self.gate,
             quarantine=parts.quarantine,
             dispatcher=self.dispatcher,
@@ -200,10 +204,11 @@ class Subscription:
         """Why the handler is not ready, one line each; empty if it is."""
         if self._blocked:
             return (self._blocked,)
-        if self.consumer.ready:
-            return ()
+        found = () if self.consumer.ready else self.consumer.problems or ("not connected yet",)
+        if lost := self.intake.lost_slots:
+            found += (f"{lost} of {self._max_in_flight} slots are lost: their handler calls do not end",)
         name = f"{self.spec.name} ({self.spec.topic}/{self.spec.channel})"
-        return tuple(f"{name}: {problem}" for problem in self.consumer.problems or ("not connected yet",))
+        return tuple(f"{name}: {problem}" for problem in found)
 
     @property
     def state(self) -> HandlerState:
@@ -215,10 +220,11 @@ class Subscription:
             topic=spec.topic,
             channel=spec.channel,
             held=self.intake.held,
-            max_in_flight=self._max_in_flight,
+            max_in_flight=self._max_in_flight - self.intake.lost_slots,
             state=self._intake_state(),
             remaining_s=remaining_s if 0.0 < remaining_s < math.inf else None,
             problems=self.problems,
+            lost_slots=self.intake.lost_slots,
         )
 
     def _intake_state(self) -> IntakeState:
@@ -262,11 +268,10 @@ class Subscription:
         self.intake.close()
         self.dispatcher.close()
 
-    def _pause_for(self, for_s: float, error: BaseException | None) -> None:
-        if refused_for_s(error) is not None:
-            self._monitor.breaker_opened(for_s)
-        else:
-            self.pause(for_s)
+    def _resize(self, slots: int) -> None:
+        self._meter.max_in_flight(slots)
+        self._meter.lost_slots(self._max_in_flight - slots)
+        self.consumer.set_max_in_flight(slots)
 
     def _apply(self, flow: Flow) -> None:
         self._meter.paused(flow is Flow.SHUT)

@@ -34,6 +34,10 @@ LOG_EVENTS: Final = {
     ),
     "intake_paused": "A handler takes no messages for a while.",
     "intake_resumed": "One reason to pause is over; with `still` another one keeps the intake paused.",
+    "message_kept": (
+        "A handler failed for an outage that is known already. The message has no outcome: it waits with "
+        "TOUCH, and is handled again when the intake resumes."
+    ),
     "message_settled": (
         "A delivery has its outcome. Successes are logged only with `log_success`. It is a warning after an "
         "error, a dead letter or a lost lease, else info."
@@ -48,6 +52,10 @@ LOG_EVENTS: Final = {
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
     "settling_failed": "A defect in nsqkit, with its stack. The message is requeued.",
+    "slot_lost": (
+        "A handler still runs although the lease of its message is over. The worker takes in one message "
+        "less until it ends."
+    ),
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
     "waiting_until_idle": "`--exit-when-idle` still finds messages to handle or to collect.",

@@ -79,7 +79,7 @@ class TestEventsOfASuccess:
         message = await bench.run()
         assert (bench.outcome, bench.reason) == ("requeue", "error")
         assert message.answers == [("REQ", 2.0)]
-        assert bench.rests == []
+        assert bench.gate.is_open
 
 
 class TestPause:
@@ -89,20 +89,17 @@ class TestPause:
         bench = Bench(ending(Pause(30)))
         await bench.run(is_connected=False)
         assert bench.outcome == "lease_lost"
-        assert [for_s for for_s, _ in bench.rests] == [30]
+        assert bench.gate.reason == "paused"
 
     async def test_it_holds_when_the_lease_is_over(self) -> None:
-        bench = Bench(ending(Pause(30)))
-        await bench.run(received_s=-59.0)
-        assert bench.outcome == "lease_lost"
-        assert [for_s for for_s, _ in bench.rests] == [30]
+        async def outlast(_: Happened, ctx: Context) -> Outcome:
+            bench.clock.s += 59.0
+            return Pause(30)
 
-    async def test_it_holds_when_the_dead_letter_is_not_confirmed(self) -> None:
-        bench = Bench(ending(Pause(30)))
-        bench.publishes.failures.append(unconfirmed())
-        await bench.run(attempts=5)
-        assert bench.reason == "dead_letter_failed"
-        assert [for_s for for_s, _ in bench.rests] == [30]
+        bench = Bench(asynchronous(outlast))
+        await bench.run()
+        assert bench.outcome == "lease_lost"
+        assert bench.gate.reason == "paused"
 
     async def test_what_it_gives_back_waits_no_longer_than_nsqd_is_asked_for(
         self, hours: VirtualClock

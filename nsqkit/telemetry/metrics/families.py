@@ -93,6 +93,7 @@ _TABLE: Final = (
     ),
     Family("nsqkit_in_flight", "gauge", "Deliveries in flight now."),
     Family("nsqkit_max_in_flight", "gauge", "Deliveries that may be in flight."),
+    Family("nsqkit_lost_slots", "gauge", "Handler calls that run on after the lease of their message."),
     Family("nsqkit_intake_paused", "gauge", "1 while no messages are taken in, for whatever reason."),
     Family(
         "nsqkit_kill_switch_state",

@@ -38,6 +38,7 @@ class HandlerMetrics:
         "_errors",
         "_histograms",
         "_kill_switch",
+        "_lost_slots",
         "_max_in_flight",
         "_numbers",
         "_paused",
@@ -69,6 +70,7 @@ class HandlerMetrics:
         self._paused = self._numbers["nsqkit_intake_paused"]
         self._max_in_flight = self._numbers["nsqkit_max_in_flight"]
         self._max_in_flight[""] = max_in_flight
+        self._lost_slots = self._numbers["nsqkit_lost_slots"]
         self._errors = dict.fromkeys((*sorted(declared), OTHER_ERROR), 0)
         self._numbers["nsqkit_handler_errors_total"] = self._errors
         self._kill_switch: dict[str, int] = {}  # until it is known to have one
@@ -101,6 +103,10 @@ class HandlerMetrics:
     def max_in_flight(self, n: int) -> None:
         """Set how many deliveries may be in flight."""
         self._max_in_flight[""] = n
+
+    def lost_slots(self, n: int) -> None:
+        """Set how many calls run on although the lease of their message is over."""
+        self._lost_slots[""] = n
 
     def paused(self, is_paused: bool) -> None:  # noqa: FBT001 - its one argument
         """Set whether its intake is paused, for whatever reason."""

@@ -163,6 +163,7 @@ async def test_handlers_are_shown_as_they_run(port: int) -> None:
         "remaining_s": None,
         "ready": True,
         "problems": [],
+        "lost_slots": 0,
     }
     assert (notify["state"], notify["remaining_s"], notify["ready"]) == ("half_open", 1.5, False)
     assert notify["problems"] == ["not connected"]

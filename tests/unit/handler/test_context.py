@@ -29,6 +29,8 @@ def session() -> Iterator[str]:
 class FakeDelivery:
     """Notes what a Context asks of its delivery."""
 
+    attempts = 1
+
     def __init__(self, prepare: Any = None) -> None:
         self.preparer: Any = SimpleNamespace(
             event=lambda event, topic, defer_s, _: prepare(event, topic, defer_s)

@@ -128,8 +128,8 @@ def _discard(detail: str = "") -> Verdict:
         pytest.param(
             Pause(60),
             5,
-            _dead(DeadLetterReason.EXHAUSTED, pause_s=60),
-            id="an exhausted message still rests the intake",
+            _requeue(RequeueReason.PAUSED, 60, pause_s=60),
+            id="an outage is no fault of the message's, so that a pause never exhausts it",
         ),
     ],
 )
@@ -143,12 +143,6 @@ def test_an_outcome_is_what_the_handler_says(outcome: Outcome, attempts: int, ex
         pytest.param(DeadLetter("bad"), 1, _discard("requested: bad"), id="a requested dead letter"),
         pytest.param(DeadLetter(), 1, _discard("requested"), id="one without a detail"),
         pytest.param(Requeue(9), 5, _discard("exhausted"), id="an exhausted message"),
-        pytest.param(
-            Pause(60),
-            5,
-            dataclasses.replace(_discard("exhausted"), pause_s=60),
-            id="an exhausted message with a pause",
-        ),
     ],
 )
 def test_a_handler_without_dead_letters_discards(outcome: Outcome, attempts: int, expected: Verdict) -> None:
@@ -189,8 +183,8 @@ def test_a_handler_without_dead_letters_discards(outcome: Outcome, attempts: int
         pytest.param(
             QuotaError(),
             5,
-            _dead(DeadLetterReason.EXHAUSTED, "why", pause_s=60),
-            id="and rests it at the last attempt too",
+            _requeue(RequeueReason.PAUSED, 60, "why", pause_s=60),
+            id="at the last attempt too",
         ),
         pytest.param(
             ZeroDivisionError(), 1, _requeue(RequeueReason.ERROR, 7, "why"), id="a rule may set the delay"
@@ -247,6 +241,12 @@ REFUSED = BreakerOpenError("shop", 45.0)
             id="no later than nsqd is asked for",
         ),
         pytest.param(
+            BreakerOpenError("shop", 0.0),
+            1,
+            _requeue(RequeueReason.BREAKER_OPEN, 0.01, "why", pause_s=0.01),
+            id="and not at once, which would spin",
+        ),
+        pytest.param(
             REFUSED,
             5,
             _requeue(RequeueReason.BREAKER_OPEN, 45, "why", pause_s=45),
@@ -254,15 +254,9 @@ REFUSED = BreakerOpenError("shop", 45.0)
         ),
         pytest.param(
             REFUSED,
-            14,
+            10_000,
             _requeue(RequeueReason.BREAKER_OPEN, 45, "why", pause_s=45),
-            id="as long as it can be",
-        ),
-        pytest.param(
-            REFUSED,
-            15,
-            _dead(DeadLetterReason.EXHAUSTED, "why", pause_s=45),
-            id="the next delivery would count as ending its process",
+            id="however long the outage lasts",
         ),
         pytest.param(
             ExceptionGroup("g", [BreakerOpenError("bank", 5.0), REFUSED]),
@@ -574,7 +568,8 @@ def _assert_legal(verdict: Verdict, rules: Rules) -> None:
 
 
 def _assert_spent(verdict: Verdict, rules: Rules, attempts: int) -> None:
-    assert verdict.label is not OutcomeLabel.REQUEUE or attempts < rules.retry.max_attempts
+    is_outage = verdict.pause_s > 0
+    assert verdict.label is not OutcomeLabel.REQUEUE or is_outage or attempts < rules.retry.max_attempts
 
 
 @given(ALL_RULES, OUTCOMES, ATTEMPTS, DRAWS)

@@ -37,6 +37,7 @@ from nsqkit.runtime.process import Processor
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.receive import Intake
 from nsqkit.runtime.settle import Settler
+from nsqkit.runtime.slots import Slots
 from nsqkit.testing.clock import VirtualClock
 from tests.waiting import PATIENCE_S, turns
 
@@ -329,8 +330,6 @@ class Bench:
         self.clock = StillClock()
         self._patience_s = 7 * 86_400.0 if now_s else PATIENCE_S  # where it takes no time there is plenty
         self.now_s = now_s = now_s or self.clock
-        self.rests: list[tuple[float, BaseException | None]] = []
-        self.rest: Callable[[float, BaseException | None], None] = lambda *rest: self.rests.append(rest)
         self.flows: list[Flow] = []
         self.blocks: list[str] = []
         self.waits: list[float] = []
@@ -350,7 +349,6 @@ class Bench:
                 shared, publishes=self.publishes, block=self.blocks.append, max_msg_bytes=max_msg_bytes
             ),
             outcome_log=OutcomeLog(shared, log_success=log_success),
-            pause=lambda for_s, error: self.rest(for_s, error),  # noqa: PLW0108 - a test may replace it
             hooks=hooks,
             observer=lambda *ending: self.told.append(ending),
         )
@@ -361,7 +359,9 @@ class Bench:
         }
         self.dispatcher: Dispatcher | BatchDispatcher
         if isinstance(handler, BatchHandler):
-            self.dispatcher = BatchDispatcher(handler, log=self.log, **around)
+            self.dispatcher = BatchDispatcher(
+                handler, log=self.log, may_rerun=lambda: self.gate.is_open, **around
+            )
         else:
             self.dispatcher = Dispatcher(handler, **around)
         self.gate = Gate(slots, apply=self.flows.append, log=self.log)
@@ -374,8 +374,10 @@ class Bench:
             gate=self.gate,
             monitor=self.monitor,
         )
+        self.sizes: list[int] = []
         self.intake = Intake(
             shared,
+            slots=Slots(slots, self.gate, resize=self.sizes.append),
             gate=self.gate,
             quarantine=quarantine or Quarantine(),
             dispatcher=self.dispatcher,

@@ -255,7 +255,7 @@ class TestOutcomes:
         await bench.idle()
         assert answers(messages) == [("FIN",), ("REQ", 7), ("FIN",), ("FIN",), ("FIN",), ("REQ", 9)]
         assert bench.meter.outcomes == {"success": 2, "requeue": 2, "dead_letter": 1, "discard": 1}
-        assert [pause_s for pause_s, _ in bench.rests] == [9]
+        assert bench.gate.until_s - hours.now_s() == 9
 
     @pytest.mark.parametrize(
         ("returned", "said"),

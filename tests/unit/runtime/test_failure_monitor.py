@@ -1,12 +1,12 @@
-"""Guard: shuts a handler's gate by how its calls end, and tries it again."""
+"""Failure monitor: shuts a handler's gate by how its calls end, and tries it again."""
 
 from collections.abc import Callable
 
 import pytest
 
-from nsqkit import KillSwitch
+from nsqkit import Breaker, KillSwitch
 from nsqkit.errors import BreakerOpenError
-from nsqkit.policy.verdict import RequeueReason
+from nsqkit.policy.verdict import SUCCESS, OutcomeLabel, RequeueReason, Verdict
 from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Flow, Gate
 from nsqkit.testing.clock import VirtualClock
@@ -14,11 +14,20 @@ from tests.unit.runtime.bench import RecordingLog, RecordingMeter, passed
 
 POLICY = KillSwitch(failure_ratio=0.5, min_messages=2, open_s=10.0, max_open_s=25.0, trials=2)
 FAULT = ValueError("x")
-REFUSED = BreakerOpenError("shop", 5.0)
+FAILED = Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, 1.0)
+
+
+def refused(for_s: float = 5.0) -> tuple[Verdict, BreakerOpenError]:
+    verdict = Verdict(OutcomeLabel.REQUEUE, RequeueReason.BREAKER_OPEN, for_s, pause_s=for_s)
+    return verdict, BreakerOpenError("shop", for_s)
+
+
+def paused(for_s: float = 5.0) -> tuple[Verdict, None]:
+    return Verdict(OutcomeLabel.REQUEUE, RequeueReason.PAUSED, for_s, pause_s=for_s), None
 
 
 class Guarded:
-    """A guard and its gate of ten slots."""
+    """A monitor and its gate of ten slots."""
 
     def __init__(self, policy: KillSwitch | None, now_s: Callable[[], float]) -> None:
         self.flows: list[Flow] = []
@@ -26,9 +35,12 @@ class Guarded:
         self.gate = Gate(10, apply=self.flows.append, log=RecordingLog())
         self.monitor = FailureMonitor(policy, self.gate, meter=self.meter, now_s=now_s)
 
-    def record(self, *errors: BaseException | None) -> None:
-        for error in errors:
-            self.monitor.record(error)
+    def judge(self, verdict: Verdict, error: BaseException | None, epoch: int | None = None) -> bool:
+        return self.monitor.judge(self.gate.epoch if epoch is None else epoch, verdict, error)
+
+    def record(self, *errors: BaseException | None) -> list[bool]:
+        """Judge calls that end one after another; return for each whether its message is kept."""
+        return [self.judge(FAILED if error else SUCCESS, error) for error in errors]
 
 
 @pytest.fixture
@@ -44,7 +56,7 @@ class TestKillSwitch:
         assert set(guarded.meter.states) == {"closed"}
 
     async def test_it_opens_is_tried_and_closes(self, hours: VirtualClock, guarded: Guarded) -> None:
-        guarded.record(FAULT, FAULT)
+        assert guarded.record(FAULT, FAULT) == [False, False], "both are requeued"
         assert guarded.gate.reason == RequeueReason.KILL_SWITCH
         assert guarded.meter.states[-1] == "open"
         await passed(hours, 10.0)
@@ -57,27 +69,30 @@ class TestKillSwitch:
         assert guarded.meter.states[-1] == "closed"
         assert guarded.flows == [Flow.SHUT, Flow.TRIAL, Flow.TRIAL, Flow.OPEN]
 
-    async def test_a_trial_that_fails_opens_it_for_twice_as_long_up_to_the_cap(
+    async def test_a_failed_trial_is_kept_and_opens_it_for_twice_as_long_up_to_the_limit(
         self, hours: VirtualClock, guarded: Guarded
     ) -> None:
         guarded.record(FAULT, FAULT)
-        opened_s = []
+        opened_s, kept = [], []
         for _ in range(3):
             opened_s.append(guarded.gate.until_s - hours.now_s())
             await passed(hours, opened_s[-1])
-            guarded.record(FAULT)
+            kept += guarded.record(FAULT)
         assert opened_s == pytest.approx([10.0, 20.0, 25.0])
+        assert kept == [True, True, True]
 
-    async def test_those_that_began_before_say_nothing_while_it_is_open(
-        self, hours: VirtualClock, guarded: Guarded
+    @pytest.mark.parametrize("after_s", [5.0, 10.0], ids=["open", "half-open"])
+    async def test_calls_that_began_before_the_opening_decide_nothing(
+        self, hours: VirtualClock, guarded: Guarded, after_s: float
     ) -> None:
         guarded.record(FAULT, FAULT)
-        until_s = guarded.gate.until_s
-        await passed(hours, 5.0)
-        guarded.record(FAULT, None)
-        assert guarded.gate.until_s == until_s
+        await passed(hours, after_s)
+        state = guarded.gate.limit, guarded.gate.until_s
+        assert guarded.judge(FAILED, FAULT, epoch=0), "it failed for the outage: its message is kept"
+        assert not guarded.judge(SUCCESS, None, epoch=0)
+        assert (guarded.gate.limit, guarded.gate.until_s) == state
 
-    async def test_what_it_does_not_blame_is_no_failure(self, hours: VirtualClock) -> None:
+    async def test_an_error_that_does_not_count_is_no_failure(self, hours: VirtualClock) -> None:
         guarded = Guarded(KillSwitch(min_messages=1, exclude=(KeyError,)), hours.now_s)
         guarded.record(KeyError("x"), KeyError("x"))
         assert guarded.gate.limit == 10
@@ -85,14 +100,15 @@ class TestKillSwitch:
         assert guarded.gate.limit == 10, "one of three"
 
 
-class TestBreaker:
-    @pytest.mark.parametrize("policy", [None, POLICY], ids=["alone", "beside a kill switch"])
-    async def test_afterwards_one_goes_first_and_then_all(
-        self, hours: VirtualClock, policy: KillSwitch | None
+@pytest.mark.parametrize("outage", [refused, paused], ids=["breaker", "pause"])
+@pytest.mark.parametrize("policy", [None, POLICY], ids=["alone", "beside a kill switch"])
+class TestRest:
+    async def test_afterwards_one_message_is_tried_and_then_all_slots_run(
+        self, hours: VirtualClock, policy: KillSwitch | None, outage: Callable[[], tuple[Verdict, None]]
     ) -> None:
         guarded = Guarded(policy, hours.now_s)
-        guarded.monitor.breaker_opened(5.0)
-        assert (guarded.gate.limit, guarded.gate.reason) == (0, RequeueReason.BREAKER_OPEN)
+        assert not guarded.judge(*outage()), "the message that met the outage first is requeued"
+        assert (guarded.gate.limit, guarded.gate.reason) == (0, outage()[0].reason)
         await passed(hours, 5.0)
         assert guarded.gate.limit == 1
         assert guarded.monitor.is_watching
@@ -101,26 +117,116 @@ class TestBreaker:
         assert guarded.flows == [Flow.SHUT, Flow.TRIAL, Flow.OPEN]
         assert guarded.monitor.is_watching is (policy is not None)
 
-    async def test_if_that_one_is_refused_too_it_rests_again(self, hours: VirtualClock) -> None:
+    async def test_a_failed_trial_is_kept_and_the_gate_rests_for_longer(
+        self, hours: VirtualClock, policy: KillSwitch | None, outage: Callable[[], tuple[Verdict, None]]
+    ) -> None:
+        guarded = Guarded(policy, hours.now_s)
+        guarded.judge(*outage())
+        rests_s = []
+        for _ in range(9):
+            rests_s.append(guarded.gate.until_s - hours.now_s())
+            await passed(hours, rests_s[-1])
+            assert guarded.gate.limit == 1
+            assert guarded.judge(*outage()), "kept"
+        assert rests_s == pytest.approx([5, 5, 10, 20, 40, 80, 160, 300, 300])
+
+    async def test_a_second_outage_begins_with_a_short_rest(
+        self, hours: VirtualClock, policy: KillSwitch | None, outage: Callable[[], tuple[Verdict, None]]
+    ) -> None:
+        guarded = Guarded(policy, hours.now_s)
+        for _ in range(2):
+            guarded.judge(*outage())
+            for rest_s in (5.0, 5.0):
+                await passed(hours, rest_s)
+                guarded.judge(*outage())
+            assert guarded.gate.until_s - hours.now_s() == pytest.approx(10.0)
+            await passed(hours, 10.0)
+            guarded.record(None)
+            assert guarded.gate.is_open
+
+    async def test_messages_refused_after_the_opening_are_kept(
+        self, hours: VirtualClock, policy: KillSwitch | None, outage: Callable[[], tuple[Verdict, None]]
+    ) -> None:
+        guarded = Guarded(policy, hours.now_s)
+        guarded.judge(*outage())
+        until_s = guarded.gate.until_s
+        assert guarded.judge(*outage(), epoch=0)
+        assert guarded.gate.until_s == until_s
+
+    async def test_it_says_nothing_of_the_handler(
+        self, hours: VirtualClock, policy: KillSwitch | None, outage: Callable[[], tuple[Verdict, None]]
+    ) -> None:
+        guarded = Guarded(policy, hours.now_s)
+        for _ in range(3):
+            guarded.judge(*outage())
+            await passed(hours, 400.0)
+        assert guarded.meter.states == (["closed"] * len(guarded.meter.states) if policy else [])
+
+
+class TestUncountedFailures:
+    """Only what a breaker, a ``Pause`` or the kill switch counts shuts the gate again."""
+
+    async def test_another_error_of_a_trial_leaves_the_gate_on_trial(self, hours: VirtualClock) -> None:
         guarded = Guarded(None, hours.now_s)
-        guarded.monitor.breaker_opened(5.0)
+        guarded.judge(*paused())
         await passed(hours, 5.0)
-        guarded.monitor.breaker_opened(5.0)
-        guarded.record(REFUSED)
-        assert guarded.gate.limit == 0
+        assert guarded.record(FAULT, FAULT) == [False, False], "they are requeued: it is their fault"
+        assert (guarded.gate.limit, guarded.gate.reason) == (1, None)
+        assert guarded.flows == [Flow.SHUT, Flow.TRIAL, Flow.TRIAL, Flow.TRIAL], "another one each time"
+        guarded.record(None)
+        assert guarded.gate.is_open
+
+    async def test_a_kill_switch_counts_it_as_ever(self, hours: VirtualClock, guarded: Guarded) -> None:
+        guarded.judge(*refused())
         await passed(hours, 5.0)
+        guarded.record(FAULT, FAULT)
+        assert guarded.gate.reason == RequeueReason.KILL_SWITCH
+
+
+class TestBreaker:
+    @pytest.fixture
+    async def shop(self, hours: VirtualClock) -> Breaker:
+        """Return a breaker that has just opened for 5 s."""
+        breaker = Breaker("shop", failures=1, open_s=5.0, now_s=hours.now_s)
+        fail(breaker)
+        return breaker
+
+    async def test_a_trial_fails_with_the_dependencys_own_error(
+        self, hours: VirtualClock, shop: Breaker
+    ) -> None:
+        guarded = Guarded(None, hours.now_s)
+        guarded.judge(*refused())
+        await passed(hours, 5.0)
+        fail(shop)
+        assert guarded.record(FAULT) == [True], "kept, since the breaker has opened again"
+        assert guarded.gate.reason == RequeueReason.BREAKER_OPEN
+        assert guarded.gate.until_s - hours.now_s() == pytest.approx(5.0)
+
+    async def test_the_trial_of_another_handler_counts_too(self, hours: VirtualClock, shop: Breaker) -> None:
+        guarded = Guarded(None, hours.now_s)
+        guarded.judge(*refused(6.0))
+        await passed(hours, 5.0)
+        fail(shop)
+        await passed(hours, 1.0)
+        assert guarded.gate.limit == 0, "no trial is wasted on a breaker that is known to be open"
+        await passed(hours, 4.0)
         assert guarded.gate.limit == 1
 
-    async def test_a_refused_call_says_nothing_of_the_handler(self, guarded: Guarded) -> None:
-        guarded.record(REFUSED, REFUSED, REFUSED)
-        assert guarded.meter.states == ["closed"]
-        assert guarded.gate.limit == 10
+    async def test_an_error_with_the_breaker_closed_is_the_messages_own(
+        self, hours: VirtualClock, shop: Breaker
+    ) -> None:
+        guarded = Guarded(None, hours.now_s)
+        guarded.judge(*refused())
+        await passed(hours, 5.0)
+        with shop:
+            pass
+        assert guarded.record(FAULT) == [False]
 
     async def test_one_goes_first_also_where_more_trials_are_left(
         self, hours: VirtualClock, guarded: Guarded
     ) -> None:
         guarded.record(FAULT, FAULT)
-        guarded.monitor.breaker_opened(20.0)
+        guarded.judge(*refused(20.0))
         await passed(hours, 10.0)
         assert guarded.gate.limit == 0, "the breaker is open still"
         await passed(hours, 10.0)
@@ -130,11 +236,24 @@ class TestBreaker:
         guarded.record(None)
         assert guarded.gate.limit == 10
 
-    async def test_a_failure_after_it_is_blamed_as_ever(self, hours: VirtualClock, guarded: Guarded) -> None:
-        guarded.monitor.breaker_opened(5.0)
-        await passed(hours, 5.0)
-        guarded.record(FAULT, FAULT)
-        assert guarded.gate.reason == RequeueReason.KILL_SWITCH
+
+def fail(breaker: Breaker) -> None:
+    with pytest.raises(ConnectionError), breaker:
+        raise ConnectionError("down")
+
+
+async def test_a_person_who_resumes_a_pause_lets_one_message_go_first(hours: VirtualClock) -> None:
+    guarded = Guarded(None, hours.now_s)
+    guarded.judge(*paused(600.0))
+    guarded.gate.open(RequeueReason.PAUSED)
+    assert guarded.gate.limit == 1
+
+
+async def test_a_pause_by_hand_needs_no_trial(hours: VirtualClock) -> None:
+    guarded = Guarded(None, hours.now_s)
+    guarded.gate.shut(RequeueReason.PAUSED, 5.0)
+    await passed(hours, 5.0)
+    assert guarded.gate.is_open
 
 
 async def test_without_a_kill_switch_nothing_is_shown_and_nobody_need_tell(hours: VirtualClock) -> None:

@@ -95,13 +95,29 @@ class TestShut:
         watched.gate.open(PAUSED)
         assert (watched.gate.limit, watched.gate.reason) == (0, SWITCH)
 
-    async def test_what_is_to_happen_then_happens_before_it_opens(
-        self, hours: VirtualClock, watched: Watched
-    ) -> None:
-        watched.gate.shut(SWITCH, 10.0, then=lambda: watched.gate.probe(2))
+    async def test_trials_are_asked_for_before_it_opens(self, hours: VirtualClock, watched: Watched) -> None:
+        watched.gate.on_open(lambda: 2)
+        watched.gate.shut(SWITCH, 10.0)
         await passed(hours, 10.0)
-        assert watched.limits == [0, 0, 2]
+        assert watched.limits == [0, 2]
         assert watched.flows == [Flow.SHUT, Flow.TRIAL], "at no moment open"
+
+    async def test_it_may_be_shut_again_before_it_opens(self, hours: VirtualClock, watched: Watched) -> None:
+        watched.gate.on_open(lambda: watched.gate.shut(BREAKER, 5.0))
+        watched.gate.shut(SWITCH, 10.0)
+        await passed(hours, 10.0)
+        assert watched.flows == [Flow.SHUT], "at no moment open"
+        assert (watched.gate.reason, watched.gate.limit) == (BREAKER, 0)
+
+    async def test_only_an_outage_begins_an_epoch(self, hours: VirtualClock, watched: Watched) -> None:
+        watched.gate.shut(PAUSED, 5.0)
+        await passed(hours, 5.0)
+        assert watched.gate.epoch == 0
+        watched.gate.rest(SWITCH, 5.0)
+        watched.gate.rest(BREAKER, 1.0)
+        assert watched.gate.epoch == 2
+        await passed(hours, 5.0)
+        assert watched.gate.epoch == 2
 
 
 class TestTrial:
@@ -117,6 +133,15 @@ class TestTrial:
         watched.gate.repeat_trial()
         assert watched.flows == [Flow.TRIAL, Flow.TRIAL]
         assert watched.limits == [1], "that is no change"
+
+    async def test_no_message_is_asked_for_while_one_waits(self, watched: Watched) -> None:
+        waiting = [True]
+        watched.gate.on_change(lambda: None, lambda: bool(waiting))
+        watched.gate.probe(1)
+        assert watched.flows == [Flow.SHUT]
+        waiting.clear()
+        watched.gate.repeat_trial()
+        assert watched.flows == [Flow.SHUT, Flow.TRIAL]
 
     @pytest.mark.parametrize("state", ["open", "shut", "quarantined"])
     async def test_one_more_is_asked_for_on_trial_only(self, watched: Watched, state: str) -> None:

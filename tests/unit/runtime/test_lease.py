@@ -162,7 +162,7 @@ class TestLost:
         message.is_connected = False
         await passed(hours, 1000.0)
         assert message.touches == []
-        assert keeping.told == [(30.0, delivery)]
+        assert keeping.told == [(30.0, delivery), (59.0, delivery)], "lost, then over"
         assert keeping.deliveries.looks <= 4
 
     async def test_what_waits_and_is_lost_is_given_up_at_its_next_touch(

@@ -114,18 +114,19 @@ class TestHandlersEnd:
         assert message.answers == [("REQ", 2.0**attempts)]
         assert bench.reason == "error"
 
-    @pytest.mark.parametrize("outcome", [ValueError("x"), Requeue(1), Requeue(), Pause(1)])
+    @pytest.mark.parametrize("outcome", [ValueError("x"), Requeue(1), Requeue()])
     async def test_at_the_last_attempt_it_is_exhausted(self, outcome: object) -> None:
         bench = Bench(ending(outcome))
         message = await bench.run(attempts=5)
         assert (bench.outcome, bench.reason) == ("dead_letter", "exhausted")
         assert message.answers == [("FIN",)]
 
-    async def test_a_pause_rests_the_intake_also_when_its_message_is_exhausted(self) -> None:
+    async def test_a_pause_costs_no_message_also_at_the_last_attempt(self) -> None:
         bench = Bench(ending(Pause(30)))
-        await bench.run(attempts=1)
-        await bench.run(attempts=5)
-        assert [for_s for for_s, _ in bench.rests] == [30, 30]
+        message = await bench.run(attempts=5)
+        assert bench.reason == "paused"
+        assert message.answers == [("REQ", 30)]
+        assert bench.gate.reason == "paused"
 
     @pytest.mark.parametrize(
         ("outcome", "said"),
@@ -1408,16 +1409,9 @@ class Scenario:
         rules = Rules(POLICY, max_age_s=500.0, max_delay_s=900.0)
         handler = asynchronous(self.behave, **({"rate_limit": rate_limit} if rate_limit else {}))
         self.bench = Bench(handler, rules=rules, slots=slots, now_s=hours.now_s)
-        self.bench.rest = self.rest
         self.messages: list[StrictMessage] = []
         self.failures: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.failures.append(context))
-
-    def rest(self, for_s: float, error: BaseException | None) -> None:
-        if isinstance(error, BreakerOpenError):
-            self.bench.monitor.breaker_opened(for_s)
-        else:
-            self.bench.gate.shut(RequeueReason.PAUSED, for_s)
 
     async def behave(self, event: Happened, ctx: Context) -> Any:
         assert ctx.message_id not in self.running, "two deliveries of one message"
@@ -1507,7 +1501,7 @@ class Scenario:
         meter, intake = self.bench.meter, self.bench.intake
         assert meter.is_balanced
         assert meter.n_in_flight == intake.held
-        assert intake._n_running <= self.slots
+        assert intake._slots.running <= self.slots
         assert self.failures == []
 
     def check_end(self) -> None:

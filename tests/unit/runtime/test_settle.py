@@ -299,10 +299,6 @@ class TestClose:
             ("info", "message_settled"),
         ]
 
-    def test_a_verdicts_pause_rests_the_intake(self) -> None:
-        verdict = Verdict(OutcomeLabel.REQUEUE, RequeueReason.PAUSED, 60.0, pause_s=60.0)
-        assert self.closed(verdict).rests == [(60.0, None)]
-
     def test_a_success_is_logged_only_when_asked(self) -> None:
         assert self.closed(SUCCESS).log.lines == []
         assert [name for _, name, _ in self.closed(SUCCESS, log_success=True).log.lines] == [

@@ -150,16 +150,8 @@ class TestOutcomes:
             assert len(h.handled()) == 3
 
     async def test_a_pause_is_played_out_even_if_nothing_is_deferred(self) -> None:
-        once = RetryPolicy(max_attempts=1)
-        async with Harness(
-            [acting(lambda ctx: Pause(60) if ctx.timestamp_ns == first else None, retry=once)]
-        ) as h:
-            first = h._broker.now_ns()
-            await h.publish(ORDER)
-            await h.settle()
-            h.dead_lettered(reason="exhausted").once()
-            h.clock.advance(1)
-            await h.settle()
+        async with Harness([acting(lambda _: None)]) as h:
+            h._subscriptions[0].pause(60)
             await h.publish(Ordered("o-2"))
             await h.settle(through_delays=True)
             assert h.handled(Ordered("o-2")).once().at_s == 60

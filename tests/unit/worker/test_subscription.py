@@ -207,7 +207,7 @@ class TestPause:
             b"RDY 0\n",
             b"REQ %s 20\n" % ID,
         }
-        await running.peer.expect(b"RDY 100\n")
+        await running.peer.expect(b"RDY 1\n")
 
     async def test_what_arrives_in_a_pause_is_held_and_starts_after_it(self, start: Start) -> None:
         running = await start(working())
@@ -268,15 +268,15 @@ class TestPause:
         }
         assert running.count("messages_requeued_total", reason="breaker_open") == 1
 
-    async def test_it_rests_for_the_breaker_also_when_the_message_is_given_up(self, start: Start) -> None:
+    async def test_an_outage_never_exhausts_a_message(self, start: Start) -> None:
         def refuse(ctx: Context) -> None:
-            raise BreakerOpenError("shop", LONG_S)
+            raise BreakerOpenError("shop", 1.0)
 
         running = await start(working(refuse, retry=RetryPolicy(max_attempts=1)))
         running.peer.send(message_frame(ID, b"{}", attempts=11))
         assert {await running.peer.command(), await running.peer.command()} == {
             b"RDY 0\n",
-            b"FIN %s\n" % ID,
+            b"REQ %s 1000\n" % ID,
         }
         assert running.subscription.gate.reason is RequeueReason.BREAKER_OPEN
 

@@ -1,0 +1,64 @@
+"""Slots: how many deliveries of one handler run, how many may, and which are lost."""
+
+from collections.abc import Callable
+
+from nsqkit.runtime.delivery import Delivery
+from nsqkit.runtime.gate import Gate
+
+
+class Slots:
+    """The slots of one handler; each runs one delivery.
+
+    A slot is lost while its delivery runs although the lease is over, such as a thread that hangs. It counts
+    neither as running nor as free, and the consumer takes in one message less. On trial, deliveries that
+    started before the outage do not take the place of a trial.
+
+    Args:
+        count: Number of slots; 1 or more.
+        gate: The gate of the handler's intake.
+        resize: Called with the number of slots that are not lost, whenever it changes.
+
+    Attributes:
+        limit: Number of deliveries that may run now; 0 while the gate is shut.
+        running: Number of deliveries that run in slots that are not lost. Who starts one adds it; who sees it
+            end calls :meth:`release`, or subtracts it if it is neither lost nor from an earlier epoch.
+        epoch: The gate's epoch, for deliveries that start now.
+        lost: Number of lost slots.
+    """
+
+    def __init__(self, count: int, gate: Gate, *, resize: Callable[[int], None]) -> None:
+        self._count = count
+        self._gate = gate
+        self._resize = resize
+        self._earlier = 0  # running deliveries that started in an earlier epoch
+        self.limit = count
+        self.running = self.lost = 0
+        self.epoch = gate.epoch
+
+    def update(self) -> None:
+        """Follow the gate."""
+        gate = self._gate
+        if self.epoch != gate.epoch:
+            self.epoch, self._earlier = gate.epoch, self.running
+        limit = gate.limit
+        if gate.is_on_trial and limit:
+            limit += self._earlier
+        self.limit = min(limit, self._count - self.lost)
+
+    def lose(self, delivery: Delivery) -> None:
+        """Count the slot of a running delivery as lost."""
+        self.release(delivery)
+        delivery.is_stuck = True
+        self.lost += 1
+        self.update()
+        self._resize(self._count - self.lost)
+
+    def release(self, delivery: Delivery) -> None:
+        """Free the slot of a delivery that has ended."""
+        if delivery.is_stuck:
+            self.lost -= 1
+            self._resize(self._count - self.lost)
+        else:
+            self.running -= 1
+            self._earlier -= delivery.epoch != self.epoch
+        self.update()

@@ -1,0 +1,355 @@
+"""An outage costs no message and no neighbour: hours in virtual time, and seconds over TCP."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count as numbers
+from typing import Any
+
+import pytest
+
+from nsqkit import (
+    BatchHandler,
+    Breaker,
+    Context,
+    Delivery,
+    Handler,
+    KillSwitch,
+    Pause,
+    RetryPolicy,
+    Settings,
+    event,
+)
+from nsqkit.testing import Harness
+from tests.contract.conftest import TOPIC, Engine
+from tests.contract.test_held import SUSPECT, cut
+from tests.contract.work import QUICK, Asked, Seen, accounts, body, count, outcome, working, working_plainly
+from tests.waiting import PATIENCE_S, until, until_blocking
+
+HOUR_S = 3600.0
+MAX_ATTEMPTS = 8
+names = numbers()
+
+
+class DownError(ConnectionError):
+    """The dependency does not answer."""
+
+
+class Dependency:
+    """A dependency that is down until it is up again, and the handlers' ways of protecting it."""
+
+    def __init__(self, open_s: float = 30.0) -> None:
+        self.is_up = False
+        self.calls = 0
+        self.done: Counter[int] = Counter()
+        self.breaker = Breaker(f"outage {next(names)}", failures=3, open_s=open_s)
+        self.open_s = open_s
+
+    async def call(self, event: Asked, ctx: Context) -> None:
+        await asyncio.sleep(0.01)  # the handler's work before the call
+        self.calls += 1
+        await asyncio.sleep(0.001)  # the way to the dependency
+        if not self.is_up:
+            raise DownError("down")
+        self.done[event.n] += 1
+
+    async def call_through_breaker(self, event: Asked, ctx: Context) -> None:
+        await asyncio.sleep(0.01)  # the handler's work before the call
+        async with self.breaker:
+            await self.call(event, ctx)
+
+    def handler(self, way: str, max_attempts: int = MAX_ATTEMPTS, **options: Any) -> type[Handler[Asked]]:
+        """Return a handler that calls the dependency in one of the three ways."""
+        rules: dict[str, Any] = {"max_attempts": max_attempts, "backoff": QUICK.backoff}
+        behave = self.call
+        match way:
+            case "breaker":
+                behave = self.call_through_breaker
+            case "pause":
+                rules["on"] = {DownError: Pause(self.open_s)}
+            case "kill switch":
+                options["kill_switch"] = KillSwitch(min_messages=1, open_s=self.open_s)
+        settings: dict[str, Any] = {"max_in_flight": 50, "retry": RetryPolicy(**rules)} | options
+        return working(behave, **settings)
+
+
+WAYS = ("breaker", "pause", "kill switch")
+
+
+@pytest.mark.promise("outage")
+@pytest.mark.parametrize("hours", [1, 4])
+@pytest.mark.parametrize("messages", [1, 5, 20, 200])
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_outage_of_hours_costs_no_message(way: str, messages: int, hours: int) -> None:
+    dependency = Dependency()
+    async with Harness([dependency.handler(way)]) as h:
+        for n in range(messages):
+            await h.publish(Asked(n))
+        h.clock.advance(hours * HOUR_S)
+        await h.settle()
+        held = min(messages, 50)
+        # What is in flight when the outage begins fails once, and is given back once: nsqd lets nobody keep
+        # a message for longer than 15 minutes.
+        cycles = dependency.calls - held
+        assert cycles > 4 * hours
+        assert len(h.requeued()) <= 2 * held + 3 * cycles
+        dependency.is_up = True
+        await h.settle(through_delays=True)
+        h.dead_lettered().never()
+        assert dependency.done == dict.fromkeys(range(messages), 1)
+
+
+@pytest.mark.promise("outage")
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_message_of_an_outage_becomes_a_suspect_that_stops_another_handler(way: str) -> None:
+    dependency, beside = Dependency(), Seen()
+    async with Harness([dependency.handler(way), working(beside, "other")]) as h:
+        await h.publish(Asked(0))
+        for n in range(1, 49):
+            h.clock.advance(300)
+            await h.settle()
+            await h.publish(Asked(n))
+            await h.settle()
+            assert beside.numbers == list(range(n + 1)), "at once"
+
+
+@pytest.mark.promise("outage")
+async def test_one_bad_message_does_not_keep_the_gate_shut() -> None:
+    shop = Breaker("a bad message", failures=1, open_s=30.0)
+
+    async def call(event: Asked, ctx: Context) -> None:
+        async with shop:
+            if event.n == 0:
+                raise DownError("this message brings it down")
+
+    async with Harness([working(call)]) as h:
+        await h.publish(Asked(0))
+        await h.settle()
+        for n in range(1, 5):
+            await h.publish(Asked(n))
+        await h.settle(through_delays=True)
+        assert {each.event.n for each in h.handled()} == {1, 2, 3, 4}
+        h.dead_lettered(Asked(0), reason="exhausted").once()
+
+
+@pytest.mark.promise("outage")
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_outage_of_seconds_costs_no_message(engine: Engine, way: str) -> None:
+    dependency = Dependency(open_s=0.1)
+    handler = dependency.handler(way, max_attempts=3, max_in_flight=5)
+    async with engine.worker(handler) as worker:
+        await engine.publish(TOPIC, *map(body, range(12)))
+        await until(lambda: dependency.calls >= 5 + 4)
+        dependency.is_up = True
+        await engine.handled(TOPIC, "work", 12)
+        assert dependency.done == dict.fromkeys(range(12), 1)
+        assert outcome(worker, "dead_letter") == 0
+        await accounts(engine, worker)
+
+
+@pytest.mark.promise("pause exhausts nothing")
+async def test_a_pause_at_the_last_attempt_requeues(engine: Engine) -> None:
+    seen = Seen()
+
+    def pause_late(event: Asked, ctx: Context) -> Pause | None:
+        seen(event, ctx)
+        return Pause(0.1) if ctx.attempts == 1 else None
+
+    once = RetryPolicy(max_attempts=1, backoff=QUICK.backoff)
+    async with engine.worker(working(pause_late, retry=once)) as worker:
+        await engine.publish(TOPIC, body(1))
+        await engine.handled(TOPIC, "work", 1)
+        assert seen.calls == [(1, 1), (1, 2)]
+        assert count(worker, "messages_requeued_total", reason="paused") == 1
+        assert outcome(worker, "success") == 1
+
+
+@pytest.mark.promise("pause exhausts nothing")
+async def test_a_pause_at_the_last_attempt_requeues_in_virtual_time() -> None:
+    once = RetryPolicy(max_attempts=1)
+    async with Harness([working(lambda _, ctx: Pause(60) if ctx.attempts < 3 else None, retry=once)]) as h:
+        await h.publish(Asked(0))
+        await h.settle(through_delays=True)
+        h.requeued(delay_s=60, reason="paused").once()
+        h.handled(Asked(0)).once()
+
+
+# Slots that are lost
+
+
+class Hung:
+    """A plain handler whose first call hangs."""
+
+    def __init__(self) -> None:
+        self.leave = threading.Event()
+        self.seen = Seen()
+
+    def __call__(self, event: Asked, ctx: Context) -> None:
+        self.seen(event, ctx)
+        if event.n == 0:
+            assert self.leave.wait(PATIENCE_S)
+        if event.n == 1 and ctx.attempts == 1:
+            raise DownError("down")
+
+
+def hanging(hung: Hung, **options: Any) -> type[Handler[Asked]]:
+    return working_plainly(hung, **{"timeout_s": 0.2, "threads": 2, "dead_letters": False} | options)
+
+
+@pytest.mark.promise("slot lost")
+async def test_a_slot_whose_call_hangs_is_shown_and_blocks_no_trial(brief_engine: Engine) -> None:
+    hung, engine = Hung(), brief_engine
+    switch = KillSwitch(min_messages=1, open_s=0.2)
+    async with engine.worker(hanging(hung, kill_switch=switch), msg_timeout_s=1.0) as worker:
+        await engine.publish(TOPIC, body(0))
+        await until(lambda: "1 of 2 slots are lost" in " ".join(worker.problems()))
+        (state,) = worker.handler_states()
+        assert (state.lost_slots, state.max_in_flight) == (1, 1)
+        assert count(worker, "lost_slots") == 1
+        await engine.publish(TOPIC, body(1))
+        await until(lambda: [n for n, _ in hung.seen.calls].count(1) == 2)
+        await engine.publish(TOPIC, body(2))
+        await until(lambda: 2 in hung.seen.numbers)
+        hung.leave.set()
+        await until(lambda: worker.problems() == ())
+        await engine.handled(TOPIC, "work", 3)
+
+
+@pytest.mark.promise("slot lost")
+async def test_a_slot_whose_call_hangs_blocks_no_suspect_of_another_handler(brief_engine: Engine) -> None:
+    hung, beside, engine = Hung(), Seen(), brief_engine
+    await engine.publish(TOPIC, body(0))
+    await engine.spend(TOPIC, "other", SUSPECT)
+    handlers = hanging(hung, threads=1), working(beside, "other", timeout_s=1)
+    async with engine.worker(*handlers, msg_timeout_s=1.0) as worker:
+        await engine.handled(TOPIC, "other", 1)
+        await engine.publish(TOPIC, body(2), body(3))
+        await engine.handled(TOPIC, "other", 3)
+        assert beside.numbers == [0, 2, 3]
+        await until(lambda: "1 of 1 slots are lost" in " ".join(worker.problems()))
+        await engine.until(TOPIC, "work", lambda stats: stats["in_flight_count"] <= 1)
+        hung.leave.set()
+        await engine.handled(TOPIC, "work", 3)
+
+
+@pytest.mark.promise("slot lost")
+async def test_a_slot_is_lost_while_its_call_outlives_the_lease() -> None:
+    def outlast(event: Asked, ctx: Context) -> None:
+        if event.n == 0 and ctx.attempts == 1:
+            until_blocking(lambda: subscription.intake.lost_slots == 1)
+            shown.extend(subscription.problems)
+
+    shown: list[str] = []
+    handler = working_plainly(outlast, timeout_s=0.2, threads=2)
+    async with Harness([handler], settings=Settings(msg_timeout_s=1.0)) as h:
+        (subscription,) = h._subscriptions
+        await h.publish(Asked(0))
+        await h.settle(through_delays=True)
+        assert shown == ["Work (contract/work): 1 of 2 slots are lost: their handler calls do not end"]
+        assert subscription.problems == ()
+
+
+# What is lost does not start
+
+
+@pytest.mark.promise("lost while waiting")
+async def test_a_message_whose_connection_died_while_it_waited_does_not_start(engine: Engine) -> None:
+    seen = Seen()
+
+    def pause_all(event: Asked, ctx: Context) -> None:
+        seen(event, ctx)
+        if ctx.attempts == 1:
+            worker.pause_handler("Work", None)
+
+    async with engine.worker(working(pause_all), msg_timeout_s=1.0, rdy="fixed") as worker:
+        await engine.publish(TOPIC, *map(body, range(5)))
+        await until(lambda: count(worker, "messages_received_total") == 5)
+        await engine.until(TOPIC, "work", lambda stats: stats["in_flight_count"] == 4)
+        cut(worker)
+        await until(lambda: outcome(worker, "lease_lost") == 4)
+        worker.resume_handler("Work")
+        await engine.handled(TOPIC, "work", 5)
+        assert sorted(attempts for _, attempts in seen.calls) == [1, 2, 2, 2, 2], "each started once"
+        await accounts(engine, worker, timeouts=4)
+
+
+@pytest.mark.promise("lost while waiting")
+async def test_a_message_whose_connection_dies_while_it_waits_does_not_start_and_loses_no_attempt() -> None:
+    def pause_first_and_fail_once(event: Asked, ctx: Context) -> None:
+        if event.n == 0:
+            subscription.pause()
+        elif ctx.attempts == 2:
+            raise DownError("down")
+
+    handler = working(pause_first_and_fail_once, retry=RetryPolicy(max_attempts=2))
+    async with Harness([handler], settings=Settings(msg_timeout_s=10.0)) as h:
+        (subscription,) = h._subscriptions
+        for n in range(3):
+            await h.publish(Asked(n))
+        await h.settle()
+        h.drop_connection()
+        assert subscription.intake.held == 0
+        subscription.resume()
+        await h.settle(through_delays=True)
+        h.dead_lettered().never()
+        assert [each.attempts for each in h.handled()] == [1, 3, 3]
+
+
+# Batches
+
+
+@event("outage.asked", version=1, topic="outage")
+@dataclass(frozen=True)
+class Order:
+    n: int
+
+
+async def test_reruns_of_a_failed_batch_wait_while_the_kill_switch_is_open() -> None:
+    calls: list[int] = []
+    state = {"is_up": False}
+
+    class Work(
+        BatchHandler[Order],
+        channel="work",
+        max_messages=10,
+        max_wait_s=1,
+        kill_switch=KillSwitch(min_messages=3, open_s=20),
+    ):
+        async def handle(self, batch: Sequence[Delivery[Order]]) -> None:
+            calls.append(len(batch))
+            if not state["is_up"]:
+                raise DownError("down")
+
+    async with Harness([Work]) as h:
+        for n in range(10):
+            await h.publish(Order(n))
+        h.clock.advance(2)
+        await h.settle()
+        assert calls == [10, 1, 1, 1], "three reruns opened it, and the other seven wait"
+        assert len(h.requeued()) == 3
+        state["is_up"] = True
+        await h.settle(through_delays=True)
+        assert len(h.handled()) == 10
+
+
+async def test_a_batch_that_a_breaker_refuses_is_not_rerun() -> None:
+    shop = Breaker("outage batch", failures=1, open_s=20)
+    calls: list[int] = []
+
+    class Work(BatchHandler[Order], channel="work", max_messages=5, max_wait_s=1):
+        async def handle(self, batch: Sequence[Delivery[Order]]) -> None:
+            calls.append(len(batch))
+            async with shop:
+                if len(calls) < 3:
+                    raise DownError("down")
+
+    async with Harness([Work]) as h:
+        for n in range(5):
+            await h.publish(Order(n))
+        h.clock.advance(2)
+        await h.settle()
+        assert calls == [5, 1], "the first rerun is refused, and the others wait"
+        await h.settle(through_delays=True)
+        assert len(h.handled()) == 5
