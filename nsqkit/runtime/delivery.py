@@ -12,6 +12,7 @@ from nsqkit.policy import lease
 from nsqkit.policy.verdict import Rules
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.ports import Message, Meter
+from nsqkit.runtime.requeues import Requeues
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,6 +33,7 @@ class Shared:
         log: structlog logger without the handler's fields.
         preparer: Encodes the messages that the handler publishes.
         clock: Time and random numbers.
+        requeues: When the handler's requeued messages are due.
     """
 
     spec: HandlerSpec
@@ -40,6 +42,7 @@ class Shared:
     log: Any
     preparer: Preparer
     clock: Clock = field(default_factory=Clock)
+    requeues: Requeues = field(default_factory=Requeues)
 
 
 class Delivery:
