@@ -2,24 +2,40 @@
 
 import asyncio
 import contextlib
+import itertools
 import signal
+import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from nsqkit.errors import SettingsError
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+END_S = 2.0
+"""Seconds that cancelled tasks, and then the threads of the event loop's executor, get to end."""
+_THREADS = "nsqkit-loop"
 
 OnSecondSignal = Callable[[], object] | None
 
 
-def run(main: Coroutine[Any, Any, T], event_loop: str) -> T:
+def run(
+    main: Coroutine[Any, Any, T],
+    event_loop: str,
+    *,
+    on_left: Callable[[tuple[str, ...]], object] = lambda _left: None,
+) -> T:
     """Run a coroutine on a new event loop and return its result.
+
+    At the end the remaining tasks are cancelled. A task that ignores this, or a thread of the loop's executor
+    that does not end (``asyncio.to_thread``), delays the return by ``END_S`` at most and is left running.
 
     Args:
         main: The coroutine to run.
         event_loop: ``asyncio``, ``uvloop``, or ``auto`` for uvloop if it is installed.
+        on_left: Called with the tasks and threads that are left running, one name each, if there are any.
 
     Raises:
         SettingsError: If *event_loop* is ``uvloop`` and uvloop is not installed.
@@ -29,8 +45,40 @@ def run(main: Coroutine[Any, Any, T], event_loop: str) -> T:
     except SettingsError:
         main.close()
         raise
-    with asyncio.Runner(loop_factory=factory) as runner:
+    runner = asyncio.Runner(loop_factory=factory)
+    executor = ThreadPoolExecutor(thread_name_prefix=_THREADS)  # asyncio's own would be awaited for ever
+    runner.get_loop().set_default_executor(executor)
+    try:
         return runner.run(main)
+    finally:
+        left = (*runner.run(_cancel_tasks()), *_end_threads(executor))
+        if left:
+            runner.get_loop().close()  # the runner's close would wait for them
+            on_left(left)
+        else:
+            runner.close()
+
+
+async def _cancel_tasks() -> tuple[str, ...]:
+    """Cancel all other tasks, and return the names of those that do not end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, tasks = await asyncio.wait(tasks, timeout=END_S)
+    for task in tasks:  # asyncio would also log each one as destroyed
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as in asyncio.gather
+    return tuple(sorted(f"task {task.get_name()}" for task in tasks))
+
+
+def _end_threads(executor: ThreadPoolExecutor) -> tuple[str, ...]:
+    """Wait for the threads of the loop's executor, and return the names of those that do not end."""
+    executor.shutdown(wait=False, cancel_futures=True)
+    give_up_s = time.monotonic() + END_S
+    threads = [each for each in threading.enumerate() if each.name.startswith(_THREADS)]
+    for thread in threads:
+        thread.join(max(0.0, give_up_s - time.monotonic()))
+    return tuple(f"thread {each.name}" for each in threads if each.is_alive())
 
 
 def _factory(event_loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -53,21 +101,33 @@ def stop_event(on_second_signal: OnSecondSignal = None) -> asyncio.Event:
 
     Args:
         on_second_signal: Called at each further signal. By default Python handles them: SIGINT raises
-            KeyboardInterrupt, and SIGTERM ends the process.
+            KeyboardInterrupt, and SIGTERM ends the process. Both also work while the event loop is blocked.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    signals = itertools.count(1)
+
+    def restore() -> None:
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)
 
     def on_signal() -> None:
         if on_second_signal is None:
-            for each in SIGNALS:
-                loop.remove_signal_handler(each)
-        elif stop.is_set():
-            on_second_signal()
+            restore()
         stop.set()
+
+    def on_number(number: int, _frame: object) -> None:
+        if next(signals) == 1:
+            return
+        if on_second_signal is None:
+            restore()
+            signal.raise_signal(number)
+        else:
+            on_second_signal()
 
     for each in SIGNALS:
         loop.add_signal_handler(each, on_signal)
+        signal.signal(each, on_number)  # the loop's own does nothing: the loop reads signals from a pipe
     return stop
 
 

@@ -20,6 +20,10 @@ class Health(Protocol):
         """Return whether the process works at all; False asks for a restart."""
         ...
 
+    def dead_tasks(self) -> tuple[str, ...]:
+        """Return the background tasks that have died, one line each; then it is not live."""
+        ...
+
     def problems(self) -> tuple[str, ...]:
         """Return why the worker is not ready, one line each; empty if it is ready."""
         ...
@@ -68,10 +72,10 @@ class HealthPage(Page):
         self._health = health
 
     def get(self) -> None:
-        """Answer 200 if live, else 503."""
+        """Answer 200 if live, else 503 with a line for each background task that has died."""
         live = self._health.live()
         self.set_status(200 if live else 503)
-        self.write("ok\n" if live else "not live\n")
+        self.write("ok\n" if live else "\n".join(self._health.dead_tasks() or ("not live",)) + "\n")
 
 
 class ReadyPage(Page):

@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 
+_STDERR = 2
+
 
 def end_at_once(code: int) -> None:
     """End the process without waiting for its threads, which the interpreter would do.
@@ -12,12 +14,14 @@ def end_at_once(code: int) -> None:
         code: The exit code.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+        # Nobody reads it any more, it is closed, or a signal arrived in the middle of a write.
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
             stream.flush()
     os._exit(code)
 
 
 def on_second_signal() -> None:
     """End the process at once, with 1: whoever sends a second signal does not want to wait."""
-    sys.stderr.write("second signal: ending at once; nsqd delivers again what was not settled\n")
+    with contextlib.suppress(OSError):
+        os.write(_STDERR, b"second signal: ending at once; nsqd delivers again what was not settled\n")
     end_at_once(1)

@@ -130,7 +130,10 @@ class Collector:
             left = sum(each.count for source, each in found.topics.items() if source in self._consumers)
             return not (left or found.failures)
 
-        await wait_idle(is_idle, report=lambda: self._log.info("waiting_until_idle", left=left))
+        async def report() -> None:
+            self._log.info("waiting_until_idle", left=left)
+
+        await wait_idle(is_idle, report=report)
 
     async def _poll(self) -> None:
         while True:

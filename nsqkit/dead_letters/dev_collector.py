@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from nsqkit.background import Background
 from nsqkit.dead_letters.collector import Collector
 from nsqkit.dead_letters.store import Store
 from nsqkit.errors import NsqkitError
@@ -28,6 +29,7 @@ class DevCollector:
         self._log = logs.get_logger(store=settings.dead_store)
         self._store: Store | None = None
         self._collector: Collector | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start collecting, and return at once."""
@@ -39,11 +41,14 @@ class DevCollector:
         quiet = _Quiet(self._log)
         self._collector = Collector(self._settings, self._store, log=quiet, look_s=_LOOK_S, yields=True)
         self._collector.start()
+        watch = self._report_failure(self._collector)
+        self._watch = Background(self._log).start(watch, "collector of dead letters")
 
     async def stop(self) -> None:
         """Collect the dead letters that are left, and close the store."""
-        if self._store is None or self._collector is None:
+        if self._store is None or self._collector is None or self._watch is None:
             return
+        self._watch.cancel()
         try:
             await self._finish(self._collector)
         except (NsqkitError, TimeoutError) as error:
@@ -53,6 +58,13 @@ class DevCollector:
             self._store.close()
         if self._collector.stored:
             self._log.info("dead_letters_collected", stored=self._collector.stored, look="nsqkit dead ls")
+
+    async def _report_failure(self, collector: Collector) -> None:
+        """Log at once that the collector has failed; the run goes on."""
+        try:
+            await collector.wait_failed()
+        except NsqkitError as error:
+            self._log.warning("dead_letters_not_collected", error=str(error))
 
     async def _finish(self, collector: Collector) -> None:
         try:

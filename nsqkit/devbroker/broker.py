@@ -137,10 +137,25 @@ class DevBroker:
                 self._storage.save(self.ledger)
             finally:
                 self._storage.release()
+        else:
+            self._log_lost()
 
     def wake(self) -> None:
         """Act on everything that is due by now; needed only with a clock that a test moves."""
         self._tcp.wake()
+
+    def _log_lost(self) -> None:
+        """Log how many messages are lost because they are only in memory."""
+        topics = self.ledger.topics.values()
+        channels = [channel for topic in topics for channel in topic.channels.values()]
+        queued = sum(len(topic.backlog) for topic in topics) + sum(len(each.queued) for each in channels)
+        in_flight = sum(len(each.in_flight) for each in channels)
+        deferred = sum(len(each.deferred) for each in channels)
+        if queued or in_flight or deferred:
+            _log.warning(
+                "embedded broker stops and loses its messages: %d queued, %d in flight, %d deferred",
+                *(queued, in_flight, deferred),
+            )
 
     def _on_change(self, change: Change) -> None:
         """Report a change to every nsqlookupd; give a new topic the channels that they know first."""

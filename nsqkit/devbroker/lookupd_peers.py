@@ -18,7 +18,6 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from nsqkit.devbroker.ledger import Change
 from nsqkit.devbroker.lookupd_session import MAGIC
 from nsqkit.devbroker.wire import SIZE, sized
-from nsqkit.errors import SettingsError
 from nsqkit.policy.address import join_address, split_address
 from nsqkit.policy.names import channel_problem, is_ephemeral
 
@@ -26,7 +25,6 @@ _PING_S = 15.0
 _REPLY_S = 1.0
 _HTTP_S = 5.0
 _MAX_REPLY_BYTES = 5 * 1024 * 1024
-_FAILURES = (OSError, EOFError, ValueError, SettingsError)
 _log = logging.getLogger("nsqkit.devbroker")
 
 Registered = Callable[[], Iterable[Change]]
@@ -63,7 +61,7 @@ class LookupPeer:
         while True:
             try:
                 await self._talk()
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - whatever it answers, it is tried again
                 self.http_address = ""
                 if not self._failed:
                     _log.warning(

@@ -1,9 +1,10 @@
-"""Origin: find the line of the team's code that raised an exception; it never returns a line of nsqkit."""
+"""Origin: find the line of the team's code in a traceback or a stack; it never returns a line of nsqkit."""
 
 import importlib
 import os
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,10 +31,21 @@ def place_of(error: BaseException | None, *, or_library: bool = False) -> str:
     """
     if error is None:
         return ""
-    frames = [
-        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(leaves(error)[0].__traceback__)
-    ]
-    outside = [(file, line) for file, line in frames if not file.startswith(_MACHINERY)]
+    frames = traceback.walk_tb(leaves(error)[0].__traceback__)
+    return own_place([(frame.f_code.co_filename, line) for frame, line in frames], or_library=or_library)
+
+
+def own_place(places: Sequence[tuple[str, int]], *, or_library: bool = False) -> str:
+    """Return ``file:line`` of the innermost line of the team's own code in a stack.
+
+    Args:
+        places: File and line of each frame, the outermost first.
+        or_library: Whether to return the innermost line of a library if no line is the team's own.
+
+    Returns:
+        ``file:line``; empty if there is no such line.
+    """
+    outside = [(file, line) for file, line in places if not file.startswith(_MACHINERY)]
     own = [(file, line) for file, line in outside if not file.startswith(_LIBRARIES)]
     if not own and or_library:
         own = outside

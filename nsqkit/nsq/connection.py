@@ -21,6 +21,7 @@ from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.keepalive import Keepalive
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.replies import PendingReplies, failed_reply
+from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.wire import Wire
 from nsqkit.policy import lease
 from nsqkit.policy.address import split_address
@@ -104,7 +105,7 @@ class Connection:
         self._is_opened = True
         try:
             self._stream = await dial(*self._target, self._options.connect_timeout_s)
-            async with asyncio.timeout(self._options.connect_timeout_s):
+            async with TimeLimit(self._options.connect_timeout_s):
                 await self._shake_hands(self._stream)
         except Exception as error:
             failure = self._lost() if self._ended.is_set() else failure_of(self.address, error)
@@ -240,6 +241,9 @@ class Connection:
             await self._read_chunks(wire)
         except Exception as error:  # noqa: BLE001 - an invalid answer may raise anything
             self._end(failure_of(self.address, error))
+        except BaseException:  # cancelled: the connection must not seem to be alive
+            self._end(self._lost())
+            raise
 
     async def _read_chunks(self, wire: Wire) -> None:
         frames = Frames()

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nsqkit.background import Background
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.discovery import Discovery, Endpoints, Source
@@ -17,6 +18,7 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.log import Log
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.policy.retry import Exponential
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
@@ -63,6 +65,7 @@ class Consumer:
             came too late.
         on_lost: Called when a connection has ended: its messages can no longer be answered.
         log: Logger for connects, losses and refusals.
+        background: Starts the consumer's tasks; by default one that only logs those that die.
     """
 
     def __init__(
@@ -74,13 +77,18 @@ class Consumer:
         on_settle_failure: Callable[[str], None],
         on_lost: Callable[[], None] = lambda: None,
         log: Log,
+        background: Background | None = None,
     ) -> None:
         self._channel = options.channel
+        self._name = f"{options.topics[0]}/{options.channel}"
         self._options = options.connection
         self._rdy = RdyController(
             options.topics[0], options.max_in_flight, is_fixed=options.is_fixed, min_rdy=options.min_rdy
         )
-        self._discovery = Discovery(options.topics, endpoints, on_change=self._connect, log=log)
+        self._background = background or Background(log)
+        self._discovery = Discovery(
+            options.topics, endpoints, on_change=self._connect, log=log, background=self._background
+        )
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
         self._on_lost = on_lost
@@ -97,7 +105,7 @@ class Consumer:
         """Start to connect, and return at once. Has no effect after an earlier start or a close."""
         if self._is_stopping or self._turner is not None:
             return
-        self._turner = asyncio.create_task(self._rdy.take_turns())
+        self._turner = self._background.start(self._rdy.take_turns(), f"RDY of {self._name}")
         self._discovery.start()
         self._connect()
 
@@ -193,13 +201,14 @@ class Consumer:
 
     async def _close_wait(self, connection: Connection) -> None:
         with contextlib.suppress(ConnectionLostError, RefusedError, TimeoutError):
-            async with asyncio.timeout(self._options.connect_timeout_s):
+            async with TimeLimit(self._options.connect_timeout_s):
                 await connection.close_wait()
 
     def _connect(self) -> None:
         """Start a task for every wanted subscription that has none."""
         for source in sorted(self._discovery.wanted - self._keepers.keys()):
-            self._keepers[source] = asyncio.create_task(self._keep(source))
+            name = f"connection to {source.address} for {source.topic}/{self._channel}"
+            self._keepers[source] = self._background.start(self._keep(source), name)
         self._changed()
 
     async def _keep(self, source: Source) -> None:

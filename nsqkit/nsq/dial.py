@@ -5,6 +5,8 @@ import socket
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from nsqkit.nsq.time_limit import TimeLimit
+
 
 class PatientStream(IOStream):
     """A stream on which only reads report that the connection was reset.
@@ -35,7 +37,7 @@ async def dial(host: str, port: int, timeout_s: float) -> IOStream:
         OSError: The failure of the lookup or of the last address; after a timeout, a TimeoutError.
     """
     try:
-        async with asyncio.timeout(timeout_s):
+        async with TimeLimit(timeout_s):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # an empty label, or one over 63 characters
         raise OSError(f"{host!r} is not a host name") from error
@@ -51,7 +53,7 @@ async def dial(host: str, port: int, timeout_s: float) -> IOStream:
 async def _connect(family: int, address: tuple[object, ...], timeout_s: float) -> IOStream:
     stream = PatientStream(socket.socket(family, socket.SOCK_STREAM))
     try:
-        async with asyncio.timeout(timeout_s):
+        async with TimeLimit(timeout_s):
             await stream.connect(address)
     except BaseException:  # cancellation included: leave no socket open
         stream.close()

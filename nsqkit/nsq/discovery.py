@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nsqkit.background import Background
 from nsqkit.nsq.log import Log
 from nsqkit.nsq.lookup import Lookup, LookupResult
 from nsqkit.policy.address import split_address
@@ -56,15 +57,23 @@ class Discovery:
         endpoints: Configured nsqd, and nsqlookupd to poll.
         on_change: Called when :attr:`wanted` or :attr:`problems` may have changed.
         log: Logger for failures of nsqlookupd.
+        background: Starts the task that polls nsqlookupd.
 
     Attributes:
         wanted: All sources to subscribe to.
     """
 
     def __init__(
-        self, topics: tuple[str, ...], endpoints: Endpoints, *, on_change: Callable[[], None], log: Log
+        self,
+        topics: tuple[str, ...],
+        endpoints: Endpoints,
+        *,
+        on_change: Callable[[], None],
+        log: Log,
+        background: Background,
     ) -> None:
         self._topics = topics
+        self._background = background
         self._lookup = endpoints.lookup
         self._poll_s = endpoints.poll_s
         self._on_change = on_change
@@ -80,7 +89,8 @@ class Discovery:
     def start(self) -> None:
         """Start to poll nsqlookupd, if there is one."""
         if self._lookup is not None:
-            self.poller = asyncio.create_task(self._poll(self._lookup))
+            name = f"polls of nsqlookupd for {self._topics[0]}"
+            self.poller = self._background.start(self._poll(self._lookup), name)
 
     @property
     def problems(self) -> tuple[str, ...]:

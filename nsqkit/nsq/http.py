@@ -4,9 +4,11 @@ import json
 from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
+from tornado.simple_httpclient import HTTPTimeoutError
 
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.dial import reason
+from nsqkit.nsq.time_limit import LoopTime
 from nsqkit.policy.address import split_address
 
 _OK = 200
@@ -16,6 +18,8 @@ async def fetch(
     address: str, path: str, *, method: str = "GET", timeout_s: float = 2.0, **query: str
 ) -> bytes:
     """Send a request to nsqd or nsqlookupd, and return the body of the response.
+
+    A request that times out because the event loop was blocked is sent again.
 
     Args:
         address: ``host:port`` of the HTTP port; an IPv6 host in brackets.
@@ -30,26 +34,40 @@ async def fetch(
         SettingsError: If *address* is not a host and a port.
     """
     split_address(address)
+    url = f"http://{address}{path}?{urlencode(query)}"
+    try:
+        while (response := await _response(url, method, timeout_s)) is None:
+            pass
+    except OSError as error:
+        raise ConnectionLostError(address, reason(error)) from error
+    except (HTTPClientError, ValueError) as error:
+        raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
+    if response.code != _OK:
+        raise RefusedError(address, _code(response), f"({method} {path}, status {response.code})")
+    return response.body
+
+
+async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | None:
+    """Return the response to a request; None if it timed out because the event loop was blocked."""
     # The shared client runs ten requests at a time: a silent server would delay all other requests.
     client = AsyncHTTPClient(force_instance=True)
+    time = LoopTime(timeout_s)
     try:
-        response = await client.fetch(
-            f"http://{address}{path}?{urlencode(query)}",
+        return await client.fetch(
+            url,
             raise_error=False,
             method=method,
             body=b"" if method == "POST" else None,
             connect_timeout=timeout_s,
             request_timeout=timeout_s,
         )
-    except OSError as error:
-        raise ConnectionLostError(address, reason(error)) from error
-    except (HTTPClientError, ValueError) as error:
-        raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
+    except HTTPTimeoutError:
+        if time.is_nearly_over:
+            raise
+        return None
     finally:
+        time.cancel()
         client.close()
-    if response.code != _OK:
-        raise RefusedError(address, _code(response), f"({method} {path}, status {response.code})")
-    return response.body
 
 
 def _code(response: HTTPResponse) -> str:

@@ -10,6 +10,7 @@ from nsqkit.errors import ConnectionLostError, PublishError, RefusedError
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.message import whole_ms
+from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.policy.names import topic_problem
 
 _LENGTH = struct.Struct(">i")
@@ -100,7 +101,7 @@ class NsqdPublisher:
         self._under_way += 1
         self._idle.clear()
         try:
-            async with asyncio.timeout(self._publish_timeout_s):
+            async with TimeLimit(self._publish_timeout_s):
                 await (await self._connected()).request(command)
         except RefusedError as error:
             raise PublishError(topic, self.address, str(error), error.permanent) from error

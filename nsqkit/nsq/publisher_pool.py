@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nsqkit.errors import ConnectionLostError, PublishError, RefusedError
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher import NsqdPublisher, ensure_channel
+from nsqkit.nsq.time_limit import TimeLimit
 
 
 class PublisherPool:
@@ -49,7 +50,7 @@ class PublisherPool:
         """
         wanted = (address, topic, channel)
         try:
-            async with asyncio.timeout(self._publish_timeout_s), self._making[address]:
+            async with TimeLimit(self._publish_timeout_s), self._making[address]:
                 if wanted not in self._channels:
                     await ensure_channel(*wanted, self._options)
                     self._channels.add(wanted)

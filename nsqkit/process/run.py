@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from nsqkit import program
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.loading.loader import LoadedModules, load
 from nsqkit.nsq.http import NsqdHttp
-from nsqkit.nsq.idle import wait_idle
+from nsqkit.nsq.idle import Unhandled, unhandled, wait_idle
 from nsqkit.nsq.nodes import http_addresses, target_address
 from nsqkit.ops.channels import make_channels, subscriptions, unread_problem
 from nsqkit.ops.feed import check_feed
@@ -22,7 +21,7 @@ from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import HandlerSummary
-from nsqkit.worker.worker import Worker
+from nsqkit.worker.worker import Worker, log_left
 
 
 @dataclass
@@ -43,6 +42,7 @@ class Run:
     feeds: Sequence[tuple[str, Path]] = ()
     exit_when_idle: bool = False
     worker: Worker | None = field(default=None, init=False)
+    _left: list[str] = field(default_factory=list, init=False)
     _feeding: bool = field(default=False, init=False)
     _answered: set[str] = field(default_factory=set, init=False)
 
@@ -62,12 +62,15 @@ class Run:
         for topic, path in self.feeds:
             if problem := unread_problem(topic, subscriptions(loaded.handlers)):
                 logs.get_logger().warning("feed_unread", feed=str(path), reason=problem)
-        return program.run(self._run(loaded, on_second_signal), self.settings.event_loop)
+        work = self._run(loaded, on_second_signal)
+        code = program.run(work, self.settings.event_loop, on_left=self._left.extend)
+        log_left(self._left)
+        return 1 if self._left else code
 
     @property
     def left_behind(self) -> int:
-        """Number of messages whose handlers still run in threads that cannot be stopped."""
-        return self.worker.left_behind if self.worker else 0
+        """Number of messages whose handlers still run; without any, of other tasks and threads that do."""
+        return (self.worker.left_behind if self.worker else 0) or len(self._left)
 
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return the counts of each handler."""
@@ -88,7 +91,7 @@ class Run:
             try:
                 complete = await self._until_end(worker, stop)
             finally:
-                await worker.stop()
+                await worker.stop(signalled=stop.is_set())
         finally:
             if broker is not None:
                 await broker.stop()
@@ -135,7 +138,7 @@ class Run:
         """
         await wait_idle(
             lambda: self._empty(worker),
-            report=lambda: logs.get_logger().info("waiting_until_idle", held=worker.held),
+            report=lambda: self._report(worker),
             gives_up=lambda: worker.is_blocked,
         )
         return not worker.is_blocked
@@ -143,29 +146,34 @@ class Run:
     async def _empty(self, worker: Worker) -> bool:
         if worker.held:
             return False
-        wanted = set(worker.subscribed)
-        addresses = await http_addresses(self.settings)
-        for address in addresses:
+        found = await self._unhandled(worker)
+        return found is not None and not any(found)
+
+    async def _report(self, worker: Worker) -> None:
+        queued, in_flight, deferred = await self._unhandled(worker) or (None, None, None)
+        next_s = worker.next_requeue_s
+        logs.get_logger().info(
+            "waiting_until_idle",
+            held=worker.held,
+            queued=queued,
+            in_flight=in_flight,
+            deferred=deferred,
+            next_requeue_s=None if next_s is None else round(next_s),
+        )
+
+    async def _unhandled(self, worker: Worker) -> Unhandled | None:
+        """Return the messages of the handlers' channels on all nsqd; None if their state is not known."""
+        wanted = frozenset(worker.subscribed)
+        found = []
+        for address in await http_addresses(self.settings):
             try:
-                stats: dict[str, Any] = await NsqdHttp(address).stats()
+                stats = await NsqdHttp(address).stats()
             except NsqkitError as error:
                 if address in self._answered:  # it may be busy or restarting: ask again
-                    return False
+                    return None
                 raise SettingsError(
                     f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http"
                 ) from error
             self._answered.add(address)
-            if any(_busy(topic, wanted) for topic in stats["topics"] or ()):
-                return False
-        return bool(addresses)  # without addresses the state is not known
-
-
-def _busy(topic: dict[str, Any], wanted: set[tuple[str, str]]) -> bool:
-    name = topic["topic_name"]
-    if not any(name == wanted_topic for wanted_topic, _ in wanted):
-        return False
-    return bool(topic["depth"]) or any(
-        channel["depth"] or channel["in_flight_count"] or channel["deferred_count"]
-        for channel in topic["channels"]
-        if (name, channel["channel_name"]) in wanted
-    )
+            found.append(unhandled(stats, wanted))
+        return Unhandled(*map(sum, zip(*found, strict=True))) if found else None

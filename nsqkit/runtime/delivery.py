@@ -12,6 +12,7 @@ from nsqkit.policy import lease
 from nsqkit.policy.verdict import Rules
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.ports import Message, Meter
+from nsqkit.runtime.requeues import Requeues
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,6 +37,7 @@ class Shared:
         preparer: Encodes the messages that the handler publishes.
         clock: Time and random numbers.
         uncounted: Number of deliveries of a message that are no attempts, by key; see ``Delivery.remember``.
+        requeues: When the handler's requeued messages are due.
     """
 
     spec: HandlerSpec
@@ -45,6 +47,7 @@ class Shared:
     preparer: Preparer
     clock: Clock = field(default_factory=Clock)
     uncounted: "dict[tuple[str, str, bytes], int]" = field(default_factory=dict)
+    requeues: Requeues = field(default_factory=Requeues)
 
 
 class Delivery:

@@ -35,7 +35,8 @@ async def drain(
         log: structlog logger.
 
     Returns:
-        Number of messages left behind because a thread still runs; 0 for a clean drain.
+        Number of messages left behind because their handlers still run, in threads or as tasks that ignore
+        their cancellation; 0 for a clean drain.
     """
     for intake, _ in pairs:
         intake.stop()
@@ -54,7 +55,7 @@ async def drain(
         log.error(
             "drain_left_behind",
             messages=left,
-            hint="their threads still run; nsqd delivers the messages again",
+            hint="their handlers still run; nsqd delivers the messages again",
         )
     await asyncio.gather(*(source.close(CANCEL_S) for _, source in pairs))
     return left

@@ -49,6 +49,7 @@ class Settler:
         self._meter = shared.meter
         self._clock = shared.clock
         self._now_s = shared.clock.now_s
+        self._requeues = shared.requeues
         self._publishes = publishes
         self._dead_letters = dead_letters
         self._outcome_log = outcome_log
@@ -141,6 +142,8 @@ class Settler:
             return _lost(verdict)
         requeue = verdict.label is OutcomeLabel.REQUEUE
         sent = message.requeue(verdict.delay_s) if requeue else message.finish()
+        if requeue and sent and verdict.delay_s > 0:
+            self._requeues.add(verdict.delay_s, now_s=self._now_s())
         return verdict if sent else _lost(verdict)
 
     def _record(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:

@@ -121,6 +121,7 @@ class Subscription:
             ),
             clock=parts.clock,
         )
+        self._requeues = shared.requeues
         self.dispatcher = self._make_dispatcher(ready, shared.rules, parts)
         self.intake = self._make_intake(shared, ready, parts)
         self.topics = spec.topics
@@ -233,6 +234,12 @@ class Subscription:
         if self.gate.is_on_trial:
             return IntakeState.HALF_OPEN
         return IntakeState.RATE_LIMITED if self.intake.is_rate_limited else IntakeState.RUNNING
+
+    @property
+    def next_requeue_s(self) -> float:
+        """Seconds until the first of the messages that were requeued with a delay is due; else infinite."""
+        next_s = self._requeues.next_in_s(self._now_s())
+        return math.inf if next_s is None else next_s
 
     @property
     def resumes_by_itself(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nsqkit import program
 from nsqkit.admin import AdminServer, HandlerState
+from nsqkit.background import Background
 from nsqkit.errors import HandlerError, SettingsError
 from nsqkit.handler.extension import Layer
 from nsqkit.handler.handler import AnyHandler
@@ -26,6 +27,7 @@ from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import ReadyHandler, Resources
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
+from nsqkit.telemetry.loop_watch import LoopWatch
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.worker.subscription import Subscription, WorkerParts
 
@@ -71,6 +73,8 @@ class Worker:
         if not (self.settings.nsqd or self.settings.lookupd):
             raise SettingsError("no NSQ to consume from: set nsqd (host:4150) or lookupd (host:4161)")
         self._log = logs.get_logger()
+        self._background = Background(self._log)
+        self._loop_watch = LoopWatch(self.specs, self._log)
         self._subscriptions: tuple[Subscription, ...] = ()
         self._admin: AdminServer | None = None
         self.publishers = PublisherPool(
@@ -85,12 +89,15 @@ class Worker:
         Python handles a second signal: SIGINT raises KeyboardInterrupt, and SIGTERM ends the process.
 
         Returns:
-            The exit code: 0, or 1 if a handler's thread still runs. nsqd delivers its message again after the
-            lease ends. The thread does not keep the process from exiting.
+            The exit code: 0, or 1 if a handler, another task or a thread still runs. nsqd delivers a message
+            of such a handler again after the lease ends. The handler does not keep the process from exiting,
+            unless it waits for a thread that it started by itself, as with ``asyncio.to_thread``.
         """
         logs.configure(self.settings)
-        program.run(self._run(), self.settings.event_loop)
-        return 1 if self.left_behind else 0
+        left: list[str] = []
+        program.run(self._run(), self.settings.event_loop, on_left=left.extend)
+        log_left(left)
+        return 1 if self.left_behind or left else 0
 
     async def start(self) -> None:
         """Open resources, serve metrics and health, and start consuming; connections open in the background.
@@ -100,12 +107,14 @@ class Worker:
             ResourceError: If a resource cannot be opened.
             Exception: Any error of a handler's ``__init__``.
         """
+        self._loop_watch.start()
         try:
             handlers = [await self._resources.prepare(spec, self._middleware) for spec in self.specs]
             self._subscriptions = await self._subscribe(handlers)
             await self._serve_admin()
         except BaseException:
             await self._resources.close()
+            self._loop_watch.stop()
             raise
         for subscription in self._subscriptions:
             subscription.consumer.start()
@@ -127,9 +136,13 @@ class Worker:
                 each.consumer.poll_now()
                 await asyncio.sleep(LOOKUP_RETRY_S)
 
-    async def stop(self) -> None:
-        """Drain: stop the intake, let handlers finish, settle messages, disconnect, and close resources."""
-        self._log.info("worker_stopping", held=self.held)
+    async def stop(self, *, signalled: bool = False) -> None:
+        """Drain: stop the intake, let handlers finish, settle messages, disconnect, and close resources.
+
+        Args:
+            signalled: Whether a signal is the cause, so that the log says what a second one does.
+        """
+        self._log_stopping(signalled=signalled)
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
         self.left_behind = await drain(
             pairs,
@@ -143,12 +156,28 @@ class Worker:
         if self._admin is not None:
             await self._admin.stop()
         await self._resources.close()
+        self._loop_watch.stop()
         self._log.info("worker_stopped", left_behind=self.left_behind)
+
+    def _log_stopping(self, *, signalled: bool) -> None:
+        if not (held := self.held):
+            self._log.info("worker_stopping", held=0)
+            return
+        hint = f"running handlers have {self.settings.grace_s:g} s to finish"
+        if signalled:
+            hint += "; a second signal ends the process at once"
+        self._log.info("worker_stopping", held=held, grace_s=self.settings.grace_s, hint=hint)
 
     @property
     def held(self) -> int:
         """Number of messages in flight over all handlers."""
         return sum(each.intake.held for each in self._subscriptions)
+
+    @property
+    def next_requeue_s(self) -> float | None:
+        """Seconds until the first of the messages that this worker deferred is due; None if none is."""
+        next_s = min((each.next_requeue_s for each in self._subscriptions), default=math.inf)
+        return None if next_s == math.inf else next_s
 
     @property
     def is_blocked(self) -> bool:
@@ -161,8 +190,12 @@ class Worker:
         return tuple((topic, each.spec.channel) for each in self._subscriptions for topic in each.topics)
 
     def live(self) -> bool:
-        """Return True: an answer at all shows that the event loop runs."""
-        return True
+        """Return whether all background tasks run; an answer at all shows that the event loop runs."""
+        return not self._background.died
+
+    def dead_tasks(self) -> tuple[str, ...]:
+        """Return the background tasks that have died, one line each; only a restart of the worker helps."""
+        return self._background.died
 
     def problems(self) -> tuple[str, ...]:
         """Return why the worker is not ready, one line each; empty if it is."""
@@ -211,7 +244,7 @@ class Worker:
             settings=self.settings,
             metrics=self.metrics,
             publishes=self.publishers,
-            make_consumer=partial(Consumer, endpoints=endpoints),
+            make_consumer=partial(Consumer, endpoints=endpoints, background=self._background),
             max_msg_bytes=max_msg_bytes,
             log=self._log,
         )
@@ -228,4 +261,11 @@ class Worker:
         stop = stop_event()
         if await unless(stop, self.start()):
             await stop.wait()
-            await self.stop()
+            await self.stop(signalled=True)
+
+
+def log_left(left: Sequence[str]) -> None:
+    """Log the tasks and threads that :func:`nsqkit.program.run` has left running, if there are any."""
+    if left:
+        hint = "the process ends without them: a task may ignore its cancellation, a thread cannot be stopped"
+        logs.get_logger().error("left_running", running=list(left), hint=hint)

@@ -7,6 +7,10 @@ BOUND_FIELDS: Final = ("topic", "channel", "handler")
 
 LOG_EVENTS: Final = {
     "admin_listening": "The worker serves metrics and health.",
+    "background_task_died": (
+        "A defect in nsqkit, with its stack: a task that must run until the worker stops has ended. From now "
+        "on `/healthz` answers 503."
+    ),
     "batch_failed": "A batch handler's call failed; its messages are handled again one by one.",
     "call_failed": "A call inside `retrying` failed and is made again.",
     "dead_letter_without_record": (
@@ -19,7 +23,15 @@ LOG_EVENTS: Final = {
         "`nsqkit dead collect` could not ask every nsqd or nsqlookupd; it asks again."
     ),
     "drain_grace_over": "`grace_s` is over and handlers still run: they are cancelled.",
-    "drain_left_behind": "Threads still run at the end of the drain; nsqd delivers their messages again.",
+    "drain_left_behind": (
+        "Handlers still run at the end of the drain, in threads or as tasks that ignore their cancellation; "
+        "nsqd delivers their messages again."
+    ),
+    "event_loop_blocked": (
+        "Code has kept the event loop from turning for a second. Nothing else runs meanwhile: no other async "
+        "handler, no TOUCH, no answer of the admin port."
+    ),
+    "event_loop_resumed": "The event loop turns again after `event_loop_blocked`.",
     "extension_failed": "An extension's `on_settled` raised. The outcome of the message does not change.",
     "feed_confirmed": "nsqd has confirmed a whole feed.",
     "feed_line_refused": "A line of a feed was not published.",
@@ -37,6 +49,9 @@ LOG_EVENTS: Final = {
     "message_kept": (
         "A handler failed for an outage that is known already. The message has no outcome: it waits with "
         "TOUCH, and is handled again when the intake resumes."
+    ),
+    "left_running": (
+        "Tasks or threads have not ended with the worker; the process ends without them, with exit code 1."
     ),
     "message_settled": (
         "A delivery has its outcome. Successes are logged only with `log_success`. It is a warning after an "
@@ -63,13 +78,15 @@ LOG_EVENTS: Final = {
     "worker_ready": "Every handler is subscribed on every nsqd that is named or found.",
     "worker_started": "Resources are open, and the handlers begin to connect.",
     "worker_stopped": "The drain is over and resources are closed.",
-    "worker_stopping": "The drain begins.",
+    "worker_stopping": "The drain begins. With messages in flight, `hint` says for how long it may take.",
 }
 
 FIELDS: Final = {
     "at": "File and line of the innermost frame of the team's own code.",
     "attempts": "Deliveries so far, this one included.",
+    "blocked_s": "Seconds by which the event loop is late: until now, or in all.",
     "channel": "The handler's channel.",
+    "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
     "delay_s": "Delay of a requeue, in seconds.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
     "error": "What went wrong, as one line.",
@@ -80,30 +97,39 @@ FIELDS: Final = {
     "feed": "File of the feed.",
     "files": "Files that changed.",
     "for_s": "Seconds of the pause; null without an end.",
+    "function": "The innermost function of the stack, with its module.",
     "grace_s": "The setting.",
-    "handler": "Class name of the handler.",
+    "handler": "Class name of the handler; null if none is involved.",
     "handlers": "Class names of the handlers.",
     "held": "Messages received and not settled.",
     "hint": "What it means, or where to look.",
     "hook": "The hook of the extension.",
+    "in_flight": "Messages of the handlers that this worker and others hold; null if nsqd does not answer.",
     "latency_ms": "From receipt to outcome, in milliseconds.",
     "left": "Messages to collect.",
-    "left_behind": "Messages whose handlers still ran in threads at the end.",
+    "left_behind": "Messages whose handlers still ran at the end.",
     "line": "Number of the line in the feed's file.",
     "look": "The command that shows the dead letters.",
     "message_id": "nsqd's id; unique only together with topic and nsqd.",
     "messages": "How many messages it is about.",
     "next": "What happens next.",
     "next_line": "Line of the feed's file to continue at.",
+    "next_requeue_s": (
+        "Seconds until the first of the messages that this worker requeued with a delay is due, or null. It "
+        "is not known for messages of other workers and of producers."
+    ),
     "nsqd": "`host:port` of the nsqd.",
     "outcome": "One of the outcomes above.",
     "published": "Lines of a feed that nsqd has confirmed.",
+    "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
     "refused": "Lines of a feed that were not published.",
     "retry_in_s": "Seconds until the next try.",
+    "running": "Names of tasks and threads.",
     "setting": "The setting to change.",
     "still": "The reason that keeps the intake paused, or null.",
     "stored": "Dead letters stored.",
+    "task": "What the task does, and for which part of the worker.",
     "timeout_s": "The handler's timeout, in seconds.",
     "topic": "The handler's source topic, also for a replayed message.",
     "url": "Where metrics are served.",

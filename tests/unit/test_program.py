@@ -5,9 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
+from nsqkit import program as module
 from nsqkit.errors import SettingsError
 from nsqkit.program import SIGNALS, is_set_within, run, stop_event, together
 from tests.waiting import PATIENCE_S, turns
@@ -24,6 +28,19 @@ async def main():
     await asyncio.Event().wait()
 
 asyncio.run(main())
+"""
+
+BLOCKED = """
+import asyncio, sys, threading
+from nsqkit import program
+from nsqkit.cli.ending import on_second_signal
+
+async def main():
+    program.stop_event({on_second_signal})
+    print("ready", flush=True)
+    threading.Event().wait()
+
+program.run(main(), sys.argv[1])
 """
 
 
@@ -96,6 +113,115 @@ async def test_a_second_signal_does_what_the_caller_said() -> None:
             await event.wait()
     for each in SIGNALS:
         asyncio.get_running_loop().remove_signal_handler(each)
+
+
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    ("on_second_signal", "codes"),
+    [
+        pytest.param("on_second_signal", {1}, id="as the caller said"),
+        pytest.param("", {-signal.SIGINT, -signal.SIGTERM}, id="as Python does"),
+    ],
+)
+def test_a_second_signal_is_heard_while_the_event_loop_is_blocked(
+    event_loop: str, on_second_signal: str, codes: set[int]
+) -> None:
+    """Of two that are pending, the system chooses the order."""
+    pytest.importorskip(event_loop)
+    script = BLOCKED.format(on_second_signal=on_second_signal)
+    with subprocess.Popen(
+        [sys.executable, "-c", script, event_loop],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        program.send_signal(signal.SIGTERM)
+        program.send_signal(signal.SIGINT)  # another one: two of a kind may arrive as one
+        _, said = program.communicate(timeout=PATIENCE_S)
+        assert program.returncode in codes
+        assert said.startswith("second signal: ending at once") is bool(on_second_signal)
+
+
+async def deaf() -> None:
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+class TestEnd:
+    """Neither a task nor a thread keeps it from returning, and those that are left are named."""
+
+    @pytest.fixture(autouse=True)
+    def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "END_S", 0.01)
+
+    def left(self, main: Callable[[], Coroutine[Any, Any, str]], event_loop: str) -> list[str]:
+        left: list[str] = []
+        assert run(main(), event_loop, on_left=left.extend) == "result"
+        return left
+
+    @pytest.fixture(params=["asyncio", "uvloop"])
+    def event_loop(self, request: pytest.FixtureRequest) -> str:
+        pytest.importorskip(request.param)
+        return str(request.param)
+
+    def test_a_task_that_ignores_its_cancellation_is_left(self, event_loop: str) -> None:
+        tasks: list[asyncio.Task[None]] = []
+
+        async def main() -> str:
+            tasks.extend(asyncio.create_task(work(), name=work.__name__) for work in (deaf, hang))
+            await turns()
+            return "result"
+
+        assert self.left(main, event_loop) == ["task deaf"]
+        assert tasks[1].cancelled()
+
+    def test_a_thread_that_does_not_end_is_left(self, event_loop: str) -> None:
+        leave, inside = threading.Event(), threading.Event()
+
+        def work() -> None:
+            inside.set()
+            leave.wait(PATIENCE_S)
+
+        async def main() -> str:
+            task = asyncio.create_task(asyncio.to_thread(work))
+            await asyncio.to_thread(inside.wait, PATIENCE_S)
+            task.cancel()
+            return "result"
+
+        (thread,) = self.left(main, event_loop)
+        assert thread.startswith("thread nsqkit-loop_")
+        leave.set()
+
+    def test_tasks_and_threads_that_end_are_not_left(self, event_loop: str) -> None:
+        async def main() -> str:
+            task = asyncio.create_task(hang())
+            await asyncio.to_thread(lambda: None)
+            await turns()
+            assert not task.done()
+            return "result"
+
+        assert self.left(main, event_loop) == []
+
+    def test_an_error_is_raised_after_the_end(self) -> None:
+        left: list[str] = []
+
+        async def main() -> None:
+            task = asyncio.create_task(deaf(), name="deaf")
+            await turns()
+            raise LookupError(task.get_name())
+
+        with pytest.raises(LookupError, match="deaf"):
+            run(main(), "asyncio", on_left=left.extend)
+        assert left == ["task deaf"]
 
 
 class TestTogether:

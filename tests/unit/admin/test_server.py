@@ -19,9 +19,13 @@ class _Health:
     def __init__(self) -> None:
         self.alive = True
         self.missing: tuple[str, ...] = ()
+        self.dead: tuple[str, ...] = ()
 
     def live(self) -> bool:
         return self.alive
+
+    def dead_tasks(self) -> tuple[str, ...]:
+        return self.dead
 
     def problems(self) -> tuple[str, ...]:
         return self.missing
@@ -106,6 +110,12 @@ async def test_healthz(port: int, health: _Health, *, alive: bool, code: int, bo
     health.alive = alive
     response = await _get(port, "/healthz")
     assert (response.code, response.body) == (code, body)
+
+
+async def test_healthz_names_one_dead_task_per_line(port: int, health: _Health) -> None:
+    health.alive, health.dead = False, ("'polls' has died", "'RDY' has died")
+    response = await _get(port, "/healthz")
+    assert (response.code, response.body.decode().splitlines()) == (503, list(health.dead))
 
 
 async def test_readyz_when_nothing_is_missing(port: int) -> None:

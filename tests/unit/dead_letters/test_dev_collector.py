@@ -11,10 +11,12 @@ from nsqkit.dead_letters.dev_collector import DevCollector
 from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
+from nsqkit.errors import DeadLetterStoreError
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher_pool import PublisherPool
 from tests.unit.dead_letters.letters import published
+from tests.waiting import until
 
 DEAD = "orders.payments.dead"
 
@@ -105,3 +107,23 @@ async def test_what_is_left_after_a_while_is_told_and_fails_nothing(
     await made.stop()
     assert log.entries[0]["event"] == "dead_letters_not_collected"
     assert log.entries[0]["error"] == "some are left after 0 s"
+
+
+async def test_a_store_that_fails_is_told_at_once(
+    broker: DevBroker,
+    publishers: PublisherPool,
+    settings: Settings,
+    log: structlog.testing.LogCapture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def add(*_: object) -> int:
+        raise DeadLetterStoreError("dead.sqlite", "the disk is full")
+
+    monkeypatch.setattr(Store, "add", add)
+    made = collection(settings, log)
+    made.start()
+    await bury(publishers, broker, 1)
+    await until(lambda: log.entries)
+    assert log.entries[0]["event"] == "dead_letters_not_collected"
+    assert "the disk is full" in log.entries[0]["error"]
+    await made.stop()

@@ -1,5 +1,6 @@
 import logging
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,25 @@ async def test_one_log_line_says_where_it_listens_and_what_it_is_for(
     assert broker.tcp_address in record.message
     assert broker.http_address in record.message
     assert "for development and tests only" in record.message
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["in memory", "with a data path"])
+async def test_what_is_lost_when_it_stops_is_counted(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, *, is_kept: bool
+) -> None:
+    broker = DevBroker(0, 0, data_path=tmp_path if is_kept else None)
+    await broker.start()
+    ledger = broker.ledger
+    consumer = ledger.subscribe("t", "c", now_s=0.0)
+    ledger.publish("t", [b"x"] * 4, timestamp_ns=1, now_s=0.0)
+    ledger.publish("t", [b"x"] * 2, timestamp_ns=1, now_s=0.0, defer_s=60.0)
+    ledger.publish("without-channel", [b"x"] * 3, timestamp_ns=1, now_s=0.0)
+    ledger.ready(consumer, 1)
+    assert len(ledger.deliveries(now_s=0.0)) == 1
+    await broker.stop()
+    lost = [record.message for record in caplog.records if "loses" in record.message]
+    counts = "embedded broker stops and loses its messages: 6 queued, 1 in flight, 2 deferred"
+    assert lost == ([] if is_kept else [counts])
 
 
 async def test_stopping_twice_or_before_the_start_does_nothing() -> None:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from nsqkit.handler.origin import place_of
+from nsqkit.handler.origin import own_place, place_of
 
 
 def test_no_error_has_no_place() -> None:
@@ -37,3 +37,10 @@ def test_a_line_of_a_library_will_do_where_it_is_asked_for_and_there_is_no_other
     error.__traceback__ = error.__traceback__.tb_next  # without this file's line
     assert place_of(error) == ""
     assert "json" in place_of(error, or_library=True)
+
+
+def test_in_a_stack_it_is_the_innermost_line_of_the_teams_own() -> None:
+    places = [("/team/main.py", 1), ("/team/orders.py", 2), (json.__file__, 3)]
+    assert own_place(places) == "/team/orders.py:2"
+    assert own_place(places[2:]) == ""
+    assert own_place(places[2:], or_library=True) == f"{json.__file__}:3"

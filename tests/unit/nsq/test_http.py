@@ -1,10 +1,14 @@
 """Requests to nsqd's HTTP port."""
 
+import asyncio
+import threading
+
 import pytest
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import NsqdHttp, fetch
 from tests.unit.nsq.fake_http import Answer, FakeHttp
+from tests.waiting import turns
 
 
 async def test_ping_returns_when_nsqd_is_healthy() -> None:
@@ -106,3 +110,19 @@ async def test_a_server_that_is_not_there_is_a_lost_connection() -> None:
 async def test_an_address_that_is_none_is_refused_before_asking() -> None:
     with pytest.raises(SettingsError):
         await NsqdHttp("http://127.0.0.1:4151").ping()
+
+
+@pytest.mark.parametrize("turns_before", [1, 4, 8], ids=lambda n: f"blocked after {n} turns")
+async def test_a_server_is_not_at_fault_while_the_event_loop_is_blocked(turns_before: int) -> None:
+    """Then the request is sent again: the answer may have been in the socket when the time was over."""
+    async with FakeHttp((200, b"OK")) as server:
+        asked = asyncio.create_task(fetch(server.address, "/ping", timeout_s=0.2))
+        await turns(turns_before)
+        threading.Event().wait(0.3)
+        assert await asked == b"OK"
+
+
+async def test_a_server_that_never_answers_is_at_fault() -> None:
+    async with FakeHttp(b"") as server:
+        with pytest.raises(ConnectionLostError, match="Timeout during request"):
+            await fetch(server.address, "/ping", timeout_s=0.05)

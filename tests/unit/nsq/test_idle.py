@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from nsqkit.nsq.idle import wait_idle
+from tests.waiting import turns
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ async def test_one_look_that_finds_something_begins_the_count_again() -> None:
     async def is_idle() -> bool:
         return next(results)
 
-    await wait_idle(is_idle, report=list)
+    await wait_idle(is_idle, report=turns)
     assert next(results, None) is None
 
 
@@ -33,7 +34,10 @@ async def test_a_long_wait_is_reported() -> None:
     async def is_idle() -> bool:
         return next(results)
 
-    await wait_idle(is_idle, report=lambda: reports.append(1))
+    async def report() -> None:
+        reports.append(1)
+
+    await wait_idle(is_idle, report=report)
     assert len(reports) == 2
 
 
@@ -41,4 +45,4 @@ async def test_giving_up_ends_it_before_the_next_look() -> None:
     async def is_idle() -> bool:
         raise NotImplementedError
 
-    await wait_idle(is_idle, report=list, gives_up=lambda: True)
+    await wait_idle(is_idle, report=turns, gives_up=lambda: True)

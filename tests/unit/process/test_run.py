@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from nsqkit import FeedError, LoadError, Settings, SettingsError
 from nsqkit.dead_letters.filters import Filters
@@ -269,6 +270,7 @@ class FakeWorker:
 
     subscribed = (("ran", "work"), ("ran.work.retry", "work"))
     is_blocked = False
+    next_requeue_s: float | None = None
 
     def __init__(self, *held: int) -> None:
         self._held = list(held)
@@ -315,6 +317,30 @@ class TestIdle:
         async with FakeHttp((200, {"topics": topics})) as http:
             run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(http.address,)))
             assert await run._empty(FakeWorker()) is expected  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("held", [0, 2])
+    @pytest.mark.parametrize(
+        ("next_s", "shown"), [(None, None), (29.6, 30)], ids=["no requeue is known", "one is due in 30 s"]
+    )
+    async def test_a_long_wait_is_explained(self, held: int, next_s: float | None, shown: int | None) -> None:
+        topics = [topic("ran", 1, work=(2, 3, 9), other=(7, 7, 7)), topic("ran.work.retry", work=(4, 0, 1))]
+        answer = (200, {"topics": topics})
+        async with FakeHttp(answer) as http, FakeHttp(answer) as other:
+            run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(http.address, other.address)))
+            worker = FakeWorker(held)
+            worker.next_requeue_s = next_s
+            with structlog.testing.capture_logs() as log:
+                await run._report(worker)  # type: ignore[arg-type]
+        (line,) = log
+        assert (line["event"], line["held"]) == ("waiting_until_idle", held)
+        assert (line["queued"], line["in_flight"], line["deferred"]) == (14, 6, 20)
+        assert line["next_requeue_s"] == shown
+
+    async def test_what_is_not_known_is_not_counted(self) -> None:
+        run = Run(["unused"], told(lookupd=(NOBODY,)))
+        with structlog.testing.capture_logs() as log:
+            await run._report(FakeWorker())  # type: ignore[arg-type]
+        assert (log[0]["queued"], log[0]["in_flight"], log[0]["deferred"]) == (None, None, None)
 
     async def test_what_the_worker_holds_is_enough(self) -> None:
         run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(NOBODY,)))

@@ -142,6 +142,15 @@ class TestDeadLetters:
         (line,) = bench.log.settled()
         assert line["detail"].startswith("requested: bad; topic t: not published")
 
+    async def test_when_it_is_due_again_is_known(self) -> None:
+        bench = Bench(ending(DeadLetter("bad")))
+        bench.publishes.failures.append(unconfirmed())
+        assert bench.settler._requeues.next_in_s(bench.now_s()) is None
+        await bench.run(attempts=2)
+        in_s = bench.settler._requeues.next_in_s(bench.now_s())
+        assert in_s is not None
+        assert 4.0 <= in_s < 5.0
+
     async def test_it_is_tried_again_for_ever(self) -> None:
         bench = Bench(ending(ValueError("x")))
         bench.publishes.failures.append(unconfirmed())

@@ -1,6 +1,7 @@
 """Subscription: one handler from its connection to its outcomes, which can be paused and blocked."""
 
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, RetryPolicy, Settings, event
+from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, Requeue, RetryPolicy, Settings, event
 from nsqkit.errors import BreakerOpenError
 from nsqkit.nsq import Consumer, Endpoints
 from nsqkit.nsq.options import connection_options
@@ -345,6 +346,14 @@ class TestProblems:
     async def test_once_subscribed_there_is_none(self, start: Start) -> None:
         running = await start(working())
         assert running.subscription.problems == ()
+
+
+async def test_when_its_requeued_messages_are_due_is_known(start: Start) -> None:
+    running = await start(working(lambda _: Requeue(60)))
+    assert running.subscription.next_requeue_s == math.inf
+    running.peer.send(message_frame(ID, b'{"n": 1}'))
+    await until(lambda: running.subscription.next_requeue_s <= 61.0)
+    assert running.subscription.next_requeue_s > 50.0
 
 
 async def test_a_dead_letter_is_published_to_the_messages_own_nsqd_before_its_fin() -> None:

@@ -4,14 +4,16 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from nsqkit import (
     Context,
@@ -28,7 +30,7 @@ from nsqkit import (
     resource,
 )
 from nsqkit.devbroker import DevBroker
-from nsqkit.nsq import ConnectionOptions, NsqdPublisher
+from nsqkit.nsq import ConnectionOptions, Consumer, NsqdPublisher
 from nsqkit.worker import worker as module
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.unit.reading import topics
@@ -36,8 +38,8 @@ from tests.waiting import PATIENCE_S, turns, until
 
 NOBODY = "127.0.0.1:1"
 STUCK = """
-import dataclasses, sys, threading
-from nsqkit import Handler, Settings, Worker, event
+import asyncio, dataclasses, sys, threading
+from nsqkit import Handler, Settings, Worker, event, program
 from nsqkit.runtime import drain
 
 @event("stuck.happened", version=1, topic="stuck")
@@ -50,8 +52,18 @@ class Stuck(Handler[Happened], channel="stuck"):
         print("stuck", flush=True)
         threading.Event().wait()
 
-drain.CANCEL_S = 0.01
-code = Worker([Stuck], settings=Settings(nsqd=(sys.argv[1],), admin_port=0, grace_s=0.0)).run()
+class Deaf(Handler[Happened], channel="stuck"):
+    async def handle(self, event, ctx):
+        print("stuck", flush=True)
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                pass
+
+drain.CANCEL_S = program.END_S = 0.01
+settings = Settings(nsqd=(sys.argv[1],), admin_port=0, grace_s=0.0)
+code = Worker([globals()[sys.argv[2]]], settings=settings).run()
 print("returned", code)
 sys.exit(code)
 """
@@ -345,6 +357,72 @@ class TestAdmin:
         assert problems.startswith("Work (worked/work): nsqd")
         await worker.stop()
 
+    async def test_a_background_task_that_died_makes_it_unhealthy_until_a_restart(
+        self, broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def keep(*_: Any) -> None:
+            raise LookupError("a defect")
+
+        monkeypatch.setattr(Consumer, "_keep", keep)
+        async with FakeNsqd() as other:
+            free = other.port
+        worker = Worker([Work], settings=told(broker.tcp_address, admin_port=free))
+        assert worker.live()
+        with structlog.testing.capture_logs() as log:
+            await worker.start()
+            await until(lambda: not worker.live())
+        status, text = await self.asked(free, "/healthz")
+        assert status == 503
+        name = f"connection to {broker.tcp_address} for worked/work"
+        assert f"background task '{name}' has died: LookupError: a defect" in text.splitlines()
+        assert name in {line["task"] for line in log if line["event"] == "background_task_died"}
+        await worker.stop()
+
+
+class TestStopping:
+    """The line that says what happens next, where it has to wait."""
+
+    async def stopping(self, worker: Worker, **options: bool) -> MutableMapping[str, Any]:
+        with structlog.testing.capture_logs() as log:
+            await worker.stop(**options)
+        (line,) = [line for line in log if line["event"] == "worker_stopping"]
+        return line
+
+    async def test_without_a_message_in_flight_there_is_nothing_to_wait_for(self) -> None:
+        worker = Worker([Work], settings=told(NOBODY))
+        await worker.start()
+        line = await self.stopping(worker, signalled=True)
+        assert (line["held"], "hint" in line) == (0, False)
+
+    @pytest.mark.parametrize("signalled", [True, False])
+    async def test_with_one_it_says_how_long_it_waits_and_what_a_second_signal_does(
+        self, broker: DevBroker, *, signalled: bool
+    ) -> None:
+        leave = asyncio.Event()
+
+        async def hold(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+            await leave.wait()
+            return await call_next(event, ctx)
+
+        worker = Worker([Work], settings=told(broker.tcp_address), middleware=[hold])
+        await worker.start()
+        await publish(broker, b'{"n": 1}')
+        await until(lambda: worker.held)
+        stopping = asyncio.create_task(self.stopping(worker, signalled=signalled))
+        await turns()
+        leave.set()
+        line = await stopping
+        assert (line["held"], line["grace_s"]) == (1, 5.0)
+        assert line["hint"].startswith("running handlers have 5 s to finish")
+        assert ("second signal" in line["hint"]) is signalled
+
+    async def test_its_event_loop_is_watched_from_start_to_stop(self) -> None:
+        worker = Worker([Work], settings=told(NOBODY))
+        await worker.start()
+        assert "nsqkit-loop-watch" in {each.name for each in threading.enumerate()}
+        await worker.stop()
+        await until(lambda: "nsqkit-loop-watch" not in {each.name for each in threading.enumerate()})
+
 
 class TestRun:
     """For programs: it blocks until a signal."""
@@ -382,13 +460,19 @@ class TestRun:
         assert worker.run() == 1
         assert worker.left_behind == 1
 
-    def test_a_program_ends_by_its_exit_code_though_a_thread_is_stuck(
-        self, threaded_broker: DevBroker, tmp_path: Path
+    @pytest.mark.parametrize(
+        "handler",
+        [
+            pytest.param("Stuck", id="in a thread: it is a daemon, so the interpreter does not wait for it"),
+            pytest.param("Deaf", id="in a task that ignores its cancellation"),
+        ],
+    )
+    def test_a_program_ends_by_its_exit_code_though_a_handler_is_stuck(
+        self, threaded_broker: DevBroker, tmp_path: Path, handler: str
     ) -> None:
-        """Its threads are daemons: the interpreter does not wait for them."""
         (tmp_path / "stuck.py").write_text(STUCK)
         with subprocess.Popen(
-            [sys.executable, "stuck.py", threaded_broker.tcp_address],
+            [sys.executable, "stuck.py", threaded_broker.tcp_address, handler],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -398,6 +482,7 @@ class TestRun:
             assert program.stdout is not None
             assert program.stdout.readline() == "stuck\n", program.communicate()[1]
             program.send_signal(signal.SIGTERM)
-            said, _ = program.communicate(timeout=PATIENCE_S)
+            said, log = program.communicate(timeout=PATIENCE_S)
         assert said.splitlines()[-1] == "returned 1"
         assert program.returncode == 1
+        assert ("task Deaf.handle" in log) is (handler == "Deaf")
