@@ -27,6 +27,7 @@ class Live(Protocol):
     def is_lost(self, now_s: float) -> bool: ...  # noqa: D102
     def wait(self) -> None: ...  # noqa: D102
     def overrun(self, timeout_s: float) -> None: ...  # noqa: D102
+    def stuck(self, at: str) -> None: ...  # noqa: D102
     def bind_log(self) -> "FilteringBoundLogger": ...  # noqa: D102
 
 
@@ -49,6 +50,9 @@ class Detached:
 
     def overrun(self, timeout_s: float) -> None:
         """Do nothing: nobody counts it."""
+
+    def stuck(self, at: str) -> None:
+        """Do nothing: nobody logs it."""
 
     def bind_log(self) -> "FilteringBoundLogger":
         """Return a plain structlog logger."""
@@ -153,6 +157,14 @@ class Context:
             timeout_s: The handler's time limit in seconds.
         """
         self.delivery.overrun(timeout_s)
+
+    def stuck(self, at: str) -> None:
+        """Log that the handler goes on after every cancellation. Called by nsqkit.
+
+        Args:
+            at: ``file:line`` at which it waits; empty if unknown.
+        """
+        self.delivery.stuck(at)
 
     def remaining_s(self) -> float:
         """Return the seconds that the handler may still run; 0 or more, infinite if unlimited."""

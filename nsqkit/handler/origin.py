@@ -1,11 +1,13 @@
-"""Origin: find the line of the team's code that raised an exception; it never returns a line of nsqkit."""
+"""Origin: find the line of the team's code that raised or waits; it never returns a line of nsqkit."""
 
 import importlib
+import inspect
 import os
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nsqkit.policy.leaves import leaves
 
@@ -33,6 +35,26 @@ def place_of(error: BaseException | None, *, or_library: bool = False) -> str:
     frames = [
         (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(leaves(error)[0].__traceback__)
     ]
+    return _innermost(frames, or_library=or_library)
+
+
+def waits_at(coroutine: Any) -> str:
+    """Return ``file:line`` of the innermost line of the team's own code at which a coroutine waits.
+
+    Args:
+        coroutine: A suspended coroutine.
+
+    Returns:
+        ``file:line``; empty if there is no such line.
+    """
+    frames = []
+    while inspect.iscoroutine(coroutine) and coroutine.cr_frame is not None:
+        frames.append((coroutine.cr_frame.f_code.co_filename, coroutine.cr_frame.f_lineno))
+        coroutine = coroutine.cr_await
+    return _innermost(frames)
+
+
+def _innermost(frames: Sequence[tuple[str, int]], *, or_library: bool = False) -> str:
     outside = [(file, line) for file, line in frames if not file.startswith(_MACHINERY)]
     own = [(file, line) for file, line in outside if not file.startswith(_LIBRARIES)]
     if not own and or_library:

@@ -74,6 +74,10 @@ class BatchCall:
         for member in self.members:
             member.delivery.ctx.overrun(timeout_s)
 
+    def stuck(self, at: str) -> None:
+        """Log, with the first message, that the call goes on after every cancellation."""
+        self.members[0].delivery.ctx.stuck(at)
+
     @property
     def resources(self) -> Mapping[Resource[Any], Any] | None:
         """The open resources of the call; setting them sets ``ctx.resources`` of every message."""

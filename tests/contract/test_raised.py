@@ -66,3 +66,20 @@ async def test_what_a_handler_returns_after_its_timeout_counts_but_the_kill_swit
         await engine.handled(TOPIC, "work", 2)
         assert outcome(worker, "success") == 2, "its effect is done"
         assert count(worker, "kill_switch_state", state="open") == 1
+
+
+async def test_a_handler_that_swallows_its_cancellation_and_waits_again_is_cancelled_again(
+    engine: Engine,
+) -> None:
+    async def swallow(event: Asked, ctx: Context) -> None:
+        if ctx.attempts == 1:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    async with engine.worker(working(swallow, timeout_s=0.05)) as worker:
+        await engine.publish(TOPIC, body(1))
+        await engine.handled(TOPIC, "work", 1)
+        assert count(worker, "messages_requeued_total", reason="timeout") == 1
+        assert outcome(worker, "success") == 1
+        await accounts(engine, worker)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from nsqkit.handler.origin import place_of
+from nsqkit.handler.origin import place_of, waits_at
 
 
 def test_no_error_has_no_place() -> None:
@@ -37,3 +37,29 @@ def test_a_line_of_a_library_will_do_where_it_is_asked_for_and_there_is_no_other
     error.__traceback__ = error.__traceback__.tb_next  # without this file's line
     assert place_of(error) == ""
     assert "json" in place_of(error, or_library=True)
+
+
+class TestWaitsAt:
+    """The line at which a coroutine waits."""
+
+    async def test_it_is_the_innermost_line_of_the_teams_own(self) -> None:
+        async def outer() -> None:
+            await inner()
+
+        async def inner() -> None:
+            await asyncio.sleep(0)
+
+        coroutine = outer()
+        coroutine.send(None)
+        file, _, line = waits_at(coroutine).rpartition(":")
+        assert (file, int(line)) == (__file__, inner.__code__.co_firstlineno + 1)
+        coroutine.close()
+
+    def test_one_that_has_ended_has_none(self) -> None:
+        async def handle() -> None:
+            """Wait for nothing."""
+
+        coroutine = handle()
+        with pytest.raises(StopIteration):
+            coroutine.send(None)
+        assert waits_at(coroutine) == ""
