@@ -29,6 +29,7 @@ LOG_EVENTS: Final = {
     "files_changed": "`--reload` saw files change.",
     "handler_overran": "A handler returned after its timeout. What it returned counts.",
     "handler_stack": "The stack of a handler's exception; only with `log_level` `debug`.",
+    "handler_stuck": "A handler still runs after its timeout and several cancellations: it swallows them.",
     "intake_blocked": (
         "nsqd refused a dead letter for good. The handler takes no messages until the worker is restarted."
     ),

@@ -45,6 +45,9 @@ class FakeDelivery:
     def overrun(self, timeout_s: float) -> None:
         self.told.append(f"overran {timeout_s:g} s")
 
+    def stuck(self, at: str) -> None:
+        self.told.append(f"stuck at {at}")
+
     def bind_log(self) -> Any:
         self.bound.append(structlog.get_logger())
         return self.bound[-1]
