@@ -11,7 +11,6 @@ from nsqkit.handler.origin import waits_at
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.runtime.pool import Pool
 
-
 AGAIN_S = 1.0
 """Seconds that a cancelled coroutine gets to end before it is cancelled again; each time twice as long."""
 MOST_CANCELS = 4

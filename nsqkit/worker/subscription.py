@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.batch import BatchHandler
+from nsqkit.handler.breaker import worker_now_s
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
@@ -121,7 +122,9 @@ class Subscription:
             clock=parts.clock,
         )
         self.dispatcher = self._make_dispatcher(ready, shared.rules, parts)
+        token = worker_now_s.set(self._now_s)  # for the intake, which runs handlers in the current context
         self.intake = self._make_intake(shared, ready, parts)
+        worker_now_s.reset(token)
         self.topics = spec.topics
         self.consumer = parts.make_consumer(
             ConsumerOptions(

@@ -148,9 +148,7 @@ class TestIgnoredCancellations:
         self, hours: VirtualClock, marks: list[Marked]
     ) -> None:
         ignorant, argument = Ignorant(hours, 100), Marked(marks)
-        task = asyncio.ensure_future(
-            caller(ignorant, timeout_s=30.0, make=asynchronous).call(None, argument)
-        )
+        task = asyncio.ensure_future(caller(ignorant, timeout_s=30.0, make=asynchronous).call(None, argument))
         await asyncio.sleep(3600)
         assert len(ignorant.cancelled_at_s) == MOST_CANCELS
         (at,) = argument.stuck_at
