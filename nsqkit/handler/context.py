@@ -11,6 +11,7 @@ from nsqkit.handler.resources import Resource
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from nsqkit.errors import UnawaitedError
     from nsqkit.events.codec.envelope import Envelope
     from nsqkit.handler.outgoing import Outgoing, Preparer
 
@@ -87,6 +88,7 @@ class Context:
         outgoing: The follow-up events that ``publish`` has collected.
         started_s: When the handler was called, on the clock of *now_s*; None before the call, and while
             the message waits for its batch.
+        unawaited: The first coroutine that the handler did not await; internal to nsqkit.
     """
 
     topic: str = ""
@@ -104,6 +106,7 @@ class Context:
     cancelled: bool = field(default=False, init=False)
     outgoing: "tuple[Outgoing, ...]" = field(default=(), init=False)
     started_s: float | None = field(default=None, init=False)
+    unawaited: "UnawaitedError | None" = field(default=None, init=False, repr=False)
     _cap_s: float = field(default=math.inf, init=False, repr=False)
     _envelope: "Envelope | None" = field(default=_UNREAD, init=False, repr=False)
     _log: "FilteringBoundLogger | None" = field(default=None, init=False, repr=False)

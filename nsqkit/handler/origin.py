@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from nsqkit.errors import UnawaitedError
 from nsqkit.policy.leaves import leaves
 
 _MACHINERY: Final = (
@@ -32,10 +33,16 @@ def place_of(error: BaseException | None, *, or_library: bool = False) -> str:
     """
     if error is None:
         return ""
-    frames = [
-        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(leaves(error)[0].__traceback__)
-    ]
+    leaf = leaves(error)[0]
+    if isinstance(leaf, UnawaitedError):
+        return leaf.at
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(leaf.__traceback__)]
     return _innermost(frames, or_library=or_library)
+
+
+def is_own(file: str) -> bool:
+    """Return whether code of this file is the team's: not of nsqkit, Python or an installed library."""
+    return not file.startswith(_MACHINERY + _LIBRARIES)
 
 
 def waits_at(coroutine: Any) -> str:
@@ -56,7 +63,7 @@ def waits_at(coroutine: Any) -> str:
 
 def _innermost(frames: Sequence[tuple[str, int]], *, or_library: bool = False) -> str:
     outside = [(file, line) for file, line in frames if not file.startswith(_MACHINERY)]
-    own = [(file, line) for file, line in outside if not file.startswith(_LIBRARIES)]
+    own = [(file, line) for file, line in outside if is_own(file)]
     if not own and or_library:
         own = outside
     return f"{own[-1][0]}:{own[-1][1]}" if own else ""

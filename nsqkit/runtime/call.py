@@ -2,14 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
+from operator import itemgetter
+from types import CodeType
 from typing import Any, Protocol, Self, cast
 
 from nsqkit.errors import HandlerTimeoutError
 from nsqkit.handler.origin import waits_at
 from nsqkit.handler.spec import HandlerSpec
-from nsqkit.runtime.pool import Pool
+from nsqkit.runtime.pool import Call, Pool
+from nsqkit.runtime.unawaited import Blamed, Finds, raise_unawaited, watch
 
 AGAIN_S = 1.0
 """Seconds that a cancelled coroutine gets to end before it is cancelled again; each time twice as long."""
@@ -17,7 +20,7 @@ MOST_CANCELS = 4
 """How often a coroutine is cancelled after its timeout, before it is left alone."""
 
 
-class Cancellable(Protocol):
+class Cancellable(Blamed, Protocol):
     """The second argument of a call.
 
     Attributes:
@@ -67,6 +70,7 @@ class Caller:
         self._threads: set[Cancellable] = set()
         self._due: dict[Cancellable, float] = {}  # time at which each is cancelled, earliest first
         self._timer: asyncio.TimerHandle | None = None
+        watch(spec.handler.__module__, _CALLS)
         self.call: Callable[[Any, Any], Awaitable[Any]] = self._on_loop_async
         if spec.run_on_loop:
             self.call = self._on_loop_plain
@@ -88,15 +92,22 @@ class Caller:
         try:
             waits_for = call.send(None)
         except StopIteration as returned:  # it never waited, so it needs no timer
+            if argument.unawaited is not None:
+                raise_unawaited(argument)
             return returned.value
         with _Limit(self._timeout_s, lambda: argument.stuck(waits_at(call))) as limit:
             value = await _Begun(call, waits_for)
         if limit.n_cancels:  # it has swallowed its cancellation
             argument.overrun(self._timeout_s)
+        if argument.unawaited is not None:
+            raise_unawaited(argument)
         return value
 
     async def _on_loop_plain(self, what: Any, argument: Cancellable) -> Any:
-        return self._handle(what, argument)
+        value = self._handle(what, argument)
+        if argument.unawaited is not None:
+            raise_unawaited(argument)
+        return value
 
     async def _in_thread(self, pool: Pool, what: Any, argument: Cancellable) -> Any:
         asked_s = time.monotonic()
@@ -111,6 +122,8 @@ class Caller:
         if call.error is None:
             if is_late:
                 argument.overrun(self._timeout_s)
+            if argument.unawaited is not None:
+                raise_unawaited(argument)
             return call.returned
         try:
             if is_late:
@@ -144,6 +157,14 @@ class Caller:
                 return
             del self._due[argument]
             argument.cancelled = True
+
+
+_CALLS: Mapping[CodeType, Finds] = {
+    Caller._on_loop_async.__code__: itemgetter("argument"),  # noqa: SLF001 - of this module
+    Caller._on_loop_plain.__code__: itemgetter("argument"),  # noqa: SLF001
+    Call.run.__code__: lambda names: names["self"].args[-1],
+}
+"""Where ``unawaited`` finds the second argument of the running call."""
 
 
 class _Limit:

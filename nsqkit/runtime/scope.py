@@ -12,6 +12,7 @@ from nsqkit.errors import HandlerTimeoutError
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.verdict import SUCCESS, Verdict
 from nsqkit.runtime.failure import raise_all
+from nsqkit.runtime.unawaited import Blamed, raise_unawaited
 
 Values = dict[Resource[Any], Any]
 Call = Callable[[Any, Any], Awaitable[Any]]
@@ -25,7 +26,7 @@ def succeeded(_returned: Any, _argument: Any) -> Verdict:
     return SUCCESS
 
 
-class Scoped(Protocol):
+class Scoped(Blamed, Protocol):
     """The second argument of a call, a Context or a batch call; ``resources`` are open during the call."""
 
     resources: Mapping[Resource[Any], Any] | None
@@ -121,6 +122,8 @@ class Scope:
                         values[each.resource] = stack.enter_context(opened[-1])
                     argument.resources = values
                     returned = call(what, argument)
+                    if argument.unawaited is not None:
+                        raise_unawaited(argument)
                     verdict = self._verdict_of(returned, argument)
                     for each_opened in opened:
                         each_opened.verdict = verdict

@@ -83,3 +83,20 @@ async def test_a_handler_that_swallows_its_cancellation_and_waits_again_is_cance
         assert count(worker, "messages_requeued_total", reason="timeout") == 1
         assert outcome(worker, "success") == 1
         await accounts(engine, worker)
+
+
+@pytest.mark.parametrize("make", [working, working_plainly], ids=["async", "plain"])
+async def test_a_handler_that_forgets_an_await_is_called_again(engine: Engine, make: type) -> None:
+    async def save() -> None:
+        """Never run."""
+
+    def forget_once(event: Asked, ctx: Context) -> None:
+        if ctx.attempts == 1:
+            save()  # type: ignore[unused-coroutine]
+
+    async with engine.worker(make(forget_once)) as worker:
+        await engine.publish(TOPIC, body(1))
+        await engine.handled(TOPIC, "work", 1)
+        assert count(worker, "messages_requeued_total", reason="error") == 1
+        assert outcome(worker, "success") == 1
+        await accounts(engine, worker)

@@ -22,6 +22,7 @@ class Marked:
         self._is_told = threading.Event()
         self.overruns: list[float] = []
         self.stuck_at: list[str] = []
+        self.unawaited = None
 
     def overrun(self, timeout_s: float) -> None:
         self.overruns.append(timeout_s)

@@ -52,12 +52,14 @@ class TestOutcomes:
             h.handled(Charged, by=Notify).once()
         assert gateway.asked == ["o-1"]
 
-    @pytest.mark.parametrize("run_on_loop", [True, False], ids=["on the loop", "in a thread"])
-    async def test_a_breaker_in_a_plain_handler_follows_the_clock(self, run_on_loop: bool) -> None:
+    @pytest.mark.parametrize(
+        "options", [{"run_on_loop": True}, {"threads": 1}], ids=["on the loop", "in a thread"]
+    )
+    async def test_a_breaker_in_a_plain_handler_follows_the_clock(self, options: dict[str, Any]) -> None:
         breaker = Breaker("gateway", failures=1, open_s=600)
         failures = [ConnectionError("no answer")]
 
-        class Plain(Handler[Ordered], channel="plain", run_on_loop=run_on_loop, retry=RETRY):
+        class Plain(Handler[Ordered], channel="plain", retry=RETRY, **options):
             def handle(self, event: Ordered, ctx: Context) -> None:
                 with breaker:
                     if failures:
