@@ -13,6 +13,7 @@ from nsqkit.handler.breaker import worker_now_s
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.loading.dropped import dropped
 from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.leaves import refused_for_s
@@ -106,6 +107,8 @@ class Subscription:
         self._meter.max_in_flight(slots)
         self._now_s = parts.clock.now_s
         self._log = parts.log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name)
+        for problem in dropped(spec.handler):
+            self._log.warning("value_dropped", reason=problem)
         self._blocked = ""
         self.gate = Gate(slots, apply=self._apply, log=self._log)
         self._monitor = FailureMonitor(spec.kill_switch, self.gate, meter=self._meter, now_s=self._now_s)

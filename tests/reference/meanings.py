@@ -51,6 +51,10 @@ LOG_EVENTS: Final = {
     "settling_failed": "A defect in nsqkit, with its stack. The message is requeued.",
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
+    "value_dropped": (
+        "At the start: a statement of a handler creates an outcome and does not return it, or calls a "
+        "coroutine function without `await`."
+    ),
     "waiting_until_idle": "`--exit-when-idle` still finds messages to handle or to collect.",
     "worker_ended": "`--reload`: the worker ended by itself.",
     "worker_ready": "Every handler is subscribed on every nsqd that is named or found.",

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,9 @@ from nsqkit.runtime.call import MOST_CANCELS, Caller
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import asynchronous, plain, timers
 from tests.waiting import PATIENCE_S, turns
+
+if TYPE_CHECKING:
+    from nsqkit.errors import UnawaitedError
 
 
 class Marked:
@@ -22,7 +25,7 @@ class Marked:
         self._is_told = threading.Event()
         self.overruns: list[float] = []
         self.stuck_at: list[str] = []
-        self.unawaited = None
+        self.unawaited: UnawaitedError | None = None
 
     def overrun(self, timeout_s: float) -> None:
         self.overruns.append(timeout_s)
