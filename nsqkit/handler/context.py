@@ -4,6 +4,7 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nsqkit.handler.resources import Resource
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+CLOSED: Mapping[Resource[Any], Any] = MappingProxyType({})
+"""The resources of a message whose call has ended."""
 _UNREAD: Any = object()
 
 
@@ -209,8 +212,11 @@ class Context:
             resource: A function decorated with ``@resource(per="message")`` or ``@resource(per="thread")``.
 
         Raises:
-            LookupError: If the resource is not open for this message; the text says what to change.
+            LookupError: If the resource is not open for this message, or is closed; the text says what to
+                change.
         """
+        if self.resources is CLOSED:
+            raise LookupError(f"resource {resource.name} is closed: the call of the handler has ended")
         if self.resources is None or resource not in self.resources:
             raise LookupError(
                 f"resource {resource.name} is not open for this message: add it to the handler's uses=[…]"

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from nsqkit.errors import HandlerTimeoutError
+from nsqkit.handler.context import CLOSED
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.verdict import SUCCESS, Verdict
 from nsqkit.runtime.failure import raise_all
@@ -102,7 +103,7 @@ class Scope:
                         each.verdict = verdict
                 return returned
             finally:
-                argument.resources = None  # they are closed now
+                argument.resources = CLOSED
 
         return scoped
 
@@ -129,7 +130,8 @@ class Scope:
                         each_opened.verdict = verdict
                 return returned
             finally:
-                argument.resources = outer  # the resources of this call are closed
+                if argument.resources is not CLOSED:  # else the loop has ended before this thread
+                    argument.resources = outer or CLOSED
 
         return scoped
 

@@ -47,6 +47,7 @@ LOG_EVENTS: Final = {
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
     "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
+    "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
     "settling_failed": "A defect in nsqkit, with its stack. The message is requeued.",
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
