@@ -52,6 +52,7 @@ async def test_a_rule_for_an_error_holds_in_a_task_group_too(engine: Engine) -> 
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("late return")
 async def test_what_a_handler_returns_after_its_timeout_counts_but_the_kill_switch_sees_a_timeout(
     engine: Engine,
 ) -> None:
@@ -68,6 +69,7 @@ async def test_what_a_handler_returns_after_its_timeout_counts_but_the_kill_swit
         assert count(worker, "kill_switch_state", state="open") == 1
 
 
+@pytest.mark.promise("ignored cancellation")
 async def test_a_handler_that_swallows_its_cancellation_and_waits_again_is_cancelled_again(
     engine: Engine,
 ) -> None:
@@ -85,6 +87,7 @@ async def test_a_handler_that_swallows_its_cancellation_and_waits_again_is_cance
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("forgotten await")
 @pytest.mark.parametrize("make", [working, working_plainly], ids=["async", "plain"])
 async def test_a_handler_that_forgets_an_await_is_called_again(engine: Engine, make: type) -> None:
     async def save() -> None:
