@@ -98,6 +98,7 @@ FIELDS: Final = {
     "published": "Lines of a feed that nsqd has confirmed.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
     "refused": "Lines of a feed that were not published.",
+    "resources": "Names of resources.",
     "retry_in_s": "Seconds until the next try.",
     "setting": "The setting to change.",
     "still": "The reason that keeps the intake paused, or null.",

@@ -47,7 +47,7 @@ class TestWaitsAt:
             await inner()
 
         async def inner() -> None:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a coroutine of a library
 
         coroutine = outer()
         coroutine.send(None)

@@ -58,7 +58,7 @@ class Slips(Saving, Handler[Happened], channel="slips"):
         notify()  # write await notify(…)
         self.save()  # write await self.save(…)
         Saving.load()  # write await Saving.load(…)
-        asyncio.sleep(1)  # write await asyncio.sleep(…)
+        asyncio.wait(())  # write await asyncio.wait(…)
 
         async def later() -> None:
             notify()  # write await notify(…)
@@ -95,7 +95,7 @@ of a line"
 
         def shadows(self, notify: Callable[[], None], asyncio: Any) -> None:
             notify()
-            asyncio.sleep(1)
+            asyncio.wait(())
             from tests.unit.loading.test_dropped import log as save  # noqa: PLC0415 - it is bound here
 
             save()

@@ -10,7 +10,7 @@ import pytest
 from nsqkit import HandlerTimeoutError
 from nsqkit.runtime.call import MOST_CANCELS, Caller
 from nsqkit.testing.clock import VirtualClock
-from tests.unit.runtime.bench import asynchronous, plain, timers
+from tests.unit.runtime.bench import asynchronous, passed, plain, timers
 from tests.waiting import PATIENCE_S, turns
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class TestIgnoredCancellations:
     ) -> None:
         ignorant, argument = Ignorant(hours, 100), Marked(marks)
         task = asyncio.ensure_future(caller(ignorant, timeout_s=30.0, make=asynchronous).call(None, argument))
-        await asyncio.sleep(3600)
+        await passed(hours, 3600.0)
         assert len(ignorant.cancelled_at_s) == MOST_CANCELS
         (at,) = argument.stuck_at
         assert at.rpartition(":")[0] == __file__
@@ -168,7 +168,7 @@ class TestIgnoredCancellations:
         ignorant = Ignorant(hours, 1)
         calls = caller(ignorant, timeout_s=30.0, make=asynchronous)
         task = asyncio.ensure_future(calls.call(None, Marked(marks)))
-        await asyncio.sleep(30.5)  # after the first cancellation, before the second
+        await passed(hours, 30.5)  # after the first cancellation, before the second
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
