@@ -18,10 +18,11 @@ _SOON_S = 0.002
 class Publisher:
     """Publishes events and awaits nsqd's OK. An async context manager.
 
-    With several nsqd, one is used until it fails, then the next. On another event loop, as in a second
-    ``asyncio.run``, it connects again; publishes that the ended loop has left unconfirmed fail with
-    PublishError. While publishes are under way, those to one topic from one turn of the event loop are sent
-    in one command, in their order.
+    With several nsqd, one is used until it fails, then the next. While publishes are under way, those to one
+    topic from one turn of the event loop are sent in one command, in their order.
+
+    It runs on one event loop at a time. On the next one, as in a second ``asyncio.run``, it connects again;
+    publishes that the ended loop has left unconfirmed fail with PublishError.
 
     Args:
         nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.

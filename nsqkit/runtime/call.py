@@ -196,11 +196,10 @@ class _Limit:
         self._timer.cancel()
         for _ in range(self.n_cancels):
             self._task.uncancel()
-        if isinstance(error, asyncio.CancelledError):
-            is_late = self.n_cancels and self._task.cancelling() <= self._cancelling  # nobody else cancels it
-        else:
-            is_late = self.n_cancels and isinstance(error, TimeoutError)
-        if is_late:
+        is_late = isinstance(error, TimeoutError | asyncio.CancelledError)
+        if isinstance(error, asyncio.CancelledError) and self._task.cancelling() > self._cancelling:
+            is_late = False  # it was cancelled by others, too
+        if is_late and self.n_cancels:
             raise HandlerTimeoutError(self._timeout_s) from None
 
     def _cancel(self) -> None:

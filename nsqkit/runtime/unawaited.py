@@ -7,7 +7,7 @@ first, and looks for a handler's call among the callers of the code that dropped
 import dis
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final, Protocol
 
@@ -70,7 +70,7 @@ def _install(python_reports: Callable[[Any], None]) -> None:
         n_references = sys.getrefcount(coroutine)
 
     def report(coroutine: Any) -> None:
-        frames = list(_frames_of_call(sys._getframe(1)))  # noqa: SLF001 - who dropped it
+        frames = _frames_of_call(sys._getframe(1))  # noqa: SLF001 - who dropped it
         is_dropped_here = sys.getrefcount(coroutine) == n_references
         if frames and is_dropped_here and _is_slip(frames[0], coroutine):
             argument = _calls[frames[-1].f_code](frames[-1].f_locals)
@@ -87,15 +87,15 @@ async def _dropped() -> None:
     """Do nothing."""
 
 
-def _frames_of_call(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames from this one to that of the running handler call; nothing if there is none."""
+def _frames_of_call(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames from this one to that of the running handler call; none if there is no such call."""
     frames = []
     while frame is not None:
         frames.append(frame)
         if frame.f_code in _calls:
-            yield from frames
-            return
+            return frames
         frame = frame.f_back
+    return []
 
 
 def _is_slip(frame: FrameType, coroutine: Coroutine[Any, Any, Any]) -> bool:
