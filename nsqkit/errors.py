@@ -217,6 +217,23 @@ class HandlerTimeoutError(NsqkitError, TimeoutError):
         return f"the handler ran longer than its timeout_s={self.timeout_s:g}"
 
 
+class UnawaitedError(NsqkitError):
+    """A handler returned, but never awaited a coroutine that it had created.
+
+    Args:
+        coroutine: Qualified name of the coroutine.
+        at: ``file:line`` that dropped it.
+    """
+
+    def __init__(self, coroutine: str, at: str) -> None:
+        super().__init__(coroutine, at)
+        self.coroutine = coroutine
+        self.at = at
+
+    def __str__(self) -> str:
+        return f"{self.at}: coroutine {self.coroutine} was never awaited; write await before the call"
+
+
 class BreakerOpenError(NsqkitError):
     """A call was refused because the breaker of its dependency is open.
 

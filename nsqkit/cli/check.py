@@ -22,18 +22,21 @@ def check(
 ) -> int:
     """Check handlers and list all problems at once. Connects to NSQ only with --connect."""
     from nsqkit.errors import SettingsError
+    from nsqkit.loading.dropped import dropped
     from nsqkit.loading.loader import load
 
     specs = load(modules, settings).handlers
+    problems = [problem for spec in specs for problem in dropped(spec.handler)]
     if connect:
         if not (settings.nsqd or settings.lookupd):
             raise SettingsError("--connect needs an nsqd: give --nsqd HOST:4150 or --lookupd HOST:4161")
         from nsqkit.ops.limits import check_limits
 
-        if problems := check_limits(specs, settings):
-            for problem in problems:
-                typer.echo(f"error: {problem}", err=True)
-            return 1
+        problems += check_limits(specs, settings)
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    if problems:
+        return 1
     typer.echo(f"ok: {len(specs)} handler{'s' if len(specs) > 1 else ''}, no problems")
     return 0
 

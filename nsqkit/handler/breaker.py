@@ -53,7 +53,8 @@ class Breaker:
         trials: Number of calls at a time while half-open; 1 to 1000000.
         on: Exception types that count as failures; with any other the dependency did answer.
         ignore: Subtypes of *on* that do not count, such as an error caused by the request.
-        now_s: Monotonic clock, seconds; by default that of the event loop, which the test harness controls.
+        now_s: Monotonic clock, seconds; by default that of the event loop, and in the thread of a plain
+            handler that of its worker. The test harness controls both.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -202,7 +203,7 @@ def _loop_s() -> float:
     try:
         return asyncio.get_running_loop().time()
     except RuntimeError:  # a thread of a plain handler
-        return time.monotonic()  # the clock of asyncio's own loop
+        return worker_now_s.get()()
 
 
 def breaker_states() -> dict[str, BreakerState]:
@@ -232,6 +233,9 @@ class _Call:
     ticket: int
     token: "Token[_Call | None]" = field(init=False)
 
+
+worker_now_s: ContextVar[Callable[[], float]] = ContextVar("worker_now_s", default=time.monotonic)
+"""The monotonic clock of the worker that calls the handler; its context reaches the threads, too."""
 
 _innermost: ContextVar[_Call | None] = ContextVar("_innermost", default=None)
 """The innermost breaker block of the task or thread; its token restores the block around it."""

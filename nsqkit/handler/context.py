@@ -4,6 +4,7 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nsqkit.handler.resources import Resource
@@ -11,11 +12,14 @@ from nsqkit.handler.resources import Resource
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from nsqkit.errors import UnawaitedError
     from nsqkit.events.codec.envelope import Envelope
     from nsqkit.handler.outgoing import Outgoing, Preparer
 
 
 T = TypeVar("T")
+CLOSED: Mapping[Resource[Any], Any] = MappingProxyType({})
+"""The resources of a message whose call has ended."""
 _UNREAD: Any = object()
 
 
@@ -29,6 +33,7 @@ class Live(Protocol):
     def is_lost(self, now_s: float) -> bool: ...  # noqa: D102
     def wait(self) -> None: ...  # noqa: D102
     def overrun(self, timeout_s: float) -> None: ...  # noqa: D102
+    def stuck(self, at: str) -> None: ...  # noqa: D102
     def bind_log(self) -> "FilteringBoundLogger": ...  # noqa: D102
 
 
@@ -53,6 +58,9 @@ class Detached:
 
     def overrun(self, timeout_s: float) -> None:
         """Do nothing: nobody counts it."""
+
+    def stuck(self, at: str) -> None:
+        """Do nothing: nobody logs it."""
 
     def bind_log(self) -> "FilteringBoundLogger":
         """Return a plain structlog logger."""
@@ -87,6 +95,7 @@ class Context:
         outgoing: The follow-up events that ``publish`` has collected.
         started_s: When the handler was called, on the clock of *now_s*; None before the call, and while
             the message waits for its batch.
+        unawaited: The first coroutine that the handler did not await; internal to nsqkit.
     """
 
     topic: str = ""
@@ -104,6 +113,7 @@ class Context:
     cancelled: bool = field(default=False, init=False)
     outgoing: "tuple[Outgoing, ...]" = field(default=(), init=False)
     started_s: float | None = field(default=None, init=False)
+    unawaited: "UnawaitedError | None" = field(default=None, init=False, repr=False)
     _cap_s: float = field(default=math.inf, init=False, repr=False)
     _envelope: "Envelope | None" = field(default=_UNREAD, init=False, repr=False)
     _log: "FilteringBoundLogger | None" = field(default=None, init=False, repr=False)
@@ -162,6 +172,14 @@ class Context:
         """
         self.delivery.overrun(timeout_s)
 
+    def stuck(self, at: str) -> None:
+        """Log that the handler goes on after every cancellation. Called by nsqkit.
+
+        Args:
+            at: ``file:line`` at which it waits; empty if unknown.
+        """
+        self.delivery.stuck(at)
+
     def remaining_s(self) -> float:
         """Return the seconds that the handler may still run; 0 or more, infinite if unlimited."""
         return max(0.0, self.deadline_s - self.now_s())
@@ -202,8 +220,11 @@ class Context:
             resource: A function decorated with ``@resource(per="message")`` or ``@resource(per="thread")``.
 
         Raises:
-            LookupError: If the resource is not open for this message; the text says what to change.
+            LookupError: If the resource is not open for this message, or is closed; the text says what to
+                change.
         """
+        if self.resources is CLOSED:
+            raise LookupError(f"resource {resource.name} is closed: the call of the handler has ended")
         if self.resources is None or resource not in self.resources:
             raise LookupError(
                 f"resource {resource.name} is not open for this message: add it to the handler's uses=[…]"

@@ -210,6 +210,15 @@ class Connection:
         self._commands.flush()
         self._end(None)
 
+    def abandon(self) -> None:
+        """Close the socket of a connection whose event loop does not run any more. Final."""
+        self._keepalive.stop()
+        if self._stream is not None and not self._stream.closed():
+            if self._reader is None or self._reader.get_loop().is_closed():
+                self._stream.close_fd()
+            else:
+                self._stream.close()
+
     async def wait_closed(self) -> NsqkitError | None:
         """Wait until the connection has ended, and return why; None after :meth:`close`."""
         await self._ended.wait()

@@ -82,6 +82,11 @@ class NsqdPublisher:
         if self._connection is not None:
             self._connection.close()
 
+    def abandon(self) -> None:
+        """Close the connection, since its event loop does not run any more. Final."""
+        if self._connection is not None:
+            self._connection.abandon()
+
     def _check(self, topic: str, bodies: Sequence[object]) -> None:
         """Reject, before any write, a publish that would harm the other ones on this connection.
 

@@ -16,13 +16,16 @@ class PublisherPool:
     Args:
         options: Options of every connection.
         publish_timeout_s: Time limit of one publish, connecting included; seconds above 0.
+
+    Attributes:
+        is_closed: Whether :meth:`close` was called.
     """
 
     def __init__(self, options: ConnectionOptions, *, publish_timeout_s: float = 10.0) -> None:
         self._options = options
         self._publish_timeout_s = publish_timeout_s
         self._publishers: dict[str, NsqdPublisher] = {}
-        self._is_closed = False
+        self.is_closed = False
         self._channels: set[tuple[str, str, str]] = set()
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # many may need one channel
 
@@ -64,11 +67,16 @@ class PublisherPool:
 
     async def close(self) -> None:
         """Wait for all current publishes, then close every connection. Final."""
-        self._is_closed = True
+        self.is_closed = True
         await asyncio.gather(*(publisher.close() for publisher in self._publishers.values()))
 
+    def abandon(self) -> None:
+        """Close every connection, since their event loop does not run any more. Final."""
+        for publisher in self._publishers.values():
+            publisher.abandon()
+
     def _to(self, address: str, topic: str) -> NsqdPublisher:
-        if self._is_closed:
+        if self.is_closed:
             raise PublishError(topic, address, "the publisher is closed", False)  # noqa: FBT003 - of the error
         if address not in self._publishers:
             self._publishers[address] = NsqdPublisher(

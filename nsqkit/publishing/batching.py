@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from nsqkit.errors import PublishError
@@ -36,6 +37,7 @@ class PublishBatcher:
         self._commands: dict[str, _Command] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Task[None]] = set()
+        self._sent: set[tuple[str, _Command]] = set()
         self._has_lone = False
 
     def publish(self, topic: str, body: bytes) -> Awaitable[None]:
@@ -77,6 +79,12 @@ class PublishBatcher:
         self.flush()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
+    def abandon(self) -> None:
+        """Fail what is not confirmed yet, since the event loop has ended. Final."""
+        for topic, command in (*self._commands.items(), *self._sent):
+            with suppress(RuntimeError):  # no task of the closed loop awaits it any more
+                _resolve(command.confirmed, _loop_ended(topic))
+
     async def _send_lone(self, topic: str, body: bytes) -> None:
         self._has_lone = True
         try:
@@ -87,7 +95,10 @@ class PublishBatcher:
     def _send_command(self, topic: str) -> None:
         command = self._commands.pop(topic, None)
         if command is not None:
-            self._begin(self._send_and_confirm(topic, command.bodies, command.confirmed))
+            sent = topic, command
+            self._sent.add(sent)
+            task = self._begin(self._send_and_confirm(topic, command.bodies, command.confirmed))
+            task.add_done_callback(lambda _: self._sent.discard(sent))
 
     def _begin(self, publish: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(publish)  # tasks start in order of creation, so commands keep their order
@@ -103,6 +114,9 @@ class PublishBatcher:
             await self._send(topic, bodies)
         except Exception as error:  # noqa: BLE001 - every caller receives the error
             failure = error
+        except asyncio.CancelledError:
+            _resolve(confirmed, _loop_ended(topic))
+            raise
         if isinstance(failure, PublishError) and failure.permanent and len(bodies) > 1:
             # nsqd accepted none and does not say which body is at fault, so each is sent separately.
             pairs = zip(bodies, confirmed, strict=True)
@@ -119,6 +133,11 @@ def _resolve(confirmed: "Sequence[asyncio.Future[None]]", failure: Exception | N
             each.set_result(None)
         else:
             each.set_exception(_copy_of(failure))
+
+
+def _loop_ended(topic: str) -> PublishError:
+    reason = "the event loop ended before nsqd confirmed it"
+    return PublishError(topic, "", reason, False)  # noqa: FBT003 - a field, not a flag
 
 
 def _copy_of(failure: Exception) -> Exception:

@@ -21,6 +21,9 @@ class Publisher:
     With several nsqd, one is used until it fails, then the next. While publishes are under way, those to one
     topic from one turn of the event loop are sent in one command, in their order.
 
+    It runs on one event loop at a time. On the next one, as in a second ``asyncio.run``, it connects again;
+    publishes that the ended loop has left unconfirmed fail with PublishError.
+
     Args:
         nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
         source: The ``source`` of envelopes; by default the setting ``service``.
@@ -49,10 +52,10 @@ class Publisher:
             max_msg_bytes=found.max_msg_bytes,
             hooks=Hooks.of(middleware).on_publish,
         )
-        self._publishers = PublisherPool(connection_options(found), publish_timeout_s=found.publish_timeout_s)
+        self._settings = found
         self._max_msg_bytes = found.max_msg_bytes
-        self._turn = PublishBatcher(self._send, wait_s=0.0)
-        self._soon = PublishBatcher(self._send, wait_s=_SOON_S)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begin()
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,6 +98,7 @@ class Publisher:
                 by_topic.setdefault(ready.topic, []).append(ready)
         for target, outgoing in by_topic.items():
             bodies = [each.body for each in outgoing]
+            self._use_loop()
             await reported(self._turn.after(target, self._send(target, bodies)), outgoing)
 
     def publish_soon(self, event: object, *, topic: str | None = None) -> "asyncio.Future[None]":
@@ -118,6 +122,7 @@ class Publisher:
             kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             kept.set_result(None)
             return kept
+        self._use_loop()
         confirmed = self._soon.add(ready.topic, ready.body)
         if ready.when_done:
             confirmed.add_done_callback(lambda done: ready.done(_failure_of(done)))
@@ -140,15 +145,38 @@ class Publisher:
             await reported(self._publish(topic, body, defer_s), (ready,))
 
     async def _publish(self, topic: str, body: bytes, defer_s: float) -> None:
+        self._use_loop()
         if defer_s or not self._can_batch(body):  # MPUB cannot defer; one bad body fails it all
             await self._turn.after(topic, self._send_one(topic, body, defer_s))
         else:
             await self._turn.publish(topic, body)
 
     async def close(self) -> None:
-        """Wait for publishes under way, then disconnect."""
+        """Wait for publishes under way, then disconnect. Final."""
+        self._use_loop()
         await asyncio.gather(self._turn.drain(), self._soon.drain())
         await self._publishers.close()
+
+    def _begin(self) -> None:
+        self._publishers = PublisherPool(
+            connection_options(self._settings), publish_timeout_s=self._settings.publish_timeout_s
+        )
+        self._turn = PublishBatcher(self._send, wait_s=0.0)
+        self._soon = PublishBatcher(self._send, wait_s=_SOON_S)
+
+    def _use_loop(self) -> None:
+        """Begin again, with new connections, if the event loop of the connections does not run any more."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and not self._publishers.is_closed:
+            if self._loop.is_running():
+                raise RuntimeError("the publisher is in use on another event loop; create one for each loop")
+            self._turn.abandon()
+            self._soon.abandon()
+            self._publishers.abandon()
+            self._begin()
+        self._loop = loop
 
     def _can_batch(self, body: object) -> bool:
         return isinstance(body, bytes) and 0 < len(body) <= self._max_msg_bytes

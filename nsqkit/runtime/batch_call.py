@@ -3,11 +3,14 @@
 import asyncio
 import contextvars
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nsqkit.handler.batch import Delivery
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.outcome import Outcome
+
+if TYPE_CHECKING:
+    from nsqkit.errors import UnawaitedError
 
 
 class WithheldError(asyncio.CancelledError):
@@ -50,12 +53,14 @@ class BatchCall:
         members: The messages of the batch, in order of arrival; 1 or more.
         task: The task that runs the call; None before it starts.
         is_abandoned: Whether the call was cancelled because no message needs its outcome any more.
+        unawaited: The first coroutine that the handler did not await; None if there is none.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
         self.task: asyncio.Task[Any] | None = None
         self.is_abandoned = False
+        self.unawaited: UnawaitedError | None = None
 
     def abandon(self) -> bool:
         """Cancel the call if all its messages have ended; return whether it is cancelled and still runs."""
@@ -77,6 +82,10 @@ class BatchCall:
         """Note for every message that the call returned after its timeout."""
         for member in self.members:
             member.delivery.ctx.overrun(timeout_s)
+
+    def stuck(self, at: str) -> None:
+        """Log, with the first message, that the call goes on after every cancellation."""
+        self.members[0].delivery.ctx.stuck(at)
 
     @property
     def resources(self) -> Mapping[Resource[Any], Any] | None:

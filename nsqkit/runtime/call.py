@@ -2,16 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
-from typing import Any, Protocol
+from operator import itemgetter
+from types import CodeType
+from typing import Any, Protocol, Self, cast
 
 from nsqkit.errors import HandlerTimeoutError
+from nsqkit.handler.origin import waits_at
 from nsqkit.handler.spec import HandlerSpec
-from nsqkit.runtime.pool import Pool
+from nsqkit.runtime.pool import Call, Pool
+from nsqkit.runtime.unawaited import Blamed, Finds, raise_unawaited, watch
+
+AGAIN_S = 1.0
+"""Seconds that a cancelled coroutine gets to end before it is cancelled again; each time twice as long."""
+MOST_CANCELS = 4
+"""How often a coroutine is cancelled after its timeout, before it is left alone."""
 
 
-class Cancellable(Protocol):
+class Cancellable(Blamed, Protocol):
     """The second argument of a call.
 
     Attributes:
@@ -22,6 +31,9 @@ class Cancellable(Protocol):
 
     def overrun(self, timeout_s: float) -> None:
         """Note that the call returned after its timeout."""
+
+    def stuck(self, at: str) -> None:
+        """Note that the call goes on although it was cancelled several times."""
 
 
 class Caller:
@@ -36,8 +48,10 @@ class Caller:
 
     Attributes:
         call: Awaits the method and returns its value. After ``timeout_s`` a coroutine is cancelled and
-            ``HandlerTimeoutError`` is raised. A plain method cannot be interrupted. A late return value
-            counts, after ``overrun`` of the argument; a late exception becomes ``HandlerTimeoutError``.
+            ``HandlerTimeoutError`` is raised; one that goes on is cancelled up to ``MOST_CANCELS`` times,
+            and then ``stuck`` of the argument is called. A plain method cannot be interrupted. A late return
+            value counts, after ``overrun`` of the argument; a late exception becomes
+            ``HandlerTimeoutError``.
     """
 
     def __init__(
@@ -56,6 +70,7 @@ class Caller:
         self._threads: set[Cancellable] = set()
         self._due: dict[Cancellable, float] = {}  # time at which each is cancelled, earliest first
         self._timer: asyncio.TimerHandle | None = None
+        watch(spec.handler.__module__, _CALLS)
         self.call: Callable[[Any, Any], Awaitable[Any]] = self._on_loop_async
         if spec.run_on_loop:
             self.call = self._on_loop_plain
@@ -77,20 +92,22 @@ class Caller:
         try:
             waits_for = call.send(None)
         except StopIteration as returned:  # it never waited, so it needs no timer
+            if argument.unawaited is not None:
+                raise_unawaited(argument)
             return returned.value
-        try:
-            async with asyncio.timeout(self._timeout_s) as limit:
-                value = await _Begun(call, waits_for)
-        except TimeoutError:
-            if limit.expired():
-                raise HandlerTimeoutError(self._timeout_s) from None
-            raise
-        if limit.expired():  # it has swallowed its cancellation
+        with _Limit(self._timeout_s, lambda: argument.stuck(waits_at(call))) as limit:
+            value = await _Begun(call, waits_for)
+        if limit.n_cancels:  # it has swallowed its cancellation
             argument.overrun(self._timeout_s)
+        if argument.unawaited is not None:
+            raise_unawaited(argument)
         return value
 
     async def _on_loop_plain(self, what: Any, argument: Cancellable) -> Any:
-        return self._handle(what, argument)
+        value = self._handle(what, argument)
+        if argument.unawaited is not None:
+            raise_unawaited(argument)
+        return value
 
     async def _in_thread(self, pool: Pool, what: Any, argument: Cancellable) -> Any:
         asked_s = time.monotonic()
@@ -105,6 +122,8 @@ class Caller:
         if call.error is None:
             if is_late:
                 argument.overrun(self._timeout_s)
+            if argument.unawaited is not None:
+                raise_unawaited(argument)
             return call.returned
         try:
             if is_late:
@@ -138,6 +157,58 @@ class Caller:
                 return
             del self._due[argument]
             argument.cancelled = True
+
+
+_CALLS: Mapping[CodeType, Finds] = {
+    Caller._on_loop_async.__code__: itemgetter("argument"),  # noqa: SLF001 - of this module
+    Caller._on_loop_plain.__code__: itemgetter("argument"),  # noqa: SLF001
+    Call.run.__code__: lambda names: names["self"].args[-1],
+}
+"""Where ``unawaited`` finds the second argument of the running call."""
+
+
+class _Limit:
+    """The time limit of the running task's call: cancels it, and again while it goes on.
+
+    Args:
+        timeout_s: Seconds until the first cancellation, which makes the call fail with HandlerTimeoutError.
+        on_stuck: Called when the call has ignored every cancellation.
+
+    Attributes:
+        n_cancels: Number of cancellations so far.
+    """
+
+    __slots__ = ("_cancelling", "_on_stuck", "_task", "_timeout_s", "_timer", "n_cancels")
+
+    def __init__(self, timeout_s: float, on_stuck: Callable[[], None]) -> None:
+        self._timeout_s = timeout_s
+        self._on_stuck = on_stuck
+        self.n_cancels = 0
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._cancelling = self._task.cancelling()
+        self._timer = loop.call_later(self._timeout_s, self._cancel)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._timer.cancel()
+        for _ in range(self.n_cancels):
+            self._task.uncancel()
+        is_late = isinstance(error, TimeoutError | asyncio.CancelledError)
+        if isinstance(error, asyncio.CancelledError) and self._task.cancelling() > self._cancelling:
+            is_late = False  # it was cancelled by others, too
+        if is_late and self.n_cancels:
+            raise HandlerTimeoutError(self._timeout_s) from None
+
+    def _cancel(self) -> None:
+        if self.n_cancels == MOST_CANCELS:
+            self._on_stuck()
+            return
+        self._timer = self._task.get_loop().call_later(AGAIN_S * 2**self.n_cancels, self._cancel)
+        self.n_cancels += 1
+        self._task.cancel()
 
 
 class _Begun:

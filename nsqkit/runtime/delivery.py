@@ -255,6 +255,15 @@ class Delivery:
             **self.log_fields,
         )
 
+    def stuck(self, at: str) -> None:
+        """Log that the handler goes on although it was cancelled again and again after its timeout."""
+        self.shared.log.error(
+            "handler_stuck",
+            at=at or None,
+            hint="it swallows every cancellation: let CancelledError pass. It uses a slot until it ends",
+            **self.log_fields,
+        )
+
     def bind_log(self) -> Any:
         """Return a structlog logger with ``log_fields``."""
         return self.shared.log.bind(**self.log_fields)

@@ -1,6 +1,6 @@
 """Resources: open the resources of a worker, pass them to handlers, and close them in reverse order."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +31,10 @@ class ReadyHandler:
     openings: tuple[Opening, ...] = ()
 
 
+_left_open: list[AsyncExitStack] = []
+"""What hung handlers may use until the process ends; without a reference it would be closed."""
+
+
 class Resources:
     """The resources of one worker. Each is opened once, when it is first needed.
 
@@ -47,7 +51,9 @@ class Resources:
         self._settings = settings
         self._opened: dict[Resource[Any], Any] = {}
         self._extensions: dict[type[Extension], Extension] = {}
-        self._stacks: list[AsyncExitStack] = []  # one for each: what one raises is not thrown into another
+        self._used: dict[type[AnyHandler[Any]], set[Resource[Any]]] = {}
+        # One stack for each: what one raises is not thrown into another.
+        self._stacks: dict[Resource[Any], AsyncExitStack] = {}
 
     async def make(self, spec: HandlerSpec) -> AnyHandler[Any]:
         """Create an instance of a handler class with its resources.
@@ -73,6 +79,14 @@ class Resources:
         layers = [await self._layer(each) for each in (*middleware, *spec.middleware)]
         extensions = [each for each in layers if isinstance(each, Extension)]
         uses = (*spec.uses, *(resource for each in extensions for resource in each.uses))
+        made = (spec.handler, *(type(each) for each in extensions if type(each) in self._extensions))
+        asking = [
+            *((kind.__init__, "worker") for kind in made if _asks(kind)),
+            *((each.function, each.per) for each in uses),
+        ]
+        self._used[spec.handler] = {
+            found for function, per in asking for found in self._needed(function, per)
+        }
         handler = await self.make(spec)
         return ReadyHandler(handler, Hooks.of(layers), tuple(await self._openings(uses)))
 
@@ -85,8 +99,14 @@ class Resources:
         return self._extensions[layer]
 
     async def _instance(self, kind: type[Any]) -> Any:
-        asks = kind.__init__ is not object.__init__
-        return kind(**(await self._arguments(kind.__init__) if asks else {}))
+        return kind(**(await self._arguments(kind.__init__) if _asks(kind) else {}))
+
+    def _needed(self, function: Any, per: Per) -> Iterator[Resource[Any]]:
+        """Yield the resources that a function asks for, and those that they need."""
+        for name, kind in parameters(function).items():
+            if kind is not Settings and (found := provider(name, kind, self.known, per)) is not None:
+                yield found
+                yield from self._needed(found.function, found.per)
 
     async def _openings(self, uses: Sequence[Resource[Any]]) -> list[Opening]:
         """Return the openings of per-message and per-thread resources, each after the ones that it needs."""
@@ -124,7 +144,7 @@ class Resources:
     async def _open(self, resource: Resource[Any]) -> Any:
         arguments = await self._arguments(resource.function)
         stack = AsyncExitStack()
-        self._stacks.append(stack)
+        self._stacks[resource] = stack
         try:
             made = resource(**arguments)
             if isinstance(made, AsyncIterator):
@@ -135,16 +155,36 @@ class Resources:
         except Exception as error:
             raise ResourceError(resource.name, describe(error)) from error
 
-    async def close(self) -> None:
+    async def close(self, left_behind: Sequence[type[AnyHandler[Any]]] = ()) -> tuple[str, ...]:
         """Close the open resources, the last opened first, each of them whatever the others raise.
+
+        Args:
+            left_behind: Handlers that still run. What they use stays open until the process ends: closing it
+                would harm the calls that go on.
+
+        Returns:
+            The names of the resources that stay open.
 
         Raises:
             Exception: The error of a resource; of several, an ``ExceptionGroup`` of their errors.
         """
+        in_use = {resource for handler in left_behind for resource in self._used.get(handler, ())}
+        left_open = []
         errors: list[BaseException] = []
         while self._stacks:
+            resource, stack = self._stacks.popitem()
+            if resource in in_use:
+                left_open.append(resource.name)
+                _left_open.append(stack)
+                continue
             try:
-                await self._stacks.pop().aclose()
+                await stack.aclose()
             except BaseException as error:  # noqa: BLE001 - it is raised once all are closed
                 errors.append(error)
         raise_all(errors)
+        return tuple(left_open)
+
+
+def _asks(kind: type[Any]) -> bool:
+    """Return whether a class has parameters of its own to be filled with resources."""
+    return kind.__init__ is not object.__init__

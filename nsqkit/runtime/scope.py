@@ -9,9 +9,11 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from nsqkit.errors import HandlerTimeoutError
+from nsqkit.handler.context import CLOSED
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.verdict import SUCCESS, Verdict
 from nsqkit.runtime.failure import raise_all
+from nsqkit.runtime.unawaited import Blamed, raise_unawaited
 
 Values = dict[Resource[Any], Any]
 Call = Callable[[Any, Any], Awaitable[Any]]
@@ -25,7 +27,7 @@ def succeeded(_returned: Any, _argument: Any) -> Verdict:
     return SUCCESS
 
 
-class Scoped(Protocol):
+class Scoped(Blamed, Protocol):
     """The second argument of a call, a Context or a batch call; ``resources`` are open during the call."""
 
     resources: Mapping[Resource[Any], Any] | None
@@ -101,7 +103,7 @@ class Scope:
                         each.verdict = verdict
                 return returned
             finally:
-                argument.resources = None  # they are closed now
+                argument.resources = CLOSED
 
         return scoped
 
@@ -121,12 +123,15 @@ class Scope:
                         values[each.resource] = stack.enter_context(opened[-1])
                     argument.resources = values
                     returned = call(what, argument)
+                    if argument.unawaited is not None:
+                        raise_unawaited(argument)
                     verdict = self._verdict_of(returned, argument)
                     for each_opened in opened:
                         each_opened.verdict = verdict
                 return returned
             finally:
-                argument.resources = outer  # the resources of this call are closed
+                if argument.resources is not CLOSED:  # else the loop has ended before this thread
+                    argument.resources = outer or CLOSED
 
         return scoped
 

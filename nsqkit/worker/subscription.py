@@ -9,9 +9,11 @@ from typing import Any, Protocol
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.batch import BatchHandler
+from nsqkit.handler.breaker import worker_now_s
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.loading.dropped import dropped
 from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.outcome import Finish
@@ -106,6 +108,8 @@ class Subscription:
         self._meter.max_in_flight(slots)
         self._now_s = parts.clock.now_s
         self._log = parts.log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name)
+        for problem in dropped(spec.handler):
+            self._log.warning("value_dropped", reason=problem)
         self._blocked = ""
         self.gate = Gate(slots, apply=self._apply, log=self._log)
         self._monitor = FailureMonitor(spec.kill_switch, self.gate, meter=self._meter, now_s=self._now_s)
@@ -123,7 +127,9 @@ class Subscription:
         )
         self._requeues = shared.requeues
         self.dispatcher = self._make_dispatcher(ready, shared.rules, parts)
+        token = worker_now_s.set(self._now_s)  # for the intake, which runs handlers in the current context
         self.intake = self._make_intake(shared, ready, parts)
+        worker_now_s.reset(token)
         self.topics = spec.topics
         self.consumer = parts.make_consumer(
             ConsumerOptions(

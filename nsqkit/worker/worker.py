@@ -155,7 +155,9 @@ class Worker:
         await self.publishers.close()
         if self._admin is not None:
             await self._admin.stop()
-        await self._resources.close()
+        hung = [each.spec.handler for each in self._subscriptions if each.intake.held]
+        if left_open := await self._resources.close(hung):
+            self._log.warning("resources_left_open", resources=left_open, hint="handlers still use them")
         self._loop_watch.stop()
         self._log.info("worker_stopped", left_behind=self.left_behind)
 

@@ -8,13 +8,17 @@ from types import ModuleType
 from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("test_delivery", "test_held", "test_ledger", "test_outage")
+MODULES = ("test_delivery", "test_held", "test_ledger", "test_outage", "test_raised")
 ENGINES = {"ledger": "ledger", "devbroker": "embedded broker", "nsqd": "nsqd 1.3.0"}
 PROMISES = {
     "returned": ("the handler returns", "Finish"),
     "raised": (
         "the handler raises, attempts < max_attempts",
         "Requeue by backoff, reason `error`; only this channel sees the message again",
+    ),
+    "forgotten await": (
+        "the handler returns, but never awaited a coroutine that it made",
+        "as if it had raised; the log names the line",
     ),
     "outcome": ("the handler returns an outcome, or its error is mapped to one", "that outcome"),
     "exhausted": ("a failure or a Requeue, attempts ≥ max_attempts", "DeadLetter, reason `exhausted`"),
@@ -38,6 +42,14 @@ PROMISES = {
     "timeout": (
         "an async handler exceeds `timeout_s`",
         "the handler is cancelled, then Requeue, reason `timeout`",
+    ),
+    "late return": (
+        "an async handler swallows its cancellation and returns",
+        "that outcome, with a warning and a counted timeout: its effect is done",
+    ),
+    "ignored cancellation": (
+        "an async handler swallows its cancellation and waits on",
+        "it is cancelled again after 1, 2 and 4 s; then it is logged and occupies its slot until it ends",
     ),
     "plain timeout": (
         "a plain handler exceeds `timeout_s`",

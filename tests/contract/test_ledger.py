@@ -1,6 +1,7 @@
 """What happens to one message, on the harness's ledger and its clock: the same rows as on nsqd."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -192,6 +193,52 @@ async def test_what_takes_longer_than_its_timeout_is_cancelled() -> None:
         await h.publish(Asked())
         await h.settle(through_delays=True)
         assert h.requeued(reason="timeout").once().at_s == 30
+        h.handled().once()
+
+
+@pytest.mark.promise("late return")
+async def test_what_a_handler_returns_after_its_timeout_counts() -> None:
+    async def swallow(event: Asked, ctx: Context) -> Outcome:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return Discard("late")
+
+    async with Harness([working(swallow)]) as h:
+        await h.publish(Asked())
+        await h.settle(through_delays=True)
+        h.discarded().once()
+        assert h.clock.elapsed_s == 30
+
+
+@pytest.mark.promise("ignored cancellation")
+async def test_a_handler_that_waits_on_after_its_cancellation_is_cancelled_again() -> None:
+    async def swallow(event: Asked, ctx: Context) -> None:
+        if ctx.attempts == 1:
+            for _ in range(3):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    async with Harness([working(swallow)]) as h:
+        await h.publish(Asked())
+        await h.settle(through_delays=True)
+        assert h.requeued(reason="timeout").once().at_s == 30 + 1 + 2 + 4
+        h.handled().once()
+
+
+@pytest.mark.promise("forgotten await")
+async def test_a_handler_that_forgets_an_await_is_called_again() -> None:
+    async def save() -> None:
+        """Never run."""
+
+    def forget_once(event: Asked, ctx: Context) -> None:
+        if ctx.attempts == 1:
+            save()  # type: ignore[unused-coroutine]
+
+    async with Harness([working(forget_once)]) as h:
+        await h.publish(Asked())
+        await h.settle(through_delays=True)
+        h.requeued(reason="error").once()
         h.handled().once()
 
 

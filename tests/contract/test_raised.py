@@ -52,6 +52,7 @@ async def test_a_rule_for_an_error_holds_in_a_task_group_too(engine: Engine) -> 
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("late return")
 async def test_what_a_handler_returns_after_its_timeout_counts_but_the_kill_switch_sees_a_timeout(
     engine: Engine,
 ) -> None:
@@ -66,3 +67,39 @@ async def test_what_a_handler_returns_after_its_timeout_counts_but_the_kill_swit
         await engine.handled(TOPIC, "work", 2)
         assert outcome(worker, "success") == 2, "its effect is done"
         assert count(worker, "kill_switch_state", state="open") == 1
+
+
+@pytest.mark.promise("ignored cancellation")
+async def test_a_handler_that_swallows_its_cancellation_and_waits_again_is_cancelled_again(
+    engine: Engine,
+) -> None:
+    async def swallow(event: Asked, ctx: Context) -> None:
+        if ctx.attempts == 1:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    async with engine.worker(working(swallow, timeout_s=0.05)) as worker:
+        await engine.publish(TOPIC, body(1))
+        await engine.handled(TOPIC, "work", 1)
+        assert count(worker, "messages_requeued_total", reason="timeout") == 1
+        assert outcome(worker, "success") == 1
+        await accounts(engine, worker)
+
+
+@pytest.mark.promise("forgotten await")
+@pytest.mark.parametrize("make", [working, working_plainly], ids=["async", "plain"])
+async def test_a_handler_that_forgets_an_await_is_called_again(engine: Engine, make: type) -> None:
+    async def save() -> None:
+        """Never run."""
+
+    def forget_once(event: Asked, ctx: Context) -> None:
+        if ctx.attempts == 1:
+            save()  # type: ignore[unused-coroutine]
+
+    async with engine.worker(make(forget_once)) as worker:
+        await engine.publish(TOPIC, body(1))
+        await engine.handled(TOPIC, "work", 1)
+        assert count(worker, "messages_requeued_total", reason="error") == 1
+        assert outcome(worker, "success") == 1
+        await accounts(engine, worker)

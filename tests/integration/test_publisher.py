@@ -49,3 +49,11 @@ async def test_where_nsqd_takes_less_in_a_message_only_the_large_one_is_refused_
         assert (large.permanent, beside.permanent) == (True, False)
         await publisher.publish_raw("orders", b"3")
     assert await take(nsqd.tcp_address, "orders", 3) == [b"1", b"2", b"3"]
+
+
+def test_in_a_second_event_loop_publishes_are_confirmed_too(nsqd: Server) -> None:
+    publisher = Publisher(nsqd.tcp_address, settings=Settings())
+    for body in (b"first", b"second"):
+        asyncio.run(publisher.publish_raw("orders", body))
+    asyncio.run(publisher.close())
+    assert asyncio.run(take(nsqd.tcp_address, "orders", 2)) == [b"first", b"second"]

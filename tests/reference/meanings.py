@@ -41,6 +41,7 @@ LOG_EVENTS: Final = {
     "files_changed": "`--reload` saw files change.",
     "handler_overran": "A handler returned after its timeout. What it returned counts.",
     "handler_stack": "The stack of a handler's exception; only with `log_level` `debug`.",
+    "handler_stuck": "A handler still runs after its timeout and several cancellations: it swallows them.",
     "intake_blocked": (
         "nsqd refused a dead letter for good. The handler takes no messages until the worker is restarted."
     ),
@@ -65,6 +66,7 @@ LOG_EVENTS: Final = {
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
     "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
+    "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
     "settling_failed": "A defect in nsqkit, with its stack. The message is requeued.",
     "slot_lost": (
@@ -73,6 +75,10 @@ LOG_EVENTS: Final = {
     ),
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
+    "value_dropped": (
+        "At the start: a statement of a handler creates an outcome and does not return it, or calls a "
+        "coroutine function without `await`."
+    ),
     "waiting_until_idle": "`--exit-when-idle` still finds messages to handle or to collect.",
     "worker_ended": "`--reload`: the worker ended by itself.",
     "worker_ready": "Every handler is subscribed on every nsqd that is named or found.",
@@ -124,6 +130,7 @@ FIELDS: Final = {
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
     "refused": "Lines of a feed that were not published.",
+    "resources": "Names of resources.",
     "retry_in_s": "Seconds until the next try.",
     "running": "Names of tasks and threads.",
     "setting": "The setting to change.",

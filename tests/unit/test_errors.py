@@ -25,6 +25,7 @@ from nsqkit.errors import (
     ReplayError,
     ResourceError,
     SettingsError,
+    UnawaitedError,
     UnknownEventError,
 )
 
@@ -105,6 +106,12 @@ FIELDS = [
         {"timeout_s": 1.5},
         "the handler ran longer than its timeout_s=1.5",
         id="a timeout names the setting to change",
+    ),
+    pytest.param(
+        UnawaitedError,
+        {"coroutine": "Reserve.notify", "at": "orders.py:31"},
+        "orders.py:31: coroutine Reserve.notify was never awaited; write await before the call",
+        id="a forgotten await names the line to change",
     ),
     pytest.param(
         BreakerOpenError,

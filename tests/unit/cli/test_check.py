@@ -1,6 +1,7 @@
 """`nsqkit check` and `nsqkit handlers`, on a real module of two handlers."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,17 @@ def test_every_problem_is_a_line_of_its_own(nsqkit: "Nsqkit") -> None:
     first, second = result.err.splitlines()
     assert first.startswith("error: no_such_module: ")
     assert second.startswith("error: nor_this_one: ")
+
+
+def test_a_value_that_a_handler_drops_is_a_problem(nsqkit: "Nsqkit", handlers: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{handlers}.py"
+    source = file.read_text().replace("ctx: Context) -> None: ...", "ctx: Context): Requeue(3)")
+    file.write_text(f"from nsqkit import Requeue\n{source}")
+    result = nsqkit("check", handlers)
+    assert (result.code, result.out) == (1, "")
+    first, second = result.err.splitlines()
+    assert first == f"error: {file}:9: Requeue(…) is created and dropped; write return Requeue(…)"
+    assert second.startswith(f"error: {file}:11: ")
 
 
 def test_connect_needs_an_nsqd(nsqkit: "Nsqkit", handlers: str) -> None:

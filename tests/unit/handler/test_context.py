@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsqkit import Context, Discard, EncodeError, Envelope, Next, Outcome, event, resource
+from nsqkit.handler.context import CLOSED
 from nsqkit.handler.outgoing import Outgoing
 
 
@@ -46,6 +47,9 @@ class FakeDelivery:
 
     def overrun(self, timeout_s: float) -> None:
         self.told.append(f"overran {timeout_s:g} s")
+
+    def stuck(self, at: str) -> None:
+        self.told.append(f"stuck at {at}")
 
     def bind_log(self) -> Any:
         self.bound.append(structlog.get_logger())
@@ -180,6 +184,11 @@ def test_raw_bytes_that_cannot_be_published_are_refused(
 def test_a_context_made_by_hand_has_the_resources_that_it_is_given() -> None:
     ctx = Context(resources={session: "a fake"})
     assert ctx.resource(session) == "a fake"
+
+
+def test_a_resource_whose_call_has_ended_is_not_given() -> None:
+    with pytest.raises(LookupError, match="resource session is closed: the call of the handler has ended"):
+        Context(resources=CLOSED).resource(session)
 
 
 def test_a_resource_that_is_not_open_says_where_to_name_it() -> None:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from nsqkit.handler.origin import own_place, place_of
+from nsqkit.handler.origin import own_place, place_of, waits_at
 
 
 def test_no_error_has_no_place() -> None:
@@ -44,3 +44,29 @@ def test_in_a_stack_it_is_the_innermost_line_of_the_teams_own() -> None:
     assert own_place(places) == "/team/orders.py:2"
     assert own_place(places[2:]) == ""
     assert own_place(places[2:], or_library=True) == f"{json.__file__}:3"
+
+
+class TestWaitsAt:
+    """The line at which a coroutine waits."""
+
+    async def test_it_is_the_innermost_line_of_the_teams_own(self) -> None:
+        async def outer() -> None:
+            await inner()
+
+        async def inner() -> None:
+            await asyncio.sleep(0)  # a coroutine of a library
+
+        coroutine = outer()
+        coroutine.send(None)
+        file, _, line = waits_at(coroutine).rpartition(":")
+        assert (file, int(line)) == (__file__, inner.__code__.co_firstlineno + 1)
+        coroutine.close()
+
+    def test_one_that_has_ended_has_none(self) -> None:
+        async def handle() -> None:
+            """Wait for nothing."""
+
+        coroutine = handle()
+        with pytest.raises(StopIteration):
+            coroutine.send(None)
+        assert waits_at(coroutine) == ""

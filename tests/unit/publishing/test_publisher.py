@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import struct
 from typing import Any
 
@@ -266,3 +267,114 @@ class TestPublishSoon:
         async with Publisher(NOBODY, settings=told()) as publisher:
             with pytest.raises(PublishError):
                 await publisher.publish_soon(Sent(1))
+
+
+class TestAnotherLoop:
+    """A publisher that a program uses on one event loop after the other."""
+
+    @pytest.fixture
+    def publisher(self, threaded_broker: DevBroker) -> Publisher:
+        return Publisher(threaded_broker.tcp_address, settings=told())
+
+    @staticmethod
+    def sent(broker: DevBroker, count: int) -> list[int]:
+        bodies = asyncio.run(take(broker.tcp_address, "sent", count))
+        return [json.loads(body)["data"]["n"] for body in bodies]
+
+    def test_each_loop_has_its_publishes_confirmed(
+        self, threaded_broker: DevBroker, publisher: Publisher
+    ) -> None:
+        async def publish(n: int) -> None:
+            await publisher.publish(Sent(n))
+            await asyncio.gather(*(publisher.publish(Sent(n)) for _ in range(3)))
+            await publisher.publish_soon(Sent(n))
+            await publisher.publish_many([Sent(n)])
+
+        asyncio.run(publish(1))
+        asyncio.run(publish(2))
+        asyncio.run(publisher.close())
+        assert self.sent(threaded_broker, 12) == [1] * 6 + [2] * 6
+
+    def test_what_waits_when_the_loop_ends_fails_and_blocks_nothing(
+        self, threaded_broker: DevBroker, publisher: Publisher
+    ) -> None:
+        async def begin() -> "asyncio.Future[None]":
+            return publisher.publish_soon(Sent(1))
+
+        async def publish() -> None:
+            await publisher.publish_soon(Sent(2))
+
+        waits = asyncio.run(begin())
+        asyncio.run(publish())
+        with pytest.raises(PublishError, match="the event loop ended before nsqd confirmed it"):
+            waits.result()
+        asyncio.run(publisher.close())
+        assert self.sent(threaded_broker, 1) == [2]
+
+    def test_what_is_under_way_when_the_loop_ends_fails(self) -> None:
+        async def begin(address: str) -> "asyncio.Future[None]":
+            publisher = Publisher(address, settings=told())
+            confirmed = publisher.publish_soon(Sent(1))
+            publisher._soon.flush()
+            await turns(3)
+            return confirmed
+
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            confirmed = asyncio.run(begin("127.0.0.1:{1}".format(*silent.getsockname())))
+        with pytest.raises(PublishError, match="the event loop ended before nsqd confirmed it"):
+            confirmed.result()
+
+    def test_a_loop_that_is_closed_without_cancelling_its_tasks_leaves_nothing_open(
+        self, threaded_broker: DevBroker, publisher: Publisher
+    ) -> None:
+        async def begin() -> "asyncio.Future[None]":
+            await publisher.publish(Sent(1))
+            self.kept.append(publisher._publishers._publishers[threaded_broker.tcp_address]._connection)
+            confirmed = publisher.publish_soon(Sent(2))
+            confirmed.add_done_callback(lambda _: None)  # as a task that awaits it
+            return confirmed
+
+        self.kept: list[Any] = []
+        loop = asyncio.new_event_loop()
+        confirmed = loop.run_until_complete(begin())
+        under_way = asyncio.all_tasks(loop)
+        loop.close()
+        asyncio.run(publisher.publish(Sent(3)))
+        with pytest.raises(PublishError, match="the event loop ended"):
+            confirmed.result()
+        (connection,) = self.kept
+        assert connection._stream.socket is None
+        asyncio.run(publisher.close())
+        for task in under_way:  # else the collector reports them
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    def test_two_loops_in_turn_have_their_publishes_confirmed(
+        self, threaded_broker: DevBroker, publisher: Publisher
+    ) -> None:
+        with asyncio.Runner() as first, asyncio.Runner() as second:
+            for n, runner in enumerate((first, second, first, second)):
+                runner.run(publisher.publish(Sent(n)))
+            second.run(publisher.close())
+        assert self.sent(threaded_broker, 4) == [0, 1, 2, 3]
+
+    def test_two_loops_at_the_same_time_are_refused(
+        self, threaded_broker: DevBroker, publisher: Publisher
+    ) -> None:
+        async def publish() -> None:
+            await publisher.publish(Sent(1))
+            with pytest.raises(RuntimeError, match="in use on another event loop"):
+                await asyncio.to_thread(asyncio.run, publisher.publish(Sent(2)))
+            await publisher.publish(Sent(3))
+            await publisher.close()
+
+        asyncio.run(publish())
+        assert self.sent(threaded_broker, 2) == [1, 3]
+
+    def test_a_closed_one_stays_closed(self, publisher: Publisher) -> None:
+        async def use() -> None:
+            async with publisher:
+                await publisher.publish(Sent(1))
+
+        asyncio.run(use())
+        with pytest.raises(PublishError, match="the publisher is closed"):
+            asyncio.run(publisher.publish(Sent(2)))

@@ -1,6 +1,7 @@
 """Batch: messages gather, the handler is called with all of them, and each has its own end."""
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import threading
@@ -422,6 +423,24 @@ class TestReruns:
             send(bench, n, attempts=attempts)
         await bench.idle()
         assert script.calls == [[1, 2, 3], [3], [2], [1]]
+
+    async def test_a_call_that_ignores_every_cancellation_is_one_line_that_says_where(
+        self, hours: VirtualClock
+    ) -> None:
+        end = asyncio.Event()
+
+        async def deaf(batch: Batch) -> None:
+            while not end.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await end.wait()
+
+        bench = bench_of(hours, batching(deaf))
+        send(bench, 1, 2, 3)
+        await passed(hours, 3600.0)
+        (fields,) = [fields for _, event, fields in bench.log.lines if event == "handler_stuck"]
+        assert "test_batch.py" in str(fields["at"])
+        end.set()
+        await bench.idle()
 
     async def test_a_failed_call_is_one_line_that_says_where(self, hours: VirtualClock) -> None:
         bench = bench_of(hours, batching(Script(hours, poison=[2])))

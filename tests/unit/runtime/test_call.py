@@ -3,14 +3,18 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nsqkit import HandlerTimeoutError
-from nsqkit.runtime.call import Caller
-from tests.unit.runtime.bench import plain
+from nsqkit.runtime.call import MOST_CANCELS, Caller
+from nsqkit.testing.clock import VirtualClock
+from tests.unit.runtime.bench import asynchronous, passed, plain, timers
 from tests.waiting import PATIENCE_S, turns
+
+if TYPE_CHECKING:
+    from nsqkit.errors import UnawaitedError
 
 
 class Marked:
@@ -20,9 +24,14 @@ class Marked:
         self._marks = marks
         self._is_told = threading.Event()
         self.overruns: list[float] = []
+        self.stuck_at: list[str] = []
+        self.unawaited: UnawaitedError | None = None
 
     def overrun(self, timeout_s: float) -> None:
         self.overruns.append(timeout_s)
+
+    def stuck(self, at: str) -> None:
+        self.stuck_at.append(at)
 
     @property
     def cancelled(self) -> bool:
@@ -43,9 +52,31 @@ def marks() -> list[Marked]:
     return []
 
 
-def caller(handle: Callable[[Any, Marked], Any], *, timeout_s: float = 0.01) -> Caller:
-    spec = plain(lambda event, ctx: None, timeout_s=timeout_s).spec
+def caller(
+    handle: Callable[[Any, Marked], Any], *, timeout_s: float = 0.01, make: Callable[..., Any] = plain
+) -> Caller:
+    spec = make(lambda event, ctx: None, timeout_s=timeout_s).spec
     return Caller(handle, spec, threads=4, executor_wait=lambda _: None)
+
+
+class Ignorant:
+    """A coroutine that ignores so many cancellations; it notes when each one came."""
+
+    def __init__(self, hours: VirtualClock, ignores: int) -> None:
+        self._hours = hours
+        self._ignores = ignores
+        self.cancelled_at_s: list[float] = []
+        self.ends = asyncio.Event()
+
+    async def __call__(self, _what: Any, _argument: Marked) -> str:
+        while not self.ends.is_set():
+            try:
+                await self.ends.wait()
+            except asyncio.CancelledError:
+                self.cancelled_at_s.append(self._hours.elapsed_s)
+                if len(self.cancelled_at_s) > self._ignores:
+                    raise
+        return "done"
 
 
 class TestTold:
@@ -101,6 +132,47 @@ class TestTold:
             await calls.call(None, Marked(marks))
         assert isinstance(caught.value.__cause__, ValueError)
         calls.close()
+
+
+class TestIgnoredCancellations:
+    """A coroutine that swallows its cancellation and waits again."""
+
+    async def test_it_is_cancelled_again_each_time_after_twice_as_long(
+        self, hours: VirtualClock, marks: list[Marked]
+    ) -> None:
+        ignorant, argument = Ignorant(hours, MOST_CANCELS - 1), Marked(marks)
+        calls = caller(ignorant, timeout_s=30.0, make=asynchronous)
+        with pytest.raises(HandlerTimeoutError):
+            await calls.call(None, argument)
+        assert ignorant.cancelled_at_s == [30.0, 31.0, 33.0, 37.0]
+        assert (argument.overruns, argument.stuck_at) == ([], [])
+        assert timers() == []
+
+    async def test_it_is_reported_once_and_then_left_alone(
+        self, hours: VirtualClock, marks: list[Marked]
+    ) -> None:
+        ignorant, argument = Ignorant(hours, 100), Marked(marks)
+        task = asyncio.ensure_future(caller(ignorant, timeout_s=30.0, make=asynchronous).call(None, argument))
+        await passed(hours, 3600.0)
+        assert len(ignorant.cancelled_at_s) == MOST_CANCELS
+        (at,) = argument.stuck_at
+        assert at.rpartition(":")[0] == __file__
+        ignorant.ends.set()
+        assert await task == "done", "what it returns counts"
+        assert argument.overruns == [30.0]
+        assert task.cancelling() == 0
+
+    async def test_the_cancellation_of_another_is_passed_on(
+        self, hours: VirtualClock, marks: list[Marked]
+    ) -> None:
+        ignorant = Ignorant(hours, 1)
+        calls = caller(ignorant, timeout_s=30.0, make=asynchronous)
+        task = asyncio.ensure_future(calls.call(None, Marked(marks)))
+        await passed(hours, 30.5)  # after the first cancellation, before the second
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert timers() == []
 
 
 async def test_a_closed_one_takes_no_call_and_holds_none(marks: list[Marked]) -> None:

@@ -205,6 +205,24 @@ class TestHandlersEnd:
         assert bench.meter.errors == {"HandlerTimeoutError": 1}
         assert [name for level, name, _ in bench.log.lines if level == "warning"] == ["handler_overran"]
 
+    async def test_a_handler_that_ignores_every_cancellation_is_logged_once_with_its_line(
+        self, hours: VirtualClock
+    ) -> None:
+        end = asyncio.Event()
+
+        async def deaf(_: Happened, ctx: Context) -> None:
+            while not end.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await end.wait()
+
+        bench = Bench(asynchronous(deaf), now_s=hours.now_s)
+        bench.receive()
+        await passed(hours, 3600.0)
+        (fields,) = [fields for _, event, fields in bench.log.lines if event == "handler_stuck"]
+        assert str(fields["at"]).rpartition(":")[0] == __file__
+        end.set()
+        await bench.idle()
+
     async def test_what_a_plain_handler_returns_past_its_timeout_counts(self) -> None:
         def late(_: Happened, ctx: Context) -> Outcome:
             until_blocking(lambda: ctx.cancelled)

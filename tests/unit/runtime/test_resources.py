@@ -1,10 +1,11 @@
 """Resources: opened once when first needed, given by type, closed in reverse order."""
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from nsqkit import Context, Handler, Settings, resource
+from nsqkit import Context, Extension, Handler, Settings, resource
 from nsqkit.errors import ResourceError
 from nsqkit.runtime.resources import Resources
 from tests.unit.runtime.bench import Happened
@@ -97,10 +98,39 @@ def uncountable() -> Iterator[int]:
     raise ValueError("cannot count")
 
 
+class Sorter:
+    pass
+
+
+@resource
+def sorter() -> Iterator[Sorter]:
+    yield Sorter()
+    JOURNAL.append("sorter closed")
+
+
+class Sorting(Silent, channel="sorting"):
+    def __init__(self, sorter: Sorter) -> None:
+        pass
+
+
+@resource(per="message")
+async def session(pool: Pool) -> AsyncIterator[bytes]:
+    yield b""
+
+
+class Mails(Extension):
+    def __init__(self, mailer: Mailer) -> None:
+        pass
+
+
+class Sessions(Silent, channel="sessions", uses=[session], middleware=[Mails]):
+    pass
+
+
 @pytest.fixture
 def resources() -> Resources:
     JOURNAL.clear()
-    return Resources((pool, mailer, broken, unclosable, uncountable), Settings(service="shop"))
+    return Resources((pool, mailer, broken, unclosable, uncountable, sorter), Settings(service="shop"))
 
 
 async def test_a_handler_without_needs_opens_nothing(resources: Resources) -> None:
@@ -165,3 +195,24 @@ async def test_a_need_that_nothing_yields_is_named() -> None:
 async def test_closing_without_opening_does_nothing(resources: Resources) -> None:
     await resources.close()
     assert JOURNAL == []
+
+
+class TestLeftBehind:
+    """The resources of a handler that still runs when they are closed."""
+
+    async def test_what_it_uses_stays_open_and_the_others_are_closed(self, resources: Resources) -> None:
+        await resources.prepare(Mailing.spec)
+        await resources.prepare(Sorting.spec)
+        assert await resources.close([Mailing]) == ("mailer", "pool")
+        del resources
+        gc.collect()
+        assert JOURNAL == ["pool opened", "mailer opened", "sorter closed"]
+
+    async def test_what_its_extensions_and_its_scoped_resources_use_stays_open_too(
+        self, resources: Resources
+    ) -> None:
+        await resources.prepare(Sessions.spec)
+        await resources.prepare(Texted.spec)
+        with pytest.raises(OSError, match="cannot close"):
+            await resources.close([Sessions])
+        assert JOURNAL == ["pool opened", "mailer opened", "unclosable closed"]

@@ -24,7 +24,10 @@ from nsqkit import (
     resource,
 )
 from nsqkit.handler.resources import Resource
+from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.scope import Opening, Scope
 from nsqkit.testing import Harness
+from tests.waiting import PATIENCE_S, until
 
 JOURNAL: list[Any] = []
 
@@ -248,6 +251,38 @@ async def test_one_per_thread_that_cannot_be_closed_keeps_no_other_from_closing(
 
     await run(in_thread(lambda _: None, local, unclosable))
     assert JOURNAL == ["local opened in a thread", "local closed in a thread"]
+
+
+async def test_a_thread_left_behind_is_refused_what_is_closed_and_closes_its_own_at_its_end() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    @resource(per="message")
+    async def brief() -> AsyncIterator[str]:
+        yield "open"
+
+    def hang(ctx: Context) -> None:
+        JOURNAL.append(ctx.resource(brief))
+        inside.set()
+        leave.wait(PATIENCE_S)
+        with pytest.raises(LookupError) as refused:
+            ctx.resource(brief)
+        JOURNAL.append(str(refused.value))
+
+    scope = Scope([Opening(local), Opening(brief)], is_threaded=True)
+    dispatcher = Dispatcher(in_thread(hang)(), scope=scope)
+    call = asyncio.create_task(dispatcher.call(Happened(), Context()))
+    await asyncio.to_thread(inside.wait, PATIENCE_S)
+    dispatcher.close()
+    call.cancel()
+    await asyncio.wait((call,))
+    leave.set()
+    await until(lambda: len(JOURNAL) == 4)
+    assert JOURNAL == [
+        "local opened in a thread",
+        "open",
+        "resource brief is closed: the call of the handler has ended",
+        "local closed in a thread",
+    ]
 
 
 async def test_a_batch_has_one_for_each_call() -> None:

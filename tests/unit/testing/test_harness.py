@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nsqkit import (
+    Breaker,
     Context,
     Discard,
     EncodeError,
@@ -25,7 +26,7 @@ from nsqkit import (
 )
 from nsqkit.testing import Harness, HarnessError
 from nsqkit.testing.found import HistoryError
-from tests.unit.testing.shop import OPENED, Charge, Charged, Gateway, Notify, Ordered
+from tests.unit.testing.shop import OPENED, RETRY, Charge, Charged, Gateway, Notify, Ordered
 
 ORDER = Ordered("o-1")
 
@@ -50,6 +51,26 @@ class TestOutcomes:
             h.published(Charged("o-1"), by=Charge, topic="charges").once()
             h.handled(Charged, by=Notify).once()
         assert gateway.asked == ["o-1"]
+
+    @pytest.mark.parametrize(
+        "options", [{"run_on_loop": True}, {"threads": 1}], ids=["on the loop", "in a thread"]
+    )
+    async def test_a_breaker_in_a_plain_handler_follows_the_clock(self, options: dict[str, Any]) -> None:
+        breaker = Breaker("gateway", failures=1, open_s=600)
+        failures = [ConnectionError("no answer")]
+
+        class Plain(Handler[Ordered], channel="plain", retry=RETRY, **options):
+            def handle(self, event: Ordered, ctx: Context) -> None:
+                with breaker:
+                    if failures:
+                        raise failures.pop()
+
+        async with Harness([Plain]) as h:
+            await h.publish(ORDER)
+            await h.settle(through_delays=True)
+            h.requeued(ORDER, reason="error").once()
+            assert [each.delay_s for each in h.requeued(ORDER, reason="breaker_open")] == [540]
+            assert h.handled(ORDER).once().attempts == 3
 
     async def test_retries_are_played_out_at_their_times(self) -> None:
         gateway = Gateway(*[ConnectionError("no answer")] * 3)

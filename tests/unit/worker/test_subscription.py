@@ -114,6 +114,22 @@ async def unreachable(handler: Handler[Any], **options: Any) -> AsyncIterator[Ru
         await running.close()
 
 
+class Forgets(Handler[Happened], channel="stock"):
+    """A handler that forgets a return."""
+
+    async def handle(self, event: Happened, ctx: Context) -> None:
+        Requeue(3)
+
+
+async def test_a_value_that_the_handler_drops_is_reported_at_the_start() -> None:
+    async with unreachable(Forgets()) as running:
+        (fields,) = [fields for _, event, fields in running.log.lines if event == "value_dropped"]
+    line = Forgets.handle.__code__.co_firstlineno + 1
+    assert str(fields["reason"]).startswith(
+        f"{__file__}:{line}: Requeue(…) is created and dropped; write return"
+    )
+
+
 class TestTopics:
     @pytest.mark.parametrize(
         ("options", "topics"),

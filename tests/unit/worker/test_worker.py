@@ -108,6 +108,17 @@ class Work(Handler[Happened], channel="work"):
         JOURNAL.append(f"handled {event.n}")
 
 
+class Hung(Handler[Happened], channel="hung"):
+    inside, leave = threading.Event(), threading.Event()
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def handle(self, event: Happened, ctx: Context) -> None:
+        self.inside.set()
+        self.leave.wait(PATIENCE_S)
+
+
 class Same(Handler[Happened], topic="worked", channel="work"):
     async def handle(self, event: Happened, ctx: Context) -> None:
         pass
@@ -187,6 +198,21 @@ class TestRunning:
         await worker.stop()
         assert JOURNAL == ["opened", "handled 1", "handled 2", "closed"]
         assert worker.left_behind == 0
+
+    async def test_resources_of_a_handler_that_is_left_behind_stay_open(
+        self, broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("nsqkit.runtime.drain.CANCEL_S", 0.01)
+        worker = Worker([Hung], settings=told(broker.tcp_address, grace_s=0.0))
+        await worker.start()
+        await publish(broker, b'{"n": 1}')
+        try:
+            await asyncio.to_thread(Hung.inside.wait, PATIENCE_S)
+            await worker.stop()
+            assert worker.left_behind == 1
+            assert JOURNAL == ["opened"]
+        finally:
+            Hung.leave.set()
 
     async def test_middleware_stands_around_every_handler(self, broker: DevBroker) -> None:
         async def note(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
