@@ -30,6 +30,9 @@ class HandlerState:
         state: What the intake does.
         remaining_s: Seconds until the state ends by itself; None if it does not.
         problems: Why the handler is not ready, one line each; empty if it is ready.
+        has_producer: Whether an nsqd has the topic; None if that is not known, or nsqd are configured.
+        paused_in_nsqd: What is paused in nsqd, as ``host:port topic`` or ``host:port topic/channel``, with
+            nsqd's HTTP address; None if no nsqd has answered.
     """
 
     name: str
@@ -40,6 +43,8 @@ class HandlerState:
     state: IntakeState
     remaining_s: float | None = None
     problems: tuple[str, ...] = ()
+    has_producer: bool | None = None
+    paused_in_nsqd: tuple[str, ...] | None = None
 
 
 class Handlers(Protocol):

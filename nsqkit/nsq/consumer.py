@@ -17,6 +17,7 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.log import Log
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.retry import Exponential
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
@@ -62,6 +63,9 @@ class Consumer:
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
         log: Logger for connects, losses and refusals.
+        channels: Creates the channels of all handlers of a topic before this one is subscribed; None for none.
+        on_producer: Called with the first topic and whether an nsqd has it, when that is known or changes;
+            never if nsqd are configured.
     """
 
     def __init__(
@@ -72,16 +76,22 @@ class Consumer:
         on_message: Callable[[Message], None],
         on_settle_failure: Callable[[str], None],
         log: Log,
+        channels: TopicChannels | None = None,
+        on_producer: Callable[[str, bool], None] = lambda _topic, _has_producer: None,
     ) -> None:
+        self._topic = options.topics[0]
         self._channel = options.channel
         self._options = options.connection
         self._rdy = RdyController(
-            options.topics[0], options.max_in_flight, is_fixed=options.is_fixed, min_rdy=options.min_rdy
+            self._topic, options.max_in_flight, is_fixed=options.is_fixed, min_rdy=options.min_rdy
         )
         self._discovery = Discovery(options.topics, endpoints, on_change=self._connect, log=log)
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
         self._log = log
+        self._channels = channels
+        self._on_producer = on_producer
+        self._had_producer: bool | None = None
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
         self._failures: dict[Source, str] = {}
@@ -102,6 +112,11 @@ class Consumer:
     def connections(self) -> tuple[Source, ...]:
         """Address and topic of every active subscription."""
         return tuple(self._live)
+
+    @property
+    def http_addresses(self) -> frozenset[str]:
+        """``host:port`` of the HTTP port of every nsqd that is to be subscribed."""
+        return self._discovery.http_addresses
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -214,6 +229,8 @@ class Consumer:
                 retry_in_s = _retry_in_s(error, attempts)
                 self._failed(source, error, retry_in_s)
                 await asyncio.sleep(retry_in_s)
+                if was_live:
+                    await self._discovery.check(source)
         finally:
             del self._keepers[source]
             self._failures.pop(source, None)
@@ -223,6 +240,7 @@ class Consumer:
         """Return why the connection ended, and whether it was ever subscribed."""
         try:
             await connection.open()
+            await self._create_channels(source)
             await connection.subscribe(source.topic, self._channel)
             self._live[source] = connection
             self._rdy.add(connection)
@@ -237,6 +255,12 @@ class Consumer:
             if self._live.pop(source, None) is not None:
                 self._rdy.remove(connection)
                 self._changed()
+
+    async def _create_channels(self, source: Source) -> None:
+        http_address = self._discovery.http_address(source)
+        if self._channels is not None and http_address is not None:
+            is_configured = self._discovery.is_configured(source)
+            await self._channels.create(http_address, source.topic, is_configured=is_configured)
 
     def _failed(self, source: Source, error: NsqkitError, retry_in_s: float) -> None:
         problem = str(error)
@@ -260,10 +284,19 @@ class Consumer:
         )
 
     def _changed(self) -> None:
+        self._report_producer()
         if self.ready:
             self._is_ready.set()
         else:
             self._is_ready.clear()
+
+    def _report_producer(self) -> None:
+        has_producer = self._discovery.has_producer
+        if has_producer is False:  # nsqd registers late with an nsqlookupd that has restarted
+            has_producer = any(source.topic == self._topic for source in self._live)
+        if has_producer is not None and has_producer is not self._had_producer:
+            self._had_producer = has_producer
+            self._on_producer(self._topic, has_producer)
 
 
 def _retry_in_s(error: NsqkitError, attempts: int) -> float:

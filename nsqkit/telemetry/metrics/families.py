@@ -95,6 +95,12 @@ _TABLE: Final = (
     Family("nsqkit_max_in_flight", "gauge", "Deliveries that may be in flight."),
     Family("nsqkit_intake_paused", "gauge", "1 while no messages are taken in, for whatever reason."),
     Family(
+        "nsqkit_topic_without_producer",
+        "gauge",
+        "1 while nsqlookupd names no nsqd with the handler's topic.",
+    ),
+    Family("nsqkit_channel_paused", "gauge", "1 while the handler's topic or channel is paused in an nsqd."),
+    Family(
         "nsqkit_kill_switch_state",
         "gauge",
         "1 for the present state of a handler's kill switch.",
