@@ -63,7 +63,7 @@ class Consumer:
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
         log: Logger for connects, losses and refusals.
-        channels: Creates the channels of all handlers of a topic before this one is subscribed; None for none.
+        channels: Creates the channels of all handlers of a topic before this one is subscribed; or None.
         on_producer: Called with the first topic and whether an nsqd has it, when that is known or changes;
             never if nsqd are configured.
     """

@@ -132,7 +132,6 @@ class Worker:
     async def stop(self) -> None:
         """Drain: stop the intake, let handlers finish, settle messages, disconnect, and close resources."""
         self._log.info("worker_stopping", held=self.held)
-        await self._watch.close()
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
         self.left_behind = await drain(
             pairs,
@@ -140,6 +139,7 @@ class Worker:
             publish_timeout_s=self.settings.publish_timeout_s,
             log=self._log,
         )
+        await self._watch.close()
         for subscription in self._subscriptions:
             subscription.close()
         await self.publishers.close()

@@ -163,6 +163,8 @@ async def test_handlers_are_shown_as_they_run(port: int) -> None:
         "remaining_s": None,
         "ready": True,
         "problems": [],
+        "has_producer": None,
+        "paused_in_nsqd": None,
     }
     assert (notify["state"], notify["remaining_s"], notify["ready"]) == ("half_open", 1.5, False)
     assert notify["problems"] == ["not connected"]
