@@ -33,15 +33,15 @@ async def fetch(
     split_address(address)
     # The shared client runs ten requests at a time: a silent server would delay all other requests.
     client = AsyncHTTPClient(force_instance=True)
-    request = client.fetch(
-        f"http://{address}{path}?{urlencode(query)}",
-        raise_error=False,
-        method=method,
-        body=b"" if method == "POST" else None,
-        connect_timeout=timeout_s,
-        request_timeout=timeout_s,
-    )
     try:
+        request = client.fetch(
+            f"http://{address}{path}?{urlencode(query)}",
+            raise_error=False,
+            method=method,
+            body=b"" if method == "POST" else None,
+            connect_timeout=timeout_s,
+            request_timeout=timeout_s,
+        )
         response = await asyncio.shield(request)
     except asyncio.CancelledError:  # tornado cannot abort a request, and would leave its socket open
         await asyncio.gather(request, return_exceptions=True)

@@ -4,7 +4,6 @@ It does not create anything on an nsqd.
 """
 
 import asyncio
-import contextlib
 import random
 
 from nsqkit.errors import ConnectionLostError, RefusedError
@@ -92,7 +91,7 @@ class Registrations:
             attempts += 1
             error = None
             try:
-                with contextlib.closing(await Lifeline.open(address, self._timeout_s)) as lifeline:
+                async with Lifeline(address, self._timeout_s) as lifeline:
                     await self._register(http, wanted)
                     self._enter(address, Registration(RegistrationState.REGISTERED))
                     while not await is_set_within(lifeline.ended, self._next_poll_s()):

@@ -201,7 +201,7 @@ class TestLookupd:
     async def test_an_nsqlookupd_that_has_restarted_knows_the_channels_again(self, nsq: Nsq) -> None:
         lookupd, nsqd = nsq
         handled = Handled("orders")
-        async with running(handled, lookupd=(lookupd.http_address,)) as worker:
+        async with running(handled, lookupd=(lookupd.http_address,), lookupd_poll_s=60.0) as worker:
             await stop(lookupd)
             reason = f"nsqlookupd {lookupd.http_address}: the channels are not registered: "
             await until(lambda: reason in str(worker.problems()))
