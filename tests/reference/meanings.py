@@ -9,6 +9,11 @@ LOG_EVENTS: Final = {
     "admin_listening": "The worker serves metrics and health.",
     "batch_failed": "A batch handler's call failed; its messages are handled again one by one.",
     "call_failed": "A call inside `retrying` failed and is made again.",
+    "channels_not_created": (
+        "The channels of a topic could not be created together over nsqd's HTTP port. The handlers subscribe "
+        "anyway, and the first one gets the topic's backlog."
+    ),
+    "channels_registered": "An nsqlookupd now knows these channels, and an nsqd with a new topic creates them.",
     "dead_letter_without_record": (
         "The record did not fit into one NSQ message, so only the body was published; this line has the rest "
         "of the record as its fields."
@@ -44,12 +49,22 @@ LOG_EVENTS: Final = {
     ),
     "nsqd_unreachable": "An nsqd cannot be reached, or closed the connection. It is tried again.",
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
+    "paused_in_nsqd": "A topic, or a handler's channel, is paused in an nsqd: it delivers none of its messages.",
+    "registration_failed": (
+        "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
+        "until one nsqlookupd knows them."
+    ),
     "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
     "settling_failed": "A defect in nsqkit, with its stack. The message is requeued.",
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
+    "topic_has_producer": "An nsqd now has a topic that none had before.",
+    "topic_without_producer": (
+        "nsqlookupd names no nsqd that has a handler's topic. The worker is ready and waits for it."
+    ),
+    "unpaused_in_nsqd": "A topic or channel is no longer paused in an nsqd.",
     "waiting_until_idle": "`--exit-when-idle` still finds messages to handle or to collect.",
     "worker_ended": "`--reload`: the worker ended by itself.",
     "worker_ready": "Every handler is subscribed on every nsqd that is named or found.",
@@ -61,7 +76,8 @@ LOG_EVENTS: Final = {
 FIELDS: Final = {
     "at": "File and line of the innermost frame of the team's own code.",
     "attempts": "Deliveries so far, this one included.",
-    "channel": "The handler's channel.",
+    "channel": "The handler's channel; null if it is about the whole topic.",
+    "channels": "Topic and channel of each.",
     "delay_s": "Delay of a requeue, in seconds.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
     "error": "What went wrong, as one line.",
@@ -88,12 +104,14 @@ FIELDS: Final = {
     "next": "What happens next.",
     "next_line": "Line of the feed's file to continue at.",
     "nsqd": "`host:port` of the nsqd.",
+    "nsqlookupd": "`host:port` of the nsqlookupd.",
     "outcome": "One of the outcomes above.",
     "published": "Lines of a feed that nsqd has confirmed.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
     "refused": "Lines of a feed that were not published.",
     "retry_in_s": "Seconds until the next try.",
     "setting": "The setting to change.",
+    "similar": "Topics with a similar name that an nsqd has.",
     "still": "The reason that keeps the intake paused, or null.",
     "stored": "Dead letters stored.",
     "timeout_s": "The handler's timeout, in seconds.",
