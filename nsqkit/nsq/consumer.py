@@ -64,8 +64,8 @@ class Consumer:
             came too late.
         log: Logger for connects, losses and refusals.
         channels: Creates the channels of all handlers of a topic before this one is subscribed; or None.
-        on_producer: Called with the first topic and whether an nsqd has it, when that is known or changes;
-            never if nsqd are configured.
+        on_producer: Called with the first topic and whether an nsqd has it, when that is known and may have
+            changed; never if nsqd are configured.
     """
 
     def __init__(
@@ -91,7 +91,6 @@ class Consumer:
         self._log = log
         self._channels = channels
         self._on_producer = on_producer
-        self._had_producer: bool | None = None
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
         self._failures: dict[Source, str] = {}
@@ -240,7 +239,9 @@ class Consumer:
         """Return why the connection ended, and whether it was ever subscribed."""
         try:
             await connection.open()
-            await self._create_channels(source)
+            if self._channels is not None and (http := self._discovery.http_address(source)):
+                is_configured = self._discovery.is_configured(source)
+                await self._channels.create(http, source.topic, is_configured=is_configured)
             await connection.subscribe(source.topic, self._channel)
             self._live[source] = connection
             self._rdy.add(connection)
@@ -255,12 +256,6 @@ class Consumer:
             if self._live.pop(source, None) is not None:
                 self._rdy.remove(connection)
                 self._changed()
-
-    async def _create_channels(self, source: Source) -> None:
-        http_address = self._discovery.http_address(source)
-        if self._channels is not None and http_address is not None:
-            is_configured = self._discovery.is_configured(source)
-            await self._channels.create(http_address, source.topic, is_configured=is_configured)
 
     def _failed(self, source: Source, error: NsqkitError, retry_in_s: float) -> None:
         problem = str(error)
@@ -294,8 +289,7 @@ class Consumer:
         has_producer = self._discovery.has_producer
         if has_producer is False:  # nsqd registers late with an nsqlookupd that has restarted
             has_producer = any(source.topic == self._topic for source in self._live)
-        if has_producer is not None and has_producer is not self._had_producer:
-            self._had_producer = has_producer
+        if has_producer is not None and not self._is_stopping:
             self._on_producer(self._topic, has_producer)
 
 

@@ -117,9 +117,10 @@ class Discovery:
         return source in self._named
 
     async def check(self, source: Source) -> None:
-        """Ask nsqlookupd again about a source whose connection was lost.
+        """Ask nsqlookupd again, if a source whose connection was lost is not configured.
 
-        An operator who deletes a topic deletes it in nsqlookupd first. To subscribe would bring it back.
+        nsqadmin deletes a topic in nsqlookupd first, then in nsqd, which closes the connections. To subscribe
+        again would bring the topic back (ADR 0034).
         """
         if self._lookup is not None and not self.is_configured(source):
             await self._ask(self._lookup)

@@ -13,7 +13,7 @@ LOG_EVENTS: Final = {
         "The channels of a topic could not be created together over nsqd's HTTP port. The handlers subscribe "
         "anyway, and the first one gets the topic's backlog."
     ),
-    "channels_registered": "An nsqlookupd now knows these channels, and an nsqd with a new topic creates them.",
+    "channels_registered": "An nsqlookupd now knows these channels; an nsqd with a new topic creates them.",
     "dead_letter_without_record": (
         "The record did not fit into one NSQ message, so only the body was published; this line has the rest "
         "of the record as its fields."
@@ -49,7 +49,7 @@ LOG_EVENTS: Final = {
     ),
     "nsqd_unreachable": "An nsqd cannot be reached, or closed the connection. It is tried again.",
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
-    "paused_in_nsqd": "A topic, or a handler's channel, is paused in an nsqd: it delivers none of its messages.",
+    "paused_in_nsqd": "A topic or a handler's channel is paused in an nsqd, which delivers none of its messages.",
     "registration_failed": (
         "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
         "until one nsqlookupd knows them."
