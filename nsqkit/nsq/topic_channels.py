@@ -53,7 +53,7 @@ class TopicChannels:
         try:
             await self._create(http, topic, wanted, is_configured=is_configured)
             self._failed.discard(key)
-        except (ConnectionLostError, RefusedError) as error:
+        except (ConnectionLostError, RefusedError, LookupError, TypeError) as error:  # or not nsqd's answer
             if key in self._paused:
                 raise
             if key not in self._failed:

@@ -49,7 +49,7 @@ LOG_EVENTS: Final = {
     ),
     "nsqd_unreachable": "An nsqd cannot be reached, or closed the connection. It is tried again.",
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
-    "paused_in_nsqd": "A topic or a handler's channel is paused in an nsqd, which delivers none of its messages.",
+    "paused_in_nsqd": "A handler's topic or channel is paused in an nsqd, which delivers nothing of it.",
     "registration_failed": (
         "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
         "until one nsqlookupd knows them."

@@ -95,6 +95,15 @@ async def test_a_failure_is_logged_once_for_each_topic(channels: TopicChannels, 
     ]
 
 
+@pytest.mark.parametrize("topics", [5, [5], [{}], [{"topic_name": "orders", "channels": None}]])
+async def test_an_answer_of_something_else_is_a_failure(
+    channels: TopicChannels, log: RecordingLog, topics: object
+) -> None:
+    async with FakeHttp((200, {"topics": topics})) as server:
+        await channels.create(server.address, "orders", is_configured=True)
+    assert [event for _, event, _ in log.lines] == ["channels_not_created"]
+
+
 async def test_a_topic_is_not_left_paused(
     broker: DevBroker, channels: TopicChannels, monkeypatch: pytest.MonkeyPatch, log: RecordingLog
 ) -> None:
