@@ -32,6 +32,9 @@ class HandlerState:
         problems: Why the handler is not ready, one line each; empty if it is ready.
         lost_slots: Calls that run on although the lease of their message is over; *max_in_flight* is lowered
             by them.
+        has_producer: Whether an nsqd has the topic; None if that is not known, or nsqd are configured.
+        paused_in_nsqd: What is paused in nsqd, as ``host:port topic`` or ``host:port topic/channel``, with
+            nsqd's HTTP address; None if no nsqd has answered.
     """
 
     name: str
@@ -43,6 +46,8 @@ class HandlerState:
     remaining_s: float | None = None
     problems: tuple[str, ...] = ()
     lost_slots: int = 0
+    has_producer: bool | None = None
+    paused_in_nsqd: tuple[str, ...] | None = None
 
 
 class Handlers(Protocol):

@@ -62,7 +62,6 @@ class LookupPeer:
             try:
                 await self._talk()
             except Exception as error:  # noqa: BLE001 - whatever it answers, it is tried again
-                self.http_address = ""
                 if not self._failed:
                     _log.warning(
                         "nsqlookupd %s: %s; retrying", self._address, str(error) or type(error).__name__
@@ -131,7 +130,7 @@ class LookupPeers:
 
     @property
     def http_addresses(self) -> list[str]:
-        """The HTTP addresses of the nsqlookupd that are connected."""
+        """The HTTP addresses of the nsqlookupd that have been connected, as nsqd remembers them."""
         return [peer.http_address for peer in self._peers.values() if peer.http_address]
 
     async def channels(self, topic: str) -> set[str]:

@@ -19,6 +19,7 @@ from nsqkit.nsq.log import Log
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.rdy import RdyController
 from nsqkit.nsq.time_limit import TimeLimit
+from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.retry import Exponential
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
@@ -66,6 +67,9 @@ class Consumer:
         on_lost: Called when a connection has ended: its messages can no longer be answered.
         log: Logger for connects, losses and refusals.
         background: Starts the consumer's tasks; by default one that only logs those that die.
+        channels: Creates the channels of all handlers of a topic before this one is subscribed; or None.
+        on_producer: Called with the first topic and whether an nsqd has it, when that is known and may have
+            changed; never if nsqd are configured.
     """
 
     def __init__(
@@ -78,12 +82,15 @@ class Consumer:
         on_lost: Callable[[], None] = lambda: None,
         log: Log,
         background: Background | None = None,
+        channels: TopicChannels | None = None,
+        on_producer: Callable[[str, bool], None] = lambda _topic, _has_producer: None,
     ) -> None:
+        self._topic = options.topics[0]
         self._channel = options.channel
         self._name = f"{options.topics[0]}/{options.channel}"
         self._options = options.connection
         self._rdy = RdyController(
-            options.topics[0], options.max_in_flight, is_fixed=options.is_fixed, min_rdy=options.min_rdy
+            self._topic, options.max_in_flight, is_fixed=options.is_fixed, min_rdy=options.min_rdy
         )
         self._background = background or Background(log)
         self._discovery = Discovery(
@@ -93,6 +100,8 @@ class Consumer:
         self._on_settle_failure = on_settle_failure
         self._on_lost = on_lost
         self._log = log
+        self._channels = channels
+        self._on_producer = on_producer
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
         self._failures: dict[Source, str] = {}
@@ -113,6 +122,11 @@ class Consumer:
     def connections(self) -> tuple[Source, ...]:
         """Address and topic of every active subscription."""
         return tuple(self._live)
+
+    @property
+    def http_addresses(self) -> frozenset[str]:
+        """``host:port`` of the HTTP port of every nsqd that is to be subscribed."""
+        return self._discovery.http_addresses
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -230,6 +244,8 @@ class Consumer:
                 retry_in_s = _retry_in_s(error, attempts)
                 self._failed(source, error, retry_in_s)
                 await asyncio.sleep(retry_in_s)
+                if was_live:
+                    await self._discovery.check(source)
         finally:
             del self._keepers[source]
             self._failures.pop(source, None)
@@ -239,6 +255,9 @@ class Consumer:
         """Return why the connection ended, and whether it was ever subscribed."""
         try:
             await connection.open()
+            if self._channels is not None and (http := self._discovery.http_address(source)):
+                is_configured = self._discovery.is_configured(source)
+                await self._channels.create(http, source.topic, is_configured=is_configured)
             await connection.subscribe(source.topic, self._channel)
             self._live[source] = connection
             self._rdy.add(connection)
@@ -276,10 +295,18 @@ class Consumer:
         )
 
     def _changed(self) -> None:
+        self._report_producer()
         if self.ready:
             self._is_ready.set()
         else:
             self._is_ready.clear()
+
+    def _report_producer(self) -> None:
+        has_producer = self._discovery.has_producer
+        if has_producer is False:  # nsqd registers late with an nsqlookupd that has restarted
+            has_producer = any(source.topic == self._topic for source in self._live)
+        if has_producer is not None and not self._is_stopping:
+            self._on_producer(self._topic, has_producer)
 
 
 def _retry_in_s(error: NsqkitError, attempts: int) -> float:

@@ -5,8 +5,8 @@ It opens no connection to nsqd.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from nsqkit.background import Background
@@ -35,6 +35,7 @@ class Endpoints:
         nsqd: ``host:port`` of each configured nsqd; these are always subscribed.
         lookup: Client of nsqlookupd, which finds further nsqd; None for none.
         poll_s: Seconds between two polls of nsqlookupd once a node is known, with a jitter of 30 %.
+        http: ``host:port`` of the HTTP port of each configured nsqd, by its *nsqd* address.
 
     Raises:
         SettingsError: If an address is not a host and a port.
@@ -43,6 +44,7 @@ class Endpoints:
     nsqd: tuple[str, ...] = ()
     lookup: Lookup | None = None
     poll_s: float = 60.0
+    http: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for address in self.nsqd:
@@ -80,6 +82,7 @@ class Discovery:
         self._log = log
         self._named = frozenset(Source(address, topic) for address in endpoints.nsqd for topic in topics)
         self.wanted = self._named
+        self._http = self._named_http = dict(endpoints.http)
         self._failures: tuple[str, ...] = ()
         self._is_answered = endpoints.lookup is None  # by at least one nsqlookupd at the last poll
         self._poll_soon = asyncio.Event()
@@ -98,6 +101,39 @@ class Discovery:
         if self._is_answered:
             return ()
         return self._failures or ("no nsqlookupd has answered yet",)
+
+    @property
+    def has_producer(self) -> bool | None:
+        """Whether nsqlookupd names an nsqd for the first topic.
+
+        None while no nsqlookupd answers, and if nsqd are configured: on these the handler creates its topics.
+        """
+        if self._named or not self._is_answered:
+            return None
+        return any(source.topic == self._topics[0] for source in self.wanted)
+
+    @property
+    def http_addresses(self) -> frozenset[str]:
+        """The HTTP addresses of all nsqd to subscribe to."""
+        known = (self.http_address(source) for source in self.wanted)
+        return frozenset(address for address in known if address)
+
+    def http_address(self, source: Source) -> str | None:
+        """Return ``host:port`` of the HTTP port of a wanted source's nsqd; None if it is not known."""
+        return self._http.get(source.address)
+
+    def is_configured(self, source: Source) -> bool:
+        """Return whether the settings name a source's nsqd."""
+        return source in self._named
+
+    async def check(self, source: Source) -> None:
+        """Ask nsqlookupd again, if a source whose connection was lost is not configured.
+
+        nsqadmin deletes a topic in nsqlookupd first, then in nsqd, which closes the connections. To subscribe
+        again would bring the topic back (ADR 0034).
+        """
+        if self._lookup is not None and not self.is_configured(source):
+            await self._ask(self._lookup)
 
     def poll_now(self) -> None:
         """Poll nsqlookupd at once."""
@@ -130,10 +166,13 @@ class Discovery:
         self._failures = failures
         self._is_answered = len(results[0].failures) < len(lookup.addresses)
         found = frozenset(self._sources(results))
+        http = {node.address: node.http_address for result in results for node in result.nodes}
         if failures:  # a silent nsqlookupd may be the only one that knows a node: keep all
             found |= self.wanted - self._named
+            http = self._http | http
         if not self._is_stopping:
             self.wanted = self._named | found
+            self._http = http | self._named_http
             self._on_change()
         return found
 

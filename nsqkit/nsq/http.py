@@ -1,5 +1,6 @@
 """HTTP requests to nsqd and nsqlookupd. It does not retry."""
 
+import asyncio
 import json
 from urllib.parse import urlencode
 
@@ -53,7 +54,7 @@ async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | N
     client = AsyncHTTPClient(force_instance=True)
     time = LoopTime(timeout_s)
     try:
-        return await client.fetch(
+        request = client.fetch(
             url,
             raise_error=False,
             method=method,
@@ -61,6 +62,10 @@ async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | N
             connect_timeout=timeout_s,
             request_timeout=timeout_s,
         )
+        return await asyncio.shield(request)
+    except asyncio.CancelledError:  # tornado cannot abort a request, and would leave its socket open
+        await asyncio.gather(request, return_exceptions=True)
+        raise
     except HTTPTimeoutError:
         if time.is_nearly_over:
             raise
@@ -132,17 +137,26 @@ class NsqdHttp:
             return None
         return int(answer) if answer.isdigit() else None
 
+    async def create_topic(self, topic: str) -> None:
+        """Create a topic unless it exists."""
+        await self._post("/topic/create", topic=topic)
+
+    async def add_channel(self, topic: str, channel: str) -> None:
+        """Create a channel of an existing topic unless it exists."""
+        await self._post("/channel/create", topic=topic, channel=channel)
+
     async def create_channel(self, topic: str, channel: str) -> None:
         """Create a channel and its topic unless they exist."""
-        await fetch(self.address, "/topic/create", method="POST", timeout_s=self._timeout_s, topic=topic)
-        await fetch(
-            self.address,
-            "/channel/create",
-            method="POST",
-            timeout_s=self._timeout_s,
-            topic=topic,
-            channel=channel,
-        )
+        await self.create_topic(topic)
+        await self.add_channel(topic, channel)
+
+    async def pause_topic(self, topic: str) -> None:
+        """Pause a topic: nsqd gives its messages to no channel, and they wait in the topic."""
+        await self._post("/topic/pause", topic=topic)
+
+    async def unpause_topic(self, topic: str) -> None:
+        """Resume a paused topic; has no effect on one that is not paused."""
+        await self._post("/topic/unpause", topic=topic)
 
     async def pause_channel(self, topic: str, channel: str) -> None:
         """Pause a channel: nsqd delivers to none of its consumers, and the messages wait in nsqd."""

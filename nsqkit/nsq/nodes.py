@@ -88,6 +88,13 @@ async def all_nodes(settings: Settings) -> LookupResult:
     return LookupResult(found.nodes | named, found.failures)
 
 
+def configured_http(settings: Settings) -> dict[str, str]:
+    """Return the HTTP address of each nsqd in the settings: that in ``nsqd_http``, or TCP's port plus one."""
+    is_paired = len(settings.nsqd_http) == len(settings.nsqd)
+    http = settings.nsqd_http if is_paired else map(_usual_http, settings.nsqd)
+    return dict(zip(settings.nsqd, http, strict=True))
+
+
 def _named(settings: Settings) -> set[Node]:
     http = settings.nsqd_http or tuple(map(_usual_http, settings.nsqd))
     if settings.nsqd and len(http) != len(settings.nsqd):

@@ -4,7 +4,6 @@ import asyncio
 import math
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from nsqkit import program
@@ -16,8 +15,6 @@ from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Resource
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
-from nsqkit.nsq.consumer import Consumer
-from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
@@ -30,6 +27,7 @@ from nsqkit.telemetry import logs
 from nsqkit.telemetry.loop_watch import LoopWatch
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.worker.subscription import Subscription, WorkerParts
+from nsqkit.worker.watch import Watch
 
 LOOKUP_RETRY_S = 0.1
 """Seconds between two looks at nsqlookupd while ``wait_subscribed`` waits."""
@@ -81,7 +79,14 @@ class Worker:
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
         )
-        self.lookup = lookup_of(self.settings)
+        self._watch = Watch(
+            self.specs,
+            self.settings,
+            lookup_of(self.settings),
+            metrics=self.metrics,
+            log=self._log,
+            background=self._background,
+        )
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, then drain.
@@ -116,13 +121,15 @@ class Worker:
             await self._resources.close()
             self._loop_watch.stop()
             raise
+        self._watch.start()
         for subscription in self._subscriptions:
             subscription.consumer.start()
         self._log.info("worker_started", handlers=[spec.name for spec in self.specs])
 
     async def wait_ready(self) -> None:
-        """Wait until every handler is subscribed at every known nsqd that has its topic."""
-        await asyncio.gather(*(each.consumer.wait_ready() for each in self._subscriptions))
+        """Wait until every handler is subscribed at every known nsqd that has its topic, and registered."""
+        waits = [each.consumer.wait_ready() for each in self._subscriptions]
+        await asyncio.gather(*waits, self._watch.wait_ready())
         self._log.info("worker_ready")
 
     async def wait_subscribed(self, address: str) -> None:
@@ -150,6 +157,7 @@ class Worker:
             publish_timeout_s=self.settings.publish_timeout_s,
             log=self._log,
         )
+        await self._watch.close()
         for subscription in self._subscriptions:
             subscription.close()
         await self.publishers.close()
@@ -203,11 +211,12 @@ class Worker:
         """Return why the worker is not ready, one line each; empty if it is."""
         if not self._subscriptions:
             return ("starting",)
-        return tuple(problem for each in self._subscriptions for problem in each.problems)
+        problems = tuple(problem for each in self._subscriptions for problem in each.problems)
+        return problems + self._watch.problems
 
     def handler_states(self) -> tuple[HandlerState, ...]:
         """Return the current state of every handler."""
-        return tuple(each.state for each in self._subscriptions)
+        return tuple(self._watch.shown(each.state) for each in self._subscriptions)
 
     def pause_handler(self, name: str, for_s: float | None) -> bool:
         """Pause the intake of a handler in this worker.
@@ -241,12 +250,11 @@ class Worker:
 
     async def _subscribe(self, handlers: Sequence[ReadyHandler]) -> tuple[Subscription, ...]:
         max_msg_bytes = await message_limit(self.settings)
-        endpoints = Endpoints(self.settings.nsqd, self.lookup, self.settings.lookupd_poll_s)
         parts = WorkerParts(
             settings=self.settings,
             metrics=self.metrics,
             publishes=self.publishers,
-            make_consumer=partial(Consumer, endpoints=endpoints, background=self._background),
+            make_consumer=self._watch.consumer,
             max_msg_bytes=max_msg_bytes,
             log=self._log,
         )

@@ -13,6 +13,11 @@ LOG_EVENTS: Final = {
     ),
     "batch_failed": "A batch handler's call failed; its messages are handled again one by one.",
     "call_failed": "A call inside `retrying` failed and is made again.",
+    "channels_not_created": (
+        "The channels of a topic could not be created together over nsqd's HTTP port. The handlers subscribe "
+        "anyway, and the first one gets the topic's backlog."
+    ),
+    "channels_registered": "An nsqlookupd now knows these channels; an nsqd with a new topic creates them.",
     "dead_letter_without_record": (
         "The record did not fit into one NSQ message, so only the body was published; this line has the rest "
         "of the record as its fields."
@@ -64,6 +69,11 @@ LOG_EVENTS: Final = {
     ),
     "nsqd_unreachable": "An nsqd cannot be reached, or closed the connection. It is tried again.",
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
+    "paused_in_nsqd": "A handler's topic or channel is paused in an nsqd, which delivers nothing of it.",
+    "registration_failed": (
+        "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
+        "until one nsqlookupd knows them."
+    ),
     "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
     "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
@@ -75,6 +85,11 @@ LOG_EVENTS: Final = {
     ),
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
+    "topic_has_producer": "An nsqd now has a topic that none had before.",
+    "topic_without_producer": (
+        "nsqlookupd names no nsqd that has a handler's topic. The worker is ready and waits for it."
+    ),
+    "unpaused_in_nsqd": "A topic or channel is no longer paused in an nsqd.",
     "value_dropped": (
         "At the start: a statement of a handler creates an outcome and does not return it, or calls a "
         "coroutine function without `await`."
@@ -91,7 +106,8 @@ FIELDS: Final = {
     "at": "File and line of the innermost frame of the team's own code.",
     "attempts": "Deliveries so far, this one included.",
     "blocked_s": "Seconds by which the event loop is late: until now, or in all.",
-    "channel": "The handler's channel.",
+    "channel": "The handler's channel; null if it is about the whole topic.",
+    "channels": "Topic and channel of each.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
     "delay_s": "Delay of a requeue, in seconds.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
@@ -125,6 +141,7 @@ FIELDS: Final = {
         "is not known for messages of other workers and of producers."
     ),
     "nsqd": "`host:port` of the nsqd.",
+    "nsqlookupd": "`host:port` of the nsqlookupd.",
     "outcome": "One of the outcomes above.",
     "published": "Lines of a feed that nsqd has confirmed.",
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
@@ -134,6 +151,7 @@ FIELDS: Final = {
     "retry_in_s": "Seconds until the next try.",
     "running": "Names of tasks and threads.",
     "setting": "The setting to change.",
+    "similar": "Topics with a similar name that an nsqd has.",
     "still": "The reason that keeps the intake paused, or null.",
     "stored": "Dead letters stored.",
     "task": "What the task does, and for which part of the worker.",

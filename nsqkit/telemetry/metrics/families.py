@@ -96,6 +96,12 @@ _TABLE: Final = (
     Family("nsqkit_lost_slots", "gauge", "Handler calls that run on after the lease of their message."),
     Family("nsqkit_intake_paused", "gauge", "1 while no messages are taken in, for whatever reason."),
     Family(
+        "nsqkit_topic_without_producer",
+        "gauge",
+        "1 while nsqlookupd names no nsqd with the handler's topic.",
+    ),
+    Family("nsqkit_channel_paused", "gauge", "1 while the handler's topic or channel is paused in an nsqd."),
+    Family(
         "nsqkit_kill_switch_state",
         "gauge",
         "1 for the present state of a handler's kill switch.",

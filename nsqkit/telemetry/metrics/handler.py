@@ -112,6 +112,14 @@ class HandlerMetrics:
         """Set whether its intake is paused, for whatever reason."""
         self._paused[""] = is_paused
 
+    def topic_without_producer(self, is_without: bool) -> None:  # noqa: FBT001 - its one argument
+        """Set whether nsqlookupd names no nsqd that has its topic."""
+        self._numbers["nsqkit_topic_without_producer"][""] = is_without
+
+    def channel_paused(self, is_paused: bool) -> None:  # noqa: FBT001 - its one argument
+        """Set whether its topic or channel is paused in an nsqd."""
+        self._numbers["nsqkit_channel_paused"][""] = is_paused
+
     def kill_switch(self, state: str) -> None:
         """Set the state of its kill switch, one of ``closed``, ``open`` and ``half_open``."""
         present = SwitchState(state)

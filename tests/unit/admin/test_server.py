@@ -174,6 +174,8 @@ async def test_handlers_are_shown_as_they_run(port: int) -> None:
         "ready": True,
         "problems": [],
         "lost_slots": 0,
+        "has_producer": None,
+        "paused_in_nsqd": None,
     }
     assert (notify["state"], notify["remaining_s"], notify["ready"]) == ("half_open", 1.5, False)
     assert notify["problems"] == ["not connected"]

@@ -137,6 +137,24 @@ class TestNewTopics:
         assert (await client.message()).body == b"x"
         await client.close()
 
+    async def test_an_nsqlookupd_that_was_away_is_asked_before_it_is_connected_again(
+        self, broker: DevBroker, lookupd: DevLookupd, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await lookupd.stop()
+        for name in ("a", "b"):  # the second one finds no connection
+            await http(broker.http_address, "POST", f"/topic/create?topic={name}")
+        await until(lambda: f"nsqlookupd {lookupd.tcp_address}: " in caplog.text)
+        tcp_port, http_port = (
+            int(each.rpartition(":")[2]) for each in (lookupd.tcp_address, lookupd.http_address)
+        )
+        again = DevLookupd(tcp_port, http_port)
+        await again.start()
+        for channel in ("c", "d"):
+            await http(again.http_address, "POST", f"/channel/create?topic=t&channel={channel}")
+        await http(broker.http_address, "POST", "/topic/create?topic=t")
+        await until(lambda: set(broker.ledger.topics["t"].channels) == {"c", "d"})
+        await again.stop()
+
     async def test_one_that_is_deleted_meanwhile_stays_deleted(self, broker: DevBroker) -> None:
         await http(broker.http_address, "POST", "/topic/create?topic=t")
         await http(broker.http_address, "POST", "/topic/delete?topic=t")

@@ -33,6 +33,10 @@ class FakeHttp:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close every connection."""
         for client in self._clients:
             client.close()
 

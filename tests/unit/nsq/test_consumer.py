@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message
 from nsqkit.policy.retry import Exponential
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
-from tests.waiting import PATIENCE_S, turns
+from tests.waiting import PATIENCE_S, turns, until
 
 FIN = b"FIN " + ID + b"\n"
 NO_NODES = LookupResult(frozenset(), ())
@@ -95,6 +96,7 @@ class Intake:
         poll_s: float = 60.0,
         on_message: Callable[[Message], None] | None = None,
         options: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
+        **callbacks: Any,
     ) -> Consumer:
         consumer = Consumer(
             ConsumerOptions(
@@ -108,6 +110,7 @@ class Intake:
             on_message=on_message or self.messages.put_nowait,
             on_settle_failure=lambda _: None,
             log=self.log,
+            **callbacks,
         )
         self._made.append(consumer)
         return consumer
@@ -441,6 +444,51 @@ class TestLookup:
         await ready(consumer)
         assert consumer.connections == ((nsqd.address, "orders"),)
         assert consumer.problems == ()
+
+    async def test_a_topic_that_was_deleted_is_not_brought_back_by_a_new_connection(
+        self, nsqd: FakeNsqd, intake: Intake
+    ) -> None:
+        lookup = ScriptedLookup(orders=found(nsqd))
+        consumer = intake(lookup=lookup)
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await ready(consumer)
+        asked = lookup.asked
+        lookup.results["orders"] = found()
+        await peer.close()
+        await lookup.wait_asked(asked + 1)
+        await ready(consumer)
+        assert consumer.connections == ()
+        assert consumer.problems == ()
+        await nothing_to_do()
+        assert nsqd.is_idle
+
+    @pytest.mark.parametrize("is_configured", [False, True])
+    async def test_whether_a_topic_has_a_producer_is_reported_when_it_changes(
+        self, nsqd: FakeNsqd, intake: Intake, *, is_configured: bool
+    ) -> None:
+        lookup = ScriptedLookup()
+        reports: dict[str, bool] = {}
+        addresses = (nsqd.address,) if is_configured else ()
+        consumer = intake(*addresses, lookup=lookup, on_producer=reports.__setitem__)
+        consumer.start()
+        if is_configured:
+            await nsqd.serve("orders")
+            await ready(consumer)
+            assert reports == {}, "a configured nsqd gets the topic from the subscription"
+            return
+        await until(lambda: reports == {"orders": False})
+        lookup.results["orders"] = found(nsqd)
+        peer = (await nsqd.serve("orders"))["orders"]
+        await until(lambda: reports == {"orders": True})
+        lookup.results["orders"] = found()
+        asked = lookup.asked
+        consumer.poll_now()
+        await lookup.wait_asked(asked + 1)
+        await nothing_to_do()
+        assert reports == {"orders": True}, "it is still subscribed there"
+        await peer.close()
+        await until(lambda: reports == {"orders": False})
 
     async def test_a_node_is_not_dropped_while_some_nsqlookupd_is_silent(
         self, nsqd: FakeNsqd, intake: Intake

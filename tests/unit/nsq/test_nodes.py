@@ -10,6 +10,7 @@ from nsqkit import ConnectionLostError, Settings, SettingsError
 from nsqkit.nsq.lookup import LookupResult, Node
 from nsqkit.nsq.nodes import (
     all_nodes,
+    configured_http,
     http_addresses,
     lookup_of,
     message_limit,
@@ -158,3 +159,15 @@ class TestMessageLimit:
 
     async def test_who_does_not_answer_sets_no_limit(self) -> None:
         assert await message_limit(told(nsqd_http=(NOBODY,), max_msg_bytes=1234)) == 1234
+
+
+@pytest.mark.parametrize(
+    ("http", "expected"),
+    [
+        pytest.param((), {"a:4150": "a:4151", "b:5150": "b:5151"}, id="TCP's port plus one"),
+        pytest.param(("x:1", "y:2"), {"a:4150": "x:1", "b:5150": "y:2"}, id="the settings, in their order"),
+        pytest.param(("x:1",), {"a:4150": "a:4151", "b:5150": "b:5151"}, id="not if they are no pairs"),
+    ],
+)
+def test_the_http_addresses_of_configured_nsqd(http: tuple[str, ...], expected: dict[str, str]) -> None:
+    assert configured_http(told(nsqd=("a:4150", "b:5150"), nsqd_http=http)) == expected

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from nsqkit.policy.suggestion import suggestion
+from nsqkit.policy.suggestion import similar, suggestion
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ from nsqkit.policy.suggestion import suggestion
 )
 def test_a_suggestion_is_made_where_a_word_is_close(word: str, known: Iterable[str], expected: str) -> None:
     assert suggestion(word, known) == expected
+
+
+def test_several_similar_words_are_named_the_closest_first() -> None:
+    known = ["orders.v2", "bills", "orders", "ordered"]
+    assert similar("ordres", known) == ("orders", "ordered", "orders.v2")
+    assert similar("ordres", known, most=1) == ("orders",)

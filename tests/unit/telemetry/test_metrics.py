@@ -199,7 +199,7 @@ def test_the_number_of_series_does_not_grow_with_what_is_counted(
     series = [line for line in metrics.exposition().decode().splitlines() if 'handler="Reserve"' in line]
     histograms = sum(len(bounds) + 3 for bounds in (DURATION_BUCKETS_S, AGE_BUCKETS_S, WAIT_BUCKETS_S))
     counters = len(OUTCOMES) + len(REQUEUE_REASONS) + len(DEAD_LETTER_REASONS) + len(COMMANDS) + 2 + 2
-    assert len(series) == histograms + counters + 4
+    assert len(series) == histograms + counters + 6
     assert {label for line in series for label in re.findall(r'(\w+)="', line)} == {
         *LABELS,
         *("outcome", "reason", "error_type", "command", "le"),

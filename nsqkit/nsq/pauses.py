@@ -1,0 +1,113 @@
+"""Pauses: finds topics and channels that are paused in nsqd. A failure of a request changes nothing."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+from nsqkit.background import Background
+from nsqkit.errors import ConnectionLostError, RefusedError
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.log import Log
+from nsqkit.policy.paused import Paused, paused_in
+from nsqkit.policy.registration import Pair
+from nsqkit.policy.retry import MAX_DELAY_S, Exponential
+
+_FIRST_POLL_S = 1.0
+_REQUESTS_AT_ONCE = 10
+
+
+class Pauses:
+    """Asks every nsqd for its statistics, often at first and then rarely, and logs changes.
+
+    Args:
+        subscribed: Every (topic, channel) of the worker.
+        addresses: Returns ``host:port`` of the HTTP port of each nsqd to ask.
+        poll_s: Seconds between two polls, with additive jitter; the first ones come sooner.
+        timeout_s: Time limit of one request, in seconds above 0.
+        on_change: Called after each poll.
+        log: Logger for the changes.
+        background: Starts the tasks; by default one that only logs those that die.
+    """
+
+    def __init__(
+        self,
+        subscribed: Iterable[Pair],
+        addresses: Callable[[], Iterable[str]],
+        *,
+        poll_s: float,
+        timeout_s: float,
+        on_change: Callable[[], None],
+        log: Log,
+        background: Background | None = None,
+    ) -> None:
+        self._background = background or Background(log)
+        self._subscribed = frozenset(subscribed)
+        self._addresses = addresses
+        self._poll_s = poll_s
+        self._timeout_s = timeout_s
+        self._on_change = on_change
+        self._log = log
+        self._found: dict[str, frozenset[Paused]] = {}
+        self._poller: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start to poll, and return at once."""
+        self._poller = self._background.start(self._poll(), "pauses in nsqd")
+
+    async def close(self) -> None:
+        """Stop polling; may be called before start."""
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+
+    def of(self, topics: Iterable[str], channel: str) -> tuple[str, ...] | None:
+        """Return what keeps messages from a channel, as ``host:port topic`` or ``host:port topic/channel``.
+
+        Args:
+            topics: The topics on which a handler reads the channel.
+            channel: The channel.
+
+        Returns:
+            One line for each; None if no nsqd has answered.
+        """
+        if not self._found:
+            return None
+        wanted = tuple(topics)
+        return tuple(
+            f"{address} {paused.name}"
+            for address in sorted(self._found)
+            for paused in sorted(self._found[address])
+            if paused.stops(wanted, channel)
+        )
+
+    async def _poll(self) -> None:
+        growing = Exponential(base_s=min(_FIRST_POLL_S, self._poll_s), max_s=min(self._poll_s, MAX_DELAY_S))
+        polls = 0
+        while True:
+            polls += 1
+            await asyncio.sleep(growing.delay_s(polls, draw=random.random()))  # noqa: S311 - spreads load
+            addresses = frozenset(self._addresses())
+            for gone in self._found.keys() - addresses:
+                del self._found[gone]
+            slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+            await asyncio.gather(*(self._ask(address, slots) for address in addresses))
+            self._on_change()
+
+    async def _ask(self, address: str, slots: asyncio.Semaphore) -> None:
+        try:
+            async with slots:
+                stats = await NsqdHttp(address, self._timeout_s).stats()
+            paused = paused_in(stats, self._subscribed)
+        except (ConnectionLostError, RefusedError, LookupError, TypeError):
+            return
+        before = self._found.get(address, frozenset())
+        self._found[address] = paused
+        for each in sorted(paused - before):
+            hint = "nothing is delivered until it is unpaused, in nsqadmin or with nsqkit resume"
+            self._log.warning("paused_in_nsqd", nsqd=address, **_fields(each), hint=hint)
+        for each in sorted(before - paused):
+            self._log.info("unpaused_in_nsqd", nsqd=address, **_fields(each))
+
+
+def _fields(paused: Paused) -> dict[str, str | None]:
+    return {"topic": paused.topic, "channel": paused.channel or None}

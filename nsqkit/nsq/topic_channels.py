@@ -1,0 +1,97 @@
+"""Topic channels: all channels of a worker on a topic of an nsqd, created before the first is subscribed."""
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+from nsqkit.errors import ConnectionLostError, RefusedError
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.log import Log
+from nsqkit.policy.registration import Pair, by_topic
+
+
+class TopicChannels:
+    """Creates the channels that a worker consumes on one topic together.
+
+    A topic's first channel takes the backlog, even if the others are subscribed a moment later. So a topic
+    that has no channel yet is paused until all channels of the worker exist (ADR 0034).
+
+    Args:
+        pairs: The durable (topic, channel) pairs of the worker.
+        timeout_s: Time limit of one request, in seconds above 0.
+        log: Logger for failures.
+
+    Source:
+        nsqd/topic.go (messagePump), nsqd/http.go.
+    """
+
+    def __init__(self, pairs: Iterable[Pair], *, timeout_s: float, log: Log) -> None:
+        self._channels = by_topic(pairs)
+        self._timeout_s = timeout_s
+        self._log = log
+        self._failed: set[Pair] = set()  # HTTP address and topic
+        self._paused: set[Pair] = set()
+
+    async def create(self, http_address: str, topic: str, *, is_configured: bool) -> None:
+        """Create the channels of a topic that are missing; does nothing for fewer than two.
+
+        A failure is logged, once for each nsqd and topic, and the caller may subscribe anyway.
+
+        Args:
+            http_address: ``host:port`` of nsqd's HTTP port.
+            topic: The topic.
+            is_configured: Whether the settings name this nsqd: then the topic is created, too.
+
+        Raises:
+            ConnectionLostError: If the topic may be left paused. Call this again.
+        """
+        wanted = self._channels.get(topic, frozenset())
+        if len(wanted) < 2:  # noqa: PLR2004 - SUB creates a single one
+            return
+        key = (http_address, topic)
+        http = NsqdHttp(http_address, self._timeout_s)
+        try:
+            await self._create(http, topic, wanted, is_configured=is_configured)
+            self._failed.discard(key)
+        except (ConnectionLostError, RefusedError, LookupError, TypeError) as error:  # or not nsqd's answer
+            if key in self._paused:
+                raise
+            if key not in self._failed:
+                self._failed.add(key)
+                hint = "the first channel takes the topic's backlog; give nsqd's HTTP ports with --nsqd-http"
+                self._log.warning("channels_not_created", topic=topic, error=str(error), hint=hint)
+
+    async def _create(
+        self, http: NsqdHttp, topic: str, wanted: frozenset[str], *, is_configured: bool
+    ) -> None:
+        found = _topic_in(await http.stats(topic), topic)
+        if found is None and not is_configured:  # it was deleted meanwhile
+            return
+        if found is None:
+            await http.create_topic(topic)
+            found = {}
+        existing = {channel["channel_name"] for channel in found.get("channels", ())}
+        is_ours = (http.address, topic) in self._paused
+        missing = sorted(wanted - existing)
+        if is_ours or (missing and not existing and not found.get("paused")):
+            await self._create_paused(http, topic, missing)
+            return
+        for channel in missing:
+            await http.add_channel(topic, channel)
+
+    async def _create_paused(self, http: NsqdHttp, topic: str, channels: Iterable[str]) -> None:
+        key = (http.address, topic)
+        self._paused.add(key)  # until it is certain that the topic is not paused
+        try:
+            await http.pause_topic(topic)
+            for channel in channels:
+                await http.add_channel(topic, channel)
+        finally:
+            with contextlib.suppress(RefusedError):  # the topic was deleted meanwhile
+                await http.unpause_topic(topic)
+            self._paused.discard(key)
+
+
+def _topic_in(stats: dict[str, Any], topic: str) -> dict[str, Any] | None:
+    found = (each for each in stats.get("topics") or () if each["topic_name"] == topic)
+    return next(found, None)

@@ -1,0 +1,119 @@
+"""Watch: what the nsqlookupd and nsqd of a worker report about its handlers. It receives no messages."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nsqkit.admin import HandlerState
+from nsqkit.background import Background
+from nsqkit.handler.spec import HandlerSpec
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.discovery import Endpoints
+from nsqkit.nsq.lookup import Lookup
+from nsqkit.nsq.nodes import configured_http
+from nsqkit.nsq.pauses import Pauses
+from nsqkit.nsq.producers import Producers
+from nsqkit.nsq.registrations import Registrations
+from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.registration import durable
+from nsqkit.settings.settings import Settings
+from nsqkit.telemetry.metrics import Metrics
+
+
+class Watch:
+    """Registers a worker's channels, and watches its topics and channels.
+
+    Args:
+        specs: The handlers of the worker.
+        settings: Settings of the worker.
+        lookup: Client of the nsqlookupd; None for none.
+        metrics: Metrics of all handlers.
+        log: structlog logger without fields.
+        background: Starts the tasks of the watch and of its consumers.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[HandlerSpec],
+        settings: Settings,
+        lookup: Lookup | None,
+        *,
+        metrics: Metrics,
+        log: Any,
+        background: Background,
+    ) -> None:
+        self._background = background
+        pairs = [(topic, spec.channel) for spec in specs for topic in spec.topics]
+        poll_s, timeout_s = settings.lookupd_poll_s, settings.connect_timeout_s
+        common: dict[str, Any] = {"timeout_s": timeout_s, "log": log, "background": background}
+        self._specs = {(spec.topic, spec.channel): spec for spec in specs}
+        self._settings = settings
+        self._metrics = metrics
+        self._log = log
+        self._consumers: list[Consumer] = []
+        self._endpoints = Endpoints(settings.nsqd, lookup, poll_s, configured_http(settings))
+        self._channels = TopicChannels(durable(pairs), timeout_s=timeout_s, log=log)
+        self._registrations = Registrations(lookup or Lookup(()), durable(pairs), poll_s=poll_s, **common)
+        self._producers = Producers(lookup, on_change=self._on_producer, **common)
+        self._pauses = Pauses(pairs, self._addresses, poll_s=poll_s, on_change=self._on_pauses, **common)
+
+    def consumer(self, options: ConsumerOptions, **callbacks: Any) -> Consumer:
+        """Return a new consumer of one handler, which reports to this watch; arguments as of ``Consumer``."""
+        consumer = Consumer(
+            options,
+            self._endpoints,
+            channels=self._channels,
+            on_producer=self._producers.found,
+            background=self._background,
+            **callbacks,
+        )
+        self._consumers.append(consumer)
+        return consumer
+
+    def start(self) -> None:
+        """Start to register and to poll, and return at once."""
+        self._registrations.start()
+        self._pauses.start()
+
+    async def wait_ready(self) -> None:
+        """Wait until there are no :attr:`problems`."""
+        await self._registrations.wait_ready()
+
+    async def close(self) -> None:
+        """Stop; may be called before start."""
+        await self._registrations.close()
+        await self._producers.close()
+        await self._pauses.close()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why messages of a new topic might miss a handler, one line each; empty if they cannot."""
+        return self._registrations.problems
+
+    def shown(self, state: HandlerState) -> HandlerState:
+        """Return a handler's state with what is known here."""
+        return replace(
+            state,
+            problems=state.problems + self.problems,
+            has_producer=self._producers.has_producer(state.topic),
+            paused_in_nsqd=self._paused(self._specs[state.topic, state.channel]),
+        )
+
+    def _paused(self, spec: HandlerSpec) -> tuple[str, ...] | None:
+        return self._pauses.of(spec.topics, spec.channel)
+
+    def _addresses(self) -> Iterable[str]:
+        """Return the HTTP address of every nsqd that a handler consumes from."""
+        found = frozenset().union(*(consumer.http_addresses for consumer in self._consumers))
+        return self._settings.nsqd_http or found
+
+    def _on_producer(self, topic: str, has_producer: bool) -> None:  # noqa: FBT001 - a callback
+        for spec in self._specs.values():
+            if spec.topic == topic:
+                meter = self._metrics.for_handler(spec.topic, spec.channel, spec.name)
+                meter.topic_without_producer(not has_producer)
+
+    def _on_pauses(self) -> None:
+        for spec in self._specs.values():
+            meter = self._metrics.for_handler(spec.topic, spec.channel, spec.name)
+            meter.channel_paused(bool(self._paused(spec)))

@@ -1,0 +1,126 @@
+"""Pauses: what is paused in nsqd is reported when it changes; a failure says nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from nsqkit.errors import ConnectionLostError
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.pauses import Pauses
+from tests.unit.nsq.recording_log import RecordingLog
+from tests.waiting import PATIENCE_S
+
+SUBSCRIBED = (("orders", "stock"), ("orders", "mail"))
+
+
+class Nsqd:
+    """The statistics of some nsqd, by their addresses; None for one that does not answer."""
+
+    def __init__(self) -> None:
+        self.stats: dict[str, Any] = {}
+        self.log = RecordingLog()
+        self.polled = asyncio.Event()
+
+    def paused(self, address: str, *, topic: bool = False, **channels: bool) -> None:
+        names = [{"channel_name": name, "paused": is_paused} for name, is_paused in channels.items()]
+        self.stats[address] = {"topics": [{"topic_name": "orders", "paused": topic, "channels": names}]}
+
+    async def poll(self) -> None:
+        """Wait until everything that was set before has been polled."""
+        for _ in range(2):
+            self.polled.clear()
+            async with asyncio.timeout(PATIENCE_S):
+                await self.polled.wait()
+
+    @property
+    def lines(self) -> list[tuple[str, object, object]]:
+        return [(event, fields["nsqd"], fields["channel"]) for _, event, fields in self.log.lines]
+
+
+@pytest.fixture
+def nsqd(monkeypatch: pytest.MonkeyPatch) -> Nsqd:
+    nsqd = Nsqd()
+
+    async def stats(self: NsqdHttp, topic: str | None = None) -> Any:
+        found = nsqd.stats[self.address]
+        if found is None:
+            raise ConnectionLostError(self.address, "no answer")
+        return found
+
+    monkeypatch.setattr(NsqdHttp, "stats", stats)
+    return nsqd
+
+
+@pytest.fixture
+async def pauses(nsqd: Nsqd) -> AsyncIterator[Pauses]:
+    pauses = Pauses(
+        SUBSCRIBED,
+        lambda: nsqd.stats,
+        poll_s=0.001,
+        timeout_s=PATIENCE_S,
+        on_change=nsqd.polled.set,
+        log=nsqd.log,
+    )
+    pauses.start()
+    yield pauses
+    await pauses.close()
+
+
+Of = Callable[[str], tuple[str, ...] | None]
+
+
+@pytest.fixture
+def of(pauses: Pauses) -> Of:
+    return lambda channel: pauses.of(("orders", "orders.retry"), channel)
+
+
+async def test_a_channel_that_is_paused_and_unpaused(nsqd: Nsqd, of: Of) -> None:
+    nsqd.paused("a:4151", stock=False, mail=False)
+    await nsqd.poll()
+    assert (of("stock"), nsqd.lines) == ((), [])
+    nsqd.paused("a:4151", stock=True, mail=False)
+    await nsqd.poll()
+    assert (of("stock"), of("mail")) == (("a:4151 orders/stock",), ())
+    nsqd.paused("a:4151", stock=False, mail=False)
+    await nsqd.poll()
+    assert of("stock") == ()
+    assert nsqd.lines == [("paused_in_nsqd", "a:4151", "stock"), ("unpaused_in_nsqd", "a:4151", "stock")]
+
+
+async def test_a_paused_topic_stops_all_its_channels(nsqd: Nsqd, of: Of) -> None:
+    nsqd.paused("a:4151", stock=True)
+    nsqd.paused("b:4151", topic=True, stock=False)
+    await nsqd.poll()
+    assert of("stock") == ("a:4151 orders/stock", "b:4151 orders")
+    assert of("mail") == ("b:4151 orders",)
+    assert set(nsqd.lines) == {("paused_in_nsqd", "a:4151", "stock"), ("paused_in_nsqd", "b:4151", None)}
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"topics": [5]}], ids=["silence", "no topics", "another form"])
+async def test_a_failure_changes_nothing(nsqd: Nsqd, of: Of, answer: object) -> None:
+    nsqd.stats["a:4151"] = answer
+    await nsqd.poll()
+    assert of("stock") is None, "it is not known"
+    nsqd.paused("a:4151", stock=True)
+    await nsqd.poll()
+    nsqd.stats["a:4151"] = answer
+    await nsqd.poll()
+    assert of("stock") == ("a:4151 orders/stock",)
+    assert nsqd.lines == [("paused_in_nsqd", "a:4151", "stock")]
+
+
+async def test_an_nsqd_that_is_gone_is_forgotten(nsqd: Nsqd, of: Of) -> None:
+    nsqd.paused("a:4151", stock=True)
+    nsqd.paused("b:4151", stock=False)
+    await nsqd.poll()
+    del nsqd.stats["a:4151"]
+    await nsqd.poll()
+    assert of("stock") == ()
+    assert len(nsqd.lines) == 1
+
+
+async def test_close_before_start_is_no_mistake() -> None:
+    log = RecordingLog()
+    await Pauses((), tuple, poll_s=60.0, timeout_s=1.0, on_change=log.lines.clear, log=log).close()

@@ -1,0 +1,65 @@
+"""Watch: what is known about a worker's topics is shown with its handlers; see also test_ready.py."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from nsqkit import Context, Handler, Settings, event
+from nsqkit.admin import HandlerState, IntakeState
+from nsqkit.background import Background
+from nsqkit.nsq.lookup import Lookup
+from nsqkit.telemetry.metrics import Metrics
+from nsqkit.worker.watch import Watch
+from tests.unit.runtime.bench import RecordingLog
+
+NOBODY = "127.0.0.1:1"
+
+
+@event("watch.happened", version=1, topic="watched")
+@dataclass
+class Happened:
+    n: int = 0
+
+
+class Stock(Handler[Happened], channel="stock"):
+    async def handle(self, event: Happened, ctx: Context) -> None:
+        pass
+
+
+class Tail(Handler[Happened], channel="tail#ephemeral"):
+    async def handle(self, event: Happened, ctx: Context) -> None:
+        pass
+
+
+def watch(handler: type[Handler[Any]], metrics: Metrics, *lookupd: str) -> Watch:
+    lookup = Lookup(lookupd) if lookupd else None
+    return Watch(
+        [handler.spec],
+        Settings(lookupd=lookupd),
+        lookup,
+        metrics=metrics,
+        log=(log := RecordingLog()),
+        background=Background(log),
+    )
+
+
+def state(handler: type[Handler[Any]]) -> HandlerState:
+    spec = handler.spec
+    return HandlerState(spec.name, spec.topic, spec.channel, 0, 1, IntakeState.RUNNING, problems=("other",))
+
+
+def test_what_is_not_known_is_shown_as_that_and_why_it_is_not_ready() -> None:
+    shown = watch(Stock, Metrics(), NOBODY).shown(state(Stock))
+    assert (shown.has_producer, shown.paused_in_nsqd) == (None, None)
+    assert shown.problems == ("other", f"nsqlookupd {NOBODY}: the channels are not registered yet")
+
+
+@pytest.mark.parametrize(
+    ("handler", "lookupd"), [(Stock, ()), (Tail, (NOBODY,))], ids=["no nsqlookupd", "an ephemeral channel"]
+)
+async def test_nothing_to_register_is_ready(handler: type[Handler[Any]], lookupd: tuple[str, ...]) -> None:
+    watching = watch(handler, Metrics(), *lookupd)
+    assert watching.problems == ()
+    await watching.wait_ready()
+    await watching.close()
