@@ -34,14 +34,9 @@ class Tail(Handler[Happened], channel="tail#ephemeral"):
 
 def watch(handler: type[Handler[Any]], metrics: Metrics, *lookupd: str) -> Watch:
     lookup = Lookup(lookupd) if lookupd else None
-    return Watch(
-        [handler.spec],
-        Settings(lookupd=lookupd),
-        lookup,
-        metrics=metrics,
-        log=(log := RecordingLog()),
-        background=Background(log),
-    )
+    log = RecordingLog()
+    settings = Settings(lookupd=lookupd)
+    return Watch([handler.spec], settings, lookup, metrics=metrics, log=log, background=Background(log))
 
 
 def state(handler: type[Handler[Any]]) -> HandlerState:
