@@ -68,7 +68,7 @@ class BatchDispatcher:
         self._members: dict[Context, Member] = {}
         self._gathering: list[Member] = []
         self._timer: asyncio.TimerHandle | None = None  # set until max_wait_s of the batch is over
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Sequence[Member]] = {}
         self._is_giving_back = False
 
     async def call(self, event: Any, ctx: Context) -> Outcome | Duplicate:
@@ -92,6 +92,18 @@ class BatchDispatcher:
         """Return whether the message's batch runs in a thread, which cannot be cancelled."""
         batch = self._members[ctx].batch if ctx in self._members else None
         return batch is not None and self._caller.in_thread(batch)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether batches can still start: not if the calls of as many as may run have lost all messages."""
+        lost = (all(each.delivery.ctx.lease_lost for each in members) for members in self._running.values())
+        return len(self._running) < self._max_batches or not all(lost)
+
+    def withhold(self) -> None:
+        """Give up the messages that wait for a batch, so that they can be handled elsewhere."""
+        self._stop_timer()
+        while self._gathering:
+            self._gathering.pop().fail(WithheldError())
 
     def give_back(self) -> None:
         """Cancel the calls whose messages are not being handled, and start no more batches."""
@@ -161,11 +173,11 @@ class BatchDispatcher:
 
     def _start(self, members: Sequence[Member]) -> None:
         run = asyncio.create_task(self._run(members), name=f"{self._spec.name}.batch")
-        self._running.add(run)
+        self._running[run] = members
         run.add_done_callback(self._on_batch_end)
 
     def _on_batch_end(self, run: "asyncio.Task[None]") -> None:
-        self._running.discard(run)
+        del self._running[run]
         self._start_due_batches()
 
     async def _run(self, members: Sequence[Member]) -> None:

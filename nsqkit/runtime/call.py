@@ -16,6 +16,8 @@ from nsqkit.runtime.unawaited import Blamed, Finds, raise_unawaited, watch
 
 AGAIN_S = 1.0
 """Seconds that a cancelled coroutine gets to end before it is cancelled again; each time twice as long."""
+BLOCKED_S = 0.5
+"""A timeout that is this late, in seconds, was delayed by a blocked event loop; the call gets more time."""
 MOST_CANCELS = 4
 """How often a coroutine is cancelled after its timeout, before it is left alone."""
 
@@ -206,7 +208,12 @@ class _Limit:
         if self.n_cancels == MOST_CANCELS:
             self._on_stuck()
             return
-        self._timer = self._task.get_loop().call_later(AGAIN_S * 2**self.n_cancels, self._cancel)
+        loop = self._task.get_loop()
+        late_s = loop.time() - self._timer.when()
+        if late_s > BLOCKED_S and not self.n_cancels:  # its answer may be unread, since another call blocked
+            self._timer = loop.call_later(min(late_s, self._timeout_s), self._cancel)
+            return
+        self._timer = loop.call_later(AGAIN_S * 2**self.n_cancels, self._cancel)
         self.n_cancels += 1
         self._task.cancel()
 

@@ -66,7 +66,7 @@ class Delivery:
         epoch: The gate's epoch when the delivery started; see ``Gate.epoch``.
         kept: Number of times that it was handled without an outcome, in an outage.
         is_kept: Whether it is to wait and be handled again instead of being settled.
-        is_stuck: Whether it runs although its lease is over, so that its slot is lost.
+        has_lost_slot: Whether the handler still runs although the lease is over.
         quiet_until_s: Time until which the lease needs no check: half a lease after the arrival.
         touched_s: Time of the last TOUCH; at first the time of arrival.
         decoded: The decoded event; None before decoding, or if that failed.
@@ -85,11 +85,11 @@ class Delivery:
         "ctx",
         "decoded",
         "epoch",
+        "has_lost_slot",
         "in_handler",
         "is_done",
         "is_kept",
         "is_redelivered",
-        "is_stuck",
         "kept",
         "key",
         "message",
@@ -118,7 +118,7 @@ class Delivery:
         self.unread: DecodeError | UnknownEventError | None = None
         self.ctx: Context | None = None
         self.task: asyncio.Task[None] | None = None
-        self.in_handler = self.is_redelivered = self.is_done = self.is_kept = self.is_stuck = False
+        self.in_handler = self.is_redelivered = self.is_done = self.is_kept = self.has_lost_slot = False
         self.redelivery: Delivery | None = None
         self.overran: HandlerTimeoutError | None = None
 
@@ -263,6 +263,12 @@ class Delivery:
             hint="it swallows every cancellation: let CancelledError pass. It uses a slot until it ends",
             **self.log_fields,
         )
+
+    def lose_slot(self) -> None:
+        """Mark and log that the handler still runs although the lease of the message is over."""
+        self.has_lost_slot = True
+        hint = "its handler still runs although the lease of the message is over"
+        self.shared.log.warning("slot_lost", hint=hint, **self.log_fields)
 
     def bind_log(self) -> Any:
         """Return a structlog logger with ``log_fields``."""

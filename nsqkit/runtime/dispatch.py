@@ -45,6 +45,9 @@ class Dispatcher:
         )
         self._call = scope.around(wrapped(self._caller.call, middleware))
 
+    has_room = True
+    """Whether calls can still start; each slot has its own."""
+
     async def call(self, event: Any, ctx: Context) -> Outcome | Duplicate:
         """Call the handler and return its outcome, or the outcome that an extension returned instead.
 
@@ -61,6 +64,9 @@ class Dispatcher:
     def in_thread(self, ctx: Context) -> bool:
         """Return whether the message's call runs in a thread, which cannot be cancelled."""
         return self._caller.in_thread(ctx)
+
+    def withhold(self) -> None:
+        """Do nothing: a call waits for nothing before it starts."""
 
     def give_back(self) -> None:
         """Do nothing: a single message never waits for others."""

@@ -206,7 +206,7 @@ class Intake:
 
     def _on_run_end(self, delivery: Delivery) -> None:
         slots = self._slots
-        if delivery.is_stuck or delivery.epoch != slots.epoch:
+        if delivery.has_lost_slot or delivery.epoch != slots.epoch:
             slots.release(delivery)
             self.wake()
         else:
@@ -223,6 +223,7 @@ class Intake:
         delivery.wait_again()
         self._admit(delivery)
         self._keeper.watch(delivery)
+        self._requeue_stranded()
 
     def drop_lost(self) -> None:
         """Settle the waiting deliveries whose connection has ended: nsqd delivers their messages again."""
@@ -233,17 +234,18 @@ class Intake:
 
     def _lose_slot(self, delivery: Delivery) -> None:
         """Count the slot of a running delivery as lost; it is regained when the delivery ends."""
-        self._slots.lose(delivery)
-        self._shared.log.warning(
-            "slot_lost",
-            hint="its handler still runs although the lease of the message is over",
-            **delivery.log_fields,
-        )
+        self._slots.lose(delivery, is_full=not self._dispatcher.has_room)
         self._gate.repeat_trial()
-        if not self._slots.limit and self._gate.limit:  # nothing can start here, but in another worker
-            for waiting in tuple(self._waiting):
-                self._settle_unstarted(waiting, on_not_started(self._rules, RequeueReason.PAUSED, for_s=0.0))
+        self._requeue_stranded()
         self.wake()
+
+    def _requeue_stranded(self) -> None:
+        """Requeue the waiting messages if no slot is left: another worker can handle them."""
+        if self._slots.limit or not self._gate.limit:
+            return
+        self._dispatcher.withhold()
+        for waiting in tuple(self._waiting):
+            self._settle_unstarted(waiting, on_not_started(self._rules, RequeueReason.PAUSED, for_s=0.0))
 
     def _settle_unstarted(self, delivery: Delivery, verdict: Verdict) -> None:
         """Settle a delivery that has not started."""
@@ -268,11 +270,12 @@ class Intake:
     def _receive_redelivery(self, earlier: Delivery, delivery: Delivery) -> None:
         """Take in a redelivery of a message in flight: the lease of the earlier delivery has ended."""
         earlier.is_redelivered = True
-        delivery.follow(earlier)
+        delivery.follow(earlier.redelivery or earlier)
         if earlier.redelivery is not None:
             self._settle_unstarted(earlier.redelivery, LEASE_LOST)
         if earlier.task is not None:
             earlier.redelivery = delivery
+            self._overdue(earlier)
             return
         earlier.redelivery = None
         self._held.supersede(delivery)
@@ -282,7 +285,7 @@ class Intake:
     def _overdue(self, delivery: Delivery) -> None:
         """Requeue a delivery that did not start in time; one that runs is settled as lost when it ends."""
         if delivery.task is not None:
-            if not delivery.is_stuck and delivery.is_over(self._now_s()):
+            if not delivery.has_lost_slot and delivery.is_over(self._now_s()):
                 self._lose_slot(delivery)
             if self._quarantine.is_on:
                 self._quarantine.advance(suspect_ended=self._suspects.release(delivery))

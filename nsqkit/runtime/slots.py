@@ -24,6 +24,7 @@ class Slots:
             end calls :meth:`release`, or subtracts it if it is neither lost nor from an earlier epoch.
         epoch: The gate's epoch, for deliveries that start now.
         lost: Number of lost slots.
+        is_full: Whether the lost slots leave no room for a call, as those of a batch do.
     """
 
     def __init__(self, count: int, gate: Gate, *, resize: Callable[[int], None]) -> None:
@@ -31,6 +32,7 @@ class Slots:
         self._gate = gate
         self._resize = resize
         self._earlier = 0  # running deliveries that started in an earlier epoch
+        self.is_full = False
         self.limit = count
         self.running = self.lost = 0
         self.epoch = gate.epoch
@@ -43,21 +45,32 @@ class Slots:
         limit = gate.limit
         if gate.is_on_trial and limit:
             limit += self._earlier
-        self.limit = min(limit, self._count - self.lost)
+        self.limit = min(limit, self._left)
 
-    def lose(self, delivery: Delivery) -> None:
-        """Count the slot of a running delivery as lost."""
+    @property
+    def _left(self) -> int:
+        return 0 if self.is_full else self._count - self.lost
+
+    def lose(self, delivery: Delivery, *, is_full: bool) -> None:
+        """Count the slot of a running delivery as lost.
+
+        Args:
+            delivery: The delivery.
+            is_full: Whether no further call can start until a lost one ends.
+        """
         self.release(delivery)
-        delivery.is_stuck = True
+        delivery.lose_slot()
         self.lost += 1
+        self.is_full = is_full
         self.update()
-        self._resize(self._count - self.lost)
+        self._resize(self._left)
 
     def release(self, delivery: Delivery) -> None:
         """Free the slot of a delivery that has ended."""
-        if delivery.is_stuck:
+        if delivery.has_lost_slot:
             self.lost -= 1
-            self._resize(self._count - self.lost)
+            self.is_full = False
+            self._resize(self._left)
         else:
             self.running -= 1
             self._earlier -= delivery.epoch != self.epoch

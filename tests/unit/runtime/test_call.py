@@ -181,3 +181,38 @@ async def test_a_closed_one_takes_no_call_and_holds_none(marks: list[Marked]) ->
     with pytest.raises(RuntimeError, match="pool of Scripted is closed"):
         await calls.call(None, told)
     assert not calls.in_thread(told)
+
+
+async def test_a_call_whose_answer_came_while_another_blocked_the_loop_has_not_timed_out(
+    hours: VirtualClock, marks: list[Marked]
+) -> None:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    async def ask(_what: Any, _argument: Marked) -> str:
+        return await answer
+
+    def block() -> None:
+        hours._now_s += 60.0
+        loop.call_soon(answer.set_result, "in time")
+
+    loop.call_later(1.0, block)
+    call = asyncio.ensure_future(caller(ask, timeout_s=5.0, make=asynchronous).call(None, Marked(marks)))
+    await passed(hours, 2.0)
+    assert await call == "in time"
+
+
+async def test_a_call_without_an_answer_after_a_block_times_out_all_the_same(
+    hours: VirtualClock, marks: list[Marked]
+) -> None:
+    async def ask(_what: Any, _argument: Marked) -> None:
+        await asyncio.Event().wait()
+
+    def block() -> None:
+        hours._now_s += 60.0
+
+    asyncio.get_running_loop().call_later(1.0, block)
+    call = asyncio.ensure_future(caller(ask, timeout_s=5.0, make=asynchronous).call(None, Marked(marks)))
+    await passed(hours, 100.0)
+    with pytest.raises(HandlerTimeoutError):
+        await call
