@@ -57,6 +57,7 @@ class Consumes(Source, Protocol):
     def pause(self) -> None: ...  # noqa: D102
     def resume(self) -> None: ...  # noqa: D102
     def trial(self) -> None: ...  # noqa: D102
+    def set_max_in_flight(self, count: int) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
