@@ -153,7 +153,7 @@ class Lending:
         if self._phase is _Phase.LENT:
             is_turning = probes < len(idle) or (places < len(busy) and any(load.rdy for load in busy))
         else:
-            is_turning = any([load.rdy > load.busy for load in idle])
+            is_turning = any(load.rdy > load.busy for load in idle)
         if not is_turning:
             self._ends_s = math.inf
         elif is_next or is_given or self._ends_s == math.inf:

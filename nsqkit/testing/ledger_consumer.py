@@ -25,7 +25,8 @@ class LedgerConsumer:
         self._max_in_flight = max_in_flight
         self._is_paused = False
         self._trial_from: int | None = None  # deliveries before a trial that has not arrived yet
-        self._taker: LedgerConnection | None = None  # of the last trial
+        self._taker: LedgerConnection | None = None  # of this trial
+        self._last: LedgerConnection | None = None  # of the one before
         self._connections: tuple[LedgerConnection, ...] = ()
 
     def start(self) -> None:
@@ -59,11 +60,13 @@ class LedgerConsumer:
         """Take one message in total, of any topic, in addition to those in flight."""
         self._is_paused, self._trial_from = True, self._received
         self._share_ready()
+        self.offer_trial()
 
     def set_max_in_flight(self, count: int) -> None:
         """Change max_in_flight; with 0 nothing more is taken, not even as a trial."""
         self._max_in_flight = count
         self._share_ready()
+        self.offer_trial()
 
     def offer_trial(self) -> None:
         """Let a topic with a waiting message take a trial, each in turn; called before each delivery.
@@ -73,10 +76,11 @@ class LedgerConsumer:
         if self._trial_from is None or not self._max_in_flight:
             return
         if self._received > self._trial_from:
+            self._last = self._taker
             self.pause()
             return
         waiting = [each for each in self._connections if each.is_waited_for]
-        self._taker = min(waiting, key=lambda each: each is self._taker, default=None)
+        self._taker = min(waiting, key=lambda each: each is self._last, default=None)
         for connection in self._connections:
             connection.ready(connection.consumer.in_flight_count + 1 if connection is self._taker else 0)
 

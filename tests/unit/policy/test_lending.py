@@ -1,4 +1,4 @@
-"""Lending: where max_in_flight is too small for all connections, idle ones lend their part, in short turns."""
+"""Lending: where max_in_flight is too small for all connections, idle ones lend their part, in turns."""
 
 import math
 from functools import partial
