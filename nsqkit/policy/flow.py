@@ -93,7 +93,7 @@ class LoadEstimate:
 
     @property
     def idle_s(self) -> float:
-        """When the connection is idle if nothing arrives before, in seconds; infinite while it has no room."""
+        """When the connection is idle if nothing arrives, in seconds; infinite while it has no room."""
         return self._roomy_s + _IDLE_S if self.rdy > self.busy else math.inf
 
     def claim(self, most: int, *, now_s: float) -> int:

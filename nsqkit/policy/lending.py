@@ -14,9 +14,9 @@ from nsqkit.policy.flow import LoadEstimate, fair_shares
 _PROBE_S = 0.005
 """Shortest turn, in seconds; nsqd sends a waiting message in less than a millisecond."""
 _LONGEST_TURN_S = 0.05
-"""Longest turn while nothing arrives, in seconds: one of three connections waits 0.1 s for its turn at most."""
+"""Longest turn while nothing arrives, in seconds: one of three connections waits for 0.1 s at most."""
 _SILENCE_RATIO = 0.5
-"""Within these limits a turn lasts for this part of the time since a message arrived or was answered."""
+"""Within these limits a turn lasts this part of the time since a message last arrived or was answered."""
 _KEPT = 10
 """Idle connections lend nothing if all of them together hold at most one in this many of the messages."""
 _PROBED = 20
@@ -153,7 +153,8 @@ class Lending:
         if self._phase is _Phase.LENT:
             is_turning = probes < len(idle) or (places < len(busy) and any(load.rdy for load in busy))
         else:
-            is_turning = any(load.rdy > load.busy for load in idle)
+            is_one_waiting = self._phase is _Phase.PROBE or probes < len(idle)
+            is_turning = is_one_waiting and any(load.rdy > load.busy for load in idle)
         if not is_turning:
             self._ends_s = math.inf
         elif is_next or is_given or self._ends_s == math.inf:

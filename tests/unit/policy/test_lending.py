@@ -187,6 +187,11 @@ class TestOneMore:
             handler.now_s += 0.005
         assert sorted(seen) == [(0, 0, 2), (0, 1, 0), (3, 0, 0)]
 
+    def test_one_connection_needs_no_turns(self) -> None:
+        handler = Handler(1, 100)
+        assert handler.lending.share_one(handler.loads, now_s=handler.now_s) == (1,)
+        assert handler.in_s == math.inf
+
     def test_after_stop_nothing_is_due(self) -> None:
         handler = quiet(3, 1)
         handler.lending.stop()
