@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import partial
 
@@ -175,7 +175,10 @@ class RdyController:
             return
         now_s = self._now_s() if now_s is None else now_s
         entries = (*self._sharing, *self._trickles)
-        for entry, share in zip(entries, self._shares(entries, now_s), strict=True):
+        self._send(zip(entries, self._shares(entries, now_s), strict=True), now_s)
+
+    def _send(self, shares: Iterable[tuple[_ConnectionRdy, int]], now_s: float) -> None:
+        for entry, share in shares:
             if share != entry.connection.rdy:
                 entry.connection.ready(share)
         self._watch(now_s)
@@ -217,7 +220,10 @@ class RdyController:
     def _fire(self) -> None:
         self._timer = None
         now_s = max(self._due_s, self._now_s())  # timers of an event loop may be early
-        if self._lending.is_lending:
+        entries = self._sharing if self._mode is _Mode.OPEN else [*self._sharing, *self._trickles]
+        if self._lending.is_lending and self._lending.pass_turn([e.load for e in entries], now_s=now_s):
+            self._send([(entry, entry.load.rdy) for entry in entries], now_s)
+        elif self._lending.is_lending:
             self._share(now_s)
         elif self._follows_load:
             self._look(self._sharing, now_s)

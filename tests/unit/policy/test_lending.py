@@ -91,6 +91,30 @@ class TestTurns:
             assert sum(abs(a - b) for a, b in zip(before, after, strict=True)) == 2
             before = after
 
+    def test_a_turn_that_is_passed_on_is_shared_as_one_that_is_computed(self) -> None:
+        computed, passed = quiet(5, 2), quiet(5, 2)
+        for _ in range(12):
+            assert not passed.lending.pass_turn(passed.loads, now_s=passed.now_s + 0.04), "not over yet"
+            passed.now_s += passed.in_s
+            assert passed.lending.pass_turn(passed.loads, now_s=passed.now_s)
+            assert [load.rdy for load in passed.loads] == computed.next()
+            assert passed.in_s == computed.in_s
+
+    def test_a_turn_is_passed_on_only_while_all_are_idle(self) -> None:
+        handler = quiet(3, 2)
+        at = next(index for index, load in enumerate(handler.loads) if load.rdy)
+        handler.arrive(at)
+        assert not handler.lending.pass_turn(handler.loads, now_s=handler.now_s + 1.0)
+        handler.loads[at].is_idle = True
+        assert not handler.lending.pass_turn(handler.loads, now_s=handler.now_s + 1.0), "one is in flight"
+
+    @pytest.mark.parametrize("rdy", [0, 1])
+    def test_a_turn_is_passed_on_only_if_one_has_it_and_another_waits(self, rdy: int) -> None:
+        handler = quiet(3, 1)
+        for load in handler.loads:
+            load.rdy = rdy
+        assert not handler.lending.pass_turn(handler.loads, now_s=handler.now_s + 1.0)
+
     def test_turns_are_short_after_an_answer(self) -> None:
         handler = quiet(3, 1)
         at = handler.next().index(1)
