@@ -101,7 +101,10 @@ class RdyController:
         One connection at a time may bring it; where nothing arrives within a short turn, the next one may.
         Each call allows one again. Calls before a message arrives do not add up.
         """
-        self._lending.restart(now_s=self._now_s())
+        now_s = self._now_s()
+        for entry in (*self._sharing, *self._trickles):
+            entry.look(1, now_s)
+        self._lending.restart(now_s=now_s)
         self._enter(_Mode.TRIAL)
 
     def resume(self) -> None:
@@ -148,10 +151,7 @@ class RdyController:
         if entry.is_sharing and self._follows_load:
             self._look((entry,), self._now_s())
         elif self._mode is _Mode.TRIAL:
-            if connection.received == load.received:
-                self._share()
-            else:
-                self._enter(_Mode.PAUSED)
+            self._share()
 
     def _look(self, entries: Sequence[_ConnectionRdy], now_s: float) -> None:
         """Send changed RDY counts, and those of the other connections only if their shares change."""
@@ -184,6 +184,8 @@ class RdyController:
         self._watch(now_s)
 
     def _shares(self, entries: Sequence[_ConnectionRdy], now_s: float) -> tuple[int, ...]:
+        if self._mode is _Mode.TRIAL and any(e.connection.received != e.load.received for e in entries):
+            self._mode = _Mode.PAUSED  # the trial has arrived
         budget = self._max_in_flight if self._mode is _Mode.OPEN else 0
         if self._mode is _Mode.TRIAL and self._max_in_flight:
             for entry in entries:

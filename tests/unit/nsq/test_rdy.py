@@ -292,6 +292,24 @@ class TestTrial:
         other.arrive(1)
         assert [connection.rdy for connection in connections] == [0, 0, 0]
 
+    async def test_it_is_used_also_if_something_else_happens_when_it_arrives(self) -> None:
+        """A handler is called before the controller learns of its message."""
+        connections = [FakeConnection(), FakeConnection()]
+        controller = sharing(100, *connections)
+        controller.trial()
+        connections[1].received += 1
+        controller.set_max_in_flight(50)
+        assert [connection.rdy for connection in connections] == [0, 0]
+
+    async def test_the_message_that_arrives_may_ask_for_the_next_one(self) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection)
+        controller.trial()
+        connection.received += 1
+        controller.trial()
+        connection.on_change()
+        assert connection.rdy == 2
+
     async def test_no_more_than_one_of_each_connection_can_be_on_its_way(self, hours: VirtualClock) -> None:
         """Each nsqd sends one while it has RDY 1, and the worker reads nothing for a second."""
         connections = [FakeConnection() for _ in range(4)]
