@@ -106,15 +106,15 @@ class Consumer:
         self._live: dict[Source, Connection] = {}
         self._failures: dict[Source, str] = {}
         self._logged_s: dict[str, float] = {}  # when each failure was last logged
-        self._turner: asyncio.Task[None] | None = None
+        self._is_started = False
         self._is_ready = asyncio.Event()
         self._is_stopping = False
 
     def start(self) -> None:
         """Start to connect, and return at once. Has no effect after an earlier start or a close."""
-        if self._is_stopping or self._turner is not None:
+        if self._is_stopping or self._is_started:
             return
-        self._turner = self._background.start(self._rdy.take_turns(), f"RDY of {self._name}")
+        self._is_started = True
         self._discovery.start()
         self._connect()
 
@@ -160,18 +160,28 @@ class Consumer:
         self._rdy.pause()
 
     def trial(self) -> None:
-        """Allow one more message on every connection, in addition to those in flight, and on future ones.
+        """Allow one more message in total, over all connections and topics, in addition to those in flight.
 
-        Each call allows another one.
+        Nothing more is allowed when one has arrived; each call then allows another one. Until then further
+        calls have no effect. At most one message of each other connection may be on its way already.
         """
         self._rdy.trial()
-
-    def set_max_in_flight(self, count: int) -> None:
-        """STUB."""
 
     def resume(self) -> None:
         """End a pause or a trial."""
         self._rdy.resume()
+
+    def set_max_in_flight(self, count: int) -> None:
+        """Change max_in_flight, for example while handlers that run too long occupy slots.
+
+        Args:
+            count: Messages in flight over all connections of the first topic; 0 or more. With 0 nothing more
+                is taken, on no topic and not as a trial, until a later call raises it.
+
+        Raises:
+            ValueError: If *count* is negative.
+        """
+        self._rdy.set_max_in_flight(count)
 
     async def stop_intake(self) -> None:
         """End the intake for good on every connection; connects and lookups stop.
@@ -189,7 +199,7 @@ class Consumer:
         """
         self._stop()
         live = tuple(self._live.values())
-        tasks = [task for task in (self._turner, self._discovery.poller, *self._keepers.values()) if task]
+        tasks = [task for task in (self._discovery.poller, *self._keepers.values()) if task]
         try:
             async with asyncio.timeout(timeout_s):
                 await asyncio.gather(*(connection.half_close(timeout_s) for connection in live))
@@ -207,8 +217,6 @@ class Consumer:
         self._is_stopping = True
         self._rdy.stop()
         self._discovery.stop()
-        if self._turner is not None:
-            self._turner.cancel()
         for source, keeper in self._keepers.items():
             if source not in self._live:
                 keeper.cancel()
