@@ -18,7 +18,8 @@ from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.verdict import RequeueReason
 from nsqkit.runtime.resources import ReadyHandler
 from nsqkit.telemetry.metrics import Metrics
-from nsqkit.worker.subscription import Subscription, WorkerParts
+from nsqkit.worker.parts import WorkerParts
+from nsqkit.worker.subscription import Subscription
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
 from tests.unit.runtime.bench import RecordingLog, timers
 from tests.waiting import until
