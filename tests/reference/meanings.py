@@ -85,6 +85,10 @@ LOG_EVENTS: Final = {
     ),
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
+    "suspect_started": (
+        "A message whose earlier deliveries had no outcome runs alone in its worker. If the process ends with no "
+        "other line about it, it is the cause."
+    ),
     "topic_has_producer": "An nsqd now has a topic that none had before.",
     "topic_without_producer": (
         "nsqlookupd names no nsqd that has a handler's topic. The worker is ready and waits for it."
