@@ -169,8 +169,9 @@ _TOKENS: Final = (
         "ghp_ gho_ ghu_ ghs_ ghr_ _pat_ gl xox xapp- _live_ _test_ whsec_ aiza ya29. gocspx- sk- npm_ pypi- "
         "sg. hvs. hvb. shpat_ shpss_ hf_ dop_v1_",
         r"""\b (?: (?: gh[pousr]_ | github_pat_ | dckr_pat_ | shpat_ | shpss_ | dop_v1_ | whsec_
-        | [rsp]k_live_ | [rsp]k_test_ | npm_ | hf_ ) \w{8,255} | (?: gl[a-z]{2,5}- | xox[a-z]- | xapp- | GOCSPX- | ya29\.
-        | pypi- | hv[sb]\. ) [\w-]{12,255} | (?: AIza | sk- ) [\w-]{20,255}
+        | [rsp]k_live_ | [rsp]k_test_ | npm_ | hf_ ) \w{8,255}
+        | (?: gl[a-z]{2,5}- | xox[a-z]- | xapp- | GOCSPX-
+        | ya29\. | pypi- | hv[sb]\. ) [\w-]{12,255} | (?: AIza | sk- ) [\w-]{20,255}
         | SG\. [\w-]{10,255} \. [\w-]{10,255} )""",
         flags="x",
     ),

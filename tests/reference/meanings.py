@@ -56,6 +56,9 @@ LOG_EVENTS: Final = {
         "A handler failed for an outage that is known already. The message has no outcome: it waits with "
         "TOUCH, and is handled again when the intake resumes."
     ),
+    "log_lines_dropped": (
+        "Nobody read standard error for a while, and too many lines waited: this many later ones were dropped."
+    ),
     "left_running": (
         "Tasks or threads have not ended with the worker; the process ends without them, with exit code 1."
     ),
@@ -83,12 +86,12 @@ LOG_EVENTS: Final = {
         "A handler still runs although the lease of its message is over. The worker takes in one message "
         "less until it ends."
     ),
+    "suspect_started": (
+        "A message whose earlier deliveries had no outcome now runs alone in its worker. If this is the last "
+        "line of a process, the message has ended it."
+    ),
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
-    "suspect_started": (
-        "A message whose earlier deliveries had no outcome runs alone in its worker. If the process ends with no "
-        "other line about it, it is the cause."
-    ),
     "topic_has_producer": "An nsqd now has a topic that none had before.",
     "topic_without_producer": (
         "nsqlookupd names no nsqd that has a handler's topic. The worker is ready and waits for it."
@@ -128,6 +131,7 @@ FIELDS: Final = {
     "handler": "Class name of the handler; null if none is involved.",
     "handlers": "Class names of the handlers.",
     "held": "Messages received and not settled.",
+    "exception": "The end of the stack trace, redacted.",
     "hint": "What it means, or where to look.",
     "hook": "The hook of the extension.",
     "in_flight": "Messages of the handlers that this worker and others hold; null if nsqd does not answer.",
