@@ -57,7 +57,8 @@ LOG_EVENTS: Final = {
         "TOUCH, and is handled again when the intake resumes."
     ),
     "log_lines_dropped": (
-        "Nobody read standard error for a while, and too many lines waited: this many later ones were dropped."
+        "Nobody read standard error for a while, and too many lines waited: so many of the next ones were "
+        "dropped."
     ),
     "left_running": (
         "Tasks or threads have not ended with the worker; the process ends without them, with exit code 1."
@@ -116,6 +117,7 @@ FIELDS: Final = {
     "channel": "The handler's channel; null if it is about the whole topic.",
     "channels": "Topic and channel of each.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
+    "count": "How many log lines were dropped.",
     "delay_s": "Delay of a requeue, in seconds.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
     "error": "What went wrong, as one line.",

@@ -150,6 +150,13 @@ def test_a_record_goes_back_where_its_handler_reads(topic: str, channel: str) ->
     assert found.retry_topic == retry_topic(topic, channel)
 
 
+WRONG: dict[str, object] = {
+    "a list": [[]],
+    "an object": {"a": 1},
+    "null": None,
+    "a number": 1.5,
+    "true": True,
+}
 HOSTILE = {
     "half a surrogate pair as the type": b'{"specversion": "1.0", "type": "\\ud800"}',
     "half a surrogate pair as the id": b'{"specversion": "1.0", "type": "x", "id": "\\udfff"}',
@@ -165,18 +172,12 @@ HOSTILE = {
     "a local time at the beginning of time": published(dead_at="0001-01-01T00:00:00"),
     "true for a number": published(attempts=True),
     "an empty record": published(b""),
-    **{
-        f"{name} for every field": json.dumps(
-            {"type": RECORD_TYPE, **dict.fromkeys(asdict(RECORD), value), "body": "x"}
-        ).encode()
-        for name, value in {
-            "a list": [[]],
-            "an object": {"a": 1},
-            "null": None,
-            "a number": 1.5,
-            "true": True,
-        }.items()
-    },
+}
+HOSTILE |= {
+    f"{name} for every field": json.dumps(
+        {**dict.fromkeys(asdict(RECORD), value), "type": RECORD_TYPE, "body": "x"}
+    ).encode()
+    for name, value in WRONG.items()
 }
 
 
