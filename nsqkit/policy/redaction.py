@@ -1,12 +1,13 @@
 """What is taken out of an error's text before it is kept or shown."""
 
 from nsqkit.policy.leaves import leaves
-from nsqkit.policy.secret_rules import MASK, RULES, is_secret_name, names_a_secret
+from nsqkit.policy.secret_rules import GROUPS, MASK, is_secret_name, names_a_secret
 
 __all__ = ["MASK", "describe", "is_secret_name", "redact", "redact_json"]
 
 _LOOK_AHEAD = 10
 _MOST_LEAVES = 10
+_LONGEST_WORD = 12  # no secret of one word is shorter
 _LONGEST_MASKED = 10  # times as long as before, at most
 
 
@@ -22,13 +23,17 @@ def redact(text: str, *, limit: int = 1000) -> str:
         text: Any text, such as ``str(error)``; only ten times the limit of it is looked at.
         limit: Most characters to keep; 1 or more.
     """
+    if (
+        len(text) <= min(limit, _LONGEST_WORD) and text.isalnum()
+    ):  # the name of a topic or handler, for example
+        return text
     text = text[: _LOOK_AHEAD * limit].encode(errors="backslashreplace").decode()
     lower = text.lower()
-    for hints, pattern, replacement in RULES:
-        for hint in hints:
-            if hint in lower:
-                text = pattern.sub(replacement, text)
-                break
+    for group_hints, rules in GROUPS:
+        if _has_any(lower, group_hints):
+            for hints, pattern, replacement in rules:
+                if _has_any(lower, hints):
+                    text = pattern.sub(replacement, text)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
@@ -56,6 +61,13 @@ def redact_json(value: object) -> object:
     if isinstance(value, str):
         return _redacted(value)
     return MASK if isinstance(value, int) and _is_card(value) else value
+
+
+def _has_any(text: str, hints: tuple[str, ...]) -> bool:
+    for hint in hints:  # several times as fast as any()
+        if hint in text:
+            return True
+    return not hints
 
 
 def _behind(name: str, value: object) -> object:

@@ -16,10 +16,11 @@ _STRONG: Final = r"""(?:
     passw (?: or[dt] | d ) | passphrase | passcode | pwd (?! \W{1,9} / ) | secret (?! ar ) | credential
     | token (?! i[sz] | s\w{0,9} \W{1,5} \d{1,9} \b ) | authori[sz]ation | cookie | session [_-]? id | sessid
     | [cx]srf | jwt
-    | (?: api | access | private | secret | account | auth | encryption | signing ) [\ _-]? key
+    | (?: api | access | private | secret | account | auth | encrypt (?: ion )? | signing | master | ssh )
+    [\ _-]? key
 )"""
 # Words that are secrets only where they are a whole part of a name, and are followed by `=` or are in quotes.
-_WEAK: Final = "(?: pass | auth | sig | signature | pin | otp | cvv | cvc | sid | session )"
+_WEAK: Final = "(?: pass | pw | auth | sig | signature | pin | otp | cvv | cvc | sid | session )"
 # Ends of names that only describe a secret: `password_reset`, `token_count`.
 _ABOUT: Final = (
     "(?! s? [_-]? (?: reset | count | type | length | url | file | path | polic | expir | limit ) )"
@@ -43,8 +44,11 @@ _AFTER_BEARER: Final = r"""(?! (?:
     tokens? | auth\w{0,20} | scheme | realm | header | error | is | was | has | of | in | and | or | not | for
     | the | required | missing | invalid | expired
 ) \b | \[redacted )"""
-_ALL_NAMES: Final = (
-    "passw passphrase passcode pwd secret credential token key authori cookie session sessid csrf xsrf jwt"
+# Most texts have none of these, which is fast to find. The last ones are ends of names such as `accessKey`.
+_NAME_HINTS: Final = (
+    *("passw", "passphrase", "passcode", "pwd", "secret", "credential", "token", "authori", "cookie"),
+    *("session", "sessid", "csrf", "xsrf", "jwt", "identified", " key", "_key", "-key"),
+    *("ikey", "skey", "ekey", "tkey", "nkey", "gkey", "rkey", "hkey"),
 )
 
 
@@ -52,7 +56,7 @@ class Rule(NamedTuple):
     """One kind of secret.
 
     Args:
-        hints: Texts in lower case, one of which is in every text that the pattern matches.
+        hints: Texts in lower case, one of which is in every text that the pattern matches; none for any text.
         pattern: What to replace.
         replacement: What to put there, as for :func:`re.sub`.
     """
@@ -108,15 +112,14 @@ _NAMED: Final = (
         "value",
         rf"{_STRONG} {_END} {_QUOTE} \s{{0,9}} , \s{{0,9}} {_QUOTE} value {_QUOTE} \s{{0,9}} : \s{{0,9}}",
     ),
-    _after("value", rf"""{_STRONG} {_END} ["'] \s{{1,9}} value \s{{0,9}} = \s{{0,9}}"""),  # XML attributes
-    _after(_ALL_NAMES, rf"{_NAME} {_BETWEEN}", rf"(?: (?: bearer | basic ) \s{{1,99}} )? {_VALUE}"),
+    _after("value", rf"""{_STRONG} {_END} ["']? \s{{1,9}} value \s{{0,9}} = \s{{0,9}}"""),  # XML attributes
     _after(
-        "pass auth sig pin otp cv sid session",
-        rf"""(?<! [a-z] ) {_WEAK} (?: [_-] \w{{0,20}} )?
-        (?: \s{{0,9}} ==? \s{{0,9}} | {_QUOTE} \]? {_BETWEEN} )""",
+        "",
+        rf"{_NAME} (?: \s{{1,9}} (?: is | was ) )? {_BETWEEN}",
+        rf"(?: (?: bearer | basic ) \s{{1,99}} )? {_VALUE}",
     ),
     _after(  # ("password", "x")
-        _ALL_NAMES,
+        "",
         rf"""\( [bru]? ["'] [\w-]{{0,40}}? {_STRONG} {_END} ["'] , \s{{0,9}}""",
         rf"{_QUOTED} (?= \) )",
     ),
@@ -130,9 +133,22 @@ _IN_WORDS: Final = (
         _QUOTED,
     ),
     _after(  # the passphrase was x1yz
-        "passw passphrase passcode pwd secret token",
-        rf"(?: {_WORD} | token ) \s{{1,9}} (?: (?: is | was ) \s{{1,9}} )?",
+        "passw passphrase passcode pwd secret token key",
+        rf"""(?: {_WORD} | token | (?: api | access ) [\ _-]? key ) \s{{1,9}}
+        (?: (?: for | of ) \s{{1,9}} [^\s:]{{1,64}} \s{{0,9}} )? (?: (?: is | was | : ) \s{{1,9}} )?""",
         r"""(?= [^\s\d]{0,40} \d ) (?= [^\sa-z]{0,40} [a-z] ) [^\s"',;]{6,}""",
+    ),
+)
+_WEAKLY_NAMED: Final = (
+    _after(
+        "pass pw auth sig pin otp cv sid session",
+        rf"""(?<! [a-z] ) {_WEAK} (?: [_-] \w{{0,20}} )?
+        (?: \s{{0,9}} ==? \s{{0,9}} | {_QUOTE} \]? {_BETWEEN} )""",
+    ),
+    _after(
+        "passcode pin otp cv auth",
+        r"(?<! [a-z] ) (?: passcode | pin | otp | cvv | cvc | auth ) (?: \s{1,9} | \s{0,9} : \s{0,9} )",
+        r"(?= [a-z]{0,40} \d ) \w{3,64} \b",
     ),
 )
 _COMMAND_LINES: Final = (
@@ -143,7 +159,7 @@ _COMMAND_LINES: Final = (
     ),
     _after(
         "-p",
-        r"(?<! \S ) -p \s{1,9}",
+        r"(?<! \S ) -p (?: \s{1,9} | = )",
         rf"(?! [-/.~] | [\d:.]{{1,40}} (?: / | \s | $ ) ) {_VALUE}",  # a folder, a port
     ),
     _after(
@@ -157,7 +173,7 @@ _COMMAND_LINES: Final = (
     ),
 )
 _TOKENS: Final = (
-    _after("bearer", r"bearer \s{1,9}", rf"""{_AFTER_BEARER} [^\s"',;]+"""),
+    _after("bearer", r"bearer (?: \s{1,9} | \s{0,9} [:=] \s{0,9} )", rf"""{_AFTER_BEARER} [^\s"',;]+"""),
     Rule(
         ("basic",),
         re.compile(r"(?ix) (?P<key> \b basic \s{1,9} ) (?P<value> [a-z0-9+/]{4,2000} ) ={0,2}"),
@@ -185,6 +201,7 @@ _ADDRESSES: Final = (
         f"://{MASK}@",
     ),
     _whole("://", r":// [^/\s@]+ @", f"://{MASK}@"),
+    _after("thin:", r"thin: [\w.]{1,64} /", r"[^\s@]{1,200} (?= @ )"),  # Oracle
     _after(
         "@",
         r"(?<! [\w.] ) [\w.+-]{1,64} :",
@@ -198,5 +215,9 @@ _PERSONAL: Final = (
         r"(?<! \w ) (?<! [0-9a-f]{4}- ) \d (?: [\ -]? \d ){12,18} (?! \w | -[0-9a-f]{4} )",
     ),
 )
-RULES: Final = (_PRIVATE_KEYS, *_NAMED, *_IN_WORDS, *_COMMAND_LINES, *_TOKENS, *_ADDRESSES, *_PERSONAL)
-"""The rules, in the order in which they are applied."""
+GROUPS: Final = (
+    ((), (_PRIVATE_KEYS,)),
+    (_NAME_HINTS, (*_NAMED, *_IN_WORDS)),
+    ((), (*_WEAKLY_NAMED, *_COMMAND_LINES, *_TOKENS, *_ADDRESSES, *_PERSONAL)),
+)
+"""The rules in the order in which they are applied, in groups; each group has hints for all of its rules."""

@@ -1,6 +1,7 @@
 """Log fields: the fields of a log line without secrets, of bounded length and readable. It writes nothing."""
 
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -28,10 +29,15 @@ def readable(value: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+@lru_cache(maxsize=512)  # names of fields are in the code, so there are few
+def _is_secret(name: str) -> bool:
+    return is_secret_name(name)
+
+
 def _redacted(name: str, value: object) -> object:
     if value is None or name == "exc_info":
         return value
-    if is_secret_name(name):
+    if _is_secret(name):
         return MASK
     if isinstance(value, str):
         return _text(name, value)
