@@ -18,12 +18,11 @@ from nsqkit.errors import (
     PublishError,
     SettingsError,
 )
-from nsqkit.policy.redaction import redact
+from nsqkit.policy.redaction import redact_whole
 
 FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
-_LONGEST = 100_000
 
 app = typer.Typer(
     name="nsqkit",
@@ -87,23 +86,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as error:  # noqa: BLE001 - this is where every error ends
         if "--debug" in given and not isinstance(error, typer.TyperException):
-            terminal.echo(_redacted(traceback.format_exc()), err=True, nl=False)
+            terminal.echo(redact_whole(traceback.format_exc()), err=True, nl=False)
         return _reported(error)
     return int(code or 0)
 
 
 def _reported(error: Exception) -> int:
     for line in _lines(error):
-        terminal.echo(_redacted(line), err=True)
+        terminal.echo(redact_whole(line), err=True)
     if isinstance(error, typer.TyperException):
         return error.exit_code
     corrigible = isinstance(error, SettingsError | HandlerError | EventError | FeedError)
     refused_for_good = isinstance(error, PublishError) and error.permanent
     return WRONG_USE if corrigible or refused_for_good else FAILED
-
-
-def _redacted(text: str) -> str:
-    return redact(text, limit=_LONGEST)
 
 
 def _lines(error: Exception) -> list[str]:

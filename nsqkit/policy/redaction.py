@@ -3,11 +3,11 @@
 from nsqkit.policy.leaves import leaves
 from nsqkit.policy.secret_rules import GROUPS, MASK, is_secret_name, names_a_secret
 
-__all__ = ["MASK", "describe", "is_secret_name", "redact", "redact_json"]
+__all__ = ["MASK", "describe", "is_secret_name", "redact", "redact_json", "redact_whole"]
 
 _LOOK_AHEAD = 10
 _MOST_LEAVES = 10
-_LONGEST_WORD = 12  # no secret of one word is shorter
+_LONGEST_WORD = 12  # of a single word, such as the name of a topic; no rule finds a secret in it
 _LONGEST_MASKED = 10  # times as long as before, at most
 
 
@@ -23,9 +23,7 @@ def redact(text: str, *, limit: int = 1000) -> str:
         text: Any text, such as ``str(error)``; only ten times the limit of it is looked at.
         limit: Most characters to keep; 1 or more.
     """
-    if (
-        len(text) <= min(limit, _LONGEST_WORD) and text.isalnum()
-    ):  # the name of a topic or handler, for example
+    if len(text) <= min(limit, _LONGEST_WORD) and text.isalnum():
         return text
     text = text[: _LOOK_AHEAD * limit].encode(errors="backslashreplace").decode()
     lower = text.lower()
@@ -35,6 +33,11 @@ def redact(text: str, *, limit: int = 1000) -> str:
                 if _has_any(lower, hints):
                     text = pattern.sub(replacement, text)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def redact_whole(text: str) -> str:
+    """Return a text of any length without what looks like a secret, as :func:`redact` does."""
+    return redact(text, limit=_LONGEST_MASKED * len(text) + 1)
 
 
 def redact_json(value: object) -> object:
@@ -52,14 +55,14 @@ def redact_json(value: object) -> object:
     if isinstance(value, dict):
         if names_a_secret(value):
             return {
-                _redacted(name): MASK if name == "value" else redact_json(inner)
+                redact_whole(name): MASK if name == "value" else redact_json(inner)
                 for name, inner in value.items()
             }
-        return {_redacted(name): _behind(name, inner) for name, inner in value.items()}
+        return {redact_whole(name): _behind(name, inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [redact_json(each) for each in value]
     if isinstance(value, str):
-        return _redacted(value)
+        return redact_whole(value)
     return MASK if isinstance(value, int) and _is_card(value) else value
 
 
@@ -72,10 +75,6 @@ def _has_any(text: str, hints: tuple[str, ...]) -> bool:
 
 def _behind(name: str, value: object) -> object:
     return MASK if is_secret_name(name) else redact_json(value)
-
-
-def _redacted(text: str) -> str:
-    return redact(text, limit=_LONGEST_MASKED * len(text) + 1)
 
 
 def _is_card(number: int) -> bool:

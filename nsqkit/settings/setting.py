@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from nsqkit.errors import SettingsError
 from nsqkit.policy.address import split_address
-from nsqkit.policy.redaction import is_secret_name, redact
+from nsqkit.policy.redaction import is_secret_name, redact_whole
 
 ENV_PREFIX: Final = "NSQKIT_"
 MASK: Final = "********"
@@ -77,8 +77,8 @@ class Setting(NamedTuple):
                 case _:
                     return _as_list(self, value)
         except ValueError as error:
-            shown = MASK if self.secret or is_secret(self.name) else redact(repr(value))
-            raise wrong_value(self.name, shown, redact(str(error)), origin) from None
+            shown = MASK if self.secret or is_secret(self.name) else redact_whole(repr(value))
+            raise wrong_value(self.name, shown, redact_whole(str(error)), origin) from None
 
 
 def is_secret(name: str) -> bool:
@@ -110,8 +110,8 @@ def shown(value: object, *, secret: bool) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return redact(", ".join(value))
-    return plain(value) if isinstance(value, float) else redact(str(value))
+        return redact_whole(", ".join(value))
+    return plain(value) if isinstance(value, float) else redact_whole(str(value))
 
 
 def _as_number(kind: Kind, value: object) -> float:

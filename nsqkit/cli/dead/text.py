@@ -14,11 +14,10 @@ from rich.table import Table
 from nsqkit.cli import tables, terminal
 from nsqkit.dead_letters.store import Group, StoredLetter
 from nsqkit.events.body import Body
-from nsqkit.policy.redaction import redact
+from nsqkit.policy.redaction import redact_whole
 
 _NUMBERS = frozenset({"id", "attempts", "att.", "bytes", "replays", "count", "replayed"})
 _UNLIMITED = 10_000
-_LONGEST = 100_000
 
 
 def show(rows: Sequence[StoredLetter]) -> None:
@@ -81,7 +80,7 @@ def show_one(row: StoredLetter) -> None:
         ("handler", letter.handler),
         ("dead at", _local(letter.dead_at)),
         ("reason", letter.reason),
-        ("detail", redact(letter.detail, limit=_LONGEST)),
+        ("detail", redact_whole(letter.detail)),
         ("error", letter.error_type),
         ("attempts", str(letter.attempts or "")),
         ("event", event),
@@ -97,7 +96,7 @@ def show_one(row: StoredLetter) -> None:
             table.add_row(name, tables.cell(value, keep=""))
     tables.show(table)
     if letter.stack:
-        terminal.echo(f"\n{redact(letter.stack.rstrip(), limit=_LONGEST)}")
+        terminal.echo(f"\n{redact_whole(letter.stack.rstrip())}")
     terminal.echo(f"\n{_content(letter.body)}")
 
 
