@@ -11,6 +11,7 @@ from nsqkit.policy.redaction import MASK, is_secret_name, redact, redact_json
 LONGEST: Final = 10_000
 """Most characters of a field."""
 
+_SHORT: Final = 64
 _IDS: Final = frozenset({"message_id", "event_id", "traceparent", "timestamp", "level"})
 _STACKS: Final = frozenset({"stack", "exception"})
 
@@ -49,7 +50,12 @@ def _text(name: str, text: str) -> str:
         return text[:LONGEST]
     if name in _STACKS:  # the end of a stack says what was raised
         return redact(text[-2 * LONGEST :], limit=2 * LONGEST)[-LONGEST:]
-    return redact(text[: 2 * LONGEST], limit=LONGEST)
+    return _short(text) if len(text) <= _SHORT else redact(text[: 2 * LONGEST], limit=LONGEST)
+
+
+@lru_cache(maxsize=1024)  # topics, reasons, places in the code: most fields repeat
+def _short(text: str) -> str:
+    return redact(text)
 
 
 def _structure(value: object) -> object:
