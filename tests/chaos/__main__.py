@@ -18,7 +18,7 @@ from tests.chaos.about import folders
 from tests.chaos.audit import audit
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.memory import Sample, growth, sample
-from tests.chaos.phases import Phase, many, phases, poisoned
+from tests.chaos.phases import Phase, many, phases
 from tests.chaos.run import run_phase
 from tests.chaos.workers import Workers
 
@@ -66,7 +66,7 @@ def run(
         faults.CUT: cuts,
         faults.STALL: stalls,
     }
-    known = [*phases(plan, orders, workers=workers, rate_per_s=rate, seed=seed), poisoned(seed=seed)]
+    known = phases(plan, orders, workers=workers, rate_per_s=rate, seed=seed)
     names = [each.name for each in known]
     for name in only or ():
         if name not in names:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tests.chaos.about import About, load
-from tests.chaos.ledger import CONFIRMED, DEAD, WORKERS, Reader
-from tests.chaos.orders import DEAD_LETTERS, kind_of
+from tests.chaos.ledger import CONFIRMED, DEAD, HELD, OUTAGES, WORKERS, Reader
+from tests.chaos.orders import DEAD_LETTERS, DEAF, kind_of
+from tests.chaos.promises import ENDS, overheld, overrun, starved, went_on
 
 _SHOWN = 5
 
@@ -46,6 +47,7 @@ class Ledgers:
         dead: The reason of each dead letter, by order; several where there are several.
         started: How often each was handed to a handler.
         cancelled: How often each was cancelled while it was handled.
+        deaf: How many handlers ignored their cancellation to the end of their worker, by its name.
     """
 
     confirmed: frozenset[str]
@@ -53,6 +55,7 @@ class Ledgers:
     dead: Mapping[str, tuple[str, ...]]
     started: Mapping[str, int]
     cancelled: Mapping[str, int]
+    deaf: Mapping[str, int]
 
     def lost(self) -> list[str]:
         """Return the orders that are lost."""
@@ -100,7 +103,8 @@ class Finding:
 def audit(folder: Path) -> Finding:
     """Audit one phase."""
     about, ledgers = load(folder), read(folder)
-    return Finding(about, ledgers.tallies(), len(ledgers.cancelled), tuple(problems(about, ledgers)))
+    found = (*problems(about, ledgers), *_special(about, folder))
+    return Finding(about, ledgers.tallies(), len(ledgers.cancelled), found)
 
 
 def read(folder: Path) -> Ledgers:
@@ -110,9 +114,12 @@ def read(folder: Path) -> Ledgers:
     for order, reason in Reader(folder / DEAD).lines():
         dead[order] = (*dead.get(order, ()), reason)
     told: dict[str, Counter[str]] = {}
+    deaf: Counter[str] = Counter()
     for path in folder.glob(WORKERS):
         for what, order, *_ in Reader(path).lines():
             told.setdefault(what, Counter())[order] += 1
+            if kind_of(order) == DEAF:
+                deaf[path.stem] += (what == "started") - (what in ENDS)
     none: Counter[str] = Counter()
     return Ledgers(
         confirmed,
@@ -120,6 +127,7 @@ def read(folder: Path) -> Ledgers:
         dead,
         told.get("started", none),
         told.get("cancelled", none),
+        deaf,
     )
 
 
@@ -137,11 +145,37 @@ def problems(about: About, ledgers: Ledgers) -> Iterator[str]:
         yield f"nsqd still had {about.left} messages when the time was over"
     yield from about.unexpected
     yield from about.miscounts
-    allowed = {0, 1} if about.may_leave else {0}
-    if not allowed.issuperset(about.exit_codes):
-        yield f"workers that were told to stop ended with {list(about.exit_codes)}"
+    yield from _exits(about, ledgers)
     if about.is_clean:
         yield from _unclean(about, ledgers)
+
+
+def _exits(about: About, ledgers: Ledgers) -> Iterator[str]:
+    """Yield which workers that were told to stop ended in another way than they should."""
+    for worker, code in about.exit_codes.items():
+        allowed = {1} if ledgers.deaf.get(worker) else {0, 1} if about.may_leave else {0}
+        if code not in allowed:
+            yield f"{worker} was told to stop, and ended with {code}"
+    if any(kind_of(order) == DEAF for order in ledgers.confirmed) and not any(ledgers.deaf.values()):
+        yield "no worker was told to stop while a handler ignored its cancellation"
+
+
+def _special(about: About, folder: Path) -> Iterator[str]:
+    """Yield what is not as this phase alone promises."""
+    workers = sorted(folder.glob(WORKERS))
+    if outages := list(Reader(folder / OUTAGES).lines()):
+        yield from went_on(outages, _lines(workers))
+    if about.max_held:
+        yield from overheld(Reader(folder / HELD).lines(), about.max_held)
+    if about.max_running:
+        for path in workers:
+            yield from (f"{path.stem}: {each}" for each in overrun(_lines([path]), about.max_running))
+        yield from starved(_lines(workers), about.max_running)
+
+
+def _lines(paths: Iterable[Path]) -> Iterator[list[str]]:
+    for path in paths:
+        yield from Reader(path).lines()
 
 
 def _may_be_dead(order: str, reasons: Iterable[str]) -> bool:
