@@ -5,13 +5,13 @@ It passes messages on as they arrive, and does not handle or answer them.
 
 import asyncio
 import contextlib
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from nsqkit.background import Background
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
+from nsqkit.nsq.connect_failures import ConnectFailures
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.discovery import Discovery, Endpoints, Source
 from nsqkit.nsq.identify import ConnectionOptions
@@ -24,7 +24,6 @@ from nsqkit.policy.retry import Exponential
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
 _REFUSED_RETRY_S = 15.0
-_LOG_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,22 +98,20 @@ class Consumer:
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
         self._on_lost = on_lost
-        self._log = log
         self._channels = channels
         self._on_producer = on_producer
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
-        self._failures: dict[Source, str] = {}
-        self._logged_s: dict[str, float] = {}  # when each failure was last logged
-        self._turner: asyncio.Task[None] | None = None
+        self._failures = ConnectFailures(self._channel, log)
+        self._is_started = False
         self._is_ready = asyncio.Event()
         self._is_stopping = False
 
     def start(self) -> None:
         """Start to connect, and return at once. Has no effect after an earlier start or a close."""
-        if self._is_stopping or self._turner is not None:
+        if self._is_stopping or self._is_started:
             return
-        self._turner = self._background.start(self._rdy.take_turns(), f"RDY of {self._name}")
+        self._is_started = True
         self._discovery.start()
         self._connect()
 
@@ -132,8 +129,7 @@ class Consumer:
     def problems(self) -> tuple[str, ...]:
         """Reasons why the consumer is not ready, one line each."""
         missing = (
-            self._failures.get(source, f"nsqd {source.address}: not subscribed to {source.topic} yet")
-            for source in sorted(self._discovery.wanted - self._live.keys())
+            self._failures.problem(source) for source in sorted(self._discovery.wanted - self._live.keys())
         )
         return tuple(dict.fromkeys((*missing, *self._discovery.problems)))
 
@@ -160,18 +156,28 @@ class Consumer:
         self._rdy.pause()
 
     def trial(self) -> None:
-        """Allow one more message on every connection, in addition to those in flight, and on future ones.
+        """Allow one more message in total, over all connections and topics, in addition to those in flight.
 
-        Each call allows another one.
+        Nothing more is allowed when one has arrived; each call then allows another one. Until then further
+        calls have no effect. At most one message of each other connection may be on its way already.
         """
         self._rdy.trial()
-
-    def set_max_in_flight(self, count: int) -> None:
-        """STUB."""
 
     def resume(self) -> None:
         """End a pause or a trial."""
         self._rdy.resume()
+
+    def set_max_in_flight(self, count: int) -> None:
+        """Change max_in_flight, for example while handlers that run too long occupy slots.
+
+        Args:
+            count: Messages in flight over all connections of the first topic; 0 or more. With 0 nothing more
+                is taken, on no topic and not as a trial, until a later call raises it.
+
+        Raises:
+            ValueError: If *count* is negative.
+        """
+        self._rdy.set_max_in_flight(count)
 
     async def stop_intake(self) -> None:
         """End the intake for good on every connection; connects and lookups stop.
@@ -189,7 +195,7 @@ class Consumer:
         """
         self._stop()
         live = tuple(self._live.values())
-        tasks = [task for task in (self._turner, self._discovery.poller, *self._keepers.values()) if task]
+        tasks = [task for task in (self._discovery.poller, *self._keepers.values()) if task]
         try:
             async with asyncio.timeout(timeout_s):
                 await asyncio.gather(*(connection.half_close(timeout_s) for connection in live))
@@ -207,8 +213,6 @@ class Consumer:
         self._is_stopping = True
         self._rdy.stop()
         self._discovery.stop()
-        if self._turner is not None:
-            self._turner.cancel()
         for source, keeper in self._keepers.items():
             if source not in self._live:
                 keeper.cancel()
@@ -242,13 +246,13 @@ class Consumer:
                 if error is None or self._is_stopping:
                     return
                 retry_in_s = _retry_in_s(error, attempts)
-                self._failed(source, error, retry_in_s)
+                self._failures.failed(source, error, retry_in_s)
                 await asyncio.sleep(retry_in_s)
                 if was_live:
                     await self._discovery.check(source)
         finally:
             del self._keepers[source]
-            self._failures.pop(source, None)
+            self._failures.forget(source)
             self._changed()
 
     async def _serve(self, source: Source, connection: Connection) -> tuple[NsqkitError | None, bool]:
@@ -261,8 +265,7 @@ class Consumer:
             await connection.subscribe(source.topic, self._channel)
             self._live[source] = connection
             self._rdy.add(connection)
-            self._logged_s.pop(self._failures.pop(source, ""), None)
-            self._log.info("nsqd_connected", nsqd=source.address, topic=source.topic, channel=self._channel)
+            self._failures.connected(source)
             self._changed()
             return await connection.wait_closed(), True
         except (ConnectionLostError, RefusedError) as error:
@@ -272,27 +275,6 @@ class Consumer:
             if self._live.pop(source, None) is not None:
                 self._rdy.remove(connection)
                 self._changed()
-
-    def _failed(self, source: Source, error: NsqkitError, retry_in_s: float) -> None:
-        problem = str(error)
-        self._failures[source] = problem
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._logged_s.get(problem, -math.inf) < _LOG_AGAIN_S:
-            return
-        self._logged_s[problem] = now_s
-        say, name = (
-            (self._log.error, "nsqd_refused")
-            if isinstance(error, RefusedError)
-            else (self._log.warning, "nsqd_unreachable")
-        )
-        say(
-            name,
-            nsqd=source.address,
-            topic=source.topic,
-            channel=self._channel,
-            error=problem,
-            retry_in_s=round(retry_in_s, 1),
-        )
 
     def _changed(self) -> None:
         self._report_producer()

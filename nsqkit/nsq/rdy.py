@@ -1,65 +1,59 @@
 """RDY control: sets the RDY of all connections of one handler. It opens and closes none of them."""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import partial
 
 from nsqkit.nsq.connection import Connection
-from nsqkit.policy.flow import LoadEstimate, fair_shares, rdy_shares
+from nsqkit.policy.flow import LoadEstimate, rdy_shares
+from nsqkit.policy.lending import Lending
 
-_TURN_S = 5.0
-_IDLE_TURN_S = 0.5
+_SOON_S = 0.004
+"""A timer that fires within this time is not replaced by an earlier one, in seconds."""
 
 
 class _Mode(Enum):
     OPEN = "as the load has it"
     PAUSED = "nothing more"
-    TRIAL = "one more each"
+    TRIAL = "one more"
     STOPPED = "no RDY any more"
 
 
 class _ConnectionRdy:
     """One connection with its load estimate and the RDY that the load needs."""
 
-    __slots__ = ("claim", "connection", "is_sharing", "last", "load")
+    __slots__ = ("claim", "connection", "is_sharing", "load")
 
     def __init__(self, connection: Connection, *, is_sharing: bool) -> None:
         self.connection = connection
         self.is_sharing = is_sharing
         self.load = LoadEstimate()
         self.claim = 0
-        self.last = connection.received + 1  # the delivery that ends a trial
 
     def look(self, most: int, now_s: float) -> bool:
-        """Update the claim, and return whether it has changed."""
-        connection, before = self.connection, self.claim
-        self.load.look(connection.received, connection.answered, age_s=connection.age_s, now_s=now_s)
-        self.claim = self.load.claim(min(most, connection.limits.max_rdy_count), now_s=now_s)
-        return self.claim != before
-
-    def send(self, rdy: int) -> None:
-        self.load.rdy = rdy
-        self.connection.ready(rdy)
-
-    def send_trial(self) -> None:
-        """Allow the messages in flight and the pending trial message."""
-        self.send(max(0, self.last - self.connection.answered))
+        """Update the load and the claim, and return whether they may need another RDY."""
+        connection, load, before, was_idle = self.connection, self.load, self.claim, self.load.is_idle
+        load.look(connection.received, connection.answered, age_s=connection.age_s, now_s=now_s)
+        self.claim = load.claim(min(most, connection.limits.max_rdy_count), now_s=now_s)
+        return self.claim != before or load.is_idle is not was_idle
 
 
 class RdyController:
     """Decides the RDY of each connection.
 
     The connections of the handler's topic share max_in_flight: each gets the RDY that its load needs
-    (:class:`nsqkit.policy.flow.LoadEstimate`). If the sum is too high, the busy ones get an even part of the
-    budget that the others leave. Each connection of another topic gets 1 in addition.
+    (:class:`nsqkit.policy.flow.LoadEstimate`). If the sum is too high, idle ones lend their part
+    (:class:`nsqkit.policy.lending.Lending`). Each connection of another topic gets 1 in addition.
 
     Args:
         topic: Topic of the handler.
         max_in_flight: Messages in flight over all connections of the topic; 1 or more.
-        is_fixed: Whether max_in_flight is always shared evenly and in full.
-        min_rdy: With *is_fixed*, the least RDY of each connection, so that one nsqd alone can fill a batch.
+        is_fixed: Whether max_in_flight is always shared evenly and in full, if it is enough for all.
+        min_rdy: With *is_fixed*, the least RDY of each connection, so that one nsqd alone can fill a batch;
+            never above max_in_flight.
         now_s: Monotonic clock, in seconds.
     """
 
@@ -80,9 +74,9 @@ class RdyController:
         self._sharing: list[_ConnectionRdy] = []
         self._trickles: list[_ConnectionRdy] = []
         self._mode = _Mode.OPEN
-        self._turn = 0
-        self._is_short = False
+        self._lending = Lending()
         self._timer: asyncio.TimerHandle | None = None
+        self._due_s = math.inf  # of the timer
 
     def add(self, connection: Connection) -> None:
         """Add a connection after its subscription."""
@@ -102,14 +96,34 @@ class RdyController:
         self._enter(_Mode.PAUSED)
 
     def trial(self) -> None:
-        """Allow one more message on each connection, in addition to those in flight, at each call."""
+        """Allow one more message in total, over all connections and topics, in addition to those in flight.
+
+        One connection at a time may bring it; where nothing arrives within a short turn, the next one may.
+        Each call allows one again. Calls before a message arrives do not add up.
+        """
+        now_s = self._now_s()
         for entry in (*self._sharing, *self._trickles):
-            entry.last = entry.connection.received + 1
+            entry.look(1, now_s)
+        self._lending.restart(now_s=now_s)
         self._enter(_Mode.TRIAL)
 
     def resume(self) -> None:
         """Share max_in_flight again after a pause or a trial."""
         self._enter(_Mode.OPEN)
+
+    def set_max_in_flight(self, count: int) -> None:
+        """Share another number of messages in flight.
+
+        Args:
+            count: 0 or more; with 0 nothing more is delivered on any topic, not even as a trial.
+
+        Raises:
+            ValueError: If *count* is negative.
+        """
+        if count < 0:
+            raise ValueError(f"max_in_flight={count!r} is negative")
+        self._max_in_flight = count
+        self._share()
 
     def stop(self) -> None:
         """Send no more RDY: the intake has ended."""
@@ -117,24 +131,12 @@ class RdyController:
         if self._timer is not None:
             self._timer.cancel()
 
-    async def take_turns(self) -> None:
-        """Rotate RDY if it is too small for all connections: after 5 s, or after 0.5 s while idle."""
-        received, held_s = -1, 0.0
-        while True:
-            await asyncio.sleep(_IDLE_TURN_S)
-            before, received = received, sum(entry.connection.received for entry in self._sharing)
-            answered = sum(entry.connection.answered for entry in self._sharing)
-            is_idle = before == received == answered
-            held_s += _IDLE_TURN_S
-            if self._max_in_flight < len(self._sharing) and (is_idle or held_s >= _TURN_S):
-                self._turn += 1
-                self._share()
-                held_s = 0.0
-
     @property
     def _follows_load(self) -> bool:
-        is_enough = self._max_in_flight >= len(self._sharing)  # otherwise RDY rotates, 1 at a time
-        return is_enough and self._mode is _Mode.OPEN and not self._is_fixed
+        """Whether RDY depends on the load: also a fixed one if there is not enough for all connections."""
+        if self._mode is not _Mode.OPEN or not self._max_in_flight:
+            return False
+        return not (self._is_fixed and (self._min_rdy or self._max_in_flight >= len(self._sharing)))
 
     def _enter(self, mode: _Mode) -> None:
         if self._mode is not _Mode.STOPPED:
@@ -142,63 +144,88 @@ class RdyController:
             self._share()
 
     def _changed(self, entry: _ConnectionRdy) -> None:
-        """Check a connection after messages arrived on it or were answered."""
-        if self._mode is _Mode.TRIAL:
-            entry.send_trial()
-        elif entry.is_sharing and self._follows_load:
+        """Check a connection after messages arrived on it, and before commands are written."""
+        connection, load = entry.connection, entry.load
+        if connection.received == load.received and connection.answered == load.received - load.busy:
+            return  # the commands are no answers
+        if entry.is_sharing and self._follows_load:
             self._look((entry,), self._now_s())
+        elif self._mode is _Mode.TRIAL:
+            self._share()
 
     def _look(self, entries: Sequence[_ConnectionRdy], now_s: float) -> None:
         """Send changed RDY counts, and those of the other connections only if their shares change."""
         changed = [entry for entry in entries if entry.look(self._max_in_flight, now_s)]
-        if changed and (self._is_short or self._claimed > self._max_in_flight):
-            self._share()
+        is_scarce = self._lending.is_scarce or self._claimed > self._max_in_flight
+        if (changed and is_scarce) or self._lending.is_waiting:
+            self._share(now_s)
             return
         for entry in changed:
-            entry.send(entry.claim)
+            entry.load.grant(entry.claim, now_s=now_s)
+            entry.connection.ready(entry.claim)
         self._watch(now_s)
 
     @property
     def _claimed(self) -> int:
         return sum([entry.claim for entry in self._sharing])
 
-    def _share(self) -> None:
+    def _share(self, now_s: float | None = None) -> None:
         """Send every connection its RDY."""
         if self._mode is _Mode.STOPPED:
             return
-        if self._mode is _Mode.TRIAL:
-            for entry in (*self._sharing, *self._trickles):
-                entry.send_trial()
-            return
-        budget = 0 if self._mode is _Mode.PAUSED else self._max_in_flight
-        for entry, share in zip(self._sharing, self._shares(budget), strict=True):
-            entry.send(share)
-        for entry in self._trickles:
-            entry.send(min(budget, 1))
-        if self._follows_load:
-            self._watch(self._now_s())
+        now_s = self._now_s() if now_s is None else now_s
+        entries = (*self._sharing, *self._trickles)
+        self._send(zip(entries, self._shares(entries, now_s), strict=True), now_s)
 
-    def _shares(self, budget: int) -> tuple[int, ...]:
+    def _send(self, shares: Iterable[tuple[_ConnectionRdy, int]], now_s: float) -> None:
+        for entry, share in shares:
+            if share != entry.connection.rdy:
+                entry.connection.ready(share)
+        self._watch(now_s)
+
+    def _shares(self, entries: Sequence[_ConnectionRdy], now_s: float) -> tuple[int, ...]:
+        if self._mode is _Mode.TRIAL and any(e.connection.received != e.load.received for e in entries):
+            self._mode = _Mode.PAUSED  # the trial has arrived
+        budget = self._max_in_flight if self._mode is _Mode.OPEN else 0
+        if self._mode is _Mode.TRIAL and self._max_in_flight:
+            for entry in entries:
+                entry.look(1, now_s)
+            return self._lending.share_one([entry.load for entry in entries], now_s=now_s)
+        trickles = (min(budget, 1),) * len(self._trickles)
         if not self._follows_load:
-            shares = rdy_shares(budget, len(self._sharing), turn=self._turn)
-            return tuple(max(share, min(budget, self._min_rdy)) for share in shares)
-        now_s = self._now_s()
+            self._lending.stop()
+            least = min(budget, self._min_rdy)
+            shares = *(max(share, least) for share in rdy_shares(budget, len(self._sharing))), *trickles
+            for entry, share in zip(entries, shares, strict=True):
+                entry.load.grant(share, now_s=now_s)
+            return shares
         for entry in self._sharing:
             entry.look(budget, now_s)
-        self._is_short = self._claimed > budget
-        held = [entry.load.busy for entry in self._sharing]
-        return fair_shares([entry.claim for entry in self._sharing], held, budget)
+        claims = [entry.claim for entry in self._sharing]
+        shares = self._lending.share([entry.load for entry in self._sharing], claims, budget, now_s=now_s)
+        return *shares, *trickles
 
     def _watch(self, now_s: float) -> None:
-        """Set a timer for the next check if nsqd may buffer messages: no other event may occur before."""
-        if self._timer is not None:
+        """Set the timer for the next check: no other event may occur before."""
+        if self._timer is not None and (not self._lending.is_lending or self._due_s <= now_s + _SOON_S):
             return
-        due = [entry.load.due_s for entry in self._sharing if entry.load.is_ahead]
-        if due:
-            due_s = min(due)
-            self._timer = asyncio.get_running_loop().call_later(due_s - now_s, self._fire, due_s)
+        due_s = self._lending.due_s([entry.load for entry in self._sharing])
+        if self._follows_load:  # where more than one message may arrive, nsqd may buffer them
+            due_s = min([due_s, *[entry.load.due_s for entry in self._sharing if entry.load.is_ahead]])
+        if self._timer is not None and due_s < self._due_s:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and due_s < math.inf:
+            self._due_s = due_s
+            self._timer = asyncio.get_running_loop().call_later(due_s - now_s, self._fire)
 
-    def _fire(self, due_s: float) -> None:
+    def _fire(self) -> None:
         self._timer = None
-        if self._follows_load:
-            self._look(self._sharing, max(due_s, self._now_s()))  # timers of an event loop may be early
+        now_s = max(self._due_s, self._now_s())  # timers of an event loop may be early
+        entries = self._sharing if self._mode is _Mode.OPEN else [*self._sharing, *self._trickles]
+        if self._lending.is_lending and self._lending.pass_turn([e.load for e in entries], now_s=now_s):
+            self._send([(entry, entry.load.rdy) for entry in entries], now_s)
+        elif self._lending.is_lending:
+            self._share(now_s)
+        elif self._follows_load:
+            self._look(self._sharing, now_s)

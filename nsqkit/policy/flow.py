@@ -23,22 +23,32 @@ _QUIET_RATIO = 2.0
 """After this many waits without a message, RDY drops so that nsqd flushes its buffer."""
 _SLACK_RATIO = 0.6
 """RDY does not change while its free room is within this factor of the wanted room, in both directions."""
+_IDLE_S = 0.005
+"""A connection that has room for a message and brings none for this long is idle, in seconds."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LoadEstimate:
     """The estimated load of one connection, and the RDY that follows from it.
 
     Attributes:
         rdy: The RDY last sent to nsqd.
         busy: Messages in flight: delivered and not answered yet.
+        received: Deliveries since the connection was opened.
+        is_idle: Whether the connection last had room for a message and brought none; see :meth:`look_idle`.
+        turn: Number of its last turn; see ``Lending``.
+        changed_s: When a message last arrived or was answered; minus infinity before the first.
     """
 
     rdy: int = 0
     busy: int = 0
-    _received: int = field(default=0, init=False)
-    _rate_per_s: float = field(default=0.0, init=False)
+    received: int = 0
+    is_idle: bool = False
+    turn: int = 0
+    changed_s: float = -math.inf
+    _roomy_s: float = field(default=-math.inf, init=False)
     _arrived_s: float = field(default=-math.inf, init=False)
+    _rate_per_s: float = field(default=0.0, init=False)
     _batching_s: float = field(default=_BATCHING_S, init=False)
     _memory_s: float = field(default=_MEMORY_S, init=False)
 
@@ -52,13 +62,39 @@ class LoadEstimate:
                 says nothing about a backlog.
             now_s: Current time of a monotonic clock, in seconds.
         """
-        if arrived := received - self._received:
+        if arrived := received - self.received:
             self._batching_s = min(max(_BATCHING_S, age_s * _BATCHING_AGE_RATIO), _MOST_BATCHING_S)
             self._memory_s = max(_MEMORY_S, self._batching_s * _MEMORY_RATIO)
             self._rate_per_s = self._faded_per_s(now_s) + arrived / self._memory_s
             self._arrived_s = now_s
-            self._received = received
+            self.received = received
+            self.is_idle = False
+        if arrived or self.busy >= self.rdy:
+            self._roomy_s = now_s
+        if arrived or self.busy != received - answered:
+            self.changed_s = now_s
         self.busy = received - answered
+
+    def grant(self, rdy: int, *, now_s: float) -> bool:
+        """Set RDY, and return whether that makes room where there was none."""
+        is_first = self.rdy <= self.busy < rdy
+        if is_first:
+            self._roomy_s = now_s
+        self.rdy = rdy
+        return is_first
+
+    def look_idle(self, *, now_s: float) -> None:
+        """Find out whether the connection is idle: it has had room for a while and brought nothing.
+
+        Without room the last finding stays, until a message arrives.
+        """
+        if self.rdy > self.busy and now_s >= self._roomy_s + _IDLE_S:
+            self.is_idle = True
+
+    @property
+    def idle_s(self) -> float:
+        """When the connection is idle if nothing arrives, in seconds; infinite while it has no room."""
+        return self._roomy_s + _IDLE_S if self.rdy > self.busy else math.inf
 
     def claim(self, most: int, *, now_s: float) -> int:
         """Return the RDY that this load needs: messages in flight, one more, and those expected meanwhile.
@@ -131,27 +167,20 @@ def _even(claims: Sequence[int], budget: int) -> list[int]:
     return [level + (next(rest, None) is not None) if claim > level else claim for claim in claims]
 
 
-def rdy_shares(budget: int, connections: int, *, trickles: int = 0, turn: int = 0) -> tuple[int, ...]:
-    """Return one RDY count per connection.
+def rdy_shares(budget: int, connections: int) -> tuple[int, ...]:
+    """Return one RDY count per connection, whatever their loads.
 
     Args:
         budget: Messages that may be in flight in total; 0 or more.
         connections: Number of connections; 0 or more.
-        trickles: Number of connections with little traffic, such as those of `.retry` topics; they are the
-            last ones. Each gets 1 on top of the budget unless that is 0, so that an idle one costs nothing.
-        turn: Which connection gets the first part of the remainder. Raise it by one to move the remainder to
-            the next connection: so a budget below the number of connections reaches all of them in turn.
 
     Returns:
-        A tuple of length *connections*. Without the trickles the counts add up to *budget*, and no two
-        differ by more than one.
+        A tuple of length *connections*. The counts add up to *budget*, and no two differ by more than one.
 
     Raises:
-        ValueError: If *budget* or *connections* is negative, or *trickles* is not in 0..connections.
+        ValueError: If *budget* or *connections* is negative.
     """
-    if budget < 0 or not 0 <= trickles <= connections:
-        raise ValueError(f"budget={budget!r} connections={connections!r} trickles={trickles!r}")
-    sharing = connections - trickles
-    share, remainder = divmod(budget, max(sharing, 1))
-    shares = (share + ((index - turn) % sharing < remainder) for index in range(sharing))
-    return (*shares, *(min(budget, 1),) * trickles)
+    if budget < 0 or connections < 0:
+        raise ValueError(f"budget={budget!r} connections={connections!r}")
+    share, remainder = divmod(budget, max(connections, 1))
+    return tuple(share + (index < remainder) for index in range(connections))

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from nsqkit.runtime.ports import Publishes
 from nsqkit.testing.clock import Clock
-from nsqkit.worker.subscription import Consumes
+from nsqkit.worker.parts import Consumes
 
 
 @dataclass(frozen=True, slots=True)

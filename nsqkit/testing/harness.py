@@ -30,7 +30,8 @@ from nsqkit.testing.nsqd_broker import NsqdBroker
 from nsqkit.testing.questions import Questions
 from nsqkit.testing.recording_publisher import PublishFaults, RecordingPublisher
 from nsqkit.testing.stand_ins import with_stand_ins
-from nsqkit.worker.subscription import Consumes, Subscription, WorkerParts
+from nsqkit.worker.parts import Consumes, WorkerParts
+from nsqkit.worker.subscription import Subscription
 
 H = TypeVar("H", bound=AnyHandler[Any])
 BrokerName = Literal["ledger", "nsqd"]

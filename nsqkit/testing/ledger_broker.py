@@ -175,6 +175,8 @@ class LedgerBroker:
         self._soon = None
         now_s = self.now_s()
         self.ledger.expire(now_s=now_s)
+        for handler in self._consumers:
+            handler.offer_trial()
         for consumer, copy in self.ledger.deliveries(now_s=now_s):
             self._connections[consumer].deliver(copy, now_s)
         if self._timer is not None:

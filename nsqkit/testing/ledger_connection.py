@@ -41,10 +41,17 @@ class LedgerConnection:
         """Pass a delivery to the consumer."""
         self._on_message(LedgerMessage(copy, received_s, self))
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a message can be delivered as soon as RDY allows one."""
+        channel = self.consumer.channel
+        return bool(channel.queued) and not channel.paused and not self.consumer.closing
+
     def ready(self, count: int) -> None:
-        """RDY."""
-        self._broker.ledger.ready(self.consumer, count)
-        self._broker.changed()
+        """RDY; has no effect if the count is the same."""
+        if count != self.consumer.ready_count:
+            self._broker.ledger.ready(self.consumer, count)
+            self._broker.changed()
 
     def settle(self, command: str, answer: Callable[[Ledger, float], None]) -> bool:
         """Answer a delivery.

@@ -1,10 +1,8 @@
 """Subscription: runs one handler, from its connections to its outcomes; can be paused and blocked."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.events.codec.decoder import Decoder
@@ -19,23 +17,20 @@ from nsqkit.nsq.options import connection_options
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.verdict import RequeueReason, Rules, Verdict, on_outcome
 from nsqkit.runtime.batch import BatchDispatcher
-from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
 from nsqkit.runtime.delivery import Shared
 from nsqkit.runtime.dispatch import Dispatcher, checked
 from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Flow, Gate
 from nsqkit.runtime.outcome_log import OutcomeLog
-from nsqkit.runtime.ports import Publishes, Source
 from nsqkit.runtime.process import Processor
-from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.receive import Intake
 from nsqkit.runtime.resources import ReadyHandler
 from nsqkit.runtime.scope import Scope, succeeded
-from nsqkit.runtime.settle import Observer, Settler
+from nsqkit.runtime.settle import Settler
 from nsqkit.runtime.slots import Slots
 from nsqkit.settings.settings import Settings
-from nsqkit.telemetry.metrics import Metrics
+from nsqkit.worker.parts import WorkerParts
 
 _SHUT = {
     RequeueReason.PAUSED: IntakeState.PAUSED,
@@ -43,51 +38,6 @@ _SHUT = {
     RequeueReason.BREAKER_OPEN: IntakeState.BREAKER_OPEN,
     RequeueReason.DEAD_LETTER_FAILED: IntakeState.BLOCKED,
 }
-
-
-class Consumes(Source, Protocol):
-    """The consumer of a subscription; ``nsqkit.nsq.Consumer`` implements it for nsqd."""
-
-    @property
-    def ready(self) -> bool: ...  # noqa: D102
-    @property
-    def problems(self) -> tuple[str, ...]: ...  # noqa: D102
-    def start(self) -> None: ...  # noqa: D102
-    async def wait_ready(self) -> None: ...  # noqa: D102
-    def subscribed_to(self, address: str) -> bool: ...  # noqa: D102
-    def poll_now(self) -> None: ...  # noqa: D102
-    def pause(self) -> None: ...  # noqa: D102
-    def resume(self) -> None: ...  # noqa: D102
-    def trial(self) -> None: ...  # noqa: D102
-    def set_max_in_flight(self, count: int) -> None: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerParts:
-    """Parts that all subscriptions of one worker share.
-
-    Args:
-        settings: Settings of the worker.
-        metrics: Metrics of all handlers.
-        publishes: Publishes dead letters and follow-up events, and awaits nsqd's OK.
-        make_consumer: Creates a consumer from ``ConsumerOptions``, with ``on_message``,
-            ``on_settle_failure``, ``on_lost`` and ``log`` as keywords.
-        max_msg_bytes: nsqd's max-msg-size, bytes.
-        log: structlog logger without fields.
-        quarantine: Runs the suspects of all handlers of the worker.
-        observer: Called with every outcome and its delivery; None for none.
-        clock: Time and random numbers.
-    """
-
-    settings: Settings
-    metrics: Metrics
-    publishes: Publishes
-    make_consumer: Callable[..., Consumes]
-    max_msg_bytes: int
-    log: Any
-    quarantine: Quarantine = field(default_factory=Quarantine)
-    observer: Observer | None = None
-    clock: Clock = field(default_factory=Clock)
 
 
 class Subscription:

@@ -26,7 +26,8 @@ from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.loop_watch import LoopWatch
 from nsqkit.telemetry.metrics import Metrics
-from nsqkit.worker.subscription import Subscription, WorkerParts
+from nsqkit.worker.parts import WorkerParts
+from nsqkit.worker.subscription import Subscription
 from nsqkit.worker.watch import Watch
 
 LOOKUP_RETRY_S = 0.1

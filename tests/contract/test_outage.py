@@ -3,8 +3,8 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count as numbers
 from typing import Any
 
@@ -15,12 +15,12 @@ from nsqkit import (
     Breaker,
     Context,
     Delivery,
+    Discard,
     Handler,
     KillSwitch,
     Pause,
     RetryPolicy,
     Settings,
-    event,
 )
 from nsqkit.testing import Harness
 from tests.contract.conftest import TOPIC, Engine
@@ -149,6 +149,39 @@ async def test_an_outage_of_seconds_costs_no_message(engine: Engine, way: str) -
         await accounts(engine, worker)
 
 
+@pytest.mark.promise("outage")
+async def test_a_call_that_began_before_the_opening_decides_nothing(engine: Engine) -> None:
+    early, trial = asyncio.Event(), asyncio.Event()
+    seen = Seen()
+
+    async def call(event: Asked, ctx: Context) -> None:
+        seen(event, ctx)
+        match event.n:
+            case 0:
+                await early.wait()
+            case 1:
+                raise DownError("down")
+            case 2:
+                await trial.wait()
+
+    retry = RetryPolicy(on={DownError: Discard()})
+    switch = KillSwitch(min_messages=1, open_s=0.2)
+    async with engine.worker(working(call, kill_switch=switch, retry=retry)) as worker:
+        await engine.publish(TOPIC, body(0))
+        await until(lambda: seen.numbers == [0])
+        await engine.publish(TOPIC, body(1))
+        await until(lambda: count(worker, "kill_switch_state", state="open") == 1)
+        await engine.publish(TOPIC, body(2), body(3))
+        await until(lambda: seen.numbers == [0, 1, 2])  # the trial does not wait for the early call
+        early.set()
+        await until(lambda: outcome(worker, "success") == 1)
+        assert count(worker, "kill_switch_state", state="half_open") == 1
+        assert seen.numbers == [0, 1, 2]
+        trial.set()
+        await engine.handled(TOPIC, "work", 4)
+        assert count(worker, "kill_switch_state", state="closed") == 1
+
+
 @pytest.mark.promise("pause exhausts nothing")
 async def test_a_pause_at_the_last_attempt_requeues(engine: Engine) -> None:
     seen = Seen()
@@ -194,15 +227,23 @@ class Hung:
             raise DownError("down")
 
 
-def hanging(hung: Hung, **options: Any) -> type[Handler[Asked]]:
+def hanging(hung: Callable[[Asked, Context], None], **options: Any) -> type[Handler[Asked]]:
     return working_plainly(hung, **{"timeout_s": 0.2, "threads": 2, "dead_letters": False} | options)
 
 
 @pytest.mark.promise("slot lost")
-async def test_a_slot_whose_call_hangs_is_shown_and_blocks_no_trial(brief_engine: Engine) -> None:
+@pytest.mark.parametrize("way", ["breaker", "kill switch"])
+async def test_a_slot_whose_call_hangs_is_shown_and_blocks_no_trial(brief_engine: Engine, way: str) -> None:
     hung, engine = Hung(), brief_engine
-    switch = KillSwitch(min_messages=1, open_s=0.2)
-    async with engine.worker(hanging(hung, kill_switch=switch), msg_timeout_s=1.0) as worker:
+    shop = Breaker(f"hung {next(names)}", failures=1, open_s=0.2)
+
+    def call(event: Asked, ctx: Context) -> None:
+        with shop:
+            hung(event, ctx)
+
+    options: dict[str, Any] = {"kill_switch": KillSwitch(min_messages=1, open_s=0.2)}
+    handler = hanging(call) if way == "breaker" else hanging(hung, **options)
+    async with engine.worker(handler, msg_timeout_s=1.0) as worker:
         await engine.publish(TOPIC, body(0))
         await until(lambda: "1 of 2 slots are lost" in " ".join(worker.problems()))
         (state,) = worker.handler_states()
@@ -300,56 +341,79 @@ async def test_a_message_whose_connection_dies_while_it_waits_does_not_start_and
 # Batches
 
 
-@event("outage.asked", version=1, topic="outage")
-@dataclass(frozen=True)
-class Order:
-    n: int
+def batching(handle: Callable[[int], Any], **options: Any) -> type[BatchHandler[Asked]]:
+    class Work(BatchHandler[Asked], channel="work", max_messages=5, max_wait_s=1, retry=QUICK, **options):
+        async def handle(self, batch: Sequence[Delivery[Asked]]) -> None:
+            await handle(len(batch))
+
+    return Work
 
 
-async def test_reruns_of_a_failed_batch_wait_while_the_kill_switch_is_open() -> None:
+@pytest.mark.promise("outage")
+async def test_reruns_of_a_failed_batch_wait_while_the_kill_switch_is_open(engine: Engine) -> None:
+    dependency = Dependency()
     calls: list[int] = []
-    state = {"is_up": False}
 
-    class Work(
-        BatchHandler[Order],
-        channel="work",
-        max_messages=10,
-        max_wait_s=1,
-        kill_switch=KillSwitch(min_messages=3, open_s=20),
-    ):
-        async def handle(self, batch: Sequence[Delivery[Order]]) -> None:
-            calls.append(len(batch))
-            if not state["is_up"]:
+    async def handle(messages: int) -> None:
+        calls.append(messages)
+        if not dependency.is_up:
+            raise DownError("down")
+
+    switch = KillSwitch(min_messages=3, open_s=0.5)
+    async with engine.worker(batching(handle, kill_switch=switch), msg_timeout_s=10.0) as worker:
+        await engine.publish(TOPIC, *map(body, range(5)))
+        await until(lambda: count(worker, "kill_switch_state", state="open") == 1)
+        assert calls == [5, 1, 1, 1], "three reruns opened it, and the other two wait"
+        dependency.is_up = True
+        await engine.handled(TOPIC, "work", 5)
+        assert count(worker, "messages_requeued_total", reason="error") == 3
+        assert outcome(worker, "success") == 5
+
+
+@pytest.mark.promise("outage")
+async def test_a_batch_that_a_breaker_refuses_is_not_rerun() -> None:
+    shop = Breaker(f"batch {next(names)}", failures=1, open_s=20)
+    calls: list[int] = []
+
+    async def handle(messages: int) -> None:
+        calls.append(messages)
+        async with shop:
+            if len(calls) < 2:
                 raise DownError("down")
 
-    async with Harness([Work]) as h:
-        for n in range(10):
-            await h.publish(Order(n))
-        h.clock.advance(2)
-        await h.settle()
-        assert calls == [10, 1, 1, 1], "three reruns opened it, and the other seven wait"
-        assert len(h.requeued()) == 3
-        state["is_up"] = True
-        await h.settle(through_delays=True)
-        assert len(h.handled()) == 10
-
-
-async def test_a_batch_that_a_breaker_refuses_is_not_rerun() -> None:
-    shop = Breaker("outage batch", failures=1, open_s=20)
-    calls: list[int] = []
-
-    class Work(BatchHandler[Order], channel="work", max_messages=5, max_wait_s=1):
-        async def handle(self, batch: Sequence[Delivery[Order]]) -> None:
-            calls.append(len(batch))
-            async with shop:
-                if len(calls) < 3:
-                    raise DownError("down")
-
-    async with Harness([Work]) as h:
+    async with Harness([batching(handle)]) as h:
         for n in range(5):
-            await h.publish(Order(n))
-        h.clock.advance(2)
+            await h.publish(Asked(n))
         await h.settle()
         assert calls == [5, 1], "the first rerun is refused, and the others wait"
         await h.settle(through_delays=True)
         assert len(h.handled()) == 5
+
+
+@pytest.mark.promise("slot lost")
+async def test_a_batch_call_that_hangs_leaves_no_room_and_its_worker_takes_nothing_in() -> None:
+    leave = asyncio.Event()
+    calls: list[int] = []
+
+    async def handle(messages: int) -> None:
+        calls.append(messages)
+        while not leave.is_set():
+            with suppress(asyncio.CancelledError):
+                await leave.wait()
+
+    handler = batching(handle, timeout_s=5)
+    async with Harness([handler], settings=Settings(msg_timeout_s=20.0)) as h:
+        (subscription,) = h._subscriptions
+        for n in range(2):
+            await h.publish(Asked(n))
+        h.clock.advance(100)
+        await h.settle()
+        lost = subscription.intake.lost_slots
+        await h.publish(Asked(2))
+        await h.settle()
+        held = subscription.intake.held
+        leave.set()  # before anything can fail, since the handler ignores its cancellation
+        assert (lost, held) == (2, 2), "the third stays in nsqd, for another worker"
+        assert calls == [2]
+        await h.settle(through_delays=True)
+        assert len(h.handled(Asked(2))) == 1

@@ -232,6 +232,68 @@ async def test_a_trial_brings_one_message_while_others_are_held(nsqd: Server, in
         assert (await intake.next()).finish()
 
 
+async def test_a_trial_brings_one_message_from_several_nsqd(start_nsqd: StartNsqd, intake: Intake) -> None:
+    nodes = [start_nsqd() for _ in range(4)]
+    consumer = intake(*(node.tcp_address for node in nodes), with_retry=True)
+    consumer.pause()
+    consumer.start()
+    await ready(consumer, 8)
+    for node in nodes:
+        await publish(node, b"1", b"2")
+        await publish(node, b"3", topic="orders.stock.retry")
+    seen = set()
+    for _ in range(8):
+        consumer.trial()
+        message = await intake.next()
+        seen.add((message.address, message.topic))
+        await until(lambda: in_flight(nodes), lambda count: count == 1)
+        assert intake.messages.empty()
+        assert message.finish()
+    assert len(seen) == 8, "each connection has its turn"
+    consumer.resume()
+    for _ in range(4):
+        assert (await intake.next()).finish()
+
+
+async def test_one_in_flight_is_shared_by_three_nsqd(start_nsqd: StartNsqd, intake: Intake) -> None:
+    nodes = [start_nsqd() for _ in range(3)]
+    for node in nodes:
+        await publish(node, *(b"%d" % number for number in range(5)))
+    consumer = intake(*(node.tcp_address for node in nodes), max_in_flight=1)
+    consumer.start()
+    counts: Counter[str] = Counter()
+    for _ in range(15):
+        message = await intake.next()
+        counts[message.address] += 1
+        assert await in_flight(nodes) == 1
+        assert intake.messages.empty()
+        assert message.finish()
+    assert set(counts.values()) == {5}
+
+
+async def test_a_backlog_on_one_of_six_nsqd_gets_all_of_max_in_flight(
+    start_nsqd: StartNsqd, intake: Intake
+) -> None:
+    nodes = [start_nsqd() for _ in range(6)]
+    consumer = intake(*(node.tcp_address for node in nodes), max_in_flight=6)
+    consumer.start()
+    await ready(consumer, 6)
+    await publish(nodes[0], *(b"%d" % number for number in range(6)))
+    held = [await intake.next() for _ in range(6)]
+    await publish(nodes[1], b"6")
+    assert held[0].finish()
+    late = await intake.next()
+    assert late.address == nodes[1].tcp_address, "it is probed"
+    for message in (*held[1:], late):
+        assert message.finish()
+
+
+async def in_flight(nodes: list[Server]) -> int:
+    stats: list[Any] = [await NsqdHttp(node.http_address).stats() for node in nodes]
+    topics = [topic for each in stats for topic in each["topics"]]
+    return sum(channel["in_flight_count"] for topic in topics for channel in topic["channels"])
+
+
 async def test_with_one_in_flight_both_topics_get_their_turn(nsqd: Server, intake: Intake) -> None:
     consumer = intake(nsqd.tcp_address, max_in_flight=1, with_retry=True)
     consumer.start()

@@ -9,7 +9,6 @@ import pytest
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq import consumer as module
 from nsqkit.nsq import discovery
-from nsqkit.nsq import rdy as sharing
 from nsqkit.nsq.consumer import Consumer, ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
@@ -299,19 +298,34 @@ class TestReady:
         (await intake.messages.get()).forget()
         await peer.expect(b"RDY 2\n", b"RDY 1\n")
 
-    async def test_a_trial_lets_one_more_message_come(self, nsqd: FakeNsqd, intake: Intake) -> None:
-        consumer = intake(nsqd.address, topics=("orders", "orders.stock.retry"))
+    async def test_a_trial_lets_one_more_message_come_in_total(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        topics = ("orders", "orders.stock.retry")
+        consumer = intake(nsqd.address, topics=topics)
         consumer.pause()
         consumer.start()
-        peers = await nsqd.serve("orders", "orders.stock.retry")
+        peers = await nsqd.serve(*topics)
         await ready(consumer)
         consumer.trial()
-        for peer in peers.values():
-            await peer.expect(b"RDY 1\n")
-        peers["orders"].send(message_frame())
+        first, second = (peers[topic] for topic in topics)
+        if consumer.connections[0].topic != "orders":
+            first, second = second, first
+        await first.expect(b"RDY 1\n", b"RDY 0\n")
+        await second.expect(b"RDY 1\n", b"RDY 0\n")
+        await first.expect(b"RDY 1\n")
+        first.send(message_frame())
         held = await intake.messages.get()
         assert held.finish()
-        await peers["orders"].expect(FIN, b"RDY 0\n")
+        await first.expect(b"RDY 0\n", FIN)
+
+    async def test_max_in_flight_can_be_lowered_and_raised(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        consumer = intake(nsqd.address)
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await peer.expect(b"RDY 10\n")
+        await ready(consumer)
+        for count in (4, 0, 10):
+            consumer.set_max_in_flight(count)
+            await peer.expect(b"RDY %d\n" % count)
 
     async def test_resume_restores_ready_while_messages_are_in_flight(
         self, nsqd: FakeNsqd, intake: Intake
@@ -344,9 +358,8 @@ class TestReady:
         await second.expect(b"RDY 5\n")
 
     async def test_too_little_for_all_connections_goes_round(
-        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
     ) -> None:
-        monkeypatch.setattr(sharing, "_IDLE_TURN_S", 0.001)
         consumer = intake(nsqd.address, other.address, max_in_flight=1)
         consumer.start()
         first = (await nsqd.serve("orders"))["orders"]
@@ -357,26 +370,18 @@ class TestReady:
             await second.expect(b"RDY 1\n", b"RDY 0\n")
             await first.expect(b"RDY 1\n")
 
-    async def test_a_connection_keeps_its_turn_while_a_message_is_in_flight(
-        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    async def test_a_connection_keeps_its_part_while_a_message_is_in_flight(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
     ) -> None:
-        monkeypatch.setattr(sharing, "_IDLE_TURN_S", 0.001)
+        """Its RDY is lowered before the answer, so that nsqd cannot send another message after it."""
         held, first, second = await self._busy(intake, nsqd, other)
+        await first.expect(b"RDY 0\n")
         for _ in range(50):
             second.respond(b"_heartbeat_")
             await second.expect(b"NOP\n")
         assert held.finish()
-        await first.expect(FIN, b"RDY 0\n")
+        await first.expect(FIN)
         await second.expect(b"RDY 1\n")
-
-    async def test_a_busy_connection_does_not_keep_its_turn_for_ever(
-        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(sharing, "_IDLE_TURN_S", 0.001)
-        monkeypatch.setattr(sharing, "_TURN_S", 0.001)
-        _, first, second = await self._busy(intake, nsqd, other)
-        await second.expect(b"RDY 1\n")
-        await first.expect(b"RDY 0\n")
 
     async def _busy(self, intake: Intake, nsqd: FakeNsqd, other: FakeNsqd) -> tuple[Message, Peer, Peer]:
         intake(nsqd.address, other.address, max_in_flight=1).start()

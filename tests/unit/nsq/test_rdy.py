@@ -1,6 +1,6 @@
 """RDY of a handler's connections: it follows the load, and pauses and trials override that."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -45,9 +45,14 @@ class FakeConnection:
         await until(lambda: self.rdy == count)
 
 
-def sharing(max_in_flight: int, *connections: FakeConnection, is_fixed: bool = False) -> RdyController:
-    """Share at a moment that lasts: only the loop's timers pass."""
-    controller = RdyController("orders", max_in_flight, is_fixed=is_fixed, now_s=lambda: 1000.0)
+def sharing(
+    max_in_flight: int,
+    *connections: FakeConnection,
+    is_fixed: bool = False,
+    now_s: Callable[[], float] = lambda: 1000.0,
+) -> RdyController:
+    """Share, by default at a moment that lasts: only the loop's timers pass."""
+    controller = RdyController("orders", max_in_flight, is_fixed=is_fixed, now_s=now_s)
     for connection in connections:
         add(controller, connection)
     return controller
@@ -213,43 +218,6 @@ class TestModes:
         assert connection.rdy > 9
         assert [retry.rdy, late.rdy] == [1, 1]
 
-    @pytest.mark.parametrize("is_fixed", [False, True])
-    async def test_a_trial_lets_one_more_come_on_each_connection(self, *, is_fixed: bool) -> None:
-        connection, retry = FakeConnection(), FakeConnection("orders.stock.retry")
-        controller = sharing(100, connection, retry, is_fixed=is_fixed)
-        connection.arrive(3)
-        controller.pause()
-        controller.trial()
-        assert [connection.rdy, retry.rdy] == [4, 1]
-        late = FakeConnection()
-        add(controller, late)
-        assert late.rdy == 1
-
-    async def test_what_a_trial_lets_come_it_lets_come_once(self) -> None:
-        """Else each answer would bring the next message."""
-        connection = FakeConnection()
-        controller = sharing(100, connection)
-        connection.arrive(3)
-        controller.trial()
-        connection.answer(2)
-        assert connection.rdy == 2
-        connection.arrive(1)
-        assert connection.rdy == 2
-        connection.answer(2)
-        assert connection.rdy == 0
-        controller.trial()
-        assert connection.rdy == 1
-
-    async def test_the_load_does_not_end_a_trial(self, hours: VirtualClock) -> None:
-        connection = FakeConnection()
-        controller = sharing(100, connection)
-        connection.received += 100
-        connection.answer(90)
-        controller.trial()
-        assert connection.rdy == 11
-        await passed(hours, 60.0)
-        assert connection.rdy == 11
-
     async def test_after_the_end_nothing_is_told(self, hours: VirtualClock) -> None:
         connection = FakeConnection()
         controller = sharing(100, connection)
@@ -261,3 +229,252 @@ class TestModes:
         controller.resume()
         await passed(hours, 60.0)
         assert connection.told == told
+
+
+class TestTrial:
+    @pytest.mark.parametrize("is_fixed", [False, True])
+    async def test_one_more_message_in_total_each_connection_in_turn(
+        self, hours: VirtualClock, *, is_fixed: bool
+    ) -> None:
+        connections = [FakeConnection(), FakeConnection(), FakeConnection("orders.stock.retry")]
+        controller = sharing(100, *connections, is_fixed=is_fixed, now_s=hours.now_s)
+        connections[0].arrive(3)
+        controller.pause()
+        controller.trial()
+        late = FakeConnection()
+        add(controller, late)
+        connections.append(late)
+        seen = set()
+        for _ in range(40):
+            seen.add(tuple(connection.rdy for connection in connections))
+            await passed(hours, 0.01)
+        assert seen == {(4, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)}
+
+    async def test_it_is_used_when_one_arrives_and_each_call_allows_another(
+        self, hours: VirtualClock
+    ) -> None:
+        connections = [FakeConnection(), FakeConnection()]
+        controller = sharing(100, *connections, now_s=hours.now_s)
+        for _ in range(2):
+            controller.trial()
+            taker = next(connection for connection in connections if connection.rdy)
+            taker.arrive(1)
+            await passed(hours, 1.0)
+            assert [connection.rdy for connection in connections] == [0, 0]
+            taker.answer(1)
+            await passed(hours, 1.0)
+            assert [connection.rdy for connection in connections] == [0, 0]
+
+    async def test_calls_do_not_add_up(self) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection)
+        connection.arrive(3)
+        for _ in range(3):
+            controller.trial()
+        assert connection.rdy == 4
+        connection.arrive(1)
+        assert connection.rdy == 0
+
+    async def test_an_answer_leaves_room_for_one_only(self) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection)
+        connection.arrive(3)
+        controller.trial()
+        connection.answer(2)
+        assert connection.rdy == 2
+
+    async def test_a_message_that_was_on_its_way_uses_it_wherever_it_arrives(self) -> None:
+        connections = [FakeConnection(), FakeConnection(), FakeConnection("orders.stock.retry")]
+        controller = sharing(100, *connections)
+        controller.pause()
+        controller.trial()
+        other = next(connection for connection in connections if not connection.rdy)
+        other.arrive(1)
+        assert [connection.rdy for connection in connections] == [0, 0, 0]
+
+    async def test_it_is_used_also_if_something_else_happens_when_it_arrives(self) -> None:
+        """A handler is called before the controller learns of its message."""
+        connections = [FakeConnection(), FakeConnection()]
+        controller = sharing(100, *connections)
+        controller.trial()
+        connections[1].received += 1
+        controller.set_max_in_flight(50)
+        assert [connection.rdy for connection in connections] == [0, 0]
+
+    async def test_the_message_that_arrives_may_ask_for_the_next_one(self) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection)
+        controller.trial()
+        connection.received += 1
+        controller.trial()
+        connection.on_change()
+        assert connection.rdy == 2
+
+    async def test_no_more_than_one_of_each_connection_can_be_on_its_way(self, hours: VirtualClock) -> None:
+        """Each nsqd sends one while it has RDY 1, and the worker reads nothing for a second."""
+        connections = [FakeConnection() for _ in range(4)]
+        controller = sharing(10, *connections, now_s=hours.now_s)
+        for connection in connections:
+            connection.arrive(2)
+        controller.pause()
+        controller.trial()
+        on_their_way = [0, 0, 0, 0]
+        for _ in range(100):
+            await passed(hours, 0.01)
+            for at, connection in enumerate(connections):
+                in_flight = connection.received - connection.answered + on_their_way[at]
+                on_their_way[at] += max(0, connection.rdy - in_flight)
+        assert on_their_way == [1, 1, 1, 1]
+        for connection in connections:
+            connection.arrive(1)
+        await passed(hours, 1.0)
+        assert [connection.rdy for connection in connections] == [0, 0, 0, 0]
+
+    async def test_a_lost_connection_leaves_it_to_the_others(self) -> None:
+        connections = [FakeConnection(), FakeConnection()]
+        controller = sharing(100, *connections)
+        controller.trial()
+        taker = next(connection for connection in connections if connection.rdy)
+        connections.remove(taker)
+        remove(controller, taker)
+        assert connections[0].rdy == 1
+
+    async def test_a_pause_revokes_it(self, hours: VirtualClock) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection, now_s=hours.now_s)
+        controller.trial()
+        controller.pause()
+        await passed(hours, 1.0)
+        assert connection.rdy == 0
+
+    async def test_resume_ends_it(self) -> None:
+        connections = [FakeConnection(), FakeConnection()]
+        controller = sharing(100, *connections)
+        controller.trial()
+        controller.resume()
+        assert [connection.rdy for connection in connections] == [1, 1]
+
+    async def test_the_load_does_not_end_it(self, hours: VirtualClock) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection)
+        connection.received += 100
+        connection.answer(90)
+        controller.trial()
+        assert connection.rdy == 11
+        await passed(hours, 60.0)
+        assert connection.rdy == 11
+
+
+class TestLessThanConnections:
+    """The rules themselves are tested with nsqkit.policy.lending."""
+
+    @pytest.mark.parametrize("is_fixed", [False, True])
+    async def test_idle_connections_take_turns(self, hours: VirtualClock, *, is_fixed: bool) -> None:
+        connections = [FakeConnection() for _ in range(3)]
+        sharing(1, *connections, is_fixed=is_fixed, now_s=hours.now_s)
+        for _ in range(100):
+            await passed(hours, 0.01)
+            assert sum(connection.rdy for connection in connections) == 1
+        told = [len(connection.told) for connection in connections]
+        assert max(told) <= min(told) + 2
+        assert min(told) >= 12, "a round takes 0.15 s at most, and two commands for each"
+
+    async def test_a_message_keeps_its_part_until_it_is_answered(self, hours: VirtualClock) -> None:
+        connections = [FakeConnection() for _ in range(3)]
+        sharing(1, *connections, now_s=hours.now_s)
+        await passed(hours, 1.0)
+        taker = next(connection for connection in connections if connection.rdy)
+        taker.arrive(1)
+        await passed(hours, 60.0)
+        assert [connection.rdy for connection in connections] == [0, 0, 0]
+        taker.answer(1)
+        assert sum(connection.rdy for connection in connections) == 1
+        assert taker.rdy == 0
+
+    async def test_one_timer_is_enough(self, hours: VirtualClock) -> None:
+        connections = [FakeConnection() for _ in range(3)]
+        controller = sharing(2, *connections, now_s=hours.now_s)
+        await passed(hours, 1.0)
+        for _ in range(20):
+            for connection in connections:
+                if connection.rdy:
+                    connection.received += 1
+                    connection.answer(1)
+            await passed(hours, 0.003)
+        timers = [handle for handle in hours._loop._scheduled if not handle.cancelled()]
+        assert [handle for handle in timers if handle._callback == controller._fire] == [controller._timer]
+
+    async def test_a_backlog_borrows_what_idle_connections_lend(self, hours: VirtualClock) -> None:
+        connections = [FakeConnection() for _ in range(6)]
+        sharing(6, *connections, now_s=hours.now_s)
+        await passed(hours, 1.0)
+        for _ in range(20):
+            for _ in range(connections[0].rdy + connections[0].answered - connections[0].received):
+                connections[0].arrive(1)
+        assert connections[0].rdy == 6
+        assert sum(connection.rdy for connection in connections) == 6
+
+
+class TestMaxInFlight:
+    async def test_it_can_be_lowered_and_raised(self) -> None:
+        connection, retry = FakeConnection(), FakeConnection("orders.stock.retry")
+        controller = sharing(100, connection, retry)
+        connection.arrive(500)
+        seen = []
+        for count in (60, 0, 80):
+            controller.set_max_in_flight(count)
+            connection.answer(1)
+            seen.append((connection.rdy, retry.rdy))
+        assert seen == [(60, 1), (0, 0), (80, 1)]
+
+    async def test_a_pause_goes_on(self) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection, is_fixed=True)
+        controller.pause()
+        controller.set_max_in_flight(50)
+        assert connection.rdy == 0
+        controller.resume()
+        assert connection.rdy == 50
+
+    async def test_with_0_not_even_a_trial_is_taken_until_it_is_raised(self) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection)
+        controller.set_max_in_flight(0)
+        controller.trial()
+        assert connection.rdy == 0
+        controller.set_max_in_flight(1)
+        assert connection.rdy == 1
+
+    async def test_less_than_there_are_connections_makes_them_take_turns(self, hours: VirtualClock) -> None:
+        connections = [FakeConnection() for _ in range(3)]
+        controller = sharing(3, *connections, now_s=hours.now_s)
+        controller.set_max_in_flight(1)
+        seen = set()
+        for _ in range(30):
+            seen.add(tuple(connection.rdy for connection in connections))
+            await passed(hours, 0.01)
+        assert seen == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+        controller.set_max_in_flight(3)
+        assert [connection.rdy for connection in connections] == [1, 1, 1]
+
+    async def test_a_batch_gets_no_more_than_that(self) -> None:
+        connections = [FakeConnection(), FakeConnection()]
+        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, now_s=lambda: 1000.0)
+        for connection in connections:
+            add(controller, connection)
+        seen = []
+        for count in (40, 1, 0, 100):
+            controller.set_max_in_flight(count)
+            seen.append([connection.rdy for connection in connections])
+        assert seen == [[40, 40], [1, 1], [0, 0], [60, 60]]
+
+    async def test_less_than_none_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="max_in_flight=-1 is negative"):
+            sharing(1).set_max_in_flight(-1)
+
+    async def test_after_the_end_nothing_is_told(self) -> None:
+        connection = FakeConnection()
+        controller = sharing(100, connection)
+        controller.stop()
+        controller.set_max_in_flight(0)
+        assert connection.rdy == 1

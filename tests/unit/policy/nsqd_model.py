@@ -7,12 +7,14 @@ nsqd and of this package's connection on one machine, rounded.
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from nsqkit.policy.flow import LoadEstimate, fair_shares, rdy_shares
+from nsqkit.policy.flow import LoadEstimate, rdy_shares
+from nsqkit.policy.lending import Lending
 
 BUFFER_BYTES = 65536
 BUFFER_S = 0.025
@@ -120,6 +122,7 @@ class Line:
     age_s: float = 0.0
     answered: int = 0
     unsent: int = 0  # answers
+    latencies_s: list[float] = field(default_factory=list)
 
 
 class Consumer:
@@ -133,6 +136,9 @@ class Consumer:
         is_fixed: Whether RDY is max_in_flight, evenly.
         are_handlers: Whether each line is of another handler, and so has max_in_flight for itself.
         ahead_s: How far the consumer's clock is ahead of nsqd's.
+
+    Attributes:
+        looks: How often a timer has fired.
     """
 
     def __init__(
@@ -157,10 +163,12 @@ class Consumer:
         self.totals: list[int] = []
         self.most_in_flight = 0
         self.lowest_rdy = max_in_flight
+        self.looks = 0
+        self._lending = Lending()
         self._inbox: list[tuple[Line, list[float]]] = []
         self._ended: list[Line] = []
         self._is_turning = False
-        self._watches_s: float | None = None
+        self._watches_s = math.inf
         self._draw = random.Random(7)
         self.lines = [Line(Pump(time, channel, lambda _: None)) for channel in channels]
         for line in self.lines:
@@ -188,7 +196,8 @@ class Consumer:
             line.age_s = self.time.now_s + worked_s + self.ahead_s - chunk[-1]
             for published_s in chunk:
                 worked_s += WORK_S
-                self.latencies_s.append(self.time.now_s + worked_s - published_s)
+                line.latencies_s.append(self.time.now_s + worked_s - published_s)
+                self.latencies_s.append(line.latencies_s[-1])
                 self._handle(line, worked_s)
         self.time.after(worked_s, self._turned)
 
@@ -210,14 +219,16 @@ class Consumer:
         self._turn()
 
     def _tell(self, now_s: float) -> None:
+        before = [line.load.rdy for line in self.lines]
         for line in self.lines:
             line.load.look(line.received, line.answered, age_s=line.age_s, now_s=now_s)
-        for line, rdy in zip(self.lines, self._shares(now_s), strict=True):
-            is_new = rdy != line.load.rdy
+        for line, rdy, was in zip(self.lines, self._shares(now_s), before, strict=True):
+            is_new = rdy != was
             if is_new or line.unsent:
                 self._send(line, line.unsent, rdy if is_new else None)
             self.commands += is_new
-            line.load.rdy, line.unsent = rdy, 0
+            line.load.grant(rdy, now_s=now_s)
+            line.unsent = 0
             self.lowest_rdy = min(self.lowest_rdy, rdy)
         self.totals.append(sum(line.load.rdy for line in self.lines))
         self.most_in_flight = max(self.most_in_flight, sum(line.pump.in_flight for line in self.lines))
@@ -233,16 +244,21 @@ class Consumer:
         claims = [line.load.claim(self.max_in_flight, now_s=now_s) for line in self.lines]
         if self.are_handlers:
             return tuple(claims)
-        return fair_shares(claims, [line.load.busy for line in self.lines], self.max_in_flight)
+        loads = [line.load for line in self.lines]
+        return self._lending.share(loads, claims, self.max_in_flight, now_s=now_s)
 
     def _watch(self) -> None:
-        due_s = min((line.load.due_s for line in self.lines if line.load.is_ahead), default=None)
-        if due_s is not None and self._watches_s is None and not self.is_fixed:
+        due_s = self._lending.due_s(line.load for line in self.lines)
+        due_s = min([due_s, *(line.load.due_s for line in self.lines if line.load.is_ahead)])
+        if due_s < self._watches_s and not self.is_fixed:
             self._watches_s = due_s
             self.time.after(due_s - self.time.now_s, lambda: self._fire(due_s))
 
     def _fire(self, due_s: float) -> None:
-        self._watches_s = None
+        if due_s != self._watches_s:
+            return  # an earlier one was set since
+        self._watches_s = math.inf
+        self.looks += 1
         if not self._is_turning:  # else the loop is not free, and looks when it is
             self._tell(max(due_s, self.time.now_s))
 
@@ -257,6 +273,8 @@ def run(
     is_fixed: bool = False,
     are_handlers: bool = False,
     ahead_s: float = 0.0,
+    flooded: int | None = None,
+    is_spread: bool = False,
 ) -> Consumer:
     """Return a consumer that has run for some seconds.
 
@@ -269,6 +287,8 @@ def run(
         is_fixed: As of ``Consumer``.
         are_handlers: As of ``Consumer``.
         ahead_s: As of ``Consumer``.
+        flooded: As of :func:`compete`.
+        is_spread: As of :func:`compete`.
     """
     consumer = partial(
         Consumer,
@@ -278,7 +298,7 @@ def run(
         are_handlers=are_handlers,
         ahead_s=ahead_s,
     )
-    (alone,) = compete(per_s, [consumer], for_s=for_s, nsqds=nsqds)
+    (alone,) = compete(per_s, [consumer], for_s=for_s, nsqds=nsqds, flooded=flooded, is_spread=is_spread)
     return alone
 
 
@@ -288,6 +308,8 @@ def compete(
     *,
     for_s: float,
     nsqds: int = 1,
+    flooded: int | None = None,
+    is_spread: bool = False,
 ) -> list[Consumer]:
     """Return consumers of the same channels that have run for some seconds, each on a machine of its own.
 
@@ -297,18 +319,23 @@ def compete(
         joining: What makes each.
         for_s: How long.
         nsqds: How many there are.
+        flooded: On how many nsqd there is a backlog that does not end, in addition to what is published.
+            All of them by default if *per_s* is ``FLOOD``, else none.
+        is_spread: Whether messages are published on any nsqd without such a backlog.
     """
     time, draw = Time(), random.Random(5)
     channels = [Channel(time) for _ in range(nsqds)]
     consumers = [join(time, channels) for join in joining]
+    if flooded is None:
+        flooded = nsqds if per_s == FLOOD else 0
     for channel in channels:
         for pump in channel.pumps:
             time.after(draw.uniform(0.0, BUFFER_S), pump.tick)
-        if per_s == FLOOD:
-            channel.published_s = [0.0] * int(len(consumers) * for_s / WORK_S)
+    for channel in channels[:flooded]:
+        channel.published_s = [0.0] * int(len(consumers) * for_s / WORK_S)
     due_s = draw.expovariate(per_s) if per_s else for_s
     while due_s < for_s:
-        time.after(due_s, channels[0].publish)
+        time.after(due_s, (draw.choice(channels[flooded:]) if is_spread else channels[0]).publish)
         due_s += draw.expovariate(per_s)
     time.run(for_s + 10 * BUFFER_S if per_s else for_s)
     return consumers

@@ -155,6 +155,67 @@ async def test_a_pause_holds_everything_back(bench: Bench) -> None:
     assert bench.attempts == [1]
 
 
+async def test_a_trial_takes_one_message_in_total_of_each_topic_in_turn(bench: Bench) -> None:
+    topics = ("orders", "orders.stock.retry")
+    consumer = bench.consumer(*topics)
+    consumer.start()
+    await bench.publish()
+    consumer.pause()
+    for topic in topics * 2:
+        await bench.publish(topic)
+    assert len(bench.messages) == 1
+    consumer.trial()
+    consumer.trial()
+    await bench.settle()
+    assert len(bench.messages) == 2
+    bench.messages[1].finish()
+    bench.messages[0].finish()
+    await bench.settle()
+    assert len(bench.messages) == 2
+    consumer.trial()
+    await bench.settle()
+    assert sorted(message.topic for message in bench.messages[1:]) == sorted(topics)
+
+
+async def test_a_trial_waits_for_a_message_survives_a_lost_connection_and_ends(bench: Bench) -> None:
+    consumer = bench.consumer()
+    consumer.start()
+    consumer.trial()
+    bench.broker.drop_connections()
+    await bench.publish()
+    await bench.publish()
+    assert bench.attempts == [1]
+    bench.broker.drop_connections()
+    await bench.settle()
+    assert bench.attempts == [1], "it is used"
+    consumer.trial()
+    consumer.pause()
+    await bench.settle()
+    assert bench.attempts == [1]
+    consumer.trial()
+    await consumer.stop_intake()
+    await bench.publish()
+    assert bench.attempts == [1]
+
+
+async def test_max_in_flight_can_be_lowered_and_raised(bench: Bench) -> None:
+    consumer = bench.consumer()
+    consumer.start()
+    consumer.set_max_in_flight(0)
+    await bench.publish()
+    await bench.publish()
+    consumer.trial()
+    await bench.settle()
+    assert bench.attempts == []
+    consumer.resume()
+    consumer.set_max_in_flight(1)
+    await bench.settle()
+    assert bench.attempts == [1]
+    consumer.set_max_in_flight(2)
+    await bench.settle()
+    assert bench.attempts == [1, 1]
+
+
 async def test_after_a_lost_connection_answers_are_lost_and_the_lease_runs_on(bench: Bench) -> None:
     bench.consumer().start()
     await bench.publish()

@@ -1,0 +1,57 @@
+"""Parts: what all subscriptions of one worker share. It makes none of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nsqkit.runtime.clock import Clock
+from nsqkit.runtime.ports import Publishes, Source
+from nsqkit.runtime.quarantine import Quarantine
+from nsqkit.runtime.settle import Observer
+from nsqkit.settings.settings import Settings
+from nsqkit.telemetry.metrics import Metrics
+
+
+class Consumes(Source, Protocol):
+    """The consumer of a subscription; ``nsqkit.nsq.Consumer`` implements it for nsqd."""
+
+    @property
+    def ready(self) -> bool: ...  # noqa: D102
+    @property
+    def problems(self) -> tuple[str, ...]: ...  # noqa: D102
+    def start(self) -> None: ...  # noqa: D102
+    async def wait_ready(self) -> None: ...  # noqa: D102
+    def subscribed_to(self, address: str) -> bool: ...  # noqa: D102
+    def poll_now(self) -> None: ...  # noqa: D102
+    def pause(self) -> None: ...  # noqa: D102
+    def resume(self) -> None: ...  # noqa: D102
+    def trial(self) -> None: ...  # noqa: D102
+    def set_max_in_flight(self, count: int) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerParts:
+    """Parts that all subscriptions of one worker share.
+
+    Args:
+        settings: Settings of the worker.
+        metrics: Metrics of all handlers.
+        publishes: Publishes dead letters and follow-up events, and awaits nsqd's OK.
+        make_consumer: Creates a consumer from ``ConsumerOptions``, with ``on_message``,
+            ``on_settle_failure``, ``on_lost`` and ``log`` as keywords.
+        max_msg_bytes: nsqd's max-msg-size, bytes.
+        log: structlog logger without fields.
+        quarantine: Runs the suspects of all handlers of the worker.
+        observer: Called with every outcome and its delivery; None for none.
+        clock: Time and random numbers.
+    """
+
+    settings: Settings
+    metrics: Metrics
+    publishes: Publishes
+    make_consumer: Callable[..., Consumes]
+    max_msg_bytes: int
+    log: Any
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    observer: Observer | None = None
+    clock: Clock = field(default_factory=Clock)
