@@ -8,9 +8,7 @@ from pathlib import Path
 from tests.chaos.about import About, load
 from tests.chaos.ledger import CONFIRMED, DEAD, HELD, OUTAGES, WORKERS, Reader
 from tests.chaos.orders import DEAD_LETTERS, DEAF, kind_of
-from tests.chaos.promises import ENDS, overheld, overrun, starved, went_on
-
-_SHOWN = 5
+from tests.chaos.promises import ENDS, named, overheld, overrun, starved, went_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +131,11 @@ def read(folder: Path) -> Ledgers:
 
 def problems(about: About, ledgers: Ledgers) -> Iterator[str]:
     """Yield what is not as promised; nothing where all is well."""
-    yield from _named("lost", ledgers.lost())
+    yield from named("lost", ledgers.lost())
     if not ledgers.confirmed:
         yield "no order was confirmed, so nothing is proved"
     wrong = (order for order, reasons in ledgers.dead.items() if not _may_be_dead(order, reasons))
-    yield from _named("dead-lettered for a reason that is not theirs", wrong)
+    yield from named("dead-lettered for a reason that is not theirs", wrong)
     for sort, count in about.planned.items():
         if about.faults.get(sort, 0) < count:
             yield f"only {about.faults.get(sort, 0)} of {count} faults of the sort {sort!r} were carried out"
@@ -188,11 +186,4 @@ def _unclean(about: About, ledgers: Ledgers) -> Iterator[str]:
     again = (
         order for order, times in ledgers.started.items() if times != 1 + ledgers.cancelled.get(order, 0)
     )
-    yield from _named("handled more than once though never cancelled", again)
-
-
-def _named(what: str, orders: Iterable[str]) -> Iterator[str]:
-    found = sorted(orders)
-    if found:
-        more = ", …" if len(found) > _SHOWN else ""
-        yield f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{more}"
+    yield from named("handled more than once though never cancelled", again)

@@ -8,7 +8,7 @@ from handlers.orders import OrderCreated
 from nsqkit import Breaker, Context, Exponential, Handler, KillSwitch, Pause, RetryPolicy, Settings, resource
 from tests.chaos import orders as kinds
 from tests.chaos.dependency import AwayError, Dependency
-from tests.chaos.handlers import WorkerLedger, worker_ledger
+from tests.chaos.handlers import TIMEOUT_S, WorkerLedger, worker_ledger
 
 __all__ = ["worker_ledger"]
 
@@ -30,6 +30,7 @@ def dependency(settings: Settings) -> Iterator[Dependency]:
 class Dependent(
     Handler[OrderCreated],
     channel=kinds.CHANNEL,
+    timeout_s=TIMEOUT_S,
     max_in_flight=kinds.MAX_IN_FLIGHT[kinds.GUARDED],
     retry=RetryPolicy(max_attempts=MAX_ATTEMPTS, backoff=_BACKOFF),
     abstract=True,

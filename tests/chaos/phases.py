@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle
 
 from tests.chaos import faults
 from tests.chaos import orders as kinds
@@ -34,15 +35,9 @@ _WILD: Mapping[str, float] = {
     kinds.PLAIN: 10,
     kinds.BLOCKED: 0.1,
 }
-_DEPENDENT: Mapping[str, float] = {
-    kinds.QUICK: 45,
-    kinds.PLAIN: 10,
-    kinds.GUARDED: 15,
-    kinds.PAUSING: 15,
-    kinds.SWITCHED: 15,
-}
 _MANY_NSQD = 4
 _DEAF = 30
+_DEPENDENT = 60
 _LONG_LEASE_S = 60.0
 _FEWEST = 300
 
@@ -141,17 +136,22 @@ def phases(
 
 
 def _outage(phase: Callable[..., Phase], at_least_s: float) -> Phase:
-    """Return the phase of an outage that lasts longer than a worker may keep a message."""
-    return phase(
-        "outage",
-        weights=_DEPENDENT,
-        faults={faults.OUTAGE: 1},
-        lease_s=2.0,
+    """Return the phase of an outage that lasts longer than workers may keep a message, and meets few of them.
+
+    A few messages are delivered again and again; of many, each would be delivered once or twice.
+    """
+    size = phase("outage", weights={kinds.QUICK: 9, kinds.PLAIN: 1}, faults={faults.OUTAGE: 1})
+    half = size.orders // 2
+    needing = zip(range(half, half + _DEPENDENT), cycle(sorted(kinds.DEPENDENT)))
+    return replace(
+        size,
+        special=dict(needing),
+        lease_s=1.5,
         targets=(*HANDLERS, *DEPENDENTS),
         only_valid=True,
         topics=(kinds.ORDERS, kinds.MAILS, kinds.BREAKERS, kinds.PAUSES, kinds.SWITCHES),
-        max_lease_s=4,
-        outage_s=max(10.0, at_least_s),
+        max_lease_s=3,
+        outage_s=max(12.0, at_least_s),
     )
 
 
@@ -162,12 +162,14 @@ def _half_open(phase: Callable[..., Phase]) -> Phase:
         weights={kinds.SWITCHED: 1.0},
         faults={faults.OUTAGE: 1},
         workers=1,
+        rate_per_s=math.inf,
         lease_s=_LONG_LEASE_S,
         targets=DEPENDENTS[-1:],
         only_valid=True,
+        max_ahead=200,
         topics=(kinds.SWITCHES,),
         nsqd=_MANY_NSQD,
-        outage_s=8.0,
+        outage_s=10.0,
         max_held=kinds.MAX_IN_FLIGHT[kinds.SWITCHED] + _MANY_NSQD,
     )
 
@@ -192,7 +194,7 @@ def _deaf(phase: Callable[..., Phase], deploys: int) -> Phase:
     """Return the phase of deploys while some handlers ignore their cancellation."""
     size = phase("deaf", weights={kinds.QUICK: 1.0}, faults={faults.DEPLOY: deploys}, only_valid=True)
     deaf = range(0, size.orders, size.orders // _DEAF)
-    return replace(size, special=dict.fromkeys(deaf, kinds.DEAF), lease_s=2.0)
+    return replace(size, special=dict.fromkeys(deaf, kinds.DEAF), lease_s=1.5, max_lease_s=3)
 
 
 def poisoned(*, healthy: int = 200, seed: int = 1) -> Phase:

@@ -1,5 +1,6 @@
 """Promises: what single phases promise beside that nothing is lost, checked line by line in their ledgers."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -10,6 +11,15 @@ Lines = Iterable[Sequence[str]]
 ENDS = frozenset({"succeeded", "cancelled", "failed"})
 _LEAST_SHARE_RATIO = 0.25
 """Of an even share: the least that an nsqd gets while messages wait on all of them."""
+_SHOWN = 5
+
+
+def named(what: str, orders: Iterable[str]) -> Iterator[str]:
+    """Yield a line that counts and names orders, if there are any."""
+    found = sorted(orders)
+    if found:
+        more = ", …" if len(found) > _SHOWN else ""
+        yield f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{more}"
 
 
 def went_on(outages: Lines, workers: Lines) -> Iterator[str]:
@@ -19,21 +29,20 @@ def went_on(outages: Lines, workers: Lines) -> Iterator[str]:
         outages: The ledger of the outages.
         workers: Those of all workers, one behind another.
     """
-    handled_s: dict[str, float] = {}
+    handled_s: defaultdict[str, float] = defaultdict(lambda: math.inf)
     met: set[str] = set()
     for what, order, at_s, *_ in workers:
         if what == "succeeded":
-            handled_s[order] = min(float(at_s), handled_s.get(order, float(at_s)))
+            handled_s[order] = min(handled_s[order], float(at_s))
         elif what == "failed":
             met.add(kind_of(order))
-    due: list[str] = []
+    due: set[str] = set()
     for what, subject in outages:
         if what == "due":
-            due.append(subject)
+            due.add(subject)
         elif what == "back":
-            late = [order for order in due if handled_s.get(order, float("inf")) > float(subject)]
-            if late:
-                yield f"{len(late)} orders waited for a dependency that they do not need, such as {min(late)}"
+            late = [order for order in due if handled_s[order] > float(subject)]
+            yield from named("waited for a dependency that they do not need", late)
             due.clear()
     needing = DEPENDENT.intersection(map(kind_of, handled_s))
     for kind in sorted(needing - met):
