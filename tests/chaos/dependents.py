@@ -14,7 +14,7 @@ __all__ = ["worker_ledger"]
 
 MAX_ATTEMPTS = 3
 _REST_S = 0.5
-_SWITCH_REST_S = 0.1
+_SWITCH_REST_S = 0.05
 _BACKOFF = Exponential(base_s=2.0, factor=2, max_s=4.0)
 """Longer than it takes until every worker has noticed the outage."""
 

@@ -156,7 +156,11 @@ def _outage(phase: Callable[..., Phase], at_least_s: float) -> Phase:
 
 
 def _half_open(phase: Callable[..., Phase]) -> Phase:
-    """Return the phase of many trials while messages wait on more than one nsqd, on one worker."""
+    """Return the phase of many trials while messages wait on more than one nsqd, on one worker.
+
+    Beyond ``max_in_flight`` it may hold one message of each nsqd that was on its way when its RDY went down,
+    and as many that trials brought after all others had failed theirs.
+    """
     return phase(
         "half-open",
         weights={kinds.SWITCHED: 1.0},
@@ -170,7 +174,7 @@ def _half_open(phase: Callable[..., Phase]) -> Phase:
         topics=(kinds.SWITCHES,),
         nsqd=_MANY_NSQD,
         outage_s=10.0,
-        max_held=kinds.MAX_IN_FLIGHT[kinds.SWITCHED] + _MANY_NSQD,
+        max_held=kinds.MAX_IN_FLIGHT[kinds.SWITCHED] + 2 * _MANY_NSQD,
     )
 
 

@@ -73,7 +73,7 @@ def test_an_outage_costs_no_message_and_reaches_no_other_handler(chaos: Chaos) -
 def test_a_half_open_handler_holds_no_more_than_it_may(chaos: Chaos) -> None:
     found = chaos("half-open")
     assert found["problems"] == []
-    assert found["max_held"] == 10 + 4
+    assert found["max_held"] == 10 + 2 * 4
     assert found["confirmed"] == found["succeeded"] >= 300
 
 
