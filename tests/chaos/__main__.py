@@ -56,7 +56,7 @@ def run(
     markdown: Annotated[bool, typer.Option("--markdown", help="Tables for a document.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Everything that was found.")] = False,
 ) -> None:
-    """Publish orders to two nsqd, break everything around the workers, and account for every order."""
+    """Publish orders to several nsqd, break everything around the workers, and account for every order."""
     if context.invoked_subcommand is not None:
         return
     plan = {

@@ -127,7 +127,7 @@ def phases(
         phase("handlers", weights=_HARD, faults={}),
         *alone,
         everything,
-        _outage(phase, at_least_s=2.5 * orders / 10 / rate_per_s),
+        _outage(phase),
         _half_open(phase),
         _few_in_flight(phase),
         _deaf(phase, deploys),
@@ -135,7 +135,7 @@ def phases(
     ]
 
 
-def _outage(phase: Callable[..., Phase], at_least_s: float) -> Phase:
+def _outage(phase: Callable[..., Phase]) -> Phase:
     """Return the phase of an outage that lasts longer than workers may keep a message, and meets few of them.
 
     A few messages are delivered again and again; of many, each would be delivered once or twice.
@@ -151,7 +151,7 @@ def _outage(phase: Callable[..., Phase], at_least_s: float) -> Phase:
         only_valid=True,
         topics=(kinds.ORDERS, kinds.MAILS, kinds.BREAKERS, kinds.PAUSES, kinds.SWITCHES),
         max_lease_s=3,
-        outage_s=max(12.0, at_least_s),
+        outage_s=max(12.0, size.orders / size.rate_per_s),
     )
 
 
@@ -195,7 +195,11 @@ def _few_in_flight(phase: Callable[..., Phase]) -> Phase:
 
 
 def _deaf(phase: Callable[..., Phase], deploys: int) -> Phase:
-    """Return the phase of deploys while some handlers ignore their cancellation."""
+    """Return the phase of deploys while some handlers ignore their cancellation.
+
+    nsqd may deliver a message again to the same worker. That keeps it until max-msg-timeout while its earlier
+    call goes on: so nsqd's is short.
+    """
     size = phase("deaf", weights={kinds.QUICK: 1.0}, faults={faults.DEPLOY: deploys}, only_valid=True)
     deaf = range(0, size.orders, size.orders // _DEAF)
     return replace(size, special=dict.fromkeys(deaf, kinds.DEAF), lease_s=1.5, max_lease_s=3)
