@@ -202,7 +202,7 @@ def _deaf(phase: Callable[..., Phase], deploys: int) -> Phase:
     """
     size = phase("deaf", weights={kinds.QUICK: 1.0}, faults={faults.DEPLOY: deploys}, only_valid=True)
     deaf = range(0, size.orders, size.orders // _DEAF)
-    return replace(size, special=dict.fromkeys(deaf, kinds.DEAF), lease_s=1.5, max_lease_s=3)
+    return replace(size, special=dict.fromkeys(deaf, kinds.DEAF), lease_s=1.5)
 
 
 def poisoned(*, healthy: int = 200, seed: int = 1) -> Phase:
