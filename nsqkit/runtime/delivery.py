@@ -268,6 +268,11 @@ class Delivery:
             **self.log_fields,
         )
 
+    def start_suspect(self) -> None:
+        """Log that it starts alone, before its handler can end the process without another trace."""
+        hint = "its earlier deliveries had no outcome: it may be what ends the process"
+        self.shared.log.warning("suspect_started", hint=hint, **self.log_fields)
+
     def lose_slot(self) -> None:
         """Mark and log that the handler still runs although the lease of the message is over."""
         self.has_lost_slot = True

@@ -193,6 +193,7 @@ class Intake:
 
     async def _run_alone(self, delivery: Delivery) -> None:
         if self._slots.limit:
+            delivery.start_suspect()
             try:
                 await self._processor.run(delivery)
             finally:

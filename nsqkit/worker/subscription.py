@@ -15,6 +15,7 @@ from nsqkit.loading.dropped import dropped
 from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.outcome import Finish
+from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import RequeueReason, Rules, Verdict, on_outcome
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
@@ -160,12 +161,12 @@ class Subscription:
     def problems(self) -> tuple[str, ...]:
         """Why the handler is not ready, one line each; empty if it is."""
         if self._blocked:
-            return (self._blocked,)
+            return (redact(self._blocked),)
         found = () if self.consumer.ready else self.consumer.problems or ("not connected yet",)
         if lost := self.intake.lost_slots:
             found += (f"{lost} of {self._max_in_flight} slots are lost: their handler calls do not end",)
         name = f"{self.spec.name} ({self.spec.topic}/{self.spec.channel})"
-        return tuple(f"{name}: {problem}" for problem in found)
+        return tuple(redact(f"{name}: {problem}") for problem in found)
 
     @property
     def state(self) -> HandlerState:

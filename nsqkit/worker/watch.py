@@ -15,6 +15,7 @@ from nsqkit.nsq.pauses import Pauses
 from nsqkit.nsq.producers import Producers
 from nsqkit.nsq.registrations import Registrations
 from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.redaction import redact
 from nsqkit.policy.registration import durable
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
@@ -88,7 +89,7 @@ class Watch:
     @property
     def problems(self) -> tuple[str, ...]:
         """Why messages of a new topic might miss a handler, one line each; empty if they cannot."""
-        return self._registrations.problems
+        return tuple(map(redact, self._registrations.problems))
 
     def shown(self, state: HandlerState) -> HandlerState:
         """Return a handler's state with what is known here."""

@@ -56,6 +56,10 @@ LOG_EVENTS: Final = {
         "A handler failed for an outage that is known already. The message has no outcome: it waits with "
         "TOUCH, and is handled again when the intake resumes."
     ),
+    "log_lines_dropped": (
+        "Nobody read standard error for a while, and too many lines waited: so many of the next ones were "
+        "dropped."
+    ),
     "left_running": (
         "Tasks or threads have not ended with the worker; the process ends without them, with exit code 1."
     ),
@@ -83,6 +87,10 @@ LOG_EVENTS: Final = {
         "A handler still runs although the lease of its message is over. The worker takes in one message "
         "less until it ends."
     ),
+    "suspect_started": (
+        "A message whose earlier deliveries had no outcome now runs alone in its worker. If this is the last "
+        "line of a process, the message has ended it."
+    ),
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
     "topic_has_producer": "An nsqd now has a topic that none had before.",
@@ -109,6 +117,7 @@ FIELDS: Final = {
     "channel": "The handler's channel; null if it is about the whole topic.",
     "channels": "Topic and channel of each.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
+    "count": "How many log lines were dropped.",
     "delay_s": "Delay of a requeue, in seconds.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
     "error": "What went wrong, as one line.",
@@ -124,6 +133,7 @@ FIELDS: Final = {
     "handler": "Class name of the handler; null if none is involved.",
     "handlers": "Class names of the handlers.",
     "held": "Messages received and not settled.",
+    "exception": "The end of the stack trace, redacted.",
     "hint": "What it means, or where to look.",
     "hook": "The hook of the extension.",
     "in_flight": "Messages of the handlers that this worker and others hold; null if nsqd does not answer.",

@@ -129,6 +129,12 @@ _TABLE: Final = (
         buckets=WAIT_BUCKETS_S,
     ),
     Family(
+        "nsqkit_log_lines_dropped_total",
+        "counter",
+        "Log lines that were dropped because nobody read them.",
+        (),
+    ),
+    Family(
         "nsqkit_event_loop_lag_seconds",
         "histogram",
         "How much later than due the event loop ran a timer.",

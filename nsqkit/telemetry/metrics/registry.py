@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from nsqkit.handler.breaker import breaker_states
 from nsqkit.policy.breaker import BreakerState
+from nsqkit.telemetry.line_writer import lines_dropped
 from nsqkit.telemetry.metrics.families import FAMILIES
 from nsqkit.telemetry.metrics.handler import HandlerMetrics, HandlerSummary
 from nsqkit.telemetry.metrics.histogram import Histogram
@@ -19,6 +20,7 @@ from nsqkit.telemetry.metrics.histogram import Histogram
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _LOOP_LAG: Final = "nsqkit_event_loop_lag_seconds"
+_LINES_DROPPED: Final = "nsqkit_log_lines_dropped_total"
 _KINDS: Final = MappingProxyType(
     {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 )
@@ -93,6 +95,9 @@ class Metrics:
     def _add_process(self, metric: Any, name: str) -> None:
         if name == _LOOP_LAG:
             metric.add_metric((), *self._loop_lag.buckets())
+            return
+        if name == _LINES_DROPPED:
+            metric.add_metric((), lines_dropped())
             return
         for dependency, present in breaker_states().items():
             for state in BreakerState:
