@@ -1,5 +1,6 @@
 """Failure monitor: shuts a handler's gate when its calls fail, and reopens it with trials."""
 
+import math
 from collections.abc import Callable
 
 from nsqkit.errors import BreakerOpenError
@@ -64,6 +65,17 @@ class FailureMonitor:
         if error is None:
             self._is_away = False
         return self._count(error)
+
+    def block(self) -> None:
+        """Shut the gate until someone opens it for dead letters; then messages are tried one by one."""
+        self._is_away = self.is_watching = True
+        self._gate.rest(RequeueReason.DEAD_LETTER_FAILED, math.inf)
+
+    def unblock(self) -> None:
+        """End the trials that :meth:`block` began: a dead letter was published."""
+        self._is_away = False
+        if self._gate.is_on_trial:
+            self._gate.probe(self._trials())
 
     def _is_outage(self, verdict: Verdict, error: BaseException | None) -> bool:
         """Return whether a call that began before the outage failed for it."""
