@@ -153,8 +153,8 @@ def _mpub(topic: str, bodies: Sequence[bytes]) -> bytes:
 async def ensure_channel(address: str, topic: str, channel: str, options: ConnectionOptions) -> None:
     """Create a channel and its topic unless they exist; an ephemeral channel lasts only for the call.
 
-    It subscribes with RDY 0, so it receives no message and needs no HTTP port. nsqd creates the channel before
-    it counts the consumers, so a channel that has all that --max-channel-consumers allows exists.
+    It subscribes with RDY 0, so it receives no message and needs no HTTP port. A channel that has as many
+    consumers as --max-channel-consumers allows exists, since nsqd creates it before it counts them.
 
     Args:
         address: ``host:port`` of nsqd's TCP port.

@@ -15,7 +15,7 @@ from nsqkit.nsq.time_limit import TimeLimit
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of an nsqd until the connection to it ends: the next one may be to a process without data.
+    """What is known of an nsqd until the connection to it ends: it may come back without its data.
 
     Args:
         connects: Number of connections when it was learnt.

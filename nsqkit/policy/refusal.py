@@ -37,8 +37,8 @@ def fault_of(code: str, description: str) -> Fault:
         The class; ``NSQD`` for an unknown code.
 
     Source:
-        The error codes of nsqd/protocol_v2.go. nsqd answers ``E_AUTH_FAILED`` both to a wrong secret and while
-        its auth server is away; a worker that waits is right in the second case and harmless in the first.
+        The error codes of nsqd/protocol_v2.go. nsqd answers ``E_AUTH_FAILED`` to a wrong secret, and also
+        while its auth server is away. To wait is right in the second case, and harmless in the first.
     """
     if code == "E_BAD_MESSAGE":
         return Fault.MESSAGE

@@ -221,7 +221,7 @@ def on_publish_failure(rules: Rules, detail: str, *, attempts: int, draw: float)
 
 
 def on_refused_events(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
-    """Return the verdict on a success whose events nsqd refuses until a person acts: retry without a limit."""
+    """Return the verdict on a success whose events nsqd refuses until a person acts: retry for ever."""
     return _endless(rules, RequeueReason.PAUSED, detail, attempts=attempts, draw=draw)
 
 

@@ -33,12 +33,13 @@ class DeadLetterPublisher:
         publishes: Publishes to nsqd and awaits its OK.
         block: Blocks the handler's intake when nsqd refuses publishes until a person acts; called with the
             reason.
-        confirmed: Called when nsqd has confirmed a dead letter.
+        confirmed: Called when nsqd has confirmed a publish.
         max_msg_bytes: max-msg-size of an nsqd that does not report it, bytes.
         limit_of: Returns max-msg-size of the nsqd at an address, bytes; None if it is not known.
 
     Attributes:
         block: As above.
+        confirmed: As above.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class DeadLetterPublisher:
         self._shared = shared
         self._publishes = publishes
         self.block = block
-        self._confirmed = confirmed
+        self.confirmed = confirmed
         self._max_msg_bytes = max_msg_bytes
         self._limit_of = limit_of
         self._topic = dead_topic(shared.spec.topic, shared.spec.channel)
@@ -71,7 +72,7 @@ class DeadLetterPublisher:
             detail = f"{verdict.reason}: {verdict.detail}; {failure}"
             attempts, draw = delivery.attempts, shared.clock.draw()
             return on_dead_letter_failure(shared.rules, detail, attempts=attempts, draw=draw)
-        self._confirmed()
+        self.confirmed()
         return verdict
 
     async def _publish_record(self, record: DeadLetterRecord, message: Message) -> None:
@@ -89,7 +90,7 @@ class DeadLetterPublisher:
         return await self._publishes.publish(message.address, self._topic, message.body)
 
     async def _max_bytes(self, message: Message) -> int:
-        """Return the longest record that the nsqd of a message accepts; it is asked only for large messages."""
+        """Return the longest record that a message's nsqd accepts, which is asked only for large messages."""
         is_large = len(message.body) > _LARGE_BYTES
         return (is_large and await self._limit_of(message.address)) or self._max_msg_bytes
 

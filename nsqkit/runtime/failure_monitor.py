@@ -37,6 +37,7 @@ class FailureMonitor:
         self._gate = gate
         self._meter = meter
         self._now_s = now_s
+        self._is_blocked = False  # nsqd refused a publish, and no trial has shown yet that it accepts them
         self._is_away = False  # a breaker refused or the handler paused, and no trial has succeeded yet
         self._dependencies: set[str] = set()  # whose breakers have refused calls in this outage
         self._failed_trials = 0
@@ -44,13 +45,16 @@ class FailureMonitor:
         gate.on_open(self._begin_trials)
         self._show()
 
-    def judge(self, epoch: int, verdict: Verdict, error: BaseException | None) -> bool:
+    def judge(
+        self, epoch: int, verdict: Verdict, error: BaseException | None, *, publishes: bool = False
+    ) -> bool:
         """Judge the result of a handler call, and shut or open the gate.
 
         Args:
             epoch: The gate's epoch when the delivery started.
             verdict: The verdict on the delivery.
             error: The exception that the handler raised, or its timeout; None if there was none.
+            publishes: Whether something must be published before the delivery can be settled.
 
         Returns:
             Whether an outage is to blame that is known already. The message is then not to be requeued but
@@ -64,16 +68,17 @@ class FailureMonitor:
             return self._rest(RequeueReason.BREAKER_OPEN, for_s, error)
         if error is None:
             self._is_away = False
+            self._is_blocked &= publishes
         return self._count(error)
 
     def block(self) -> None:
-        """Shut the gate until someone opens it for dead letters; then messages are tried one by one."""
-        self._is_away = self.is_watching = True
+        """Shut the gate until it is opened for dead letters; then messages are tried one by one."""
+        self._is_blocked = self.is_watching = True
         self._gate.rest(RequeueReason.DEAD_LETTER_FAILED, math.inf)
 
     def unblock(self) -> None:
-        """End the trials that :meth:`block` began: a dead letter was published."""
-        self._is_away = False
+        """End the trials after :meth:`block`: nsqd has confirmed a publish."""
+        self._is_blocked = False
         if self._gate.is_on_trial:
             self._gate.probe(self._trials())
 
@@ -118,7 +123,7 @@ class FailureMonitor:
 
     def _trials(self) -> int | None:
         self._show()
-        if self._is_away:
+        if self._is_away or self._is_blocked:
             return 1
         self._dependencies.clear()
         self._failed_trials = 0

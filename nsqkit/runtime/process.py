@@ -124,7 +124,10 @@ class Processor:
             self._gate.repeat_trial()
             return False
         if verdict is not WITHHELD:
-            is_outage = self._monitor.judge(delivery.epoch, verdict, error or delivery.overran)
+            outgoing = delivery.ctx is not None and delivery.ctx.outgoing
+            publishes = bool(outgoing) or verdict.label is OutcomeLabel.DEAD_LETTER
+            failure = error or delivery.overran
+            is_outage = self._monitor.judge(delivery.epoch, verdict, failure, publishes=publishes)
             retries = verdict.pause_s > 0.0 or (error is not None and self._rules.retry.retries(error))
             if not (is_outage and retries):
                 return False

@@ -145,6 +145,7 @@ class Settler:
             decide = on_refused_events if is_setup else on_publish_failure
             attempts, draw = delivery.attempts, self._clock.draw()
             return decide(self._rules, detail, attempts=attempts, draw=draw), failure
+        self._dead_letters.confirmed()
         return verdict, None
 
     def _send(self, delivery: Delivery, verdict: Verdict) -> Verdict:

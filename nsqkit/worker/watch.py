@@ -71,7 +71,7 @@ class Watch:
         return consumer
 
     def http_address(self, address: str) -> str | None:
-        """Return ``host:port`` of the HTTP port of an nsqd that a handler consumes from; None if not known."""
+        """Return ``host:port`` of the HTTP port of an nsqd that a handler consumes from, if it is known."""
         known = (consumer.http_address(address) for consumer in self._consumers)
         return next(filter(None, known), None)
 

@@ -79,7 +79,7 @@ class Worker:
         self.publishers = PublisherPool(
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
-            http_of=lambda address: self._watch.http_address(address),
+            http_of=lambda address: self._watch.http_address(address),  # noqa: PLW0108 - it is set below
         )
         self._watch = Watch(
             self.specs,

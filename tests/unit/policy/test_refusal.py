@@ -8,7 +8,7 @@ from nsqkit.policy.refusal import Fault, fault_behind, fault_of
 MESSAGE, NSQD, SETUP = Fault
 
 FRAMES = [
-    # Every error frame of nsqd 1.3 (nsqd/protocol_v2.go) that an answer can be, but for its numbers and names.
+    # The error frames that nsqd 1.3 can answer (nsqd/protocol_v2.go), with numbers and names as examples.
     ("E_BAD_MESSAGE", "PUB message too big 2000000 > 1048576", MESSAGE),
     ("E_BAD_MESSAGE", "MPUB message too big 2000000 > 1048576", MESSAGE),
     ("E_BAD_MESSAGE", "DPUB invalid message body size 0", MESSAGE),

@@ -178,7 +178,7 @@ class TestDeadLetters:
         assert bench.blocks == []
 
     async def test_only_the_setup_blocks_the_handler(self) -> None:
-        """The record and the raw body are both too large for an nsqd that has restarted with a lower limit."""
+        """Even the raw body is too large for an nsqd that has restarted with a lower limit."""
         bench = Bench(ending(DeadLetter("bad")))
         bench.publishes.failures += [refused_with("E_BAD_MESSAGE", "PUB message too big 9 > 8")] * 2
         message = await bench.run()
@@ -238,7 +238,6 @@ class TestDeadLetters:
         assert (level, name, other) == ("warning", "dead_letter_without_record", "message_settled")
         assert (fields["reason"], fields["detail"], fields["attempts"]) == ("requested", "bad", 1)
         assert "padding" not in repr(bench.log.lines), "a body is never logged"
-
 
     async def test_the_record_of_a_large_message_is_as_large_as_its_own_nsqd_takes(self) -> None:
         bench = Bench(ending(DeadLetter("bad")), max_msg_bytes=100_000)
