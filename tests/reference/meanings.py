@@ -48,10 +48,12 @@ LOG_EVENTS: Final = {
     "handler_stack": "The stack of a handler's exception; only with `log_level` `debug`.",
     "handler_stuck": "A handler still runs after its timeout and several cancellations: it swallows them.",
     "intake_blocked": (
-        "nsqd refused a dead letter for good. The handler takes no messages until the worker is restarted."
+        "nsqd refuses a dead letter or an event of a handler until a person acts. The handler takes no messages; "
+        "after `probe_in_s`, which grows from 15 s to 5 minutes, messages are tried one by one."
     ),
     "intake_paused": "A handler takes no messages for a while.",
     "intake_resumed": "One reason to pause is over; with `still` another one keeps the intake paused.",
+    "intake_unblocked": "A trial after `intake_blocked` went well: the handler takes all messages again.",
     "message_kept": (
         "A handler failed for an outage that is known already. The message has no outcome: it waits with "
         "TOUCH, and is handled again when the intake resumes."
