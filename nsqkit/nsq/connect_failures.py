@@ -50,10 +50,13 @@ class ConnectFailures:
         if now_s - self._logged_s.get(problem, -math.inf) < _LOG_AGAIN_S:
             return
         self._logged_s[problem] = now_s
-        is_refusal = isinstance(error, RefusedError)
-        say = self._log.error if is_refusal else self._log.warning
+        say, name = (
+            (self._log.error, "nsqd_refused")
+            if isinstance(error, RefusedError)
+            else (self._log.warning, "nsqd_unreachable")
+        )
         say(
-            "nsqd_refused" if is_refusal else "nsqd_unreachable",
+            name,
             nsqd=source.address,
             topic=source.topic,
             channel=self._channel,
