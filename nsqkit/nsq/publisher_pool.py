@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from nsqkit.errors import ConnectionLostError, PublishError, RefusedError
@@ -26,7 +26,6 @@ class _Known:
     is_connected: bool
     channels: set[tuple[str, str]] = field(default_factory=set)
     max_msg_bytes: int | None = None
-    is_asked: bool = False
 
     def holds(self, connects: int, *, is_connected: bool) -> bool:
         """Return whether it is still true, and remember the connection."""
@@ -86,7 +85,8 @@ class PublisherPool:
             PublishError: If it cannot be created within the time limit of a publish.
         """
         try:
-            async with TimeLimit(self._publish_timeout_s), self._learning(address, topic) as known:
+            async with TimeLimit(self._publish_timeout_s), self._locks[address]:
+                known = self._known_of(self._to(address, topic))
                 if (topic, channel) not in known.channels:
                     await ensure_channel(address, topic, channel, self._options)
                     known.channels.add((topic, channel))
@@ -105,27 +105,13 @@ class PublisherPool:
             Bytes; None if nsqd does not report it over HTTP.
         """
         http_address = self._http_of(address)
-        if http_address is None:
+        if http_address is None or self.is_closed:
             return None
-        try:
-            async with TimeLimit(self._publish_timeout_s), self._learning(address, "") as known:
-                if not known.is_asked:
-                    known.is_asked = True
-                    known.max_msg_bytes = await NsqdHttp(http_address).config("max_msg_size")
-                return known.max_msg_bytes
-        except (RefusedError, ConnectionLostError, PublishError, TimeoutError):
-            return None
-
-    @asynccontextmanager
-    async def _learning(self, address: str, topic: str) -> AsyncIterator[_Known]:
-        """Give what is known of an nsqd, to one task at a time."""
-        async with self._locks[address]:
-            publisher = self._to(address, topic)
-            connects, is_connected = publisher.connects, publisher.is_connected
-            known = self._known.get(address)
-            if known is None or not known.holds(connects, is_connected=is_connected):
-                known = self._known[address] = _Known(connects, is_connected)
-            yield known
+        known = self._known_of(self._to(address, ""))
+        if known.max_msg_bytes is None:
+            with suppress(ConnectionLostError):
+                known.max_msg_bytes = await NsqdHttp(http_address).config("max_msg_size")
+        return known.max_msg_bytes
 
     async def close(self) -> None:
         """Wait for all current publishes, then close every connection. Final."""
@@ -147,3 +133,10 @@ class PublisherPool:
                 publish_timeout_s=self._publish_timeout_s,
             )
         return self._publishers[address]
+
+    def _known_of(self, publisher: NsqdPublisher) -> _Known:
+        connects, is_connected = publisher.connects, publisher.is_connected
+        known = self._known.get(publisher.address)
+        if known is None or not known.holds(connects, is_connected=is_connected):
+            known = self._known[publisher.address] = _Known(connects, is_connected)
+        return known

@@ -38,8 +38,8 @@ class DeadLetterPublisher:
         limit_of: Returns max-msg-size of the nsqd at an address, bytes; None if it is not known.
 
     Attributes:
-        block: As above.
-        confirmed: As above.
+        block: Blocks the intake; the settler calls it for events.
+        confirmed: Ends a block; the settler calls it for events.
     """
 
     def __init__(

@@ -127,8 +127,8 @@ class Processor:
         if verdict is not WITHHELD:
             retry = self._rules.retry
             is_ruled = error is not None and retry.outcome_for(error) is not None
-            outgoing = delivery.ctx is not None and delivery.ctx.outgoing
-            publishes = bool(outgoing) or verdict.label is OutcomeLabel.DEAD_LETTER
+            has_events = delivery.ctx is not None and bool(delivery.ctx.outgoing)
+            publishes = has_events or verdict.label is OutcomeLabel.DEAD_LETTER
             failure = error or delivery.overran
             is_outage = self._monitor.judge(
                 delivery.epoch, verdict, failure, is_ruled=is_ruled, publishes=publishes

@@ -160,6 +160,11 @@ class TestMaxMsgBytes:
     async def test_it_is_not_known_without_an_http_address(self, publishers: PublisherPool) -> None:
         assert await publishers.max_msg_bytes("127.0.0.1:1") is None
 
+    async def test_it_is_not_known_once_the_pool_is_closed(self) -> None:
+        publishers = PublisherPool(ConnectionOptions(), http_of=lambda _: "127.0.0.1:1")
+        await publishers.close()
+        assert await publishers.max_msg_bytes("127.0.0.1:1") is None
+
     async def test_it_is_not_known_if_nothing_answers_there(self) -> None:
         publishers = PublisherPool(ConnectionOptions(), http_of=lambda _: "127.0.0.1:1")
         assert await publishers.max_msg_bytes("127.0.0.1:1") is None
