@@ -125,6 +125,10 @@ class Consumer:
         """``host:port`` of the HTTP port of every nsqd that is to be subscribed."""
         return self._discovery.http_addresses
 
+    def http_address(self, address: str) -> str | None:
+        """Return ``host:port`` of the HTTP port of the nsqd at an address; None if it is not known."""
+        return self._discovery.http_address(Source(address, self._topic))
+
     @property
     def problems(self) -> tuple[str, ...]:
         """Reasons why the consumer is not ready, one line each."""

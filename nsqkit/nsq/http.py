@@ -5,14 +5,16 @@ import json
 from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
-from tornado.simple_httpclient import HTTPTimeoutError
+from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError
 
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.dial import reason
 from nsqkit.nsq.time_limit import LoopTime
+from nsqkit.nsq.wrong_port import HTTP_PORTS, tcp_port_at
 from nsqkit.policy.address import split_address
 
 _OK = 200
+_NO_SUCH_PATH = "NOT_FOUND"
 
 
 async def fetch(
@@ -39,12 +41,17 @@ async def fetch(
     try:
         while (response := await _response(url, method, timeout_s)) is None:
             pass
+    except (ConnectionResetError, HTTPStreamClosedError) as error:
+        why = await tcp_port_at(address, timeout_s) or f"no answer over HTTP: {error}"
+        raise ConnectionLostError(address, why) from error
     except OSError as error:
         raise ConnectionLostError(address, reason(error)) from error
     except (HTTPClientError, ValueError) as error:
         raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
     if response.code != _OK:
-        raise RefusedError(address, _code(response), f"({method} {path}, status {response.code})")
+        code = _code(response)
+        hint = f"; {HTTP_PORTS}" if code == _NO_SUCH_PATH else ""
+        raise RefusedError(address, code, f"({method} {path}, status {response.code}){hint}")
     return response.body
 
 

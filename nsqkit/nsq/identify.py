@@ -6,10 +6,19 @@ from typing import Self
 
 from nsqkit.nsq.tls import Tls
 
+_AUTH_SERVER = "the auth server (nsqd's --auth-http-address)"
 _HINTS = {
     b"IDENTIFY msg timeout": "; lower msg_timeout_s, or raise nsqd's --max-msg-timeout",
+    b"IDENTIFY heartbeat interval": "; lower heartbeat_s, or raise nsqd's --max-heartbeat-interval",
+    b"IDENTIFY output buffer size": "; lower output_buffer_bytes, or raise nsqd's --max-output-buffer-size",
+    b"IDENTIFY output buffer timeout": (
+        "; set output_buffer_ms between nsqd's --min-output-buffer-timeout and --max-output-buffer-timeout"
+    ),
     b"TLS required": "; set tls=true",
-}
+    b"AUTH required before": "; set auth_secret",
+    b"AUTH failed for": f"; {_AUTH_SERVER} must allow it for this auth_secret",
+    b"AUTH failed": f"; {_AUTH_SERVER} does not answer, or does not accept this auth_secret",
+}  # of several that match, the first counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,10 +220,19 @@ def on_publish_failure(rules: Rules, detail: str, *, attempts: int, draw: float)
     return _again(rules, RequeueReason.ERROR, None, detail, attempts=attempts, draw=draw)
 
 
+def on_refused_events(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
+    """Return the verdict on a success whose events nsqd refuses until a person acts: retry for ever."""
+    return _endless(rules, RequeueReason.PAUSED, detail, attempts=attempts, draw=draw)
+
+
 def on_dead_letter_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
     """Return the verdict on a dead letter that nsqd did not confirm: retry without a limit."""
+    return _endless(rules, RequeueReason.DEAD_LETTER_FAILED, detail, attempts=attempts, draw=draw)
+
+
+def _endless(rules: Rules, reason: RequeueReason, detail: str, *, attempts: int, draw: float) -> Verdict:
     delay_s = min(rules.retry.backoff.delay_s(attempts, draw=draw), rules.max_delay_s)
-    return Verdict(OutcomeLabel.REQUEUE, RequeueReason.DEAD_LETTER_FAILED, delay_s, detail)
+    return Verdict(OutcomeLabel.REQUEUE, reason, delay_s, detail)
 
 
 def _unruled(rules: Rules, error: Exception, detail: str, *, attempts: int, draw: float) -> Verdict:

@@ -127,8 +127,12 @@ class Processor:
         if verdict is not WITHHELD:
             retry = self._rules.retry
             is_ruled = error is not None and retry.outcome_for(error) is not None
+            has_events = delivery.ctx is not None and bool(delivery.ctx.outgoing)
+            publishes = has_events or verdict.label is OutcomeLabel.DEAD_LETTER
             failure = error or delivery.overran
-            is_outage = self._monitor.judge(delivery.epoch, verdict, failure, is_ruled=is_ruled)
+            is_outage = self._monitor.judge(
+                delivery.epoch, verdict, failure, is_ruled=is_ruled, publishes=publishes
+            )
             if not is_outage or (error is not None and not retry.retries(error)):
                 return False
             if error is None and verdict.pause_s == 0.0:  # it has returned, though late

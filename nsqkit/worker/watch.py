@@ -71,6 +71,11 @@ class Watch:
         self._consumers.append(consumer)
         return consumer
 
+    def http_address(self, address: str) -> str | None:
+        """Return ``host:port`` of the HTTP port of an nsqd that a handler consumes from, if it is known."""
+        known = (consumer.http_address(address) for consumer in self._consumers)
+        return next(filter(None, known), None)
+
     def start(self) -> None:
         """Start to register and to poll, and return at once."""
         self._registrations.start()

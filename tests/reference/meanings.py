@@ -48,10 +48,12 @@ LOG_EVENTS: Final = {
     "handler_stack": "The stack of a handler's exception; only with `log_level` `debug`.",
     "handler_stuck": "A handler still runs after its timeout and several cancellations: it swallows them.",
     "intake_blocked": (
-        "nsqd refused a dead letter for good. The handler takes no messages until the worker is restarted."
+        "nsqd refuses a dead letter or an event of a handler until a person acts. The handler takes no "
+        "messages. After `probe_in_s` messages are tried one by one."
     ),
     "intake_paused": "A handler takes no messages for a while.",
     "intake_resumed": "One reason to pause is over; with `still` another one keeps the intake paused.",
+    "intake_unblocked": "A trial after `intake_blocked` went well: the handler takes all messages again.",
     "message_kept": (
         "A handler failed for an outage that is known already. The message has no outcome: it waits with "
         "TOUCH, and is handled again when the intake resumes."
@@ -153,6 +155,7 @@ FIELDS: Final = {
     "nsqd": "`host:port` of the nsqd.",
     "nsqlookupd": "`host:port` of the nsqlookupd.",
     "outcome": "One of the outcomes above.",
+    "probe_in_s": "Seconds until messages are tried; 15 at first, growing to 300.",
     "published": "Lines of a feed that nsqd has confirmed.",
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",

@@ -265,6 +265,18 @@ class TestConnections:
         assert got == {nsqd.address, other.address}
 
 
+async def test_the_http_address_of_each_nsqd_is_that_of_its_endpoint() -> None:
+    consumer = Consumer(
+        ConsumerOptions(topics=("orders",), channel="stock", connection=ConnectionOptions(), max_in_flight=1),
+        Endpoints(("a:4150", "b:4150"), http={"a:4150": "a:4151"}),
+        on_message=lambda _: None,
+        on_settle_failure=lambda _: None,
+        log=Log(),
+    )
+    assert consumer.http_address("a:4150") == "a:4151"
+    assert consumer.http_address("b:4150") is None
+
+
 class TestReady:
     async def test_the_whole_of_max_in_flight_is_used(
         self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
