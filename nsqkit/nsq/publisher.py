@@ -192,12 +192,19 @@ class NsqdPublisher:
             return True
 
     def _end_if_silent(self, connection: Connection, reply: asyncio.Future[bytes], *, at_once: bool) -> None:
-        """End a connection without an answer, so that the next publish uses a new one."""
+        """End a connection without an answer, so that the next publish uses a new one.
+
+        If only its caller stopped waiting, nsqd has the same time to answer anyway.
+        """
+        time = LoopTime(self._publish_timeout_s, lambda: connection.close(self._silence()))
+
+        def stop(_: object) -> None:
+            time.cancel()
+            reply.exception()  # nobody awaits it, and asyncio would complain
+
+        reply.add_done_callback(stop)
         if at_once:
             connection.close(self._silence())
-        elif not reply.done():  # the caller was cancelled: nsqd has the same time to answer anyway
-            time = LoopTime(self._publish_timeout_s, lambda: connection.close(self._silence()))
-            reply.add_done_callback(lambda _: time.cancel())
 
     def _silence(self) -> ConnectionLostError:
         return ConnectionLostError(self.address, f"not confirmed within {self._publish_timeout_s:g} s")

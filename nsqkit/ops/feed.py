@@ -133,15 +133,17 @@ class Feed:
         longest = self._max_bytes + _ENDING_BYTES
         with self._path.open("rb") as file:
             for number in count(1):
+                starts_at = ends_at
                 raw = file.readline(longest)
                 if not raw:
                     return
-                body, problem = raw.strip(), None
                 ends_at += len(raw)
+                body, problem = raw.strip(), None
                 if len(raw) == longest and not raw.endswith(b"\n"):
-                    n_bytes = self._skip_line(file)
-                    ends_at += n_bytes
-                    problem = self._too_long(longest + n_bytes - 1)
+                    last = b""
+                    for last in self._rest(file):
+                        ends_at += len(last)
+                    problem = self._too_long(ends_at - starts_at - last.endswith(b"\n"))
                 elif not body:
                     continue
                 if problem := problem or self._problem(body):
@@ -150,14 +152,12 @@ class Feed:
                 else:
                     yield _Line(number, body, ends_at)
 
-    def _skip_line(self, file: BinaryIO) -> int:
-        """Read the rest of a line, which may be larger than the memory, and return how many bytes it has."""
-        n_bytes = 0
+    def _rest(self, file: BinaryIO) -> Iterator[bytes]:
+        """Yield the rest of a line in parts, since the whole of it may be larger than the memory."""
         while not self._is_stopped and (part := file.readline(_PART_BYTES)):
-            n_bytes += len(part)
+            yield part
             if part.endswith(b"\n"):
-                break
-        return n_bytes
+                return
 
     def _too_long(self, n_bytes: int) -> str:
         is_set = self._max_bytes == self._settings.max_msg_bytes

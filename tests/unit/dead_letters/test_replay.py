@@ -209,9 +209,7 @@ class TestPlan:
 
     def test_a_forged_record_of_an_unknown_handler_is_refused_by_its_number(self, store: Store) -> None:
         store.add([letter(1, dead_topic=dead_topic("a", "x.y"), topic="payments", channel="charge")])
-        with pytest.raises(
-            SettingsError, match=r"dead letter 1 names payments/charge, whose dead-letter topic"
-        ):
+        with pytest.raises(SettingsError, match="dead letter 1 names payments/charge, whose"):
             plan([1], store)
 
     def test_a_body_alone_goes_where_the_records_of_its_topic_go(self, store: Store) -> None:

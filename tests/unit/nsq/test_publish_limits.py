@@ -25,30 +25,20 @@ def test_what_exceeds_a_default_of_nsqd_is_doubtful(size: Size, *, is_doubtful: 
 
 
 @pytest.mark.parametrize(
-    ("size", "description", "option", "text"),
+    ("size", "description", "option", "unit"),
     [
-        (Size(200), "PUB message too big 200 > 100", "--max-msg-size", "200 bytes, and nsqd accepts 100"),
-        (Size(200), "DPUB message too big 200 > 100", "--max-msg-size", "200 bytes, and nsqd accepts 100"),
-        (
-            Size(200, 500),
-            "MPUB message too big 200 > 100",
-            "--max-msg-size",
-            "200 bytes, and nsqd accepts 100",
-        ),
-        (Size(1, 200), "MPUB body too big 200 > 100", "--max-body-size", "200 bytes, and nsqd accepts 100"),
-        (
-            Size(1, delay_ms=200),
-            "DPUB timeout 200 out of range 0-100",
-            "--max-req-timeout",
-            "200 ms, and nsqd accepts 100",
-        ),
+        (Size(200), "PUB message too big 200 > 100", "--max-msg-size", "bytes"),
+        (Size(200), "DPUB message too big 200 > 100", "--max-msg-size", "bytes"),
+        (Size(200, 500), "MPUB message too big 200 > 100", "--max-msg-size", "bytes"),
+        (Size(1, 200), "MPUB body too big 200 > 100", "--max-body-size", "bytes"),
+        (Size(1, delay_ms=200), "DPUB timeout 200 out of range 0-100", "--max-req-timeout", "ms"),
     ],
 )
-def test_a_refusal_reports_a_limit(size: Size, description: str, option: str, text: str) -> None:
+def test_a_refusal_reports_a_limit(size: Size, description: str, option: str, unit: str) -> None:
     limits = PublishLimits()
     assert limits.refuse(size, description) == option
     assert limits.is_doubtful(size)
-    assert f"{text} (its {option})" in str(limits.problem(size))
+    assert f"200 {unit}, and nsqd accepts 100 (its {option})" in str(limits.problem(size))
     at_limit = Size(*(min(value, 100) for value in size))
     assert not limits.is_doubtful(at_limit)
     assert limits.problem(at_limit) is None

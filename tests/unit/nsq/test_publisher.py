@@ -252,7 +252,7 @@ async def test_a_doubtful_publish_has_a_connection_to_itself_so_that_its_refusal
     alone = await _accept(nsqd)
     await alone.command()
     alone.refuse(b"E_BAD_MESSAGE PUB message too big 1048577 > 1048576")
-    with pytest.raises(PublishError, match="too big.*--max-msg-size") as caught:
+    with pytest.raises(PublishError, match=r"too big.*--max-msg-size") as caught:
         await large
     assert caught.value.permanent
     await alone.expect_end()
