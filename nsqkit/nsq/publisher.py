@@ -26,9 +26,9 @@ class NsqdPublisher:
     It connects at the first publish, and reconnects at the first publish after a loss or without an answer.
 
     nsqd closes the connection of a publish that it refuses, and runs none of those after it. These are sent
-    again on the next connection. A command that is larger than nsqd's defaults has a connection to itself
-    until nsqd has accepted one of its size; what is above a limit that nsqd reports is not sent any more
-    (ADR 0040).
+    again on the next connection. A command that nsqd may refuse has a separate connection: one above nsqd's
+    default limits, until nsqd has accepted its size, and one to a topic where the last was not authorized. A
+    command above a limit that nsqd has reported is not sent (ADR 0040).
 
     Args:
         address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
@@ -43,6 +43,7 @@ class NsqdPublisher:
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
         self._limits = PublishLimits()
+        self._forbidden_topics: set[str] = set()
         self._doubting = asyncio.Lock()
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -124,12 +125,11 @@ class NsqdPublisher:
 
     async def _publish_together(self, topic: str, bodies: Sequence[bytes]) -> None:
         n_bytes = mpub_bytes(bodies)
-        if len(bodies) == 1 and self._limits.is_doubtful(
-            Size(0, n_bytes)
-        ):  # PUB needs no room for the framing
-            await self._confirmed(topic, protocol.pub(topic, bodies[0]), Size(len(bodies[0])))
+        if len(bodies) == 1 and self._limits.is_doubtful(Size(0, n_bytes)):
+            command, size = protocol.pub(topic, bodies[0]), Size(len(bodies[0]))  # it has no framing
         else:
-            await self._confirmed(topic, _mpub(topic, bodies, n_bytes), Size(max(map(len, bodies)), n_bytes))
+            command, size = _mpub(topic, bodies, n_bytes), Size(max(map(len, bodies)), n_bytes)
+        await self._confirmed(topic, command, size)
 
     async def _confirmed(self, topic: str, command: bytes, size: Size) -> None:
         if self._is_closed:
@@ -138,12 +138,12 @@ class NsqdPublisher:
         self._idle.clear()
         limit = TimeLimit(self._publish_timeout_s)
         try:
-            self._refuse_known(topic, size)
             async with limit:
-                if not (self._limits.is_doubtful(size) and await self._request_alone(topic, command, size)):
-                    await self._request(command, limit)
+                await self._request(topic, command, size, limit)
         except RefusedError as error:
             option = self._limits.refuse(size, error.description)
+            if error.code == "E_UNAUTHORIZED":
+                self._forbidden_topics.add(topic)
             hint = f" (its {option})" if option else ""
             raise PublishError(topic, self.address, f"{error}{hint}", error.permanent) from error
         except ConnectionLostError as error:
@@ -155,41 +155,49 @@ class NsqdPublisher:
             if not self._under_way:
                 self._idle.set()
 
-    def _refuse_known(self, topic: str, size: Size) -> None:
-        is_same_nsqd = self._connection is not None and not self._connection.closed()
-        if is_same_nsqd and (problem := self._limits.problem(size)):
-            raise PublishError(topic, self.address, problem, True)  # noqa: FBT003 - a field, not a flag
-
-    async def _request(self, command: bytes, limit: TimeLimit) -> None:
-        """Send a command on the shared connection, and await nsqd's answer."""
+    async def _request(self, topic: str, command: bytes, size: Size, limit: TimeLimit) -> None:
+        """Send a command and await nsqd's answer; send it again if nsqd refused one before it."""
+        is_again = False
         while True:
+            if self._is_doubtful(topic, size):
+                async with self._doubting:  # one at a time, since its answer decides over the others
+                    if self._is_doubtful(topic, size):
+                        return await self._request_alone(topic, command, size)
             connection = await self._connected()
             reply = connection.request(command)
             try:
                 await asyncio.shield(reply)
             except ConnectionLostError:
-                if not isinstance(connection.error, RefusedError):  # else nsqd has not run this command
+                cause = connection.error
+                if not isinstance(cause, RefusedError) or (is_again and not cause.permanent):
                     raise
+                is_again = True  # nsqd has not run this command
             except asyncio.CancelledError:
                 self._end_if_silent(connection, reply, at_once=limit.is_over)
                 raise
             else:
-                return
+                return None
 
-    async def _request_alone(self, topic: str, command: bytes, size: Size) -> bool:
-        """Send a command on a separate connection; return False if nsqd takes its size after all."""
-        async with self._doubting:  # one at a time, since its answer decides over the others
-            self._refuse_known(topic, size)
-            if not self._limits.is_doubtful(size):
-                return False
-            connection = Connection(self.address, self._options)
-            try:
-                await connection.open()
-                await connection.request(command)
-            finally:
-                connection.close()
-            self._limits.accept(size)
-            return True
+    def _is_doubtful(self, topic: str, size: Size) -> bool:
+        """Return whether nsqd may refuse a command.
+
+        Raises:
+            PublishError: If nsqd has reported that it will refuse it.
+        """
+        is_same_nsqd = self._connection is not None and not self._connection.closed()
+        if is_same_nsqd and (problem := self._limits.problem(size)):
+            raise PublishError(topic, self.address, problem, True)  # noqa: FBT003 - a field, not a flag
+        return topic in self._forbidden_topics or self._limits.is_doubtful(size)
+
+    async def _request_alone(self, topic: str, command: bytes, size: Size) -> None:
+        connection = Connection(self.address, self._options)
+        try:
+            await connection.open()
+            await connection.request(command)
+        finally:
+            connection.close()
+        self._limits.accept(size)
+        self._forbidden_topics.discard(topic)
 
     def _end_if_silent(self, connection: Connection, reply: asyncio.Future[bytes], *, at_once: bool) -> None:
         """End a connection without an answer, so that the next publish uses a new one.

@@ -407,3 +407,45 @@ async def test_a_channel_that_is_refused_is_a_refusal(nsqd: FakeNsqd) -> None:
 async def test_a_channel_on_an_nsqd_that_is_not_there_is_lost() -> None:
     with pytest.raises(ConnectionLostError):
         await ensure_channel("127.0.0.1:1", "orders", "stock", OPTIONS)
+
+
+async def test_after_a_refusal_for_the_topic_its_publishes_disturb_no_others(
+    nsqd: FakeNsqd, publisher: NsqdPublisher
+) -> None:
+    publishing = [
+        asyncio.create_task(publisher.publish(topic, b"1")) for topic in ("secret", "secret", "orders")
+    ]
+    peer = await _accept(nsqd)
+    for _ in range(3):
+        await peer.command()
+    peer.refuse(b'E_UNAUTHORIZED AUTH failed for PUB on "secret" ""')
+    connections = [await _accept(nsqd), await _accept(nsqd)]
+    for each in connections:
+        if (await each.command()).startswith(b"PUB secret"):
+            each.refuse(b'E_UNAUTHORIZED AUTH failed for PUB on "secret" ""')
+        else:
+            each.respond()
+    first, second, beside = await asyncio.gather(*publishing, return_exceptions=True)
+    assert isinstance(first, PublishError)
+    assert isinstance(second, PublishError)
+    assert beside is None
+    allowed = asyncio.create_task(publisher.publish("secret", b"2"))
+    alone = await _accept(nsqd)
+    await alone.command()
+    alone.respond()
+    await allowed
+    assert not publisher._forbidden_topics
+
+
+async def test_where_nsqd_itself_is_at_fault_a_publish_is_sent_again_only_once(
+    nsqd: FakeNsqd, publisher: NsqdPublisher
+) -> None:
+    publishing = [asyncio.create_task(publisher.publish("orders", b"%d" % n)) for n in range(4)]
+    for n in (4, 3):
+        peer = await _accept(nsqd)
+        for _ in range(n):
+            await peer.command()
+        peer.refuse(b"E_PUB_FAILED PUB failed exiting")
+    results = await asyncio.gather(*publishing, return_exceptions=True)
+    assert all(isinstance(each, PublishError) and not each.permanent for each in results)
+    assert nsqd.is_idle
