@@ -4,6 +4,7 @@ It never reconnects. It knows nothing of other connections or of the meaning of 
 """
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -84,6 +85,7 @@ class Connection:
         self._replies = PendingReplies()
         self._commands = CommandBuffer(lambda: self.on_change())  # noqa: PLW0108 - it is set later
         self._is_opened = False
+        self._pid = os.getpid()
         self._takes_ready = True
         self._stream: IOStream | None = None
         self._keepalive = Keepalive(self._on_silent)
@@ -205,16 +207,25 @@ class Connection:
         finally:
             self.close()
 
-    def close(self) -> None:
-        """Write as many buffered commands as the socket takes now, and close. Final; allowed at any time."""
+    def close(self, error: NsqkitError | None = None) -> None:
+        """Write as many buffered commands as the socket takes now, and close. Final; allowed at any time.
+
+        Args:
+            error: Why, for the requests that nsqd has not answered; None if this process needs it no more.
+        """
         self._commands.flush()
-        self._end(None)
+        self._end(error)
 
     def abandon(self) -> None:
-        """Close the socket of a connection whose event loop does not run any more. Final."""
+        """Close the socket of a connection whose event loop does not run any more. Final.
+
+        In a child process after a fork, only the child's copy is closed: the event loop would remove the
+        socket from the selector of the parent, too.
+        """
         self._keepalive.stop()
         if self._stream is not None and not self._stream.closed():
-            if self._reader is None or self._reader.get_loop().is_closed():
+            is_copy = os.getpid() != self._pid
+            if is_copy or self._reader is None or self._reader.get_loop().is_closed():
                 self._stream.close_fd()
             else:
                 self._stream.close()

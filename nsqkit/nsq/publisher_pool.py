@@ -71,10 +71,10 @@ class PublisherPool:
         await self._to(address, topic).publish(topic, body, defer_s=defer_s)
 
     async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
-        """Publish n messages in one command, all or none, and wait for nsqd's OK.
+        """Publish n messages and wait for nsqd's OK; in one command, all or none, if they fit into one.
 
         Raises:
-            PublishError: If nsqd does not confirm them.
+            PublishError: If nsqd does not confirm a command; those before it have arrived.
         """
         await self._to(address, topic).publish_many(topic, bodies)
 
