@@ -9,10 +9,12 @@ from tornado.simple_httpclient import HTTPTimeoutError
 
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.dial import reason
+from nsqkit.nsq.names import NamesResolver
 from nsqkit.nsq.time_limit import LoopTime
 from nsqkit.policy.address import split_address
 
 _OK = 200
+_RESOLVER = NamesResolver()
 
 
 async def fetch(
@@ -51,7 +53,7 @@ async def fetch(
 async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | None:
     """Return the response to a request; None if it timed out because the event loop was blocked."""
     # The shared client runs ten requests at a time: a silent server would delay all other requests.
-    client = AsyncHTTPClient(force_instance=True)
+    client = AsyncHTTPClient(force_instance=True, resolver=_RESOLVER)
     time = LoopTime(timeout_s)
     try:
         request = client.fetch(
