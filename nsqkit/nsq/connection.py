@@ -229,7 +229,7 @@ class Connection:
             stream.close()
             raise self._lost()
         wire = Wire(stream, self._keepalive.waiting)
-        limits = await Handshake(self.address, self._options, wire).run()
+        limits = await Handshake(self.address, self._options.refresh(self._options), wire).run()
         if self._ended.is_set():  # closed before the last answer arrived
             raise self._lost()
         self._take_limits(limits)

@@ -77,7 +77,7 @@ class Worker:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._admin: AdminServer | None = None
         self.publishers = PublisherPool(
-            connection_options(self.settings),
+            connection_options(self.settings, log=self._log),
             publish_timeout_s=self.settings.publish_timeout_s,
         )
         self._watch = Watch(
