@@ -14,8 +14,8 @@ _LOG_AGAIN_S = 60.0
 class ConnectFailures:
     """The failures of one consumer to connect.
 
-    An nsqd that closes each connection after a moment, or a proxy without an nsqd, is a failure that lasts: what
-    was logged is remembered until a connection has been :meth:`stable`.
+    An nsqd that closes each connection after a moment, or a proxy without an nsqd, is a failure that lasts:
+    what was logged is remembered until a connection has been :meth:`stable`.
 
     Args:
         channel: Channel of the consumer.

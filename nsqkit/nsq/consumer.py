@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from nsqkit.background import Background
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
+from nsqkit.nsq.clock_skews import ClockSkews
 from nsqkit.nsq.connect_failures import ConnectFailures
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.discovery import Discovery, Endpoints, Source
@@ -44,6 +45,7 @@ class ConsumerOptions:
             that wait until a batch is full.
         min_rdy: With *is_fixed*, the least RDY of each connection, even if the sum exceeds max_in_flight, so
             that a single nsqd can fill a batch. The handler still starts at most max_in_flight.
+        is_age_limited: Whether messages expire, so that the skew of an nsqd's clock is measured before SUB.
     """
 
     topics: tuple[str, ...]
@@ -52,6 +54,7 @@ class ConsumerOptions:
     max_in_flight: int
     is_fixed: bool = False
     min_rdy: int = 0
+    is_age_limited: bool = False
 
 
 class Consumer:
@@ -73,6 +76,7 @@ class Consumer:
         channels: Creates the channels of all handlers of a topic before this one is subscribed; or None.
         on_producer: Called with the first topic and whether an nsqd has it, when that is known and may have
             changed; never if nsqd are configured.
+        clocks: Measures the clocks of the nsqd; or None.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Consumer:
         background: Background | None = None,
         channels: TopicChannels | None = None,
         on_producer: Callable[[str, bool], None] = lambda _topic, _has_producer: None,
+        clocks: ClockSkews | None = None,
     ) -> None:
         self._topic = options.topics[0]
         self._channel = options.channel
@@ -104,9 +109,13 @@ class Consumer:
         self._on_lost = on_lost
         self._channels = channels
         self._on_producer = on_producer
+        self._is_age_limited = options.is_age_limited
+        self._clocks = clocks or ClockSkews(
+            timeout_s=options.connection.connect_timeout_s, on_skew=lambda *_: None, log=log
+        )
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
-        self._missing: set[Source] = set()  # wanted, but not live
+        self._missing = set(self._discovery.wanted)  # and not live
         self._failures = ConnectFailures(self._channel, log)
         self._is_started = False
         self._is_ready = asyncio.Event()
@@ -244,6 +253,7 @@ class Consumer:
                     on_message=self._on_message,
                     on_settle_failure=self._on_settle_failure,
                     on_end=self._on_lost,
+                    skews_ns=self._clocks.skews_ns,
                 )
                 error, live_for_s = await self._serve(source, connection)
                 attempts = 1 if (live_for_s or 0.0) >= _STABLE_S else attempts + 1
@@ -261,13 +271,13 @@ class Consumer:
             self._failures.forget(source)
             self._changed()
 
-    async def _serve(
-        self, source: Source, connection: Connection
-    ) -> tuple[NsqkitError | None, float | None]:
+    async def _serve(self, source: Source, connection: Connection) -> tuple[NsqkitError | None, float | None]:
         """Return why the connection ended, and for how many seconds it was subscribed; None for never."""
         try:
             await connection.open()
-            if self._channels is not None and (http := self._discovery.http_address(source)):
+            http = self._discovery.http_address(source)
+            await self._clocks.connect(source.address, http, is_needed=self._is_age_limited)
+            if self._channels is not None and http:
                 is_configured = self._discovery.is_configured(source)
                 await self._channels.create(http, source.topic, is_configured=is_configured)
             await connection.subscribe(source.topic, self._channel)

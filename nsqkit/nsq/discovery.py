@@ -20,7 +20,7 @@ from nsqkit.program import is_set_within
 _FIRST_POLL_S = 0.2
 _POLL_JITTER = 0.3
 _QUICK_POLL_S = 1.0
-"""After a loss nsqlookupd is asked this often at least, in seconds: the nsqd may return at another address."""
+"""Longest time between two polls after a loss, in seconds: the nsqd may return at another address."""
 _QUICK_FOR_S = 60.0
 _FRESH_S = 1.0
 """An answer of nsqlookupd that is younger is not asked for again, in seconds."""
@@ -151,8 +151,8 @@ class Discovery:
 
         Args:
             source: The source.
-            since_s: When the connection was lost or failed, by the event loop's time. A poll that began later,
-                and within the last second, is not repeated.
+            since_s: When the connection was lost or failed, by the event loop's time. A poll that began
+                later, and within the last second, is not repeated.
         """
         if self._lookup is None or self.is_configured(source):
             return

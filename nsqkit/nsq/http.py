@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
@@ -48,6 +49,27 @@ async def fetch(
     if response.code != _OK:
         raise RefusedError(address, _code(response), f"({method} {path}, status {response.code})")
     return response.body
+
+
+async def fetch_date_s(address: str, *, timeout_s: float = 2.0) -> float:
+    """Return the ``Date`` of nsqd's answer, in seconds since 1970; nsqd rounds it down.
+
+    Args:
+        address: See :func:`fetch`.
+        timeout_s: See :func:`fetch`.
+
+    Raises:
+        ConnectionLostError: If there is no HTTP response, or it has no valid date.
+    """
+    try:
+        response = await _response(f"http://{address}/ping", "GET", timeout_s)
+        if response is not None and (date := response.headers.get("Date")):
+            return parsedate_to_datetime(date).timestamp()
+    except OSError as error:
+        raise ConnectionLostError(address, reason(error)) from error
+    except (HTTPClientError, ValueError, OverflowError) as error:
+        raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
+    raise ConnectionLostError(address, "its HTTP answer has no date")
 
 
 async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | None:

@@ -7,20 +7,20 @@ import socket
 import threading
 from collections import deque
 from concurrent.futures import Future
-from typing import Final
+from typing import Any, Final
 
 from tornado.netutil import Resolver
 
 _MOST_THREADS: Final = 32
 
-AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str | int, ...]]
+AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
 
 class _LookUps:
     """The look-ups of this process, one at a time for each name.
 
-    A name server that does not answer occupies a thread for up to a minute. The event loop's own threads serve
-    other parts, and Python waits for them at the end; these threads are daemons.
+    A name server that does not answer occupies a thread for up to a minute. The event loop's own threads
+    serve other parts, and Python waits for them at the end; these threads are daemons.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _LookUps:
 
 def _looked_up(name: str) -> tuple[list[AddressInfo], OSError | None]:
     try:
-        return socket.getaddrinfo(name, None, type=socket.SOCK_STREAM), None
+        return [*socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)], None
     except UnicodeError:  # an empty label, or one over 63 characters
         return [], OSError(f"{name!r} is not a host name")
     except OSError as error:
@@ -91,7 +91,7 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
     """
     if _is_literal(host):
         flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)]
     found = await asyncio.shield(asyncio.wrap_future(_look_ups.start(host)))
     return [(family, kind, proto, name, (at[0], port, *at[2:])) for family, kind, proto, name, at in found]
 
@@ -101,7 +101,7 @@ class NamesResolver(Resolver):
 
     async def resolve(  # noqa: D102 - tornado's
         self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[tuple[int, tuple[str | int, ...]]]:
+    ) -> list[tuple[int, Any]]:
         found = await resolve(host, port)
         return [(each[0], each[4]) for each in found if family in {socket.AF_UNSPEC, each[0]}]
 

@@ -89,6 +89,7 @@ class Subscription:
                 max_in_flight=slots,
                 is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
                 min_rdy=spec.max_messages or 0,
+                is_age_limited=spec.max_age_s is not None,
             ),
             on_message=self.intake.receive,
             on_settle_failure=self._meter.settle_failure,

@@ -20,6 +20,7 @@ from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.address import join_address
 from nsqkit.program import stop_event, unless
+from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import ReadyHandler, Resources
 from nsqkit.settings.settings import Settings
@@ -77,7 +78,7 @@ class Worker:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._admin: AdminServer | None = None
         self.publishers = PublisherPool(
-            connection_options(self.settings, log=self._log),
+            connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
         )
         self._watch = Watch(
@@ -258,6 +259,7 @@ class Worker:
             make_consumer=self._watch.consumer,
             max_msg_bytes=max_msg_bytes,
             log=self._log,
+            clock=Clock(skews_ns=self._watch.skews_ns),
         )
         return tuple(Subscription(handler, parts) for handler in handlers)
 

@@ -176,7 +176,7 @@ async def test_rotated_certificates_are_used_at_the_next_connection(
 ) -> None:
     """A new authority signs both sides; the options were made before."""
     old = authority.certificate("worker.example")
-    files = {"tls_cert_file": str(old.certificate), "tls_key_file": str(old.key)}
+    files: Any = {"tls_cert_file": str(old.certificate), "tls_key_file": str(old.key)}
     options = connection_options(Settings(tls=True, tls_ca_file=str(authority.file), **files))
     demand = ("-tls-client-auth-policy=require-verify", REQUIRED)
     nsqd = start_nsqd(
@@ -186,9 +186,7 @@ async def test_rotated_certificates_are_used_at_the_next_connection(
 
     other = Authority(tmp_path, "other")
     own = other.certificate("worker.example")
-    rotated = start_nsqd(
-        *_flags(other.certificate("127.0.0.1"), f"-tls-root-ca-file={other.file}", *demand)
-    )
+    rotated = start_nsqd(*_flags(other.certificate("127.0.0.1"), f"-tls-root-ca-file={other.file}", *demand))
     assert "tls_ca_file" in str(await _refused(rotated, options))
     shutil.copy(other.file, authority.file)
     shutil.copy(own.certificate, old.certificate)

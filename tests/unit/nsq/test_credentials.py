@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_at_the_start_it_is_an_error(file: Path) -> None:
 def test_certificates_are_loaded_again_only_when_their_files_change(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     own = authority.certificate("worker.example")
-    files = {"tls_cert_file": str(own.certificate), "tls_key_file": str(own.key)}
+    files: Any = {"tls_cert_file": str(own.certificate), "tls_key_file": str(own.key)}
     options = connection_options(Settings(tls=True, tls_ca_file=str(authority.file), **files))
     assert options.refresh(options) == options
     os.utime(own.certificate, ns=(0, 0))
