@@ -27,16 +27,25 @@ class ClockSkews:
         timeout_s: Time limit of one request, in seconds above 0.
         on_skew: Called with an nsqd's HTTP address and its skew in seconds; None if the nsqd is gone.
         log: Logger for skews.
+        now_ns: This machine's clock, nanoseconds since 1970 UTC.
 
     Attributes:
         skews_ns: The skews that are known.
     """
 
-    def __init__(self, *, timeout_s: float, on_skew: Callable[[str, float | None], None], log: Log) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_s: float,
+        on_skew: Callable[[str, float | None], None],
+        log: Log,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self.skews_ns = SkewsNs()
         self._timeout_s = timeout_s
         self._on_skew = on_skew
         self._log = log
+        self._now_ns = now_ns
         self._nsqd: defaultdict[str, set[str]] = defaultdict(set)  # TCP addresses by HTTP address
         self._reported: set[str] = set()
         self._unknown: set[str] = set()
@@ -74,12 +83,12 @@ class ClockSkews:
 
     async def _measure(self, http_address: str) -> str:
         """Return why the skew cannot be measured; empty if it was."""
-        sent_s = time.time()
+        sent_s = self._now_ns() / 1e9
         try:
             date_s = await fetch_date_s(http_address, timeout_s=self._timeout_s)
         except (ConnectionLostError, RefusedError) as error:
             return str(error)
-        self._take(http_address, skew_s(date_s, sent_s=sent_s, received_s=time.time()))
+        self._take(http_address, skew_s(date_s, sent_s=sent_s, received_s=self._now_ns() / 1e9))
         return ""
 
     def _take(self, http_address: str, skew_s: float) -> None:
@@ -92,9 +101,7 @@ class ClockSkews:
             self._reported.add(http_address)
             if not was_reported:
                 direction = "ahead of" if skew_s > 0 else "behind"
-                hint = (
-                    f"this machine's clock is {direction} nsqd's; ages are corrected; synchronise the clocks"
-                )
+                hint = f"this clock is {direction} nsqd's, and ages are corrected; synchronise the clocks"
                 self._log.warning("clock_skew", nsqd=http_address, skew_s=round(skew_s, 1), hint=hint)
         elif was_reported:
             self._reported.discard(http_address)

@@ -92,7 +92,9 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
     if _is_literal(host):
         flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)]
-    found = await asyncio.shield(asyncio.wrap_future(_look_ups.start(host)))
+    look_up = asyncio.wrap_future(_look_ups.start(host))
+    look_up.add_done_callback(lambda done: done.cancelled() or done.exception())  # also if nobody waits then
+    found = await asyncio.shield(look_up)
     return [(family, kind, proto, name, (at[0], port, *at[2:])) for family, kind, proto, name, at in found]
 
 

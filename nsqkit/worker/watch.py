@@ -1,6 +1,6 @@
 """Watch: what the nsqlookupd and nsqd of a worker report about its handlers. It receives no messages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from nsqkit.nsq.producers import Producers
 from nsqkit.nsq.registrations import Registrations
 from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.registration import durable
+from nsqkit.runtime.clock import Clock
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
 
@@ -31,6 +32,9 @@ class Watch:
         metrics: Metrics of all handlers.
         log: structlog logger without fields.
         background: Starts the tasks of the watch and of its consumers.
+
+    Attributes:
+        clock: The clock of the worker, with the skews of the clocks of its nsqd.
     """
 
     def __init__(
@@ -56,7 +60,10 @@ class Watch:
         self._channels = TopicChannels(durable(pairs), timeout_s=timeout_s, log=log)
         self._registrations = Registrations(lookup or Lookup(()), durable(pairs), poll_s=poll_s, **common)
         self._producers = Producers(lookup, on_change=self._on_producer, **common)
-        self._clocks = ClockSkews(timeout_s=timeout_s, on_skew=metrics.clock_skew, log=log)
+        self._clocks = ClockSkews(
+            timeout_s=timeout_s, on_skew=metrics.clock_skew, log=log, now_ns=Clock().now_ns
+        )
+        self.clock = Clock(skews_ns=self._clocks.skews_ns)
         self._pauses = Pauses(
             pairs,
             self._addresses,
@@ -84,11 +91,6 @@ class Watch:
         """Start to register and to poll, and return at once."""
         self._registrations.start()
         self._pauses.start()
-
-    @property
-    def skews_ns(self) -> Mapping[str, int | None]:
-        """How far this machine's clock is ahead of each nsqd's; see :class:`ClockSkews`."""
-        return self._clocks.skews_ns
 
     async def wait_ready(self) -> None:
         """Wait until there are no :attr:`problems`."""

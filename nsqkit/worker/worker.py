@@ -20,7 +20,6 @@ from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.address import join_address
 from nsqkit.program import stop_event, unless
-from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import ReadyHandler, Resources
 from nsqkit.settings.settings import Settings
@@ -259,7 +258,7 @@ class Worker:
             make_consumer=self._watch.consumer,
             max_msg_bytes=max_msg_bytes,
             log=self._log,
-            clock=Clock(skews_ns=self._watch.skews_ns),
+            clock=self._watch.clock,
         )
         return tuple(Subscription(handler, parts) for handler in handlers)
 

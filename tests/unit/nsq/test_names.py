@@ -1,6 +1,7 @@
 """Name look-ups: one name that no server answers delays nobody else."""
 
 import asyncio
+import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -112,6 +113,23 @@ async def test_a_failed_look_up_is_an_os_error_and_repeated_next_time(
         with pytest.raises(OSError, match=why):
             await resolve(host, 4150)
     assert server.asked == [host, host]
+
+
+async def test_a_failure_for_which_nobody_waits_any_more_is_passed_over(server: NameServer) -> None:
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    server.silent.add("silent.example")
+    server.unknown.add("silent.example")
+    waiting = [asyncio.create_task(resolve("silent.example", 1)) for _ in range(2)]
+    await until(lambda: server.asked)
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    server.answer.set()
+    with pytest.raises(OSError, match="not known"):
+        await waiting[1]
+    del waiting
+    gc.collect()
+    assert failures == []
 
 
 async def test_tornado_gets_the_family_that_it_asks_for(server: NameServer) -> None:
