@@ -26,6 +26,9 @@ from nsqkit.policy.retry import Exponential
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
 _REFUSED_RETRY_S = 15.0
 _QUICK_ATTEMPTS = 3
+_AT_ONCE = 50
+_PACE_S = 0.1
+"""So many sources are connected to at once, then so many more after so many seconds: the loop stays free."""
 _STABLE_S = 10.0
 """After so many seconds a connection counts as working: an nsqd may cut each one right after SUB."""
 
@@ -237,15 +240,18 @@ class Consumer:
     def _connect(self) -> None:
         """Start a task for every wanted subscription that has none."""
         self._missing = set(self._discovery.wanted - self._live.keys())
-        for source in sorted(self._discovery.wanted - self._keepers.keys()):
+        for number, source in enumerate(sorted(self._discovery.wanted - self._keepers.keys())):
             name = f"connection to {source.address} for {source.topic}/{self._channel}"
-            self._keepers[source] = self._background.start(self._keep(source), name)
+            after_s = number // _AT_ONCE * _PACE_S
+            self._keepers[source] = self._background.start(self._keep(source, after_s), name)
         self._changed()
 
-    async def _keep(self, source: Source) -> None:
+    async def _keep(self, source: Source, after_s: float) -> None:
         """Keep one subscription connected while it is wanted; a working connection is kept even longer."""
         attempts, now_s = 0, asyncio.get_running_loop().time
         try:
+            if after_s:
+                await asyncio.sleep(after_s)
             while source in self._discovery.wanted and not self._is_stopping:
                 connection = Connection(
                     source.address,
