@@ -68,10 +68,13 @@ class ConnectFailures:
             return
         self._logged_s[problem] = now_s
         self._reasons[source].add(problem)
-        is_refusal = isinstance(error, RefusedError)
-        say = self._log.error if is_refusal else self._log.warning
+        say, name = (
+            (self._log.error, "nsqd_refused")
+            if isinstance(error, RefusedError)
+            else (self._log.warning, "nsqd_unreachable")
+        )
         say(
-            "nsqd_refused" if is_refusal else "nsqd_unreachable",
+            name,
             nsqd=source.address,
             topic=source.topic,
             channel=self._channel,
