@@ -112,7 +112,8 @@ class Processor:
             verdict, error = SHUTDOWN, None
         else:
             verdict, error = await self._call(delivery, ctx)
-        if (self._monitor.is_watching or verdict.pause_s) and self._is_kept(delivery, verdict, error):
+        is_judged = self._monitor.is_watching or error is not None or verdict.pause_s > 0.0
+        if is_judged and self._is_kept(delivery, verdict, error):
             self._settler.keep(delivery, self._gate.reason or RequeueReason.PAUSED, error)
         elif ctx.outgoing or verdict.label is OutcomeLabel.DEAD_LETTER:
             delivery.watch(delivery)  # publishing takes time
@@ -126,9 +127,13 @@ class Processor:
             self._gate.repeat_trial()
             return False
         if verdict is not WITHHELD:
-            is_outage = self._monitor.judge(delivery.epoch, verdict, error or delivery.overran)
-            retries = verdict.pause_s > 0.0 or (error is not None and self._rules.retry.retries(error))
-            if not (is_outage and retries):
+            retry = self._rules.retry
+            is_ruled = error is not None and retry.outcome_for(error) is not None
+            failure = error or delivery.overran
+            is_outage = self._monitor.judge(delivery.epoch, verdict, failure, is_ruled=is_ruled)
+            if not is_outage or (error is not None and not retry.retries(error)):
+                return False
+            if error is None and verdict.pause_s == 0.0:  # it has returned, though late
                 return False
         return not self.is_stopping and not delivery.is_lost(self._clock.now_s())
 

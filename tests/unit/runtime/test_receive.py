@@ -786,7 +786,7 @@ class TestRedelivered:
         assert gate.started == [1]
         assert later.answers == [answer]
 
-    async def test_while_the_earlier_runs_it_is_kept_and_given_back_at_the_cap(
+    async def test_while_the_earlier_runs_it_is_kept_for_one_lease_and_then_given_back(
         self, hours: VirtualClock
     ) -> None:
         gate = Gate()
@@ -794,12 +794,26 @@ class TestRedelivered:
         earlier = bench.receive(received_s=hours.now_s())
         await until(lambda: gate.inside == [1])
         later = bench.redeliver(earlier, max_lease_s=300.0)
-        await passed(hours, 500.0)
-        assert later.answers == [("REQ", 0.0)]
-        assert bench.journal.count(("TOUCH", later.id)) == 8, "every 30 s; the earlier is lost"
+        await passed(hours, 59.0)
+        assert later.answers == []
+        await passed(hours, 1.0)
+        assert later.answers == [("REQ", 0.0)], "another worker may take it"
+        assert bench.journal.count(("TOUCH", later.id)) == 1
         gate.let_out()
         await bench.idle()
         assert bench.meter.outcomes == {"lease_lost": 1, "requeue": 1}
+
+    async def test_when_the_drain_cancels_handlers_it_is_given_back(self) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate))
+        earlier = bench.receive()
+        await until(lambda: gate.inside == [1])
+        later = bench.redeliver(earlier)
+        bench.intake.stop()
+        bench.intake.give_back()
+        bench.intake.cancel()
+        assert later.answers == [("REQ", 0.0)]
+        await bench.idle()
 
     @pytest.mark.parametrize("other", [{"topic": "consumed.work.retry"}, {"address": "other:4150"}], ids=str)
     async def test_the_same_id_from_elsewhere_is_another_message(self, other: dict[str, Any]) -> None:
