@@ -1,6 +1,6 @@
 """IDENTIFY: the options of a connection, and the limits that nsqd grants. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -41,6 +41,7 @@ class ConnectionOptions:
         tls: TLS options; then only IDENTIFY is sent before TLS. None for plain text.
         compression: ``deflate`` or ``snappy``, used if nsqd grants it; or ``none``.
         deflate_level: Deflate level, 1 to 9; --max-deflate-level limits nsqd's side.
+        refresh: Called for each connection with the options; returns them with what its files contain now.
 
     Source:
         The ranges are nsqd's (nsqd/client_v2.go, nsqd/options.go).
@@ -59,6 +60,9 @@ class ConnectionOptions:
     tls: Tls | None = None
     compression: str = "none"
     deflate_level: int = 6
+    refresh: Callable[["ConnectionOptions"], "ConnectionOptions"] = field(
+        default=lambda options: options, repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,20 +108,21 @@ LEASE_LOST = Verdict(OutcomeLabel.LEASE_LOST)
 SHUTDOWN = Verdict(OutcomeLabel.REQUEUE, RequeueReason.SHUTDOWN)
 
 
-def on_arrival(rules: Rules, *, attempts: int, age_s: float) -> Verdict | None:
+def on_arrival(rules: Rules, *, attempts: int, age_s: float | None) -> Verdict | None:
     """Return the verdict on a message that is given up before decoding, or None to handle it.
 
     Args:
         rules: Retry policy and limits of the handler.
         attempts: Deliveries so far, this one included.
-        age_s: Seconds since the message was published.
+        age_s: Seconds since the message was published; None if that is not known, as nsqd's clock may be
+            another one than this machine's. Then the message does not expire.
     """
     limit = rules.retry.max_attempts + CRASH_SLACK
     if attempts > limit:
         lost = f"more than {CRASH_SLACK} deliveries left no outcome; it may crash its process"
         detail = f"delivery {attempts} of at most {rules.retry.max_attempts}: {lost}"
         return _dead(rules, DeadLetterReason.CRASH_SUSPECT, detail)
-    if rules.max_age_s is not None and age_s > rules.max_age_s:
+    if rules.max_age_s is not None and age_s is not None and age_s > rules.max_age_s:
         detail = f"{age_s:.1f} s old; max_age_s={rules.max_age_s:g}"
         if rules.on_expired == "discard":
             return Verdict(OutcomeLabel.DISCARD, detail=detail)

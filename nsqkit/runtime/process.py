@@ -90,9 +90,11 @@ class Processor:
     def _read(self, delivery: Delivery) -> Verdict | None:
         """Decode a delivery; return a verdict if the handler is not to be called."""
         message = delivery.message
-        age_s = (self._clock.now_ns() - message.timestamp_ns) / 1e9
+        skew_ns = self._clock.skews_ns[message.address]
+        age_s = (self._clock.now_ns() - message.timestamp_ns - (skew_ns or 0)) / 1e9
         self._meter.age(age_s)
-        verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=age_s)
+        known_s = None if skew_ns is None else age_s
+        verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=known_s)
         if verdict is None:
             read = decode(message, self._decoder, self._rules, attempts=delivery.attempts)
             if isinstance(read, Unread):

@@ -91,10 +91,11 @@ class Subscription:
             ConsumerOptions(
                 topics=self.topics,
                 channel=spec.channel,
-                connection=connection_options(settings, holds_s=spec.holds_s),
+                connection=connection_options(settings, holds_s=spec.holds_s, log=self._log),
                 max_in_flight=slots,
                 is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
                 min_rdy=spec.max_messages or 0,
+                is_age_limited=spec.max_age_s is not None,
             ),
             on_message=self.intake.receive,
             on_settle_failure=self._meter.settle_failure,

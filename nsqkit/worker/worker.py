@@ -260,6 +260,7 @@ class Worker:
             max_msg_bytes=max_msg_bytes,
             limit_of=self.publishers.max_msg_bytes,
             log=self._log,
+            clock=self._watch.clock,
         )
         return tuple(Subscription(handler, parts) for handler in handlers)
 

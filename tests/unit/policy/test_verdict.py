@@ -395,6 +395,12 @@ def test_some_messages_end_on_arrival(
     assert on_arrival(rules, attempts=attempts, age_s=age_s) == expected
 
 
+def test_a_message_whose_age_is_not_known_does_not_expire() -> None:
+    """Its nsqd's clock may be another one than this machine's."""
+    rules = dataclasses.replace(RULES, max_age_s=60)
+    assert on_arrival(rules, attempts=1, age_s=None) is None
+
+
 def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once() -> None:
     assert on_undecodable(RULES, "not JSON") == _dead(DeadLetterReason.UNDECODABLE, "not JSON")
     assert on_undecodable(FORGETFUL, "not JSON") == _discard("undecodable: not JSON")

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -319,6 +319,7 @@ class Bench:
         quarantine: By default one of its own.
         now_s: The clock, if not ``clock``, which stands still.
         hooks: Receive every outcome.
+        skews_ns: How far the clock is ahead of nsqd's, by its address; by default not at all.
     """
 
     def __init__(
@@ -333,6 +334,7 @@ class Bench:
         quarantine: Quarantine | None = None,
         now_s: Callable[[], float] | None = None,
         hooks: Sequence[OnSettled] = (),
+        skews_ns: Mapping[str, int | None] | None = None,
     ) -> None:
         spec = handler.spec
         self.rules = rules or Rules(spec.retry)
@@ -353,7 +355,12 @@ class Bench:
             meter=self.meter,
             log=self.log,
             preparer=Preparer(source="bench", max_msg_bytes=max_msg_bytes),
-            clock=Clock(now_s=now_s, now_ns=lambda: NOW_NS, draw=lambda: 0.0),
+            clock=Clock(
+                now_s=now_s,
+                now_ns=lambda: NOW_NS,
+                draw=lambda: 0.0,
+                skews_ns=defaultdict(int) if skews_ns is None else skews_ns,
+            ),
         )
         self.settler = Settler(
             shared,

@@ -35,6 +35,7 @@ from nsqkit.runtime.process import SETTLING_RETRY_S
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import (
     NOW_NS,
+    NSQD,
     POLICY,
     Bench,
     FakeMessage,
@@ -371,6 +372,23 @@ class TestBeforeTheHandler:
         assert bench.meter.ages == [61.0]
         if label == "dead_letter":
             assert bench.reason == "expired"
+
+    @pytest.mark.parametrize(
+        ("skew_ns", "outcome", "age_s"),
+        [
+            pytest.param(600 * 10**9, "success", 10.0, id="this clock is ahead"),
+            pytest.param(540 * 10**9, "dead_letter", 70.0, id="and the message is old"),
+            pytest.param(-(10**9), "dead_letter", 611.0, id="this clock is behind"),
+            pytest.param(None, "success", 610.0, id="nsqd's clock is not known"),
+        ],
+    )
+    async def test_a_message_expires_by_the_clock_of_its_nsqd(
+        self, handler: Handler[Happened], skew_ns: int | None, outcome: str, age_s: float
+    ) -> None:
+        bench = Bench(handler, rules=Rules(POLICY, max_age_s=60.0), skews_ns={NSQD: skew_ns})
+        await bench.run(timestamp_ns=NOW_NS - 610 * 10**9)
+        assert bench.outcome == outcome
+        assert bench.meter.ages == [age_s]
 
     async def test_a_message_of_just_its_longest_age_is_handled(self, handler: Handler[Happened]) -> None:
         bench = Bench(handler, rules=Rules(POLICY, max_age_s=60.0))
