@@ -14,7 +14,7 @@ from nsqkit.events import rfc3339
 from nsqkit.nsq.nodes import tcp_addresses
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
-from nsqkit.policy.names import retry_topic
+from nsqkit.policy.names import dead_topic, retry_topic
 from nsqkit.program import OnSecondSignal, is_set_within, stop_event
 from nsqkit.settings.settings import Settings
 
@@ -41,15 +41,25 @@ class Target:
 def target_of(stored: StoredLetter, store: Store) -> Target:
     """Return the destination of a dead letter, on the nsqd that it was collected from.
 
+    It is the handler whose dead-letter topic the letter came from. A record that names another handler is not
+    followed: anyone who may publish on one dead-letter topic could reach every handler by it.
+
     Raises:
-        SettingsError: If its topic and channel are unknown.
+        SettingsError: If the topic and channel of that handler are unknown.
         DeadLetterStoreError: If the store cannot be read.
     """
     letter = stored.letter
-    topic, channel = (letter.topic, letter.channel) if letter.channel else store.source_of(letter.dead_topic)
+    named = letter.topic, letter.channel
+    is_own = letter.channel and dead_topic(*named) == letter.dead_topic
+    topic, channel = named if is_own else store.source_of(letter.dead_topic)
     if not channel:
+        what = (
+            f"names {letter.place}, whose dead-letter topic is another"
+            if letter.channel
+            else "is only a body"
+        )
         raise SettingsError(
-            f"dead letter {stored.id} is only a body, and the name {letter.dead_topic} does not contain the "
+            f"dead letter {stored.id} {what}, and the name {letter.dead_topic} does not contain the "
             f"topic and channel of its handler: leave it out; `nsqkit dead show {stored.id} --raw` prints it"
         )
     return Target(retry_topic(topic, channel), channel, letter.nsqd)

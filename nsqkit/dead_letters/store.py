@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from nsqkit.dead_letters.filters import FIELDS, Filters
-from nsqkit.dead_letters.parse import CollectedLetter
+from nsqkit.dead_letters.parse import CollectedLetter, source_of
 from nsqkit.dead_letters.sql import APPLICATION_ID, COLUMNS, SCHEMA, VERSION, condition
 from nsqkit.errors import DeadLetterStoreError, SettingsError
+from nsqkit.policy import names
 
 FOLDER: Final = ".nsqkit"
 """A store's folder of this name is created if it is missing, with a .gitignore that ignores its contents."""
@@ -108,8 +109,8 @@ class Store:
         Raises:
             DeadLetterStoreError: If they are not stored.
         """
-        names, marks = ", ".join(COLUMNS), ", ".join(f":{name}" for name in COLUMNS)
-        statement = f"INSERT OR IGNORE INTO letters ({names}) VALUES ({marks})"  # noqa: S608 - our own names
+        columns, marks = ", ".join(COLUMNS), ", ".join(f":{name}" for name in COLUMNS)
+        statement = f"INSERT OR IGNORE INTO letters ({columns}) VALUES ({marks})"  # noqa: S608 - our own names
         with self._translating_errors(), self._connection:
             return self._connection.executemany(statement, map(asdict, letters)).rowcount
 
@@ -183,17 +184,22 @@ class Store:
             return [Group(*row) for row in self._connection.execute(query, values)]
 
     def source_of(self, dead_topic: str) -> tuple[str, str]:
-        """Return the (topic, channel) in a record from a dead topic; empty if the store has none.
+        """Return the (topic, channel) whose dead-letter topic this is, by its name or a record from it.
+
+        Returns:
+            Topic and channel; both empty if neither contains them.
 
         Raises:
             DeadLetterStoreError: If the store cannot be read.
         """
+        if (source := source_of(dead_topic))[1]:
+            return source
         query = (
-            "SELECT topic, channel FROM letters WHERE dead_topic = ? AND is_record AND channel <> '' LIMIT 1"
+            "SELECT DISTINCT topic, channel FROM letters WHERE dead_topic = ? AND is_record AND channel <> ''"
         )
         with self._translating_errors():
-            row = self._connection.execute(query, (dead_topic,)).fetchone()
-        return row or ("", "")
+            named = self._connection.execute(query, (dead_topic,)).fetchall()
+        return next((each for each in named if names.dead_topic(*each) == dead_topic), ("", ""))
 
     def mark_replayed(self, ids: Iterable[int], at: str) -> None:
         """Record that nsqd has confirmed the replay of some dead letters.

@@ -24,6 +24,11 @@ class LoopTime:
         self._start_part()
 
     @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return not self._left
+
+    @property
     def is_nearly_over(self) -> bool:
         """Whether at most one part is left."""
         return self._left <= 1
@@ -55,6 +60,11 @@ class TimeLimit:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._limit = asyncio.timeout(None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time was over before the block of code ended; ask only in or after the block."""
+        return self._time.is_over
 
     async def __aenter__(self) -> None:
         await self._limit.__aenter__()

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from nsqkit.errors import FeedError
 from nsqkit.events.codec.formats import loads
@@ -17,6 +19,8 @@ from nsqkit.telemetry import logs
 
 BATCH_MESSAGES = 200
 BATCH_BYTES = 256 * 1024
+_ENDING_BYTES = len(b"\r\n")
+_PART_BYTES = 1 << 20
 
 Progress = Callable[[int, int], None]
 
@@ -35,7 +39,7 @@ class FeedReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _ConnectionRdy:
+class _Line:
     number: int
     body: bytes
     ends_at: int
@@ -81,6 +85,7 @@ class Feed:
         self._defer_s = defer_s
         self._on_progress = on_progress
         self._refused: list[tuple[int, str]] = []
+        self._is_stopped = False
         self._log = logs.get_logger(topic=topic, feed=str(path))
 
     async def run(self) -> FeedReport:
@@ -95,7 +100,8 @@ class Feed:
         published, next_line = 0, 1
         started_s = asyncio.get_running_loop().time()
         try:
-            for batch in self._batches():
+            batches = self._batches()
+            while batch := await asyncio.to_thread(next, batches, None):  # the disk may be slow, a line long
                 await keep_trying(partial(self._publish, [line.body for line in batch]), self._log)
                 published, next_line = published + len(batch), batch[-1].number + 1
                 self._on_progress(batch[-1].ends_at, self._total)
@@ -103,14 +109,15 @@ class Feed:
                     due_s = started_s + published / self._rate
                     await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
         except asyncio.CancelledError:
+            self._is_stopped = True
             self._log.warning("feed_stopped", published=published, next_line=next_line)
             raise
         self._on_progress(self._total, self._total)
         return FeedReport(published, tuple(self._refused))
 
-    def _batches(self) -> Iterator[list[_ConnectionRdy]]:
+    def _batches(self) -> Iterator[list[_Line]]:
         most = BATCH_MESSAGES if self._rate is None else max(1, min(BATCH_MESSAGES, int(self._rate / 10)))
-        batch: list[_ConnectionRdy] = []
+        batch: list[_Line] = []
         size = 0
         for line in self._lines():
             if batch and (len(batch) >= most or size + len(line.body) > BATCH_BYTES):
@@ -121,25 +128,45 @@ class Feed:
         if batch:
             yield batch
 
-    def _lines(self) -> Iterator[_ConnectionRdy]:
+    def _lines(self) -> Iterator[_Line]:
         ends_at = 0
+        longest = self._max_bytes + _ENDING_BYTES
         with self._path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
+            for number in count(1):
+                starts_at = ends_at
+                raw = file.readline(longest)
+                if not raw:
+                    return
                 ends_at += len(raw)
-                body = raw.strip()
-                if not body:
+                body, problem = raw.strip(), None
+                if len(raw) == longest and not raw.endswith(b"\n"):
+                    last = b""
+                    for last in self._rest(file):
+                        ends_at += len(last)
+                    problem = self._too_long(ends_at - starts_at - last.endswith(b"\n"))
+                elif not body:
                     continue
-                if problem := self._problem(body):
+                if problem := problem or self._problem(body):
                     self._refused.append((number, problem))
                     self._log.error("feed_line_refused", line=number, reason=problem)
                 else:
-                    yield _ConnectionRdy(number, body, ends_at)
+                    yield _Line(number, body, ends_at)
+
+    def _rest(self, file: BinaryIO) -> Iterator[bytes]:
+        """Yield the rest of a line in parts, since the whole of it may be larger than the memory."""
+        while not self._is_stopped and (part := file.readline(_PART_BYTES)):
+            yield part
+            if part.endswith(b"\n"):
+                return
+
+    def _too_long(self, n_bytes: int) -> str:
+        is_set = self._max_bytes == self._settings.max_msg_bytes
+        source = "setting max_msg_bytes" if is_set else "its --max-msg-size"
+        return f"{n_bytes} bytes; nsqd takes {self._max_bytes} ({source})"
 
     def _problem(self, body: bytes) -> str | None:
         if len(body) > self._max_bytes:
-            is_set = self._max_bytes == self._settings.max_msg_bytes
-            source = "setting max_msg_bytes" if is_set else "its --max-msg-size"
-            return f"{len(body)} bytes; nsqd takes {self._max_bytes} ({source})"
+            return self._too_long(len(body))
         try:
             value = loads(body)
         except ValueError as error:

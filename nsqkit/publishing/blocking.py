@@ -1,8 +1,9 @@
 """BlockingPublisher: publishes events from programs without an event loop."""
 
 import asyncio
+import os
 import threading
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,7 +17,8 @@ T = TypeVar("T")
 class BlockingPublisher:
     """Publishes events from code without an event loop, from any thread. A context manager.
 
-    It runs an event loop in a separate thread. Create it after forking.
+    It runs an event loop in a separate thread. A child process that inherits it by a fork starts its own
+    thread and connects again at its first publish; publishes under way stay with the parent process.
 
     Args:
         nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
@@ -38,11 +40,10 @@ class BlockingPublisher:
         middleware: Sequence[Extension] = (),
     ) -> None:
         self._publisher = Publisher(nsqd, source=source, settings=settings, middleware=middleware)
-        self._closing = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
+        self._inherited: list[asyncio.AbstractEventLoop] = []  # Python warns when it collects them
         self._is_closed = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="nsqkit-publisher", daemon=True)
-        self._thread.start()
+        self._start()
 
     def __enter__(self) -> Self:
         return self
@@ -57,26 +58,46 @@ class BlockingPublisher:
 
     def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
         """Publish one event and wait for nsqd's OK; arguments and errors as ``Publisher.publish``."""
-        self._wait(self._publisher.publish(event, topic=topic, defer_s=defer_s))
+        self._wait(lambda: self._publisher.publish(event, topic=topic, defer_s=defer_s))
 
     def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
         """Publish several events; arguments and errors as ``Publisher.publish_many``."""
-        self._wait(self._publisher.publish_many(events, topic=topic))
+        self._wait(lambda: self._publisher.publish_many(events, topic=topic))
 
     def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish bytes as they are; arguments and errors as ``Publisher.publish_raw``."""
-        self._wait(self._publisher.publish_raw(topic, body, defer_s=defer_s))
+        self._wait(lambda: self._publisher.publish_raw(topic, body, defer_s=defer_s))
 
     def close(self) -> None:
-        """Wait for publishes under way, disconnect, and end the thread. A second call does nothing."""
-        with self._closing:
+        """Wait for publishes under way, disconnect, and end the thread. A second call does nothing.
+
+        In a child process that has not published, there is nothing to end.
+        """
+        with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
+        if self._is_inherited:
+            return
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """The lock of this process: a fork may copy one that is held by a thread which it does not copy."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
+    @property
+    def _is_inherited(self) -> bool:
+        return os.getpid() != self._pid
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="nsqkit-publisher", daemon=True)
+        self._thread.start()
 
     async def _close(self) -> None:
         await self._publisher.close()
@@ -84,10 +105,12 @@ class BlockingPublisher:
         under_way = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*under_way, return_exceptions=True)
 
-    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        with self._closing:  # close waits for publishes that begin before it
+    def _wait(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        with self._lock:  # close waits for publishes that begin before it
             if self._is_closed:
-                coroutine.close()
                 raise RuntimeError("the publisher is closed")
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            if self._is_inherited:
+                self._inherited.append(self._loop)
+                self._start()
+            future = asyncio.run_coroutine_threadsafe(begin(), self._loop)
         return future.result()

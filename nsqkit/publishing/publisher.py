@@ -1,6 +1,7 @@
 """Publisher: publishes events from programs with an event loop, and awaits nsqd's OK."""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self
 
@@ -13,6 +14,8 @@ from nsqkit.publishing.batching import PublishBatcher
 from nsqkit.settings.settings import Settings
 
 _SOON_S = 0.002
+_inherited: list[object] = []
+"""Parts of publishers of the parent process: Python would complain about the tasks when it collects them."""
 
 
 class Publisher:
@@ -22,7 +25,8 @@ class Publisher:
     topic from one turn of the event loop are sent in one command, in their order.
 
     It runs on one event loop at a time. On the next one, as in a second ``asyncio.run``, it connects again;
-    publishes that the ended loop has left unconfirmed fail with PublishError.
+    publishes that the ended loop has left unconfirmed fail with PublishError. So it does in a child process
+    after a fork; publishes under way stay with the parent process.
 
     Args:
         nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
@@ -55,6 +59,7 @@ class Publisher:
         self._settings = found
         self._max_msg_bytes = found.max_msg_bytes
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
         self._begin()
 
     async def __aenter__(self) -> Self:
@@ -82,7 +87,9 @@ class Publisher:
     async def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
         """Publish events in one command per topic and await nsqd's OK for each command.
 
-        The events of one topic arrive all or none.
+        The events of one command arrive all or none. Events of one topic that are together larger than nsqd's
+        max-body-size, 5 MiB by default, need several commands. These are sent one after the other, and the
+        first that fails ends it: then the events of those before it have arrived.
 
         Args:
             events: Instances of classes decorated with ``@event``; order kept within a topic.
@@ -90,7 +97,7 @@ class Publisher:
 
         Raises:
             EncodeError: If one is not an event, has no topic, or cannot be written as JSON; none is sent.
-            PublishError: If no nsqd confirmed the events of a topic.
+            PublishError: If no nsqd confirmed the events of a command.
         """
         by_topic: dict[str, list[Outgoing]] = {}
         for event in events:
@@ -166,6 +173,8 @@ class Publisher:
 
     def _use_loop(self) -> None:
         """Begin again, with new connections, if the event loop of the connections does not run any more."""
+        if os.getpid() != self._pid:
+            self._begin_in_child()
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return
@@ -177,6 +186,16 @@ class Publisher:
             self._publishers.abandon()
             self._begin()
         self._loop = loop
+
+    def _begin_in_child(self) -> None:
+        """Leave the connections and the tasks that await them to the parent process."""
+        self._pid = os.getpid()
+        if self._loop is None or self._publishers.is_closed:
+            return
+        _inherited.append((self._loop, self._turn, self._soon, self._publishers))
+        self._publishers.abandon()
+        self._loop = None
+        self._begin()
 
     def _can_batch(self, body: object) -> bool:
         return isinstance(body, bytes) and 0 < len(body) <= self._max_msg_bytes

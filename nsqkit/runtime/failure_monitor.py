@@ -1,5 +1,6 @@
 """Failure monitor: shuts a handler's gate when its calls fail, and reopens it with trials."""
 
+import math
 from collections.abc import Callable, Iterable
 
 from nsqkit.handler.breaker import open_for_s
@@ -35,6 +36,7 @@ class FailureMonitor:
         self._gate = gate
         self._meter = meter
         self._now_s = now_s
+        self._is_blocked = False  # nsqd refused a publish, and no trial has shown yet that it accepts them
         self._is_away = False  # a breaker refused or the handler paused, and no trial has succeeded yet
         self._dependencies: set[str] = set()  # whose breakers have refused calls in this outage
         self._failed_trials = 0
@@ -43,7 +45,13 @@ class FailureMonitor:
         self._show()
 
     def judge(
-        self, epoch: int, verdict: Verdict, error: BaseException | None, *, is_ruled: bool = False
+        self,
+        epoch: int,
+        verdict: Verdict,
+        error: BaseException | None,
+        *,
+        is_ruled: bool = False,
+        publishes: bool = False,
     ) -> bool:
         """Judge the result of a handler call, and shut or open the gate.
 
@@ -53,6 +61,7 @@ class FailureMonitor:
             error: The exception that the handler raised, or its timeout; None if there was none.
             is_ruled: Whether a rule of the retry policy decides on the error. Then only ``Pause`` and the
                 kill switch take it for an outage.
+            publishes: Whether something must be published before the delivery can be settled.
 
         Returns:
             Whether an outage is to blame that is known already. The message is then not to be requeued but
@@ -67,7 +76,19 @@ class FailureMonitor:
             return True
         if error is None:
             self._is_away = False
+            self._is_blocked &= publishes
         return self._count(error)
+
+    def block(self) -> None:
+        """Shut the gate until it is opened for dead letters; then messages are tried one by one."""
+        self._is_blocked = self.is_watching = True
+        self._gate.rest(RequeueReason.DEAD_LETTER_FAILED, math.inf)
+
+    def unblock(self) -> None:
+        """End the trials after :meth:`block`: nsqd has confirmed a publish."""
+        self._is_blocked = False
+        if self._gate.is_on_trial:
+            self._gate.probe(self._trials())
 
     def _is_outage(self, verdict: Verdict, error: BaseException | None, *, is_ruled: bool) -> bool:
         """Return whether a call that began before the outage failed for it."""
@@ -109,7 +130,7 @@ class FailureMonitor:
 
     def _trials(self) -> int | None:
         self._show()
-        if self._is_away:
+        if self._is_away or self._is_blocked:
             return 1
         self._dependencies.clear()
         self._failed_trials = 0

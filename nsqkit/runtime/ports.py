@@ -68,7 +68,7 @@ class Publishes(Protocol):
         """
 
     async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
-        """Publish n messages in one command, all or none, and await nsqd's OK.
+        """Publish n messages and await nsqd's OK; in one command, all or none, if nsqd takes them in one.
 
         Raises:
             PublishError: If nsqd does not confirm the messages.

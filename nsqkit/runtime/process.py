@@ -90,9 +90,11 @@ class Processor:
     def _read(self, delivery: Delivery) -> Verdict | None:
         """Decode a delivery; return a verdict if the handler is not to be called."""
         message = delivery.message
-        age_s = (self._clock.now_ns() - message.timestamp_ns) / 1e9
+        skew_ns = self._clock.skews_ns[message.address]
+        age_s = (self._clock.now_ns() - message.timestamp_ns - (skew_ns or 0)) / 1e9
         self._meter.age(age_s)
-        verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=age_s)
+        known_s = None if skew_ns is None else age_s
+        verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=known_s)
         if verdict is None:
             read = decode(message, self._decoder, self._rules, attempts=delivery.attempts)
             if isinstance(read, Unread):
@@ -127,8 +129,12 @@ class Processor:
         if verdict is not WITHHELD:
             retry = self._rules.retry
             is_ruled = error is not None and retry.outcome_for(error) is not None
+            has_events = delivery.ctx is not None and bool(delivery.ctx.outgoing)
+            publishes = has_events or verdict.label is OutcomeLabel.DEAD_LETTER
             failure = error or delivery.overran
-            is_outage = self._monitor.judge(delivery.epoch, verdict, failure, is_ruled=is_ruled)
+            is_outage = self._monitor.judge(
+                delivery.epoch, verdict, failure, is_ruled=is_ruled, publishes=publishes
+            )
             if not is_outage or (error is not None and not retry.retries(error)):
                 return False
             if error is None and verdict.pause_s == 0.0:  # it has returned, though late

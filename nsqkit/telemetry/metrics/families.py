@@ -141,6 +141,12 @@ _TABLE: Final = (
         (),
         buckets=WAIT_BUCKETS_S,
     ),
+    Family(
+        "nsqkit_clock_skew_seconds",
+        "gauge",
+        "How far this machine's clock is ahead of an nsqd's; 0 if they agree to about a second.",
+        ("nsqd",),
+    ),
 )
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType({each.name: each for each in _TABLE})
 """Every family by its name, in the order in which they are shown."""

@@ -16,7 +16,7 @@ from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import DeadLetterStoreError, ReplayError
 from nsqkit.nsq.publisher_pool import PublisherPool
-from nsqkit.policy.names import dead_topic
+from nsqkit.policy.names import dead_topic, retry_topic
 from tests.unit.dead_letters.letters import BODY, letter
 from tests.unit.reading import take, topics
 from tests.waiting import PATIENCE_S
@@ -180,7 +180,8 @@ class TestPlan:
     """What would go where."""
 
     def test_counts_by_topic_and_nsqd(self, store: Store) -> None:
-        store.add([letter(1), letter(2), letter(3, nsqd="b:4150"), letter(4, channel="notify")])
+        notify = letter(4, channel="notify", dead_topic=dead_topic("orders", "notify"))
+        store.add([letter(1), letter(2), letter(3, nsqd="b:4150"), notify])
         assert plan(store.ids(ALL), store) == Counter(
             {
                 Target(RETRY, "payments", "a:4150"): 2,
@@ -192,6 +193,24 @@ class TestPlan:
     def test_more_than_fit_into_one_question(self, store: Store) -> None:
         store.add([letter(number) for number in range(250)])
         assert plan(store.ids(ALL), store).total() == 250
+
+    @pytest.mark.parametrize(
+        "own",
+        [pytest.param(("a", "x"), id="a plain name"), pytest.param(("a", "x.y"), id="a name with a hash")],
+    )
+    def test_a_forged_record_goes_only_to_the_handler_of_its_dead_letter_topic(
+        self, store: Store, own: tuple[str, str]
+    ) -> None:
+        """Who may publish on one dead-letter topic must not reach the handlers of other topics."""
+        topic = dead_topic(*own)
+        store.add([letter(1, dead_topic=topic, topic="payments", channel="charge")])
+        store.add([letter(2, dead_topic=topic, topic=own[0], channel=own[1])])
+        assert plan([1, 2], store) == Counter({Target(retry_topic(*own), own[1], "a:4150"): 2})
+
+    def test_a_forged_record_of_an_unknown_handler_is_refused_by_its_number(self, store: Store) -> None:
+        store.add([letter(1, dead_topic=dead_topic("a", "x.y"), topic="payments", channel="charge")])
+        with pytest.raises(SettingsError, match="dead letter 1 names payments/charge, whose"):
+            plan([1], store)
 
     def test_a_body_alone_goes_where_the_records_of_its_topic_go(self, store: Store) -> None:
         topic = dead_topic("orders", "a.b")

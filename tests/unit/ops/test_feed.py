@@ -1,5 +1,6 @@
 """Feed: every line that can be sent is confirmed by nsqd, and every other is named."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,11 +95,32 @@ class TestLines:
         assert report.published == 2
         assert publishers.sent == [b'{"n": 1}', b'{"n": 4}']
 
+    @pytest.mark.parametrize("ending", [b"", b"\n"])
+    async def test_a_line_larger_than_the_memory_is_refused_by_its_number_and_never_read_as_a_whole(
+        self, write: Write, ending: bytes
+    ) -> None:
+        path = write(b'{"n": 1}\n')
+        with path.open("ab") as file:
+            file.truncate(200_000_000)  # sparse, all zeros
+            file.write(ending + (b'{"n": 3}' if ending else b""))
+        publishers = FakePublisherPool()
+        tracemalloc.start()
+        try:
+            report = await feed_of(path, publishers, max_msg_bytes=1000).run()
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert report.refused == ((2, "199999991 bytes; nsqd takes 1000 (setting max_msg_bytes)"),)
+        assert publishers.sent == [b'{"n": 1}', b'{"n": 3}'][: report.published]
+        assert report.published == 1 + bool(ending)
+        assert peak_bytes < 20_000_000
+
     async def test_a_line_of_just_nsqds_limit_goes_out(self, write: Write) -> None:
         line = b'{"n": "%s"}' % (b"x" * 91)
         assert len(line) == 100
-        report = await feed_of(write(line), FakePublisherPool(), max_msg_bytes=100).run()
-        assert report.published == 1
+        content = line + b"\r\n" + line + b"\n" + line
+        report = await feed_of(write(content), FakePublisherPool(), max_msg_bytes=100).run()
+        assert report.published == 3
 
 
 class TestBatches:

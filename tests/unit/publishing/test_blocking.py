@@ -1,7 +1,10 @@
 """BlockingPublisher: what returns was confirmed, what raises says why, without an event loop."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,55 @@ from nsqkit import BlockingPublisher, EncodeError, PublishError, SettingsError
 from nsqkit.devbroker import DevBroker
 from tests.unit.publishing.sent import NOBODY, Homeless, Sent, told
 from tests.unit.reading import topics_of
+from tests.waiting import PATIENCE_S
+
+FORKED = """
+import asyncio, os, sys
+from nsqkit import BlockingPublisher, Publisher, Settings
+
+def in_child(work):
+    pid = os.fork()
+    if not pid:
+        work()
+        sys.exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+publisher = BlockingPublisher(sys.argv[1], settings=Settings())
+publish = lambda: publisher.publish_raw("blocking", b"body")
+in_child(publish)  # the parent has not published yet
+publish()
+in_child(lambda: (publish(), publish(), publisher.close()))
+in_child(publisher.close)
+with publisher._lock:  # another thread may hold it during the fork
+    in_child(publish)
+publish()
+publisher.close()
+
+shared = Publisher(sys.argv[1], settings=Settings())
+
+async def child():
+    async with shared:
+        await shared.publish_raw("async", b"body")
+
+def fork():
+    pid = os.fork()
+    if not pid:
+        asyncio.run(child())
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+async def parent():
+    publish = lambda: shared.publish_raw("async", b"body")
+    await publish()
+    under_way = asyncio.create_task(publish())
+    await asyncio.sleep(0)
+    await asyncio.to_thread(fork)
+    await under_way
+    await publish()
+    await shared.close()
+
+asyncio.run(parent())
+"""
 
 
 class TestBlockingPublisher:
@@ -68,3 +120,18 @@ class TestBlockingPublisher:
         publisher.close()
         with pytest.raises(RuntimeError, match="the publisher is closed"):
             publisher.publish(Sent(1))
+
+
+def test_after_a_fork_both_processes_publish_on_separate_connections(threaded_broker: DevBroker) -> None:
+    """The thread of the loop does not exist in the child, so that a publish there would wait for ever."""
+    ran = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", FORKED, threaded_broker.tcp_address],
+        timeout=PATIENCE_S,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    found = topics_of(threaded_broker.http_address)
+    assert (found["blocking"]["message_count"], found["async"]["message_count"]) == (6, 4)
