@@ -5,7 +5,10 @@ from collections.abc import Callable
 
 from tornado.iostream import IOStream
 
+from nsq import protocol
 from nsqkit.nsq.wire import Wire
+
+_NOP = protocol.nop()
 
 
 class CommandBuffer:
@@ -39,6 +42,11 @@ class CommandBuffer:
             asyncio.get_running_loop().call_soon(self.flush)
         self._commands.append(command)
         return True
+
+    def answer_heartbeat(self) -> None:
+        """Send a NOP at the end of this turn, one for several heartbeats in a row."""
+        if not self._commands or self._commands[-1] != _NOP:
+            self.send(_NOP)
 
     def is_lost(self) -> bool:
         """Return whether no command can be sent: before :meth:`open`, and after the connection ended."""

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from nsqkit.nsq.frames import LONGEST_FRAME_BYTES
 from nsqkit.nsq.tls import Tls
+from nsqkit.policy.peer_text import peer_text
 
 _HINTS = {
     b"IDENTIFY msg timeout": "; lower msg_timeout_s, or raise nsqd's --max-msg-timeout",
@@ -32,6 +34,7 @@ class ConnectionOptions:
         tls: TLS options; then only IDENTIFY is sent before TLS. None for plain text.
         compression: ``deflate`` or ``snappy``, used if nsqd grants it; or ``none``.
         deflate_level: Deflate level, 1 to 9; --max-deflate-level limits nsqd's side.
+        max_frame_bytes: Longest frame to accept; an nsqd that sends a longer one is disconnected.
 
     Source:
         The ranges are nsqd's (nsqd/client_v2.go, nsqd/options.go).
@@ -50,6 +53,7 @@ class ConnectionOptions:
     tls: Tls | None = None
     compression: str = "none"
     deflate_level: int = 6
+    max_frame_bytes: int = LONGEST_FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class IdentifyReply:
             ValueError: If a limit is not a positive whole number.
         """
         return cls(
-            version=str(reply.get("version", "")),
+            version=peer_text(str(reply.get("version", ""))),
             max_rdy_count=_count(reply, "max_rdy_count", 2500),
             msg_timeout_s=_count(reply, "msg_timeout", 60_000) / 1000,
             max_msg_timeout_s=_count(reply, "max_msg_timeout", 900_000) / 1000,
@@ -109,7 +113,7 @@ def objection(reply: Mapping[str, object], options: ConnectionOptions) -> tuple[
 def explained(description: bytes) -> str:
     """Return the description in an error frame, with a hint where nsqd gives none."""
     hint = next((text for cause, text in _HINTS.items() if cause in description), "")
-    return description.decode(errors="replace") + hint
+    return peer_text(description) + hint
 
 
 def _count(reply: Mapping[str, object], name: str, default: int) -> int:

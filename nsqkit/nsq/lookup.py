@@ -1,12 +1,12 @@
 """Lookups: ask all nsqlookupd for nsqd, and merge the answers. It caches nothing."""
 
 import asyncio
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
-from nsqkit.nsq.http import fetch
+from nsqkit.errors import ConnectionLostError, RefusedError
+from nsqkit.nsq.http import fetch_json
 from nsqkit.policy.address import join_address, split_address
 
 
@@ -75,16 +75,20 @@ class Lookup:
         self, address: str, path: str, query: dict[str, str]
     ) -> tuple[frozenset[Node], str | None]:
         try:
-            answer = await fetch(address, path, timeout_s=self._timeout_s, **query)
-            return frozenset(map(_node, json.loads(answer)["producers"] or ())), None
+            nodes = await fetch_json(
+                address, path, _nodes, "list of producers", timeout_s=self._timeout_s, **query
+            )
+            return nodes, None
         except RefusedError as error:
             if error.code == "TOPIC_NOT_FOUND":
                 return frozenset(), None
             return frozenset(), f"nsqlookupd {address}: {error.code} {error.description}"
-        except (ValueError, KeyError, TypeError, SettingsError) as error:
-            return frozenset(), f"nsqlookupd {address}: invalid answer: {error!r}"
         except ConnectionLostError as error:
             return frozenset(), f"nsqlookupd {address}: {error.reason}"
+
+
+def _nodes(answer: dict[str, Any]) -> frozenset[Node]:
+    return frozenset(map(_node, answer["producers"] or ()))
 
 
 def _node(producer: dict[str, object]) -> Node:

@@ -2,6 +2,7 @@
 
 from nsqkit.nsq.auth import secret_of
 from nsqkit.nsq.compression import checked_compression
+from nsqkit.nsq.frames import HEADER, LONGEST_FRAME_BYTES, MESSAGE
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.tls import tls_of
 from nsqkit.settings.settings import Settings
@@ -29,4 +30,5 @@ def connection_options(settings: Settings, *, holds_s: float = 0.0) -> Connectio
         tls=tls_of(settings),
         compression=checked_compression(settings),
         deflate_level=settings.deflate_level,
+        max_frame_bytes=max(LONGEST_FRAME_BYTES, settings.max_msg_bytes + HEADER.size + MESSAGE.size),
     )

@@ -12,16 +12,27 @@ from tornado.iostream import IOStream
 from nsqkit.nsq.tls import Tls, TlsLayer
 
 CHUNK_BYTES = 65536
+_MOST_READY_CHUNKS = 4
+"""Chunks that are read without a wait in between; then other tasks run, however fast the peer sends."""
 
 
 class Layer(Protocol):
-    """A transformation of a connection's bytes, such as encryption or compression."""
+    """A transformation of a connection's bytes, such as encryption or compression.
+
+    Attributes:
+        has_more: Whether :meth:`decode` must be called again, with ``b""``, before further bytes are read.
+    """
+
+    has_more: bool
 
     def encode(self, data: bytes) -> bytes:
         """Return all bytes to send for this data."""
 
     def decode(self, data: bytes) -> bytes:
-        """Decode bytes that begin and end anywhere; return the complete part, which may be empty."""
+        """Decode bytes that begin and end anywhere; return the complete part, which may be empty.
+
+        The size of the result is bounded, see *has_more*.
+        """
 
 
 class Wire:
@@ -41,6 +52,8 @@ class Wire:
         self._on_waiting = on_waiting
         self._layers: list[Layer] = []  # the outermost first
         self._rest = b""  # bytes that were read but not returned yet
+        self._has_more = False
+        self._ready_chunks = 0
 
     async def read(self) -> bytes:
         """Return the next bytes, at least one.
@@ -52,12 +65,22 @@ class Wire:
         """
         data, self._rest = self._rest, b""
         while not data:
+            if self._ready_chunks >= _MOST_READY_CHUNKS:
+                self._ready_chunks = 0
+                await asyncio.sleep(0)
+            if self._has_more:
+                self._ready_chunks += 1
+                data = self._decoded(b"")
+                continue
             reading = asyncio.ensure_future(self._stream.read_bytes(CHUNK_BYTES, partial=True))
-            if not reading.done():
+            if reading.done():
+                self._ready_chunks += 1
+            else:
+                self._ready_chunks = 0
                 self._on_waiting()
             data = await reading
-            for layer in self._layers:
-                data = layer.decode(data)
+            if self._layers:
+                data = self._decoded(data)
         return data
 
     async def read_exactly(self, size: int) -> bytes:
@@ -78,6 +101,13 @@ class Wire:
         """Add a layer for all bytes that are not read yet and for all further writes."""
         self._layers.append(layer)
         self._rest = layer.decode(self._rest)
+        self._has_more = layer.has_more
+
+    def _decoded(self, data: bytes) -> bytes:
+        for layer in self._layers:
+            data = layer.decode(data)
+        self._has_more = any(layer.has_more for layer in self._layers)
+        return data
 
     async def start_tls(self, tls: Tls, host: str) -> None:
         """Start TLS, and check nsqd's certificate.

@@ -1,0 +1,23 @@
+"""Peer text: text that a peer sent, made short enough for a line of the log, an error or ``/readyz``."""
+
+LONGEST_CHARACTERS = 256
+
+
+def peer_text(text: bytes | str) -> str:
+    """Return the beginning of a text on one line.
+
+    Args:
+        text: Text of any length; bytes are read as UTF-8.
+
+    Returns:
+        At most 256 characters of it, then an ellipsis if there are more. Characters that cannot be printed,
+        such as line ends and terminal escapes, are written as in Python, for example ``\\n``.
+    """
+    if isinstance(text, bytes):
+        text = text[: 4 * (LONGEST_CHARACTERS + 1)].decode(errors="replace")
+    shown = text[:LONGEST_CHARACTERS] + "…" * (len(text) > LONGEST_CHARACTERS)
+    return shown if shown.isprintable() else "".join(map(_printable, shown))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
