@@ -1,6 +1,6 @@
 """Peer text: text that a peer sent, made short enough for a line of the log, an error or ``/readyz``."""
 
-LONGEST_CHARACTERS = 256
+LONGEST_CHARACTERS = 500
 
 
 def peer_text(text: bytes | str) -> str:
@@ -10,13 +10,15 @@ def peer_text(text: bytes | str) -> str:
         text: Text of any length; bytes are read as UTF-8.
 
     Returns:
-        At most 256 characters of it, then an ellipsis if there are more. Characters that cannot be printed,
-        such as line ends and terminal escapes, are written as in Python, for example ``\\n``.
+        At most 500 characters, of which the last is an ellipsis if there are more. Characters that cannot be
+        printed, such as line ends and terminal escapes, are written as in Python, for example ``\\n``.
     """
     if isinstance(text, bytes):
         text = text[: 4 * (LONGEST_CHARACTERS + 1)].decode(errors="replace")
-    shown = text[:LONGEST_CHARACTERS] + "…" * (len(text) > LONGEST_CHARACTERS)
-    return shown if shown.isprintable() else "".join(map(_printable, shown))
+    shown = text[: LONGEST_CHARACTERS + 1]
+    if not shown.isprintable():
+        shown = "".join(map(_printable, shown))
+    return shown if len(shown) <= LONGEST_CHARACTERS else f"{shown[: LONGEST_CHARACTERS - 1]}…"
 
 
 def _printable(character: str) -> str:
