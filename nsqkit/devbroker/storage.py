@@ -58,7 +58,7 @@ class Storage:
         """
         self._acquire()
         try:
-            with open(self._path, "rb", opener=_open_regular) as file:  # noqa: PTH123 - needs the opener
+            with open(self._path, "rb", opener=_open_regular) as file:
                 _restore(file, ledger, now_s=now_s)
         except FileNotFoundError:
             pass
@@ -78,7 +78,7 @@ class Storage:
         """
         unfinished = self._path.with_suffix(".tmp")
         unfinished.unlink(missing_ok=True)
-        with open(unfinished, "xb", opener=_open_private) as file:  # noqa: PTH123 - needs the opener
+        with open(unfinished, "xb", opener=_open_private) as file:
             file.writelines(_dump(ledger))
             file.flush()
             os.fsync(file.fileno())

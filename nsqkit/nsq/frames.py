@@ -36,7 +36,7 @@ class Frames:
             frame arrives in many chunks.
 
         Raises:
-            ValueError: If a frame's size is invalid or too large. The rest of the stream cannot be parsed then.
+            ValueError: If a frame's size is invalid or too large; the rest of the stream cannot be parsed.
         """
         self._pending += chunk
         if len(self._pending) < self._needed_bytes:

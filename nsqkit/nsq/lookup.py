@@ -75,10 +75,8 @@ class Lookup:
         self, address: str, path: str, query: dict[str, str]
     ) -> tuple[frozenset[Node], str | None]:
         try:
-            nodes = await fetch_json(
-                address, path, _nodes, "list of producers", timeout_s=self._timeout_s, **query
-            )
-            return nodes, None
+            what = "list of producers"
+            return await fetch_json(address, path, _nodes, what, timeout_s=self._timeout_s, **query), None
         except RefusedError as error:
             if error.code == "TOPIC_NOT_FOUND":
                 return frozenset(), None

@@ -11,7 +11,7 @@ def peer_text(text: bytes | str) -> str:
 
     Returns:
         At most 500 characters, of which the last is an ellipsis if there are more. Characters that cannot be
-        printed, such as line ends and terminal escapes, are written as in Python, for example ``\\n``.
+        printed, such as line ends and terminal escapes, are written as Python's escapes.
     """
     if isinstance(text, bytes):
         text = text[: 4 * (LONGEST_CHARACTERS + 1)].decode(errors="replace")

@@ -19,7 +19,7 @@ from nsqkit.settings.settings import Settings
 __all__ = ["FilteringBoundLogger", "configure", "get_logger"]
 
 # Their lines repeat what nsqkit logs about connections and requests.
-_SILENCED: Final = ("nsq", "tornado.access")
+_SILENCED: Final = ("nsq", "tornado.access", "tornado.general")
 
 _TOO_LONG_FOR_JSON: Final = 2**63
 

@@ -145,9 +145,7 @@ class TestWebPages:
     @pytest.mark.parametrize(
         "line", ["POST /pub?topic=t", "POST /topic/delete?topic=kept", "PUT /config/log_level"]
     )
-    async def test_a_web_page_cannot_change_anything(
-        self, broker: DevBroker, line: str, origin: str
-    ) -> None:
+    async def test_a_web_page_cannot_change_anything(self, broker: DevBroker, line: str, origin: str) -> None:
         broker.ledger.topic("kept")
         answer = await request(
             broker,

@@ -139,7 +139,9 @@ class TestRefusals:
     )
     def test_a_file_that_is_none_of_its_own(self, storage: Storage, tmp_path: Path, content: bytes) -> None:
         (tmp_path / FILE_NAME).write_bytes(content)
-        with pytest.raises(SettingsError, match=f"^data_path=.*: {FILE_NAME} cannot be read: .*; move ") as caught:
+        with pytest.raises(
+            SettingsError, match=f"^data_path=.*: {FILE_NAME} cannot be read: .*; move "
+        ) as caught:
             storage.load(Ledger(), now_s=0.0)
         assert str(caught.value).isprintable()
 
