@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamBufferFullError
 
 from nsq import protocol
 from nsqkit.nsq.wire import Wire
@@ -58,7 +58,10 @@ class CommandBuffer:
             self._before_write()
         commands, self._commands = self._commands, []
         if commands and self._wire is not None and self._stream is not None and not self._stream.closed():
-            self._wire.write(b"".join(commands))
+            try:
+                self._wire.write(b"".join(commands))
+            except StreamBufferFullError:
+                self._stream.close(exc_info=OSError("does not read what is sent to it"))
 
     def close(self) -> None:
         """Write the buffered commands, and accept no more."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
+from nsqkit.nsq import dial
 from nsqkit.nsq.compression import Deflate, Snappy
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.http import NsqdHttp, fetch
@@ -257,6 +258,15 @@ class TestNsqd:
                 side.messages.pop().finish()
         assert not side.connection.closed()
         side.connection.close()
+
+    async def test_one_that_does_not_read_is_disconnected(
+        self, nsqd: FakeNsqd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dial, "_MAX_UNSENT_BYTES", MIB)
+        side = Subscriber(nsqd)
+        await side.open()
+        side.connection.send(b"x" * (MIB + 1))
+        assert str(await side.end()).endswith("does not read what is sent to it")
 
     async def test_its_texts_are_clipped(self, nsqd: FakeNsqd) -> None:
         side = Subscriber(nsqd)
