@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nsqkit.background import Background
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq import dial
 from nsqkit.nsq.compression import Deflate, Snappy
 from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.http import NsqdHttp, fetch
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.nsqlookupd import NsqlookupdHttp
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, frame, message_frame
+from tests.unit.nsq.recording_log import RecordingLog
 from tests.waiting import PATIENCE_S, turns, until
 
 if TYPE_CHECKING:
@@ -124,6 +128,33 @@ async def test_an_answer_that_never_ends_is_cut_off() -> None:
         with pytest.raises(ConnectionLostError, match="Timeout"):
             await fetch(f"{host}:{port}", "/nodes", timeout_s=0.1)
         await gone.wait()
+
+
+async def test_a_consumer_goes_on_polling_and_recovers(answer: Answer, nsqd: FakeNsqd) -> None:
+    log = RecordingLog()
+    background = Background(log)
+    async with FakeHttp(answer) as server:
+        consumer = Consumer(
+            ConsumerOptions(
+                topics=("orders",), channel="stock", connection=ConnectionOptions(), max_in_flight=1
+            ),
+            Endpoints((), Lookup([server.address], PATIENCE_S)),
+            on_message=lambda _: None,
+            on_settle_failure=lambda _: None,
+            log=log,
+            background=background,
+        )
+        consumer.start()
+        await until(lambda: log.of("nsqlookupd_failed"))
+        assert all(map(is_a_line, consumer.problems))
+        assert not consumer.ready
+        address = {"broadcast_address": nsqd.host, "tcp_port": nsqd.port, "http_port": 1}
+        server.answer((200, {"producers": [address]}))
+        consumer.poll_now()
+        await nsqd.serve("orders")
+        await consumer.wait_ready()
+        await consumer.close(0.1)
+    assert background.died == ()
 
 
 async def test_only_names_that_nsq_allows_are_taken() -> None:
