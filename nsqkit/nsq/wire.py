@@ -12,8 +12,6 @@ from tornado.iostream import IOStream
 from nsqkit.nsq.tls import Tls, TlsLayer
 
 CHUNK_BYTES = 65536
-_MOST_READY_CHUNKS = 4
-"""Chunks that are read without a wait in between; then other tasks run, however fast the peer sends."""
 
 
 class Layer(Protocol):
@@ -53,7 +51,6 @@ class Wire:
         self._layers: list[Layer] = []  # the outermost first
         self._rest = b""  # bytes that were read but not returned yet
         self._has_more = False
-        self._ready_chunks = 0
 
     async def read(self) -> bytes:
         """Return the next bytes, at least one.
@@ -65,18 +62,14 @@ class Wire:
         """
         data, self._rest = self._rest, b""
         while not data:
-            if self._ready_chunks >= _MOST_READY_CHUNKS:
-                self._ready_chunks = 0
-                await asyncio.sleep(0)
             if self._has_more:
-                self._ready_chunks += 1
+                await asyncio.sleep(0)
                 data = self._decoded(b"")
                 continue
             reading = asyncio.ensure_future(self._stream.read_bytes(CHUNK_BYTES, partial=True))
-            if reading.done():
-                self._ready_chunks += 1
+            if reading.done():  # the peer sends without a break: let other tasks run after each chunk
+                await asyncio.sleep(0)
             else:
-                self._ready_chunks = 0
                 self._on_waiting()
             data = await reading
             if self._layers:
