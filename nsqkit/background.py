@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from nsqkit.policy.redaction import describe
+
 
 class Background:
     """The background tasks of one worker.
@@ -48,6 +50,6 @@ class Background:
             return
         error = asyncio.CancelledError("nobody cancelled the task") if task.cancelled() else task.exception()
         if error is not None:
-            reason = f"{type(error).__name__}: {error}"
+            reason = describe(error)
             self._died[f"background task {task.get_name()!r} has died: {reason}"] = None
             self._log.error("background_task_died", task=task.get_name(), error=reason, exc_info=error)

@@ -160,7 +160,10 @@ class RefusedError(NsqkitError):
 
     @property
     def permanent(self) -> bool:
-        """Whether nsqd will refuse the same command every time."""
+        """Whether nsqd refuses the same command until a person changes it, nsqkit's settings or nsqd's.
+
+        ``E_AUTH_FAILED`` is not permanent: nsqd also answers it while its auth server is away.
+        """
         return self.code in _PERMANENT
 
 
@@ -172,7 +175,6 @@ _PERMANENT = frozenset(
         "E_BAD_MESSAGE",
         "E_BAD_BODY",
         "E_AUTH_FIRST",
-        "E_AUTH_FAILED",
         "E_AUTH_DISABLED",
         "E_UNAUTHORIZED",
     },

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nsqkit.cli import broker, check, config, new, pause, publish, run, tail
+from nsqkit.cli import broker, check, config, new, pause, publish, run, tail, terminal
 from nsqkit.cli.dead.app import app as dead
 from nsqkit.errors import (
     EventError,
@@ -18,6 +18,7 @@ from nsqkit.errors import (
     PublishError,
     SettingsError,
 )
+from nsqkit.policy.redaction import redact_whole
 
 FAILED = 1
 WRONG_USE = 2
@@ -85,14 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as error:  # noqa: BLE001 - this is where every error ends
         if "--debug" in given and not isinstance(error, typer.TyperException):
-            traceback.print_exc()
+            terminal.echo(redact_whole(traceback.format_exc()), err=True, nl=False)
         return _reported(error)
     return int(code or 0)
 
 
 def _reported(error: Exception) -> int:
     for line in _lines(error):
-        typer.echo(line, err=True)
+        terminal.echo(redact_whole(line), err=True)
     if isinstance(error, typer.TyperException):
         return error.exit_code
     corrigible = isinstance(error, SettingsError | HandlerError | EventError | FeedError)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import options, terminal
 
 if TYPE_CHECKING:
     from nsqkit.settings.settings import Settings
@@ -34,10 +34,10 @@ def check(
 
         problems += check_limits(specs, settings)
     for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
+        terminal.echo(f"error: {problem}", err=True)
     if problems:
         return 1
-    typer.echo(f"ok: {len(specs)} handler{'s' if len(specs) > 1 else ''}, no problems")
+    terminal.echo(f"ok: {len(specs)} handler{'s' if len(specs) > 1 else ''}, no problems")
     return 0
 
 

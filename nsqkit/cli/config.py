@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import options, terminal
 
 if TYPE_CHECKING:
     from nsqkit.settings.settings import Settings
@@ -14,7 +14,7 @@ def _print_reference(wanted: bool) -> None:
     if wanted:
         from nsqkit.cli import tables
 
-        typer.echo(tables.settings_reference(), nl=False)
+        terminal.echo(tables.settings_reference(), nl=False)
         raise typer.Exit
 
 
@@ -47,7 +47,7 @@ def version() -> int:
     """Print the version."""
     from nsqkit.version import __version__
 
-    typer.echo(f"nsqkit {__version__}")
+    terminal.echo(f"nsqkit {__version__}")
     return 0
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import options, terminal
 
 
 def new(
@@ -28,7 +28,7 @@ def new(
 
     scaffold = Scaffold(Path.cwd(), module, topic, channel, event, test)
     for path in scaffold.write():
-        typer.echo(f"wrote {path}")
-    typer.echo(f"try: python -m pytest {scaffold.test_file}")
-    typer.echo(f"     nsqkit run {scaffold.dotted} --dev --reload")
+        terminal.echo(f"wrote {path}")
+    terminal.echo(f"try: python -m pytest {scaffold.test_file}")
+    terminal.echo(f"     nsqkit run {scaffold.dotted} --dev --reload")
     return 0

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import options, terminal
 
 if TYPE_CHECKING:
     from nsqkit.ops.pause import Command
@@ -80,12 +80,12 @@ def _channel(command: "Command", topic: str, channel: str, settings: "Settings")
 
     report = send_to_nsqd(command, topic, channel, settings)
     for address in report.addresses:
-        typer.echo(f"{command}d {topic}/{channel} on nsqd {address}")
+        terminal.echo(f"{command}d {topic}/{channel} on nsqd {address}")
     problems = list(report.problems)
     if report.without and not report.addresses:
         problems.append(f"there is no channel {topic}/{channel} on nsqd {', '.join(report.without)}")
     for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
+        terminal.echo(f"error: {problem}", err=True)
     return 1 if problems else 0
 
 
@@ -98,5 +98,5 @@ def _handler(
     address = worker or join_address(settings.admin_host, settings.admin_port)
     shown = send_to_worker(command, handler, address, for_s)
     state = str(shown["state"]).replace("_", " ")
-    typer.echo(f"{command}d {handler} on worker {address}: {state}, holds {shown['held']}")
+    terminal.echo(f"{command}d {handler} on worker {address}: {state}, holds {shown['held']}")
     return 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import options, terminal
 
 if TYPE_CHECKING:
     from nsqkit.settings.settings import Settings
@@ -49,14 +49,14 @@ def publish(
 
     if file is None:
         publish_one(topic, _checked(body or ""), settings, defer_s=defer)
-        typer.echo(f"published 1 message to {topic}")
+        terminal.echo(f"published 1 message to {topic}")
         return 0
     with progress("publish", settings, in_bytes=True) as on_progress:
         report = publish_file(
             topic, file, settings, rate=rate, defer_s=defer, on_progress=on_progress, channels_for=for_ or ()
         )
     noun = "message" if report.published == 1 else "messages"
-    typer.echo(f"published {report.published} {noun} to {topic}, refused {len(report.refused)}")
+    terminal.echo(f"published {report.published} {noun} to {topic}, refused {len(report.refused)}")
     return 1 if report.refused else 0
 
 

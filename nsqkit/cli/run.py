@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import ending, options
+from nsqkit.cli import ending, options, terminal
 
 if TYPE_CHECKING:
     from nsqkit.process.run import Run
@@ -135,7 +135,7 @@ def _ended(work: "Run") -> int:
     from nsqkit.cli import tables
 
     code = work.execute(ending.on_second_signal)
-    typer.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
+    terminal.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
     tables.show(tables.summary(work.summary()))
     if work.left_behind:
         ending.end_at_once(code)

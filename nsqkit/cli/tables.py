@@ -5,13 +5,14 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nsqkit.cli import terminal
 from nsqkit.loading.describe import HandlerRow
+from nsqkit.policy.visible import visible
 from nsqkit.settings.setting import shown
 from nsqkit.settings.settings import TABLE, SettingRow
 from nsqkit.telemetry.metrics import HandlerSummary
@@ -46,12 +47,23 @@ def show(*tables: Table) -> None:
     with console.capture() as captured:
         for number, table in enumerate(tables):
             console.print("\n" if number else "", table, sep="", end="")
-    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    terminal.echo_styled("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def show_json(value: object) -> None:
     """Print a value as indented JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    terminal.echo_styled(json.dumps(value, indent=2))
+
+
+def cell(text: str, *, keep: str = "\n", style: str = "") -> Text:
+    """Return a text as the cell of a table, without rich's markup and with control characters visible.
+
+    Args:
+        text: The text.
+        keep: Characters that stay as they are.
+        style: A style of rich.
+    """
+    return Text(visible(text, keep=keep), style=style)
 
 
 def summary(rows: Sequence[HandlerSummary]) -> Table:
@@ -90,7 +102,7 @@ def handler(row: HandlerRow) -> Table:
     table = _table("", "")
     table.show_header = False
     table.columns[0].no_wrap = True
-    table.add_row(Text(row.handler, style="bold"), Text(f"{row.topic} / {row.channel}", style="bold"))
+    table.add_row(cell(row.handler, style="bold"), cell(f"{row.topic} / {row.channel}", style="bold"))
     for name, value in (
         ("events", ", ".join(row.events)),
         ("retry", row.retry),
@@ -136,7 +148,7 @@ def _table(*headings: str) -> Table:
 
 
 def _add(table: Table, *cells: str) -> None:
-    table.add_row(*map(Text, cells))  # a plain str would be read as rich's markup
+    table.add_row(*map(cell, cells))
 
 
 def _milliseconds(seconds: float | None) -> str:

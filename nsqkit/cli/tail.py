@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import ending, options
+from nsqkit.cli import ending, options, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def _printer(
         nonlocal printed
         body = Body.read(message.body)
         if all(body.has(path, text) for path, text in wanted):
-            typer.echo(render(message, body if raw else body.redacted(), raw))
+            terminal.echo_styled(render(message, body if raw else body.redacted(), raw))
             printed += 1
         return count is None or printed < count
 
@@ -75,8 +75,8 @@ def _as_line(message: "Message", body: "Body", _raw: bool) -> str:
     time = _published(message).astimezone()
     kind = body.attribute("type") or (body.kind if body.kind != "json" else "-")
     about = line(body.attribute("id") or message.id.decode())[1:-1]
-    head = typer.style(f"{time:%H:%M:%S}", dim=True)
-    return f"{head} {typer.style(line(kind)[1:-1], fg='cyan')} {about} {line(body.content)}"
+    head = terminal.style(f"{time:%H:%M:%S}", dim=True)
+    return f"{head} {terminal.style(line(kind)[1:-1], fg='cyan')} {about} {line(body.content)}"
 
 
 def _as_json(message: "Message", body: "Body", raw: bool) -> str:

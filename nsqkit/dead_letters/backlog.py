@@ -15,6 +15,8 @@ from nsqkit.policy.names import dead_topic, topic_problem
 from nsqkit.runtime.dead_letter import CHANNEL
 from nsqkit.settings.settings import Settings
 
+_DERIVED_DOTS = 2  # in <topic>.<channel>.dead
+
 
 @dataclass(frozen=True, slots=True)
 class TopicBacklog:
@@ -34,7 +36,7 @@ class Backlog:
     """The dead letters on all nsqd at one moment.
 
     Args:
-        topics: Each topic with a channel ``dead`` on each nsqd, also if its backlog is 0.
+        topics: Each dead-letter topic on each nsqd, also if its backlog is 0.
         failures: Why an nsqd or nsqlookupd could not be asked, one line each.
     """
 
@@ -46,7 +48,8 @@ async def find_backlog(settings: Settings) -> Backlog:
     """Ask every nsqd, from the settings or from nsqlookupd, how many dead letters it has.
 
     A dead-letter topic ends with ``.dead`` and has the durable channel that nsqkit makes there before it
-    publishes the first dead letter.
+    publishes the first dead letter. One without any channel counts too if its name is that of a topic and a
+    channel: an nsqd that came back without its data has lost the channel.
 
     Raises:
         SettingsError: If the settings give HTTP addresses, but not one for each nsqd.
@@ -94,15 +97,18 @@ async def _ask(node: Node, timeout_s: float) -> dict[str, TopicBacklog] | str:
         return f"nsqd {node.address}: its HTTP port {error.address}: {error.reason} (--nsqd-http names it)"
     except NsqkitError as error:
         return str(error)
-    return {
-        topic["topic_name"]: _topic_backlog(topic, channel)
-        for topic in topics or ()
-        if topic["topic_name"].endswith(SUFFIX)
-        for channel in topic["channels"]
-        if channel["channel_name"] == CHANNEL
-    }
+    found = {topic["topic_name"]: _topic_backlog(topic) for topic in topics or ()}
+    return {name: backlog for name, backlog in found.items() if backlog is not None}
 
 
-def _topic_backlog(topic: dict[str, Any], channel: dict[str, Any]) -> TopicBacklog:
-    counts = ("depth", "in_flight_count", "deferred_count")
-    return TopicBacklog(topic["depth"] + sum(channel[each] for each in counts), channel["client_count"])
+def _topic_backlog(topic: dict[str, Any]) -> TopicBacklog | None:
+    """Return the backlog of a topic; None if it has no dead letters of nsqkit."""
+    name, channels = topic["topic_name"], topic["channels"]
+    if not name.endswith(SUFFIX):
+        return None
+    for channel in channels:
+        if channel["channel_name"] == CHANNEL:
+            left = channel["depth"] + channel["in_flight_count"] + channel["deferred_count"]
+            return TopicBacklog(topic["depth"] + left, channel["client_count"])
+    is_derived = name.count(".") >= _DERIVED_DOTS
+    return TopicBacklog(topic["depth"], 0) if is_derived and not channels else None

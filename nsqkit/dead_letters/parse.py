@@ -54,7 +54,18 @@ class CollectedLetter(DeadLetterFacts):
 def parse_letter(message: Message) -> CollectedLetter:
     """Return a message of a ``.dead`` topic as a dead letter; every message there is one."""
     record, body = _record(message.body)
-    known = record or _inferred(message)
+    return _letter(message, record or _inferred(message), body, is_record=bool(record))
+
+
+def raw_letter(message: Message) -> CollectedLetter:
+    """Return a message of a ``.dead`` topic as a dead letter, without a look at its bytes."""
+    topic, channel = source_of(message.topic)
+    return _letter(message, {"topic": topic, "channel": channel}, message.body, is_record=False)
+
+
+def _letter(
+    message: Message, known: Mapping[str, object], body: bytes, *, is_record: bool
+) -> CollectedLetter:
     facts = {each.name: _READERS[each.type](known.get(each.name)) for each in fields(DeadLetterFacts)}
     facts["dead_at"] = _time(facts["dead_at"]) or rfc3339.from_ns(message.timestamp_ns)
     return CollectedLetter(
@@ -62,7 +73,7 @@ def parse_letter(message: Message) -> CollectedLetter:
         nsqd=message.address,
         dead_message_id=message.id.decode(errors="backslashreplace"),
         dead_timestamp_ns=message.timestamp_ns,
-        is_record=bool(record),
+        is_record=is_record,
         body=body,
         **facts,
     )
@@ -115,7 +126,7 @@ def _inferred(message: Message) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else ""
 
 
 def _text_or_none(value: object) -> str | None:
@@ -136,5 +147,5 @@ def _time(text: str) -> str:
     """Return a time in the one form that sorts as it reads; empty if it is not a time."""
     try:
         return rfc3339.normalized(text)
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # a local time outside of the system's range
         return ""

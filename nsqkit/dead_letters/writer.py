@@ -1,10 +1,12 @@
 """Writer: messages into the store, in batches; each message is finished only after it is on the disk."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
-from nsqkit.dead_letters.parse import parse_letter
+from nsqkit.dead_letters.parse import parse_letter, raw_letter
 from nsqkit.dead_letters.store import Store
+from nsqkit.errors import DeadLetterStoreError
 from nsqkit.nsq.message import Message
 
 _BATCH = 500
@@ -70,7 +72,7 @@ class StoreWriter:
 
     async def _add(self, batch: list[Message]) -> None:
         try:
-            stored = await asyncio.to_thread(self._store.add, [parse_letter(each) for each in batch])
+            stored = await asyncio.to_thread(self._stored, batch)
         except BaseException:
             for message in batch:
                 message.requeue(0.0)
@@ -79,3 +81,14 @@ class StoreWriter:
         self.known += len(batch) - stored
         for message in batch:
             message.finish()
+
+    def _stored(self, batch: Sequence[Message]) -> int:
+        """Store messages and return how many were new. One that cannot be read is stored as bytes."""
+        try:
+            return self._store.add([parse_letter(each) for each in batch])
+        except DeadLetterStoreError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever its bytes have caused, the others must not wait for it
+            if len(batch) == 1:
+                return self._store.add([raw_letter(batch[0])])
+            return sum(self._stored([each]) for each in batch)

@@ -14,7 +14,7 @@ from weakref import WeakSet
 from nsqkit.errors import BreakerOpenError
 from nsqkit.policy.argument import require_errors
 from nsqkit.policy.breaker import BreakerPolicy, BreakerState, Circuit
-from nsqkit.policy.leaves import leaves
+from nsqkit.policy.leaves import leaves, mark_late
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -131,8 +131,10 @@ class Breaker:
         now_s = self._now_s()
         with self._lock:
             errors = () if error is None else leaves(error)
-            if any(map(self._is_failure, errors)):
-                self._circuit.failed(ticket, now_s=now_s)
+            if failures := tuple(filter(self._is_failure, errors)):
+                if not self._circuit.failed(ticket, now_s=now_s):
+                    for each in failures:
+                        mark_late(each, self.name)
             elif errors and all(map(_is_no_answer, errors)):
                 self._circuit.abandoned(ticket)
             else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import defaultdict
 
 from nsqkit.errors import NsqkitError, RefusedError
 from nsqkit.nsq.discovery import Source
@@ -13,6 +14,9 @@ _LOG_AGAIN_S = 60.0
 class ConnectFailures:
     """The failures of one consumer to connect.
 
+    An nsqd that closes each connection after a moment, or a proxy without an nsqd, is a failure that lasts:
+    what was logged is remembered until a connection has been :meth:`stable`.
+
     Args:
         channel: Channel of the consumer.
         log: Logger for connects, losses and refusals.
@@ -23,19 +27,32 @@ class ConnectFailures:
         self._log = log
         self._problems: dict[Source, str] = {}
         self._logged_s: dict[str, float] = {}  # when each was last logged
+        self._reasons: defaultdict[Source, set[str]] = defaultdict(set)  # since the source was stable
+        self._connects: defaultdict[Source, int] = defaultdict(int)  # since the source was stable
 
     def problem(self, source: Source) -> str:
         """Return why a source is not subscribed, in one line."""
         return self._problems.get(source, f"nsqd {source.address}: not subscribed to {source.topic} yet")
 
     def connected(self, source: Source) -> None:
-        """Log that a source is subscribed; its next failure is logged at once."""
-        self._logged_s.pop(self._problems.pop(source, ""), None)
-        self._log.info("nsqd_connected", nsqd=source.address, topic=source.topic, channel=self._channel)
+        """Log that a source is subscribed; if that happens repeatedly, :meth:`stable` logs it."""
+        self._problems.pop(source, None)
+        self._connects[source] += 1
+        if self._connects[source] <= 2:  # noqa: PLR2004 - the first one, and one after a restart of nsqd
+            self._say_connected(source)
+
+    def stable(self, source: Source) -> None:
+        """Take in that a source has been subscribed for a while; its next failure is logged at once."""
+        for reason in self._reasons.pop(source, ()):
+            self._logged_s.pop(reason, None)
+        if self._connects.pop(source, 0) > 2:  # noqa: PLR2004 - not logged yet
+            self._say_connected(source)
 
     def forget(self, source: Source) -> None:
-        """Forget why a source is not subscribed: it is not wanted any more."""
+        """Forget a source: it is not wanted any more."""
         self._problems.pop(source, None)
+        self._reasons.pop(source, None)
+        self._connects.pop(source, None)
 
     def failed(self, source: Source, error: NsqkitError, retry_in_s: float) -> None:
         """Remember and log a failure.
@@ -50,13 +67,20 @@ class ConnectFailures:
         if now_s - self._logged_s.get(problem, -math.inf) < _LOG_AGAIN_S:
             return
         self._logged_s[problem] = now_s
-        is_refusal = isinstance(error, RefusedError)
-        say = self._log.error if is_refusal else self._log.warning
+        self._reasons[source].add(problem)
+        say, name = (
+            (self._log.error, "nsqd_refused")
+            if isinstance(error, RefusedError)
+            else (self._log.warning, "nsqd_unreachable")
+        )
         say(
-            "nsqd_refused" if is_refusal else "nsqd_unreachable",
+            name,
             nsqd=source.address,
             topic=source.topic,
             channel=self._channel,
             error=problem,
             retry_in_s=round(retry_in_s, 1),
         )
+
+    def _say_connected(self, source: Source) -> None:
+        self._log.info("nsqd_connected", nsqd=source.address, topic=source.topic, channel=self._channel)

@@ -7,12 +7,13 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tornado.iostream import IOStream
 
 from nsq import protocol
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
+from nsqkit.nsq.clock_skews import SkewsNs
 from nsqkit.nsq.commands import CommandBuffer
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.failure import failure_of, lost, refusal, settle_failure
@@ -41,6 +42,7 @@ class Connection:
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
         on_end: Called once the connection has ended, for any reason.
+        skews_ns: How far this machine's clock is ahead of an nsqd's, by *address*.
 
     Attributes:
         topic: The subscribed topic; empty before :meth:`subscribe`.
@@ -50,8 +52,8 @@ class Connection:
         rdy: The RDY last sent.
         received: Number of deliveries so far.
         answered: Number of deliveries that were finished, requeued or forgotten.
-        age_s: Seconds between publishing and arrival of the last delivery, by the clocks of both machines; 0
-            for a redelivery.
+        age_s: Seconds between publishing and arrival of the last delivery, corrected by the skew of the
+            clocks if that is known; 0 for a redelivery.
         on_change: Called after each chunk with messages, and before commands are written; a RDY that it sets
             is part of the same write.
 
@@ -67,6 +69,7 @@ class Connection:
         on_message: Callable[[Message], None] = lambda _: None,
         on_settle_failure: Callable[[str], None] = lambda _: None,
         on_end: Callable[[], None] = lambda: None,
+        skews_ns: Mapping[str, int | None] = SkewsNs(),
     ) -> None:
         self._target = split_address(address)
         self.address = address
@@ -81,6 +84,7 @@ class Connection:
         self._on_message = on_message
         self._on_settle_failure = on_settle_failure
         self._on_end = on_end
+        self._skews_ns = skews_ns
         self._ended = asyncio.Event()
         self._replies = PendingReplies()
         self._commands = CommandBuffer(lambda: self.on_change())  # noqa: PLW0108 - it is set later
@@ -240,7 +244,7 @@ class Connection:
             stream.close()
             raise self._lost()
         wire = Wire(stream, self._keepalive.waiting)
-        limits = await Handshake(self.address, self._options, wire).run()
+        limits = await Handshake(self.address, self._options.refresh(self._options), wire).run()
         if self._ended.is_set():  # closed before the last answer arrived
             raise self._lost()
         self._take_limits(limits)
@@ -280,7 +284,7 @@ class Connection:
                 else:
                     self._on_frame(kind, data)
             if newest:
-                self.age_s = age_s(newest, now_s=time.time())
+                self.age_s = age_s(newest, now_s=time.time() - (self._skews_ns[self.address] or 0) / 1e9)
                 self.on_change()
 
     def _on_message_frame(self, data: bytes, received_s: float) -> None:

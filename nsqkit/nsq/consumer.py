@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from nsqkit.background import Background
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
+from nsqkit.nsq.clock_skews import ClockSkews
 from nsqkit.nsq.connect_failures import ConnectFailures
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.discovery import Discovery, Endpoints, Source
@@ -24,6 +25,12 @@ from nsqkit.policy.retry import Exponential
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
 _REFUSED_RETRY_S = 15.0
+_QUICK_ATTEMPTS = 3
+_AT_ONCE = 50
+_PACE_S = 0.1
+"""So many sources are connected to at once, then so many more after so many seconds: the loop stays free."""
+_STABLE_S = 10.0
+"""After so many seconds a connection counts as working: an nsqd may cut each one right after SUB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +48,7 @@ class ConsumerOptions:
             that wait until a batch is full.
         min_rdy: With *is_fixed*, the least RDY of each connection, even if the sum exceeds max_in_flight, so
             that a single nsqd can fill a batch. The handler still starts at most max_in_flight.
+        is_age_limited: Whether messages expire, so that the skew of an nsqd's clock is measured before SUB.
     """
 
     topics: tuple[str, ...]
@@ -49,13 +57,15 @@ class ConsumerOptions:
     max_in_flight: int
     is_fixed: bool = False
     min_rdy: int = 0
+    is_age_limited: bool = False
 
 
 class Consumer:
     """Receives the messages of one channel from every nsqd that is configured or discovered.
 
-    A lost connection is opened again after 0.2 s at first, growing to 15 s; a refused one after 15 s. The log
-    has one line for each change and for each minute that a failure lasts, not for each attempt.
+    A lost connection is opened again after 0.2 s at first, growing to 15 s; a refused one after 15 s. A
+    connection that lasts for less than 10 s counts as a failed attempt. The log has one line for each change
+    and for each minute that a failure lasts, not for each attempt.
 
     Args:
         options: Subscriptions and limits.
@@ -69,6 +79,7 @@ class Consumer:
         channels: Creates the channels of all handlers of a topic before this one is subscribed; or None.
         on_producer: Called with the first topic and whether an nsqd has it, when that is known and may have
             changed; never if nsqd are configured.
+        clocks: Measures the clocks of the nsqd; or None.
     """
 
     def __init__(
@@ -83,6 +94,7 @@ class Consumer:
         background: Background | None = None,
         channels: TopicChannels | None = None,
         on_producer: Callable[[str, bool], None] = lambda _topic, _has_producer: None,
+        clocks: ClockSkews | None = None,
     ) -> None:
         self._topic = options.topics[0]
         self._channel = options.channel
@@ -100,8 +112,13 @@ class Consumer:
         self._on_lost = on_lost
         self._channels = channels
         self._on_producer = on_producer
+        self._is_age_limited = options.is_age_limited
+        self._clocks = clocks or ClockSkews(
+            timeout_s=options.connection.connect_timeout_s, on_skew=lambda *_: None, log=log
+        )
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
+        self._missing = set(self._discovery.wanted)  # and not live
         self._failures = ConnectFailures(self._channel, log)
         self._is_started = False
         self._is_ready = asyncio.Event()
@@ -125,18 +142,20 @@ class Consumer:
         """``host:port`` of the HTTP port of every nsqd that is to be subscribed."""
         return self._discovery.http_addresses
 
+    def http_address(self, address: str) -> str | None:
+        """Return ``host:port`` of the HTTP port of the nsqd at an address; None if it is not known."""
+        return self._discovery.http_address(Source(address, self._topic))
+
     @property
     def problems(self) -> tuple[str, ...]:
         """Reasons why the consumer is not ready, one line each."""
-        missing = (
-            self._failures.problem(source) for source in sorted(self._discovery.wanted - self._live.keys())
-        )
+        missing = (self._failures.problem(source) for source in sorted(self._missing))
         return tuple(dict.fromkeys((*missing, *self._discovery.problems)))
 
     @property
     def ready(self) -> bool:
         """Whether every known nsqd is subscribed, and at least one nsqlookupd (if any) answers."""
-        return not self.problems
+        return not self._missing and not self._discovery.problems
 
     async def wait_ready(self) -> None:
         """Wait until :attr:`ready`."""
@@ -224,15 +243,19 @@ class Consumer:
 
     def _connect(self) -> None:
         """Start a task for every wanted subscription that has none."""
-        for source in sorted(self._discovery.wanted - self._keepers.keys()):
+        self._missing = set(self._discovery.wanted - self._live.keys())
+        for number, source in enumerate(sorted(self._discovery.wanted - self._keepers.keys())):
             name = f"connection to {source.address} for {source.topic}/{self._channel}"
-            self._keepers[source] = self._background.start(self._keep(source), name)
+            after_s = number // _AT_ONCE * _PACE_S
+            self._keepers[source] = self._background.start(self._keep(source, after_s), name)
         self._changed()
 
-    async def _keep(self, source: Source) -> None:
+    async def _keep(self, source: Source, after_s: float) -> None:
         """Keep one subscription connected while it is wanted; a working connection is kept even longer."""
-        attempts = 0
+        attempts, now_s = 0, asyncio.get_running_loop().time
         try:
+            if after_s:
+                await asyncio.sleep(after_s)
             while source in self._discovery.wanted and not self._is_stopping:
                 connection = Connection(
                     source.address,
@@ -240,41 +263,60 @@ class Consumer:
                     on_message=self._on_message,
                     on_settle_failure=self._on_settle_failure,
                     on_end=self._on_lost,
+                    skews_ns=self._clocks.skews_ns,
                 )
-                error, was_live = await self._serve(source, connection)
-                attempts = 1 if was_live else attempts + 1
+                error, live_for_s = await self._serve(source, connection)
+                attempts = 1 if (live_for_s or 0.0) >= _STABLE_S else attempts + 1
                 if error is None or self._is_stopping:
                     return
+                lost_s = now_s()
+                if live_for_s is not None and attempts <= _QUICK_ATTEMPTS:
+                    self._discovery.lost(source)
                 retry_in_s = _retry_in_s(error, attempts)
                 self._failures.failed(source, error, retry_in_s)
                 await asyncio.sleep(retry_in_s)
-                if was_live:
-                    await self._discovery.check(source)
+                await self._discovery.check(source, since_s=lost_s)
         finally:
             del self._keepers[source]
             self._failures.forget(source)
             self._changed()
 
-    async def _serve(self, source: Source, connection: Connection) -> tuple[NsqkitError | None, bool]:
-        """Return why the connection ended, and whether it was ever subscribed."""
+    async def _serve(self, source: Source, connection: Connection) -> tuple[NsqkitError | None, float | None]:
+        """Return why the connection ended, and for how many seconds it was subscribed; None for never."""
         try:
             await connection.open()
-            if self._channels is not None and (http := self._discovery.http_address(source)):
+            http = self._discovery.http_address(source)
+            await self._clocks.connect(source.address, http, is_needed=self._is_age_limited)
+            if self._channels is not None and http:
                 is_configured = self._discovery.is_configured(source)
                 await self._channels.create(http, source.topic, is_configured=is_configured)
             await connection.subscribe(source.topic, self._channel)
-            self._live[source] = connection
-            self._rdy.add(connection)
-            self._failures.connected(source)
-            self._changed()
-            return await connection.wait_closed(), True
+            return await self._serve_live(source, connection)
         except (ConnectionLostError, RefusedError) as error:
-            return error, False
+            return error, None
         finally:
             connection.close()
-            if self._live.pop(source, None) is not None:
-                self._rdy.remove(connection)
-                self._changed()
+
+    async def _serve_live(self, source: Source, connection: Connection) -> tuple[NsqkitError | None, float]:
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
+        stable = loop.call_later(_STABLE_S, self._failures.stable, source)
+        self._live[source] = connection
+        self._missing.discard(source)
+        self._rdy.add(connection)
+        self._failures.connected(source)
+        self._discovery.connected(source)
+        self._changed()
+        try:
+            return await connection.wait_closed(), loop.time() - since_s
+        finally:
+            stable.cancel()
+            connection.close()
+            del self._live[source]
+            if source in self._discovery.wanted:
+                self._missing.add(source)
+            self._rdy.remove(connection)
+            self._changed()
 
     def _changed(self) -> None:
         self._report_producer()

@@ -1,10 +1,10 @@
 """Dialling: open a TCP connection within a time limit, without blocking the event loop."""
 
-import asyncio
 import socket
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from nsqkit.nsq.names import resolve
 from nsqkit.nsq.time_limit import TimeLimit
 
 
@@ -36,11 +36,8 @@ async def dial(host: str, port: int, timeout_s: float) -> IOStream:
     Raises:
         OSError: The failure of the lookup or of the last address; after a timeout, a TimeoutError.
     """
-    try:
-        async with TimeLimit(timeout_s):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # an empty label, or one over 63 characters
-        raise OSError(f"{host!r} is not a host name") from error
+    async with TimeLimit(timeout_s):
+        found = await resolve(host, port)
     failure = OSError("the host name has no address")
     for family, _, _, _, address in found:
         try:

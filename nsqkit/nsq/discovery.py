@@ -4,6 +4,7 @@ It opens no connection to nsqd.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,14 @@ from nsqkit.program import is_set_within
 
 _FIRST_POLL_S = 0.2
 _POLL_JITTER = 0.3
+_QUICK_POLL_S = 1.0
+"""Longest time between two polls after a loss, in seconds: the nsqd may return at another address."""
+_QUICK_FOR_S = 60.0
+_FRESH_S = 1.0
+"""An answer of nsqlookupd that is younger is not asked for again, in seconds."""
+_MOST_NSQD = 1000
+_MOST_FAULTS = 5
+_HINT = "correct the broadcast address and ports with which these nsqd start"
 
 
 class Source(NamedTuple):
@@ -63,6 +72,8 @@ class Discovery:
 
     Attributes:
         wanted: All sources to subscribe to.
+        has_producer: Whether nsqlookupd names an nsqd for the first topic. None while no nsqlookupd answers,
+            and if nsqd are configured: on these the handler creates its topics.
     """
 
     def __init__(
@@ -84,9 +95,15 @@ class Discovery:
         self.wanted = self._named
         self._http = self._named_http = dict(endpoints.http)
         self._failures: tuple[str, ...] = ()
+        self._faults: frozenset[str] = frozenset()
+        self._lost_s: dict[Source, float] = {}
+        self._asking = asyncio.Lock()
+        self._asked_s = -math.inf
+        self._is_fruitful = self._is_capped = False
         self._is_answered = endpoints.lookup is None  # by at least one nsqlookupd at the last poll
         self._poll_soon = asyncio.Event()
         self._is_stopping = False
+        self.has_producer = self._has_producer()
         self.poller: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -103,16 +120,6 @@ class Discovery:
         return self._failures or ("no nsqlookupd has answered yet",)
 
     @property
-    def has_producer(self) -> bool | None:
-        """Whether nsqlookupd names an nsqd for the first topic.
-
-        None while no nsqlookupd answers, and if nsqd are configured: on these the handler creates its topics.
-        """
-        if self._named or not self._is_answered:
-            return None
-        return any(source.topic == self._topics[0] for source in self.wanted)
-
-    @property
     def http_addresses(self) -> frozenset[str]:
         """The HTTP addresses of all nsqd to subscribe to."""
         known = (self.http_address(source) for source in self.wanted)
@@ -126,14 +133,30 @@ class Discovery:
         """Return whether the settings name a source's nsqd."""
         return source in self._named
 
-    async def check(self, source: Source) -> None:
+    def connected(self, source: Source) -> None:
+        """Take in that a source is subscribed."""
+        self._lost_s.pop(source, None)
+
+    def lost(self, source: Source) -> None:
+        """Poll nsqlookupd at once, and often for a minute or until this source is subscribed again."""
+        if self._lookup is not None and not self.is_configured(source):
+            self._lost_s[source] = _now_s()
+            self._poll_soon.set()
+
+    async def check(self, source: Source, *, since_s: float) -> None:
         """Ask nsqlookupd again, if a source whose connection was lost is not configured.
 
         nsqadmin deletes a topic in nsqlookupd first, then in nsqd, which closes the connections. To subscribe
         again would bring the topic back (ADR 0034).
+
+        Args:
+            source: The source.
+            since_s: When the connection was lost or failed, by the event loop's time. A poll that began
+                later, and within the last second, is not repeated.
         """
-        if self._lookup is not None and not self.is_configured(source):
-            await self._ask(self._lookup)
+        if self._lookup is None or self.is_configured(source):
+            return
+        await self._ask(self._lookup, since_s=max(since_s, _now_s() - _FRESH_S))
 
     def poll_now(self) -> None:
         """Poll nsqlookupd at once."""
@@ -145,35 +168,78 @@ class Discovery:
         self._poll_soon.set()
 
     async def _poll(self, lookup: Lookup) -> None:
-        fruitless = 0
+        quick = 0
         growing = Exponential(base_s=_FIRST_POLL_S, max_s=min(max(self._poll_s, _FIRST_POLL_S), MAX_DELAY_S))
         while not self._is_stopping:
-            self._poll_soon.clear()
-            found = await self._ask(lookup)
-            fruitless = 0 if found else fruitless + 1
+            if self._poll_soon.is_set():
+                self._poll_soon.clear()
+                quick = 0
+            await self._ask(lookup, since_s=_now_s())
+            is_hurried = self._is_hurried()
+            quick = quick + 1 if is_hurried or not self._is_fruitful else 0
             spread = _POLL_JITTER * random.uniform(-1.0, 1.0)  # noqa: S311 - spreads load
             delay_s = self._poll_s * (1.0 + spread)
-            if fruitless:
-                delay_s = growing.delay_s(fruitless, draw=random.random())  # noqa: S311 - spreads load
-            await is_set_within(self._poll_soon, delay_s)
+            if quick:
+                delay_s = growing.delay_s(quick, draw=random.random())  # noqa: S311 - spreads load
+            await is_set_within(self._poll_soon, min(delay_s, _QUICK_POLL_S) if is_hurried else delay_s)
 
-    async def _ask(self, lookup: Lookup) -> frozenset[Source]:
-        """Poll for every topic, and return the sources that nsqlookupd knows."""
-        results = await asyncio.gather(*map(lookup.producers, self._topics))
+    def _is_hurried(self) -> bool:
+        since_s = _now_s() - _QUICK_FOR_S
+        self._lost_s = {source: lost_s for source, lost_s in self._lost_s.items() if lost_s > since_s}
+        return bool(self._lost_s)
+
+    async def _ask(self, lookup: Lookup, *, since_s: float) -> None:
+        """Poll for every topic, unless that was begun after a time; callers of the same time share a poll."""
+        async with self._asking:
+            if self._asked_s >= since_s:
+                return
+            self._asked_s = _now_s()
+            results = await asyncio.gather(*map(lookup.producers, self._topics))
+            if not self._is_stopping:
+                self._take(results, len(lookup.addresses))
+
+    def _take(self, results: list[LookupResult], asked: int) -> None:
         failures = tuple(sorted({line for result in results for line in result.failures}))
         if failures and failures != self._failures:
             self._log.warning("nsqlookupd_failed", error="; ".join(failures))
         self._failures = failures
-        self._is_answered = len(results[0].failures) < len(lookup.addresses)
+        self._report_faults(line for result in results for line in result.faults)
+        self._is_answered = len(results[0].failures) < asked
         found = frozenset(self._sources(results))
+        self._is_fruitful = bool(found)
         http = {node.address: node.http_address for result in results for node in result.nodes}
         if failures:  # a silent nsqlookupd may be the only one that knows a node: keep all
             found |= self.wanted - self._named
             http = self._http | http
-        if not self._is_stopping:
-            self.wanted = self._named | found
-            self._http = http | self._named_http
-            self._on_change()
+        self.wanted = self._named | self._capped(found)
+        self._http = http | self._named_http
+        self.has_producer = self._has_producer()
+        self._on_change()
+
+    def _has_producer(self) -> bool | None:
+        if self._named or not self._is_answered:
+            return None
+        return any(source.topic == self._topics[0] for source in self.wanted)
+
+    def _report_faults(self, lines: Iterable[str]) -> None:
+        """Log what is wrong with registrations, once for as long as it is."""
+        faults = frozenset(lines)
+        if new := sorted(faults - self._faults):
+            more = {"more": len(new) - _MOST_FAULTS} if len(new) > _MOST_FAULTS else {}
+            self._log.warning("registrations_faulty", error="; ".join(new[:_MOST_FAULTS]), **more, hint=_HINT)
+        self._faults = faults
+
+    def _capped(self, found: frozenset[Source]) -> frozenset[Source]:
+        """Return the sources on at most 1,000 nsqd, the known ones first."""
+        addresses = {source.address for source in found}
+        if is_too_many := len(addresses) > _MOST_NSQD:
+            known = {source.address for source in self.wanted}
+            kept = frozenset(sorted(addresses, key=lambda each: (each not in known, each))[:_MOST_NSQD])
+            found = frozenset(source for source in found if source.address in kept)
+        if is_too_many and not self._is_capped:
+            hint = "split the cluster, or name the nsqd with --nsqd"
+            self._log.warning("too_many_nsqd", found=len(addresses), most=_MOST_NSQD, hint=hint)
+        self._is_capped = is_too_many
         return found
 
     def _sources(self, results: list[LookupResult]) -> Iterable[Source]:
@@ -182,3 +248,7 @@ class Discovery:
                 yield Source(node.address, topic)
                 if topic == self._topics[0]:
                     yield from (Source(node.address, other) for other in self._topics[1:])
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

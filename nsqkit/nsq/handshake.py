@@ -12,6 +12,7 @@ from nsqkit.nsq.failure import refusal
 from nsqkit.nsq.frames import HEADER, TYPE_BYTES
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply, objection
 from nsqkit.nsq.wire import Wire
+from nsqkit.nsq.wrong_port import not_nsqd
 from nsqkit.policy.address import split_address
 
 _LONGEST_FRAME_BYTES = 1 << 20
@@ -105,9 +106,8 @@ class Handshake(AsyncConn):
         # Read frame by frame: TLS and compression start between two frames.
         header = await self._wire.read_exactly(HEADER.size)
         size, kind = HEADER.unpack(header)
-        if not TYPE_BYTES <= size <= _LONGEST_FRAME_BYTES:
-            hint = "its HTTP port; give its TCP port" if header.startswith(b"HTTP") else "not an nsqd"
-            raise ConnectionLostError(self._address, f"this is {hint}")
+        if not_nsqd(header) or not TYPE_BYTES <= size <= _LONGEST_FRAME_BYTES:
+            raise ConnectionLostError(self._address, not_nsqd(header) or "this is not an nsqd")
         return kind, await self._wire.read_exactly(size - TYPE_BYTES)
 
     def _take(self, kind: int, data: bytes) -> None:

@@ -2,17 +2,22 @@
 
 import asyncio
 import json
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
-from tornado.simple_httpclient import HTTPTimeoutError
+from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError
 
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.dial import reason
+from nsqkit.nsq.names import NamesResolver
 from nsqkit.nsq.time_limit import LoopTime
+from nsqkit.nsq.wrong_port import HTTP_PORTS, tcp_port_at
 from nsqkit.policy.address import split_address
 
 _OK = 200
+_NO_SUCH_PATH = "NOT_FOUND"
+_RESOLVER = NamesResolver()
 
 
 async def fetch(
@@ -39,19 +44,45 @@ async def fetch(
     try:
         while (response := await _response(url, method, timeout_s)) is None:
             pass
+    except (ConnectionResetError, HTTPStreamClosedError) as error:
+        why = await tcp_port_at(address, timeout_s) or f"no answer over HTTP: {error}"
+        raise ConnectionLostError(address, why) from error
     except OSError as error:
         raise ConnectionLostError(address, reason(error)) from error
     except (HTTPClientError, ValueError) as error:
         raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
     if response.code != _OK:
-        raise RefusedError(address, _code(response), f"({method} {path}, status {response.code})")
+        code = _code(response)
+        hint = f"; {HTTP_PORTS}" if code == _NO_SUCH_PATH else ""
+        raise RefusedError(address, code, f"({method} {path}, status {response.code}){hint}")
     return response.body
+
+
+async def fetch_date_s(address: str, *, timeout_s: float = 2.0) -> float:
+    """Return the ``Date`` of nsqd's answer, in seconds since 1970; nsqd rounds it down.
+
+    Args:
+        address: See :func:`fetch`.
+        timeout_s: See :func:`fetch`.
+
+    Raises:
+        ConnectionLostError: If there is no HTTP response, or it has no valid date.
+    """
+    try:
+        response = await _response(f"http://{address}/ping", "GET", timeout_s)
+        if response is not None and (date := response.headers.get("Date")):
+            return parsedate_to_datetime(date).timestamp()
+    except OSError as error:
+        raise ConnectionLostError(address, reason(error)) from error
+    except (HTTPClientError, ValueError, OverflowError) as error:
+        raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
+    raise ConnectionLostError(address, "its HTTP answer has no date")
 
 
 async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | None:
     """Return the response to a request; None if it timed out because the event loop was blocked."""
     # The shared client runs ten requests at a time: a silent server would delay all other requests.
-    client = AsyncHTTPClient(force_instance=True)
+    client = AsyncHTTPClient(force_instance=True, resolver=_RESOLVER)
     time = LoopTime(timeout_s)
     try:
         request = client.fetch(

@@ -1,15 +1,24 @@
 """IDENTIFY: the options of a connection, and the limits that nsqd grants. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from nsqkit.nsq.tls import Tls
 
+_AUTH_SERVER = "the auth server (nsqd's --auth-http-address)"
 _HINTS = {
     b"IDENTIFY msg timeout": "; lower msg_timeout_s, or raise nsqd's --max-msg-timeout",
+    b"IDENTIFY heartbeat interval": "; lower heartbeat_s, or raise nsqd's --max-heartbeat-interval",
+    b"IDENTIFY output buffer size": "; lower output_buffer_bytes, or raise nsqd's --max-output-buffer-size",
+    b"IDENTIFY output buffer timeout": (
+        "; set output_buffer_ms between nsqd's --min-output-buffer-timeout and --max-output-buffer-timeout"
+    ),
     b"TLS required": "; set tls=true",
-}
+    b"AUTH required before": "; set auth_secret",
+    b"AUTH failed for": f"; {_AUTH_SERVER} must allow it for this auth_secret",
+    b"AUTH failed": f"; {_AUTH_SERVER} does not answer, or does not accept this auth_secret",
+}  # of several that match, the first counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,7 @@ class ConnectionOptions:
         tls: TLS options; then only IDENTIFY is sent before TLS. None for plain text.
         compression: ``deflate`` or ``snappy``, used if nsqd grants it; or ``none``.
         deflate_level: Deflate level, 1 to 9; --max-deflate-level limits nsqd's side.
+        refresh: Called for each connection with the options; returns them with what its files contain now.
 
     Source:
         The ranges are nsqd's (nsqd/client_v2.go, nsqd/options.go).
@@ -50,6 +60,9 @@ class ConnectionOptions:
     tls: Tls | None = None
     compression: str = "none"
     deflate_level: int = 6
+    refresh: Callable[["ConnectionOptions"], "ConnectionOptions"] = field(
+        default=lambda options: options, repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,19 @@
 """Lookups: ask all nsqlookupd for nsqd, and merge the answers. It caches nothing."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Final
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import fetch
 from nsqkit.policy.address import join_address, split_address
+
+_SHOWN: Final = ("broadcast_address", "hostname", "remote_address", "tcp_port", "http_port")
+_LONGEST_SHOWN: Final = 300
+_LONGEST_HOST: Final = 255
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -16,7 +22,7 @@ class Node:
 
     Args:
         address: ``host:port`` of its TCP port; an IPv6 host in brackets.
-        http_address: ``host:port`` of its HTTP port.
+        http_address: ``host:port`` of its HTTP port; empty if it has none.
     """
 
     address: str
@@ -30,10 +36,12 @@ class LookupResult:
     Args:
         nodes: All nsqd that at least one nsqlookupd named.
         failures: One line for each nsqlookupd without a valid answer.
+        faults: One line for each registration that cannot be used, or that hides another nsqd.
     """
 
     nodes: frozenset[Node]
     failures: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
 
 class Lookup:
@@ -67,28 +75,55 @@ class Lookup:
     async def _ask_all(self, path: str, **query: str) -> LookupResult:
         answers = await asyncio.gather(*(self._ask(address, path, query) for address in self.addresses))
         return LookupResult(
-            nodes=frozenset().union(*(nodes for nodes, _ in answers)),
-            failures=tuple(failure for _, failure in answers if failure is not None),
+            nodes=frozenset().union(*(answer.nodes for answer in answers)),
+            failures=tuple(line for answer in answers for line in answer.failures),
+            faults=tuple(dict.fromkeys(line for answer in answers for line in answer.faults)),
         )
 
-    async def _ask(
-        self, address: str, path: str, query: dict[str, str]
-    ) -> tuple[frozenset[Node], str | None]:
+    async def _ask(self, address: str, path: str, query: dict[str, str]) -> LookupResult:
         try:
             answer = await fetch(address, path, timeout_s=self._timeout_s, **query)
-            return frozenset(map(_node, json.loads(answer)["producers"] or ())), None
+            return _registered(json.loads(answer)["producers"] or [])
         except RefusedError as error:
-            if error.code == "TOPIC_NOT_FOUND":
-                return frozenset(), None
-            return frozenset(), f"nsqlookupd {address}: {error.code} {error.description}"
-        except (ValueError, KeyError, TypeError, SettingsError) as error:
-            return frozenset(), f"nsqlookupd {address}: invalid answer: {error!r}"
+            is_unknown = error.code == "TOPIC_NOT_FOUND"
+            failures = () if is_unknown else (f"nsqlookupd {address}: {error.code} {error.description}",)
+        except (ValueError, KeyError, TypeError) as error:
+            failures = (f"nsqlookupd {address}: invalid answer: {error!r}",)
         except ConnectionLostError as error:
-            return frozenset(), f"nsqlookupd {address}: {error.reason}"
+            failures = (f"nsqlookupd {address}: {error.reason}",)
+        return LookupResult(frozenset(), failures)
+
+
+def _registered(producers: list[Any]) -> LookupResult:
+    """Return the nsqd in one answer: a registration that cannot be used hides no other."""
+    nodes: dict[str, Node] = {}
+    faults = []
+    for producer in producers:
+        try:
+            node = _node(producer)
+        except (SettingsError, LookupError, TypeError) as error:
+            why = str(error) if isinstance(error, SettingsError) else "it names no host and ports"
+            faults.append(f"an nsqd is skipped: {why}; it registers {_shown(producer)}")
+            continue
+        if nodes.setdefault(node.address, node) is not node:
+            faults.append(f"two nsqd register {node.address}, and only one of them is consumed")
+    return LookupResult(frozenset(nodes.values()), (), tuple(faults))
 
 
 def _node(producer: dict[str, object]) -> Node:
     host = str(producer["broadcast_address"])
+    if len(host) > _LONGEST_HOST or not host.isprintable():
+        raise SettingsError("its broadcast address is not a host name")
     address, http_address = (join_address(host, str(producer[port])) for port in ("tcp_port", "http_port"))
     split_address(address)
-    return Node(address, http_address)
+    with contextlib.suppress(SettingsError):  # nsqd without an HTTP port registers port 0
+        split_address(http_address)
+        return Node(address, http_address)
+    return Node(address, "")
+
+
+def _shown(producer: object) -> str:
+    if isinstance(producer, dict):
+        producer = {name: producer[name] for name in _SHOWN if name in producer}
+    text = json.dumps(producer)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

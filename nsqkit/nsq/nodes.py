@@ -63,7 +63,8 @@ async def http_addresses(settings: Settings, known: LookupResult | None = None) 
     """
     if settings.nsqd_http:
         return settings.nsqd_http
-    found = {node.http_address for node in (known or await looked_up(settings)).nodes}
+    nodes = (known or await looked_up(settings)).nodes
+    found = {node.http_address for node in nodes if node.http_address}
     return tuple(sorted(found.union(map(_usual_http, settings.nsqd))))
 
 
@@ -75,7 +76,7 @@ async def nodes_of(topic: str, settings: Settings) -> LookupResult:
     """
     named, lookup = _named(settings), lookup_of(settings)
     found = await lookup.producers(topic) if lookup else LookupResult(frozenset(), ())
-    return LookupResult(found.nodes | named, found.failures)
+    return LookupResult(found.nodes | named, found.failures + found.faults)
 
 
 async def all_nodes(settings: Settings) -> LookupResult:
@@ -85,7 +86,7 @@ async def all_nodes(settings: Settings) -> LookupResult:
         SettingsError: If there are HTTP addresses in the settings, but not one for each nsqd.
     """
     named, found = _named(settings), await looked_up(settings)
-    return LookupResult(found.nodes | named, found.failures)
+    return LookupResult(found.nodes | named, found.failures + found.faults)
 
 
 def configured_http(settings: Settings) -> dict[str, str]:

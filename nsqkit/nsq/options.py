@@ -1,22 +1,26 @@
 """Options: build the options of connections from the settings."""
 
-from nsqkit.nsq.auth import secret_of
 from nsqkit.nsq.compression import checked_compression
+from nsqkit.nsq.credentials import Credentials
 from nsqkit.nsq.identify import ConnectionOptions
-from nsqkit.nsq.tls import tls_of
+from nsqkit.nsq.log import Log
 from nsqkit.settings.settings import Settings
 
 
-def connection_options(settings: Settings, *, holds_s: float = 0.0) -> ConnectionOptions:
+def connection_options(
+    settings: Settings, *, holds_s: float = 0.0, log: Log | None = None
+) -> ConnectionOptions:
     """Return the options of connections to nsqd.
 
     Args:
         settings: Settings for all options but *holds_s*.
         holds_s: Longest time in seconds to keep a message with TOUCH; 0 or more.
+        log: Logger for certificates and secrets that change and cannot be used then; None for none.
 
     Raises:
         SettingsError: If the settings for TLS, secret or compression cannot be used.
     """
+    credentials = Credentials(settings, log)
     return ConnectionOptions(
         user_agent=f"nsqkit/{settings.service}",
         heartbeat_s=settings.heartbeat_s,
@@ -25,8 +29,9 @@ def connection_options(settings: Settings, *, holds_s: float = 0.0) -> Connectio
         output_buffer_bytes=settings.output_buffer_bytes,
         output_buffer_ms=settings.output_buffer_ms,
         connect_timeout_s=settings.connect_timeout_s,
-        auth_secret=secret_of(settings),
-        tls=tls_of(settings),
+        auth_secret=credentials.secret,
+        tls=credentials.tls,
         compression=checked_compression(settings),
         deflate_level=settings.deflate_level,
+        refresh=credentials.refresh,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from nsqkit.background import Background
 from nsqkit.errors import ConnectionLostError, RefusedError
+from nsqkit.nsq.clock_skews import ClockSkews
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.log import Log
 from nsqkit.policy.paused import Paused, paused_in
@@ -25,6 +26,7 @@ class Pauses:
         poll_s: Seconds between two polls, with additive jitter; the first ones come sooner.
         timeout_s: Time limit of one request, in seconds above 0.
         on_change: Called after each poll.
+        clocks: Measures the clocks of the same nsqd at each poll.
         log: Logger for the changes.
         background: Starts the tasks; by default one that only logs those that die.
     """
@@ -37,6 +39,7 @@ class Pauses:
         poll_s: float,
         timeout_s: float,
         on_change: Callable[[], None],
+        clocks: ClockSkews | None = None,
         log: Log,
         background: Background | None = None,
     ) -> None:
@@ -46,6 +49,7 @@ class Pauses:
         self._poll_s = poll_s
         self._timeout_s = timeout_s
         self._on_change = on_change
+        self._clocks = clocks
         self._log = log
         self._found: dict[str, frozenset[Paused]] = {}
         self._poller: asyncio.Task[None] | None = None
@@ -96,6 +100,8 @@ class Pauses:
     async def _ask(self, address: str, slots: asyncio.Semaphore) -> None:
         try:
             async with slots:
+                if self._clocks is not None:
+                    await self._clocks.measure(address)
                 stats = await NsqdHttp(address, self._timeout_s).stats()
             paused = paused_in(stats, self._subscribed)
         except (ConnectionLostError, RefusedError, LookupError, TypeError):

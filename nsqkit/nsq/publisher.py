@@ -18,6 +18,7 @@ from nsqkit.nsq.time_limit import LoopTime, TimeLimit
 from nsqkit.policy.names import topic_problem
 
 _LENGTH = struct.Struct(">i")
+_TOO_MANY = " exceeds limit of "
 
 
 class NsqdPublisher:
@@ -34,10 +35,14 @@ class NsqdPublisher:
         address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
         options: Options of the connection.
         publish_timeout_s: Time limit of one command, connecting included; seconds above 0.
+
+    Attributes:
+        connects: Number of connections that were opened or tried so far.
     """
 
     def __init__(self, address: str, options: ConnectionOptions, publish_timeout_s: float = 10.0) -> None:
         self.address = address
+        self.connects = 0
         self._options = replace(options, msg_timeout_s=None, holds_s=0.0)
         self._publish_timeout_s = publish_timeout_s
         self._connection: Connection | None = None
@@ -95,6 +100,11 @@ class NsqdPublisher:
                     raise
             else:
                 start = end
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection to nsqd is open."""
+        return self._connection is not None and not self._connection.closed()
 
     async def close(self) -> None:
         """Wait until all current publishes are confirmed or have failed, then disconnect. Final."""
@@ -220,6 +230,7 @@ class NsqdPublisher:
     async def _connected(self) -> Connection:
         async with self._connecting:
             if self._connection is None or self._connection.closed():
+                self.connects += 1
                 self._limits.forget_reported()
                 self._connection = Connection(self.address, self._options)
                 await self._connection.open()
@@ -237,7 +248,8 @@ def _mpub(topic: str, bodies: Sequence[bytes], n_bytes: int) -> bytes:
 async def ensure_channel(address: str, topic: str, channel: str, options: ConnectionOptions) -> None:
     """Create a channel and its topic unless they exist; an ephemeral channel lasts only for the call.
 
-    It subscribes with RDY 0, so it receives no message and needs no HTTP port.
+    It subscribes with RDY 0, so it receives no message and needs no HTTP port. A channel that has as many
+    consumers as --max-channel-consumers allows exists, since nsqd creates it before it counts them.
 
     Args:
         address: ``host:port`` of nsqd's TCP port.
@@ -250,10 +262,16 @@ async def ensure_channel(address: str, topic: str, channel: str, options: Connec
         ConnectionLostError: If nsqd cannot be reached.
         RefusedError: If nsqd refuses.
         ValueError: If a name is not valid.
+
+    Source:
+        nsqd/protocol_v2.go (SUB), nsqd/channel.go (AddClient).
     """
     connection = Connection(address, replace(options, msg_timeout_s=None, holds_s=0.0))
     try:
         await connection.open()
         await connection.subscribe(topic, channel)
+    except RefusedError as error:
+        if _TOO_MANY not in error.description:
+            raise
     finally:
         connection.close()

@@ -108,13 +108,18 @@ class Circuit:
         if self._state is BreakerState.HALF_OPEN:
             self._enter(BreakerState.CLOSED, now_s)
 
-    def failed(self, ticket: int, *, now_s: float) -> None:
-        """Record the failure of an admitted call; while half-open it opens the breaker again."""
+    def failed(self, ticket: int, *, now_s: float) -> bool:
+        """Record the failure of an admitted call; while half-open it opens the breaker again.
+
+        Returns:
+            Whether it counts; if not, the state has changed since the call began.
+        """
         if ticket != self._ticket:
-            return
+            return False
         self._failures += 1
         if self._state is BreakerState.HALF_OPEN or self._failures >= self._policy.failures:
             self._enter(BreakerState.OPEN, now_s)
+        return True
 
     def abandoned(self, ticket: int) -> None:
         """Record that an admitted call ended without a result; a trial makes room for another."""

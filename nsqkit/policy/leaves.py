@@ -1,5 +1,7 @@
 """Leaves: the single errors inside an exception group, such as one that ``asyncio.TaskGroup`` raises."""
 
+from contextlib import suppress
+
 from nsqkit.errors import BreakerOpenError
 
 Types = type[BaseException] | tuple[type[BaseException], ...]
@@ -36,3 +38,36 @@ def refused_for_s(error: BaseException | None) -> float | None:
     found = leaves(error)
     refusals = [leaf.remaining_s for leaf in found if isinstance(leaf, BreakerOpenError)]
     return max(refusals) if len(refusals) == len(found) else None
+
+
+_LATE = "nsqkit_late_failure"
+
+
+def mark_late(error: BaseException, dependency: str) -> None:
+    """Remember on an error that a call of a dependency failed after its breaker had opened."""
+    with suppress(AttributeError, TypeError):  # a class may take no attributes
+        setattr(error, _LATE, dependency)
+
+
+def late_failures(error: BaseException) -> frozenset[str]:
+    """Return the dependencies of calls that failed after the breaker had opened, and so caused an error.
+
+    Args:
+        error: The exception that a handler raised; its leaves, causes and contexts are searched too.
+    """
+    found, seen = set(), set()
+    left: list[BaseException | None] = [error]
+    while left:
+        if (each := left.pop()) is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(name := getattr(each, _LATE, None), str):
+            found.add(name)
+        left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+        left += [each.__cause__, each.__context__]
+    return frozenset(found)
+
+
+def refused_by(error: BaseException) -> frozenset[str]:
+    """Return the dependencies whose open breakers refused a call: an error or a leaf of it says so."""
+    return frozenset(leaf.dependency for leaf in leaves(error) if isinstance(leaf, BreakerOpenError))

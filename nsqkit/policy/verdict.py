@@ -108,20 +108,21 @@ LEASE_LOST = Verdict(OutcomeLabel.LEASE_LOST)
 SHUTDOWN = Verdict(OutcomeLabel.REQUEUE, RequeueReason.SHUTDOWN)
 
 
-def on_arrival(rules: Rules, *, attempts: int, age_s: float) -> Verdict | None:
+def on_arrival(rules: Rules, *, attempts: int, age_s: float | None) -> Verdict | None:
     """Return the verdict on a message that is given up before decoding, or None to handle it.
 
     Args:
         rules: Retry policy and limits of the handler.
         attempts: Deliveries so far, this one included.
-        age_s: Seconds since the message was published.
+        age_s: Seconds since the message was published; None if that is not known, as nsqd's clock may be
+            another one than this machine's. Then the message does not expire.
     """
     limit = rules.retry.max_attempts + CRASH_SLACK
     if attempts > limit:
         lost = f"more than {CRASH_SLACK} deliveries left no outcome; it may crash its process"
         detail = f"delivery {attempts} of at most {rules.retry.max_attempts}: {lost}"
         return _dead(rules, DeadLetterReason.CRASH_SUSPECT, detail)
-    if rules.max_age_s is not None and age_s > rules.max_age_s:
+    if rules.max_age_s is not None and age_s is not None and age_s > rules.max_age_s:
         detail = f"{age_s:.1f} s old; max_age_s={rules.max_age_s:g}"
         if rules.on_expired == "discard":
             return Verdict(OutcomeLabel.DISCARD, detail=detail)
@@ -220,10 +221,19 @@ def on_publish_failure(rules: Rules, detail: str, *, attempts: int, draw: float)
     return _again(rules, RequeueReason.ERROR, None, detail, attempts=attempts, draw=draw)
 
 
+def on_refused_events(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
+    """Return the verdict on a success whose events nsqd refuses until a person acts: retry for ever."""
+    return _endless(rules, RequeueReason.PAUSED, detail, attempts=attempts, draw=draw)
+
+
 def on_dead_letter_failure(rules: Rules, detail: str, *, attempts: int, draw: float) -> Verdict:
     """Return the verdict on a dead letter that nsqd did not confirm: retry without a limit."""
+    return _endless(rules, RequeueReason.DEAD_LETTER_FAILED, detail, attempts=attempts, draw=draw)
+
+
+def _endless(rules: Rules, reason: RequeueReason, detail: str, *, attempts: int, draw: float) -> Verdict:
     delay_s = min(rules.retry.backoff.delay_s(attempts, draw=draw), rules.max_delay_s)
-    return Verdict(OutcomeLabel.REQUEUE, RequeueReason.DEAD_LETTER_FAILED, delay_s, detail)
+    return Verdict(OutcomeLabel.REQUEUE, reason, delay_s, detail)
 
 
 def _unruled(rules: Rules, error: Exception, detail: str, *, attempts: int, draw: float) -> Verdict:

@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +15,11 @@ class Clock:
         now_s: Monotonic clock of the event loop, seconds; the clock of ``Message.received_s``.
         now_ns: Wall clock, nanoseconds since 1970 UTC.
         draw: Returns a uniform random number in [0, 1).
+        skews_ns: How far *now_ns* is ahead of each nsqd's clock, in nanoseconds, by the nsqd's address; None
+            while that is not known.
     """
 
     now_s: Callable[[], float] = time.monotonic
     now_ns: Callable[[], int] = time.time_ns
     draw: Callable[[], float] = random.random
+    skews_ns: Mapping[str, int | None] = field(default_factory=lambda: defaultdict(int))

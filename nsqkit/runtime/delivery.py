@@ -67,6 +67,7 @@ class Delivery:
         kept: Number of times that it was handled without an outcome, in an outage.
         is_kept: Whether it is to wait and be handled again instead of being settled.
         has_lost_slot: Whether the handler still runs although the lease is over.
+        give_back_by_s: Time by which to requeue it if it has not started; infinite for nsqd's limit alone.
         quiet_until_s: Time until which the lease needs no check: half a lease after the arrival.
         touched_s: Time of the last TOUCH; at first the time of arrival.
         decoded: The decoded event; None before decoding, or if that failed.
@@ -85,6 +86,7 @@ class Delivery:
         "ctx",
         "decoded",
         "epoch",
+        "give_back_by_s",
         "has_lost_slot",
         "in_handler",
         "is_done",
@@ -112,6 +114,7 @@ class Delivery:
         if shared.uncounted:
             self.attempts -= shared.uncounted.pop(self.key, 0)
         self.epoch = self.kept = 0
+        self.give_back_by_s = math.inf
         self.quiet_until_s = message.received_s + 0.5 * message.lease_s
         self.touched_s = message.received_s
         self.decoded: Decoded | None = None
@@ -171,8 +174,9 @@ class Delivery:
 
     @property
     def give_back_s(self) -> float:
-        """Time to requeue the delivery if it has not started, shortly before ``cap_s``; else infinite."""
-        return math.inf if self.task else self.cap_s - lease.margin_s(self.message.lease_s)
+        """Time to requeue the delivery if it has not started, at the latest before ``cap_s``; or infinite."""
+        latest_s = self.cap_s - lease.margin_s(self.message.lease_s)
+        return math.inf if self.task else min(latest_s, self.give_back_by_s)
 
     @property
     def touch_s(self) -> float:
@@ -263,6 +267,11 @@ class Delivery:
             hint="it swallows every cancellation: let CancelledError pass. It uses a slot until it ends",
             **self.log_fields,
         )
+
+    def start_suspect(self) -> None:
+        """Log that it starts alone, before its handler can end the process without another trace."""
+        hint = "its earlier deliveries had no outcome: it may be what ends the process"
+        self.shared.log.warning("suspect_started", hint=hint, **self.log_fields)
 
     def lose_slot(self) -> None:
         """Mark and log that the handler still runs although the lease of the message is over."""

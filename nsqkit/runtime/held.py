@@ -59,6 +59,10 @@ class Held:
             self._empty.set()
         return redelivery
 
+    def has_running(self, now_s: float) -> bool:
+        """Return whether a delivery that has started still has its lease."""
+        return any(each.task is not None and not each.is_lost(now_s) for each in self)
+
     async def wait_empty(self) -> None:
         """Wait until every delivery is settled."""
         await self._empty.wait()

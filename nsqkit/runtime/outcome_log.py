@@ -5,6 +5,7 @@ from nsqkit.policy.leaves import type_name
 from nsqkit.policy.redaction import describe, redact
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.runtime.delivery import Delivery, Shared
+from nsqkit.runtime.failure import stack_of
 
 
 class OutcomeLog:
@@ -53,4 +54,4 @@ class OutcomeLog:
         present = {name: value for name, value in fields.items() if value is not None}
         write("message_settled", **delivery.log_fields, **present)
         if self._log_stacks and error is not None and delivery.ctx is not None:
-            self._log.debug("handler_stack", **delivery.log_fields, exc_info=error)
+            self._log.debug("handler_stack", **delivery.log_fields, exception=stack_of(error))

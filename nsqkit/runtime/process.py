@@ -90,9 +90,11 @@ class Processor:
     def _read(self, delivery: Delivery) -> Verdict | None:
         """Decode a delivery; return a verdict if the handler is not to be called."""
         message = delivery.message
-        age_s = (self._clock.now_ns() - message.timestamp_ns) / 1e9
+        skew_ns = self._clock.skews_ns[message.address]
+        age_s = (self._clock.now_ns() - message.timestamp_ns - (skew_ns or 0)) / 1e9
         self._meter.age(age_s)
-        verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=age_s)
+        known_s = None if skew_ns is None else age_s
+        verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=known_s)
         if verdict is None:
             read = decode(message, self._decoder, self._rules, attempts=delivery.attempts)
             if isinstance(read, Unread):
@@ -110,7 +112,8 @@ class Processor:
             verdict, error = SHUTDOWN, None
         else:
             verdict, error = await self._call(delivery, ctx)
-        if (self._monitor.is_watching or verdict.pause_s) and self._is_kept(delivery, verdict, error):
+        is_judged = self._monitor.is_watching or error is not None or verdict.pause_s > 0.0
+        if is_judged and self._is_kept(delivery, verdict, error):
             self._settler.keep(delivery, self._gate.reason or RequeueReason.PAUSED, error)
         elif ctx.outgoing or verdict.label is OutcomeLabel.DEAD_LETTER:
             delivery.watch(delivery)  # publishing takes time
@@ -124,9 +127,17 @@ class Processor:
             self._gate.repeat_trial()
             return False
         if verdict is not WITHHELD:
-            is_outage = self._monitor.judge(delivery.epoch, verdict, error or delivery.overran)
-            retries = verdict.pause_s > 0.0 or (error is not None and self._rules.retry.retries(error))
-            if not (is_outage and retries):
+            retry = self._rules.retry
+            is_ruled = error is not None and retry.outcome_for(error) is not None
+            has_events = delivery.ctx is not None and bool(delivery.ctx.outgoing)
+            publishes = has_events or verdict.label is OutcomeLabel.DEAD_LETTER
+            failure = error or delivery.overran
+            is_outage = self._monitor.judge(
+                delivery.epoch, verdict, failure, is_ruled=is_ruled, publishes=publishes
+            )
+            if not is_outage or (error is not None and not retry.retries(error)):
+                return False
+            if error is None and verdict.pause_s == 0.0:  # it has returned, though late
                 return False
         return not self.is_stopping and not delivery.is_lost(self._clock.now_s())
 

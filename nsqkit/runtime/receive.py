@@ -120,13 +120,16 @@ class Intake:
             self._settle_unstarted(delivery, SHUTDOWN)
 
     def cancel(self) -> None:
-        """Cancel running handlers and middleware; a handler in a thread can only check ``ctx.cancelled``."""
+        """Cancel running handlers and middleware, and requeue the redeliveries that wait for them to end."""
         for delivery in tuple(self._held):
             ctx, task = delivery.ctx, delivery.task
+            if task is None:
+                self._held.detach(delivery)
+                self._settle_unstarted(delivery, SHUTDOWN)
             if ctx is not None:
                 ctx.cancelled = True
                 if delivery.in_handler and task is not None and not self._dispatcher.in_thread(ctx):
-                    task.cancel()
+                    task.cancel()  # a handler in a thread can only look at ctx.cancelled
 
     async def wait_empty(self) -> None:
         """Wait until every received message is settled."""
@@ -161,19 +164,17 @@ class Intake:
 
     def _has_trial(self) -> bool:
         """Return whether a waiting delivery can be the next trial: one that has not failed too often."""
-        return any(each.kept < TRIALS_EACH for each in self._waiting)
+        is_full = self._held.count >= max(2, self._slots.count)
+        return is_full or any(each.kept < TRIALS_EACH for each in (*self._waiting, *self._suspects.waiting))
 
     # The protocol ``quarantine.QuarantineMember``.
 
     @property
     def is_busy(self) -> bool:
         """Whether a delivery that is no suspect runs with its lease, or may start."""
-        if self._waiting and self._slots.running < self._slots.limit:
-            return True
-        now_s = self._now_s()
-        return self._slots.running > 0 and any(
-            each.task is not None and not each.is_lost(now_s) for each in self._held
-        )
+        slots = self._slots
+        may_start = bool(self._waiting) and slots.running < slots.limit
+        return may_start or (slots.running > 0 and self._held.has_running(self._now_s()))
 
     def suspect_turn(self) -> tuple[int, int] | None:
         """Return the sort key of the next suspect; None if none may run."""
@@ -192,6 +193,7 @@ class Intake:
 
     async def _run_alone(self, delivery: Delivery) -> None:
         if self._slots.limit:
+            delivery.start_suspect()
             try:
                 await self._processor.run(delivery)
             finally:
@@ -273,7 +275,8 @@ class Intake:
         delivery.follow(earlier.redelivery or earlier)
         if earlier.redelivery is not None:
             self._settle_unstarted(earlier.redelivery, LEASE_LOST)
-        if earlier.task is not None:
+        if earlier.task is not None:  # it may never end, and another worker can take the message
+            delivery.give_back_by_s = self._now_s() + delivery.message.lease_s
             earlier.redelivery = delivery
             self._overdue(earlier)
             return

@@ -9,7 +9,15 @@ from nsqkit.handler.outgoing import Outgoing
 from nsqkit.policy.leaves import type_name
 from nsqkit.policy.outage import is_attempt
 from nsqkit.policy.redaction import redact
-from nsqkit.policy.verdict import LEASE_LOST, SUCCESS, OutcomeLabel, Verdict, on_publish_failure
+from nsqkit.policy.refusal import Fault, fault_behind
+from nsqkit.policy.verdict import (
+    LEASE_LOST,
+    SUCCESS,
+    OutcomeLabel,
+    Verdict,
+    on_publish_failure,
+    on_refused_events,
+)
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
 from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.follow_ups import publish_together
@@ -45,6 +53,7 @@ class Settler:
         hooks: Sequence[OnSettled] = (),
         observer: Observer | None = None,
     ) -> None:
+        self._name = shared.spec.name
         self._rules = shared.rules
         self._meter = shared.meter
         self._clock = shared.clock
@@ -130,8 +139,13 @@ class Settler:
             await publish_together(self._publishes, message.address, leaving)
         except PublishError as failure:
             detail = redact(str(failure))
+            is_setup = fault_behind(failure) is Fault.SETUP
+            if is_setup:
+                self._dead_letters.block(f"{self._name} cannot publish its events: {failure}")
+            decide = on_refused_events if is_setup else on_publish_failure
             attempts, draw = delivery.attempts, self._clock.draw()
-            return on_publish_failure(self._rules, detail, attempts=attempts, draw=draw), failure
+            return decide(self._rules, detail, attempts=attempts, draw=draw), failure
+        self._dead_letters.confirmed()
         return verdict, None
 
     def _send(self, delivery: Delivery, verdict: Verdict) -> Verdict:

@@ -19,6 +19,7 @@ class Slots:
         resize: Called with the number of slots that are not lost, whenever it changes.
 
     Attributes:
+        count: Number of slots, lost ones included.
         limit: Number of deliveries that may run now; 0 while the gate is shut.
         running: Number of deliveries that run in slots that are not lost. Who starts one adds it; who sees it
             end calls :meth:`release`, or subtracts it if it is neither lost nor from an earlier epoch.
@@ -28,7 +29,7 @@ class Slots:
     """
 
     def __init__(self, count: int, gate: Gate, *, resize: Callable[[int], None]) -> None:
-        self._count = count
+        self.count = count
         self._gate = gate
         self._resize = resize
         self._earlier = 0  # running deliveries that started in an earlier epoch
@@ -49,7 +50,7 @@ class Slots:
 
     @property
     def _left(self) -> int:
-        return 0 if self.is_full else self._count - self.lost
+        return 0 if self.is_full else self.count - self.lost
 
     def lose(self, delivery: Delivery, *, is_full: bool) -> None:
         """Count the slot of a running delivery as lost.

@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from nsqkit.errors import SettingsError
 from nsqkit.policy.address import split_address
+from nsqkit.policy.redaction import is_secret_name, redact_whole
 
 ENV_PREFIX: Final = "NSQKIT_"
 MASK: Final = "********"
@@ -76,13 +77,13 @@ class Setting(NamedTuple):
                 case _:
                     return _as_list(self, value)
         except ValueError as error:
-            shown = MASK if self.secret or is_secret(self.name) else repr(value)
-            raise wrong_value(self.name, shown, str(error), origin) from None
+            shown = MASK if self.secret or is_secret(self.name) else redact_whole(repr(value))
+            raise wrong_value(self.name, shown, redact_whole(str(error)), origin) from None
 
 
 def is_secret(name: str) -> bool:
     """Whether a setting of this name contains a secret."""
-    return _SECRET_NAME.search(name) is not None
+    return _SECRET_NAME.search(name) is not None or is_secret_name(name)
 
 
 def wrong_value(name: str, shown: str, problem: str, origin: str) -> SettingsError:
@@ -96,7 +97,12 @@ def plain(number: float) -> str:
 
 
 def shown(value: object, *, secret: bool) -> str:
-    """Return a value as text for a person; a secret is masked, no value is ``-``."""
+    """Return a value as text for a person; no value is ``-``.
+
+    Args:
+        value: The value.
+        secret: Whether all of it is masked; otherwise only what looks like a secret is.
+    """
     if value is None or value == ():
         return "-"
     if secret:
@@ -104,8 +110,8 @@ def shown(value: object, *, secret: bool) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ", ".join(value)
-    return plain(value) if isinstance(value, float) else str(value)
+        return redact_whole(", ".join(value))
+    return plain(value) if isinstance(value, float) else redact_whole(str(value))
 
 
 def _as_number(kind: Kind, value: object) -> float:

@@ -1,6 +1,8 @@
 """Where settings come from: flags, environment and file, read in order; values are checked elsewhere."""
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Final, NamedTuple
 
 from nsqkit.errors import SettingsError
 from nsqkit.policy.suggestion import suggestion
-from nsqkit.settings.setting import ENV_PREFIX, Setting, wrong_value
+from nsqkit.settings.setting import ENV_PREFIX, Setting, is_secret, wrong_value
 
 FILE_NAME: Final = "nsqkit.toml"
 
@@ -84,12 +86,14 @@ def from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterator[Given
         known: The settings by name.
 
     Raises:
-        SettingsError: If the file cannot be read, or has an unknown name.
+        SettingsError: If the file cannot be read, has an unknown name, or names a secret although users other
+            than its owner and root can change it.
     """
     path = Path(FILE_NAME) if file is None else file
     try:
         with path.open("rb") as stream:
             content = tomllib.load(stream)
+            status = os.fstat(stream.fileno())
     except FileNotFoundError as error:
         if file is None:
             return
@@ -100,12 +104,28 @@ def from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterator[Given
         if table not in {"nsqkit", "app"} or not isinstance(values, dict):
             raise unknown(table, f"{path}: [nsqkit] and [app] are the tables, not", ("nsqkit", "app"))
         for name, value in values.items():
+            if is_secret(name):
+                _check_private(path, name, status)
             if table == "app":
                 yield _own(name, value, path.name)
             elif name in known:
                 yield Given(name, value, path.name)
             else:
                 raise unknown(name, f"{path}: there is no setting", known)
+
+
+def _check_private(path: Path, name: str, status: os.stat_result) -> None:
+    """Refuse a file with a secret that another user can change; of a symbolic link, check both ends."""
+    for each in (status, path.lstat()):
+        if each.st_uid not in {0, os.geteuid()}:
+            raise SettingsError(
+                f"settings file {path} names a secret ({name}) and is owned by user {each.st_uid}:"
+                f" chown it to the user of this process, then chmod 600 {path}"
+            )
+    if status.st_mode & stat.S_IWOTH:
+        raise SettingsError(
+            f"settings file {path} names a secret ({name}) and every user can write to it: chmod 600 {path}"
+        )
 
 
 def check_app_name(name: object, origin: str) -> None:

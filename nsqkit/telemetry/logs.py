@@ -3,6 +3,8 @@
 Records of the standard library's ``logging`` are written in the same way. No line contains a message's body.
 """
 
+import io
+import json
 import logging
 import os
 import sys
@@ -14,13 +16,17 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, WrappedLogger
 
+from nsqkit.policy.visible import visible
 from nsqkit.settings.settings import Settings
+from nsqkit.telemetry.line_writer import LineWriter, writer_of
+from nsqkit.telemetry.log_fields import readable, redacted
 
 __all__ = ["FilteringBoundLogger", "configure", "get_logger"]
 
 # Their lines repeat what nsqkit logs about connections and requests.
 _SILENCED: Final = ("nsq", "tornado.access")
 
+_MULTILINE: Final = frozenset({"stack", "exception"})
 _TOO_LONG_FOR_JSON: Final = 2**63
 
 _Fields = MutableMapping[str, Any]
@@ -37,6 +43,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
             ``NO_COLOR`` is not set.
     """
     output = sys.stderr if stream is None else stream
+    lines = _Lines(output)
     on_terminal = output.isatty()
     console = settings.log_format == "console" or (settings.log_format == "auto" and on_terminal)
     structlog.configure(
@@ -44,10 +51,12 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            lambda _logger, _name, fields: redacted(fields),
             *(_console(colors=on_terminal and "NO_COLOR" not in os.environ) if console else _json()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
-        logger_factory=lambda *_: _Lines(output),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     _route_standard_logging(settings.log_level.upper())
@@ -71,18 +80,26 @@ def get_logger_from(level: str) -> FilteringBoundLogger:
 
 
 class _Lines:
-    """Writes whole lines. A closed stream, or a character that it cannot encode, raises nothing."""
+    """Writes whole lines. A closed stream, or a character that it cannot encode, raises nothing.
+
+    A real file descriptor is written to without waiting for its reader: a full pipe must not stop the worker.
+    """
 
     # Reentrant: the garbage collector may run while it is held, and asyncio logs lost tasks that it finds.
     _lock = threading.RLock()
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._writer = _writer_of(stream)
 
     def msg(self, line: str) -> None:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         try:
-            writable = line.encode(encoding, "backslashreplace").decode(encoding)
+            encoded = line.encode(encoding, "backslashreplace")
+            if self._writer is not None:
+                self._writer.write(encoded + b"\n")
+                return
+            writable = encoded.decode(encoding)
             with self._lock:
                 self._stream.write(f"{writable}\n")
                 self._stream.flush()
@@ -92,6 +109,20 @@ class _Lines:
     debug = info = warning = error = critical = msg
 
 
+def _writer_of(stream: TextIO) -> LineWriter | None:
+    """Return the writer of a stream's descriptor; None for a stream without one, such as one of a test."""
+    if type(stream) is not io.TextIOWrapper:
+        return None
+    try:
+        return writer_of(stream.fileno(), _report_dropped)
+    except (OSError, ValueError):  # a stream in memory, or a closed one
+        return None
+
+
+def _report_dropped(count: int) -> None:
+    get_logger().error("log_lines_dropped", count=count)
+
+
 class _Bridge(logging.Handler):
     """Passes records of the standard library's logging to structlog."""
 
@@ -99,7 +130,7 @@ class _Bridge(logging.Handler):
         try:
             event = record.getMessage()
         except Exception:  # noqa: BLE001 - a format or an argument's __str__ may raise anything; keep the line
-            event = f"{_readable(record.msg)} {_readable(record.args)}"
+            event = f"{readable(record.msg)} {readable(record.args)}"
         level = max(level for level in _LEVELS if level <= max(record.levelno, logging.DEBUG))
         get_logger().log(level, event, logger=record.name, exc_info=record.exc_info)
 
@@ -130,7 +161,7 @@ def _console(*, colors: bool) -> tuple[structlog.typing.Processor, ...]:
 
 def _json() -> tuple[structlog.typing.Processor, ...]:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    return (stamp, structlog.processors.format_exc_info, _Guarded(_json_line))
+    return (stamp, _Guarded(_json_line))
 
 
 class _Guarded:
@@ -143,36 +174,26 @@ class _Guarded:
         try:
             return self._render(logger, name, dict(fields))
         except Exception as error:  # noqa: BLE001 - a value's __repr__ may raise anything
-            shown = {_readable(key): _stand_in(value) for key, value in fields.items() if key != "exc_info"}
-            return self._render(logger, name, shown | {"log_error": _readable(error)})
+            shown = {readable(key): _stand_in(value) for key, value in fields.items()}
+            return self._render(logger, name, shown | {"log_error": readable(error)})
 
 
 def _json_line(_logger: WrappedLogger, _name: str, fields: _Fields) -> str:
     first = {key: fields.pop(key) for key in ("timestamp", "level", "event") if key in fields}
-    return orjson.dumps(first | dict(fields), default=_readable, option=orjson.OPT_NON_STR_KEYS).decode()
+    line = orjson.dumps(first | dict(fields), default=readable, option=orjson.OPT_NON_STR_KEYS).decode()
+    return line if line.isprintable() else json.dumps(orjson.loads(line))  # a terminal may show it
 
 
 def _printable(fields: _Fields) -> dict[str, Any]:
     """Escape characters that would move the terminal's cursor or change its colours."""
-    return {key: _escaped(value) if _is_text(key, value) else value for key, value in fields.items()}
-
-
-def _is_text(key: str, value: object) -> bool:
-    return isinstance(value, str) and key not in {"stack", "exception"}
-
-
-def _escaped(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return {
+        visible(key): visible(value, keep="\n" if key in _MULTILINE else "")
+        if isinstance(value, str)
+        else value
+        for key, value in fields.items()
+    }
 
 
 def _stand_in(value: object) -> object:
     small = isinstance(value, float) or (isinstance(value, int) and abs(value) < _TOO_LONG_FOR_JSON)
-    return value if small or value is None else _readable(value)
-
-
-def _readable(value: object) -> str:
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except Exception as error:  # noqa: BLE001 - a __repr__ may raise anything
-        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
-    return text.encode("utf-8", "backslashreplace").decode()
+    return value if small or value is None else readable(value)

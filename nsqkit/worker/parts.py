@@ -1,10 +1,11 @@
 """Parts: what all subscriptions of one worker share. It makes none of them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nsqkit.runtime.clock import Clock
+from nsqkit.runtime.dead_letter_publisher import not_known
 from nsqkit.runtime.ports import Publishes, Source
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.settle import Observer
@@ -39,7 +40,8 @@ class WorkerParts:
         publishes: Publishes dead letters and follow-up events, and awaits nsqd's OK.
         make_consumer: Creates a consumer from ``ConsumerOptions``, with ``on_message``,
             ``on_settle_failure``, ``on_lost`` and ``log`` as keywords.
-        max_msg_bytes: nsqd's max-msg-size, bytes.
+        max_msg_bytes: The least max-msg-size of the nsqd that were known at the start, bytes.
+        limit_of: Returns max-msg-size of the nsqd at an address, bytes; None if it is not known.
         log: structlog logger without fields.
         quarantine: Runs the suspects of all handlers of the worker.
         observer: Called with every outcome and its delivery; None for none.
@@ -53,5 +55,6 @@ class WorkerParts:
     max_msg_bytes: int
     log: Any
     quarantine: Quarantine = field(default_factory=Quarantine)
+    limit_of: Callable[[str], Awaitable[int | None]] = not_known
     observer: Observer | None = None
     clock: Clock = field(default_factory=Clock)

@@ -1,5 +1,6 @@
 """Subscription: runs one handler, from its connections to its outcomes; can be paused and blocked."""
 
+import asyncio
 import math
 from functools import partial
 from typing import Any
@@ -14,7 +15,9 @@ from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.dropped import dropped
 from nsqkit.nsq.consumer import ConsumerOptions
 from nsqkit.nsq.options import connection_options
+from nsqkit.policy.outage import rest_s
 from nsqkit.policy.outcome import Finish
+from nsqkit.policy.redaction import redact
 from nsqkit.policy.verdict import RequeueReason, Rules, Verdict, on_outcome
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.dead_letter_publisher import DeadLetterPublisher
@@ -32,6 +35,7 @@ from nsqkit.runtime.slots import Slots
 from nsqkit.settings.settings import Settings
 from nsqkit.worker.parts import WorkerParts
 
+_PROBE_S = 15.0
 _SHUT = {
     RequeueReason.PAUSED: IntakeState.PAUSED,
     RequeueReason.KILL_SWITCH: IntakeState.KILL_SWITCH_OPEN,
@@ -61,6 +65,8 @@ class Subscription:
         for problem in dropped(spec.handler):
             self._log.warning("value_dropped", reason=problem)
         self._blocked = ""
+        self._blocks = 0  # since the last confirmed dead letter
+        self._probe: asyncio.TimerHandle | None = None
         self.gate = Gate(slots, apply=self._apply, log=self._log)
         self._monitor = FailureMonitor(spec.kill_switch, self.gate, meter=self._meter, now_s=self._now_s)
         shared = Shared(
@@ -85,10 +91,11 @@ class Subscription:
             ConsumerOptions(
                 topics=self.topics,
                 channel=spec.channel,
-                connection=connection_options(settings, holds_s=spec.holds_s),
+                connection=connection_options(settings, holds_s=spec.holds_s, log=self._log),
                 max_in_flight=slots,
                 is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
                 min_rdy=spec.max_messages or 0,
+                is_age_limited=spec.max_age_s is not None,
             ),
             on_message=self.intake.receive,
             on_settle_failure=self._meter.settle_failure,
@@ -125,7 +132,12 @@ class Subscription:
             shared,
             publishes=parts.publishes,
             dead_letters=DeadLetterPublisher(
-                shared, publishes=parts.publishes, block=self.block, max_msg_bytes=parts.max_msg_bytes
+                shared,
+                publishes=parts.publishes,
+                block=self.block,
+                confirmed=self._on_dead_letter,
+                max_msg_bytes=parts.max_msg_bytes,
+                limit_of=parts.limit_of,
             ),
             outcome_log=OutcomeLog(
                 shared, log_success=settings.log_success, log_stacks=settings.log_level == "debug"
@@ -153,19 +165,19 @@ class Subscription:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the intake is stopped until the worker restarts."""
+        """Whether the intake is stopped because nsqd refuses dead letters."""
         return bool(self._blocked)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """Why the handler is not ready, one line each; empty if it is."""
         if self._blocked:
-            return (self._blocked,)
+            return (redact(self._blocked),)
         found = () if self.consumer.ready else self.consumer.problems or ("not connected yet",)
         if lost := self.intake.lost_slots:
             found += (f"{lost} of {self._max_in_flight} slots are lost: their handler calls do not end",)
         name = f"{self.spec.name} ({self.spec.topic}/{self.spec.channel})"
-        return tuple(f"{name}: {problem}" for problem in found)
+        return tuple(redact(f"{name}: {problem}") for problem in found)
 
     @property
     def state(self) -> HandlerState:
@@ -215,21 +227,39 @@ class Subscription:
         self.gate.open(RequeueReason.PAUSED)
 
     def block(self, why: str) -> None:
-        """Stop the intake until the worker restarts, and report the handler as not ready.
+        """Stop the intake until a person has corrected the cause, and report the handler as not ready.
+
+        It is probed after 15 s at first, growing to 5 minutes: then messages are tried one by one, until one
+        is handled or its dead letter is confirmed.
 
         Args:
             why: One line for the log and ``/readyz``.
         """
-        if not self._blocked:
-            self._blocked = why
-            self._log.error("intake_blocked", reason=why)
-            self.gate.shut(RequeueReason.DEAD_LETTER_FAILED)
+        if self._probe is not None:
+            return
+        self._blocks += 1
+        self._blocked = why
+        probe_in_s = rest_s(_PROBE_S, self._blocks)
+        self._log.error("intake_blocked", reason=why, probe_in_s=probe_in_s)
+        self._monitor.block()
+        self._probe = asyncio.get_running_loop().call_later(probe_in_s, self._try_again)
 
     def close(self) -> None:
         """Stop timers and threads; call it after the drain."""
+        if self._probe is not None:
+            self._probe.cancel()
         self.gate.close()
         self.intake.close()
         self.dispatcher.close()
+
+    def _try_again(self) -> None:
+        self._probe = None
+        self.gate.open(RequeueReason.DEAD_LETTER_FAILED)
+
+    def _on_dead_letter(self) -> None:
+        if self._blocks and self._probe is None:
+            self._blocks = 0
+            self._monitor.unblock()
 
     def _resize(self, slots: int) -> None:
         self._meter.max_in_flight(slots)
@@ -240,6 +270,9 @@ class Subscription:
         self._meter.paused(flow is Flow.SHUT)
         match flow:
             case Flow.OPEN:
+                if self._blocked:
+                    self._log.info("intake_unblocked")
+                    self._blocked = ""
                 self.consumer.resume()
             case Flow.TRIAL:
                 self.consumer.trial()

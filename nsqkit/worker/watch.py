@@ -7,6 +7,7 @@ from typing import Any
 from nsqkit.admin import HandlerState
 from nsqkit.background import Background
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.nsq.clock_skews import ClockSkews
 from nsqkit.nsq.consumer import Consumer, ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.lookup import Lookup
@@ -15,7 +16,9 @@ from nsqkit.nsq.pauses import Pauses
 from nsqkit.nsq.producers import Producers
 from nsqkit.nsq.registrations import Registrations
 from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.redaction import redact
 from nsqkit.policy.registration import durable
+from nsqkit.runtime.clock import Clock
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
 
@@ -30,6 +33,9 @@ class Watch:
         metrics: Metrics of all handlers.
         log: structlog logger without fields.
         background: Starts the tasks of the watch and of its consumers.
+
+    Attributes:
+        clock: The clock of the worker, with the skews of the clocks of its nsqd.
     """
 
     def __init__(
@@ -55,7 +61,18 @@ class Watch:
         self._channels = TopicChannels(durable(pairs), timeout_s=timeout_s, log=log)
         self._registrations = Registrations(lookup or Lookup(()), durable(pairs), poll_s=poll_s, **common)
         self._producers = Producers(lookup, on_change=self._on_producer, **common)
-        self._pauses = Pauses(pairs, self._addresses, poll_s=poll_s, on_change=self._on_pauses, **common)
+        self._clocks = ClockSkews(
+            timeout_s=timeout_s, on_skew=metrics.clock_skew, log=log, now_ns=Clock().now_ns
+        )
+        self.clock = Clock(skews_ns=self._clocks.skews_ns)
+        self._pauses = Pauses(
+            pairs,
+            self._addresses,
+            poll_s=poll_s,
+            on_change=self._on_pauses,
+            clocks=self._clocks,
+            **common,
+        )
 
     def consumer(self, options: ConsumerOptions, **callbacks: Any) -> Consumer:
         """Return a new consumer of one handler, which reports to this watch; arguments as of ``Consumer``."""
@@ -65,10 +82,16 @@ class Watch:
             channels=self._channels,
             on_producer=self._producers.found,
             background=self._background,
+            clocks=self._clocks,
             **callbacks,
         )
         self._consumers.append(consumer)
         return consumer
+
+    def http_address(self, address: str) -> str | None:
+        """Return ``host:port`` of the HTTP port of an nsqd that a handler consumes from, if it is known."""
+        known = (consumer.http_address(address) for consumer in self._consumers)
+        return next(filter(None, known), None)
 
     def start(self) -> None:
         """Start to register and to poll, and return at once."""
@@ -88,7 +111,7 @@ class Watch:
     @property
     def problems(self) -> tuple[str, ...]:
         """Why messages of a new topic might miss a handler, one line each; empty if they cannot."""
-        return self._registrations.problems
+        return tuple(map(redact, self._registrations.problems))
 
     def shown(self, state: HandlerState) -> HandlerState:
         """Return a handler's state with what is known here."""
@@ -103,9 +126,12 @@ class Watch:
         return self._pauses.of(spec.topics, spec.channel)
 
     def _addresses(self) -> Iterable[str]:
+        """Return the HTTP address of every nsqd to ask."""
+        return self._settings.nsqd_http or self._found()
+
+    def _found(self) -> frozenset[str]:
         """Return the HTTP address of every nsqd that a handler consumes from."""
-        found = frozenset().union(*(consumer.http_addresses for consumer in self._consumers))
-        return self._settings.nsqd_http or found
+        return frozenset().union(*(consumer.http_addresses for consumer in self._consumers))
 
     def _on_producer(self, topic: str, has_producer: bool) -> None:  # noqa: FBT001 - a callback
         for spec in self._specs.values():
@@ -114,6 +140,7 @@ class Watch:
                 meter.topic_without_producer(not has_producer)
 
     def _on_pauses(self) -> None:
+        self._clocks.keep(self._found())
         for spec in self._specs.values():
             meter = self._metrics.for_handler(spec.topic, spec.channel, spec.name)
             meter.channel_paused(bool(self._paused(spec)))

@@ -79,6 +79,7 @@ class Worker:
         self.publishers = PublisherPool(
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
+            http_of=lambda address: self._watch.http_address(address),  # noqa: PLW0108 - it is set below
         )
         self._watch = Watch(
             self.specs,
@@ -192,7 +193,7 @@ class Worker:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the intake of a handler is stopped until the worker restarts."""
+        """Whether the intake of a handler is stopped because nsqd refuses its dead letters."""
         return any(each.is_blocked for each in self._subscriptions)
 
     @property
@@ -257,7 +258,9 @@ class Worker:
             publishes=self.publishers,
             make_consumer=self._watch.consumer,
             max_msg_bytes=max_msg_bytes,
+            limit_of=self.publishers.max_msg_bytes,
             log=self._log,
+            clock=self._watch.clock,
         )
         return tuple(Subscription(handler, parts) for handler in handlers)
 

@@ -18,7 +18,7 @@ from tests.chaos.about import folders
 from tests.chaos.audit import audit
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.memory import Sample, growth, sample
-from tests.chaos.phases import Phase, many, phases, poisoned
+from tests.chaos.phases import Phase, many, phases
 from tests.chaos.run import run_phase
 from tests.chaos.workers import Workers
 
@@ -56,7 +56,7 @@ def run(
     markdown: Annotated[bool, typer.Option("--markdown", help="Tables for a document.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Everything that was found.")] = False,
 ) -> None:
-    """Publish orders to two nsqd, break everything around the workers, and account for every order."""
+    """Publish orders to several nsqd, break everything around the workers, and account for every order."""
     if context.invoked_subcommand is not None:
         return
     plan = {
@@ -66,7 +66,7 @@ def run(
         faults.CUT: cuts,
         faults.STALL: stalls,
     }
-    known = [*phases(plan, orders, workers=workers, rate_per_s=rate, seed=seed), poisoned(seed=seed)]
+    known = phases(plan, orders, workers=workers, rate_per_s=rate, seed=seed)
     names = [each.name for each in known]
     for name in only or ():
         if name not in names:

@@ -19,12 +19,14 @@ class About:
         unconfirmed: Orders that were published without an OK.
         left: Messages that nsqd still had when the phase was given up; 0 where it came to its end.
         timeouts: nsqd's own count since it was last started.
-        exit_codes: Of the workers that were told to stop.
+        exit_codes: Of the workers that were told to stop, by name; None for one that did not end.
         crashes: How many workers ended by themselves.
         unexpected: Those of them that should not have, a line each.
         miscounts: Workers whose counts did not add up at the end, a line each.
         may_leave: Whether handlers hang in threads, so that a worker may leave a message to its lease.
         is_clean: As in the phase.
+        max_held: As in the phase.
+        max_running: As in the phase.
         seconds: How long it took.
     """
 
@@ -34,12 +36,14 @@ class About:
     unconfirmed: int
     left: int
     timeouts: int
-    exit_codes: tuple[int | None, ...]
+    exit_codes: Mapping[str, int | None]
     crashes: int
     unexpected: tuple[str, ...]
     miscounts: tuple[str, ...]
     may_leave: bool
     is_clean: bool
+    max_held: int
+    max_running: Mapping[str, int]
     seconds: float
 
     def save(self, folder: Path) -> None:

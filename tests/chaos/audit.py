@@ -6,10 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tests.chaos.about import About, load
-from tests.chaos.ledger import CONFIRMED, DEAD, WORKERS, Reader
-from tests.chaos.orders import DEAD_LETTERS, kind_of
-
-_SHOWN = 5
+from tests.chaos.ledger import CONFIRMED, DEAD, HELD, OUTAGES, WORKERS, Reader
+from tests.chaos.orders import DEAD_LETTERS, DEAF, kind_of
+from tests.chaos.promises import ENDS, named, overheld, overrun, starved, went_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,7 @@ class Ledgers:
         dead: The reason of each dead letter, by order; several where there are several.
         started: How often each was handed to a handler.
         cancelled: How often each was cancelled while it was handled.
+        deaf: How many handlers ignored their cancellation to the end of their worker, by its name.
     """
 
     confirmed: frozenset[str]
@@ -53,6 +53,7 @@ class Ledgers:
     dead: Mapping[str, tuple[str, ...]]
     started: Mapping[str, int]
     cancelled: Mapping[str, int]
+    deaf: Mapping[str, int]
 
     def lost(self) -> list[str]:
         """Return the orders that are lost."""
@@ -100,7 +101,8 @@ class Finding:
 def audit(folder: Path) -> Finding:
     """Audit one phase."""
     about, ledgers = load(folder), read(folder)
-    return Finding(about, ledgers.tallies(), len(ledgers.cancelled), tuple(problems(about, ledgers)))
+    found = (*problems(about, ledgers), *_special(about, folder))
+    return Finding(about, ledgers.tallies(), len(ledgers.cancelled), found)
 
 
 def read(folder: Path) -> Ledgers:
@@ -110,9 +112,12 @@ def read(folder: Path) -> Ledgers:
     for order, reason in Reader(folder / DEAD).lines():
         dead[order] = (*dead.get(order, ()), reason)
     told: dict[str, Counter[str]] = {}
+    deaf: Counter[str] = Counter()
     for path in folder.glob(WORKERS):
         for what, order, *_ in Reader(path).lines():
             told.setdefault(what, Counter())[order] += 1
+            if kind_of(order) == DEAF:
+                deaf[path.stem] += (what == "started") - (what in ENDS)
     none: Counter[str] = Counter()
     return Ledgers(
         confirmed,
@@ -120,16 +125,17 @@ def read(folder: Path) -> Ledgers:
         dead,
         told.get("started", none),
         told.get("cancelled", none),
+        deaf,
     )
 
 
 def problems(about: About, ledgers: Ledgers) -> Iterator[str]:
     """Yield what is not as promised; nothing where all is well."""
-    yield from _named("lost", ledgers.lost())
+    yield from named("lost", ledgers.lost())
     if not ledgers.confirmed:
         yield "no order was confirmed, so nothing is proved"
     wrong = (order for order, reasons in ledgers.dead.items() if not _may_be_dead(order, reasons))
-    yield from _named("dead-lettered for a reason that is not theirs", wrong)
+    yield from named("dead-lettered for a reason that is not theirs", wrong)
     for sort, count in about.planned.items():
         if about.faults.get(sort, 0) < count:
             yield f"only {about.faults.get(sort, 0)} of {count} faults of the sort {sort!r} were carried out"
@@ -137,11 +143,37 @@ def problems(about: About, ledgers: Ledgers) -> Iterator[str]:
         yield f"nsqd still had {about.left} messages when the time was over"
     yield from about.unexpected
     yield from about.miscounts
-    allowed = {0, 1} if about.may_leave else {0}
-    if not allowed.issuperset(about.exit_codes):
-        yield f"workers that were told to stop ended with {list(about.exit_codes)}"
+    yield from _exits(about, ledgers)
     if about.is_clean:
         yield from _unclean(about, ledgers)
+
+
+def _exits(about: About, ledgers: Ledgers) -> Iterator[str]:
+    """Yield which workers that were told to stop ended in another way than they should."""
+    for worker, code in about.exit_codes.items():
+        allowed = {1} if ledgers.deaf.get(worker) else {0, 1} if about.may_leave else {0}
+        if code not in allowed:
+            yield f"{worker} was told to stop, and ended with {code}"
+    if any(kind_of(order) == DEAF for order in ledgers.confirmed) and not any(ledgers.deaf.values()):
+        yield "no worker was told to stop while a handler ignored its cancellation"
+
+
+def _special(about: About, folder: Path) -> Iterator[str]:
+    """Yield what is not as this phase alone promises."""
+    workers = sorted(folder.glob(WORKERS))
+    if outages := list(Reader(folder / OUTAGES).lines()):
+        yield from went_on(outages, _lines(workers))
+    if about.max_held:
+        yield from overheld(Reader(folder / HELD).lines(), about.max_held)
+    if about.max_running:
+        for path in workers:
+            yield from (f"{path.stem}: {each}" for each in overrun(_lines([path]), about.max_running))
+        yield from starved(_lines(workers), about.max_running)
+
+
+def _lines(paths: Iterable[Path]) -> Iterator[list[str]]:
+    for path in paths:
+        yield from Reader(path).lines()
 
 
 def _may_be_dead(order: str, reasons: Iterable[str]) -> bool:
@@ -154,11 +186,4 @@ def _unclean(about: About, ledgers: Ledgers) -> Iterator[str]:
     again = (
         order for order, times in ledgers.started.items() if times != 1 + ledgers.cancelled.get(order, 0)
     )
-    yield from _named("handled more than once though never cancelled", again)
-
-
-def _named(what: str, orders: Iterable[str]) -> Iterator[str]:
-    found = sorted(orders)
-    if found:
-        more = ", …" if len(found) > _SHOWN else ""
-        yield f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{more}"
+    yield from named("handled more than once though never cancelled", again)

@@ -1,9 +1,10 @@
-"""The cluster: two nsqd and a nsqlookupd as processes, and what nsqd says about its messages."""
+"""The cluster: some nsqd and a nsqlookupd as processes, and what nsqd says about its messages."""
 
 import asyncio
 import contextlib
 import os
 import signal
+import string
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -114,9 +115,10 @@ class Node:
         programs: Of the phase.
         folder: Its data path.
         lookupd: ``host:port`` of nsqlookupd's TCP port.
+        max_lease_s: nsqd's max-msg-timeout, in whole seconds.
     """
 
-    def __init__(self, name: str, programs: Programs, folder: Path, lookupd: str) -> None:
+    def __init__(self, name: str, programs: Programs, folder: Path, lookupd: str, max_lease_s: int) -> None:
         tcp_port, http_port = free_port(), free_port()
         self.name = name
         self.proxy = Proxy(free_port(), tcp_port)
@@ -136,6 +138,7 @@ class Node:
             f"-broadcast-tcp-port={self.proxy.port}",
             f"-lookupd-tcp-address={lookupd}",
             f"-data-path={folder}",
+            f"-max-msg-timeout={max_lease_s}s",
         )
 
     async def start(self) -> None:
@@ -143,6 +146,18 @@ class Node:
         self._program = self._programs.start(self.name, self._command)
         await answering(self._program, self.http_address)
         self.is_up.set()
+
+    async def start_with(self, topics: Sequence[str]) -> None:
+        """Return when it and its proxy listen, and it has these topics and their channel.
+
+        nsqd looks at the timers of a new channel only after up to 5 s, and of those that it finds when it
+        starts at once: so it is started twice.
+        """
+        await self.start()
+        for topic in topics:
+            await NsqdHttp(self.http_address).create_channel(topic, CHANNEL)
+        await self.restart()
+        await self.proxy.start()
 
     async def restart(self) -> None:
         """End it cleanly, so that it keeps its messages, and start it again."""
@@ -176,14 +191,16 @@ class Node:
 
 
 class Cluster:
-    """Two nsqd that one nsqlookupd knows.
+    """Some nsqd that one nsqlookupd knows.
 
     Args:
         programs: Of the phase.
-        folder: For the data of both.
+        folder: For the data of all.
+        size: How many nsqd.
+        max_lease_s: Their max-msg-timeout, in whole seconds.
     """
 
-    def __init__(self, programs: Programs, folder: Path) -> None:
+    def __init__(self, programs: Programs, folder: Path, size: int, max_lease_s: int) -> None:
         self._programs = programs
         tcp, self.lookupd = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self._lookupd_command = (
@@ -191,21 +208,15 @@ class Cluster:
             f"-tcp-address={tcp}",
             f"-http-address={self.lookupd}",
         )
-        self.nodes = tuple(Node(name, programs, folder / name, tcp) for name in ("nsqd-a", "nsqd-b"))
+        names = [f"nsqd-{letter}" for letter in string.ascii_lowercase[:size]]
+        self.nodes = tuple(Node(name, programs, folder / name, tcp, max_lease_s) for name in names)
 
     async def start(self, topics: Sequence[str]) -> None:
-        """Start everything, with these topics and their channel.
-
-        nsqd looks at the timers of a new channel only after up to 5 s, and of those that it finds when it
-        starts at once: so it is started twice.
-        """
+        """Start everything, with these topics and their channel."""
         await answering(self._programs.start("nsqlookupd", self._lookupd_command), self.lookupd)
-        for node in self.nodes:
-            await node.start()
-            for topic in topics:
-                await NsqdHttp(node.http_address).create_channel(topic, CHANNEL)
-            await node.restart()
-            await node.proxy.start()
+        async with asyncio.TaskGroup() as group:
+            for node in self.nodes:
+                group.create_task(node.start_with(topics))
 
     async def close(self) -> None:
         """End the proxies."""

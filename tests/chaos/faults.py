@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from tests.chaos.cluster import Cluster, Node
+from tests.chaos.outage import Outages
 from tests.chaos.workers import Workers
 from tests.waiting import until
 
@@ -14,6 +15,7 @@ DEPLOY = "deploy"
 NSQD_RESTART = "nsqd-restart"
 CUT = "cut"
 STALL = "stall"
+OUTAGE = "outage"
 
 STALL_S = 3.0
 
@@ -30,12 +32,14 @@ class Faults:
         plan: How many of each sort.
         orders: How many orders the phase publishes.
         draws: Choose what is hit.
+        outages: Carries out those of the dependency.
     """
 
-    def __init__(self, plan: Mapping[str, int], orders: int, draws: random.Random) -> None:
+    def __init__(self, plan: Mapping[str, int], orders: int, draws: random.Random, outages: Outages) -> None:
         self._plan = plan
         self._orders = orders
         self._draws = draws
+        self._outages = outages
         self.done: Counter[str] = Counter()
 
     @property
@@ -51,6 +55,7 @@ class Faults:
             NSQD_RESTART: lambda: self._node(cluster).restart(),
             CUT: lambda: self._cut(cluster),
             STALL: lambda: self._node(cluster).stall(STALL_S),
+            OUTAGE: self._outages.carry_out,
         }
         async with asyncio.TaskGroup() as group:
             for sort, count in self._plan.items():

@@ -32,7 +32,7 @@ class ChaosError(Exception):
 
 
 class WorkerLedger:
-    """What the handlers of one process did, one line each."""
+    """What the handlers of one process did, one line each, with the system's monotonic time in seconds."""
 
     def __init__(self, path: Path) -> None:
         self._ledger = Ledger(path)
@@ -40,16 +40,19 @@ class WorkerLedger:
     @contextlib.contextmanager
     def entry(self, order: OrderCreated, ctx: Context) -> Iterator[None]:
         """Write that an order is started, and how that ended."""
-        self._ledger.write(f"started {order.order_id} {ctx.attempts}")
+        self._write("started", order, f"{ctx.attempts} {ctx.nsqd}")
         try:
             yield
         except asyncio.CancelledError:
-            self._ledger.write(f"cancelled {order.order_id}")
+            self._write("cancelled", order)
             raise
         except Exception:
-            self._ledger.write(f"failed {order.order_id}")
+            self._write("failed", order)
             raise
-        self._ledger.write(f"succeeded {order.order_id}")
+        self._write("succeeded", order)
+
+    def _write(self, what: str, order: OrderCreated, more: str = "") -> None:
+        self._ledger.write(f"{what} {order.order_id} {time.monotonic():.3f} {more}")
 
     def close(self) -> None:
         """Close the file."""
@@ -92,6 +95,8 @@ class Orders(
                 await asyncio.sleep(SLOW_S)  # the handler's work
             case kinds.HANGING if is_first:
                 await asyncio.Event().wait()
+            case kinds.DEAF if is_first:
+                await _ignore_cancellation()
             case kinds.HOPELESS:
                 raise ChaosError(order_id)
             case kinds.FLAKY if is_first:
@@ -147,6 +152,12 @@ class PoisonedOrders(
 def _some_s(order_id: str) -> float:
     """Return 0 to 20 ms, always the same for an order."""
     return zlib.crc32(order_id.encode()) % 20 / 1000
+
+
+async def _ignore_cancellation() -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
 
 
 async def _hold_memory(mib: int) -> None:

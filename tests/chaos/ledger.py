@@ -10,6 +10,8 @@ from pathlib import Path
 
 CONFIRMED = "confirmed.ledger"
 DEAD = "dead.ledger"
+OUTAGES = "outages.ledger"
+HELD = "held.ledger"
 PROCESSES = "processes.ledger"
 WORKERS = "worker-*.ledger"
 

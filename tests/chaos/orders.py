@@ -11,6 +11,8 @@ SAMPLE = ROOT / "examples" / "data" / "orders.jsonl"
 
 ORDERS = "orders"
 MAILS = "mails"
+BREAKERS, PAUSES, SWITCHES = "breakers", "pauses", "switches"
+ONE, THREE = "one", "three"
 CHANNEL = "chaos"
 
 QUICK = "quick"
@@ -37,8 +39,33 @@ UNDECODABLE = "undecodable"
 """Has a line of quantity 0 in the sample, which its type does not allow."""
 POISON = "poison"
 """Kills its process."""
+DEAF = "deaf"
+"""Never ends the first time, and ignores that it is cancelled."""
+GUARDED = "guarded"
+"""Needs the dependency, behind a breaker."""
+PAUSING = "pausing"
+"""Needs the dependency; the handler pauses while that is away."""
+SWITCHED = "switched"
+"""Needs the dependency; the handler has a kill switch."""
+SINGLE = "single"
+"""One of its handler may be in flight."""
+TRIPLE = "triple"
+"""Three of its handler may be in flight."""
 
-IN_THREADS = frozenset({PLAIN, BLOCKED})
+TOPICS: Mapping[str, str] = {
+    PLAIN: MAILS,
+    BLOCKED: MAILS,
+    GUARDED: BREAKERS,
+    PAUSING: PAUSES,
+    SWITCHED: SWITCHES,
+    SINGLE: ONE,
+    TRIPLE: THREE,
+}
+"""Where the kinds go; all others to ``ORDERS``."""
+DEPENDENT = frozenset({GUARDED, PAUSING, SWITCHED})
+"""The kinds that need the dependency."""
+MAX_IN_FLIGHT: Mapping[str, int] = {SINGLE: 1, TRIPLE: 3} | dict.fromkeys(DEPENDENT, 10)
+"""How many messages their handlers may have in flight in a worker."""
 DEAD_LETTERS: Mapping[str, str] = {
     HOPELESS: "exhausted",
     UNDECODABLE: "undecodable",
@@ -105,7 +132,7 @@ class Orders:
         kind = self._special.get(number, kind)
         own_id = f"{number:07d}-{kind}"
         changed = {**envelope, "id": own_id, "data": {**envelope["data"], "order_id": own_id}}
-        return Order(own_id, MAILS if kind in IN_THREADS else ORDERS, json.dumps(changed).encode())
+        return Order(own_id, TOPICS.get(kind, ORDERS), json.dumps(changed).encode())
 
 
 def _is_valid(envelope: Mapping[str, Mapping[str, list[Mapping[str, int]]]]) -> bool:

@@ -5,6 +5,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from tests.chaos.about import About
 from tests.chaos.cluster import Cluster, Programs
 from tests.chaos.dead import collect
 from tests.chaos.faults import Faults
+from tests.chaos.held import write_held
 from tests.chaos.ledger import CONFIRMED, DEAD, Ledger
-from tests.chaos.orders import BLOCKED, MAILS, ORDERS, Orders
+from tests.chaos.orders import BLOCKED, Orders
+from tests.chaos.outage import Outages
 from tests.chaos.phases import Phase
 from tests.chaos.publishing import Feed
 from tests.chaos.workers import Workers
@@ -39,7 +42,7 @@ async def run_phase(phase: Phase, folder: Path, time_limit_s: float, watch: Watc
     """
     started_s = time.monotonic()
     programs = Programs(folder)
-    cluster = Cluster(programs, folder)
+    cluster = Cluster(programs, folder, phase.nsqd, phase.max_lease_s)
     draws = random.Random(phase.seed)
     workers = Workers(
         programs,
@@ -50,8 +53,11 @@ async def run_phase(phase: Phase, folder: Path, time_limit_s: float, watch: Watc
         draws=draws,
         may_crash=phase.may_crash,
     )
-    faults = Faults(phase.faults, phase.orders, draws)
-    with contextlib.closing(Ledger(folder / CONFIRMED)) as ledger:
+    if phase.max_held:
+        watch = partial(write_held, folder=folder)
+    outages = Outages(folder, phase.outage_s)
+    faults = Faults(phase.faults, phase.orders, draws, outages)
+    with contextlib.closing(outages), contextlib.closing(Ledger(folder / CONFIRMED)) as ledger:
         feed = Feed(
             Orders(phase.weights, phase.seed, special=phase.special, only_valid=phase.only_valid),
             ledger,
@@ -61,7 +67,7 @@ async def run_phase(phase: Phase, folder: Path, time_limit_s: float, watch: Watc
             has_room=lambda: feed.confirmed - workers.succeeded < phase.max_ahead,
         )
         try:
-            await cluster.start((ORDERS, MAILS))
+            await cluster.start(phase.topics)
             with contextlib.suppress(TimeoutError):  # the audit finds what is not done
                 async with asyncio.timeout(time_limit_s):
                     await _play(phase, cluster, workers, feed, faults, watch=watch)
@@ -81,12 +87,14 @@ async def run_phase(phase: Phase, folder: Path, time_limit_s: float, watch: Watc
         unconfirmed=feed.unconfirmed,
         left=left,
         timeouts=counts["timeout_count"],
-        exit_codes=tuple(workers.exit_codes),
+        exit_codes=workers.exit_codes,
         crashes=len(workers.crashes),
         unexpected=tuple(workers.unexpected),
         miscounts=tuple(miscounts),
         may_leave=BLOCKED in phase.weights,
         is_clean=phase.is_clean,
+        max_held=phase.max_held,
+        max_running=phase.max_running,
         seconds=round(time.monotonic() - started_s, 1),
     )
     about.save(folder)

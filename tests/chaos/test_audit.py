@@ -18,14 +18,18 @@ ABOUT = About(
     unconfirmed=0,
     left=0,
     timeouts=0,
-    exit_codes=(0, 0),
+    exit_codes={"worker-1": 0, "worker-2": 0},
     crashes=0,
     unexpected=(),
     miscounts=(),
     may_leave=False,
     is_clean=False,
+    max_held=0,
+    max_running={},
     seconds=1.0,
 )
+
+CODES = {"worker-1": 0, "worker-2": 1}
 
 
 def ledgers(
@@ -34,10 +38,16 @@ def ledgers(
     dead: Mapping[str, tuple[str, ...]] | None = None,
     started: Mapping[str, int] | None = None,
     cancelled: Mapping[str, int] | None = None,
+    deaf: Mapping[str, int] | None = None,
 ) -> Ledgers:
     done = succeeded or {}
     return Ledgers(
-        frozenset(confirmed), done, dead or {}, done if started is None else started, cancelled or {}
+        frozenset(confirmed),
+        done,
+        dead or {},
+        done if started is None else started,
+        cancelled or {},
+        deaf or {},
     )
 
 
@@ -89,7 +99,43 @@ class TestProblems:
     """What makes the exit code 1."""
 
     def test_a_worker_whose_threads_hang_may_leave_something_behind(self) -> None:
-        assert list(problems(replace(ABOUT, may_leave=True, exit_codes=(0, 1)), ALL_WELL)) == []
+        assert list(problems(replace(ABOUT, may_leave=True, exit_codes=CODES), ALL_WELL)) == []
+
+    @pytest.mark.parametrize(
+        ("codes", "deaf", "found"),
+        [
+            pytest.param(CODES, {"worker-2": 1, "worker-3": 2}, [], id="one of them ran it"),
+            pytest.param(
+                {"worker-1": 0, "worker-2": 0},
+                {"worker-2": 1},
+                ["worker-2 was told to stop, and ended with 0"],
+                id="it hides what it left behind",
+            ),
+            pytest.param(
+                {"worker-1": 1, "worker-2": 1},
+                {"worker-2": 1},
+                ["worker-1 was told to stop, and ended with 1"],
+                id="one that ran none leaves something behind",
+            ),
+            pytest.param(
+                {"worker-2": None},
+                {"worker-2": 1},
+                ["worker-2 was told to stop, and ended with None"],
+                id="it does not end",
+            ),
+            pytest.param(
+                {"worker-1": 0},
+                {"worker-1": 0},
+                ["no worker was told to stop while a handler ignored its cancellation"],
+                id="none ran one",
+            ),
+        ],
+    )
+    def test_a_worker_whose_handler_ignores_its_cancellation_ends_with_1(
+        self, codes: Mapping[str, int | None], deaf: Mapping[str, int], found: list[str]
+    ) -> None:
+        handled = ledgers("1-deaf", succeeded={"1-deaf": 1}, deaf=deaf)
+        assert list(problems(replace(ABOUT, exit_codes=codes), handled)) == found
 
     def test_the_names_of_many_lost_orders_are_cut_short(self) -> None:
         found = ledgers(*(f"{number}-quick" for number in range(7)))
@@ -136,13 +182,13 @@ class TestProblems:
                 id="a timeout on a deploy",
             ),
             pytest.param(
-                replace(ABOUT, exit_codes=(0, 1)),
-                "workers that were told to stop ended with [0, 1]",
+                replace(ABOUT, exit_codes=CODES),
+                "worker-2 was told to stop, and ended with 1",
                 id="a deploy that left something behind",
             ),
             pytest.param(
-                replace(ABOUT, may_leave=True, exit_codes=(0, None)),
-                "workers that were told to stop ended with [0, None]",
+                replace(ABOUT, may_leave=True, exit_codes={"worker-1": 0, "worker-2": None}),
+                "worker-2 was told to stop, and ended with None",
                 id="a deploy that never ended",
             ),
         ],
@@ -173,11 +219,71 @@ def test_the_ledgers_of_all_processes_are_read(tmp_path: Path) -> None:
     (tmp_path / CONFIRMED).write_text("1-quick\n2-hopeless\n3-slow\n")
     (tmp_path / DEAD).write_text("2-hopeless exhausted\n2-hopeless exhausted\n")
     (tmp_path / "worker-1.ledger").write_text(
-        "started 1-quick 1\nsucceeded 1-quick\nstarted 3-slow 1\ncancelled 3-slow\n"
+        "started 1-quick 0.1 1 a\nsucceeded 1-quick 0.2\nstarted 3-slow 0.2 1 a\ncancelled 3-slow 0.3\n"
     )
-    (tmp_path / "worker-2.ledger").write_text("started 3-slow 2\nsucceeded 3-slow\nfailed 2-hopeless\nsucc")
+    (tmp_path / "worker-2.ledger").write_text(
+        "started 3-slow 0.5 2 a\nsucceeded 3-slow 0.6\nfailed 2-hopeless 0.7\nsucc"
+    )
     ABOUT.save(tmp_path)
     found = audit.audit(tmp_path)
     assert found.about.name == "kills"
     assert found.total == Tally(confirmed=3, succeeded=2, dead_lettered=1, duplicated=1)
     assert (found.cancelled, found.problems) == (1, ())
+
+
+DEAF = "started 1-deaf 1.0 1 a\n"
+DEAF_AGAIN = "started 1-deaf 2.0 2 a\nsucceeded 1-deaf 2.5\n"
+FEW = "started 1-single 1.0 1 a\nstarted 2-single 1.1 1 b\nsucceeded 1-single 1.5\nsucceeded 2-single 1.5\n"
+
+
+@pytest.mark.parametrize(
+    ("order", "about", "files", "found"),
+    [
+        pytest.param(
+            "1-quick",
+            ABOUT,
+            {"outages": "due 1-quick\nback 20.0\n", "worker-1": "succeeded 1-quick 20.5\n"},
+            ("1 waited for a dependency that they do not need: 1-quick",),
+            id="an outage",
+        ),
+        pytest.param(
+            "1-switched",
+            replace(ABOUT, max_held=14),
+            {"held": "half_open 15 Switched worker-1\n", "worker-1": "succeeded 1-switched 1.0\n"},
+            ("Switched in worker-1 had 15 messages in flight while half_open, of at most 14",),
+            id="half-open",
+        ),
+        pytest.param(
+            "1-single",
+            replace(ABOUT, max_running={"single": 1}),
+            {"worker-1": FEW},
+            (
+                "worker-1: 2 orders of the kind 'single' ran at a time, of at most 1",
+                "the first starts of the kind 'single' came from the nsqd in parts of [0, 1]",
+            ),
+            id="few in flight",
+        ),
+        pytest.param(
+            "1-deaf",
+            replace(ABOUT, exit_codes=CODES),
+            {"worker-1": DEAF_AGAIN, "worker-2": DEAF},
+            (),
+            id="deaf: the worker that it ran in ends with 1",
+        ),
+        pytest.param(
+            "1-deaf",
+            replace(ABOUT, exit_codes=CODES),
+            {"worker-1": DEAF, "worker-2": DEAF_AGAIN},
+            ("worker-1 was told to stop, and ended with 0", "worker-2 was told to stop, and ended with 1"),
+            id="deaf: another worker ends with 1",
+        ),
+    ],
+)
+def test_what_a_phase_promises_beside_is_read_from_its_ledgers(
+    tmp_path: Path, order: str, about: About, files: Mapping[str, str], found: tuple[str, ...]
+) -> None:
+    for name, lines in files.items():
+        (tmp_path / f"{name}.ledger").write_text(lines)
+    (tmp_path / CONFIRMED).write_text(f"{order}\n")
+    about.save(tmp_path)
+    assert audit.audit(tmp_path).problems == found

@@ -55,9 +55,41 @@ def test_a_clean_deploy_costs_no_timeout_and_repeats_only_what_it_cancelled(chao
     assert found["problems"] == []
     assert found["is_clean"]
     assert found["timeouts"] == 0
-    assert set(found["exit_codes"]) == {0}
+    assert set(found["exit_codes"].values()) == {0}
     assert found["duplicated"] == 0
     assert found["cancelled"] > 0, "else nothing was in hand when a worker was told to stop"
+
+
+def test_an_outage_costs_no_message_and_reaches_no_other_handler(chaos: Chaos) -> None:
+    """None of these orders may be a dead letter; the audit knows which others are due meanwhile."""
+    found = chaos("outage")
+    assert found["problems"] == []
+    assert found["faults"] == {"outage": 1}
+    for kind in kinds.DEPENDENT:
+        tally = found["kinds"][kind]
+        assert tally["confirmed"] == tally["succeeded"] > 0, kind
+
+
+def test_a_half_open_handler_holds_no_more_than_it_may(chaos: Chaos) -> None:
+    found = chaos("half-open")
+    assert found["problems"] == []
+    assert found["max_held"] == 10 + 2 * 4
+    assert found["confirmed"] == found["succeeded"] >= 300
+
+
+def test_fewer_in_flight_than_nsqd_starve_none(chaos: Chaos) -> None:
+    found = chaos("few-in-flight")
+    assert found["problems"] == []
+    assert found["max_running"] == {"single": 1, "triple": 3}
+    assert found["confirmed"] == found["succeeded"] >= 300
+
+
+def test_a_handler_that_ignores_its_cancellation_keeps_no_worker_and_no_message(chaos: Chaos) -> None:
+    """The audit compares the exit codes with what each worker left running."""
+    found = chaos("deaf")
+    assert found["problems"] == []
+    assert 1 in found["exit_codes"].values()
+    assert found["kinds"]["deaf"]["succeeded"] == found["kinds"]["deaf"]["confirmed"] > 0
 
 
 async def test_a_worker_that_finishes_what_it_never_handled_is_found_out(

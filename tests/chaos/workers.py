@@ -11,6 +11,7 @@ from pathlib import Path
 from nsqkit.nsq.http import fetch
 from tests.chaos.accounts import miscounts
 from tests.chaos.cluster import Program, Programs
+from tests.chaos.dependency import AWAY
 from tests.chaos.ledger import Reader
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until
@@ -84,7 +85,7 @@ class Workers:
         self._all: list[Worker] = []
         self._started = 0
         self.crashes: list[str] = []
-        self.exit_codes: list[int | None] = []
+        self.exit_codes: dict[str, int | None] = {}
 
     async def start(self, count: int) -> None:
         """Start some, and return when they are subscribed."""
@@ -106,14 +107,14 @@ class Workers:
         (old,) = self._taken(self._draws.choice([each for each in self._live if each is not new]))
         await until(lambda: old.look() > 0)
         old.program.signal(signal.SIGTERM)
-        self.exit_codes.append(await old.program.wait())
+        await self._ended(old)
 
     async def stop(self) -> None:
         """Tell all of them to stop, and wait until they have."""
         stopped = self._taken(*self._live)
         for worker in stopped:
             worker.program.signal(signal.SIGTERM)
-        self.exit_codes += await asyncio.gather(*(worker.program.wait() for worker in stopped))
+        await asyncio.gather(*map(self._ended, stopped))
 
     async def miscounts(self) -> list[str]:
         """Return where the counts of those that run do not add up, a line each."""
@@ -155,6 +156,14 @@ class Workers:
         """Those that ended by themselves and should not have."""
         return [] if self._may_crash else self.crashes
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """``host:port`` of the admin server of each that runs, by name."""
+        return {each.program.name: each.admin_address for each in self._live if each.program.code is None}
+
+    async def _ended(self, worker: Worker) -> None:
+        self.exit_codes[worker.program.name] = await worker.program.wait()
+
     async def _all_started(self) -> None:
         await until(lambda: all(worker.is_started for worker in self._live))
 
@@ -172,7 +181,7 @@ class Workers:
         command = (
             *(sys.executable, "-m", "nsqkit", "run", *self._targets),
             *("--lookupd", self._lookupd, "--admin-port", str(admin_port), "--log-format", "json"),
-            *("--app", f"ledger={ledger}"),
+            *("--app", f"ledger={ledger}", "--app", f"dependency={self._folder / AWAY}"),
             *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
         )
         worker = Worker(self._programs.start(name, command), ledger, f"127.0.0.1:{admin_port}")

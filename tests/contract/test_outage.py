@@ -42,7 +42,8 @@ class Dependency:
 
     def __init__(self, open_s: float = 30.0) -> None:
         self.is_up = False
-        self.calls = 0
+        self.most_calls = 0  # so many at a time succeed although it is down
+        self.calls = self.running = 0
         self.done: Counter[int] = Counter()
         self.breaker = Breaker(f"outage {next(names)}", failures=3, open_s=open_s)
         self.open_s = open_s
@@ -50,8 +51,11 @@ class Dependency:
     async def call(self, event: Asked, ctx: Context) -> None:
         await asyncio.sleep(0.01)  # the handler's work before the call
         self.calls += 1
+        self.running += 1
+        is_borne = self.running <= self.most_calls
         await asyncio.sleep(0.001)  # the way to the dependency
-        if not self.is_up:
+        self.running -= 1
+        if not (self.is_up or is_borne):
             raise DownError("down")
         self.done[event.n] += 1
 
@@ -99,6 +103,38 @@ async def test_an_outage_of_hours_costs_no_message(way: str, messages: int, hour
         await h.settle(through_delays=True)
         h.dead_lettered().never()
         assert dependency.done == dict.fromkeys(range(messages), 1)
+
+
+@pytest.mark.promise("outage")
+async def test_calls_that_fail_after_the_breaker_has_opened_use_up_no_attempt() -> None:
+    dependency = Dependency()
+    async with Harness([dependency.handler("breaker", max_attempts=2)]) as h:
+        for n in range(50):
+            await h.publish(Asked(n))
+        await h.settle()
+        assert dependency.calls == 50, "all of them were on their way"
+        assert len(h.requeued(reason="error")) == 3, "those that opened it"
+        dependency.is_up = True
+        await h.settle(through_delays=True)
+        assert dependency.done == dict.fromkeys(range(50), 1)
+
+
+@pytest.mark.promise("outage")
+@pytest.mark.parametrize("way", ["pause", "kill switch"])  # a breaker costs those that open it an attempt
+async def test_a_dependency_that_bears_one_call_at_a_time_costs_no_message(way: str) -> None:
+    """A trial succeeds each time, and then everything fails."""
+    dependency = Dependency()
+    dependency.most_calls = 1
+    async with Harness([dependency.handler(way)]) as h:
+        for n in range(100):
+            await h.publish(Asked(n))
+        h.clock.advance(HOUR_S)
+        await h.settle()
+        h.dead_lettered().never()
+        dependency.is_up = True
+        await h.settle(through_delays=True)
+        h.dead_lettered().never()
+        assert len(h.handled()) == 100
 
 
 @pytest.mark.promise("outage")

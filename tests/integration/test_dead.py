@@ -168,6 +168,35 @@ def test_a_collector_that_is_killed_between_the_commit_and_fin_stores_it_once(
         assert store.count(ALL) == 10
 
 
+def test_letters_that_cannot_be_read_are_stored_as_bytes_and_nothing_waits_for_them(
+    engine: Engine, settings: Settings
+) -> None:
+    topic = f"{TOPIC}.hostile.dead"
+    bodies = [
+        b'{"specversion": "1.0", "type": "\\ud800"}',
+        b'{"specversion": "1.0", "type": "\\u0000"}',
+        b"\x00\xff",
+        b"[" * 100_000,
+        b"1" * 5000,
+        published(attempts=10**30, dead_at="\0", detail="\0"),
+        published(body_base64="?", body=None),
+        published(b"the last one"),
+    ]
+
+    async def bury() -> None:
+        publishers = PublisherPool(ConnectionOptions())
+        await publishers.ensure_channel(engine.tcp_address, topic, "dead")
+        await publishers.publish_many(engine.tcp_address, topic, bodies)
+        await publishers.close()
+
+    asyncio.run(bury())
+    assert collect(settings, topics=frozenset({topic}), exit_when_idle=True).stored == len(bodies)
+    assert depths(engine, topic) == {"dead": (0, 0)}
+    with Store(Path(settings.dead_store)) as store:
+        found = {each.letter.body for each in store.find(ALL)}
+    assert found >= {*bodies[:5], b"the last one"}
+
+
 @pytest.mark.nsqd
 def test_those_of_every_nsqd_that_nsqlookupd_knows_are_collected_and_go_back_where_they_came_from(
     nsqlookupd: Server, start_nsqd: StartNsqd, tmp_path: Path

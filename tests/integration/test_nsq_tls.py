@@ -171,6 +171,30 @@ class TestClientCertificate:
         assert "tls_cert_file" in str(error)
 
 
+async def test_rotated_certificates_are_used_at_the_next_connection(
+    start_nsqd: StartNsqd, authority: Authority, tmp_path: Path
+) -> None:
+    """A new authority signs both sides; the options were made before."""
+    old = authority.certificate("worker.example")
+    files: Any = {"tls_cert_file": str(old.certificate), "tls_key_file": str(old.key)}
+    options = connection_options(Settings(tls=True, tls_ca_file=str(authority.file), **files))
+    demand = ("-tls-client-auth-policy=require-verify", REQUIRED)
+    nsqd = start_nsqd(
+        *_flags(authority.certificate("127.0.0.1"), f"-tls-root-ca-file={authority.file}", *demand)
+    )
+    await _round_trip(nsqd, options, [b"body"])
+
+    other = Authority(tmp_path, "other")
+    own = other.certificate("worker.example")
+    rotated = start_nsqd(*_flags(other.certificate("127.0.0.1"), f"-tls-root-ca-file={other.file}", *demand))
+    assert "tls_ca_file" in str(await _refused(rotated, options))
+    shutil.copy(other.file, authority.file)
+    shutil.copy(own.certificate, old.certificate)
+    assert "tls_ca_file" in str(await _refused(rotated, options)), "the key does not fit yet"
+    shutil.copy(own.key, old.key)
+    await _round_trip(rotated, options, [b"body"])
+
+
 @pytest.fixture
 async def tap(start_nsqd: StartNsqd, authority: Authority) -> AsyncIterator[Tap]:
     """A way to an nsqd that demands a secret, and speaks TLS."""

@@ -18,6 +18,17 @@ LOG_EVENTS: Final = {
         "anyway, and the first one gets the topic's backlog."
     ),
     "channels_registered": "An nsqlookupd now knows these channels; an nsqd with a new topic creates them.",
+    "clock_skew": (
+        "This machine's clock and an nsqd's differ by two seconds or more. Ages are corrected by the skew."
+    ),
+    "clock_unknown": (
+        "The skew of an nsqd's clock cannot be measured over HTTP, so none of its messages expires by "
+        "`max_age_s`."
+    ),
+    "clocks_agree": "The skew of an nsqd's clock that was reported is over.",
+    "credentials_unusable": (
+        "A certificate, key or secret has changed on disk and cannot be used. The one before stays in use."
+    ),
     "dead_letter_without_record": (
         "The record did not fit into one NSQ message, so only the body was published; this line has the rest "
         "of the record as its fields."
@@ -48,13 +59,19 @@ LOG_EVENTS: Final = {
     "handler_stack": "The stack of a handler's exception; only with `log_level` `debug`.",
     "handler_stuck": "A handler still runs after its timeout and several cancellations: it swallows them.",
     "intake_blocked": (
-        "nsqd refused a dead letter for good. The handler takes no messages until the worker is restarted."
+        "nsqd refuses a dead letter or an event of a handler until a person acts. The handler takes no "
+        "messages. After `probe_in_s` messages are tried one by one."
     ),
     "intake_paused": "A handler takes no messages for a while.",
     "intake_resumed": "One reason to pause is over; with `still` another one keeps the intake paused.",
+    "intake_unblocked": "A trial after `intake_blocked` went well: the handler takes all messages again.",
     "message_kept": (
         "A handler failed for an outage that is known already. The message has no outcome: it waits with "
         "TOUCH, and is handled again when the intake resumes."
+    ),
+    "log_lines_dropped": (
+        "Nobody read standard error for a while, and too many lines waited: so many of the next ones were "
+        "dropped."
     ),
     "left_running": (
         "Tasks or threads have not ended with the worker; the process ends without them, with exit code 1."
@@ -74,6 +91,10 @@ LOG_EVENTS: Final = {
         "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
         "until one nsqlookupd knows them."
     ),
+    "registrations_faulty": (
+        "An nsqd has registered an address that cannot be used, and is skipped; or two nsqd have registered "
+        "the same address, and only one of them is consumed."
+    ),
     "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
     "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
@@ -83,9 +104,14 @@ LOG_EVENTS: Final = {
         "A handler still runs although the lease of its message is over. The worker takes in one message "
         "less until it ends."
     ),
+    "suspect_started": (
+        "A message whose earlier deliveries had no outcome now runs alone in its worker. If this is the last "
+        "line of a process, the message has ended it."
+    ),
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
     "topic_has_producer": "An nsqd now has a topic that none had before.",
+    "too_many_nsqd": "nsqlookupd names more nsqd than a handler connects to; the rest is left out.",
     "topic_without_producer": (
         "nsqlookupd names no nsqd that has a handler's topic. The worker is ready and waits for it."
     ),
@@ -109,6 +135,7 @@ FIELDS: Final = {
     "channel": "The handler's channel; null if it is about the whole topic.",
     "channels": "Topic and channel of each.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
+    "count": "How many log lines were dropped.",
     "delay_s": "Delay of a requeue, in seconds.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
     "error": "What went wrong, as one line.",
@@ -124,7 +151,9 @@ FIELDS: Final = {
     "handler": "Class name of the handler; null if none is involved.",
     "handlers": "Class names of the handlers.",
     "held": "Messages received and not settled.",
+    "exception": "The end of the stack trace, redacted.",
     "hint": "What it means, or where to look.",
+    "found": "How many nsqd nsqlookupd names.",
     "hook": "The hook of the extension.",
     "in_flight": "Messages of the handlers that this worker and others hold; null if nsqd does not answer.",
     "latency_ms": "From receipt to outcome, in milliseconds.",
@@ -134,6 +163,8 @@ FIELDS: Final = {
     "look": "The command that shows the dead letters.",
     "message_id": "nsqd's id; unique only together with topic and nsqd.",
     "messages": "How many messages it is about.",
+    "more": "How many there are in addition.",
+    "most": "How many are used.",
     "next": "What happens next.",
     "next_line": "Line of the feed's file to continue at.",
     "next_requeue_s": (
@@ -143,6 +174,7 @@ FIELDS: Final = {
     "nsqd": "`host:port` of the nsqd.",
     "nsqlookupd": "`host:port` of the nsqlookupd.",
     "outcome": "One of the outcomes above.",
+    "probe_in_s": "Seconds until messages are tried; 15 at first, growing to 300.",
     "published": "Lines of a feed that nsqd has confirmed.",
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
@@ -152,6 +184,7 @@ FIELDS: Final = {
     "running": "Names of tasks and threads.",
     "setting": "The setting to change.",
     "similar": "Topics with a similar name that an nsqd has.",
+    "skew_s": "Seconds by which this machine's clock is ahead; negative if it is behind.",
     "still": "The reason that keeps the intake paused, or null.",
     "stored": "Dead letters stored.",
     "task": "What the task does, and for which part of the worker.",

@@ -64,3 +64,13 @@ async def test_tasks_that_die_of_the_same_are_named_once() -> None:
     background = Background(RecordingLog())
     await asyncio.wait({background.start(fail(), "polls") for _ in range(3)})
     assert len(background.died) == 1
+
+
+async def test_what_a_task_died_of_is_redacted() -> None:
+    async def refuse() -> None:
+        await turns()
+        raise LookupError("pg://bob:s3cr3t@db refused")
+
+    background = Background(RecordingLog())
+    await asyncio.wait({background.start(refuse(), "polls")})
+    assert background.died == ("background task 'polls' has died: LookupError: pg://[redacted]@db refused",)

@@ -206,7 +206,7 @@ def test_a_load_error_is_caught_as_the_handler_error_that_it_is() -> None:
         pytest.param("E_AUTH_FIRST", True, id="a missing secret stays missing"),
         pytest.param("E_AUTH_DISABLED", True, id="an nsqd without auth stays so"),
         pytest.param("E_UNAUTHORIZED", True, id="a missing permission stays missing"),
-        pytest.param("E_AUTH_FAILED", True, id="a wrong secret stays wrong"),
+        pytest.param("E_AUTH_FAILED", False, id="an auth server that is away may come back"),
         pytest.param("E_PUB_FAILED", False, id="a publish that failed may succeed later"),
         pytest.param("E_MPUB_FAILED", False, id="a batch that failed may succeed later"),
         pytest.param("E_SUB_FAILED", False, id="a full channel may have room later"),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import ending, options
+from nsqkit.cli import ending, options, terminal
 from nsqkit.cli.dead.selection import counted
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def collect(
         on_second_signal=ending.on_second_signal,
     )
     for topic in sorted(report.missing):
-        typer.echo(f"no nsqd here has the topic {topic}: it has received no dead letter yet", err=True)
+        terminal.echo(f"no nsqd here has the topic {topic}: it has received no dead letter yet", err=True)
     again = f"; already stored: {counted(report.known)}" if report.known else ""
-    typer.echo(f"stored {counted(report.stored)} in {settings.dead_store}{again}")
+    terminal.echo(f"stored {counted(report.stored)} in {settings.dead_store}{again}")
     return 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import options, terminal
 from nsqkit.cli.dead import selection
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def empty(
         chosen = store.ids(filters)
         count = selection.counted(len(chosen))
         if dry_run or not chosen:
-            typer.echo(f"{count} would be deleted from {settings.dead_store}")
+            terminal.echo(f"{count} would be deleted from {settings.dead_store}")
             return 0
         if not selection.confirmed(f"delete {count} from {settings.dead_store} permanently", yes=yes):
             return 1
-        typer.echo(f"deleted {selection.counted(store.remove(chosen))} from {settings.dead_store}")
+        terminal.echo(f"deleted {selection.counted(store.remove(chosen))} from {settings.dead_store}")
     return 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import ending, options
+from nsqkit.cli import ending, options, terminal
 from nsqkit.cli.dead import selection
 from nsqkit.cli.dead.selection import counted
 
@@ -65,7 +65,7 @@ def replay(
             return 1
         body = _edited(chosen[0], store) if edit else None
         if edit and body is None:
-            typer.echo("the file was left empty: nothing was published", err=True)
+            terminal.echo("the file was left empty: nothing was published", err=True)
             return 1
         return _publish(chosen, store, settings, rate=rate, body=body, topics=topics)
 
@@ -79,15 +79,15 @@ def _chosen(store: "Store", filters: "Filters", *, limit: int | None, again: boo
     chosen = store.ids(fresh, limit=limit)
     left_out = store.count(filters) - store.count(fresh)
     if left_out:
-        typer.echo(f"{counted(left_out)} left out, replayed before (--again replays them too)", err=True)
+        terminal.echo(f"{counted(left_out)} left out, replayed before (--again replays them too)", err=True)
     if not chosen:
-        typer.echo("there is nothing to replay")
+        terminal.echo("there is nothing to replay")
     return chosen
 
 
 def _show_plan(targets: "Counter[Target]") -> None:
     for target, count in targets.items():
-        typer.echo(f"{counted(count)} would go to {target.topic} on nsqd {target.nsqd}")
+        terminal.echo(f"{counted(count)} would go to {target.topic} on nsqd {target.nsqd}")
 
 
 def _edited(number: int, store: "Store") -> bytes | None:
@@ -120,7 +120,7 @@ def _publish(
             on_progress=on_progress,
             on_second_signal=ending.on_second_signal,
         )
-    typer.echo(f"replayed {counted(done)} to {topics}")
+    terminal.echo(f"replayed {counted(done)} to {topics}")
     if done < len(chosen):
-        typer.echo(f"stopped: {counted(len(chosen) - done)} not replayed", err=True)
+        terminal.echo(f"stopped: {counted(len(chosen) - done)} not replayed", err=True)
     return 0 if done == len(chosen) else 1

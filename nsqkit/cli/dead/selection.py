@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nsqkit.cli import terminal
+
 if TYPE_CHECKING:
     from nsqkit.dead_letters.filters import Filters
     from nsqkit.dead_letters.store import Store
@@ -94,10 +96,10 @@ def confirmed(action: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise SettingsError(f"there is no terminal to ask on whether to {action}: give --yes")
-    typer.echo(f"{action}? [y/N] ", nl=False, err=True)
+    terminal.echo(f"{action}? [y/N] ", nl=False, err=True)
     agreed = sys.stdin.readline().strip().lower() in {"y", "yes"}
     if not agreed:
-        typer.echo("nothing was done", err=True)
+        terminal.echo("nothing was done", err=True)
     return agreed
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsqkit.cli import options
+from nsqkit.cli import options, terminal
 from nsqkit.cli.dead import selection
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def ls(
             text.show(list(store.find(filters, limit=limit or _ROWS)))
         left_out = 0 if by else max(0, count - (limit or _ROWS))
         hint = f", the newest {count - left_out} of them shown (--limit)" if left_out else ""
-        typer.echo(f"{selection.counted(count)} in {settings.dead_store}{hint}")
+        terminal.echo(f"{selection.counted(count)} in {settings.dead_store}{hint}")
     return 0
 
 
@@ -67,7 +67,10 @@ def show(
     raw: Annotated[bool, typer.Option("--raw", help="Write only the body, byte by byte.")] = False,
     settings: "Settings",
 ) -> int:
-    """Show one dead letter in full. What looks like a secret in its body is masked, unless with --raw."""
+    """Show one dead letter in full. What looks like a secret in its body is masked, unless with --raw.
+
+    With --raw, a terminal shows control characters as escapes; a file or a pipe gets the bytes.
+    """
     from nsqkit.cli.dead import text
     from nsqkit.dead_letters.filters import Filters
     from nsqkit.dead_letters.store import Store
@@ -75,7 +78,9 @@ def show(
     with Store(Path(settings.dead_store)) as store:
         selection.check_exist([number], store)
         (stored,) = store.find(Filters(ids=(number,)))
-    if raw:
+    if raw and sys.stdout.isatty():
+        terminal.echo(stored.letter.body.decode(errors="backslashreplace"), nl=False)
+    elif raw:
         sys.stdout.buffer.write(stored.letter.body)
     else:
         text.show_one(stored)

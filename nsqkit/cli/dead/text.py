@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from nsqkit.cli import tables
+from nsqkit.cli import tables, terminal
 from nsqkit.dead_letters.store import Group, StoredLetter
 from nsqkit.events.body import Body
+from nsqkit.policy.redaction import redact_whole
 
 _NUMBERS = frozenset({"id", "attempts", "att.", "bytes", "replays", "count", "replayed"})
 _UNLIMITED = 10_000
@@ -64,7 +63,7 @@ def show_lines(rows: Iterable[StoredLetter | Group]) -> None:
             size_bytes = len(letter.pop("body"))
             known = {"id": row.id, **letter, "size_bytes": size_bytes, "replays": row.replays}
             known["replayed_at"] = row.replayed_at
-        typer.echo(json.dumps(known))
+        terminal.echo(json.dumps(known))
 
 
 def show_one(row: StoredLetter) -> None:
@@ -81,7 +80,7 @@ def show_one(row: StoredLetter) -> None:
         ("handler", letter.handler),
         ("dead at", _local(letter.dead_at)),
         ("reason", letter.reason),
-        ("detail", letter.detail),
+        ("detail", redact_whole(letter.detail)),
         ("error", letter.error_type),
         ("attempts", str(letter.attempts or "")),
         ("event", event),
@@ -94,17 +93,16 @@ def show_one(row: StoredLetter) -> None:
         ("size", f"{len(letter.body):,} bytes"),
     ):
         if value:
-            table.add_row(Text(name), Text(_plain(value)))
+            table.add_row(name, tables.cell(value, keep=""))
     tables.show(table)
     if letter.stack:
-        typer.echo(f"\n{_plain(letter.stack.rstrip(), keep=chr(10))}")
-    typer.echo(f"\n{_content(letter.body)}")
+        terminal.echo(f"\n{redact_whole(letter.stack.rstrip())}")
+    terminal.echo(f"\n{_content(letter.body)}")
 
 
 def _content(raw: bytes) -> str:
     body = Body.read(raw).redacted()
-    text = json.dumps(body.value, indent=2, ensure_ascii=False) if body.kind == "json" else str(body.value)
-    return _plain(text, keep="\n\t")
+    return json.dumps(body.value, indent=2, ensure_ascii=False) if body.kind == "json" else str(body.value)
 
 
 def _stacked(columns: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -129,7 +127,7 @@ def _table(columns: dict[str, list[str]]) -> Table:
     for heading in columns:
         table.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
     for row in zip(*columns.values(), strict=True):
-        table.add_row(*(Text(_plain(cell, keep="\n")) for cell in row))
+        table.add_row(*map(tables.cell, row))
     return table
 
 
@@ -139,10 +137,3 @@ def _local(time: str) -> str:
         return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError):
         return time
-
-
-def _plain(text: str, keep: str = "") -> str:
-    return "".join(
-        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
-        for each in text
-    )

@@ -129,11 +129,23 @@ _TABLE: Final = (
         buckets=WAIT_BUCKETS_S,
     ),
     Family(
+        "nsqkit_log_lines_dropped_total",
+        "counter",
+        "Log lines that were dropped because nobody read them.",
+        (),
+    ),
+    Family(
         "nsqkit_event_loop_lag_seconds",
         "histogram",
         "How much later than due the event loop ran a timer.",
         (),
         buckets=WAIT_BUCKETS_S,
+    ),
+    Family(
+        "nsqkit_clock_skew_seconds",
+        "gauge",
+        "How far this machine's clock is ahead of an nsqd's; 0 if they agree to about a second.",
+        ("nsqd",),
     ),
 )
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType({each.name: each for each in _TABLE})

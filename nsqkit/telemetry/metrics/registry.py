@@ -1,6 +1,6 @@
 """Registry: all counts of one process, as Prometheus reads them.
 
-Labels come from the registered handlers and breakers, never from messages.
+Labels come from the registered handlers and breakers and the nsqd, never from messages.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from nsqkit.handler.breaker import breaker_states
 from nsqkit.policy.breaker import BreakerState
+from nsqkit.telemetry.line_writer import lines_dropped
 from nsqkit.telemetry.metrics.families import FAMILIES
 from nsqkit.telemetry.metrics.handler import HandlerMetrics, HandlerSummary
 from nsqkit.telemetry.metrics.histogram import Histogram
@@ -19,6 +20,8 @@ from nsqkit.telemetry.metrics.histogram import Histogram
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _LOOP_LAG: Final = "nsqkit_event_loop_lag_seconds"
+_LINES_DROPPED: Final = "nsqkit_log_lines_dropped_total"
+_CLOCK_SKEW: Final = "nsqkit_clock_skew_seconds"
 _KINDS: Final = MappingProxyType(
     {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 )
@@ -34,6 +37,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
         self._handlers: dict[tuple[str, str, str], HandlerMetrics] = {}
+        self._clock_skews_s: dict[str, float] = {}
         self._loop_lag = Histogram(FAMILIES[_LOOP_LAG].buckets)
         self.registry.register(self)
         ProcessCollector(namespace="nsqkit", registry=self.registry)
@@ -65,6 +69,18 @@ class Metrics:
         """Observe how much later than due the event loop ran a timer."""
         self._loop_lag.observe(seconds)
 
+    def clock_skew(self, nsqd: str, skew_s: float | None) -> None:
+        """Set how far this machine's clock is ahead of an nsqd's.
+
+        Args:
+            nsqd: ``host:port`` of nsqd's HTTP port.
+            skew_s: Seconds; None if the nsqd is gone.
+        """
+        if skew_s is None:
+            self._clock_skews_s.pop(nsqd, None)
+        else:
+            self._clock_skews_s[nsqd] = skew_s
+
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return one row per handler, in the order in which they were registered."""
         return tuple(handler.summary() for handler in self._handlers.values())
@@ -93,6 +109,13 @@ class Metrics:
     def _add_process(self, metric: Any, name: str) -> None:
         if name == _LOOP_LAG:
             metric.add_metric((), *self._loop_lag.buckets())
+            return
+        if name == _LINES_DROPPED:
+            metric.add_metric((), lines_dropped())
+            return
+        if name == _CLOCK_SKEW:
+            for nsqd, skew_s in self._clock_skews_s.items():
+                metric.add_metric((nsqd,), skew_s)
             return
         for dependency, present in breaker_states().items():
             for state in BreakerState:

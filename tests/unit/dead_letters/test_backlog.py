@@ -53,6 +53,14 @@ async def test_topics_of_others_are_none_of_its_business(
     assert (await find_backlog(told(broker))).topics == {}
 
 
+async def test_a_topic_that_has_lost_its_channel_counts(broker: DevBroker, publishers: PublisherPool) -> None:
+    """Its nsqd came back without its data, and a worker published before it knew."""
+    address = broker.tcp_address
+    await publishers.publish(address, "orders.payments.dead", b"no channel")
+    found = await find_backlog(told(broker))
+    assert found.topics == {Source(address, "orders.payments.dead"): TopicBacklog(1, 0)}
+
+
 async def test_an_nsqd_that_cannot_be_asked_is_told_and_the_others_are_asked(
     broker: DevBroker, publishers: PublisherPool
 ) -> None:

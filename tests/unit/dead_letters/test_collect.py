@@ -88,6 +88,38 @@ async def test_records_and_whatever_else_is_there_are_stored_and_gone_from_nsqd(
     assert (other.body, other.topic, other.channel) == (b"a body alone", "orders", "payments")
 
 
+async def test_what_cannot_be_read_is_stored_as_bytes_and_nothing_waits_for_it(
+    broker: DevBroker, publishers: PublisherPool, store: Store
+) -> None:
+    bodies = [b'{"specversion": "1.0", "type": "\\ud800"}', b"\0", b"[" * 10_000, b"\xff", b"the last one"]
+    await bury(publishers, broker, *bodies)
+    async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
+        await collector.wait_idle()
+        assert await left(broker) == 0
+    assert sorted(each.letter.body for each in store.find(ALL)) == sorted(bodies)
+
+
+async def test_a_letter_that_cannot_be_parsed_is_stored_as_bytes(
+    broker: DevBroker, publishers: PublisherPool, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(message: Any) -> CollectedLetter:
+        if message.body == b"bad":
+            raise RecursionError
+        return parse_letter(message)
+
+    monkeypatch.setattr("nsqkit.dead_letters.writer.parse_letter", parse)
+    await bury(publishers, broker, b"good", b"bad", published())
+    async with collecting(broker, store) as collector, asyncio.timeout(PATIENCE_S):
+        await collector.wait_idle()
+        assert (collector.stored, await left(broker)) == (3, 0)
+    found = {each.letter.body: each.letter for each in store.find(ALL)}
+    assert (found[b"bad"].topic, found[b"bad"].channel, found[b"bad"].is_record) == (
+        "orders",
+        "payments",
+        False,
+    )
+
+
 async def test_topics_that_turn_up_later_are_read_as_well(
     broker: DevBroker, publishers: PublisherPool, store: Store
 ) -> None:

@@ -1,15 +1,22 @@
 """Parse: a record is read whole, and whatever else is on a dead-letter topic is a dead letter, too."""
 
 import json
-from dataclasses import replace
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.parse import CollectedLetter, parse_letter, source_of
+from nsqkit.dead_letters.store import Store
 from nsqkit.policy.names import dead_topic, retry_topic
 from nsqkit.runtime.dead_letter import RECORD_TYPE
 from tests.unit.dead_letters.letters import BODY, RECORD, TIMESTAMP_NS, message, published
 
+FIELDS = sorted({*asdict(RECORD), "specversion", "id"})
 LONG = "a-topic-whose-name-is-rather-long-0123456789"
 CHANNEL = "a-channel-with-a-long-name"
 EVENT = {"specversion": "1.0", "type": "order.created.v1", "id": "e-2", "traceparent": "00-x", "data": {}}
@@ -141,3 +148,59 @@ def test_any_other_name_tells_nothing(name: str) -> None:
 def test_a_record_goes_back_where_its_handler_reads(topic: str, channel: str) -> None:
     found = parse_letter(message(published(topic=topic, channel=channel), dead_topic(topic, channel)))
     assert found.retry_topic == retry_topic(topic, channel)
+
+
+WRONG: dict[str, object] = {
+    "a list": [[]],
+    "an object": {"a": 1},
+    "null": None,
+    "a number": 1.5,
+    "true": True,
+}
+HOSTILE = {
+    "half a surrogate pair as the type": b'{"specversion": "1.0", "type": "\\ud800"}',
+    "half a surrogate pair as the id": b'{"specversion": "1.0", "type": "x", "id": "\\udfff"}',
+    "half a surrogate pair in a record": b'{"type": "%s", "body": "\\ud800"}' % RECORD_TYPE.encode(),
+    "NUL in texts": published(detail="a\0b", event_type="\0", error_type="\0"),
+    "NUL in the envelope": b'{"specversion": "1.0", "type": "\\u0000"}',
+    "a huge number": published(attempts=10**400),
+    "a number too long to read": b'{"specversion": "1.0", "type": ' + b"1" * 5000 + b"}",
+    "not a number": b'{"specversion": NaN, "type": "x"}',
+    "deep nesting": b"[" * 100_000,
+    "deep nesting in a record": b'{"type": "%s", "body": %s}' % (RECORD_TYPE.encode(), b"[" * 100_000),
+    "times without end": published(dead_at="9999-12-31T23:59:59-14:00", published_at="\0"),
+    "a local time at the beginning of time": published(dead_at="0001-01-01T00:00:00"),
+    "true for a number": published(attempts=True),
+    "an empty record": published(b""),
+}
+HOSTILE |= {
+    f"{name} for every field": json.dumps(
+        {**dict.fromkeys(asdict(RECORD), value), "type": RECORD_TYPE, "body": "x"}
+    ).encode()
+    for name, value in WRONG.items()
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+def test_every_message_can_be_stored_and_read_again(body: bytes, store: Store) -> None:
+    letter = parse_letter(message(body))
+    assert store.add([letter]) == 1
+    assert [each.letter for each in store.find(Filters())] == [letter]
+
+
+@settings(max_examples=30)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5)
+        ),
+        max_leaves=10,
+    )
+)
+def test_whatever_json_a_message_has_it_can_be_stored(value: object) -> None:
+    body = json.dumps({"type": RECORD_TYPE, "specversion": "1.0", "body": "x", "fields": value}).encode()
+    with_fields = json.dumps(value | {"type": RECORD_TYPE}).encode() if isinstance(value, dict) else body
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder, "dead.sqlite"), make=True) as store:
+        for each in (body, with_fields):
+            store.add([parse_letter(message(each))])

@@ -129,6 +129,11 @@ class FakeNsqd:
         for peer in self._peers:
             await peer.close()
 
+    async def stop_listening(self) -> None:
+        """Refuse further connections; those that were accepted stay."""
+        assert self._server is not None
+        self._server.close()
+
     async def accept(self) -> Peer:
         """Return the next connection."""
         async with asyncio.timeout(PATIENCE_S):

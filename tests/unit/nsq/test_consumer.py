@@ -1,7 +1,10 @@
 """One handler's intake over several nsqd: who is connected to, what RDY each gets, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -75,6 +78,29 @@ class ScriptedLookup(Lookup):
 
 def found(*fakes: FakeNsqd, failures: tuple[str, ...] = ()) -> LookupResult:
     return LookupResult(frozenset(Node(fake.address, "127.0.0.1:4151") for fake in fakes), failures)
+
+
+def nobody(count: int) -> LookupResult:
+    """Return nodes at which nobody listens."""
+    return LookupResult(
+        frozenset(Node(f"127.0.{1 + n // 200}.{1 + n % 200}:1", "") for n in range(count)), ()
+    )
+
+
+async def calls(work: Awaitable[object]) -> int:
+    """Return how many calls of Python functions some work makes."""
+    count = 0
+
+    def on_event(_frame: FrameType, kind: str, _argument: object) -> None:
+        nonlocal count
+        count += kind in {"call", "c_call"}
+
+    sys.setprofile(on_event)
+    try:
+        await work
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 class Intake:
@@ -215,6 +241,31 @@ class TestConnections:
         assert nsqd.address in str(told["error"])
         assert isinstance(told["retry_in_s"], float)
 
+    async def test_an_nsqd_that_ends_each_connection_is_waited_for_longer_and_longer(
+        self, nsqd: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each connection works for a moment; three lines are logged, whatever the number of attempts."""
+        attempts: list[int] = []
+
+        def retry_in_s(_: NsqkitError, attempt: int) -> float:
+            attempts.append(attempt)
+            return 0.0
+
+        monkeypatch.setattr(module, "_retry_in_s", retry_in_s)
+        consumer = intake(nsqd.address)
+        consumer.start()
+        for _ in range(20):
+            await (await nsqd.serve("orders"))["orders"].close()
+        await until(lambda: attempts, lambda seen: seen == list(range(1, 21)))
+        names = [name for _, name, _ in intake.log.lines]
+        assert names == ["nsqd_connected", "nsqd_unreachable", "nsqd_connected"]
+        monkeypatch.setattr(module, "_STABLE_S", 0.0)
+        peer = (await nsqd.serve("orders"))["orders"]
+        await intake.log.wait_for("nsqd_connected", 3)
+        await peer.close()
+        await intake.log.wait_for("nsqd_unreachable", 2)
+        assert attempts[20:] == [1]
+
     async def test_an_nsqd_that_starts_late_is_found_and_its_absence_told_once(
         self, intake: Intake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -263,6 +314,18 @@ class TestConnections:
             (await fake.serve("orders"))["orders"].send(message_frame())
         got = {(await intake.messages.get()).address for _ in range(2)}
         assert got == {nsqd.address, other.address}
+
+
+async def test_the_http_address_of_each_nsqd_is_that_of_its_endpoint() -> None:
+    consumer = Consumer(
+        ConsumerOptions(topics=("orders",), channel="stock", connection=ConnectionOptions(), max_in_flight=1),
+        Endpoints(("a:4150", "b:4150"), http={"a:4150": "a:4151"}),
+        on_message=lambda _: None,
+        on_settle_failure=lambda _: None,
+        log=Log(),
+    )
+    assert consumer.http_address("a:4150") == "a:4151"
+    assert consumer.http_address("b:4150") is None
 
 
 class TestReady:
@@ -494,6 +557,55 @@ class TestLookup:
         assert reports == {"orders": True}, "it is still subscribed there"
         await peer.close()
         await until(lambda: reports == {"orders": False})
+
+    async def test_a_lost_connection_asks_nsqlookupd_at_once_and_again_until_it_is_found(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A regular poll is an hour away."""
+        lookup = ScriptedLookup(orders=found(nsqd))
+        consumer = intake(lookup=lookup, poll_s=3600.0)
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await ready(consumer)
+        monkeypatch.setattr(discovery, "_QUICK_POLL_S", 0.001)
+        asked = lookup.asked
+        await nsqd.stop_listening()
+        await peer.close()
+        await lookup.wait_asked(asked + 20)
+        lookup.results["orders"] = found(other)
+        await other.serve("orders")
+        await ready(consumer)
+        assert consumer.connections == ((other.address, "orders"),)
+
+    async def test_failed_attempts_share_the_answers_of_nsqlookupd(
+        self, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attempts: Counter[str] = Counter()
+
+        def retry_in_s(error: NsqkitError, attempt: int) -> float:
+            attempts[str(error)] = attempt
+            return 0.0
+
+        monkeypatch.setattr(module, "_retry_in_s", retry_in_s)
+        lookup = ScriptedLookup(orders=nobody(50))
+        intake(lookup=lookup).start()
+        await until(lambda: len(attempts) == 50 and min(attempts.values()) > 10)
+        assert lookup.asked < 50
+
+    async def test_two_thousand_nsqd_that_are_away_delay_the_end_no_longer_than_each_of_a_few(
+        self, intake: Intake
+    ) -> None:
+        """The number of calls grows with the number of nsqd, not with its square."""
+
+        async def calls_of_close(count: int) -> int:
+            consumer = intake(lookup=ScriptedLookup(orders=nobody(count)))
+            consumer.start()
+            await until(lambda: len(consumer.problems) == count)
+            await until(lambda: all("refused" in line for line in consumer.problems))
+            return await calls(consumer.close(0.0))
+
+        few, many = await calls_of_close(50), await calls_of_close(400)
+        assert many < 16 * few
 
     async def test_a_node_is_not_dropped_while_some_nsqlookupd_is_silent(
         self, nsqd: FakeNsqd, intake: Intake

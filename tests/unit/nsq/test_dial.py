@@ -63,14 +63,12 @@ async def test_names_are_looked_up_off_the_loop(nsqd: FakeNsqd, monkeypatch: pyt
 async def test_the_next_address_is_tried_when_one_does_not_answer(
     nsqd: FakeNsqd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        dead = server.getsockname()
-
     def getaddrinfo(*_: object, **__: object) -> list[Found]:
-        return [_found(*dead), _found("127.0.0.1", nsqd.port)]
+        return [_found("127.0.0.2", nsqd.port), _found("127.0.0.1", nsqd.port)]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     stream = await dial("nsqd.example", nsqd.port, 2.0)
+    assert stream.socket.getpeername() == ("127.0.0.1", nsqd.port)
     stream.close()
 
 

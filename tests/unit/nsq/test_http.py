@@ -8,6 +8,7 @@ import pytest
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import NsqdHttp, fetch
 from tests.unit.nsq.fake_http import Answer, FakeHttp
+from tests.unit.nsq.fake_nsqd import FakeNsqd
 from tests.waiting import turns
 
 
@@ -28,6 +29,24 @@ async def test_nsqds_error_code_is_kept() -> None:
         with pytest.raises(RefusedError) as caught:
             await fetch(server.address, "/lookup", topic="orders")
     assert caught.value.code == "TOPIC_NOT_FOUND"
+
+
+async def test_a_path_that_is_unknown_there_names_the_usual_ports() -> None:
+    """It is nsqd's HTTP port where nsqlookupd's is needed, or the other way round."""
+    async with FakeHttp((404, {"message": "NOT_FOUND"})) as server:
+        with pytest.raises(RefusedError, match="nsqd is usually 4151, that of nsqlookupd 4161"):
+            await fetch(server.address, "/lookup", topic="orders")
+
+
+async def test_a_tcp_port_of_nsq_is_named(nsqd: FakeNsqd) -> None:
+    asking = asyncio.create_task(fetch(nsqd.address, "/stats"))
+    for _ in range(2):
+        peer = await nsqd.accept()
+        await peer.some()
+        peer.refuse(b"E_BAD_PROTOCOL")
+        await peer.close()
+    with pytest.raises(ConnectionLostError, match="this is nsqd's TCP port; the HTTP port"):
+        await asking
 
 
 async def test_stats_are_of_one_topic_or_of_all() -> None:

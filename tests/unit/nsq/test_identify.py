@@ -66,6 +66,14 @@ def test_an_nsqd_that_can_is_used(reply: dict[str, object], options: dict[str, A
     ("description", "text"),
     [
         pytest.param(b"IDENTIFY msg timeout (9) is invalid", "--max-msg-timeout", id="a lease"),
+        pytest.param(b"IDENTIFY heartbeat interval (9) is invalid", "--max-heartbeat-interval", id="rare"),
+        pytest.param(b"IDENTIFY output buffer size (9) is invalid", "--max-output-buffer-size", id="size"),
+        pytest.param(
+            b"IDENTIFY output buffer timeout (9) is invalid", "--max-output-buffer-timeout", id="its time"
+        ),
+        pytest.param(b"AUTH required before SUB", "set auth_secret", id="no secret"),
+        pytest.param(b'AUTH failed for PUB on "a" ""', "must allow it for this auth_secret", id="no right"),
+        pytest.param(b"AUTH failed", "does not accept this auth_secret", id="a wrong secret"),
         pytest.param(b"cannot SUB in current state (TLS required)", "tls=true", id="TLS is demanded"),
         pytest.param(b"SUB topic name is not valid", "valid", id="all that is clear already"),
         pytest.param(b"\xff", "\ufffd", id="no text"),

@@ -1,6 +1,7 @@
 """What all nsqlookupd say together, however many of them are down or wrong."""
 
 import contextlib
+import json
 
 import pytest
 
@@ -44,10 +45,6 @@ async def test_all_are_asked_and_their_answers_united() -> None:
         pytest.param((200, []), id="no object"),
         pytest.param((200, {}), id="without producers"),
         pytest.param((200, {"producers": 5}), id="producers that are no list"),
-        pytest.param((200, {"producers": ["a:4150"]}), id="a producer that is no object"),
-        pytest.param((200, {"producers": [producer("a", "many")]}), id="a port that is no number"),
-        pytest.param((200, {"producers": [producer("a", 0)]}), id="a port that cannot be"),
-        pytest.param((200, {"producers": [producer("")]}), id="no host"),
         pytest.param(b"\x00\x01", id="another protocol"),
     ],
 )
@@ -58,6 +55,48 @@ async def test_one_that_fails_is_survived_and_named(answer: Answer) -> None:
     assert {node.address for node in found.nodes} == {"b:4150"}
     assert len(found.failures) == 1
     assert found.failures[0].startswith(f"nsqlookupd {lookup.addresses[0]}: ")
+
+
+@pytest.mark.parametrize(
+    "registered",
+    [
+        pytest.param("a:4150", id="no object"),
+        pytest.param({"broadcast_address": "a"}, id="no ports"),
+        pytest.param(producer("a", "many"), id="a port that is no number"),
+        pytest.param(producer("a", 0), id="a port that cannot be"),
+        pytest.param(producer(""), id="no host"),
+        pytest.param(producer("http://10.0.0.9"), id="a URL"),
+        pytest.param(producer("my host"), id="two words"),
+        pytest.param(producer("a" * 900_000), id="a host of 900 KB"),
+        pytest.param(producer("a\x1b[2J"), id="a terminal escape"),
+    ],
+)
+async def test_a_registration_that_cannot_be_used_is_skipped_and_named(registered: object) -> None:
+    """It hides no other nsqd in the same answer."""
+    answer: Answer = (200, {"producers": [producer("b"), registered, producer("c")]})
+    async with contextlib.AsyncExitStack() as stack:
+        found = await (await _lookup(stack, answer, answer)).producers("orders")
+    assert {node.address for node in found.nodes} == {"b:4150", "c:4150"}
+    assert found.failures == ()
+    (fault,) = found.faults
+    assert fault.startswith("an nsqd is skipped: ")
+    assert json.dumps(registered)[2:20] in fault
+    assert fault.isprintable()
+    assert len(fault) < 500
+
+
+async def test_two_nsqd_with_one_address_are_named() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        lookup = await _lookup(stack, producers("a", "b", "a"), producers("b"))
+        found = await lookup.producers("orders")
+    assert {node.address for node in found.nodes} == {"a:4150", "b:4150"}
+    assert found.faults == ("two nsqd register a:4150, and only one of them is consumed",)
+
+
+async def test_an_nsqd_without_an_http_port_is_found() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        lookup = await _lookup(stack, (200, {"producers": [producer("a", http_port=0)]}))
+        assert (await lookup.producers("orders")).nodes == {Node("a:4150", "")}
 
 
 async def test_one_that_is_down_is_survived_and_named() -> None:

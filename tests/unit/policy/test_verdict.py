@@ -27,6 +27,7 @@ from nsqkit.policy.verdict import (
     on_not_started,
     on_outcome,
     on_publish_failure,
+    on_refused_events,
     on_undecodable,
     on_unknown_type,
 )
@@ -394,6 +395,12 @@ def test_some_messages_end_on_arrival(
     assert on_arrival(rules, attempts=attempts, age_s=age_s) == expected
 
 
+def test_a_message_whose_age_is_not_known_does_not_expire() -> None:
+    """Its nsqd's clock may be another one than this machine's."""
+    rules = dataclasses.replace(RULES, max_age_s=60)
+    assert on_arrival(rules, attempts=1, age_s=None) is None
+
+
 def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once() -> None:
     assert on_undecodable(RULES, "not JSON") == _dead(DeadLetterReason.UNDECODABLE, "not JSON")
     assert on_undecodable(FORGETFUL, "not JSON") == _discard("undecodable: not JSON")
@@ -448,6 +455,14 @@ def test_a_dead_letter_that_nsqd_did_not_confirm_is_tried_again(
     rules: Rules, attempts: int, expected: Verdict
 ) -> None:
     assert on_dead_letter_failure(rules, "down", attempts=attempts, draw=0.5) == expected
+
+
+@pytest.mark.parametrize(("attempts", "delay_s"), [(1, 2.25), (5, 182.25), (65535, 675)])
+def test_events_that_nsqd_refuses_until_a_person_acts_never_exhaust_their_message(
+    attempts: int, delay_s: float
+) -> None:
+    expected = Verdict(OutcomeLabel.REQUEUE, RequeueReason.PAUSED, delay_s, "no permission")
+    assert on_refused_events(RULES, "no permission", attempts=attempts, draw=0.5) == expected
 
 
 @pytest.mark.parametrize(

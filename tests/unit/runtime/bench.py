@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from nsqkit import (
     RetryPolicy,
     event,
 )
-from nsqkit.errors import PublishError
+from nsqkit.errors import PublishError, RefusedError
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.extension import OnSettled
 from nsqkit.handler.handler import AnyHandler
@@ -158,6 +158,7 @@ class FakePublishes:
         self.failures: deque[Exception] = deque()
         self.gate: asyncio.Event | None = None
         self.takes_a_turn = False
+        self.limit: int | None = None
 
     async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         self.journal.append(("publish", topic))
@@ -177,6 +178,10 @@ class FakePublishes:
         self.published += [(address, topic, body, 0.0) for body in bodies]
         self.journal.append(("confirmed", topic))
 
+    async def max_msg_bytes(self, address: str) -> int | None:
+        self.journal.append(("limit", address))
+        return self.limit
+
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
         self.journal.append(("channel", topic, channel))
         if self.channel_failures:
@@ -192,6 +197,14 @@ class FakePublishes:
 
 def refused(topic: str = "t") -> PublishError:
     return PublishError(topic, NSQD, "too big", True)
+
+
+def refused_with(code: str, description: str = "") -> PublishError:
+    """Return the error of a publish that nsqd refused with an error frame."""
+    error = RefusedError(NSQD, code, description)
+    failure = PublishError("t", NSQD, str(error), error.permanent)
+    failure.__cause__ = error
+    return failure
 
 
 def unconfirmed(topic: str = "t") -> PublishError:
@@ -306,6 +319,7 @@ class Bench:
         quarantine: By default one of its own.
         now_s: The clock, if not ``clock``, which stands still.
         hooks: Receive every outcome.
+        skews_ns: How far the clock is ahead of nsqd's, by its address; by default not at all.
     """
 
     def __init__(
@@ -320,6 +334,7 @@ class Bench:
         quarantine: Quarantine | None = None,
         now_s: Callable[[], float] | None = None,
         hooks: Sequence[OnSettled] = (),
+        skews_ns: Mapping[str, int | None] | None = None,
     ) -> None:
         spec = handler.spec
         self.rules = rules or Rules(spec.retry)
@@ -340,13 +355,22 @@ class Bench:
             meter=self.meter,
             log=self.log,
             preparer=Preparer(source="bench", max_msg_bytes=max_msg_bytes),
-            clock=Clock(now_s=now_s, now_ns=lambda: NOW_NS, draw=lambda: 0.0),
+            clock=Clock(
+                now_s=now_s,
+                now_ns=lambda: NOW_NS,
+                draw=lambda: 0.0,
+                skews_ns=defaultdict(int) if skews_ns is None else skews_ns,
+            ),
         )
         self.settler = Settler(
             shared,
             publishes=self.publishes,
             dead_letters=DeadLetterPublisher(
-                shared, publishes=self.publishes, block=self.blocks.append, max_msg_bytes=max_msg_bytes
+                shared,
+                publishes=self.publishes,
+                block=self.blocks.append,
+                max_msg_bytes=max_msg_bytes,
+                limit_of=self.publishes.max_msg_bytes,
             ),
             outcome_log=OutcomeLog(shared, log_success=log_success),
             hooks=hooks,

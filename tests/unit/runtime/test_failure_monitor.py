@@ -260,3 +260,43 @@ async def test_without_a_kill_switch_nothing_is_shown_and_nobody_need_tell(hours
     guarded = Guarded(None, hours.now_s)
     assert guarded.meter.states == []
     assert not guarded.monitor.is_watching
+
+
+class TestBlock:
+    """nsqd refuses what the handler publishes until a person acts."""
+
+    @pytest.fixture
+    async def blocked(self, hours: VirtualClock) -> Guarded:
+        """A handler without a kill switch, on trial after a block."""
+        guarded = Guarded(None, hours.now_s)
+        guarded.monitor.block()
+        assert guarded.gate.limit == 0
+        guarded.gate.open(RequeueReason.DEAD_LETTER_FAILED)
+        assert guarded.gate.limit == 1
+        return guarded
+
+    async def test_a_trial_that_publishes_nothing_ends_it(self, blocked: Guarded) -> None:
+        blocked.record(None)
+        assert blocked.gate.is_open
+        assert not blocked.monitor.is_watching
+
+    async def test_a_trial_that_publishes_ends_it_when_nsqd_has_confirmed(self, blocked: Guarded) -> None:
+        blocked.monitor.judge(blocked.gate.epoch, SUCCESS, None, publishes=True)
+        assert blocked.gate.limit == 1
+        blocked.monitor.unblock()
+        assert blocked.gate.is_open
+
+    async def test_a_trial_that_fails_leaves_it_on_trial(self, blocked: Guarded) -> None:
+        assert blocked.record(FAULT) == [False], "it is requeued"
+        assert blocked.gate.limit == 1
+
+    async def test_a_call_that_began_before_it_decides_nothing(self, blocked: Guarded) -> None:
+        blocked.judge(SUCCESS, None, epoch=0)
+        assert blocked.gate.limit == 1
+
+    async def test_a_confirmed_publish_does_not_end_an_outage(self, hours: VirtualClock) -> None:
+        guarded = Guarded(None, hours.now_s)
+        guarded.judge(*refused())
+        await passed(hours, 5.0)
+        guarded.monitor.unblock()
+        assert guarded.gate.limit == 1

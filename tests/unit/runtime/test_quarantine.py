@@ -107,6 +107,22 @@ class TestAlone:
         worker.b.let_out()
         await worker.idle()
 
+    async def test_it_is_logged_before_it_starts(
+        self, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may end the process, and leaves no other trace then."""
+        lines: list[tuple[str, object, object, list[str]]] = []
+
+        def warning(_: object, event: str, **fields: object) -> None:
+            lines.append((event, fields["message_id"], fields["attempts"], worker.a.started[:]))
+
+        monkeypatch.setattr(type(worker.a.bench.log), "warning", warning)
+        suspect = worker.a.receive(1, SUSPECT)
+        await until(lambda: worker.inside == ["a1"])
+        assert lines == [("suspect_started", suspect.id.decode(), SUSPECT, [])]
+        worker.a.let_out()
+        await worker.idle()
+
     async def test_it_waits_for_all_that_runs_and_all_that_may_start(self, worker: Worker) -> None:
         worker.b.receive(1)
         await until(lambda: worker.inside == ["b1"])

@@ -35,6 +35,7 @@ from nsqkit.runtime.process import SETTLING_RETRY_S
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import (
     NOW_NS,
+    NSQD,
     POLICY,
     Bench,
     FakeMessage,
@@ -371,6 +372,23 @@ class TestBeforeTheHandler:
         assert bench.meter.ages == [61.0]
         if label == "dead_letter":
             assert bench.reason == "expired"
+
+    @pytest.mark.parametrize(
+        ("skew_ns", "outcome", "age_s"),
+        [
+            pytest.param(600 * 10**9, "success", 10.0, id="this clock is ahead"),
+            pytest.param(540 * 10**9, "dead_letter", 70.0, id="and the message is old"),
+            pytest.param(-(10**9), "dead_letter", 611.0, id="this clock is behind"),
+            pytest.param(None, "success", 610.0, id="nsqd's clock is not known"),
+        ],
+    )
+    async def test_a_message_expires_by_the_clock_of_its_nsqd(
+        self, handler: Handler[Happened], skew_ns: int | None, outcome: str, age_s: float
+    ) -> None:
+        bench = Bench(handler, rules=Rules(POLICY, max_age_s=60.0), skews_ns={NSQD: skew_ns})
+        await bench.run(timestamp_ns=NOW_NS - 610 * 10**9)
+        assert bench.outcome == outcome
+        assert bench.meter.ages == [age_s]
 
     async def test_a_message_of_just_its_longest_age_is_handled(self, handler: Handler[Happened]) -> None:
         bench = Bench(handler, rules=Rules(POLICY, max_age_s=60.0))
@@ -768,7 +786,7 @@ class TestRedelivered:
         assert gate.started == [1]
         assert later.answers == [answer]
 
-    async def test_while_the_earlier_runs_it_is_kept_and_given_back_at_the_cap(
+    async def test_while_the_earlier_runs_it_is_kept_for_one_lease_and_then_given_back(
         self, hours: VirtualClock
     ) -> None:
         gate = Gate()
@@ -776,12 +794,26 @@ class TestRedelivered:
         earlier = bench.receive(received_s=hours.now_s())
         await until(lambda: gate.inside == [1])
         later = bench.redeliver(earlier, max_lease_s=300.0)
-        await passed(hours, 500.0)
-        assert later.answers == [("REQ", 0.0)]
-        assert bench.journal.count(("TOUCH", later.id)) == 8, "every 30 s; the earlier is lost"
+        await passed(hours, 59.0)
+        assert later.answers == []
+        await passed(hours, 1.0)
+        assert later.answers == [("REQ", 0.0)], "another worker may take it"
+        assert bench.journal.count(("TOUCH", later.id)) == 1
         gate.let_out()
         await bench.idle()
         assert bench.meter.outcomes == {"lease_lost": 1, "requeue": 1}
+
+    async def test_when_the_drain_cancels_handlers_it_is_given_back(self) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate))
+        earlier = bench.receive()
+        await until(lambda: gate.inside == [1])
+        later = bench.redeliver(earlier)
+        bench.intake.stop()
+        bench.intake.give_back()
+        bench.intake.cancel()
+        assert later.answers == [("REQ", 0.0)]
+        await bench.idle()
 
     @pytest.mark.parametrize("other", [{"topic": "consumed.work.retry"}, {"address": "other:4150"}], ids=str)
     async def test_the_same_id_from_elsewhere_is_another_message(self, other: dict[str, Any]) -> None:

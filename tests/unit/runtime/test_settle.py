@@ -40,6 +40,7 @@ from tests.unit.runtime.bench import (
     delivery,
     ending,
     refused,
+    refused_with,
     unconfirmed,
     until,
 )
@@ -176,6 +177,30 @@ class TestDeadLetters:
         assert bench.publishes.published[-1][2] == message.body
         assert bench.blocks == []
 
+    async def test_only_the_setup_blocks_the_handler(self) -> None:
+        """Even the raw body is too large for an nsqd that has restarted with a lower limit."""
+        bench = Bench(ending(DeadLetter("bad")))
+        bench.publishes.failures += [refused_with("E_BAD_MESSAGE", "PUB message too big 9 > 8")] * 2
+        message = await bench.run()
+        assert bench.reason == "dead_letter_failed"
+        assert message.answers == [("REQ", 2.0)]
+        assert bench.blocks == []
+
+    async def test_what_the_setup_forbids_is_not_tried_without_the_record(self) -> None:
+        bench = Bench(ending(DeadLetter("bad")))
+        bench.publishes.failures.append(refused_with("E_UNAUTHORIZED"))
+        await bench.run()
+        assert [each[0] for each in bench.journal] == ["channel", "publish", "REQ"]
+        assert len(bench.blocks) == 1
+        assert [name for _, name, _ in bench.log.lines] == ["message_settled"]
+
+    async def test_an_auth_server_that_is_away_is_an_outage(self) -> None:
+        bench = Bench(ending(DeadLetter("bad")))
+        bench.publishes.failures.append(refused_with("E_AUTH_FAILED", "AUTH failed"))
+        await bench.run()
+        assert bench.reason == "dead_letter_failed"
+        assert bench.blocks == []
+
     async def test_where_none_are_kept_it_is_discarded(self) -> None:
         bench = Bench(ending(DeadLetter("bad")), rules=Rules(POLICY, keeps_dead_letters=False))
         message = await bench.run()
@@ -213,6 +238,18 @@ class TestDeadLetters:
         assert (level, name, other) == ("warning", "dead_letter_without_record", "message_settled")
         assert (fields["reason"], fields["detail"], fields["attempts"]) == ("requested", "bad", 1)
         assert "padding" not in repr(bench.log.lines), "a body is never logged"
+
+    async def test_the_record_of_a_large_message_is_as_large_as_its_own_nsqd_takes(self) -> None:
+        bench = Bench(ending(DeadLetter("bad")), max_msg_bytes=100_000)
+        bench.publishes.limit = 8_000_000
+        raw = b'{"n": 1, "padding": "%s"}' % (b"x" * 200_000)
+        await bench.run(raw)
+        assert bench.publishes.record["body"] == raw.decode()
+
+    async def test_an_nsqd_is_asked_for_its_limit_only_for_a_large_message(self) -> None:
+        bench = Bench(ending(DeadLetter("bad")))
+        await bench.run()
+        assert ("limit", NSQD) not in bench.journal
 
 
 class TestPublished:
@@ -259,6 +296,15 @@ class TestPublished:
         assert bench.publishes.published == [], "the second is not sent after the first has failed"
         assert bench.log.settled()[0]["error_type"] == "PublishError"
         assert bench.meter.errors == {"PublishError": 1}
+
+    async def test_what_the_setup_forbids_blocks_the_handler_and_decides_over_no_message(self) -> None:
+        bench = Bench(noting("a"))
+        bench.publishes.failures.append(refused_with("E_UNAUTHORIZED"))
+        message = await bench.run(attempts=5)
+        assert (bench.outcome, bench.reason) == ("requeue", "paused")
+        assert message.answers == [("REQ", 32.0)]
+        (why,) = bench.blocks
+        assert why.startswith("Scripted cannot publish its events: topic t: not published")
 
     async def test_at_the_last_attempt_it_is_a_dead_letter(self) -> None:
         bench = Bench(noting("a"))

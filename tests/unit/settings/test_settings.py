@@ -1,6 +1,7 @@
 """Settings: where values come from, which are refused, and how they are shown."""
 
 import dataclasses
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -263,3 +264,69 @@ def test_settings_survive_a_pickle() -> None:
 def test_an_unknown_source_is_refused() -> None:
     with pytest.raises(SettingsError, match="did you mean 'threads'"):
         Settings().source_of("thread")
+
+
+SECRETS = [
+    pytest.param('[nsqkit]\nauth_secret = "s3cr3t"', "auth_secret", id="nsqkit's secret"),
+    pytest.param('[nsqkit]\nauth_secret_file = "x"', "auth_secret_file", id="where a secret is"),
+    pytest.param('[app]\ndb_pwd = "s3cr3t"', "db_pwd", id="a secret of the team's own"),
+]
+
+
+class TestExposedFile:
+    """A file with a secret that others can change is refused; without one it is not."""
+
+    @pytest.mark.parametrize(("toml", "name"), SECRETS)
+    @pytest.mark.parametrize("is_link", [False, True])
+    def test_every_user_can_write_to_it(self, toml: str, name: str, *, is_link: bool) -> None:
+        file = Path("real.toml" if is_link else "nsqkit.toml")
+        file.write_text(toml, encoding="utf-8")
+        if is_link:
+            Path("nsqkit.toml").symlink_to(file)
+        file.chmod(0o646)
+        with pytest.raises(SettingsError) as caught:
+            _load()
+        assert str(caught.value) == (
+            f"settings file nsqkit.toml names a secret ({name}) and every user can write to it:"
+            " chmod 600 nsqkit.toml"
+        )
+        file.chmod(0o644)
+        assert _load().source_of(f"app.{name}" if "app" in toml else name) == "nsqkit.toml"
+
+    @pytest.mark.parametrize(("toml", "name"), SECRETS)
+    @pytest.mark.parametrize("is_link", [False, True])
+    def test_it_belongs_to_another_user(
+        self, monkeypatch: pytest.MonkeyPatch, toml: str, name: str, *, is_link: bool
+    ) -> None:
+        """The file, or the link to a file of this user."""
+        file = Path("real.toml" if is_link else "nsqkit.toml")
+        file.write_text(toml, encoding="utf-8")
+        if is_link:
+            Path("nsqkit.toml").symlink_to(file)
+        status = os.lstat
+
+        def owned_by_another(path: Path) -> os.stat_result:
+            values = list(status(path))
+            values[4] = 4242
+            return os.stat_result(values)
+
+        monkeypatch.setattr(Path, "lstat", owned_by_another)
+        with pytest.raises(
+            SettingsError, match=rf"\({name}\) and is owned by user 4242: chown .* chmod 600 nsqkit.toml"
+        ):
+            _load()
+
+    def test_without_a_secret_it_is_nobodys_business(self) -> None:
+        Path("nsqkit.toml").write_text("[nsqkit]\nthreads = 2", encoding="utf-8")
+        Path("nsqkit.toml").chmod(0o666)
+        assert _load().threads == 2
+
+
+def test_credentials_in_a_setting_that_is_no_secret_are_masked() -> None:
+    rows = {
+        row.name: row.value for row in _load({"app": {"database": "pg://bob:s3cr3t@db/x", "pwd": "x"}}).rows()
+    }
+    assert (rows["app.database"], rows["app.pwd"]) == ("pg://[redacted]@db/x", "********")
+    with pytest.raises(SettingsError, match=r"nsqd='\[redacted\]|nsqd='bob:\[redacted\]@db' has") as caught:
+        _load({"nsqd": "bob:s3cr3t@db"})
+    assert "s3cr3t" not in str(caught.value)

@@ -1,5 +1,6 @@
 """Logs: which lines come out, in which form, and that none is lost."""
 
+import dataclasses
 import io
 import json
 import logging
@@ -9,8 +10,11 @@ from typing import Any
 import pytest
 import structlog
 
+from nsqkit.policy.redaction import is_secret_name
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
+from nsqkit.telemetry.log_fields import LONGEST
+from tests.reference.meanings import FIELDS
 
 
 class _Terminal(io.StringIO):
@@ -229,6 +233,70 @@ def test_a_character_that_the_stream_cannot_spell_is_escaped() -> None:
     logs.configure(Settings(log_format="console"), ascii_only)
     logs.get_logger().info("naïve")
     assert b"na\\xefve" in raw.getvalue()
+
+
+def _raise(text: str) -> None:
+    raise LookupError(text)
+
+
+@dataclasses.dataclass
+class _Login:
+    user: str
+    password: str
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_line_has_a_secret_whoever_has_given_its_fields(log_format: str) -> None:
+    stream = _configured(log_format)
+    log = logs.get_logger(password="hush-1").bind(api_key="hush-2")
+    log.info("bound", pwd=["hush-3"], token_count=7, note="Authorization: Token hush-4")
+    log.info("nested", request={"headers": {"cookie": "hush-5"}, "sku": "a-1"}, login=_Login("bob", "hush-6"))
+    logging.getLogger("team").warning("refused %s", "amqp://bob:hush-7@mq/")
+    try:
+        _raise("passphrase='hush-8 hush-9'")
+    except LookupError:
+        log.exception("failed")
+    text = stream.getvalue()
+    assert "hush-" not in text
+    assert "a-1" in text
+    assert "bob" in text
+    assert "LookupError: passphrase=[redacted]" in text
+
+
+def test_ids_stay_as_they_are_and_endless_fields_are_cut() -> None:
+    stream = _configured()
+    logs.get_logger().info(
+        "x", message_id="4111111111111111", event_id="a@b.org", note="y" * 10**6, n=2.5, b=True
+    )
+    (line,) = _json_lines(stream)
+    assert (line["message_id"], line["event_id"], line["n"], line["b"]) == (
+        "4111111111111111",
+        "a@b.org",
+        2.5,
+        True,
+    )
+    assert len(line["note"]) == LONGEST
+
+
+def test_a_stack_of_the_console_cannot_control_the_terminal() -> None:
+    stream = _configured("console", stream=_Terminal())
+    try:
+        _raise("\x1b]0;owned\x07\r")
+    except LookupError:
+        logs.get_logger().exception("failed")
+    assert "\x1b]0" not in stream.getvalue()
+    assert "LookupError: \\x1b]0;owned\\x07\\r" in stream.getvalue()
+
+
+def test_json_on_a_terminal_cannot_control_it_either() -> None:
+    stream = _configured()
+    logs.get_logger().info("x", note="\x9b31m\u202e")
+    assert stream.getvalue().strip().isprintable()
+    assert _json_lines(stream)[0]["note"] == "\x9b31m\u202e"
+
+
+def test_no_field_of_nsqkit_has_the_name_of_a_secret() -> None:
+    assert [name for name in FIELDS if is_secret_name(name)] == []
 
 
 def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:

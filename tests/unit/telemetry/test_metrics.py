@@ -91,6 +91,7 @@ def test_every_metric_is_in_the_table_and_is_shown_as_it_says(
 ) -> None:
     breaker = Breaker("tabled warehouse", failures=1)
     handler.kill_switch("closed")
+    metrics.clock_skew("127.0.0.1:4151", 0.0)
     shown = {family.name: family for family in metrics.collect()}
     assert breaker is not None
     assert list(shown) == [name.removesuffix("_total") for name in FAMILIES]

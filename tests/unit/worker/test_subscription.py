@@ -18,6 +18,7 @@ from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.verdict import RequeueReason
 from nsqkit.runtime.resources import ReadyHandler
 from nsqkit.telemetry.metrics import Metrics
+from nsqkit.testing import Harness
 from nsqkit.worker.parts import WorkerParts
 from nsqkit.worker.subscription import Subscription
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, message_frame
@@ -301,7 +302,7 @@ class TestPause:
 
 
 class TestBlock:
-    """A block stops the intake until the process is started anew."""
+    """A block stops the intake until a person has acted, which is probed."""
 
     async def test_rdy_goes_to_zero_and_it_is_not_ready(self, start: Start) -> None:
         running = await start(working())
@@ -344,6 +345,60 @@ class TestBlock:
             assert "E_UNAUTHORIZED" in problem
             assert running.count("messages_requeued_total", reason="dead_letter_failed") == 1
             await running.close()
+
+
+class Declines(Handler[Happened], channel="declines"):
+    """A handler whose every odd message becomes a dead letter."""
+
+    async def handle(self, event: Happened, ctx: Context) -> Outcome | None:
+        return DeadLetter("odd") if event.n % 2 else None
+
+
+class TestProbe:
+    """A block is probed, so that no restart is needed when its cause is corrected."""
+
+    async def test_it_is_probed_later_each_time_until_a_dead_letter_is_confirmed(self) -> None:
+        async with Harness([Declines]) as h:
+            (subscription,) = h._subscriptions
+            h.fail_publish(2 * 3, permanent=True)  # each time the record, and then the raw body alone
+            await h.publish(Happened(1))
+            for failed, probe_s in enumerate((15, 30, 60), 1):
+                await h.settle()
+                assert subscription.problems[0].startswith("Declines cannot publish dead letters: ")
+                h.requeued(reason="dead_letter_failed").times(failed)
+                h.clock.advance(probe_s - 0.1)
+                await h.settle()
+                h.requeued(reason="dead_letter_failed").times(failed)
+                h.clock.advance(0.1)
+            await h.settle()
+            h.dead_lettered(Happened(1)).once()
+            assert subscription.problems == ()
+            assert subscription.gate.is_open
+
+    async def test_a_trial_that_is_handled_ends_it_too(self) -> None:
+        async with Harness([Declines]) as h:
+            (subscription,) = h._subscriptions
+            h.fail_publish(2, permanent=True)
+            await h.publish(Happened(1))
+            await h.settle()
+            await h.publish(Happened(2))
+            await h.publish(Happened(4))
+            await h.settle()
+            h.handled().never()
+            h.clock.advance(15)
+            await h.settle()
+            h.handled(Happened(2)).once()
+            h.handled(Happened(4)).once()
+            h.dead_lettered(Happened(1)).once()
+            assert not subscription.is_blocked
+
+    async def test_a_probe_that_is_due_after_the_end_has_no_effect(self, start: Start) -> None:
+        running = await start(working())
+        running.subscription.block("why")
+        await running.close()
+        probe = running.subscription._probe
+        assert probe is not None
+        assert probe.cancelled()
 
 
 class TestProblems:

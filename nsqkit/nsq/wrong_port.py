@@ -1,0 +1,63 @@
+"""Wrong ports: recognise from what a server sends that an address is another port of NSQ."""
+
+from nsqkit.nsq.dial import dial
+from nsqkit.nsq.time_limit import TimeLimit
+from nsqkit.policy.address import split_address
+
+HTTP_PORTS = "the HTTP port of nsqd is usually 4151, that of nsqlookupd 4161"
+_NSQD_PORT = "give nsqd's TCP port, usually 4150"
+_NO_MAGIC = b"HTTP"  # four bytes, as the name of a protocol, so that the server leaves none unread
+_BAD_PROTOCOL = b"E_BAD_PROTOCOL"
+_ANSWER_BYTES = 4 + len(_BAD_PROTOCOL)
+
+
+def not_nsqd(header: bytes) -> str | None:
+    """Return what answers instead of nsqd's TCP port; None if it may be one.
+
+    Args:
+        header: The first 8 bytes that came after nsqd's protocol was named.
+
+    Source:
+        nsqlookupd/tcp.go sends its error without a frame type.
+    """
+    if header.startswith(b"HTTP"):
+        return f"this is an HTTP port; {_NSQD_PORT}"
+    if header[4:] == _BAD_PROTOCOL[:4]:
+        return f"this is nsqlookupd's TCP port; {_NSQD_PORT}"
+    return None
+
+
+def not_http(answer: bytes) -> str | None:
+    """Return whose TCP port answers instead of an HTTP port; None if it is not one of NSQ.
+
+    Args:
+        answer: The first 18 bytes that came after a protocol was named that neither server knows.
+
+    Source:
+        nsqd/tcp.go, nsqlookupd/tcp.go.
+    """
+    for name, error in (("nsqlookupd", answer[4:]), ("nsqd", answer[8:])):
+        if error and _BAD_PROTOCOL.startswith(error):
+            return f"this is {name}'s TCP port; {HTTP_PORTS}"
+    return None
+
+
+async def tcp_port_at(address: str, timeout_s: float) -> str | None:
+    """Return whose TCP port an address is that does not answer over HTTP; None if it is not one of NSQ.
+
+    Args:
+        address: ``host:port`` of the server.
+        timeout_s: Time limit in seconds, for each of connect and answer.
+    """
+    try:
+        stream = await dial(*split_address(address), timeout_s)
+    except OSError:
+        return None
+    try:
+        async with TimeLimit(timeout_s):
+            await stream.write(_NO_MAGIC)
+            return not_http(await stream.read_bytes(_ANSWER_BYTES))
+    except OSError:
+        return None
+    finally:
+        stream.close()

@@ -1,0 +1,121 @@
+"""Which nsqd are wanted, and what is logged of registrations that are wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from nsqkit.background import Background
+from nsqkit.nsq import discovery as module
+from nsqkit.nsq.discovery import Discovery, Endpoints, Source
+from nsqkit.nsq.lookup import Lookup, LookupResult, Node
+from tests.unit.nsq.recording_log import RecordingLog
+from tests.waiting import until
+
+
+class ScriptedLookup(Lookup):
+    """Answers what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(["127.0.0.1:4161"])
+        self.result = LookupResult(frozenset(), ())
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def producers(self, topic: str) -> LookupResult:
+        self.asked += 1
+        await self.may_answer.wait()
+        return self.result
+
+
+def nodes(*addresses: str, faults: tuple[str, ...] = ()) -> LookupResult:
+    return LookupResult(frozenset(Node(address, "") for address in addresses), (), faults)
+
+
+class Found:
+    """A discovery of one topic, and what it has logged."""
+
+    def __init__(self) -> None:
+        self.log = RecordingLog()
+        self.lookup = ScriptedLookup()
+        self.changes = 0
+        self.discovery = Discovery(
+            ("orders",),
+            Endpoints(lookup=self.lookup, poll_s=3600.0),
+            on_change=self._changed,
+            log=self.log,
+            background=Background(self.log),
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def poll(self, result: LookupResult) -> None:
+        self.lookup.result = result
+        before = self.changes
+        if self.discovery.poller is None:
+            self.discovery.start()
+        else:
+            self.discovery.poll_now()
+        await until(lambda: self.changes > before)
+
+    @property
+    def addresses(self) -> set[str]:
+        return {source.address for source in self.discovery.wanted}
+
+
+@pytest.fixture
+async def found() -> AsyncIterator[Found]:
+    made = Found()
+    yield made
+    made.discovery.stop()
+    if made.discovery.poller is not None:
+        await made.discovery.poller
+
+
+async def test_faulty_registrations_are_logged_once_while_they_last(found: Found) -> None:
+    await found.poll(nodes("a:1", faults=("one", "two")))
+    await found.poll(nodes("a:1", faults=("two", "one")))
+    await found.poll(nodes("a:1", faults=("two", "three")))
+    await found.poll(nodes("a:1"))
+    await found.poll(nodes("a:1", faults=("one",)))
+    lines = found.log.of("registrations_faulty")
+    assert [line["error"] for line in lines] == ["one; two", "three", "one"]
+    assert found.addresses == {"a:1"}
+
+
+async def test_of_many_faults_the_line_names_a_few(found: Found) -> None:
+    await found.poll(nodes(faults=tuple(f"fault {n}" for n in range(2000))))
+    (line,) = found.log.of("registrations_faulty")
+    assert line["more"] == 1995
+    assert len(str(line)) < 300
+
+
+async def test_too_many_nsqd_are_cut_and_those_that_are_known_stay(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_NSQD", 3)
+    await found.poll(nodes("y:1", "z:1"))
+    for _ in range(2):
+        await found.poll(nodes("a:1", "b:1", "y:1", "z:1"))
+    assert found.addresses == {"a:1", "y:1", "z:1"}
+    (line,) = found.log.of("too_many_nsqd")
+    assert (line["found"], line["most"]) == (4, 3)
+    await found.poll(nodes("a:1", "b:1", "c:1"))
+    assert found.addresses == {"a:1", "b:1", "c:1"}
+
+
+async def test_callers_of_the_same_time_share_a_poll_that_began_after_their_loss(found: Found) -> None:
+    source = Source("a:1", "orders")
+    await found.poll(nodes("a:1"))
+    now_s = asyncio.get_running_loop().time
+    found.lookup.may_answer.clear()
+    asked = found.lookup.asked
+    old = asyncio.create_task(found.discovery.check(source, since_s=now_s()))
+    await until(lambda: found.lookup.asked == asked + 1)
+    lost_s = now_s()
+    checks = [asyncio.create_task(found.discovery.check(source, since_s=lost_s)) for _ in range(100)]
+    found.lookup.may_answer.set()
+    await asyncio.gather(old, *checks)
+    assert found.lookup.asked == asked + 2
