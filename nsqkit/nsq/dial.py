@@ -18,6 +18,9 @@ class PatientStream(IOStream):
     would then close the stream at once, and nsqd's reason would never be read.
     """
 
+    def __init__(self, connecting: socket.socket) -> None:
+        super().__init__(connecting, max_write_buffer_size=_MAX_UNSENT_BYTES)
+
     def write_to_fd(self, data: memoryview) -> int:
         """Write data; data for a reset connection counts as written."""
         try:
