@@ -57,7 +57,7 @@ async def dial(host: str, port: int, timeout_s: float) -> IOStream:
 
 
 async def _connect(family: int, address: tuple[object, ...], timeout_s: float) -> IOStream:
-    stream = PatientStream(socket.socket(family, socket.SOCK_STREAM), max_write_buffer_size=_MAX_UNSENT_BYTES)
+    stream = PatientStream(socket.socket(family, socket.SOCK_STREAM))
     try:
         async with TimeLimit(timeout_s):
             await stream.connect(address)
