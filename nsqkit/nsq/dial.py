@@ -18,6 +18,9 @@ class PatientStream(IOStream):
     would then close the stream at once, and nsqd's reason would never be read.
     """
 
+    def __init__(self, connecting: socket.socket) -> None:
+        super().__init__(connecting, max_write_buffer_size=_MAX_UNSENT_BYTES)
+
     def write_to_fd(self, data: memoryview) -> int:
         """Write data; data for a reset connection counts as written."""
         try:
@@ -51,7 +54,7 @@ async def dial(host: str, port: int, timeout_s: float) -> IOStream:
 
 
 async def _connect(family: int, address: tuple[object, ...], timeout_s: float) -> IOStream:
-    stream = PatientStream(socket.socket(family, socket.SOCK_STREAM), max_write_buffer_size=_MAX_UNSENT_BYTES)
+    stream = PatientStream(socket.socket(family, socket.SOCK_STREAM))
     try:
         async with TimeLimit(timeout_s):
             await stream.connect(address)
