@@ -26,6 +26,8 @@ class Pauses:
         poll_s: Seconds between two polls, with additive jitter; the first ones come sooner.
         timeout_s: Time limit of one request, in seconds above 0.
         on_change: Called after each poll.
+        own_pauses: Returns how often this worker has paused a topic for a moment; None while it does. What is
+            read meanwhile is not reported.
         clocks: Measures the clocks of the same nsqd at each poll.
         log: Logger for the changes.
         background: Starts the tasks; by default one that only logs those that die.
@@ -39,6 +41,7 @@ class Pauses:
         poll_s: float,
         timeout_s: float,
         on_change: Callable[[], None],
+        own_pauses: Callable[[], int | None] = lambda: 0,
         clocks: ClockSkews | None = None,
         log: Log,
         background: Background | None = None,
@@ -49,6 +52,7 @@ class Pauses:
         self._poll_s = poll_s
         self._timeout_s = timeout_s
         self._on_change = on_change
+        self._own_pauses = own_pauses
         self._clocks = clocks
         self._log = log
         self._found: dict[str, frozenset[Paused]] = {}
@@ -102,9 +106,12 @@ class Pauses:
             async with slots:
                 if self._clocks is not None:
                     await self._clocks.measure(address)
+                own = self._own_pauses()
                 stats = await NsqdHttp(address, self._timeout_s).stats()
             paused = paused_in(stats, self._subscribed)
         except (ConnectionLostError, RefusedError, LookupError, TypeError):
+            return
+        if own is None or own != self._own_pauses():  # it may be the worker's own pause
             return
         before = self._found.get(address, frozenset())
         self._found[address] = paused

@@ -31,6 +31,12 @@ class TopicChannels:
         self._log = log
         self._failed: set[Pair] = set()  # HTTP address and topic
         self._paused: set[Pair] = set()
+        self._n_paused = 0
+
+    @property
+    def pauses(self) -> int | None:
+        """Number of topics that were paused for a moment so far; None while one is."""
+        return None if self._paused else self._n_paused
 
     async def create(self, http_address: str, topic: str, *, is_configured: bool) -> None:
         """Create the channels of a topic that are missing; does nothing for fewer than two.
@@ -82,6 +88,7 @@ class TopicChannels:
     async def _create_paused(self, http: NsqdHttp, topic: str, channels: Iterable[str]) -> None:
         key = (http.address, topic)
         self._paused.add(key)  # until it is certain that the topic is not paused
+        self._n_paused += 1
         try:
             await http.pause_topic(topic)
             for channel in channels:

@@ -70,6 +70,7 @@ class Watch:
             self._addresses,
             poll_s=poll_s,
             on_change=self._on_pauses,
+            own_pauses=lambda: self._channels.pauses,
             clocks=self._clocks,
             **common,
         )

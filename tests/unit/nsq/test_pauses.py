@@ -19,6 +19,7 @@ class Nsqd:
     """The statistics of some nsqd, by their addresses; None for one that does not answer."""
 
     def __init__(self) -> None:
+        self.own_pauses: int | None = 0
         self.stats: dict[str, Any] = {}
         self.log = RecordingLog()
         self.polled = asyncio.Event()
@@ -61,6 +62,7 @@ async def pauses(nsqd: Nsqd) -> AsyncIterator[Pauses]:
         poll_s=0.001,
         timeout_s=PATIENCE_S,
         on_change=nsqd.polled.set,
+        own_pauses=lambda: nsqd.own_pauses,
         log=nsqd.log,
     )
     pauses.start()
@@ -109,6 +111,17 @@ async def test_a_failure_changes_nothing(nsqd: Nsqd, of: Of, answer: object) -> 
     await nsqd.poll()
     assert of("stock") == ("a:4151 orders/stock",)
     assert nsqd.lines == [("paused_in_nsqd", "a:4151", "stock")]
+
+
+async def test_a_pause_of_the_worker_itself_is_not_reported(nsqd: Nsqd, of: Of) -> None:
+    nsqd.own_pauses = None
+    nsqd.paused("a:4151", topic=True, stock=False)
+    await nsqd.poll()
+    assert (of("stock"), nsqd.lines) == (None, [])
+    nsqd.own_pauses = 1
+    nsqd.paused("a:4151", stock=False)
+    await nsqd.poll()
+    assert (of("stock"), nsqd.lines) == ((), [])
 
 
 async def test_an_nsqd_that_is_gone_is_forgotten(nsqd: Nsqd, of: Of) -> None:
