@@ -20,6 +20,8 @@ from nsqkit.policy.peer_text import peer_text
 
 _OK = 200
 _NO_SUCH_PATH = "NOT_FOUND"
+_GUESS_S = 0.5
+"""Seconds to find out what listens on a port that closes the connection instead of answering."""
 _RESOLVER = NamesResolver()
 _MAX_BODY_BYTES = 16 * 1024 * 1024
 """About 50,000 nsqd in nsqlookupd's /nodes, or 20,000 channels in nsqd's /stats."""
@@ -54,7 +56,7 @@ async def fetch(
         while (response := await _response(url, method, timeout_s)) is None:
             pass
     except (ConnectionResetError, HTTPStreamClosedError) as error:
-        why = await tcp_port_at(address, timeout_s) or f"no answer over HTTP: {error}"
+        why = await tcp_port_at(address, min(timeout_s, _GUESS_S)) or f"no answer over HTTP: {error}"
         raise ConnectionLostError(address, why) from error
     except OSError as error:
         raise ConnectionLostError(address, reason(error)) from error
