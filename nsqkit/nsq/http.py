@@ -1,6 +1,7 @@
 """HTTP requests to nsqd and nsqlookupd, with bounded answers. It does not retry."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -139,8 +140,8 @@ async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | N
             request_timeout=timeout_s,
         )
         return await asyncio.shield(request)
-    except asyncio.CancelledError:  # tornado cannot abort a request, and would leave its socket open
-        await asyncio.gather(request, return_exceptions=True)
+    except asyncio.CancelledError:
+        await _ended(request)
         raise
     except HTTPTimeoutError:
         if time.is_nearly_over:
@@ -149,6 +150,18 @@ async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | N
     finally:
         time.cancel()
         client.close()
+
+
+async def _ended(request: asyncio.Future[HTTPResponse]) -> None:
+    """Wait for the end of a request, however often this is cancelled.
+
+    Tornado cannot abort a request, and would leave its socket open.
+    """
+    while not request.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait((request,))
+    if not request.cancelled():
+        request.exception()  # nobody awaits it, and asyncio would complain
 
 
 def _code(response: HTTPResponse) -> str:

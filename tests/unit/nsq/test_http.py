@@ -9,7 +9,7 @@ from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import NsqdHttp, fetch
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 from tests.unit.nsq.fake_nsqd import FakeNsqd
-from tests.waiting import turns
+from tests.waiting import PATIENCE_S, turns
 
 
 async def test_ping_returns_when_nsqd_is_healthy() -> None:
@@ -145,3 +145,30 @@ async def test_a_server_that_never_answers_is_at_fault() -> None:
     async with FakeHttp(b"") as server:
         with pytest.raises(ConnectionLostError, match="Timeout during request"):
             await fetch(server.address, "/ping", timeout_s=0.05)
+
+
+async def test_a_request_that_is_cancelled_again_and_again_leaves_no_socket_open() -> None:
+    asked, answer, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await answer.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK")
+        await reader.read()
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, asyncio.timeout(PATIENCE_S):
+        port = server.sockets[0].getsockname()[1]
+        fetching = asyncio.create_task(fetch(f"127.0.0.1:{port}", "/ping", timeout_s=PATIENCE_S))
+        await asked.wait()
+        for _ in range(3):
+            fetching.cancel()
+            await turns()
+        assert not fetching.done(), "it waits for the answer, after which tornado closes the socket"
+        answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
+        await closed.wait()
