@@ -14,7 +14,7 @@ from nsqkit.devbroker import DevBroker
 from tests.unit.nsq.fake_nsqd import FakeNsqd
 from tests.unit.publishing.sent import NOBODY, Homeless, Sent, told
 from tests.unit.reading import take, topics
-from tests.waiting import turns
+from tests.waiting import PATIENCE_S, turns
 
 
 def sized(data: bytes) -> bytes:
@@ -299,9 +299,11 @@ class TestAnotherLoop:
         self, threaded_broker: DevBroker, publisher: Publisher
     ) -> None:
         async def begin() -> "asyncio.Future[None]":
+            publisher._soon._wait_s = PATIENCE_S  # longer than the loop lasts
             return publisher.publish_soon(Sent(1))
 
         async def publish() -> None:
+            publisher._soon._wait_s = 0.0
             await publisher.publish_soon(Sent(2))
 
         waits = asyncio.run(begin())
