@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import string
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nsqkit.nsq.http import NsqdHttp, fetch
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.ledger import PROCESSES, Ledger
 from tests.chaos.orders import CHANNEL, ROOT
+from tests.chaos.output import Output
 from tests.chaos.proxy import Proxy
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until
@@ -35,9 +37,9 @@ class Programs:
         self._all: list[Program] = []
         self._ledger = Ledger(folder / PROCESSES)
 
-    def start(self, name: str, command: Sequence[str]) -> "Program":
-        """Start one."""
-        program = Program(name, command, self._folder / f"{name}.log")
+    def start(self, name: str, command: Sequence[str], output: Output | None = None) -> "Program":
+        """Start one, whose output goes into a file, or where *output* says."""
+        program = Program(name, command, self._folder / f"{name}.log", output)
         self._all.append(program)
         self._ledger.write(f"{program.pid} {name}")
         return program
@@ -63,21 +65,22 @@ class Program:
         name: What to call it.
         command: What it runs.
         log: Where its output goes.
+        output: Takes its output there over a pipe; None for none.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path, output: Output | None = None) -> None:
         self.name = name
         self.log = log
         own = {key: value for key, value in os.environ.items() if not key.startswith("NSQKIT_")}
         own["NSQKIT_EVENT_LOOP"] = "asyncio"  # what everybody has
-        with log.open("ab") as output:
+        with contextlib.closing(output.writer(log)) if output else log.open("ab") as target:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
                 env=own,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=target,
+                stderr=target,
                 start_new_session=True,
             )
 
@@ -126,6 +129,8 @@ class Node:
         self.direct_address = f"127.0.0.1:{tcp_port}"
         self.http_address = f"127.0.0.1:{http_port}"
         self.is_up = asyncio.Event()
+        self.publishing = asyncio.Lock()
+        self.folder = folder
         self._one_fault = asyncio.Lock()
         self._programs = programs
         self._program: Program | None = None
@@ -162,11 +167,20 @@ class Node:
     async def restart(self) -> None:
         """End it cleanly, so that it keeps its messages, and start it again."""
         async with self._one_fault:
-            program = self._running()
-            self.is_up.clear()
-            program.signal(signal.SIGTERM)
-            if await program.wait() is None:
-                raise ChaosFailedError(f"{self.name} did not end within {PATIENCE_S:g} s of SIGTERM")
+            await self._end()
+            await self.start()
+
+    async def empty(self, before: Callable[[], Awaitable[None]]) -> None:
+        """End it, remove all its data, and start it again. Nobody may publish to it meanwhile.
+
+        Args:
+            before: Called first; must leave nothing on it that anybody needs.
+        """
+        async with self._one_fault:
+            await before()
+            await self._end()
+            shutil.rmtree(self.folder)
+            self.folder.mkdir()
             await self.start()
 
     async def stall(self, for_s: float) -> None:
@@ -183,6 +197,26 @@ class Node:
         """Return what ``/stats`` says of each topic."""
         stats: Any = await NsqdHttp(self.http_address, timeout_s=PATIENCE_S).stats()
         return list(stats["topics"] or ())
+
+    def undisturbed(self) -> asyncio.Lock:
+        """Return the lock under which nobody restarts or stalls it."""
+        return self._one_fault
+
+    async def left(self) -> int:
+        """Return how many messages are queued, deferred or in flight, dead letters not counted."""
+        return await _left_on(self)
+
+    async def dead(self) -> int:
+        """Return how many dead letters it has."""
+        topics = [each for each in await self.topics() if each["topic_name"].endswith(".dead")]
+        return sum(map(waiting, topics))
+
+    async def _end(self) -> None:
+        program = self._running()
+        self.is_up.clear()
+        program.signal(signal.SIGTERM)
+        if await program.wait() is None:
+            raise ChaosFailedError(f"{self.name} did not end within {PATIENCE_S:g} s of SIGTERM")
 
     def _running(self) -> Program:
         if self._program is None or self._program.code is not None:
@@ -202,6 +236,7 @@ class Cluster:
 
     def __init__(self, programs: Programs, folder: Path, size: int, max_lease_s: int) -> None:
         self._programs = programs
+        self._lookupd: Program | None = None
         tcp, self.lookupd = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self._lookupd_command = (
             str(nsq_program("nsqlookupd")),
@@ -213,10 +248,21 @@ class Cluster:
 
     async def start(self, topics: Sequence[str]) -> None:
         """Start everything, with these topics and their channel."""
-        await answering(self._programs.start("nsqlookupd", self._lookupd_command), self.lookupd)
+        await self._start_lookupd()
         async with asyncio.TaskGroup() as group:
             for node in self.nodes:
                 group.create_task(node.start_with(topics))
+
+    async def restart_lookupd(self) -> None:
+        """End nsqlookupd, which forgets everything, and start it again."""
+        if self._lookupd is not None:
+            self._lookupd.signal(signal.SIGTERM)
+            await self._lookupd.wait()
+        await self._start_lookupd()
+
+    async def _start_lookupd(self) -> None:
+        self._lookupd = self._programs.start("nsqlookupd", self._lookupd_command)
+        await answering(self._lookupd, self.lookupd)
 
     async def close(self) -> None:
         """End the proxies."""
@@ -276,13 +322,15 @@ def nsq_program(name: str) -> Path:
 
 async def _left_on(node: Node) -> int:
     topics = [topic for topic in await node.topics() if not topic["topic_name"].endswith(".dead")]
-    in_channels: int = sum(
-        channel[count]
-        for channel in _channels(topics)
-        for count in ("depth", "in_flight_count", "deferred_count")
-    )
-    in_topics: int = sum(topic["depth"] for topic in topics)
-    return in_topics + in_channels
+    return sum(map(waiting, topics))
+
+
+def waiting(topic: Mapping[str, Any]) -> int:
+    """Return how many messages of a topic in ``/stats`` are queued, deferred or in flight."""
+    counts = ("depth", "in_flight_count", "deferred_count")
+    in_channels: int = sum(channel[count] for channel in topic["channels"] for count in counts)
+    depth: int = topic["depth"]
+    return depth + in_channels
 
 
 def _channels(topics: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
