@@ -6,10 +6,13 @@ from typing import Protocol
 from tornado.web import RequestHandler
 
 from nsqkit.admin.handlers import Handlers, HandlerState
+from nsqkit.policy.peer_text import peer_text
+from nsqkit.policy.web_host import is_private_host
 from nsqkit.telemetry.metrics import CONTENT_TYPE, Metrics
 
 MAX_PAUSE_S = 7 * 86400.0
 """A week. For a pause without an end, leave the number out."""
+_MOST_PROBLEMS = 100
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -38,6 +41,13 @@ class Page(RequestHandler):
         self.set_header("Content-Type", _TEXT)
         self.set_header("Cache-Control", "no-store")
 
+    def prepare(self) -> None:
+        """Refuse a host that a web site can have: see :mod:`nsqkit.policy.web_host`."""
+        if not is_private_host(self.request.host_name, self.settings["hosts"]):
+            hint = "use an IP address, a name without a dot, or the name in admin_host"
+            self.set_status(403)
+            self.finish(f"403: not for the host {peer_text(self.request.host_name)}; {hint}\n")
+
     def write_error(self, status_code: int, **_kwargs: object) -> None:
         """Answer with one line."""
         self.finish(f"{status_code}: {self._reason}; see /metrics, /healthz, /readyz and /handlers\n")
@@ -48,7 +58,9 @@ class Missing(Page):
 
     def prepare(self) -> None:
         """Answer 404 to any method."""
-        self.send_error(404)
+        super().prepare()
+        if not self._finished:
+            self.send_error(404)
 
 
 class MetricsPage(Page):
@@ -87,7 +99,7 @@ class ReadyPage(Page):
 
     def get(self) -> None:
         """Answer 200 if ready, else 503 with a line for each problem."""
-        problems = self._health.problems()
+        problems = _bounded(self._health.problems())
         self.set_status(503 if problems else 200)
         if "application/json" in self.request.headers.get("Accept", ""):
             self.write({"ready": not problems, "problems": list(problems)})
@@ -145,7 +157,14 @@ class IntakePage(Page):
 
 
 def _shown(state: HandlerState) -> dict[str, object]:
-    return {**asdict(state), "ready": not state.problems}
+    problems = _bounded(state.problems)
+    return {**asdict(state), "problems": problems, "ready": not problems}
+
+
+def _bounded(problems: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first problems, and how many there are in addition."""
+    left = len(problems) - _MOST_PROBLEMS
+    return (*problems[:_MOST_PROBLEMS], f"and {left} more") if left > 0 else problems
 
 
 def _seconds(text: str | None) -> float | None:

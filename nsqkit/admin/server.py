@@ -7,10 +7,10 @@ import asyncio
 import errno
 import socket
 
-from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 from nsqkit.admin.handlers import Handlers
+from nsqkit.admin.http_server import BoundedServer
 from nsqkit.admin.pages import (
     HandlersPage,
     Health,
@@ -49,7 +49,8 @@ class AdminServer:
             ("/handlers", HandlersPage, {"handlers": handlers}),
             ("/handlers/([^/]+)/(pause|resume)", IntakePage, {"handlers": handlers}),
         ]
-        self._server = HTTPServer(Application(pages, default_handler_class=Missing))
+        hosts = (host, socket.gethostname())
+        self._server = BoundedServer(Application(pages, default_handler_class=Missing, hosts=hosts))
 
     async def start(self) -> int:
         """Listen, and start to sample the event loop's lag.

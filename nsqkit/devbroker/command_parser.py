@@ -66,6 +66,12 @@ class CommandParser:
         self._waiting += memoryview(self._data)[self._at :]
         self._data = b""
 
+    def discard(self) -> None:
+        """Free the bytes of an unfinished command; the parser is then of no further use."""
+        self._waiting.clear()
+        self._bodies.clear()
+        self._data = b""
+
     def unfinished(self) -> ProtocolError | None:
         """Return the error for a client that hangs up in the middle of a body; None if no body is missing."""
         if self._header is None:

@@ -15,6 +15,7 @@ _MAX_HEADER_BYTES = 1024 * 1024
 _MAX_DIGITS = 18
 _IDLE_S = 300.0
 _BODY_S = 60.0
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def http_server(routes: Routes) -> HTTPServer:
@@ -52,6 +53,9 @@ class Endpoint(RequestHandler):
             self._reply("400 Bad Request", is_plain=True)
             return
         path = unquote(self.request.path)
+        if "Origin" in self.request.headers and self.request.method not in _READS:
+            self._refuse(ApiError(403, "NOT_FROM_A_WEB_PAGE"))  # browsers send it for any web site
+            return
         try:
             self._route, self._option = self._routes.find(str(self.request.method), path)
             self._check_size(self._declared_bytes())
@@ -78,6 +82,12 @@ class Endpoint(RequestHandler):
             self._reply(answer, is_plain=self._route.is_plain)
 
     head = post = put = delete = patch = options = get
+
+    def on_finish(self) -> None:
+        """Free the body at once; the handler itself is in a reference cycle."""
+        self._body.clear()
+
+    on_connection_close = on_finish
 
     def compute_etag(self) -> None:
         """Send no ETag: nsqd does not."""

@@ -71,7 +71,8 @@ class LookupSession:
             self._refuse(ProtocolError("E_BAD_BODY", f"IDENTIFY failed to read body{size}"))
 
     def end(self) -> None:
-        """Forget the nsqd, because the connection is gone."""
+        """Forget the nsqd, because the connection is gone, and free an unfinished body."""
+        self._waiting.clear()
         if self._peer is not None:
             self._registry.forget(self._peer)
 

@@ -73,7 +73,11 @@ class Session:
             self.open = False
 
     def end(self) -> None:
-        """Leave the channel, because the connection is gone."""
+        """Leave the channel, because the connection is gone, and free an unfinished body.
+
+        Session and parser refer to each other: the body would wait for the garbage collector.
+        """
+        self._parser.discard()
         if self.consumer is not None:
             self._ledger.unsubscribe(self.consumer)
 

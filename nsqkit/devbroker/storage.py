@@ -1,6 +1,7 @@
 """The file that carries the embedded broker's messages over a clean restart, in a folder that it locks.
 
-The broker writes the file when it stops, completely or not at all. Like nsqd, it saves every durable
+The broker writes the file when it stops, completely or not at all; only its owner can read it, and symbolic
+links are not followed. Like nsqd, it saves every durable
 topic and channel, whether it is paused, and its messages with their attempts; messages in flight or
 deferred are due at once after the start. Unlike nsqd, it uses its own format, and a broker that is
 killed leaves the file of its last clean stop.
@@ -9,10 +10,12 @@ Source:
     nsqd/nsqd.go (LoadMetadata, PersistMetadata), nsqd/channel.go (flush).
 """
 
+import errno
 import fcntl
 import os
+import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +27,8 @@ from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.message import Message
 from nsqkit.devbroker.topic import Topic
 from nsqkit.errors import SettingsError
+from nsqkit.policy.names import channel_problem, topic_problem
+from nsqkit.policy.peer_text import peer_text
 
 FILE_NAME = "nsqkit-broker.dat"
 _FORMAT = "nsqkit-broker 1"
@@ -53,14 +58,16 @@ class Storage:
         """
         self._acquire()
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_open_regular) as file:
                 _restore(file, ledger, now_s=now_s)
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        except Exception as error:  # a corrupt file may raise anything
             self.release()
+            why = error.strerror if isinstance(error, OSError) else f"it is corrupt: {peer_text(repr(error))}"
             raise SettingsError(
-                f"data_path={self._folder}: {self._path.name} cannot be read: {error}"
+                f"data_path={self._folder}: {self._path.name} cannot be read: {why}; "
+                "move the file away to start without messages"
             ) from error
 
     def save(self, ledger: Ledger) -> None:
@@ -70,7 +77,8 @@ class Storage:
             OSError: If the file cannot be written.
         """
         unfinished = self._path.with_suffix(".tmp")
-        with unfinished.open("wb") as file:
+        unfinished.unlink(missing_ok=True)
+        with open(unfinished, "xb", opener=_open_private) as file:
             file.writelines(_dump(ledger))
             file.flush()
             os.fsync(file.fileno())
@@ -92,6 +100,18 @@ class Storage:
         except OSError as error:
             self.release()
             raise SettingsError(f"data_path={self._folder}: another broker uses it") from error
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    opened = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return opened
 
 
 def _dump(ledger: Ledger) -> Iterator[bytes]:
@@ -139,22 +159,34 @@ def _restore(file: BinaryIO, ledger: Ledger, *, now_s: float) -> None:
         raise ValueError(f"its format is {head['format']!r}, not {_FORMAT!r}")
     ledger.published = int(head["published"])
     for each in head["topics"]:
-        topic = ledger.topic(each["name"])
+        topic = ledger.topic(_checked(each["name"], topic_problem))
         topic.paused = each["paused"]
         backlog = [message for message, _ in _read(file, each["messages"])]
         for one in each["channels"]:
-            channel = ledger.channel(topic.name, one["name"], now_s=now_s)
+            channel = ledger.channel(topic.name, _checked(one["name"], channel_problem), now_s=now_s)
             channel.pause(paused=one["paused"])
             for message, attempts in _read(file, one["messages"]):
                 channel.restore(message, attempts)
         topic.backlog.extend(backlog)
         topic.fan_out(now_s=now_s)
+    if file.read(1):
+        raise ValueError("it has data after its end")
+
+
+def _checked(name: str, problem: Callable[[str], str | None]) -> str:
+    if found := problem(name):
+        raise ValueError(found)
+    return name
 
 
 def _read(file: BinaryIO, count: int) -> Iterator[_Stored]:
     for _ in range(count):
-        timestamp_ns, attempts, message_id, size = _MESSAGE.unpack(file.read(_MESSAGE.size))
-        body = file.read(size)
-        if len(body) != size:
-            raise ValueError("it ends too early")
-        yield Message(message_id, timestamp_ns, body, 0.0), attempts
+        timestamp_ns, attempts, message_id, size = _MESSAGE.unpack(_exactly(file, _MESSAGE.size))
+        yield Message(message_id, timestamp_ns, _exactly(file, size), 0.0), attempts
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if size > left:  # read would reserve memory for all of it
+        raise ValueError("it ends too early")
+    return file.read(size)

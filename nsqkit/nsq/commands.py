@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamBufferFullError
 
+from nsq import protocol
 from nsqkit.nsq.wire import Wire
+
+_NOP = protocol.nop()
 
 
 class CommandBuffer:
@@ -40,6 +43,11 @@ class CommandBuffer:
         self._commands.append(command)
         return True
 
+    def answer_heartbeat(self) -> None:
+        """Send a NOP at the end of this turn, one for several heartbeats in a row."""
+        if not self._commands or self._commands[-1] != _NOP:
+            self.send(_NOP)
+
     def is_lost(self) -> bool:
         """Return whether no command can be sent: before :meth:`open`, and after the connection ended."""
         return self._stream is None or self._stream.closed()
@@ -50,7 +58,10 @@ class CommandBuffer:
             self._before_write()
         commands, self._commands = self._commands, []
         if commands and self._wire is not None and self._stream is not None and not self._stream.closed():
-            self._wire.write(b"".join(commands))
+            try:
+                self._wire.write(b"".join(commands))
+            except StreamBufferFullError:
+                self._stream.close(exc_info=OSError("does not read what is sent to it"))
 
     def close(self) -> None:
         """Write the buffered commands, and accept no more."""

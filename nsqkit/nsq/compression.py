@@ -6,13 +6,21 @@ import zlib
 from nsqkit.errors import SettingsError
 from nsqkit.settings.settings import Settings
 
+_STEP_BYTES = 65536
+"""Most bytes that one call decompresses: as many bytes of deflate may contain 64 MiB."""
+
 
 class Deflate:
     """Deflate for one connection: raw, without zlib's header, flushed at every write.
 
     Args:
         level: Compression level, 1 (fast) to 9 (small).
+
+    Attributes:
+        has_more: See :class:`~nsqkit.nsq.wire.Layer`.
     """
+
+    has_more = False
 
     def __init__(self, level: int) -> None:
         self._packer = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -23,16 +31,26 @@ class Deflate:
         return self._packer.compress(data) + self._packer.flush(zlib.Z_SYNC_FLUSH)
 
     def decode(self, data: bytes) -> bytes:
-        """Decompress bytes as far as they are complete.
+        """Decompress bytes as far as they are complete, at most 64 KiB of them.
 
         Raises:
-            zlib.error: If *data* is not deflate.
+            zlib.error: If *data* is not deflate, or follows the end of it.
         """
-        return self._unpacker.decompress(data)
+        if self._unpacker.eof and data:
+            raise zlib.error("data after the end of the stream")
+        found = self._unpacker.decompress(self._unpacker.unconsumed_tail + data, _STEP_BYTES)
+        self.has_more = len(found) == _STEP_BYTES
+        return found
 
 
 class Snappy:
-    """Snappy for one connection, in its framing format."""
+    """Snappy for one connection, in its framing format.
+
+    Attributes:
+        has_more: Never: 64 KiB of snappy contain at most 1.4 MiB.
+    """
+
+    has_more = False
 
     def __init__(self) -> None:
         import snappy  # noqa: PLC0415 - an optional extra

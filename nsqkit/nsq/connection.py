@@ -29,6 +29,10 @@ from nsqkit.policy import lease
 from nsqkit.policy.address import split_address
 from nsqkit.policy.names import channel_problem, topic_problem
 
+_MOST_PER_RDY = 10
+_MOST_UNASKED = 1000
+"""Messages in flight that end a connection: ten times its highest RDY, and a thousand."""
+
 
 class Connection:
     """A connection to one nsqd, which is opened once.
@@ -88,6 +92,7 @@ class Connection:
         self._ended = asyncio.Event()
         self._replies = PendingReplies()
         self._commands = CommandBuffer(lambda: self.on_change())  # noqa: PLW0108 - it is set later
+        self._most_rdy = 0
         self._is_opened = False
         self._pid = os.getpid()
         self._takes_ready = True
@@ -142,6 +147,7 @@ class Connection:
         count = min(count, self.limits.max_rdy_count)
         if count != self.rdy and self._takes_ready:
             self.rdy = count
+            self._most_rdy = max(self._most_rdy, count)
             self.send(protocol.ready(count))
 
     def request(self, command: bytes) -> asyncio.Future[bytes]:
@@ -270,7 +276,7 @@ class Connection:
             raise
 
     async def _read_chunks(self, wire: Wire) -> None:
-        frames = Frames()
+        frames = Frames(self._options.max_frame_bytes)
         while not self._ended.is_set():
             chunk = await wire.read()
             received_s = self._keepalive.heard()
@@ -286,6 +292,8 @@ class Connection:
             if newest:
                 self.age_s = age_s(newest, now_s=time.time() - (self._skews_ns[self.address] or 0) / 1e9)
                 self.on_change()
+                if self.received - self.answered > _MOST_PER_RDY * self._most_rdy + _MOST_UNASKED:
+                    raise ConnectionLostError(self.address, f"ignores RDY {self.rdy}: sends without end")
 
     def _on_message_frame(self, data: bytes, received_s: float) -> None:
         timestamp_ns, attempts, id_ = MESSAGE.unpack_from(data)
@@ -313,7 +321,7 @@ class Connection:
         elif kind != protocol.FRAME_TYPE_RESPONSE:
             raise ConnectionLostError(self.address, f"sent a frame of unknown type {kind}")
         elif data == b"_heartbeat_":
-            self.send(protocol.nop())
+            self._commands.answer_heartbeat()
         elif not self._replies.answer(data):
             raise ConnectionLostError(self.address, f"sent an unexpected answer: {data[:64]!r}")
 

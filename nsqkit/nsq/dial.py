@@ -7,6 +7,9 @@ from tornado.iostream import IOStream, StreamClosedError
 from nsqkit.nsq.names import resolve
 from nsqkit.nsq.time_limit import TimeLimit
 
+_MAX_UNSENT_BYTES = 256 * 1024 * 1024
+"""For a peer that does not read. More than all publishes that wait for a slow nsqd."""
+
 
 class PatientStream(IOStream):
     """A stream on which only reads report that the connection was reset.
@@ -48,7 +51,7 @@ async def dial(host: str, port: int, timeout_s: float) -> IOStream:
 
 
 async def _connect(family: int, address: tuple[object, ...], timeout_s: float) -> IOStream:
-    stream = PatientStream(socket.socket(family, socket.SOCK_STREAM))
+    stream = PatientStream(socket.socket(family, socket.SOCK_STREAM), max_write_buffer_size=_MAX_UNSENT_BYTES)
     try:
         async with TimeLimit(timeout_s):
             await stream.connect(address)

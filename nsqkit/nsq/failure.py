@@ -6,6 +6,7 @@ from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq.dial import reason
 from nsqkit.nsq.identify import explained
 from nsqkit.nsq.tls import tls_failure
+from nsqkit.policy.peer_text import peer_text
 
 _SETTLE_FAILURES = {b"E_FIN_FAILED": "FIN", b"E_REQ_FAILED": "REQ", b"E_TOUCH_FAILED": "TOUCH"}
 
@@ -25,7 +26,7 @@ def failure_of(address: str, error: Exception) -> NsqkitError:
         case OSError():  # including StreamClosedError and TimeoutError
             return ConnectionLostError(address, reason(error))
         case _:
-            return ConnectionLostError(address, f"sent an invalid answer: {error!r}")
+            return ConnectionLostError(address, f"sent an invalid answer: {peer_text(repr(error))}")
 
 
 def lost(address: str, failure: NsqkitError | None) -> ConnectionLostError:
@@ -52,7 +53,7 @@ def refusal(address: str, frame: bytes) -> RefusedError:
         frame: Data of the frame: a code, a space and a description.
     """
     code, _, description = frame.partition(b" ")
-    return RefusedError(address, code.decode(errors="replace"), explained(description))
+    return RefusedError(address, peer_text(code), explained(description))
 
 
 def settle_failure(frame: bytes) -> str | None:

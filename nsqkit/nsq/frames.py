@@ -7,14 +7,21 @@ HEADER = struct.Struct(">ii")
 TYPE_BYTES = 4
 MESSAGE = struct.Struct(">qH16s")
 """Message header: timestamp in ns, attempts, id. pynsq would read attempts as signed."""
+LONGEST_FRAME_BYTES = 64 * 1024 * 1024
+"""nsqd does not report its max-msg-size on the connection; its default is 1 MiB."""
 
 
 class Frames:
-    """Parser of frames; an incomplete frame waits for the next chunk."""
+    """Parser of frames; an incomplete frame waits for the next chunk.
 
-    __slots__ = ("_needed_bytes", "_pending")
+    Args:
+        max_bytes: Size of the longest frame, without the size itself; 4 or more.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_max_bytes", "_needed_bytes", "_pending")
+
+    def __init__(self, max_bytes: int = LONGEST_FRAME_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._pending = bytearray()
         self._needed_bytes = HEADER.size
 
@@ -29,7 +36,7 @@ class Frames:
             frame arrives in many chunks.
 
         Raises:
-            ValueError: If a frame's size is invalid. The rest of the stream cannot be parsed then.
+            ValueError: If a frame's size is invalid or too large; the rest of the stream cannot be parsed.
         """
         self._pending += chunk
         if len(self._pending) < self._needed_bytes:
@@ -40,8 +47,11 @@ class Frames:
         self._needed_bytes = HEADER.size
         while end - start >= HEADER.size:
             size, kind = HEADER.unpack_from(data, start)
-            if size < TYPE_BYTES:
-                raise ValueError(f"invalid frame size of {size} bytes")
+            if not TYPE_BYTES <= size <= self._max_bytes:
+                raise ValueError(
+                    f"a frame has {size} bytes, not {TYPE_BYTES} to {self._max_bytes}; "
+                    "for longer messages raise max_msg_bytes"
+                )
             after = start + TYPE_BYTES + size
             if after > end:
                 self._needed_bytes = after - start

@@ -14,6 +14,7 @@ from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply, objection
 from nsqkit.nsq.wire import Wire
 from nsqkit.nsq.wrong_port import not_nsqd
 from nsqkit.policy.address import split_address
+from nsqkit.policy.peer_text import peer_text
 
 _LONGEST_FRAME_BYTES = 1 << 20
 _NO_TLS = "it has no TLS, which is required here (tls=true)"
@@ -120,7 +121,9 @@ class Handshake(AsyncConn):
         except NsqkitError:
             raise
         except Exception as error:
-            raise ConnectionLostError(self._address, f"sent an invalid answer: {error!r}") from error
+            raise ConnectionLostError(
+                self._address, f"sent an invalid answer: {peer_text(repr(error))}"
+            ) from error
 
     def _before_identify(self, data: dict[str, object], **_: object) -> None:
         if self._options.client_id is not None:
@@ -139,4 +142,4 @@ class Handshake(AsyncConn):
         self._is_done = True
 
     def _on_problem(self, error: Exception, **_: object) -> None:
-        self._error = ConnectionLostError(self._address, f"sent an invalid answer: {error}")
+        self._error = ConnectionLostError(self._address, f"sent an invalid answer: {peer_text(str(error))}")

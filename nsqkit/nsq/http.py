@@ -1,11 +1,13 @@
-"""HTTP requests to nsqd and nsqlookupd. It does not retry."""
+"""HTTP requests to nsqd and nsqlookupd, with bounded answers. It does not retry."""
 
 import asyncio
 import json
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError
 
 from nsqkit.errors import ConnectionLostError, RefusedError
@@ -14,10 +16,17 @@ from nsqkit.nsq.names import NamesResolver
 from nsqkit.nsq.time_limit import LoopTime
 from nsqkit.nsq.wrong_port import HTTP_PORTS, tcp_port_at
 from nsqkit.policy.address import split_address
+from nsqkit.policy.peer_text import peer_text
 
 _OK = 200
 _NO_SUCH_PATH = "NOT_FOUND"
 _RESOLVER = NamesResolver()
+_MAX_BODY_BYTES = 16 * 1024 * 1024
+"""About 50,000 nsqd in nsqlookupd's /nodes, or 20,000 channels in nsqd's /stats."""
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_DIGITS = 18
+
+T = TypeVar("T")
 
 
 async def fetch(
@@ -49,8 +58,8 @@ async def fetch(
         raise ConnectionLostError(address, why) from error
     except OSError as error:
         raise ConnectionLostError(address, reason(error)) from error
-    except (HTTPClientError, ValueError) as error:
-        raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
+    except Exception as error:  # a hostile server makes tornado raise anything
+        raise ConnectionLostError(address, f"no answer over HTTP: {peer_text(str(error))}") from error
     if response.code != _OK:
         code = _code(response)
         hint = f"; {HTTP_PORTS}" if code == _NO_SUCH_PATH else ""
@@ -74,15 +83,48 @@ async def fetch_date_s(address: str, *, timeout_s: float = 2.0) -> float:
             return parsedate_to_datetime(date).timestamp()
     except OSError as error:
         raise ConnectionLostError(address, reason(error)) from error
-    except (HTTPClientError, ValueError, OverflowError) as error:
-        raise ConnectionLostError(address, f"no answer over HTTP: {error}") from error
+    except Exception as error:  # a hostile server makes tornado raise anything
+        raise ConnectionLostError(address, f"no answer over HTTP: {peer_text(str(error))}") from error
     raise ConnectionLostError(address, "its HTTP answer has no date")
+
+
+async def fetch_json(
+    address: str, path: str, read: Callable[[Any], T], what: str, *, timeout_s: float = 2.0, **query: str
+) -> T:
+    """Send a GET request, and return what *read* takes from the JSON in the response.
+
+    A server may answer anything, so no other place parses an answer.
+
+    Args:
+        address: See :func:`fetch`.
+        path: See :func:`fetch`.
+        read: Returns what is wanted from the JSON value; it may raise anything if that is not there.
+        what: What is wanted, for the error, such as ``list of topics``.
+        timeout_s: See :func:`fetch`.
+        query: See :func:`fetch`.
+
+    Raises:
+        ConnectionLostError: Also if the response is not JSON, or *read* raises.
+        RefusedError: If the status is not 200.
+        SettingsError: If *address* is not a host and a port.
+    """
+    body = await fetch(address, path, timeout_s=timeout_s, **query)
+    try:
+        return read(json.loads(body))
+    except Exception as error:  # 100,000 "[" raise RecursionError, for example
+        why = peer_text(f"{type(error).__name__}: {error}")
+        raise ConnectionLostError(address, f"{path} has no {what}: {body[:64]!r}: {why}") from error
 
 
 async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | None:
     """Return the response to a request; None if it timed out because the event loop was blocked."""
     # The shared client runs ten requests at a time: a silent server would delay all other requests.
-    client = AsyncHTTPClient(force_instance=True, resolver=_RESOLVER)
+    client = AsyncHTTPClient(
+        force_instance=True,
+        resolver=_RESOLVER,
+        max_body_size=_MAX_BODY_BYTES,
+        max_header_size=_MAX_HEADER_BYTES,
+    )
     time = LoopTime(timeout_s)
     try:
         request = client.fetch(
@@ -90,6 +132,7 @@ async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | N
             raise_error=False,
             method=method,
             body=b"" if method == "POST" else None,
+            decompress_response=False,
             connect_timeout=timeout_s,
             request_timeout=timeout_s,
         )
@@ -110,9 +153,15 @@ def _code(response: HTTPResponse) -> str:
     # nsqd and nsqlookupd answer {"message": "CODE"}; a proxy may answer anything.
     try:
         answer = json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
-    return str(answer.get("message", "")) if isinstance(answer, dict) else response.reason
+    return peer_text(str(answer.get("message", "")) if isinstance(answer, dict) else response.reason)
+
+
+def _object(answer: Any) -> dict[str, object]:
+    if not isinstance(answer, dict):
+        raise TypeError("not a JSON object")
+    return answer
 
 
 class NsqdHttp:
@@ -145,14 +194,9 @@ class NsqdHttp:
         query = {"format": "json", "include_clients": "false", "include_mem": "false"}
         if topic is not None:
             query["topic"] = topic
-        answer = await fetch(self.address, "/stats", timeout_s=self._timeout_s, **query)
-        try:
-            stats = json.loads(answer)
-        except ValueError:
-            stats = None
-        if not isinstance(stats, dict):
-            raise ConnectionLostError(self.address, f"/stats is not a JSON object: {answer[:64]!r}")
-        return stats
+        return await fetch_json(
+            self.address, "/stats", _object, "JSON object", timeout_s=self._timeout_s, **query
+        )
 
     async def config(self, option: str) -> int | None:
         """Return an integer option of nsqd, such as ``max_msg_size``.
@@ -166,7 +210,7 @@ class NsqdHttp:
             answer = await fetch(self.address, f"/config/{option}", timeout_s=self._timeout_s)
         except RefusedError:
             return None
-        return int(answer) if answer.isdigit() else None
+        return int(answer) if answer.isdigit() and len(answer) <= _MAX_DIGITS else None
 
     async def create_topic(self, topic: str) -> None:
         """Create a topic unless it exists."""

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from nsqkit.nsq.frames import LONGEST_FRAME_BYTES
 from nsqkit.nsq.tls import Tls
+from nsqkit.policy.peer_text import peer_text
 
 _AUTH_SERVER = "the auth server (nsqd's --auth-http-address)"
 _HINTS = {
@@ -42,6 +44,7 @@ class ConnectionOptions:
         compression: ``deflate`` or ``snappy``, used if nsqd grants it; or ``none``.
         deflate_level: Deflate level, 1 to 9; --max-deflate-level limits nsqd's side.
         refresh: Called for each connection with the options; returns them with what its files contain now.
+        max_frame_bytes: Longest frame to accept; an nsqd that sends a longer one is disconnected.
 
     Source:
         The ranges are nsqd's (nsqd/client_v2.go, nsqd/options.go).
@@ -63,6 +66,7 @@ class ConnectionOptions:
     refresh: Callable[["ConnectionOptions"], "ConnectionOptions"] = field(
         default=lambda options: options, repr=False, compare=False
     )
+    max_frame_bytes: int = LONGEST_FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class IdentifyReply:
             ValueError: If a limit is not a positive whole number.
         """
         return cls(
-            version=str(reply.get("version", "")),
+            version=peer_text(str(reply.get("version", ""))),
             max_rdy_count=_count(reply, "max_rdy_count", 2500),
             msg_timeout_s=_count(reply, "msg_timeout", 60_000) / 1000,
             max_msg_timeout_s=_count(reply, "max_msg_timeout", 900_000) / 1000,
@@ -122,7 +126,7 @@ def objection(reply: Mapping[str, object], options: ConnectionOptions) -> tuple[
 def explained(description: bytes) -> str:
     """Return the description in an error frame, with a hint where nsqd gives none."""
     hint = next((text for cause, text in _HINTS.items() if cause in description), "")
-    return description.decode(errors="replace") + hint
+    return peer_text(description) + hint
 
 
 def _count(reply: Mapping[str, object], name: str, default: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
-from nsqkit.nsq.http import fetch
+from nsqkit.nsq.http import fetch_json
 from nsqkit.policy.address import join_address, split_address
 
 _SHOWN: Final = ("broadcast_address", "hostname", "remote_address", "tcp_port", "http_port")
@@ -82,23 +82,21 @@ class Lookup:
 
     async def _ask(self, address: str, path: str, query: dict[str, str]) -> LookupResult:
         try:
-            answer = await fetch(address, path, timeout_s=self._timeout_s, **query)
-            return _registered(json.loads(answer)["producers"] or [])
+            what = "list of producers"
+            return await fetch_json(address, path, _registered, what, timeout_s=self._timeout_s, **query)
         except RefusedError as error:
             is_unknown = error.code == "TOPIC_NOT_FOUND"
             failures = () if is_unknown else (f"nsqlookupd {address}: {error.code} {error.description}",)
-        except (ValueError, KeyError, TypeError) as error:
-            failures = (f"nsqlookupd {address}: invalid answer: {error!r}",)
         except ConnectionLostError as error:
             failures = (f"nsqlookupd {address}: {error.reason}",)
         return LookupResult(frozenset(), failures)
 
 
-def _registered(producers: list[Any]) -> LookupResult:
+def _registered(answer: dict[str, Any]) -> LookupResult:
     """Return the nsqd in one answer: a registration that cannot be used hides no other."""
     nodes: dict[str, Node] = {}
     faults = []
-    for producer in producers:
+    for producer in answer["producers"] or ():
         try:
             node = _node(producer)
         except (SettingsError, LookupError, TypeError) as error:

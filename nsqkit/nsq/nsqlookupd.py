@@ -1,10 +1,10 @@
 """Client of one nsqlookupd's HTTP port. It does not retry."""
 
-import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from nsqkit.errors import ConnectionLostError
-from nsqkit.nsq.http import fetch
+from nsqkit.nsq.http import fetch, fetch_json
+from nsqkit.policy.names import channel_problem, topic_problem
 
 
 class NsqlookupdHttp:
@@ -27,30 +27,44 @@ class NsqlookupdHttp:
 
     async def topics(self) -> frozenset[str]:
         """Return all topics that it knows, also those without an nsqd."""
-        return frozenset(await self._get("topics", "/topics"))
+        return await self._get("topics", "/topics", _topics)
 
     async def topics_of_nodes(self) -> frozenset[str]:
         """Return the topics that at least one nsqd has."""
-        nodes = await self._get("producers", "/nodes")
-        return frozenset(
-            topic for node in nodes if isinstance(node, dict) for topic in node.get("topics") or ()
-        )
+        return await self._get("producers", "/nodes", _topics_of_nodes)
 
     async def channels(self, topic: str) -> frozenset[str]:
         """Return the channels that it knows of a topic; none if it does not know the topic."""
-        return frozenset(await self._get("channels", "/channels", topic=topic))
+        return await self._get("channels", "/channels", _channels, topic=topic)
 
     async def create_channel(self, topic: str, channel: str) -> None:
         """Register a channel and its topic. An nsqd creates the channel as soon as it has the topic."""
         query = {"topic": topic, "channel": channel}
         await fetch(self.address, "/channel/create", method="POST", timeout_s=self._timeout_s, **query)
 
-    async def _get(self, field: str, path: str, **query: str) -> list[Any]:
-        answer = await fetch(self.address, path, timeout_s=self._timeout_s, **query)
-        try:
-            found = json.loads(answer)[field] or []
-        except (ValueError, LookupError, TypeError):
-            found = None
-        if not isinstance(found, list):
-            raise ConnectionLostError(self.address, f"{path} has no list of {field}: {answer[:64]!r}")
-        return found
+    async def _get(
+        self, field: str, path: str, read: Callable[[list[Any]], frozenset[str]], **query: str
+    ) -> frozenset[str]:
+        def found(answer: Any) -> frozenset[str]:
+            return read(_listed(answer[field]))
+
+        what = f"list of {field}"
+        return await fetch_json(self.address, path, found, what, timeout_s=self._timeout_s, **query)
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list | None):
+        raise TypeError("not a list")
+    return value or []
+
+
+def _topics(names: Iterable[Any]) -> frozenset[str]:
+    return frozenset(name for name in names if isinstance(name, str) and topic_problem(name) is None)
+
+
+def _topics_of_nodes(nodes: list[Any]) -> frozenset[str]:
+    return _topics(topic for node in nodes if isinstance(node, dict) for topic in node.get("topics") or ())
+
+
+def _channels(names: list[Any]) -> frozenset[str]:
+    return frozenset(name for name in names if isinstance(name, str) and channel_problem(name) is None)

@@ -54,7 +54,11 @@ class PublishLimits:
 
     def is_doubtful(self, size: Size) -> bool:
         """Return whether nsqd may refuse a command of this size."""
-        return any(value > limit for value, limit in zip(size, self._accepted, strict=True))
+        msg_bytes, body_bytes, delay_ms = size
+        accepted = self._accepted
+        return (
+            msg_bytes > accepted.msg_bytes or body_bytes > accepted.body_bytes or delay_ms > accepted.delay_ms
+        )
 
     def problem(self, size: Size) -> str | None:
         """Return why nsqd will refuse a command of this size; None if it has reported no such limit."""

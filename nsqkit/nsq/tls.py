@@ -42,7 +42,12 @@ class TlsLayer:
     Args:
         tls: Certificates to trust and to present.
         host: Host of the connection; a name or an IP address without brackets.
+
+    Attributes:
+        has_more: See :class:`~nsqkit.nsq.wire.Layer`; never.
     """
+
+    has_more = False
 
     def __init__(self, tls: Tls, host: str) -> None:
         self._in = ssl.MemoryBIO()

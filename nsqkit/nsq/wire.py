@@ -15,13 +15,22 @@ CHUNK_BYTES = 65536
 
 
 class Layer(Protocol):
-    """A transformation of a connection's bytes, such as encryption or compression."""
+    """A transformation of a connection's bytes, such as encryption or compression.
+
+    Attributes:
+        has_more: Whether :meth:`decode` must be called again, with ``b""``, before further bytes are read.
+    """
+
+    has_more: bool
 
     def encode(self, data: bytes) -> bytes:
         """Return all bytes to send for this data."""
 
     def decode(self, data: bytes) -> bytes:
-        """Decode bytes that begin and end anywhere; return the complete part, which may be empty."""
+        """Decode bytes that begin and end anywhere; return the complete part, which may be empty.
+
+        The size of the result is bounded, see *has_more*.
+        """
 
 
 class Wire:
@@ -41,6 +50,7 @@ class Wire:
         self._on_waiting = on_waiting
         self._layers: list[Layer] = []  # the outermost first
         self._rest = b""  # bytes that were read but not returned yet
+        self._has_more = False
 
     async def read(self) -> bytes:
         """Return the next bytes, at least one.
@@ -52,12 +62,18 @@ class Wire:
         """
         data, self._rest = self._rest, b""
         while not data:
+            if self._has_more:
+                await asyncio.sleep(0)
+                data = self._decoded(b"")
+                continue
             reading = asyncio.ensure_future(self._stream.read_bytes(CHUNK_BYTES, partial=True))
-            if not reading.done():
+            if reading.done():  # the peer sends without a break: let other tasks run after each chunk
+                await asyncio.sleep(0)
+            else:
                 self._on_waiting()
             data = await reading
-            for layer in self._layers:
-                data = layer.decode(data)
+            if self._layers:
+                data = self._decoded(data)
         return data
 
     async def read_exactly(self, size: int) -> bytes:
@@ -78,6 +94,13 @@ class Wire:
         """Add a layer for all bytes that are not read yet and for all further writes."""
         self._layers.append(layer)
         self._rest = layer.decode(self._rest)
+        self._has_more = layer.has_more
+
+    def _decoded(self, data: bytes) -> bytes:
+        for layer in self._layers:
+            data = layer.decode(data)
+        self._has_more = any(layer.has_more for layer in self._layers)
+        return data
 
     async def start_tls(self, tls: Tls, host: str) -> None:
         """Start TLS, and check nsqd's certificate.

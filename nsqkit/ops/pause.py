@@ -74,7 +74,7 @@ def send_to_worker(command: Command, handler: str, worker: str, for_s: float | N
         raise NsqkitError(f"worker {worker}: {error.reason}; is this its admin port?") from error
     try:
         shown: dict[str, Any] = json.loads(answer)["handlers"][0]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise NsqkitError(f"worker {worker}: its answer cannot be read: {answer[:64]!r}") from error
     return shown
 

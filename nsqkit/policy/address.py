@@ -6,6 +6,8 @@ from typing import Final
 from nsqkit.errors import SettingsError
 
 MAX_PORT: Final = 65535
+_MAX_DIGITS: Final = 9
+_MAX_SHOWN: Final = 300  # nsqlookupd may name any address
 
 
 def join_address(host: str, port: int | str) -> str:
@@ -28,9 +30,12 @@ def split_address(address: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else host
     if "://" in address or "/" in address:
-        raise SettingsError(f"address {address!r}: give host:port, without a scheme or a path")
+        raise SettingsError(f"address {address[:_MAX_SHOWN]!r}: give host:port, without a scheme or a path")
     if not colon or not bare or re.search(r"\s", bare) or (":" in bare and not bracketed):
-        raise SettingsError(f"address {address!r}: give host:port, an IPv6 host in brackets as in [::1]:4150")
-    if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= MAX_PORT:
-        raise SettingsError(f"address {address!r}: the port is not in 1..{MAX_PORT}")
+        raise SettingsError(
+            f"address {address[:_MAX_SHOWN]!r}: give host:port, an IPv6 host in brackets as in [::1]:4150"
+        )
+    is_number = port.isascii() and port.isdigit() and len(port) <= _MAX_DIGITS
+    if not is_number or not 1 <= int(port) <= MAX_PORT:
+        raise SettingsError(f"address {address[:_MAX_SHOWN]!r}: the port is not in 1..{MAX_PORT}")
     return bare, int(port)

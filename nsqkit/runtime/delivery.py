@@ -9,6 +9,7 @@ from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy import lease
+from nsqkit.policy.peer_text import peer_text
 from nsqkit.policy.verdict import Rules
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.ports import Message, Meter
@@ -156,7 +157,7 @@ class Delivery:
             "attempts": self.message.attempts,
         }
         if self.event_id:
-            fields["event_id"] = self.event_id
+            fields["event_id"] = peer_text(self.event_id)
         return fields
 
     @property

@@ -24,7 +24,7 @@ from nsqkit.telemetry.log_fields import readable, redacted
 __all__ = ["FilteringBoundLogger", "configure", "get_logger"]
 
 # Their lines repeat what nsqkit logs about connections and requests.
-_SILENCED: Final = ("nsq", "tornado.access")
+_SILENCED: Final = ("nsq", "tornado.access", "tornado.general")
 
 _MULTILINE: Final = frozenset({"stack", "exception"})
 _TOO_LONG_FOR_JSON: Final = 2**63

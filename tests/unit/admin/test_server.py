@@ -77,14 +77,22 @@ def _server(health: _Health, *, host: str = "127.0.0.1", port: int = 0) -> Admin
 
 
 async def _get(
-    port: int, path: str, *, method: str = "GET", accept: str = "*/*", origin: str | None = None
+    port: int,
+    path: str,
+    *,
+    method: str = "GET",
+    accept: str = "*/*",
+    origin: str | None = None,
+    host: str | None = None,
 ) -> HTTPResponse:
     client = AsyncHTTPClient(force_instance=True)
     try:
         return await client.fetch(
             f"http://127.0.0.1:{port}{path}",
             method=method,
-            headers={"Accept": accept} | ({"Origin": origin} if origin else {}),
+            headers={"Accept": accept}
+            | ({"Origin": origin} if origin else {})
+            | ({"Host": host} if host else {}),
             raise_error=False,
             allow_nonstandard_methods=True,
         )
@@ -128,6 +136,12 @@ async def test_readyz_names_one_problem_per_line(port: int, health: _Health) -> 
     response = await _get(port, "/readyz")
     assert response.code == 503
     assert response.body.decode().splitlines() == list(health.missing)
+
+
+async def test_readyz_names_a_hundred_problems_at_most(port: int, health: _Health) -> None:
+    health.missing = tuple(f"nsqd {number}:4150: connection refused" for number in range(2000))
+    lines = (await _get(port, "/readyz")).body.decode().splitlines()
+    assert lines == [*health.missing[:100], "and 1900 more"]
 
 
 @pytest.mark.parametrize("missing", [(), ("nsqd a:4150: connection refused",)])
@@ -227,6 +241,19 @@ async def test_a_web_page_cannot_stop_a_worker(
     assert response.code == 403
     assert "Origin" in json.loads(response.body)["message"]
     assert handlers.told == []
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz", "/handlers", "/nothing"])
+async def test_a_name_of_a_web_site_is_refused(port: int, path: str) -> None:
+    """A web site that lets its name resolve to this machine would read the answers (DNS rebinding)."""
+    response = await _get(port, path, host="rebind.example.org:9464")
+    assert response.code == 403
+    assert b"not for the host rebind.example.org" in response.body
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3:9464", "[::1]:9464", "localhost", "worker:9464"])
+async def test_probes_and_prometheus_name_an_address_or_a_local_name(port: int, host: str) -> None:
+    assert (await _get(port, "/readyz", host=host)).code == 200
 
 
 async def test_a_web_page_may_look(port: int) -> None:

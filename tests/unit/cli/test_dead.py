@@ -45,6 +45,7 @@ def store(nsqkit: "Nsqkit", tmp_path: Path, threaded_broker: DevBroker) -> Path:
                     dead_at="2026-01-01T00:02:00.000000Z",
                     handler="NotifyCustomer",
                     channel="notify",
+                    dead_topic="orders.notify.dead",
                     error_type="ValueError",
                     body=b'{"mail": "bob@example.org", "text": "caf\\u00e9"}',
                 ),

@@ -3,8 +3,9 @@ import asyncio
 import pytest
 
 from nsqkit.devbroker import DevBroker
+from nsqkit.devbroker.http import Endpoint
 from tests.unit.devbroker.raw_client import http
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 
 async def request(broker: DevBroker, *data: bytes) -> bytes:
@@ -137,3 +138,51 @@ async def test_a_defect_of_the_brokers_own_is_an_internal_error(
     monkeypatch.setattr(broker.ledger, "topic", lambda _name: 1 / 0)
     answer = await http(broker.http_address, "POST", "/topic/create?topic=t")
     assert answer == (500, b'{"message":"INTERNAL_ERROR"}')
+
+
+class TestWebPages:
+    @pytest.mark.parametrize("origin", ["https://example.org", "null"])
+    @pytest.mark.parametrize(
+        "line", ["POST /pub?topic=t", "POST /topic/delete?topic=kept", "PUT /config/log_level"]
+    )
+    async def test_a_web_page_cannot_change_anything(self, broker: DevBroker, line: str, origin: str) -> None:
+        broker.ledger.topic("kept")
+        answer = await request(
+            broker,
+            f"{line} HTTP/1.1\r\nHost: h\r\nOrigin: {origin}\r\nConnection: close\r\n"
+            "Content-Length: 5\r\n\r\ndebug".encode(),
+        )
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert answer.endswith(b'{"message":"NOT_FROM_A_WEB_PAGE"}')
+        assert list(broker.ledger.topics) == ["kept"]
+
+    async def test_a_web_page_may_look(self, broker: DevBroker) -> None:
+        answer = await request(
+            broker, b"GET /ping HTTP/1.1\r\nHost: h\r\nOrigin: null\r\nConnection: close\r\n\r\n"
+        )
+        assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_body_that_never_ends_is_freed_when_the_client_leaves(
+    broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The garbage collector need not run for it."""
+    received = asyncio.Event()
+    endpoints: list[Endpoint] = []
+    data_received = Endpoint.data_received
+
+    def observed(self: Endpoint, chunk: bytes) -> None:
+        data_received(self, chunk)
+        endpoints.append(self)
+        if len(self._body) == 1_000_000:
+            received.set()
+
+    monkeypatch.setattr(Endpoint, "data_received", observed)
+    host, _, port = broker.http_address.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /pub?topic=t HTTP/1.1\r\nHost: h\r\nContent-Length: 1000001\r\n\r\n")
+    writer.write(b"x" * 1_000_000)
+    await asyncio.wait_for(received.wait(), PATIENCE_S)
+    writer.close()
+    await until(lambda: not endpoints[0]._body)
+    assert not broker.ledger.topics

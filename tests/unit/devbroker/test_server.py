@@ -1,6 +1,9 @@
 import asyncio
 import contextlib
+import gc
 import socket
+import struct
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,7 +22,7 @@ from tests.unit.devbroker.raw_client import (
     pub,
     sized,
 )
-from tests.waiting import PATIENCE_S, turns
+from tests.waiting import PATIENCE_S, turns, until
 
 OK = (RESPONSE, b"OK")
 
@@ -110,6 +113,35 @@ async def test_a_client_that_hangs_up_in_the_middle_of_a_body_is_told(broker: De
         (ERROR, b"E_BAD_MESSAGE PUB failed to read message body size")
     ]
     await client.close()
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        pytest.param(b"PUB t\n" + struct.pack(">i", 1_000_001) + b"x" * 1_000_000, id="PUB"),
+        pytest.param(
+            b"MPUB t\n" + struct.pack(">ii", 5_000_000, 5) + sized(*[b"x" * 900_000] * 4), id="MPUB"
+        ),
+    ],
+)
+async def test_an_unfinished_body_is_freed_when_the_client_leaves(
+    broker: DevBroker, unfinished: bytes
+) -> None:
+    """The garbage collector need not run for it."""
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            client = await RawClient.connect(broker.tcp_address)
+            client.send(unfinished)
+            await client.close()
+        await until(lambda: not broker._tcp.connections)
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert left_bytes < 5_000_000
 
 
 @pytest.mark.parametrize("server", [DevBroker, DevLookupd])

@@ -1,3 +1,7 @@
+import json
+import os
+import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +32,15 @@ def restarted(storage: Storage, ledger: Ledger) -> Ledger:
     after = Ledger()
     storage.load(after, now_s=1000.0)
     return after
+
+
+HEADER = struct.pack(">qH16sI", 0, 0, bytes(16), 2**32 - 1)
+
+
+def saved(topic: object, **fields: object) -> bytes:
+    """Return the first line of a file with one topic."""
+    topics = [{"name": topic, "paused": False, "messages": 0, "channels": []} | fields]
+    return json.dumps({"format": "nsqkit-broker 1", "published": 1, "topics": topics}).encode() + b"\n"
 
 
 def queued(ledger: Ledger, topic: str, channel: str) -> list[tuple[bytes, int]]:
@@ -114,12 +127,49 @@ class TestRefusals:
             pytest.param(b"[]\n", id="no object"),
             pytest.param(b'{"format": "nsqkit-broker 2"}\n', id="another format"),
             pytest.param(b'{"format": "nsqkit-broker 1"}\n', id="nothing else in it"),
+            pytest.param(b"[" * 100_000 + b"\n", id="deep JSON"),
+            pytest.param(saved("a b"), id="a name that NSQ does not allow"),
+            pytest.param(saved(5), id="a name that is no text"),
+            pytest.param(saved("t", messages=1e9), id="a count that is no whole number"),
+            pytest.param(saved("t", messages=1) + HEADER, id="a message of 4 GiB"),
+            pytest.param(saved("t") + b"more", id="bytes after its end"),
+            pytest.param(b'{"format": "nsqkit-broker 1", "published": 1, "topics": {"a": 1}}\n', id="a map"),
+            pytest.param(b'{"format": "nsqkit-broker 1", "published": 1, "topics": [null]}\n', id="null"),
         ],
     )
     def test_a_file_that_is_none_of_its_own(self, storage: Storage, tmp_path: Path, content: bytes) -> None:
         (tmp_path / FILE_NAME).write_bytes(content)
+        with pytest.raises(
+            SettingsError, match=f"^data_path=.*: {FILE_NAME} cannot be read: .*; move "
+        ) as caught:
+            storage.load(Ledger(), now_s=0.0)
+        assert str(caught.value).isprintable()
+
+    def test_a_symbolic_link_is_not_followed(self, storage: Storage, tmp_path: Path) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.write_bytes(b"private\n")
+        (tmp_path / FILE_NAME).symlink_to(elsewhere)
+        (tmp_path / FILE_NAME).with_suffix(".tmp").symlink_to(elsewhere)
         with pytest.raises(SettingsError, match=f"{FILE_NAME} cannot be read: "):
             storage.load(Ledger(), now_s=0.0)
+        storage.save(Ledger())
+        assert elsewhere.read_bytes() == b"private\n"
+        storage.load(Ledger(), now_s=0.0)
+
+    def test_a_pipe_does_not_block_it(self, storage: Storage, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / FILE_NAME)
+        with pytest.raises(SettingsError, match="not a regular file"):
+            storage.load(Ledger(), now_s=0.0)
+
+    def test_only_its_owner_can_read_it(self, storage: Storage, tmp_path: Path) -> None:
+        left = (tmp_path / FILE_NAME).with_suffix(".tmp")
+        left.touch(mode=0o666)
+        before = os.umask(0)
+        try:
+            storage.save(Ledger())
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
     @pytest.mark.parametrize("left_out", [1, 5, 30])
     def test_a_file_that_is_cut_short(self, storage: Storage, tmp_path: Path, left_out: int) -> None:

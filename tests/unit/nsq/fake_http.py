@@ -35,6 +35,10 @@ class FakeHttp:
         self._server.close()
         self.hang_up()
 
+    def answer(self, answer: Answer) -> None:
+        """Answer requests like this from now on."""
+        self._answer = answer
+
     def hang_up(self) -> None:
         """Close every connection."""
         for client in self._clients:

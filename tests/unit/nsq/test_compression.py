@@ -19,6 +19,15 @@ BODIES = {
     "small": b"FIN 0123456789abcdef\n",
 }
 
+
+def decoded(layer: Layer, data: bytes) -> bytes:
+    """Return all that is complete with these bytes; a layer may take several steps."""
+    found = layer.decode(data)
+    while layer.has_more:
+        found += layer.decode(b"")
+    return found
+
+
 each_layer = pytest.mark.parametrize(
     "make", [pytest.param(lambda: Deflate(6), id="deflate"), pytest.param(Snappy, id="snappy")]
 )
@@ -33,7 +42,7 @@ def test_what_comes_in_pieces_comes_out_whole(make: Callable[[], Layer], name: s
     ours, theirs = make(), make()
     sent = ours.encode(body) + ours.encode(b"next")
     pieces = [sent[start : start + piece_bytes] for start in range(0, len(sent), piece_bytes)]
-    assert b"".join(map(theirs.decode, pieces)) == body + b"next"
+    assert b"".join(decoded(theirs, piece) for piece in pieces) == body + b"next"
 
 
 @each_layer

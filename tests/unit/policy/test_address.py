@@ -30,6 +30,13 @@ def test_split_address_never_fails_otherwise(text: str) -> None:
     assert 1 <= port <= 65535
 
 
+@pytest.mark.parametrize("address", ["a" * 900_000, "a:" + "9" * 900_000, "a:" + "0" * 900_000 + "1"])
+def test_the_error_of_a_long_address_is_short(address: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        split_address(address)
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize(
     ("host", "text"),
     [

@@ -141,6 +141,16 @@ def test_an_error_that_cannot_tell_its_text_is_described_all_the_same() -> None:
         pytest.param({"password": "x", "n": 1}, {"password": MASK, "n": 1}, id="behind the name of a secret"),
         pytest.param({"API-Key": {"a": [1]}}, {"API-Key": MASK}, id="whatever stands there"),
         pytest.param({"db_passwd_2": None}, {"db_passwd_2": MASK}, id="a name with more in it"),
+        pytest.param(
+            [{"name": "DB_PWD", "value": "x"}, {"name": "n", "value": "y"}],
+            [{"name": "DB_PWD", "value": MASK}, {"name": "n", "value": "y"}],
+            id="a secret's name and value",
+        ),
+        pytest.param(
+            {"a": '{"b": "{\\"token\\": \\"x y\\"}"}'},
+            {"a": '{"b": "{\\"token\\": [redacted]}"}'},
+            id="JSON in JSON",
+        ),
         pytest.param({"to": ["bob@example.org", 7]}, {"to": [MASK, 7]}, id="a mail address in a list"),
         pytest.param({"a": {"b": "token=x y"}}, {"a": {"b": f"token={MASK} y"}}, id="a text deep inside"),
         pytest.param({"bob@example.org": 1}, {MASK: 1}, id="a name that is one"),

@@ -176,6 +176,7 @@ HARMLESS = [
     "a bearer token is missing",
     "Basic authentication failed",
     "basic test of orders",
+    "basic tests of orders",
     "PWD=/app",
     "authorization denied",
     "cannot authorize order 17",

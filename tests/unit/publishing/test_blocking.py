@@ -53,7 +53,7 @@ async def parent():
     publish = lambda: shared.publish_raw("async", b"body")
     await publish()
     under_way = asyncio.create_task(publish())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # one turn, in which the publish begins
     await asyncio.to_thread(fork)
     await under_way
     await publish()

@@ -44,7 +44,7 @@ def _as_before() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
-    for name in ("nsq", "tornado.access"):
+    for name in ("nsq", "tornado.access", "tornado.general"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -196,10 +196,11 @@ def test_a_level_of_ones_own_is_the_next_lower_known_one(number: int, level: str
     assert _json_lines(stream)[0]["level"] == level
 
 
-def test_pynsq_and_tornado_access_are_silenced() -> None:
+def test_pynsq_and_tornados_lines_about_requests_are_silenced() -> None:
     stream = _configured(log_level="debug")
     logging.getLogger("nsq.client").error("failed to unpack size")
     logging.getLogger("tornado.access").warning("404 GET /")
+    logging.getLogger("tornado.general").info("Malformed HTTP message from 10.0.0.1")
     assert stream.getvalue() == ""
 
 
