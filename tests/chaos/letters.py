@@ -1,9 +1,11 @@
 """Letters: the dead letters of the soak, collected with `nsqkit dead collect` and read from its store."""
 
 import asyncio
+import contextlib
 import re
 import sqlite3
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.chaos.cluster import Programs
@@ -50,8 +52,12 @@ class Letters:
 
     def write(self, ledger: Ledger) -> None:
         """Write ``ORDER REASON`` of every dead letter."""
-        with sqlite3.connect(self._store) as store:
-            for body, reason in store.execute("SELECT body, reason FROM letters"):
-                found = _ORDER.search(body)
-                ledger.write(f"{found.group().decode() if found else 'unknown-order'} {reason}")
-        store.close()
+        ledger.write(*read(self._store))
+
+
+def read(path: Path) -> Iterator[str]:
+    """Yield ``ORDER REASON`` of every dead letter in a store."""
+    with contextlib.closing(sqlite3.connect(path)) as store:
+        for body, reason in store.execute("SELECT body, reason FROM letters ORDER BY id"):
+            found = _ORDER.search(body)
+            yield f"{found.group().decode() if found else 'unknown-order'} {reason}"

@@ -69,16 +69,12 @@ class Proxy:
             each.carried_bytes = 0
         return True
 
-    async def silence(self, for_s: float) -> None:
-        """Swallow all that the connections of now carry, and cut those that are left at the end.
-
-        Args:
-            for_s: Seconds until then.
-        """
+    async def silence(self, end: asyncio.Event) -> None:
+        """Swallow all that the connections of now carry, and cut those that are left at the end."""
         links = list(self._links)
         for link in links:
             link.is_silent = True
-        await asyncio.sleep(for_s)  # the length is the fault
+        await end.wait()
         for link in links:
             link.cut()
 

@@ -88,7 +88,7 @@ class Troubles:
             "nsqd on an empty disk": self._empty,
             "nsqd stalls": lambda: self._node().stall(self._draws.uniform(*_STALL_S)),
             "cut after SUB": self._cut_subscribers,
-            "connections fall silent": lambda: self._node().proxy.silence(self._draws.uniform(*_SILENCE_S)),
+            "connections fall silent": self._silence,
             "nsqlookupd restart": self._restart_lookupd,
             "nsqlookupd answers garbage": self._garble,
             "admin port abused": lambda: abuse_admin_port(self._worker().admin_address, self._length_s()),
@@ -166,6 +166,11 @@ class Troubles:
         node.proxy.cut_one(self._draws)
         await asyncio.sleep(self._length_s())  # the length is the fault
         node.proxy.cuts_subscribers = False
+
+    async def _silence(self) -> None:
+        end = asyncio.Event()
+        asyncio.get_running_loop().call_later(self._draws.uniform(*_SILENCE_S), end.set)
+        await self._node().proxy.silence(end)
 
     async def _restart_lookupd(self) -> None:
         async with self._one_of_lookupd:
