@@ -16,10 +16,16 @@ _ORDERS = 5
 _AWAY_S = 3.0
 
 
-async def delete_and_publish(cluster: Cluster, bursts: Bursts) -> Iterable[str]:
+async def delete_and_publish(cluster: Cluster, bursts: Bursts, workers: int) -> Iterable[str]:
     """Delete the topic once its orders are handled, see that it stays away, and publish to it again.
 
-    Nobody else may publish to it, and one that cannot be emptied is left as it is.
+    Nobody else may publish to it, and one that cannot be emptied is left as it is. All workers are subscribed
+    when it is deleted: one that connects again trusts an answer of nsqlookupd for a second.
+
+    Args:
+        cluster: Has the topic.
+        bursts: Publishes to it.
+        workers: How many subscribe to it.
 
     Returns:
         What is not as it should be, a line each.
@@ -29,7 +35,7 @@ async def delete_and_publish(cluster: Cluster, bursts: Bursts) -> Iterable[str]:
         for node in cluster.nodes:
             await undisturbed.enter_async_context(node.undisturbed())
         try:
-            await until(lambda: _is_empty(cluster.nodes))
+            await until(lambda: _is_settled(cluster.nodes, workers))
         except AssertionError:  # another fault keeps them
             return []
         await _delete(cluster)
@@ -55,9 +61,11 @@ async def _deleted(address: str) -> bool:
     return True
 
 
-async def _is_empty(nodes: Iterable[Node]) -> bool:
+async def _is_settled(nodes: Iterable[Node], workers: int) -> bool:
+    """Return whether all of it is handled and each worker is subscribed wherever it is."""
     found = [topic for node in nodes for topic in await _topics(node)]
-    return not any(map(waiting, found))
+    channels = [channel for topic in found for channel in topic["channels"]]
+    return not any(map(waiting, found)) and {each["client_count"] for each in channels} == {workers}
 
 
 async def _topics(node: Node) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.chaos.cluster import Programs
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.ledger import Ledger
+from tests.chaos.programs import Programs
 from tests.waiting import PATIENCE_S
 
 _ORDER = re.compile(rb"\d{7,}-[a-z]+")

@@ -11,12 +11,13 @@ from tests.chaos import orders as kinds
 from tests.chaos.about import About
 from tests.chaos.bursts import Bursts
 from tests.chaos.checkup import Record, check_up
-from tests.chaos.cluster import Cluster, Programs
+from tests.chaos.cluster import Cluster
 from tests.chaos.garbage import GarbageLookupd
 from tests.chaos.ledger import CONFIRMED, DEAD, Ledger
 from tests.chaos.letters import Letters
 from tests.chaos.orders import Orders
 from tests.chaos.phases import HANDLERS
+from tests.chaos.programs import Programs
 from tests.chaos.publishing import Feed
 from tests.chaos.troubles import Troubles
 from tests.chaos.vitals import Vitals, watch

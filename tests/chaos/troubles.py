@@ -79,6 +79,7 @@ class Troubles:
         self._draws = draws
         self._dependency = Dependency(folder / AWAY)
         self._one_outage = asyncio.Lock()
+        self._one_of_connections = asyncio.Lock()
         self._one_of_lookupd = asyncio.Lock()  # workers keep what they know while one nsqlookupd is broken
         self._started_s = time.monotonic()
         self.done: list[Trouble] = []
@@ -162,15 +163,17 @@ class Troubles:
 
     async def _cut_subscribers(self) -> None:
         node = self._node()
-        node.proxy.cuts_subscribers = True
-        node.proxy.cut_one(self._draws)
-        await asyncio.sleep(self._length_s())  # the length is the fault
-        node.proxy.cuts_subscribers = False
+        async with self._one_of_connections:
+            node.proxy.cuts_subscribers = True
+            node.proxy.cut_one(self._draws)
+            await asyncio.sleep(self._length_s())  # the length is the fault
+            node.proxy.cuts_subscribers = False
 
     async def _silence(self) -> None:
-        end = asyncio.Event()
-        asyncio.get_running_loop().call_later(self._draws.uniform(*_SILENCE_S), end.set)
-        await self._node().proxy.silence(end)
+        async with self._one_of_connections:
+            end = asyncio.Event()
+            asyncio.get_running_loop().call_later(self._draws.uniform(*_SILENCE_S), end.set)
+            await self._node().proxy.silence(end)
 
     async def _restart_lookupd(self) -> None:
         async with self._one_of_lookupd:
@@ -192,8 +195,9 @@ class Troubles:
             self._dependency.come_back()
 
     async def _delete(self) -> None:
-        async with self._one_of_lookupd:
-            self.findings += await delete_and_publish(self._cluster, self._bursts)
+        async with self._one_of_lookupd, self._one_of_connections:
+            workers = len(self._workers.live)
+            self.findings += await delete_and_publish(self._cluster, self._bursts, workers)
 
     async def _pause(self) -> None:
         http = NsqdHttp(self._node().http_address)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from nsqkit.nsq.http import fetch
 from tests.chaos.accounts import miscounts
-from tests.chaos.cluster import Program, Programs
 from tests.chaos.dependency import AWAY
 from tests.chaos.ledger import Reader
 from tests.chaos.output import Output
+from tests.chaos.programs import Program, Programs
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until
 
