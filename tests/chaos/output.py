@@ -1,11 +1,13 @@
-"""Output: reads what a process writes into a pipe, and can leave it unread for a while."""
+"""Output: reads what a process writes into a pipe, and can leave it unread for a while. Needs Linux."""
 
+import fcntl
 import os
 import threading
 from pathlib import Path
 from typing import BinaryIO
 
 _CHUNK_BYTES = 65536
+_PIPE_BYTES = 4096  # a second of the log fills it
 
 
 class Output:
@@ -20,8 +22,9 @@ class Output:
         self.is_read.set()
 
     def writer(self, log: Path) -> BinaryIO:
-        """Return the writing end of a new pipe, whose content a thread appends to *log*."""
+        """Return the writing end of a new, small pipe, whose content a thread appends to *log*."""
         reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         threading.Thread(target=self._read, args=(reading, log), name=log.name, daemon=True).start()
         return os.fdopen(writing, "wb")
 
