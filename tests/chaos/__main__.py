@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from tests.chaos.errors import ChaosFailedError
 from tests.chaos.memory import Sample, growth, sample
 from tests.chaos.phases import Phase, many, phases
 from tests.chaos.run import run_phase
-from tests.chaos.soak import soak
+from tests.chaos.soak import NAME, soak
 from tests.chaos.workers import Workers
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -75,16 +75,7 @@ def run(
     _check_new(folder)
     chosen = [each for each in known if not only or each.name in only]
     form = [name for name, is_on in (("--markdown", markdown), ("--json", json)) if is_on]
-    target = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
-    code = 0
-    try:
-        code = _finish(_all(chosen, target, time_limit)) or _audited(target, *form)
-    finally:
-        if folder is None and code in {0, _INTERRUPTED}:
-            shutil.rmtree(target)
-        else:
-            typer.echo(f"chaos: ledgers and logs are in {target}", err=True)
-    raise typer.Exit(code)
+    raise typer.Exit(_audit_after(lambda target: _all(chosen, target, time_limit), folder, *form))
 
 
 @app.command()
@@ -122,11 +113,8 @@ def soak_command(
 ) -> None:
     """Let random faults come and go around the same workers. The exit code is 1 if one does lasting harm."""
     _check_new(folder)
-    target = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
-    code = _finish(soak(_made(target / "soak"), minutes, seed))
-    code = code or _audited(target, *(["--markdown"] if markdown else []))
-    typer.echo(f"chaos: ledgers and logs are in {target}", err=True)
-    raise typer.Exit(code)
+    form = ["--markdown"] if markdown else []
+    raise typer.Exit(_audit_after(lambda target: soak(_made(target / NAME), minutes, seed), folder, *form))
 
 
 @app.command("audit")
@@ -151,6 +139,23 @@ def audit_command(
             for problem in each.problems:
                 typer.echo(f"{each.about.name}: {problem}", err=True)
     raise typer.Exit(any(each.problems for each in findings))
+
+
+def _audit_after(work: Callable[[Path], Coroutine[Any, Any, object]], folder: Path | None, *form: str) -> int:
+    """Run something in a folder, audit what it leaves there, and return the exit code.
+
+    The folder is kept if it was named, or if something was found.
+    """
+    target = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
+    code = 0
+    try:
+        code = _finish(work(target)) or _audited(target, *form)
+    finally:
+        if folder is None and code in {0, _INTERRUPTED}:
+            shutil.rmtree(target)
+        else:
+            typer.echo(f"chaos: ledgers and logs are in {target}", err=True)
+    return code
 
 
 def _audited(folder: Path, *form: str) -> int:
