@@ -1,6 +1,7 @@
 """The cluster: some nsqd and a nsqlookupd as processes, and what nsqd says about its messages."""
 
 import asyncio
+import json
 import shutil
 import signal
 import string
@@ -8,13 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.http import NsqdHttp, fetch
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.orders import CHANNEL
 from tests.chaos.programs import Program, Programs, answering, nsq_program
 from tests.chaos.proxy import Proxy
 from tests.ports import free_port
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 _QUIET_LOOKS = 5  # /stats is not atomic
 _LOOK_S = 0.05
@@ -185,6 +186,14 @@ class Cluster:
         while looks < _QUIET_LOOKS:
             looks = 0 if any([await _left_on(node) for node in self.nodes]) else looks + 1
             await asyncio.sleep(_LOOK_S)  # between looks that must agree; nsqd announces nothing
+
+    async def wait_registered(self) -> None:
+        """Wait until nsqlookupd knows every nsqd; one notices up to 30 s later that it was restarted."""
+
+        async def known() -> int:
+            return len(json.loads(await fetch(self.lookupd, "/nodes"))["producers"])
+
+        await until(known, lambda count: count == len(self.nodes))
 
     async def left(self) -> int:
         """Return how many messages are queued, deferred or in flight, dead letters not counted."""

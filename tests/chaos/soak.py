@@ -122,6 +122,7 @@ class _Soak:
             with contextlib.suppress(TimeoutError):  # the audit finds what is left
                 async with asyncio.timeout(_PATIENCE_S):
                     await self._cluster.wait_empty()
+            await self._cluster.wait_registered()
             for task in watching:
                 task.cancel()
 
