@@ -7,19 +7,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tests.chaos import faults, report
+from tests.chaos import checkup, faults, report
 from tests.chaos.about import folders
 from tests.chaos.audit import audit
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.memory import Sample, growth, sample
 from tests.chaos.phases import Phase, many, phases
 from tests.chaos.run import run_phase
+from tests.chaos.soak import NAME, soak
 from tests.chaos.workers import Workers
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -71,20 +72,10 @@ def run(
     for name in only or ():
         if name not in names:
             raise typer.BadParameter(f"no phase {name!r}; there are {', '.join(names)}", param_hint="--only")
-    if folder is not None and folder.exists():
-        raise typer.BadParameter(f"{folder} exists; name one that does not", param_hint="--folder")
+    _check_new(folder)
     chosen = [each for each in known if not only or each.name in only]
     form = [name for name, is_on in (("--markdown", markdown), ("--json", json)) if is_on]
-    target = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
-    code = 0
-    try:
-        code = _finish(_all(chosen, target, time_limit)) or _audited(target, *form)
-    finally:
-        if folder is None and code in {0, _INTERRUPTED}:
-            shutil.rmtree(target)
-        else:
-            typer.echo(f"chaos: ledgers and logs are in {target}", err=True)
-    raise typer.Exit(code)
+    raise typer.Exit(_audit_after(lambda target: _all(chosen, target, time_limit), folder, *form))
 
 
 @app.command()
@@ -110,6 +101,22 @@ def memory(
     raise typer.Exit(not found.is_flat)
 
 
+@app.command("soak")
+def soak_command(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.1, help="For which faults begin.")] = 30.0,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 1,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to leave ledgers and logs; must not exist.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables for a document.")] = False,
+) -> None:
+    """Let random faults come and go around the same workers. The exit code is 1 if one does lasting harm."""
+    _check_new(folder)
+    form = ["--markdown"] if markdown else []
+    raise typer.Exit(_audit_after(lambda target: soak(_made(target / NAME), minutes, seed), folder, *form))
+
+
 @app.command("audit")
 def audit_command(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Of a run.")],
@@ -124,11 +131,31 @@ def audit_command(
         raise typer.Exit(1)
     form = report.as_json if json else report.markdown if markdown else report.text
     typer.echo(form(findings))
+    if not json:
+        for record in filter(None, map(checkup.load, folders(folder))):
+            typer.echo(f"\n{report.soaked(record, is_markdown=markdown)}")
     if not json and markdown:
         for each in findings:
             for problem in each.problems:
                 typer.echo(f"{each.about.name}: {problem}", err=True)
     raise typer.Exit(any(each.problems for each in findings))
+
+
+def _audit_after(work: Callable[[Path], Coroutine[Any, Any, object]], folder: Path | None, *form: str) -> int:
+    """Run something in a folder, audit what it leaves there, and return the exit code.
+
+    The folder is kept if it was named, or if something was found.
+    """
+    target = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
+    code = 0
+    try:
+        code = _finish(work(target)) or _audited(target, *form)
+    finally:
+        if folder is None and code in {0, _INTERRUPTED}:
+            shutil.rmtree(target)
+        else:
+            typer.echo(f"chaos: ledgers and logs are in {target}", err=True)
+    return code
 
 
 def _audited(folder: Path, *form: str) -> int:
@@ -145,6 +172,11 @@ async def _all(chosen: Sequence[Phase], folder: Path, time_limit_s: float) -> No
         )
         left_s = max(1.0, give_up_s - time.monotonic())
         await run_phase(phase, _made(folder / f"{number:02}-{phase.name}"), left_s)
+
+
+def _check_new(folder: Path | None) -> None:
+    if folder is not None and folder.exists():
+        raise typer.BadParameter(f"{folder} exists; name one that does not", param_hint="--folder")
 
 
 def _made(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from tests.chaos import checkup
 from tests.chaos.about import About, load
 from tests.chaos.ledger import CONFIRMED, DEAD, HELD, OUTAGES, WORKERS, Reader
 from tests.chaos.orders import DEAD_LETTERS, DEAF, kind_of
@@ -160,6 +161,8 @@ def _exits(about: About, ledgers: Ledgers) -> Iterator[str]:
 
 def _special(about: About, folder: Path) -> Iterator[str]:
     """Yield what is not as this phase alone promises."""
+    if (soaked := checkup.load(folder)) is not None:
+        yield from checkup.broken(soaked)
     workers = sorted(folder.glob(WORKERS))
     if outages := list(Reader(folder / OUTAGES).lines()):
         yield from went_on(outages, _lines(workers))

@@ -1,110 +1,24 @@
 """The cluster: some nsqd and a nsqlookupd as processes, and what nsqd says about its messages."""
 
 import asyncio
-import contextlib
-import os
+import json
+import shutil
 import signal
 import string
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nsqkit.errors import ConnectionLostError
 from nsqkit.nsq.http import NsqdHttp, fetch
 from tests.chaos.errors import ChaosFailedError
-from tests.chaos.ledger import PROCESSES, Ledger
-from tests.chaos.orders import CHANNEL, ROOT
+from tests.chaos.orders import CHANNEL
+from tests.chaos.programs import Program, Programs, answering, nsq_program
 from tests.chaos.proxy import Proxy
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until
 
 _QUIET_LOOKS = 5  # /stats is not atomic
 _LOOK_S = 0.05
-
-
-class Programs:
-    """The processes of one phase; all of them are ended with it.
-
-    Args:
-        folder: Where their output and a list of their process ids go.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._all: list[Program] = []
-        self._ledger = Ledger(folder / PROCESSES)
-
-    def start(self, name: str, command: Sequence[str]) -> "Program":
-        """Start one."""
-        program = Program(name, command, self._folder / f"{name}.log")
-        self._all.append(program)
-        self._ledger.write(f"{program.pid} {name}")
-        return program
-
-    async def end(self) -> None:
-        """End those that still run: SIGTERM, and SIGKILL if that takes too long."""
-        running = [each for each in self._all if each.code is None]
-        for program in running:
-            program.signal(signal.SIGCONT)
-            program.signal(signal.SIGTERM)
-        try:
-            await asyncio.gather(*(program.wait() for program in running))
-        finally:
-            for program in running:
-                program.kill()
-            self._ledger.close()
-
-
-class Program:
-    """One process, in a session of its own: a Ctrl-C is for the tool alone.
-
-    Args:
-        name: What to call it.
-        command: What it runs.
-        log: Where its output goes.
-    """
-
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
-        self.name = name
-        self.log = log
-        own = {key: value for key, value in os.environ.items() if not key.startswith("NSQKIT_")}
-        own["NSQKIT_EVENT_LOOP"] = "asyncio"  # what everybody has
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=own,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    @property
-    def code(self) -> int | None:
-        """Its exit code; None while it runs."""
-        return self._process.poll()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """End it at once, if it still runs."""
-        self._process.kill()
-        self._process.wait()
-
-    async def wait(self, timeout_s: float = PATIENCE_S) -> int | None:
-        """Return the exit code; None if it does not end in time."""
-        with contextlib.suppress(AssertionError):
-            await until(lambda: self.code is not None, timeout_s=timeout_s)
-        return self.code
 
 
 class Node:
@@ -126,6 +40,8 @@ class Node:
         self.direct_address = f"127.0.0.1:{tcp_port}"
         self.http_address = f"127.0.0.1:{http_port}"
         self.is_up = asyncio.Event()
+        self.publishing = asyncio.Lock()
+        self.folder = folder
         self._one_fault = asyncio.Lock()
         self._programs = programs
         self._program: Program | None = None
@@ -162,11 +78,20 @@ class Node:
     async def restart(self) -> None:
         """End it cleanly, so that it keeps its messages, and start it again."""
         async with self._one_fault:
-            program = self._running()
-            self.is_up.clear()
-            program.signal(signal.SIGTERM)
-            if await program.wait() is None:
-                raise ChaosFailedError(f"{self.name} did not end within {PATIENCE_S:g} s of SIGTERM")
+            await self._end()
+            await self.start()
+
+    async def empty(self, before: Callable[[], Awaitable[None]]) -> None:
+        """End it, remove all its data, and start it again. Nobody may publish to it meanwhile.
+
+        Args:
+            before: Called first; must leave nothing on it that anybody needs.
+        """
+        async with self._one_fault:
+            await before()
+            await self._end()
+            shutil.rmtree(self.folder)
+            self.folder.mkdir()
             await self.start()
 
     async def stall(self, for_s: float) -> None:
@@ -183,6 +108,26 @@ class Node:
         """Return what ``/stats`` says of each topic."""
         stats: Any = await NsqdHttp(self.http_address, timeout_s=PATIENCE_S).stats()
         return list(stats["topics"] or ())
+
+    def undisturbed(self) -> asyncio.Lock:
+        """Return the lock under which nobody restarts or stalls it."""
+        return self._one_fault
+
+    async def left(self) -> int:
+        """Return how many messages are queued, deferred or in flight, dead letters not counted."""
+        return await _left_on(self)
+
+    async def dead(self) -> int:
+        """Return how many dead letters it has."""
+        topics = [each for each in await self.topics() if each["topic_name"].endswith(".dead")]
+        return sum(map(waiting, topics))
+
+    async def _end(self) -> None:
+        program = self._running()
+        self.is_up.clear()
+        program.signal(signal.SIGTERM)
+        if await program.wait() is None:
+            raise ChaosFailedError(f"{self.name} did not end within {PATIENCE_S:g} s of SIGTERM")
 
     def _running(self) -> Program:
         if self._program is None or self._program.code is not None:
@@ -202,6 +147,7 @@ class Cluster:
 
     def __init__(self, programs: Programs, folder: Path, size: int, max_lease_s: int) -> None:
         self._programs = programs
+        self._lookupd: Program | None = None
         tcp, self.lookupd = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self._lookupd_command = (
             str(nsq_program("nsqlookupd")),
@@ -213,10 +159,21 @@ class Cluster:
 
     async def start(self, topics: Sequence[str]) -> None:
         """Start everything, with these topics and their channel."""
-        await answering(self._programs.start("nsqlookupd", self._lookupd_command), self.lookupd)
+        await self._start_lookupd()
         async with asyncio.TaskGroup() as group:
             for node in self.nodes:
                 group.create_task(node.start_with(topics))
+
+    async def restart_lookupd(self) -> None:
+        """End nsqlookupd, which forgets everything, and start it again."""
+        if self._lookupd is not None:
+            self._lookupd.signal(signal.SIGTERM)
+            await self._lookupd.wait()
+        await self._start_lookupd()
+
+    async def _start_lookupd(self) -> None:
+        self._lookupd = self._programs.start("nsqlookupd", self._lookupd_command)
+        await answering(self._lookupd, self.lookupd)
 
     async def close(self) -> None:
         """End the proxies."""
@@ -230,6 +187,14 @@ class Cluster:
             looks = 0 if any([await _left_on(node) for node in self.nodes]) else looks + 1
             await asyncio.sleep(_LOOK_S)  # between looks that must agree; nsqd announces nothing
 
+    async def wait_registered(self) -> None:
+        """Wait until nsqlookupd knows every nsqd; one notices up to 30 s later that it was restarted."""
+
+        async def known() -> int:
+            return len(json.loads(await fetch(self.lookupd, "/nodes"))["producers"])
+
+        await until(known, lambda count: count == len(self.nodes))
+
     async def left(self) -> int:
         """Return how many messages are queued, deferred or in flight, dead letters not counted."""
         return sum([await _left_on(node) for node in self.nodes])
@@ -241,48 +206,17 @@ class Cluster:
         return {name: sum(channel[name] for channel in channels) for name in names}
 
 
-async def answering(program: Program, http_address: str) -> None:
-    """Return when a server answers.
-
-    Raises:
-        ChaosFailedError: If it ends, or does not answer in time.
-    """
-
-    async def answers() -> bool:
-        assert program.code is None, "it has ended"
-        with contextlib.suppress(ConnectionLostError):
-            await fetch(http_address, "/ping")
-            return True
-        return False
-
-    try:
-        await until(answers)
-    except AssertionError as error:
-        end = program.log.read_text()[-1000:]
-        raise ChaosFailedError(f"{program.name} did not start: {error}\n{end}") from None
-
-
-def nsq_program(name: str) -> Path:
-    """Return the path of nsqd or nsqlookupd.
-
-    Raises:
-        ChaosFailedError: If it is not there.
-    """
-    path = Path(os.environ.get("NSQKIT_NSQD_BIN") or ROOT / ".nsqd" / "bin") / name
-    if not os.access(path, os.X_OK):
-        raise ChaosFailedError(f"no {path}: run scripts/install-nsqd (needs Go)")
-    return path
-
-
 async def _left_on(node: Node) -> int:
     topics = [topic for topic in await node.topics() if not topic["topic_name"].endswith(".dead")]
-    in_channels: int = sum(
-        channel[count]
-        for channel in _channels(topics)
-        for count in ("depth", "in_flight_count", "deferred_count")
-    )
-    in_topics: int = sum(topic["depth"] for topic in topics)
-    return in_topics + in_channels
+    return sum(map(waiting, topics))
+
+
+def waiting(topic: Mapping[str, Any]) -> int:
+    """Return how many messages of a topic in ``/stats`` are queued, deferred or in flight."""
+    counts = ("depth", "in_flight_count", "deferred_count")
+    in_channels: int = sum(channel[count] for channel in topic["channels"] for count in counts)
+    depth: int = topic["depth"]
+    return depth + in_channels
 
 
 def _channels(topics: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

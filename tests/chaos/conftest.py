@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +41,52 @@ def chaos(nsq_programs: Path, tmp_path: Path) -> Chaos:
         return found[phase]
 
     return run
+
+
+class Soak:
+    """The short soak as a process, which runs beside the other tests: it takes two minutes.
+
+    Args:
+        folder: Where it leaves its ledgers.
+        programs: The folder of nsqd.
+    """
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder = folder / "run"
+        self._output = folder / "output"
+        command = (
+            sys.executable,
+            "-m",
+            "tests.chaos",
+            "soak",
+            "--minutes",
+            "2",
+            "--folder",
+            str(self.folder),
+        )
+        known = os.environ | {"NSQKIT_NSQD_BIN": str(programs)}
+        with self._output.open("wb") as output:
+            self.tool = subprocess.Popen(command, cwd=ROOT, env=known, stdout=output, stderr=output)
+
+    def wait(self) -> tuple[int, str]:
+        """Return its exit code and what it printed."""
+        return self.tool.wait(TIME_LIMIT_S), self._output.read_text()
+
+
+@pytest.fixture(scope="session")
+def soak(nsq_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soak]:
+    """The short soak, started."""
+    found = Soak(tmp_path_factory.mktemp("soak"), nsq_programs)
+    try:
+        yield found
+    finally:
+        found.tool.terminate()  # and not kill(): it has processes of its own to end
+        found.tool.wait(TIME_LIMIT_S)
+
+
+@pytest.fixture(autouse=True)
+def soak_beside(request: pytest.FixtureRequest) -> None:
+    """Start the soak with the first test of the tool that needs nsqd, if the soak is wanted at all."""
+    wanted = any("soak" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    if wanted and request.node.get_closest_marker("nsqd"):
+        request.getfixturevalue("soak")

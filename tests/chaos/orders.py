@@ -13,6 +13,7 @@ ORDERS = "orders"
 MAILS = "mails"
 BREAKERS, PAUSES, SWITCHES = "breakers", "pauses", "switches"
 ONE, THREE = "one", "three"
+WILD, FLEETING = "wild", "fleeting"
 CHANNEL = "chaos"
 
 QUICK = "quick"
@@ -51,6 +52,18 @@ SINGLE = "single"
 """One of its handler may be in flight."""
 TRIPLE = "triple"
 """Three of its handler may be in flight."""
+BLOCKING = "blocking"
+"""Blocks the event loop of its worker for 2 s."""
+FATAL = "fatal"
+"""Raises what would end a program, the first times."""
+OVERSIZED = "oversized"
+"""Publishes an event that nsqd refuses for its size."""
+GARBLED = "garbled"
+"""Is no JSON and no text."""
+SURROGATE = "surrogate"
+"""Has a type that is no text: a lone surrogate."""
+PASSING = "passing"
+"""Goes to a topic that is deleted afterwards."""
 
 TOPICS: Mapping[str, str] = {
     PLAIN: MAILS,
@@ -60,6 +73,10 @@ TOPICS: Mapping[str, str] = {
     SWITCHED: SWITCHES,
     SINGLE: ONE,
     TRIPLE: THREE,
+    BLOCKING: WILD,
+    FATAL: WILD,
+    OVERSIZED: WILD,
+    PASSING: FLEETING,
 }
 """Where the kinds go; all others to ``ORDERS``."""
 DEPENDENT = frozenset({GUARDED, PAUSING, SWITCHED})
@@ -70,6 +87,9 @@ DEAD_LETTERS: Mapping[str, str] = {
     HOPELESS: "exhausted",
     UNDECODABLE: "undecodable",
     POISON: "crash_suspect",
+    OVERSIZED: "exhausted",
+    GARBLED: "undecodable",
+    SURROGATE: "undecodable",
 }
 """The kinds that are to become dead letters, with the reason; all others are to succeed."""
 
@@ -123,16 +143,25 @@ class Orders:
         """Return the next orders."""
         return [self._next() for _ in range(count)]
 
-    def _next(self) -> Order:
+    def take_of(self, kind: str, count: int) -> list[Order]:
+        """Return the next orders, all of one kind."""
+        return [self._next(kind) for _ in range(count)]
+
+    def _next(self, wanted: str | None = None) -> Order:
         number, self._number = self._number, self._number + 1
         envelope = self._sample[number % len(self._sample)]
         (kind,) = self._draws.choices(self._kinds, self._weights)
         if not _is_valid(envelope):
             kind = UNDECODABLE
-        kind = self._special.get(number, kind)
+        kind = wanted or self._special.get(number, kind)
         own_id = f"{number:07d}-{kind}"
         changed = {**envelope, "id": own_id, "data": {**envelope["data"], "order_id": own_id}}
-        return Order(own_id, TOPICS.get(kind, ORDERS), json.dumps(changed).encode())
+        body = json.dumps(changed).encode()
+        if kind == GARBLED:
+            body = b"\xff\x00 " + own_id.encode()
+        elif kind == SURROGATE:
+            body = json.dumps({**changed, "type": "\ud800"}).encode()
+        return Order(own_id, TOPICS.get(kind, ORDERS), body)
 
 
 def _is_valid(envelope: Mapping[str, Mapping[str, list[Mapping[str, int]]]]) -> bool:

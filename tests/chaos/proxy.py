@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import random
+import re
 import socket
 import struct
 from dataclasses import dataclass
 
 _CHUNK_BYTES = 65536
+_SUB = re.compile(rb"(^|\n)SUB ")
 _RESET = struct.pack("ii", 1, 0)  # close() then sends RST
 
 
@@ -17,6 +19,7 @@ class _Link:
 
     sides: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
     carried_bytes: int = 0
+    is_silent: bool = False
 
     def cut(self) -> None:
         """Reset both sides: what is on its way is gone, also what the other end has not read yet."""
@@ -40,6 +43,8 @@ class Proxy:
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.cuts_subscribers = False
+        """Whether each connection is cut right after its SUB."""
 
     async def start(self) -> None:
         """Begin to listen."""
@@ -64,6 +69,15 @@ class Proxy:
             each.carried_bytes = 0
         return True
 
+    async def silence(self, end: asyncio.Event) -> None:
+        """Swallow all that the connections of now carry, and cut those that are left at the end."""
+        links = list(self._links)
+        for link in links:
+            link.is_silent = True
+        await end.wait()
+        for link in links:
+            link.cut()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
@@ -85,21 +99,25 @@ class Proxy:
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_pump(reader, target[1], link))
-                group.create_task(_pump(target[0], writer, link))
+                group.create_task(self._pump(reader, target[1], link))
+                group.create_task(self._pump(target[0], writer, link))
         finally:
             self._links.discard(link)
             for side in link.sides:
                 side.close()
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link) -> None:
-    """Forward one direction to its end; the other may go on after that."""
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_CHUNK_BYTES):
-            link.carried_bytes += len(data)
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
-        return
-    link.cut()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link) -> None:
+        """Forward one direction to its end; the other may go on after that."""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK_BYTES):
+                if link.is_silent:
+                    continue
+                link.carried_bytes += len(data)
+                writer.write(data)
+                await writer.drain()
+                if self.cuts_subscribers and _SUB.search(data):
+                    link.cut()
+            if not link.is_silent:
+                writer.write_eof()
+            return
+        link.cut()

@@ -12,7 +12,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.orders import Order, Orders
 from tests.waiting import until
 
-_PUBLISH_TIMEOUT_S = 8.0  # longer than a stall
+PUBLISH_TIMEOUT_S = 8.0  # longer than a stall
 
 
 class Feed:
@@ -65,7 +65,7 @@ class Feed:
             await self._moved.wait_for(lambda: self.confirmed >= confirmed)
 
     async def _publish(self, node: Node, share: int) -> None:
-        publisher = NsqdPublisher(node.address, ConnectionOptions(), _PUBLISH_TIMEOUT_S)
+        publisher = NsqdPublisher(node.address, ConnectionOptions(), PUBLISH_TIMEOUT_S)
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         try:
@@ -74,7 +74,8 @@ class Feed:
                 await until(self._has_room, timeout_s=None)
                 await asyncio.sleep(max(0.0, due_s - loop.time()))  # the rate
                 due_s = max(due_s, loop.time() - 1.0) + wanted * share / self._rate_per_s
-                await self._publish_batch(publisher, self._orders.take(wanted))
+                async with node.publishing:
+                    await self._publish_batch(publisher, self._orders.take(wanted))
                 self._under_way -= wanted
         finally:
             await publisher.close()
@@ -90,15 +91,26 @@ class Feed:
         for order in orders:
             by_topic[order.topic].append(order)
         for topic, some in by_topic.items():
-            try:
-                await publisher.publish_many(topic, [order.body for order in some])
-            except PublishError as error:
-                if error.permanent:
-                    raise
+            if not await publish(publisher, topic, some, self._ledger):
                 self.unconfirmed += len(some)
                 continue
-            self._ledger.write(*(order.id for order in some))
-            await asyncio.to_thread(self._ledger.sync)
             async with self._moved:
                 self.confirmed += len(some)
                 self._moved.notify_all()
+
+
+async def publish(publisher: NsqdPublisher, topic: str, orders: Sequence[Order], ledger: Ledger) -> bool:
+    """Publish some orders in one command, and return whether nsqd confirmed them. The ledger gets their ids.
+
+    Raises:
+        PublishError: If nsqd will never take them.
+    """
+    try:
+        await publisher.publish_many(topic, [order.body for order in orders])
+    except PublishError as error:
+        if error.permanent:
+            raise
+        return False
+    ledger.write(*(order.id for order in orders))
+    await asyncio.to_thread(ledger.sync)
+    return True

@@ -1,10 +1,13 @@
 """Report: what the audit found, as a table for people, for a document, or for programs."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from tests.chaos.audit import Finding, Tally
+from tests.chaos.checkup import Record
+from tests.chaos.memory import MIB
 
 _HEADINGS = ("confirmed", "succeeded", "dead-lettered", "more than once", "extra", "lost")
 
@@ -24,6 +27,12 @@ def text(findings: Sequence[Finding]) -> str:
 def markdown(findings: Sequence[Finding]) -> str:
     """Return both tables for a document."""
     return f"{_piped(_by_phase(findings))}\n\n{_piped(_by_kind(findings))}"
+
+
+def soaked(record: Record, *, is_markdown: bool) -> str:
+    """Return what a soak adds, as two tables: its faults, and its workers."""
+    form = _piped if is_markdown else _columns
+    return f"{form(_by_trouble(record))}\n\n{form(_by_worker(record))}"
 
 
 def as_json(findings: Sequence[Finding]) -> str:
@@ -60,6 +69,34 @@ def _by_kind(findings: Sequence[Finding]) -> list[Sequence[str]]:
         (kind, *_cells(sum((each.tallies.get(kind, Tally()) for each in findings), Tally())))
         for kind in kinds
     )
+    return rows
+
+
+def _by_trouble(record: Record) -> list[Sequence[str]]:
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for trouble in record.troubles:
+        seconds[trouble.sort].append(trouble.ended_s - trouble.began_s)
+    rows: list[Sequence[str]] = [("fault", "times", "seconds in all", "longest, seconds")]
+    rows += ((sort, f"{len(each)}", f"{sum(each):.0f}", f"{max(each):.1f}") for sort, each in seconds.items())
+    return rows
+
+
+def _by_worker(record: Record) -> list[Sequence[str]]:
+    headings = (
+        "worker",
+        "deliveries",
+        "log lines",
+        "MiB in the second fifth",
+        "in the last",
+        "files",
+        "at the end",
+    )
+    rows: list[Sequence[str]] = [headings]
+    for worker in record.workers:
+        memory = (f"{each.resident_bytes / MIB:.1f}" for each in (worker.second, worker.last))
+        files = (f"{each.descriptors}" for each in (worker.second, worker.last))
+        lines = worker.lines + worker.message_lines
+        rows.append((worker.name, f"{worker.received:,}", f"{lines:,}", *memory, *files))
     return rows
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.about import About
-from tests.chaos.cluster import Cluster, Programs
+from tests.chaos.cluster import Cluster
 from tests.chaos.dead import collect
 from tests.chaos.faults import Faults
 from tests.chaos.held import write_held
@@ -18,6 +18,7 @@ from tests.chaos.ledger import CONFIRMED, DEAD, Ledger
 from tests.chaos.orders import BLOCKED, Orders
 from tests.chaos.outage import Outages
 from tests.chaos.phases import Phase
+from tests.chaos.programs import Programs
 from tests.chaos.publishing import Feed
 from tests.chaos.workers import Workers
 

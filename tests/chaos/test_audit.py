@@ -9,6 +9,7 @@ import pytest
 from tests.chaos import audit
 from tests.chaos.about import About
 from tests.chaos.audit import Ledgers, Tally, problems
+from tests.chaos.checkup import Record
 from tests.chaos.ledger import CONFIRMED, DEAD
 
 ABOUT = About(
@@ -287,3 +288,11 @@ def test_what_a_phase_promises_beside_is_read_from_its_ledgers(
     (tmp_path / CONFIRMED).write_text(f"{order}\n")
     about.save(tmp_path)
     assert audit.audit(tmp_path).problems == found
+
+
+def test_what_a_soak_left_behind_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / CONFIRMED).write_text("1-quick\n")
+    (tmp_path / "worker-1.ledger").write_text("succeeded 1-quick 1.0\n")
+    ABOUT.save(tmp_path)
+    Record(2.0, 1, (), ("the topic came back",), {}, ()).save(tmp_path)
+    assert audit.audit(tmp_path).problems == ("the topic came back",)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.proxy import Proxy
 from tests.ports import free_port
+from tests.waiting import turns
 
 DRAWS = random.Random(1)
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -81,3 +82,31 @@ async def test_where_the_server_is_down_a_connection_ends_at_once() -> None:
     async with through(free_port()) as (_, (reader, _writer)):
         with suppress(ConnectionError):
             assert await reader.read() == b""
+
+
+async def test_a_subscriber_is_cut_right_after_its_sub_and_nobody_else(echo: int) -> None:
+    async with through(echo) as (proxy, (reader, writer)):
+        proxy.cuts_subscribers = True
+        writer.write(b"PUB MYSUB \n")
+        assert await reader.readexactly(11) == b"PUB MYSUB \n"
+        writer.write(b"SUB orders chaos\n")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+
+
+async def test_a_silent_connection_swallows_all_until_it_is_cut_and_new_ones_work(echo: int) -> None:
+    async with through(echo) as (proxy, (reader, writer)):
+        writer.write(b"before")
+        assert await reader.readexactly(6) == b"before"
+        is_cut = asyncio.Event()
+        silence = asyncio.create_task(proxy.silence(is_cut))
+        await turns()
+        writer.write(b"swallowed")
+        answers, asking = await asyncio.open_connection("127.0.0.1", proxy.port)
+        asking.write(b"new")
+        assert await answers.readexactly(3) == b"new"
+        asking.transport.abort()
+        is_cut.set()
+        await silence
+        with pytest.raises(ConnectionResetError):
+            await reader.read(1)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from nsqkit.nsq.http import fetch
 from tests.chaos.accounts import miscounts
-from tests.chaos.cluster import Program, Programs
 from tests.chaos.dependency import AWAY
 from tests.chaos.ledger import Reader
+from tests.chaos.output import Output
+from tests.chaos.programs import Program, Programs
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until
 
@@ -28,10 +29,14 @@ class Worker:
         program: The process.
         ledger: What it writes.
         admin_address: ``host:port`` of its metrics.
+        output: Reads the pipe of its log; None if that is a file.
     """
 
-    def __init__(self, program: Program, ledger: Path, admin_address: str) -> None:
+    def __init__(
+        self, program: Program, ledger: Path, admin_address: str, output: Output | None = None
+    ) -> None:
         self.program = program
+        self.output = output
         self.admin_address = admin_address
         self._reader = Reader(ledger)
         self._running = 0
@@ -61,6 +66,8 @@ class Workers:
         lease_s: The message timeout that they ask for.
         draws: Choose who is hit.
         may_crash: Whether one that ends by itself is expected, and started again.
+        more_lookupd: ``host:port`` of the HTTP ports of further nsqlookupd.
+        is_piped: Whether each writes its log into a pipe, which need not always be read.
     """
 
     def __init__(
@@ -73,11 +80,14 @@ class Workers:
         lease_s: float,
         draws: random.Random,
         may_crash: bool = False,
+        more_lookupd: Sequence[str] = (),
+        is_piped: bool = False,
     ) -> None:
         self._programs = programs
         self._folder = folder
         self._targets = targets
-        self._lookupd = lookupd
+        self._lookupd = (lookupd, *more_lookupd)
+        self._is_piped = is_piped
         self._lease_s = lease_s
         self._draws = draws
         self._may_crash = may_crash
@@ -140,6 +150,11 @@ class Workers:
                 self._start()
 
     @property
+    def live(self) -> tuple[Worker, ...]:
+        """Those that are looked after."""
+        return tuple(self._live)
+
+    @property
     def first_pid(self) -> int:
         """The process id of the first one."""
         return self._all[0].program.pid
@@ -180,11 +195,14 @@ class Workers:
         }
         command = (
             *(sys.executable, "-m", "nsqkit", "run", *self._targets),
-            *("--lookupd", self._lookupd, "--admin-port", str(admin_port), "--log-format", "json"),
+            *(part for each in self._lookupd for part in ("--lookupd", each)),
+            *("--admin-port", str(admin_port), "--log-format", "json"),
             *("--app", f"ledger={ledger}", "--app", f"dependency={self._folder / AWAY}"),
             *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
         )
-        worker = Worker(self._programs.start(name, command), ledger, f"127.0.0.1:{admin_port}")
+        output = Output() if self._is_piped else None
+        program = self._programs.start(name, command, output)
+        worker = Worker(program, ledger, f"127.0.0.1:{admin_port}", output)
         self._live.append(worker)
         self._all.append(worker)
         return worker
