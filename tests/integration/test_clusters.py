@@ -25,7 +25,7 @@ pytestmark = pytest.mark.nsqd
 AHEAD_S = 600.0
 
 
-@event("clusters.happened", version=1, topic="orders")
+@event("clusters.happened", version=1, topic="clustered")
 @dataclass
 class Happened:
     n: int = 0
@@ -38,7 +38,7 @@ class Handled:
         self.counts: Counter[str] = Counter()
         counts = self.counts
 
-        class Team(Handler[Happened], topic="orders", abstract=True, **options):
+        class Team(Handler[Happened], topic="clustered", abstract=True, **options):
             async def handle(self, event: Happened, ctx: Context) -> None:
                 counts[self.spec.channel] += 1
 
@@ -69,7 +69,7 @@ async def running(handled: Handled, **settings: Any) -> AsyncIterator[Worker]:
 
 async def publish(nsqd: Server, count: int = 10) -> None:
     publisher = NsqdPublisher(nsqd.tcp_address, ConnectionOptions())
-    await publisher.publish_many("orders", [b"{}"] * count)
+    await publisher.publish_many("clustered", [b"{}"] * count)
     await publisher.close()
 
 
@@ -100,20 +100,20 @@ async def test_a_deleted_topic_stays_away_from_every_nsqd_until_a_producer_publi
     for node in nodes:
         await publish(node)
     lookup = Lookup([nsqlookupd.http_address])
-    await until(partial(lookup.producers, "orders"), lambda found: len(found.nodes) == len(nodes))
+    await until(partial(lookup.producers, "clustered"), lambda found: len(found.nodes) == len(nodes))
     handled = Handled()
     async with running(handled, lookupd=(nsqlookupd.http_address,), lookupd_poll_s=0.2):
         await handled.all_got(30)
         for server in (nsqlookupd, *nodes):
-            await fetch(server.http_address, "/topic/delete", method="POST", topic="orders")
+            await fetch(server.http_address, "/topic/delete", method="POST", topic="clustered")
             await polls.more(4)
         await polls.more(8)
         for node in nodes:
-            assert "orders" not in await topics(node.http_address)
-        assert "orders" not in await NsqlookupdHttp(nsqlookupd.http_address).topics()
+            assert "clustered" not in await topics(node.http_address)
+        assert "clustered" not in await NsqlookupdHttp(nsqlookupd.http_address).topics()
         await publish(nodes[1])
         await handled.all_got(40)
-        assert "orders" not in await topics(nodes[0].http_address)
+        assert "clustered" not in await topics(nodes[0].http_address)
 
 
 async def test_an_nsqd_that_returns_at_another_address_is_found_without_a_regular_poll(
@@ -122,7 +122,7 @@ async def test_an_nsqd_that_returns_at_another_address_is_found_without_a_regula
     old = start_nsqd()
     await publish(old)
     lookup = Lookup([nsqlookupd.http_address])
-    await until(partial(lookup.producers, "orders"), lambda found: found.nodes)
+    await until(partial(lookup.producers, "clustered"), lambda found: found.nodes)
     handled = Handled()
     async with running(handled, lookupd=(nsqlookupd.http_address,), lookupd_poll_s=3600.0):
         await handled.all_got(10)

@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE_S, turns, until, until_blocking
 CTX: Any = None
 
 
-@event("watched.happened", version=1, topic="watched")
+@event("watched.happened", version=1, topic="looped")
 @dataclass
 class Happened:
     pass
