@@ -22,7 +22,7 @@ _POLL_JITTER = 0.3
 _QUICK_POLL_S = 1.0
 """Longest time between two polls after a loss, in seconds: the nsqd may return at another address."""
 _QUICK_FOR_S = 60.0
-_FRESH_S = 1.0
+_FRESH_S = 0.1
 """An answer of nsqlookupd that is younger is not asked for again, in seconds."""
 _MOST_NSQD = 1000
 _MOST_FAULTS = 5
@@ -152,7 +152,7 @@ class Discovery:
         Args:
             source: The source.
             since_s: When the connection was lost or failed, by the event loop's time. A poll that began
-                later, and within the last second, is not repeated.
+                later, and a moment ago, is not repeated.
         """
         if self._lookup is None or self.is_configured(source):
             return
