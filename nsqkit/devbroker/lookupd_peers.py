@@ -68,7 +68,7 @@ class LookupPeer:
                     )
                 self._failed = True
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changes.get(), _PING_S)
+                await self._next_change()
 
     async def _talk(self) -> None:
         """Register all topics and channels, then every change, with pings in between."""
@@ -94,9 +94,14 @@ class LookupPeer:
 
     async def _next_line(self) -> bytes:
         try:
-            return _line(await asyncio.wait_for(self._changes.get(), _PING_S))
+            return _line(await self._next_change())
         except TimeoutError:
             return b"PING\n"
+
+    async def _next_change(self) -> Change:
+        """Return the next change, or raise TimeoutError when a ping is due."""
+        async with asyncio.timeout(_PING_S):  # wait_for may swallow a cancellation, before Python 3.12
+            return await self._changes.get()
 
 
 class LookupPeers:
