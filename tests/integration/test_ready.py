@@ -200,7 +200,7 @@ class TestLookupd:
 
     async def test_an_nsqlookupd_that_has_restarted_knows_the_channels_again(self, nsq: Nsq) -> None:
         lookupd, nsqd = nsq
-        handled = Handled("orders")
+        handled = Handled("ready.orders")
         async with running(handled, lookupd=(lookupd.http_address,), lookupd_poll_s=60.0) as worker:
             await stop(lookupd)
             reason = f"nsqlookupd {lookupd.http_address}: the channels are not registered: "
@@ -214,18 +214,18 @@ class TestLookupd:
         self, nsq: Nsq, polls: Polls
     ) -> None:
         lookupd, nsqd = nsq
-        handled = Handled("orders")
+        handled = Handled("ready.orders")
         async with running(handled, lookupd=(lookupd.http_address,)):
             await publish(nsqd.tcp_address, handled.topic)
             await handled.all_got(10)
             for server in (lookupd, nsqd):  # in nsqadmin's order
-                await fetch(server.http_address, "/topic/delete", method="POST", topic="orders")
+                await fetch(server.http_address, "/topic/delete", method="POST", topic="ready.orders")
             await polls.more()
             await stop(lookupd)
             await start(lookupd)
             await polls.more()
-            assert "orders" not in await NsqlookupdHttp(lookupd.http_address).topics()
-            assert "orders" not in await topics(nsqd.http_address)
+            assert "ready.orders" not in await NsqlookupdHttp(lookupd.http_address).topics()
+            assert "ready.orders" not in await topics(nsqd.http_address)
             await NsqdHttp(nsqd.http_address).create_topic("other")  # then nsqd sees that it is disconnected
             await publish(nsqd.tcp_address, handled.topic)
             await handled.all_got(20)
@@ -234,19 +234,19 @@ class TestLookupd:
         self, nsq: Nsq, lines: Lines
     ) -> None:
         lookupd, nsqd = nsq
-        await NsqdHttp(nsqd.http_address).create_topic("orders")
+        await NsqdHttp(nsqd.http_address).create_topic("ready.orders")
         await NsqlookupdHttp(lookupd.http_address).create_channel("orderz", "stock")
         lookup = Lookup([lookupd.http_address])
-        await until(lambda: lookup.producers("orders"), lambda found: found.nodes)
-        handled = Handled("ordres")
+        await until(lambda: lookup.producers("ready.orders"), lambda found: found.nodes)
+        handled = Handled("ready.ordres")
         async with running(handled, lookupd=(lookupd.http_address,)) as worker:
             warning = await lines.next("topic_without_producer")
-            assert (warning["topic"], warning["similar"]) == ("ordres", ["orders"])
+            assert (warning["topic"], warning["similar"]) == ("ready.ordres", ["ready.orders"])
             assert worker.problems() == ()
             assert [each.has_producer for each in worker.handler_states()] == [False] * 3
             assert gauge(worker, "topic_without_producer", handled) == [1, 1, 1]
             await publish(nsqd.tcp_address, handled.topic)
-            assert (await lines.next("topic_has_producer"))["topic"] == "ordres"
+            assert (await lines.next("topic_has_producer"))["topic"] == "ready.ordres"
             assert [each.has_producer for each in worker.handler_states()] == [True] * 3
             assert gauge(worker, "topic_without_producer", handled) == [0, 0, 0]
         assert len(lines.of("topic_without_producer")) == 1
@@ -269,43 +269,47 @@ class TestNsqd:
     async def test_a_topic_that_an_operator_has_paused_stays_paused(self, nsq: Nsq) -> None:
         _, nsqd = nsq
         http = NsqdHttp(nsqd.http_address)
-        await publish(nsqd.tcp_address, "orders")
-        await http.pause_topic("orders")
-        handled = Handled("orders")
+        await publish(nsqd.tcp_address, "ready.orders")
+        await http.pause_topic("ready.orders")
+        handled = Handled("ready.orders")
         async with running(handled, **at(nsqd)):
-            assert (await topics(nsqd.http_address))["orders"]["paused"]
+            assert (await topics(nsqd.http_address))["ready.orders"]["paused"]
             assert handled.counts == {}
-            await http.unpause_topic("orders")
+            await http.unpause_topic("ready.orders")
             await handled.all_got(10)
 
     async def test_an_http_port_that_does_not_answer_is_reported_and_does_not_keep_it_from_ready(
         self, nsq: Nsq, lines: Lines
     ) -> None:
         _, nsqd = nsq
-        handled = Handled("orders")
+        handled = Handled("ready.orders")
         async with running(handled, nsqd=(nsqd.tcp_address,), nsqd_http=("127.0.0.1:1",)):
-            assert (await lines.next("channels_not_created"))["topic"] == "orders"
+            assert (await lines.next("channels_not_created"))["topic"] == "ready.orders"
             await publish(nsqd.tcp_address, handled.topic)
             await handled.all_got(10)
 
     async def test_what_is_paused_in_nsqd_is_reported(self, nsq: Nsq, lines: Lines) -> None:
         _, nsqd = nsq
         http = NsqdHttp(nsqd.http_address)
-        handled = Handled("orders")
+        handled = Handled("ready.orders")
         async with running(handled, **at(nsqd)) as worker:
-            await http.pause_channel("orders", "stock")
+            await http.pause_channel("ready.orders", "stock")
             line = await lines.next("paused_in_nsqd")
-            assert (line["nsqd"], line["topic"], line["channel"]) == (nsqd.http_address, "orders", "stock")
+            assert (line["nsqd"], line["topic"], line["channel"]) == (
+                nsqd.http_address,
+                "ready.orders",
+                "stock",
+            )
             await until(lambda: gauge(worker, "channel_paused", handled), lambda found: found == [1, 0, 0])
             assert [each.paused_in_nsqd for each in worker.handler_states()] == [
-                (f"{nsqd.http_address} orders/stock",),
+                (f"{nsqd.http_address} ready.orders/stock",),
                 (),
                 (),
             ]
-            await http.unpause_channel("orders", "stock")
+            await http.unpause_channel("ready.orders", "stock")
             await lines.next("unpaused_in_nsqd")
-            await http.pause_topic("orders")
+            await http.pause_topic("ready.orders")
             line = await lines.next("paused_in_nsqd")
-            assert (line["topic"], line["channel"]) == ("orders", None)
+            assert (line["topic"], line["channel"]) == ("ready.orders", None)
             await until(lambda: gauge(worker, "channel_paused", handled), lambda found: found == [1, 1, 1])
             assert worker.problems() == (), "a pause is no fault of the worker"
