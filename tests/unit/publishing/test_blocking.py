@@ -14,6 +14,7 @@ from tests.unit.publishing.sent import NOBODY, Homeless, Sent, told
 from tests.unit.reading import topics_of
 from tests.waiting import PATIENCE_S
 
+NO_FORK_WARNING = ("-W", "ignore:This process:DeprecationWarning")  # of Python 3.12: it has threads
 FORKED = """
 import asyncio, os, sys
 from nsqkit import BlockingPublisher, Publisher, Settings
@@ -125,7 +126,7 @@ class TestBlockingPublisher:
 def test_after_a_fork_both_processes_publish_on_separate_connections(threaded_broker: DevBroker) -> None:
     """The thread of the loop does not exist in the child, so that a publish there would wait for ever."""
     ran = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", FORKED, threaded_broker.tcp_address],
+        [sys.executable, "-X", "dev", *NO_FORK_WARNING, "-c", FORKED, threaded_broker.tcp_address],
         timeout=PATIENCE_S,
         check=False,
         capture_output=True,

@@ -189,6 +189,7 @@ def test_a_descriptor_has_one_writer_and_all_are_counted(pipe: Pipe, monkeypatch
     assert line_writer.lines_dropped() == 7
 
 
+NO_FORK_WARNING = ("-W", "ignore:This process:DeprecationWarning")  # of Python 3.12: it has threads
 FORKING = """
 import os, sys
 from nsqkit.settings.settings import Settings
@@ -208,7 +209,9 @@ logs.get_logger().info("last")
 
 def started(program: str) -> "subprocess.Popen[str]":
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        [sys.executable, *NO_FORK_WARNING, "-c", program], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
 
 
 def test_lines_are_written_at_exit_and_a_forked_process_repeats_none() -> None:
