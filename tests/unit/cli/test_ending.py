@@ -84,8 +84,11 @@ class Stuck(Handler[Happened], channel="ending"):
 
 class Threaded(Handler[Happened], channel="ending"):
     async def handle(self, event: Happened, ctx: Context) -> None:
+        await asyncio.to_thread(self.wait)
+
+    def wait(self) -> None:
         print("inside", flush=True)
-        await asyncio.to_thread(threading.Event().wait)
+        threading.Event().wait()
 """
 RUN = """
 import sys
