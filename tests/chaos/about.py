@@ -19,7 +19,7 @@ class About:
         unconfirmed: Orders that were published without an OK.
         left: Messages that nsqd still had when the phase was given up; 0 where it came to its end.
         timeouts: nsqd's own count since it was last started.
-        exit_codes: Of the workers that were told to stop, by name; None for one that did not end.
+        exit_codes: Exit code of each worker that got SIGTERM, by name; None for one that did not end.
         crashes: How many workers ended by themselves.
         unexpected: Those of them that should not have, a line each.
         miscounts: Workers whose counts did not add up at the end, a line each.

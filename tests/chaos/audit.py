@@ -150,7 +150,7 @@ def problems(about: About, ledgers: Ledgers) -> Iterator[str]:
 
 
 def _exits(about: About, ledgers: Ledgers) -> Iterator[str]:
-    """Yield which workers that were told to stop ended in another way than they should."""
+    """Yield each worker that got SIGTERM and did not end as it should."""
     for worker, code in about.exit_codes.items():
         allowed = {1} if ledgers.deaf.get(worker) else {0, 1} if about.may_leave else {0}
         if code not in allowed:

@@ -31,7 +31,7 @@ class WorkerRecord:
 
     Args:
         name: What it is called.
-        code: Its exit code before it was told to stop; None if it runs, as it should.
+        code: Its exit code before SIGTERM; None if it still runs, as it should.
         answers: What is not OK of ``/healthz`` and ``/readyz``, by path.
         died: Background tasks that died, a line each.
         stray_lines: Lines of its log that are no JSON.

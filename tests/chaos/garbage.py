@@ -15,7 +15,7 @@ _HUGE_HEADER_BYTES = 70_000
 
 
 class GarbageLookupd:
-    """Answers each request with the next kind of garbage, while it is told to; else that it knows nothing.
+    """Answers with one kind of garbage after another while ``is_garbled``; otherwise it knows no topic.
 
     Args:
         known: ``host:port`` of the TCP ports of real nsqd, which it names twice among others.
