@@ -18,11 +18,12 @@ class CommandBuffer:
         before_write: Called before each write; commands that it adds are part of the same write.
     """
 
-    __slots__ = ("_before_write", "_commands", "_stream", "_wire")
+    __slots__ = ("_before_write", "_commands", "_is_due", "_stream", "_wire")
 
     def __init__(self, before_write: Callable[[], None]) -> None:
         self._before_write = before_write
         self._commands: list[bytes] = []
+        self._is_due = False  # flush is called in the next turn of the event loop
         self._stream: IOStream | None = None
         self._wire: Wire | None = None
 
@@ -38,10 +39,16 @@ class CommandBuffer:
         """
         if self._stream is None or self._stream.closed():
             return False
-        if not self._commands:
-            asyncio.get_running_loop().call_soon(self.flush)
+        if not self._is_due:
+            self.flush_soon()
         self._commands.append(command)
         return True
+
+    def flush_soon(self) -> None:
+        """Write in the next turn of the event loop, commands or not; *before_write* may add some."""
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def answer_heartbeat(self) -> None:
         """Send a NOP at the end of this turn, one for several heartbeats in a row."""
@@ -54,8 +61,9 @@ class CommandBuffer:
 
     def flush(self) -> None:
         """Write the buffered commands if the connection is still open."""
-        if self._commands:
+        if self._is_due:
             self._before_write()
+        self._is_due = False
         commands, self._commands = self._commands, []
         if commands and self._wire is not None and self._stream is not None and not self._stream.closed():
             try:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from tornado.iostream import IOStream
 
@@ -17,7 +17,7 @@ from nsqkit.nsq.clock_skews import SkewsNs
 from nsqkit.nsq.commands import CommandBuffer
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.failure import failure_of, lost, refusal, settle_failure
-from nsqkit.nsq.frames import MESSAGE, Frames, age_s
+from nsqkit.nsq.frames import Frames
 from nsqkit.nsq.handshake import Handshake
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.keepalive import Keepalive
@@ -42,7 +42,7 @@ class Connection:
     Args:
         address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
         options: Options for IDENTIFY and the handshake.
-        on_message: Called with each delivery on arrival; it must not block.
+        on_messages: Called with the deliveries of each chunk on arrival, one or more; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
         on_end: Called once the connection has ended, for any reason.
@@ -58,8 +58,8 @@ class Connection:
         answered: Number of deliveries that were finished, requeued or forgotten.
         age_s: Seconds between publishing and arrival of the last delivery, corrected by the skew of the
             clocks if that is known; 0 for a redelivery.
-        on_change: Called after each chunk with messages, and before commands are written; a RDY that it sets
-            is part of the same write.
+        on_change: Called once after each chunk with messages, when all that could run at once has run, and
+            before commands are written; a RDY that it sets is part of the same write.
 
     Raises:
         SettingsError: If *address* is not a host and a port.
@@ -70,7 +70,7 @@ class Connection:
         address: str,
         options: ConnectionOptions,
         *,
-        on_message: Callable[[Message], None] = lambda _: None,
+        on_messages: Callable[[Sequence[Message]], None] = lambda _: None,
         on_settle_failure: Callable[[str], None] = lambda _: None,
         on_end: Callable[[], None] = lambda: None,
         skews_ns: Mapping[str, int | None] = SkewsNs(),
@@ -85,7 +85,7 @@ class Connection:
         self.age_s = 0.0
         self.on_change: Callable[[], None] = lambda: None
         self._options = options
-        self._on_message = on_message
+        self._on_messages = on_messages
         self._on_settle_failure = on_settle_failure
         self._on_end = on_end
         self._skews_ns = skews_ns
@@ -174,6 +174,11 @@ class Connection:
         """Send the FIN or REQ of a message; see :meth:`send`."""
         self.answered += 1
         return self._commands.send(command)
+
+    def finish_all(self, ids: Sequence[bytes]) -> bool:
+        """Send FIN for messages, one or more; see :meth:`send`."""
+        self.answered += len(ids)
+        return self._commands.send(b"FIN " + b"\nFIN ".join(ids) + b"\n")
 
     def forget(self) -> None:
         """Count a message with an expired lease as answered: it is no longer in flight here."""
@@ -279,38 +284,30 @@ class Connection:
         frames = Frames(self._options.max_frame_bytes)
         while not self._ended.is_set():
             chunk = await wire.read()
-            received_s = self._keepalive.heard()
-            newest = b""
-            for kind, data in frames.feed(chunk):
-                if self._ended.is_set():
-                    return
-                if kind == protocol.FRAME_TYPE_MESSAGE:
-                    self._on_message_frame(data, received_s)
-                    newest = data
-                else:
-                    self._on_frame(kind, data)
-            if newest:
-                self.age_s = age_s(newest, now_s=time.time() - (self._skews_ns[self.address] or 0) / 1e9)
-                self.on_change()
-                if self.received - self.answered > _MOST_PER_RDY * self._most_rdy + _MOST_UNASKED:
-                    raise ConnectionLostError(self.address, f"ignores RDY {self.rdy}: sends without end")
+            self._on_chunk(frames, chunk, self._keepalive.heard())
 
-    def _on_message_frame(self, data: bytes, received_s: float) -> None:
-        timestamp_ns, attempts, id_ = MESSAGE.unpack_from(data)
-        self.received += 1
-        message = Message(
-            id_,
-            data[MESSAGE.size :],
-            timestamp_ns,
-            attempts,
-            received_s,
-            self,
-        )
+    def _on_chunk(self, frames: Frames, chunk: bytes, received_s: float) -> None:
+        messages, others = frames.feed(chunk, self, received_s)
+        if messages:
+            self._hand_on(messages)
+        for kind, data in others:
+            if self._ended.is_set():
+                return
+            self._on_frame(kind, data)
+
+    def _hand_on(self, messages: Sequence[Message]) -> None:
+        self.received += len(messages)
+        newest = messages[-1]
+        now_s = time.time() - (self._skews_ns[self.address] or 0) / 1e9
+        self.age_s = now_s - newest.timestamp_ns / 1e9 if newest.attempts == 1 else 0.0
         try:
-            self._on_message(message)
+            self._on_messages(messages)
         except Exception as error:  # noqa: BLE001 - one message must not end the connection
-            context = {"message": f"on_message failed for {message!r}", "exception": error}
+            context = {"message": f"on_messages failed for {messages!r}", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
+        self._commands.flush_soon()  # after what the messages have started, which then answers in one write
+        if self.received - self.answered > _MOST_PER_RDY * self._most_rdy + _MOST_UNASKED:
+            raise ConnectionLostError(self.address, f"ignores RDY {self.rdy}: sends without end")
 
     def _on_frame(self, kind: int, data: bytes) -> None:
         if kind == protocol.FRAME_TYPE_ERROR:

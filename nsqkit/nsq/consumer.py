@@ -6,7 +6,7 @@ It passes messages on as they arrive, and does not handle or answer them.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nsqkit.background import Background
@@ -70,7 +70,7 @@ class Consumer:
     Args:
         options: Subscriptions and limits.
         endpoints: Configured nsqd, and nsqlookupd for others.
-        on_message: Called with each delivery on arrival; it must not block.
+        on_messages: Called with the deliveries of each chunk on arrival, one or more; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
         on_lost: Called when a connection has ended: its messages can no longer be answered.
@@ -87,7 +87,7 @@ class Consumer:
         options: ConsumerOptions,
         endpoints: Endpoints,
         *,
-        on_message: Callable[[Message], None],
+        on_messages: Callable[[Sequence[Message]], None],
         on_settle_failure: Callable[[str], None],
         on_lost: Callable[[], None] = lambda: None,
         log: Log,
@@ -107,7 +107,7 @@ class Consumer:
         self._discovery = Discovery(
             options.topics, endpoints, on_change=self._connect, log=log, background=self._background
         )
-        self._on_message = on_message
+        self._on_messages = on_messages
         self._on_settle_failure = on_settle_failure
         self._on_lost = on_lost
         self._channels = channels
@@ -260,7 +260,7 @@ class Consumer:
                 connection = Connection(
                     source.address,
                     self._options,
-                    on_message=self._on_message,
+                    on_messages=self._on_messages,
                     on_settle_failure=self._on_settle_failure,
                     on_end=self._on_lost,
                     skews_ns=self._clocks.skews_ns,

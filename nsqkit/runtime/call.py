@@ -94,11 +94,17 @@ class Caller:
         try:
             waits_for = call.send(None)
         except StopIteration as returned:  # it never waited, so it needs no timer
-            if argument.unawaited is not None:
-                raise_unawaited(argument)
-            return returned.value
+            value = returned.value
+        else:
+            return await self.go_on(call, waits_for, argument)
+        if argument.unawaited is not None:
+            raise_unawaited(argument)
+        return value
+
+    async def go_on(self, call: Coroutine[Any, Any, Any], waits_for: Any, argument: Cancellable) -> Any:
+        """Continue a coroutine of an asynchronous method after its first wait; see ``call``."""
         with _Limit(self._timeout_s, lambda: argument.stuck(waits_at(call))) as limit:
-            value = await _Begun(call, waits_for)
+            value = await Begun(call, waits_for)
         if limit.n_cancels:  # it has swallowed its cancellation
             argument.overrun(self._timeout_s)
         if argument.unawaited is not None:
@@ -163,6 +169,7 @@ class Caller:
 
 _CALLS: Mapping[CodeType, Finds] = {
     Caller._on_loop_async.__code__: itemgetter("argument"),  # noqa: SLF001 - of this module
+    Caller.go_on.__code__: itemgetter("argument"),
     Caller._on_loop_plain.__code__: itemgetter("argument"),  # noqa: SLF001
     Call.run.__code__: lambda names: names["self"].args[-1],
 }
@@ -218,7 +225,7 @@ class _Limit:
         self._task.cancel()
 
 
-class _Begun:
+class Begun:
     """A coroutine that has run up to its first ``await``; awaiting this object continues it.
 
     Args:

@@ -66,6 +66,11 @@ class Settler:
         self._observer = observer
         self._log = shared.log
 
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody wants to know of each success, and not only of their number."""
+        return self._outcome_log.log_success or self._observer is not None or bool(self._hooks)
+
     async def settle(
         self,
         delivery: Delivery,

@@ -12,6 +12,7 @@ import pytest
 
 from nsqkit.errors import NsqkitError, PublishError, RefusedError
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdPublisher, ensure_channel
+from nsqkit.nsq.message import one_by_one
 from nsqkit.nsq.options import connection_options
 from nsqkit.settings.settings import Settings
 from tests.certificates import EXPIRED, Authority, Files
@@ -66,7 +67,7 @@ async def _refused(nsqd: Server, options: ConnectionOptions) -> NsqkitError:
 async def _round_trip(nsqd: Server, options: ConnectionOptions, bodies: list[bytes]) -> None:
     """Publish, consume, answer, and leave as a drain does."""
     messages: asyncio.Queue[Message] = asyncio.Queue()
-    reader = Connection(nsqd.tcp_address, options, on_message=messages.put_nowait)
+    reader = Connection(nsqd.tcp_address, options, on_messages=one_by_one(messages.put_nowait))
     publisher = NsqdPublisher(nsqd.tcp_address, options)
     await ensure_channel(nsqd.tcp_address, "orders", "stock", options)
     await reader.open()

@@ -7,7 +7,7 @@ import ssl
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from nsqkit.nsq.compression import Deflate
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.handshake import Handshake
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
-from nsqkit.nsq.message import Message
+from nsqkit.nsq.message import Message, one_by_one
 from nsqkit.nsq.tls import Tls
 from tests.unit.nsq.fake_nsqd import ID, IDENTIFY_REPLY, FakeNsqd, Peer, frame, message_frame
 from tests.waiting import PATIENCE_S, turns
@@ -38,7 +38,7 @@ class Subscribed:
         self.connection = Connection(
             nsqd.address,
             OPTIONS,
-            on_message=self.messages.put_nowait,
+            on_messages=one_by_one(self.messages.put_nowait),
             on_settle_failure=self.failures.append,
         )
         self.peer: Peer
@@ -217,7 +217,9 @@ class TestHandshake:
         bodies: asyncio.Queue[bytes] = asyncio.Queue()
         options = ConnectionOptions(compression="deflate")
         connection = Connection(
-            nsqd.address, options, on_message=lambda message: bodies.put_nowait(message.body)
+            nsqd.address,
+            options,
+            on_messages=one_by_one(lambda message: bodies.put_nowait(message.body)),
         )
         opening = asyncio.create_task(connection.open())
         peer = await nsqd.accept()
@@ -482,41 +484,54 @@ class TestMessages:
         )
         assert (live.connection.received, live.connection.answered) == (3, 2)
 
-    async def test_a_handler_that_raises_takes_neither_the_connection_nor_the_next_message_along(
+    async def test_whoever_raises_takes_neither_the_connection_nor_the_next_chunk_along(
         self, nsqd: FakeNsqd
     ) -> None:
         told: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         bodies: asyncio.Queue[bytes] = asyncio.Queue()
 
-        def on_message(message: Message) -> None:
-            if message.body == b"bad":
-                raise LookupError(message.body)
-            bodies.put_nowait(message.body)
+        def on_messages(messages: Sequence[Message]) -> None:
+            bodies.put_nowait(messages[0].body)
+            if messages[0].body == b"bad":
+                raise LookupError
 
-        connection = Connection(nsqd.address, OPTIONS, on_message=on_message)
+        connection = Connection(nsqd.address, OPTIONS, on_messages=on_messages)
         subscribing = asyncio.create_task(_subscribe(connection))
         peer = await nsqd.accept()
         await peer.subscribed()
         await subscribing
-        peer.send(message_frame(body=b"bad") + message_frame(body=b"good"))
-        assert await bodies.get() == b"good"
+        for body in (b"bad", b"good"):
+            peer.send(message_frame(body=body))
+            assert await bodies.get() == body
         assert [type(context["exception"]) for context in told] == [LookupError]
         connection.close()
 
-    async def test_after_close_the_rest_of_a_chunk_is_not_handed_on(self, nsqd: FakeNsqd) -> None:
+    async def test_messages_of_one_chunk_are_handed_on_together(self, nsqd: FakeNsqd) -> None:
+        chunks: asyncio.Queue[Sequence[Message]] = asyncio.Queue()
+        connection = Connection(nsqd.address, OPTIONS, on_messages=chunks.put_nowait)
+        subscribing = asyncio.create_task(_subscribe(connection))
+        peer = await nsqd.accept()
+        await peer.subscribed()
+        await subscribing
+        peer.send(message_frame(body=b"1") + frame(0, b"_heartbeat_") + message_frame(body=b"2"))
+        assert [message.body for message in await chunks.get()] == [b"1", b"2"]
+        await peer.expect(b"NOP\n")
+        connection.close()
+
+    async def test_after_close_nothing_is_handed_on(self, nsqd: FakeNsqd) -> None:
         bodies: list[bytes] = []
 
         def on_message(message: Message) -> None:
             bodies.append(message.body)
             connection.close()
 
-        connection = Connection(nsqd.address, OPTIONS, on_message=on_message)
+        connection = Connection(nsqd.address, OPTIONS, on_messages=one_by_one(on_message))
         subscribing = asyncio.create_task(_subscribe(connection))
         peer = await nsqd.accept()
         await peer.subscribed()
         await subscribing
-        peer.send(message_frame(body=b"1") + message_frame(body=b"2"))
+        peer.send(message_frame(body=b"1"))
         await peer.expect_end()
         assert bodies == [b"1"]
 

@@ -16,7 +16,7 @@ from nsqkit.nsq.consumer import Consumer, ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
-from nsqkit.nsq.message import Message
+from nsqkit.nsq.message import Message, one_by_one
 from nsqkit.policy.retry import Exponential
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.waiting import PATIENCE_S, turns, until
@@ -132,7 +132,7 @@ class Intake:
                 is_fixed=is_fixed,
             ),
             Endpoints(addresses, lookup, poll_s),
-            on_message=on_message or self.messages.put_nowait,
+            on_messages=one_by_one(on_message or self.messages.put_nowait),
             on_settle_failure=lambda _: None,
             log=self.log,
             **callbacks,
@@ -320,7 +320,7 @@ async def test_the_http_address_of_each_nsqd_is_that_of_its_endpoint() -> None:
     consumer = Consumer(
         ConsumerOptions(topics=("orders",), channel="stock", connection=ConnectionOptions(), max_in_flight=1),
         Endpoints(("a:4150", "b:4150"), http={"a:4150": "a:4151"}),
-        on_message=lambda _: None,
+        on_messages=lambda _: None,
         on_settle_failure=lambda _: None,
         log=Log(),
     )
