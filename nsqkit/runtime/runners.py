@@ -66,7 +66,7 @@ class Runners:
         self._on_end = on_end
         self._bucket = TokenBucket(limit) if (limit := shared.spec.rate_limit) else None
         self._token_timer: asyncio.TimerHandle | None = None
-        self._is_waking = False
+        self._woken: asyncio.Task[None] | None = None  # the runner that has not started yet
         self._context = contextvars.copy_context()
 
     @property
@@ -98,17 +98,16 @@ class Runners:
         """Let a delivery wait behind the others, and start it if it may start."""
         self.hold()
         self.waiting.append(delivery)
-        if not self._is_waking:
+        if self._woken is None:
             self.wake()
 
     def wake(self) -> None:
         """Start a runner in the next turn of the loop, if a message or a delivery may start."""
-        if not (self.fresh or self.waiting) or self._is_waking:
+        if not (self.fresh or self.waiting) or self._woken is not None:
             return
         if self._slots.running < self._slots.limit:
-            self._is_waking = True
             context = self._context.copy()
-            asyncio.create_task(self._run_all(context), name=self._name, context=context)  # noqa: RUF006 - in Delivery.task
+            self._woken = asyncio.create_task(self._run_all(context), name=self._name, context=context)
         else:
             self.hold()
 
@@ -128,8 +127,7 @@ class Runners:
         that never waits needs no task for itself. If it leaves a context variable changed or the task
         cancelled, this runner ends and a new one continues, so that the next delivery is not affected.
         """
-        self._is_waking = False
-        task = cast("asyncio.Task[None]", asyncio.current_task())
+        task, self._woken = cast("asyncio.Task[None]", self._woken), None
         until_s = self._now_s() + TURN_S
         continues = True
         while continues and (delivery := self._next(task, context, until_s)) is not None:
