@@ -1,0 +1,35 @@
+"""Interleaved rounds: each round measures all programs once before the next round starts."""
+
+import sys
+from collections.abc import Callable, Container, Iterable
+from typing import TypeVar
+
+from bench.programs import Program, ProgramError
+
+One = TypeVar("One")
+
+
+def interleaved(
+    programs: Iterable[Program], rounds: int, measured: Callable[[Program], One]
+) -> dict[Program, list[One]]:
+    """Return the figures of each program, one for each round; a program that fails is reported and left out.
+
+    Args:
+        programs: Programs to measure, in this order; those that are not installed are left out.
+        rounds: Number of rounds; 1 or more.
+        measured: Measures a program once.
+    """
+    found: dict[Program, list[One]] = {program: [] for program in programs if program.is_installed}
+    for _ in range(rounds):
+        for program in list(found):
+            try:
+                found[program].append(measured(program))
+            except ProgramError as error:
+                print(f"bench: {error}", file=sys.stderr)
+                del found[program]
+    return found
+
+
+def left_out(programs: Iterable[Program], found: Container[Program]) -> list[str]:
+    """Return the names of the programs without figures: not installed, or failed."""
+    return [program.name for program in programs if program not in found]
