@@ -1,4 +1,4 @@
-"""Another commit of this project as one more client: its package in a temporary folder, this checkout's programs."""
+"""Another commit of this project as one more client: its package runs with the programs of this checkout."""
 
 import argparse
 import compileall
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.programs import ROOT, Program, environment
 
-_PROGRAM = "bench.clients.consume_nsqkit"
+PROGRAM = "bench.clients.consume_nsqkit"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def checked_out(commit: str) -> Iterator[Checkout]:
 def _check(commit: str, folder: Path) -> None:
     """Exit if this checkout's program does not run with the commit's package."""
     done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", f"import {_PROGRAM}, nsqkit; print(nsqkit.__file__)"],
+        [sys.executable, "-c", f"import {PROGRAM}, nsqkit; print(nsqkit.__file__)"],
         cwd=folder,
         env=environment(),
         check=False,
@@ -77,7 +77,7 @@ def _check(commit: str, folder: Path) -> None:
     )
     if done.returncode:
         why = done.stderr.strip().splitlines()[-1]
-        sys.exit(f"bench: {_PROGRAM} does not run with nsqkit at {commit}: {why}")
+        sys.exit(f"bench: {PROGRAM} does not run with nsqkit at {commit}: {why}")
     if not Path(done.stdout.strip()).is_relative_to(folder):
         sys.exit(f"bench: nsqkit at {commit} is not imported from its folder")
 

@@ -10,7 +10,7 @@ from bench.programs import CONSUMERS
 
 SECTIONS = ("throughput", "small", "everyday", "publish", "cost")
 QUICK = {"messages": 5_000, "rounds": 1, "seconds": 0.5}
-FULL = {"messages": 50_000, "rounds": 5, "seconds": 1.5}
+FULL = {"messages": 40_000, "rounds": 5, "seconds": 1.0}
 
 
 def read(given: Sequence[str], description: str) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Cost: CPU by number of handlers and of workers, memory per message in flight, idle worker, and start-up time."""
+"""Cost: CPU by number of handlers and workers, memory per message in flight, idle worker, start-up time."""
 
 import os
 import statistics
@@ -27,7 +27,14 @@ _COMMAND = (sys.executable, "-m", "nsqkit")
 
 
 def measure(
-    broker: Broker, orders: Orders, *, messages: int, rounds: int, idle_s: float, held: Sequence[Program], say: Any
+    broker: Broker,
+    orders: Orders,
+    *,
+    messages: int,
+    rounds: int,
+    idle_s: float,
+    held: Sequence[Program],
+    say: Any,
 ) -> dict[str, Any]:
     """Measure the cost of nsqkit.
 

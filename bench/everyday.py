@@ -12,7 +12,7 @@ from bench.programs import STEADY, Program
 from bench.rounds import interleaved, left_out
 
 PATIENCE_S = 30.0
-WARM_UP_S = 0.5
+WARM_UP_S = 0.4
 TEMPLATES = 2000
 """Different orders that a run publishes again and again."""
 
@@ -64,7 +64,7 @@ def measure(
     Args:
         broker: Running nsqd.
         orders_file: File with the orders to publish.
-        seconds: Seconds of each load, consumer and round, after a warm-up of half a second.
+        seconds: Seconds of each load, consumer and round, after a short warm-up.
         rounds: Number of rounds; each round measures all consumers.
         programs: Consumers to measure.
         say: Receives lines about the progress.

@@ -39,7 +39,7 @@ class Orders:
         return cls(tuple(filter(_is_valid, lines)))
 
     def small(self) -> "Orders":
-        """Return the same orders as bare events with at most two lines and no discounts: about 220 bytes each."""
+        """Return the orders as bare events of about 220 bytes, with at most two lines and no discounts."""
         return Orders(tuple(map(_small, self.bodies)), are_bare=True)
 
     def first(self, count: int) -> list[bytes]:

@@ -67,7 +67,11 @@ def about(results: Results) -> str:
 
 def python(results: Results) -> str:
     """Return the version of Python, and whether it was built with PGO."""
-    built = {True: "was built with PGO", False: "was built without PGO", None: "does not say whether it has PGO"}
+    built = {
+        True: "was built with PGO",
+        False: "was built without PGO",
+        None: "does not say whether it has PGO",
+    }
     return f"Python {results['versions']['Python']} {built[results['machine']['has_pgo']]}"
 
 
@@ -122,8 +126,8 @@ def _everyday(found: dict[str, Any]) -> Table:
         if client["load"] == load
     )
     note = (
-        f"{found['seconds']:g} s in each of {_rounds(found)}. CPU: median of the rounds. Latency: all samples "
-        f"together.{_missing(found)}"
+        f"{found['seconds']:g} s in each of {_rounds(found)}. CPU: median of the rounds. "
+        f"Latency: all samples together.{_missing(found)}"
     )
     header = ("load", "client", "CPU µs/message", "P50 ms", "P95 ms", "P99 ms", "samples")
     return Table("everyday", "Everyday loads", header, rows, note, words=2)

@@ -58,7 +58,7 @@ def median_of(client: dict[str, Any], figure: str = "messages_per_s") -> float:
 
 
 def machine_class(results: Results) -> str | None:
-    """Return ``fast`` or ``slow``, by the CPU that bare asyncio takes for a large order; None if not measured."""
+    """Return ``fast`` or ``slow``, by bare asyncio's CPU for a large order; None if that was not measured."""
     cpu_us = _medians(results, "throughput", "cpu_us").get("bare asyncio")
     if cpu_us is None:
         return None
@@ -142,9 +142,9 @@ def _cost(results: Results) -> Iterator[Target]:
         ratio = by_workers[2] / by_workers[1]
         yield Target("CPU per message, two workers on a channel over one", 1.1, ratio, 1.05, is_least=False)
     in_flight = {each["name"]: each["bytes"] for each in cost.get("in_flight", ())}
-    for name in in_flight:
+    for name, their_bytes in in_flight.items():
         if name.startswith(AGAINST) and OURS in in_flight:
-            ratio = in_flight[OURS] / in_flight[name]
+            ratio = in_flight[OURS] / their_bytes
             yield Target(f"memory per message in flight over {name}", 1.0, ratio, 0.7, is_least=False)
     figures: tuple[tuple[str, str, float, Callable[[float], float], str], ...] = (
         ("idle_cpu_ratio", "CPU of an idle worker", 1.0, lambda ratio: ratio * 100, " %"),

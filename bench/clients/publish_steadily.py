@@ -16,7 +16,7 @@ from bench.clients.tally import Plan
 _OK = struct.pack(">ii", 6, 0) + b"OK"
 _IDENTIFY = b'{"heartbeat_interval":-1}'
 _PATIENCE_S = 10.0
-_BETWEEN_LOADS_S = 0.4  # longer than nsqd keeps a message in a client's buffer by default, 250 ms
+_BETWEEN_LOADS_S = 0.3  # longer than nsqd keeps a message in a client's buffer by default, 250 ms
 
 
 def templates(bodies: list[bytes]) -> list[bytes]:
@@ -58,7 +58,7 @@ class Publisher:
         self._orders = itertools.cycle(orders)
 
     def publish(self, rate: float, count: int) -> None:
-        """Publish *count* orders, *rate* a second: each has a due time, and contains the real time of sending."""
+        """Publish *count* orders, *rate* per second; each contains the time at which it was really sent."""
         begin_s = time.perf_counter()
         for number in range(count):
             due_s = begin_s + number / rate
