@@ -35,7 +35,7 @@ class Plan:
         batch: Messages per batch of a publisher; 1 or more.
         loads: Steady loads to publish one after another: messages per second, messages before and during the
             measurement.
-        pid: Process whose CPU time is measured during each load; 0 for none.
+        pid: Process whose CPU time is measured during each load.
     """
 
     address: str
