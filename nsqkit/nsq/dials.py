@@ -91,7 +91,10 @@ class Dials:
             try:
                 async with _while_no_others_wait(line) if is_prompt else contextlib.nullcontext():
                     await connection.open()
-            except (ConnectionLostError, TimeoutError) as error:
+            except ConnectionLostError:
+                self._failed(address, now_s())
+                raise
+            except TimeoutError as error:
                 self._failed(address, now_s())
                 raise failure_of(address, error) from error
             self._patient_from_s[address] = math.inf
