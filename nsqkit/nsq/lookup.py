@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
@@ -14,6 +15,7 @@ from nsqkit.policy.address import join_address, split_address
 _SHOWN: Final = ("broadcast_address", "hostname", "remote_address", "tcp_port", "http_port")
 _LONGEST_SHOWN: Final = 300
 _LONGEST_HOST: Final = 255
+_REMEMBERED: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,16 +105,23 @@ def _registered(answer: dict[str, Any]) -> LookupResult:
             why = str(error) if isinstance(error, SettingsError) else "it names no host and ports"
             faults.append(f"an nsqd is skipped: {why}; it registers {_shown(producer)}")
             continue
-        if nodes.setdefault(node.address, node) is not node:
+        if node.address in nodes:
             faults.append(f"two nsqd register {node.address}, and only one of them is consumed")
+            continue
+        nodes[node.address] = node
     return LookupResult(frozenset(nodes.values()), (), tuple(faults))
 
 
 def _node(producer: dict[str, object]) -> Node:
-    host = str(producer["broadcast_address"])
+    host, port, http_port = (str(producer[name]) for name in ("broadcast_address", "tcp_port", "http_port"))
+    return _checked(host, port, http_port)
+
+
+@lru_cache(_REMEMBERED)  # each answer of nsqlookupd repeats the ones before it
+def _checked(host: str, port: str, http_port: str) -> Node:
     if len(host) > _LONGEST_HOST or not host.isprintable():
         raise SettingsError("its broadcast address is not a host name")
-    address, http_address = (join_address(host, str(producer[port])) for port in ("tcp_port", "http_port"))
+    address, http_address = join_address(host, port), join_address(host, http_port)
     split_address(address)
     with contextlib.suppress(SettingsError):  # nsqd without an HTTP port registers port 0
         split_address(http_address)
