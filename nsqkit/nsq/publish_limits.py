@@ -23,6 +23,8 @@ class Size(NamedTuple):
 
 
 _DEFAULTS: Final = Size(1 << 20, 5 << 20, 3_600_000)
+_LEAST: Final = (1, 1, 0)
+"""A lower limit is no limit; nsqd defers no publish if its --max-req-timeout is 0."""
 _OPTIONS: Final = ("--max-msg-size", "--max-body-size", "--max-req-timeout")
 _TEXTS: Final = (
     "message too big: it has {} bytes, and nsqd accepts {}",
@@ -84,7 +86,7 @@ class PublishLimits:
         """
         for index, refusal in enumerate(_REFUSALS):
             found = refusal.search(description)
-            if found and 0 < (limit := int(found[1])) < size[index]:
+            if found and _LEAST[index] <= (limit := int(found[1])) < size[index]:
                 self._reported[index] = limit
                 self._accepted = Size(
                     *(limit if i == index else each for i, each in enumerate(self._accepted))
