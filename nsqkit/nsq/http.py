@@ -214,11 +214,23 @@ class NsqdHttp:
         Raises:
             ConnectionLostError: Also if the response is not a JSON object.
         """
+        return await self.read_stats(_object, topic)
+
+    async def read_stats(self, read: Callable[[Any], T], topic: str | None = None) -> T:
+        """Return what *read* takes from nsqd's statistics, as :func:`fetch_json` does.
+
+        Args:
+            read: See :func:`fetch_json`.
+            topic: The topic; None for all.
+
+        Raises:
+            ConnectionLostError: Also if *read* raises.
+        """
         query = {"format": "json", "include_clients": "false", "include_mem": "false"}
         if topic is not None:
             query["topic"] = topic
         return await fetch_json(
-            self.address, "/stats", _object, "JSON object", timeout_s=self._timeout_s, **query
+            self.address, "/stats", read, "statistics of nsqd", timeout_s=self._timeout_s, **query
         )
 
     async def config(self, option: str) -> int | None:
