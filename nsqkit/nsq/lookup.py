@@ -9,11 +9,10 @@ from typing import Any, Final
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import fetch_json
-from nsqkit.policy.address import join_address, split_address
+from nsqkit.policy.address import is_host, join_address, split_address
 
 _SHOWN: Final = ("broadcast_address", "hostname", "remote_address", "tcp_port", "http_port")
 _LONGEST_SHOWN: Final = 300
-_LONGEST_HOST: Final = 255
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -109,9 +108,9 @@ def _registered(answer: dict[str, Any]) -> LookupResult:
 
 
 def _node(producer: dict[str, object]) -> Node:
-    host = str(producer["broadcast_address"])
-    if len(host) > _LONGEST_HOST or not host.isprintable():
-        raise SettingsError("its broadcast address is not a host name")
+    host = producer["broadcast_address"]
+    if not isinstance(host, str) or not is_host(host):
+        raise SettingsError("its broadcast address is not a host")
     address, http_address = (join_address(host, str(producer[port])) for port in ("tcp_port", "http_port"))
     split_address(address)
     with contextlib.suppress(SettingsError):  # nsqd without an HTTP port registers port 0
