@@ -196,7 +196,7 @@ class NsqdPublisher:
         """
         is_same_nsqd = self._connection is not None and not self._connection.closed()
         if is_same_nsqd and (problem := self._limits.problem(size)):
-            raise RefusedError(self.address, "E_BAD_MESSAGE", problem)
+            raise RefusedError(self.address, *problem)
         return topic in self._forbidden_topics or self._limits.is_doubtful(size)
 
     async def _request_alone(self, topic: str, command: bytes, size: Size) -> None:
