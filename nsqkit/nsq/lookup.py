@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import fetch_json
-from nsqkit.policy.address import join_address, split_address
+from nsqkit.policy.address import is_host, join_address, split_address
 
 _SHOWN: Final = ("broadcast_address", "hostname", "remote_address", "tcp_port", "http_port")
 _LONGEST_SHOWN: Final = 300
-_LONGEST_HOST: Final = 255
 _REMEMBERED: Final = 5000
+_NO_HOST: Final = "its broadcast address is not a host"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -113,14 +113,16 @@ def _registered(answer: dict[str, Any]) -> LookupResult:
 
 
 def _node(producer: dict[str, object]) -> Node:
-    host, port, http_port = (str(producer[name]) for name in ("broadcast_address", "tcp_port", "http_port"))
-    return _checked(host, port, http_port)
+    host, port, http_port = (producer[name] for name in ("broadcast_address", "tcp_port", "http_port"))
+    if not isinstance(host, str):
+        raise SettingsError(_NO_HOST)
+    return _checked(host, str(port), str(http_port))
 
 
 @lru_cache(_REMEMBERED)  # each answer of nsqlookupd repeats the ones before it
 def _checked(host: str, port: str, http_port: str) -> Node:
-    if len(host) > _LONGEST_HOST or not host.isprintable():
-        raise SettingsError("its broadcast address is not a host name")
+    if not is_host(host):
+        raise SettingsError(_NO_HOST)
     address, http_address = join_address(host, port), join_address(host, http_port)
     split_address(address)
     with contextlib.suppress(SettingsError):  # nsqd without an HTTP port registers port 0
