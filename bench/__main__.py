@@ -5,30 +5,40 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import broker, cost, latency, machine, pages, publishing, report, stages, throughput
-from bench.orders import SAMPLE, Orders
-from bench.programs import CONSUMERS, left_out
+from bench import (
+    against,
+    arguments,
+    broker,
+    cost,
+    everyday,
+    machine,
+    pages,
+    publishing,
+    report,
+    stages,
+    throughput,
+)
+from bench.orders import Orders
+from bench.programs import CONSUMERS, EVERYDAY, HOLDER, NSQKIT, Program, named
 
-SECTIONS = ("throughput", "latency", "publish", "cost")
-QUICK = {"messages": 5_000, "rounds": 1, "seconds": 1.0}
-FULL = {"messages": 200_000, "rounds": 5, "seconds": 10.0}
-PUBLISHED_SHARE = 4  # publishers get this fraction of the messages
 IN_FILE = 50_000
+IDLE_S = 2.0
 
 
 def main() -> int:
     """Run the chosen measurements, print tables, and write the results."""
-    asked = _arguments(sys.argv[1:])
+    asked = arguments.read(sys.argv[1:], __doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))  # so that all programs are stopped
     if asked.write_docs:
         pages.write(pages.read(asked.json))
         return 0
-    if missing := left_out(CONSUMERS):
+    if missing := [program.name for program in CONSUMERS if not program.is_installed]:
         print(f"bench: not installed, so left out: {', '.join(missing)} (scripts/install-clients)")
     orders = Orders.read(asked.orders)
     with broker.running(queue=asked.messages + 10_000) as nsqd:
@@ -39,33 +49,21 @@ def main() -> int:
     for table in report.tables(results):
         print(f"\n{table.text()}")
     print(f"\n{report.about(results)}")
-    if asked.is_json_asked or not (asked.quick or asked.client):
+    if asked.is_stored:
         pages.save(asked.json, results)
         print(f"\nwritten to {asked.json}; scripts/bench --write-docs writes it into the docs")
     return 0
 
 
 def _measured(asked: argparse.Namespace, nsqd: broker.Broker, orders: Orders) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "orders.jsonl"
+    results: dict[str, Any] = {"machine": machine.machine(), "versions": machine.versions(nsqd.version)}
+    _say(report.python(results))
+    with ExitStack() as stack:
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "orders.jsonl"
         orders.write(file, IN_FILE)
-        few = max(asked.messages // PUBLISHED_SHARE, 1000)
-        measures: dict[str, Callable[[], dict[str, Any]]] = {
-            "throughput": lambda: throughput.measure(
-                nsqd, orders, messages=asked.messages, rounds=asked.rounds, clients=asked.client, say=_say
-            ),
-            "latency": lambda: latency.measure(
-                nsqd, str(file), seconds=asked.seconds, rounds=asked.rounds, clients=asked.client, say=_say
-            ),
-            "publish": lambda: publishing.measure(
-                nsqd, str(file), messages=few, rounds=asked.rounds, say=_say
-            ),
-            "cost": lambda: cost.measure(
-                nsqd, orders, messages=few, rounds=asked.rounds, idle_s=asked.seconds, say=_say
-            ),
-        }
-        results: dict[str, Any] = {"machine": machine.machine(), "versions": machine.versions(nsqd.version)}
-        for name in asked.only or SECTIONS:
+        other = stack.enter_context(against.checked_out(asked.against)) if asked.against else None
+        measures = _measures(asked, nsqd, orders, str(file), other)
+        for name in asked.only or arguments.SECTIONS:
             _say(f"{name} …")
             started_s = time.monotonic()
             results[name] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", **measures[name]()}
@@ -73,49 +71,36 @@ def _measured(asked: argparse.Namespace, nsqd: broker.Broker, orders: Orders) ->
     return results
 
 
-def _arguments(given: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a trial run of a minute; its figures are rough")
-    parser.add_argument(
-        "--only", action="append", choices=SECTIONS, help="measure only this section; may be repeated"
-    )
-    parser.add_argument(
-        "--client",
-        action="append",
-        default=[],
-        choices=[program.name for program in CONSUMERS],
-        metavar="NAME",
-        help="measure only this consumer; may be repeated",
-    )
-    parser.add_argument("--rounds", type=_whole, help=f"interleaved rounds [default: {FULL['rounds']}]")
-    parser.add_argument(
-        "--messages", type=_whole, help=f"messages per consumer and round [default: {FULL['messages']:,}]"
-    )
-    parser.add_argument(
-        "--seconds", type=float, help=f"seconds per load of the latency [default: {FULL['seconds']:g}]"
-    )
-    parser.add_argument(
-        "--orders", type=Path, default=SAMPLE, metavar="FILE", help="orders to send [default: the sample]"
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="results file [default: bench/results.json]"
-    )
-    parser.add_argument("--profile", action="store_true", help="only profile nsqkit by stage and function")
-    parser.add_argument("--write-docs", action="store_true", help="only write the stored results into docs/")
-    asked = parser.parse_args(given)
-    for name, value in (QUICK if asked.quick else FULL).items():
-        if getattr(asked, name) is None:
-            setattr(asked, name, value)
-    asked.is_json_asked = asked.json is not None
-    asked.json = asked.json or pages.RESULTS
-    return asked
+def _measures(
+    asked: argparse.Namespace,
+    nsqd: broker.Broker,
+    orders: Orders,
+    file: str,
+    other: against.Checkout | None,
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return a function for each section that measures it."""
+    extent = {"rounds": asked.rounds, "say": _say}
 
+    def beside(ours: Program) -> list[Program]:
+        return [other.of(ours)] if other else []
 
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+    def rates(orders: Orders) -> dict[str, Any]:
+        programs = [*named(CONSUMERS, asked.client), *beside(NSQKIT)]
+        return throughput.measure(nsqd, orders, messages=asked.messages, programs=programs, **extent)
+
+    def loads() -> dict[str, Any]:
+        programs = [*named(EVERYDAY, asked.client), *beside(NSQKIT)]
+        return everyday.measure(nsqd, file, seconds=asked.seconds, programs=programs, **extent)
+
+    return {
+        "throughput": lambda: rates(orders),
+        "small": lambda: rates(orders.small()),
+        "everyday": loads,
+        "publish": lambda: publishing.measure(nsqd, file, messages=asked.messages, **extent),
+        "cost": lambda: cost.measure(
+            nsqd, orders, messages=asked.messages, idle_s=IDLE_S, held=[HOLDER, *beside(HOLDER)], **extent
+        ),
+    }
 
 
 def _say(text: str) -> None:

@@ -80,7 +80,16 @@ class Broker:
 
     def is_consumed(self, topic: str) -> bool:
         """Return whether a client is subscribed with RDY above 0."""
-        return any(client["ready_count"] > 0 for client in self.channel(topic)["clients"] or ())
+        return self.consumers(topic) > 0
+
+    def consumers(self, topic: str) -> int:
+        """Return the number of clients that are subscribed with RDY above 0."""
+        return sum(client["ready_count"] > 0 for client in self.channel(topic)["clients"] or ())
+
+    def left(self, topic: str) -> int:
+        """Return the number of messages that are not finished."""
+        stats = self.channel(topic)
+        return int(stats["depth"] + stats["in_flight_count"] + stats["deferred_count"])
 
     def channel(self, topic: str) -> dict[str, Any]:
         """Return the channel's statistics."""

@@ -1,19 +1,22 @@
-"""Cost: CPU by number of handlers, memory per message in flight, idle worker, and start-up time."""
+"""Cost: CPU by number of handlers and workers, memory per message in flight, idle worker, start-up time."""
 
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench import workers
 from bench.broker import CHANNEL, Broker, until
+from bench.clients.cpu import cpu_s
 from bench.clients.tally import Plan
 from bench.orders import Orders
-from bench.programs import CLIENT_LIMIT_S, HOLDER, NSQKIT, ROOT, ProgramError
+from bench.programs import CLIENT_LIMIT_S, HOLDER, NSQKIT, ROOT, Program, ProgramError
+from bench.rounds import interleaved
 from bench.throughput import MIB, NOT_COUNTED
 from tests.ports import free_port
 
@@ -24,16 +27,24 @@ _COMMAND = (sys.executable, "-m", "nsqkit")
 
 
 def measure(
-    broker: Broker, orders: Orders, *, messages: int, rounds: int, idle_s: float, say: Any = print
+    broker: Broker,
+    orders: Orders,
+    *,
+    messages: int,
+    rounds: int,
+    idle_s: float,
+    held: Sequence[Program],
+    say: Any,
 ) -> dict[str, Any]:
     """Measure the cost of nsqkit.
 
     Args:
         broker: Running nsqd.
         orders: Orders to publish.
-        messages: Messages in total for each number of handlers and each round.
+        messages: Messages in total for each number of handlers or workers and each round.
         rounds: Number of rounds for CPU and memory.
         idle_s: Seconds for which the idle worker is measured.
+        held: Programs whose memory per message in flight is measured.
         say: Receives lines about the progress.
     """
     found: dict[str, Any] = {"messages": messages, "rounds": rounds, "idle_s": idle_s}
@@ -44,13 +55,19 @@ def measure(
         ]
         for each in found["handlers"]:
             say(f"  {each['handlers']:>3} handlers {each['cpu_us']:.1f} µs CPU per message")
-        held = [in_flight_bytes(broker, orders) for _ in range(rounds)]
-        found["in_flight_bytes"] = round(statistics.median(held))
-        found["in_flight_messages"] = HOLDER.max_in_flight
-        found["body_bytes"] = orders.about(HOLDER.max_in_flight)["mean_bytes"]
-        say(f"  a message in flight takes {found['in_flight_bytes']:,} bytes")
+        found["workers"] = workers.measure(broker, orders.first(messages), rounds)
+        for each in found["workers"]:
+            say(f"  {each['workers']:>3} workers  {each['cpu_us']:.1f} µs CPU per message")
     except ProgramError as error:
         print(f"bench: {error}", file=sys.stderr)
+    in_flight = interleaved(held, rounds, lambda program: in_flight_bytes(broker, orders, program))
+    found["in_flight"] = [
+        {"name": program.name, "bytes": round(statistics.median(each))} for program, each in in_flight.items()
+    ]
+    found["in_flight_messages"] = HOLDER.max_in_flight
+    found["body_bytes"] = orders.about(HOLDER.max_in_flight)["mean_bytes"]
+    for each in found["in_flight"]:
+        say(f"  {each['name']:<20} {each['bytes']:,} bytes per message in flight")
     found |= idle(broker, idle_s)
     found["help_s"] = statistics.median(help_s() for _ in range(STARTS))
     say(f"  ready after {found['ready_s']:.2f} s, --help takes {found['help_s']:.2f} s")
@@ -83,13 +100,13 @@ def handlers_cpu_us(broker: Broker, orders: Orders, messages: int, handlers: int
     return float(answer["cpu_s"]) / plan.count * 1e6
 
 
-def in_flight_bytes(broker: Broker, orders: Orders) -> float:
+def in_flight_bytes(broker: Broker, orders: Orders, program: Program) -> float:
     """Return the memory of a worker per message in flight, body included, in bytes."""
-    count = HOLDER.max_in_flight
+    count = program.max_in_flight
     topic = "held"
     with broker.topic(topic, orders.first(count)):
         plan = Plan(address=broker.tcp, topics=(topic,), count=count, channel=CHANNEL)
-        before, after = HOLDER.run(plan)["rss_bytes"]
+        before, after = program.run(plan)["rss_bytes"]
     return float(after - before) / (count - 1)
 
 
@@ -136,12 +153,6 @@ def help_s() -> float:
     started_s = time.perf_counter()
     subprocess.run([*_COMMAND, "--help"], cwd=ROOT, check=True, capture_output=True, timeout=READY_LIMIT_S)  # noqa: S603
     return time.perf_counter() - started_s
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_bytes(pid: int) -> int:

@@ -1,13 +1,15 @@
-"""Machine and versions of a run, without host name or paths."""
+"""Machine, Python and versions of a run, without host name or paths."""
 
 import os
 import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sysconfig
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
+from typing import Any
 
 from bench.programs import INSTALLED, ROOT
 
@@ -18,14 +20,28 @@ _CPU = re.compile(r"^model name\s*: (?P<name>.+)$", re.MULTILINE)
 
 
 def machine() -> dict[str, object]:
-    """Return CPU, cores, memory and system of this machine."""
+    """Return CPU, cores, memory and system of this machine, and how its Python was built."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "architecture": platform.machine(),
+        "has_pgo": has_pgo(sysconfig.get_config_vars()),
     }
+
+
+def has_pgo(config: Mapping[str, Any]) -> bool | None:
+    """Return whether a Python was built with profile-guided optimization (PGO); None if that is unknown.
+
+    Debian builds with PGO, without the option of ``configure``, and removes the flags afterwards.
+
+    Args:
+        config: Variables of its build, as in ``sysconfig.get_config_vars()``.
+    """
+    if "--enable-optimizations" in (config.get("CONFIG_ARGS") or ""):
+        return True
+    return False if config.get("PGO_PROF_USE_FLAG") else None
 
 
 def versions(nsqd: str) -> dict[str, str]:

@@ -10,6 +10,8 @@ from handlers.orders import OrderCreated
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "data" / "orders.jsonl"
 
+_REQUIRED = ("product", "quantity", "amount_cents")
+
 
 class _Envelope(msgspec.Struct):
     data: OrderCreated
@@ -21,9 +23,11 @@ class Orders:
 
     Args:
         bodies: One body per order, each different.
+        are_bare: Whether the bodies have no envelope.
     """
 
     bodies: tuple[bytes, ...]
+    are_bare: bool = False
 
     @classmethod
     def read(cls, file: Path) -> "Orders":
@@ -33,6 +37,10 @@ class Orders:
         except OSError as error:
             sys.exit(f"bench: {file}: {error.strerror}; scripts/make-orders --all FILE creates it")
         return cls(tuple(filter(_is_valid, lines)))
+
+    def small(self) -> "Orders":
+        """Return the orders as bare events of about 220 bytes, with at most two lines and no discounts."""
+        return Orders(tuple(map(_small, self.bodies)), are_bare=True)
 
     def first(self, count: int) -> list[bytes]:
         """Return *count* bodies; start over at the end."""
@@ -50,6 +58,13 @@ class Orders:
             "distinct": min(count, len(self.bodies)),
             "mean_bytes": round(sum(map(len, chosen)) / max(len(chosen), 1)),
         }
+
+
+def _small(body: bytes) -> bytes:
+    order = msgspec.json.decode(body)["data"]
+    lines = [{name: line[name] for name in _REQUIRED} for line in order["lines"][:2]]
+    total_cents = sum(line["amount_cents"] for line in lines)
+    return msgspec.json.encode(order | {"lines": lines, "total_cents": total_cents})
 
 
 def _is_valid(line: bytes) -> bool:

@@ -11,7 +11,7 @@ from bench.targets import Results
 
 RESULTS = ROOT / "bench" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
-PLOTS = {"throughput": plot.throughput, "latency": plot.latency}
+PLOTS = {"throughput": plot.throughput, "everyday": plot.everyday}
 NOTHING = "Not measured yet: `scripts/bench`, then `scripts/bench --write-docs`."
 _PART = re.compile(r"(?P<begin><!-- bench: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
@@ -49,7 +49,7 @@ def filled(page: str, results: Results | None) -> str:
     """Return a page with the text between its markers replaced.
 
     Args:
-        page: Page with markers such as ``<!-- bench: latency -->`` and ``<!-- end -->``.
+        page: Page with markers such as ``<!-- bench: everyday -->`` and ``<!-- end -->``.
         results: Results of a run; None if there are none yet.
     """
     parts = {} if results is None else {table.name: table.markdown() for table in report.tables(results)}

@@ -34,6 +34,8 @@ class Program:
         needs: File that exists if it is installed; None if it is always installed.
         variant: Name of the code path, such as ``on loop``; empty for the default one.
         max_in_flight: Messages that the consumer may have in flight.
+        can_sleep: Whether its handler sleeps if the plan says so.
+        folder: Folder in which it runs; Python finds ``nsqkit`` there first.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Program:
     needs: Path | None = None
     variant: str = ""
     max_in_flight: int = 200
+    can_sleep: bool = False
+    folder: Path = ROOT
 
     @property
     def is_installed(self) -> bool:
@@ -53,8 +57,8 @@ class Program:
         argument = json.dumps(asdict(replace(plan, variant=self.variant, max_in_flight=self.max_in_flight)))
         return subprocess.Popen(  # noqa: S603 - our own programs
             [*self.command, argument],
-            cwd=ROOT,
-            env=_environment(),
+            cwd=self.folder,
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -111,7 +115,8 @@ class Running:
         return answer
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the environment of a measured program, without settings of nsqkit."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("NSQKIT_")}
     return {**own, "NODE_PATH": str(_NODE_MODULES), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -126,36 +131,41 @@ def _theirs(module: str) -> tuple[str, ...]:
 
 _PYTHON = INSTALLED / "python" / "bin" / "python"
 _GO = INSTALLED / "bench" / "consume-go"
-_NSQJS = _NODE_MODULES / "nsqjs"
+_NSQJS_PACKAGE = _NODE_MODULES / "nsqjs"
 _NODE = ("node", str(ROOT / "bench" / "clients" / "consume.js"))
 _NSQKIT = _ours("consume_nsqkit")
 
-NSQKIT = Program("nsqkit", "typed decode, async handler", _NSQKIT)
-PYNSQ = Program("pynsq", "orjson.loads", _ours("consume_pynsq"))
-GO_NSQ = Program("go-nsq", "encoding/json into a struct", (str(_GO),), _GO)
-NSQJS = Program("nsqjs", "JSON.parse", _NODE, _NSQJS)
-BARE = Program("bare asyncio", "typed decode, no framework", _ours("consume_bare"))
-
-CONSUMERS = (
-    NSQKIT,
-    Program("nsqkit, run_on_loop", "typed decode, plain def on the loop", _NSQKIT, variant="on loop"),
-    Program("nsqkit, threads", "typed decode, plain def in the pool", _NSQKIT, variant="in threads"),
-    Program("nsqkit, max_in_flight 100", "as nsqkit, with its own default", _NSQKIT, max_in_flight=100),
-    Program("nsqkit, uvloop", "as nsqkit, on the other event loop", _NSQKIT, variant="on uvloop"),
-    Program("nsqkit, fixed RDY", "as nsqkit, with rdy=fixed", _NSQKIT, variant="fixed RDY"),
-    BARE,
-    NSQJS,
-    GO_NSQ,
-    Program("go-nsq, 200 goroutines", "AddConcurrentHandlers", (str(_GO),), _GO, variant="concurrent"),
-    PYNSQ,
+NSQKIT = Program("nsqkit", "typed decode, async handler", _NSQKIT, can_sleep=True)
+_THREADS = Program("nsqkit, threads", "typed decode, plain def in the pool", _NSQKIT, variant="in threads")
+_FIXED_RDY = Program("nsqkit, fixed RDY", "as nsqkit, with rdy=fixed", _NSQKIT, variant="fixed RDY")
+_BARE = Program("bare asyncio", "typed decode, no framework", _ours("consume_bare"))
+_NSQJS = Program("nsqjs", "JSON.parse", _NODE, _NSQJS_PACKAGE, can_sleep=True)
+_GO_NSQ = Program("go-nsq", "encoding/json into a struct", (str(_GO),), _GO, can_sleep=True)
+_PYNSQ = Program("pynsq", "orjson.loads", _ours("consume_pynsq"), can_sleep=True)
+_OTHERS = (
     Program("gnsq", "orjson.loads", _theirs("consume_gnsq"), _PYTHON),
     Program("ansq", "orjson.loads", _theirs("consume_ansq"), _PYTHON),
     Program("asyncnsq", "orjson.loads", _theirs("consume_asyncnsq"), _PYTHON),
 )
+
+CONSUMERS = (
+    NSQKIT,
+    Program("nsqkit, run_on_loop", "typed decode, plain def on the loop", _NSQKIT, variant="on loop"),
+    _THREADS,
+    Program("nsqkit, max_in_flight 100", "as nsqkit, with its own default", _NSQKIT, max_in_flight=100),
+    Program("nsqkit, uvloop", "as nsqkit, on the other event loop", _NSQKIT, variant="on uvloop"),
+    _FIXED_RDY,
+    _BARE,
+    _NSQJS,
+    _GO_NSQ,
+    Program("go-nsq, 200 goroutines", "AddConcurrentHandlers", (str(_GO),), _GO, variant="concurrent"),
+    _PYNSQ,
+    *_OTHERS,
+)
 """Programs for the throughput."""
 
-TIMED = (NSQKIT, PYNSQ, GO_NSQ, NSQJS)
-"""Programs for the latency."""
+EVERYDAY = (NSQKIT, _FIXED_RDY, _THREADS, _BARE, _NSQJS, _GO_NSQ, _PYNSQ, *_OTHERS)
+"""Programs for the everyday loads: every client, and nsqkit's ways that differ there."""
 
 _PUBLISH = _ours("publish_nsqkit")
 _PYNSQ_PUBLISH = _ours("publish_pynsq")
@@ -174,11 +184,6 @@ SAMPLED = Program("nsqkit", "is sampled", _NSQKIT, variant="sampled")
 STEADY = Program("steady publisher", "a plain socket", _ours("publish_steadily"))
 
 
-def chosen(programs: Sequence[Program], names: Sequence[str]) -> list[Program]:
-    """Return the installed programs with the given names; all installed ones if *names* is empty."""
-    return [program for program in programs if program.is_installed and (not names or program.name in names)]
-
-
-def left_out(programs: Sequence[Program]) -> list[str]:
-    """Return the names of the programs that are not installed."""
-    return [program.name for program in programs if not program.is_installed]
+def named(programs: Sequence[Program], names: Sequence[str]) -> list[Program]:
+    """Return the programs with the given names; all of them if *names* is empty."""
+    return [program for program in programs if not names or program.name in names]

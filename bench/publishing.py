@@ -1,17 +1,14 @@
 """Publishing: the rate of confirmed publishes, one command each or in batches."""
 
-import sys
 from typing import Any
 
 from bench.broker import Broker
 from bench.clients.tally import Plan
 from bench.programs import PUBLISHERS, Program, ProgramError
-from nsqkit.publishing.publisher import Publisher
+from bench.rounds import interleaved, left_out
 
 
-def measure(
-    broker: Broker, orders_file: str, *, messages: int, rounds: int, say: Any = print
-) -> dict[str, Any]:
+def measure(broker: Broker, orders_file: str, *, messages: int, rounds: int, say: Any) -> dict[str, Any]:
     """Measure the rate and CPU of each publisher in each round.
 
     Args:
@@ -21,33 +18,21 @@ def measure(
         rounds: Number of rounds; each round measures all publishers.
         say: Receives lines about the progress.
     """
-    programs = [program for program in PUBLISHERS if is_there(program)]
-    found: dict[str, list[dict[str, float]]] = {program.name: [] for program in programs}
-    for number in range(rounds):
-        for program in list(programs):
-            try:
-                one = published(broker, program, orders_file, messages)
-            except ProgramError as error:
-                print(f"bench: {error}", file=sys.stderr)
-                programs.remove(program)
-                continue
-            found[program.name].append(one)
-            say(f"  round {number + 1} {program.name:<26}{one['messages_per_s']:>10,.0f} messages/s")
+
+    def measured(program: Program) -> dict[str, float]:
+        one = published(broker, program, orders_file, messages)
+        say(f"  {program.name:<26}{one['messages_per_s']:>10,.0f} messages/s")
+        return one
+
+    found = interleaved(PUBLISHERS, rounds, measured)
     return {
         "messages": messages,
         "rounds": rounds,
-        "left_out": [program.name for program in PUBLISHERS if program not in programs],
+        "left_out": left_out(PUBLISHERS, found),
         "clients": [
-            {"name": program.name, "does": program.does, "rounds": found[program.name]}
-            for program in programs
+            {"name": program.name, "does": program.does, "rounds": each} for program, each in found.items()
         ],
     }
-
-
-def is_there(program: Program) -> bool:
-    """Return whether nsqkit has the method that a program calls."""
-    owner, _, method = program.name.partition(" ")
-    return owner != "nsqkit" or hasattr(Publisher, method)
 
 
 def published(broker: Broker, program: Program, orders_file: str, count: int) -> dict[str, float]:

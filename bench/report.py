@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.targets import Results, median_of, targets
-
-OURS = "nsqkit"
+from bench.targets import OURS, Results, machine_class, median_of, targets
 
 
 @dataclass(frozen=True)
@@ -50,30 +48,47 @@ class Table:
 
 def tables(results: Results) -> list[Table]:
     """Return all tables for which there are results."""
-    made = (
-        ("throughput", _throughput),
-        ("latency", _latency),
-        ("publish", _publish),
-        ("cost", _cost),
-    )
-    found = [make(results[name]) for name, make in made if name in results]
-    aims = tuple(_aims(results))
-    if aims:
-        found.append(Table("targets", "Targets", ("target", "required", "measured", ""), aims))
+    found = [make(results[name]) for name, make in _TABLES.items() if name in results]
+    rows = tuple(_targets(results))
+    if rows:
+        header = ("target", "floor", "aim", "measured", "")
+        found.append(Table("targets", "Targets", header, rows, f"Figures for {_class(results)}."))
     return found
 
 
 def about(results: Results) -> str:
-    """Return date, machine and versions of the measurements, in two sentences."""
-    machine = results["machine"]
-    sections = [name for name in ("throughput", "latency", "publish", "cost") if name in results]
-    dates = sorted({results[name]["date"] for name in sections})
-    where = "{cpu}, {cores} cores, {memory_gib} GiB, {system} ({architecture})".format(**machine)
+    """Return date, machine, its class, Python's build and versions of the measurements, in four sentences."""
+    dates = sorted({results[name]["date"] for name in _TABLES if name in results})
+    where = "{cpu}, {cores} cores, {memory_gib} GiB, {system} ({architecture})".format(**results["machine"])
     with_ = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    return f"Measured {' and '.join(dates)} on {where}. Versions: {with_}."
+    measured = f"Measured {' and '.join(dates)} on {where}."
+    return f"{measured} This is {_class(results)}. {python(results)}. Versions: {with_}."
 
 
-def _throughput(found: dict[str, Any]) -> Table:
+def python(results: Results) -> str:
+    """Return the version of Python, and whether it was built with PGO."""
+    built = {
+        True: "was built with PGO",
+        False: "was built without PGO",
+        None: "does not say whether it has PGO",
+    }
+    return f"Python {results['versions']['Python']} {built[results['machine']['has_pgo']]}"
+
+
+def _class(results: Results) -> str:
+    found = machine_class(results)
+    return f"a {found} machine" if found else "a machine of unknown class: bare asyncio was not measured"
+
+
+def _large(found: dict[str, Any]) -> Table:
+    return _throughput("throughput", "Throughput, large orders", found)
+
+
+def _small(found: dict[str, Any]) -> Table:
+    return _throughput("small", "Throughput, small orders", found)
+
+
+def _throughput(name: str, title: str, found: dict[str, Any]) -> Table:
     clients = sorted(found["clients"], key=median_of, reverse=True)
     ours = next((median_of(client) for client in clients if client["name"] == OURS), None)
     rows = tuple(
@@ -94,14 +109,15 @@ def _throughput(found: dict[str, Any]) -> Table:
         f"average), median of {_rounds(found)}.{_missing(found)}"
     )
     header = ("client", "does", "messages/s", "CPU µs/message", "MiB", "ratio to nsqkit", "spread")
-    return Table("throughput", "Throughput", header, rows, note, words=2)
+    return Table(name, title, header, rows, note, words=2)
 
 
-def _latency(found: dict[str, Any]) -> Table:
+def _everyday(found: dict[str, Any]) -> Table:
     rows = tuple(
         (
             load,
             client["name"],
+            f"{median_of(client, 'cpu_us'):.0f}",
             *(f"{client[share]:.1f}" for share in ("p50_ms", "p95_ms", "p99_ms")),
             f"{client['samples']:,}",
         )
@@ -109,9 +125,12 @@ def _latency(found: dict[str, Any]) -> Table:
         for client in found["clients"]
         if client["load"] == load
     )
-    note = f"{found['seconds']:g} s in each of {_rounds(found)}, all samples together.{_missing(found)}"
-    header = ("load", "client", "P50 ms", "P95 ms", "P99 ms", "samples")
-    return Table("latency", "Latency, publish to handler entered", header, rows, note, words=2)
+    note = (
+        f"{found['seconds']:g} s in each of {_rounds(found)}. CPU: median of the rounds. "
+        f"Latency: all samples together.{_missing(found)}"
+    )
+    header = ("load", "client", "CPU µs/message", "P50 ms", "P95 ms", "P99 ms", "samples")
+    return Table("everyday", "Everyday loads", header, rows, note, words=2)
 
 
 def _publish(found: dict[str, Any]) -> Table:
@@ -129,9 +148,13 @@ def _cost(found: dict[str, Any]) -> Table:
         (f"CPU per message, {_handlers(each['handlers'])}", f"{each['cpu_us']:.1f} µs")
         for each in found.get("handlers", ())
     ]
-    if "in_flight_bytes" in found:
+    for each in found.get("workers", ()):
+        who = "1 worker on a channel" if each["workers"] == 1 else f"{each['workers']} workers on a channel"
+        rows.append((f"CPU per message, {who}", f"{each['cpu_us']:.1f} µs"))
+        rows.append((f"throughput, {who}", f"{each['messages_per_s']:,.0f} messages/s"))
+    for each in found.get("in_flight", ()):
         held = f"{found['in_flight_messages']:,} messages, bodies of {found['body_bytes']:,} bytes"
-        rows.append((f"memory per message in flight ({held})", f"{found['in_flight_bytes']:,} bytes"))
+        rows.append((f"memory per message in flight, {each['name']} ({held})", f"{each['bytes']:,} bytes"))
     if "idle_rss_mib" in found:
         rows.append(("idle worker of four handlers, CPU", f"{found['idle_cpu_ratio'] * 100:.2f} %"))
         rows.append(("idle worker of four handlers, memory", f"{found['idle_rss_mib']:.0f} MiB"))
@@ -140,12 +163,16 @@ def _cost(found: dict[str, Any]) -> Table:
     return Table("cost", "Cost", ("measurement", "figure"), tuple(rows))
 
 
-def _aims(results: Results) -> Iterator[tuple[str, ...]]:
+_TABLES = {"throughput": _large, "small": _small, "everyday": _everyday, "publish": _publish, "cost": _cost}
+
+
+def _targets(results: Results) -> Iterator[tuple[str, ...]]:
     for target in targets(results):
         sign = "≥" if target.is_least else "≤"
-        found = f"{target.found:.3g}{target.unit}"
-        asked = f"{sign} {target.bound:g}{target.unit}"
-        yield target.says, asked, found, "met" if target.is_met else "missed"
+        floor, aim = (
+            "" if limit is None else f"{sign} {limit:g}{target.unit}" for limit in (target.floor, target.aim)
+        )
+        yield target.says, floor, aim, f"{target.found:.3g}{target.unit}", target.verdict
 
 
 def _handlers(count: int) -> str:

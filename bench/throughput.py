@@ -1,13 +1,13 @@
 """Throughput: every consumer handles the same orders from a full channel, round by round."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from bench.broker import CHANNEL, Broker
 from bench.clients.tally import Plan
 from bench.orders import Orders
-from bench.programs import CONSUMERS, Program, ProgramError, chosen, left_out
+from bench.programs import Program, ProgramError
+from bench.rounds import interleaved, left_out
 
 MIB = 1 << 20
 NOT_COUNTED = 1000
@@ -15,13 +15,7 @@ NOT_COUNTED = 1000
 
 
 def measure(
-    broker: Broker,
-    orders: Orders,
-    *,
-    messages: int,
-    rounds: int,
-    clients: Sequence[str] = (),
-    say: Any = print,
+    broker: Broker, orders: Orders, *, messages: int, rounds: int, programs: Sequence[Program], say: Any
 ) -> dict[str, Any]:
     """Measure rate, CPU and memory of each consumer in each round.
 
@@ -30,50 +24,41 @@ def measure(
         orders: Orders to publish.
         messages: Messages per consumer and round.
         rounds: Number of rounds; each round measures all consumers.
-        clients: Names of the consumers to measure; empty for all.
+        programs: Consumers to measure.
         say: Receives lines about the progress.
     """
-    programs = chosen(CONSUMERS, clients)
-    found: dict[str, list[dict[str, float]]] = {program.name: [] for program in programs}
     bodies = orders.first(messages + NOT_COUNTED)
-    for number in range(rounds):
-        for program in list(programs):
-            try:
-                one = consumed(broker, program, bodies, f"throughput-{number}")
-            except ProgramError as error:
-                print(f"bench: {error}", file=sys.stderr)
-                programs.remove(program)
-                del found[program.name]
-                continue
-            found[program.name].append(one)
-            say(f"  round {number + 1} {program.name:<26}{one['messages_per_s']:>10,.0f} messages/s")
+
+    def measured(program: Program) -> dict[str, float]:
+        one = consumed(broker, program, bodies, are_bare=orders.are_bare)
+        say(f"  {program.name:<26}{one['messages_per_s']:>10,.0f} messages/s")
+        return one
+
+    found = interleaved(programs, rounds, measured)
     return {
         "messages": messages,
         "rounds": rounds,
         "orders": orders.about(messages),
-        "left_out": left_out(CONSUMERS),
+        "left_out": left_out(programs, found),
         "clients": [
-            {"name": program.name, "does": program.does, "rounds": found[program.name]}
-            for program in CONSUMERS
-            if program.name in found
+            {"name": program.name, "does": program.does, "rounds": each} for program, each in found.items()
         ],
     }
 
 
-def consumed(broker: Broker, program: Program, bodies: list[bytes], topic: str) -> dict[str, float]:
+def consumed(broker: Broker, program: Program, bodies: list[bytes], *, are_bare: bool) -> dict[str, float]:
     """Return messages per second, CPU and memory of a consumer for all counted bodies.
 
     Raises:
         ProgramError: If it fails, or did not finish all messages that it counted.
     """
     count = len(bodies) - NOT_COUNTED
-    with broker.topic(topic, bodies):
+    with broker.topic("throughput", bodies) as topic:
         broker.until_depth(topic, len(bodies))
         broker.collect_garbage()
-        plan = Plan(address=broker.tcp, topics=(topic,), count=count, channel=CHANNEL)
+        plan = Plan(address=broker.tcp, topics=(topic,), count=count, channel=CHANNEL, is_bare=are_bare)
         answer = program.run(plan)
-        stats = broker.channel(topic)
-    left = stats["depth"] + stats["in_flight_count"] + stats["deferred_count"]
+        left = broker.left(topic)
     if left > NOT_COUNTED + program.max_in_flight:  # the last FINs may be lost at the end
         raise ProgramError(f"{program.name} left {left} of {count} messages unfinished")
     return {

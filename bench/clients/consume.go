@@ -23,6 +23,7 @@ type plan struct {
 	MaxInFlight int      `json:"max_in_flight"`
 	HoldMs      int64    `json:"hold_ms"`
 	IsTimed     bool     `json:"is_timed"`
+	IsBare      bool     `json:"is_bare"`
 	Variant     string   `json:"variant"`
 }
 
@@ -36,19 +37,21 @@ type line struct {
 }
 
 type order struct {
+	OrderID    string `json:"order_id"`
+	CustomerID string `json:"customer_id"`
+	Store      string `json:"store"`
+	PlacedAt   string `json:"placed_at"`
+	Lines      []line `json:"lines"`
+	TotalCents int    `json:"total_cents"`
+	SentNs     int64  `json:"sent_ns"`
+}
+
+type envelope struct {
 	Specversion string `json:"specversion"`
 	Type        string `json:"type"`
 	Source      string `json:"source"`
 	ID          string `json:"id"`
-	Data        struct {
-		OrderID    string `json:"order_id"`
-		CustomerID string `json:"customer_id"`
-		Store      string `json:"store"`
-		PlacedAt   string `json:"placed_at"`
-		Lines      []line `json:"lines"`
-		TotalCents int    `json:"total_cents"`
-		SentNs     int64  `json:"sent_ns"`
-	} `json:"data"`
+	Data        order  `json:"data"`
 }
 
 type answer struct {
@@ -69,8 +72,12 @@ type tally struct {
 }
 
 func (t *tally) HandleMessage(message *nsq.Message) error {
-	var decoded order
-	if err := json.Unmarshal(message.Body, &decoded); err != nil {
+	var decoded envelope
+	var target any = &decoded
+	if t.IsBare {
+		target = &decoded.Data
+	}
+	if err := json.Unmarshal(message.Body, target); err != nil {
 		return err
 	}
 	t.count(time.Now().UnixNano() - decoded.Data.SentNs)

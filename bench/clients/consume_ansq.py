@@ -16,8 +16,8 @@ async def main() -> None:
     for connection in reader.connections:  # the reader sets RDY 1, and has no option for it
         await connection.rdy(plan.max_in_flight)
     async for message in reader.messages():
-        orjson.loads(message.body)
-        is_last = tally.tick()
+        order = orjson.loads(message.body)
+        is_last = tally.came(order["data"]["sent_ns"]) if plan.is_timed else tally.tick()
         await message.fin()
         if is_last:
             break

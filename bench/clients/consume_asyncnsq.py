@@ -15,8 +15,8 @@ async def main() -> None:
     reader = await asyncnsq.create_reader(nsqd_tcp_addresses=[plan.address], max_in_flight=plan.max_in_flight)
     await reader.subscribe(plan.topic, plan.channel)
     async for message in reader.messages():
-        orjson.loads(message.body)
-        is_last = tally.tick()
+        order = orjson.loads(message.body)
+        is_last = tally.came(order["data"]["sent_ns"]) if plan.is_timed else tally.tick()
         await message.fin()
         if is_last:
             break

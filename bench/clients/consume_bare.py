@@ -5,10 +5,11 @@ It has no features of a framework, not even retries: it shows the limit of async
 
 import asyncio
 import struct
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
+from bench.clients.events import TimedOrder
 from bench.clients.tally import Plan, Tally
 from handlers.orders import OrderCreated
 
@@ -29,6 +30,19 @@ class Envelope(msgspec.Struct):
     data: OrderCreated
 
 
+class TimedEnvelope(Envelope):
+    """A CloudEvent whose order has the time of sending."""
+
+    data: TimedOrder
+
+
+def decoded(plan: Plan) -> type[Any]:
+    """Return the type of the plan's bodies."""
+    if plan.is_bare:
+        return OrderCreated
+    return TimedEnvelope if plan.is_timed else Envelope
+
+
 class Bare(asyncio.Protocol):
     """One subscription.
 
@@ -42,7 +56,7 @@ class Bare(asyncio.Protocol):
         self._done = done
         self._tally = Tally(plan.count)
         self._rest = b""
-        self._decode = msgspec.json.Decoder(Envelope).decode
+        self._decode = msgspec.json.Decoder(decoded(plan)).decode
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send all commands at once; nsqd answers in order."""
@@ -63,9 +77,9 @@ class Bare(asyncio.Protocol):
             if after > end:
                 break
             if kind == _MESSAGE:
-                self._decode(data[start + _BODY_AT : after])
+                event = self._decode(data[start + _BODY_AT : after])
                 answers.append(b"FIN " + data[start + _ID_AT : start + _BODY_AT] + b"\n")
-                if self._tally.tick():
+                if self._tally.came(event.data.sent_ns) if self._plan.is_timed else self._tally.tick():
                     self._done.set_result(None)
             elif kind == _RESPONSE and data[start + _HEADER.size : after] == b"_heartbeat_":
                 answers.append(b"NOP\n")

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
 
 from bench.clients.events import TimedOrder
@@ -12,8 +11,6 @@ from bench.clients.tally import Plan, Tally
 from handlers.orders import OrderCreated
 from nsqkit import Context, Handler, Settings, Worker
 from tests.ports import free_port
-
-Make = Callable[[Plan, Tally, str], type[Handler[Any]]]
 
 
 def stop() -> None:
@@ -32,27 +29,16 @@ def counting(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
     return Count
 
 
-def counting_on_loop(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
-    """Return a plain handler that counts on the event loop."""
+def plain(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
+    """Return a plain handler that only counts, on the event loop or in the thread pool."""
 
     class Count(
         Handler[OrderCreated],
         topic=topic,
         channel=plan.channel,
         max_in_flight=plan.max_in_flight,
-        run_on_loop=True,
+        run_on_loop=plan.variant == "on loop",
     ):
-        def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - decoding is the work
-            if tally.tick():
-                stop()
-
-    return Count
-
-
-def counting_in_threads(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
-    """Return a plain handler that counts in the thread pool."""
-
-    class Count(Handler[OrderCreated], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
         def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - decoding is the work
             if tally.tick():
                 stop()
@@ -70,6 +56,23 @@ def timing(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
             if hold_s:
                 await asyncio.sleep(hold_s)
             if is_last:
+                stop()
+
+    return Time
+
+
+def timing_plain(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
+    """Return a plain handler that records the latency of its event, on the loop or in the thread pool."""
+
+    class Time(
+        Handler[TimedOrder],
+        topic=topic,
+        channel=plan.channel,
+        max_in_flight=plan.max_in_flight,
+        run_on_loop=plan.variant == "on loop",
+    ):
+        def handle(self, event: TimedOrder, ctx: Context) -> None:  # noqa: ARG002 - the framework's signature
+            if tally.came(event.sent_ns):
                 stop()
 
     return Time
@@ -103,23 +106,20 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-VARIANTS: dict[str, Make] = {
-    "": counting,
-    "on loop": counting_on_loop,
-    "in threads": counting_in_threads,
-    "hold": holding,
-    "sampled": counting,
-    "on uvloop": counting,
-    "fixed RDY": counting,
-}
+def handler(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
+    """Return the handler of the plan's variant."""
+    if plan.variant == "hold":
+        return holding(plan, tally, topic)
+    if plan.variant in {"on loop", "in threads"}:
+        return (timing_plain if plan.is_timed else plain)(plan, tally, topic)
+    return (timing if plan.is_timed else counting)(plan, tally, topic)
 
 
 def main() -> None:
     """Carry out the plan."""
     plan = Plan.given()
     tally = Tally(plan.count)
-    make = timing if plan.is_timed else VARIANTS[plan.variant]
-    handlers = [make(plan, tally, topic) for topic in plan.topics]
+    handlers = [handler(plan, tally, topic) for topic in plan.topics]
     settings = Settings(
         nsqd=(plan.address,),
         admin_port=free_port(),

@@ -1,16 +1,22 @@
-"""Publishes timed orders at a steady rate over a plain socket, without waiting for replies or batching."""
+"""Publishes timed orders at steady rates over a plain socket, and measures the CPU time of their consumer.
 
+It neither batches nor waits for a reply before the next publish.
+"""
+
+import itertools
 import json
 import socket
 import struct
 import sys
 import time
 
+from bench.clients.cpu import cpu_s
 from bench.clients.tally import Plan
 
 _OK = struct.pack(">ii", 6, 0) + b"OK"
 _IDENTIFY = b'{"heartbeat_interval":-1}'
 _PATIENCE_S = 10.0
+_BETWEEN_LOADS_S = 0.3  # longer than nsqd keeps a message in a client's buffer by default, 250 ms
 
 
 def templates(bodies: list[bytes]) -> list[bytes]:
@@ -37,24 +43,51 @@ def connected(plan: Plan) -> socket.socket:
     return link
 
 
-def main() -> None:
-    """Carry out the plan: each message has a due time, and contains the real time of sending."""
-    plan = Plan.given()
-    left = templates(plan.bodies())
-    pub = f"PUB {plan.topic}\n".encode()
-    with connected(plan) as link:
+class Publisher:
+    """Publishes timed orders over a connection.
+
+    Args:
+        link: Connection to nsqd.
+        topic: Topic to publish to.
+        orders: Orders without the time of sending; published again and again, in order.
+    """
+
+    def __init__(self, link: socket.socket, topic: str, orders: list[bytes]) -> None:
+        self._link = link
+        self._pub = f"PUB {topic}\n".encode()
+        self._orders = itertools.cycle(orders)
+
+    def publish(self, rate: float, count: int) -> None:
+        """Publish *count* orders, *rate* per second; each contains the time at which it was really sent."""
         begin_s = time.perf_counter()
-        for number, head in enumerate(left):
-            due_s = begin_s + number / plan.rate
+        for number in range(count):
+            due_s = begin_s + number / rate
             time.sleep(max(0.0, due_s - time.perf_counter()))
-            body = b"%b%d}}" % (head, time.time_ns())
-            link.sendall(b"".join((pub, struct.pack(">i", len(body)), body)))
+            body = b"%b%d}}" % (next(self._orders), time.time_ns())
+            self._link.sendall(b"".join((self._pub, struct.pack(">i", len(body)), body)))
+        self._confirm(count)
+
+    def _confirm(self, count: int) -> None:
         replies = bytearray()
-        while len(replies) < len(_OK) * plan.count and (more := link.recv(65536)):
+        while len(replies) < len(_OK) * count and (more := self._link.recv(65536)):
             replies += more
-        if replies != _OK * plan.count:
+        if replies != _OK * count:
             sys.exit(f"publish_steadily: nsqd answered {bytes(replies[:200])!r}")
-    sys.stdout.write(json.dumps({"published": plan.count}) + "\n")
+
+
+def main() -> None:
+    """Carry out the plan, and print the CPU seconds that the consumer used during each measurement."""
+    plan = Plan.given()
+    used_s = []
+    with connected(plan) as link:
+        publisher = Publisher(link, plan.topic, templates(plan.bodies()))
+        for rate, warm_up, measured in plan.loads:
+            publisher.publish(rate, warm_up)
+            before_s = cpu_s(plan.pid)
+            publisher.publish(rate, measured)
+            used_s.append(cpu_s(plan.pid) - before_s)
+            time.sleep(_BETWEEN_LOADS_S)
+    sys.stdout.write(json.dumps({"cpu_s": used_s}) + "\n")
 
 
 if __name__ == "__main__":

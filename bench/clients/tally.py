@@ -28,11 +28,14 @@ class Plan:
         max_in_flight: Messages in flight per handler.
         hold_ms: Duration of a handler in milliseconds.
         is_timed: Whether bodies contain the time of sending, and the answer contains latencies.
+        is_bare: Whether bodies are bare events, without an envelope.
         variant: Name of the code path, such as ``on loop``; empty for the default one.
         orders: File with the orders to publish, one per line.
         window: Publishes in progress at the same time; 1 or more.
         batch: Messages per batch of a publisher; 1 or more.
-        rate: Messages published per second; 0 for no limit.
+        loads: Steady loads to publish one after another: messages per second, messages before and during the
+            measurement.
+        pid: Process whose CPU time is measured during each load.
     """
 
     address: str
@@ -42,17 +45,19 @@ class Plan:
     max_in_flight: int = 200
     hold_ms: int = 0
     is_timed: bool = False
+    is_bare: bool = False
     variant: str = ""
     orders: str = ""
     window: int = 200
     batch: int = 100
-    rate: float = 0.0
+    loads: tuple[tuple[float, int, int], ...] = ()
+    pid: int = 0
 
     @classmethod
     def given(cls) -> "Plan":
         """Read the plan from the program's argument."""
         plan: dict[str, Any] = json.loads(sys.argv[1])
-        return cls(**plan | {"topics": tuple(plan["topics"])})
+        return cls(**plan | {name: tuple(plan[name]) for name in ("topics", "loads")})
 
     @property
     def topic(self) -> str:

@@ -92,23 +92,27 @@ def _wanted(text: str) -> str:
 async def _ask(node: Node, timeout_s: float) -> dict[str, TopicBacklog] | str:
     """Return the backlog of one nsqd by topic, or why it cannot be asked."""
     try:
-        topics: Any = (await NsqdHttp(node.http_address, timeout_s).stats())["topics"]
+        return await NsqdHttp(node.http_address, timeout_s).read_stats(_backlogs)
     except ConnectionLostError as error:
         return f"nsqd {node.address}: its HTTP port {error.address}: {error.reason} (--nsqd-http names it)"
     except NsqkitError as error:
         return str(error)
-    found = {topic["topic_name"]: _topic_backlog(topic) for topic in topics or ()}
+
+
+def _backlogs(stats: dict[str, Any]) -> dict[str, TopicBacklog]:
+    """Return the backlog of each dead-letter topic; raise anything if these are no statistics of nsqd."""
+    found = {topic["topic_name"]: _topic_backlog(topic) for topic in stats["topics"] or ()}
     return {name: backlog for name, backlog in found.items() if backlog is not None}
 
 
 def _topic_backlog(topic: dict[str, Any]) -> TopicBacklog | None:
     """Return the backlog of a topic; None if it has no dead letters of nsqkit."""
     name, channels = topic["topic_name"], topic["channels"]
-    if not name.endswith(SUFFIX):
+    if not name.endswith(SUFFIX) or topic_problem(name):
         return None
     for channel in channels:
         if channel["channel_name"] == CHANNEL:
-            left = channel["depth"] + channel["in_flight_count"] + channel["deferred_count"]
-            return TopicBacklog(topic["depth"] + left, channel["client_count"])
+            left = sum(channel[name] for name in ("depth", "in_flight_count", "deferred_count"))
+            return TopicBacklog(int(topic["depth"]) + left, int(channel["client_count"]))
     is_derived = name.count(".") >= _DERIVED_DOTS
-    return TopicBacklog(topic["depth"], 0) if is_derived and not channels else None
+    return TopicBacklog(int(topic["depth"]), 0) if is_derived and not channels else None

@@ -1,14 +1,21 @@
-"""Connect failures: why sources are not subscribed, and the log of it, a line a minute for each reason."""
+"""Connect failures: why sources are not subscribed, and the log of it.
+
+Each reason has a line a minute. If there are many reasons, most of them share a line.
+"""
 
 import asyncio
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from nsqkit.errors import NsqkitError, RefusedError
 from nsqkit.nsq.discovery import Source
 from nsqkit.nsq.log import Log
 
 _LOG_AGAIN_S = 60.0
+_MOST_LINES = 10
+"""Failures a minute that have a line each, of either kind; later ones share lines."""
+_COLLECT_S = 10.0
+_MOST_NAMED = 5
 
 
 class ConnectFailures:
@@ -29,6 +36,10 @@ class ConnectFailures:
         self._logged_s: dict[str, float] = {}  # when each was last logged
         self._reasons: defaultdict[Source, set[str]] = defaultdict(set)  # since the source was stable
         self._connects: defaultdict[Source, int] = defaultdict(int)  # since the source was stable
+        self._minute_s = -math.inf  # when the present minute began
+        self._lines: Counter[str] = Counter()  # in this minute
+        self._collected: list[str] = []  # problems to log in one line
+        self._collecting: asyncio.TimerHandle | None = None
 
     def problem(self, source: Source) -> str:
         """Return why a source is not subscribed, in one line."""
@@ -66,6 +77,8 @@ class ConnectFailures:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._logged_s.get(problem, -math.inf) < _LOG_AGAIN_S:
             return
+        if now_s - self._minute_s >= _LOG_AGAIN_S:
+            self._start_minute(now_s)
         self._logged_s[problem] = now_s
         self._reasons[source].add(problem)
         say, name = (
@@ -73,6 +86,10 @@ class ConnectFailures:
             if isinstance(error, RefusedError)
             else (self._log.warning, "nsqd_unreachable")
         )
+        self._lines[name] += 1
+        if self._lines[name] > _MOST_LINES:
+            self._collect(problem)
+            return
         say(
             name,
             nsqd=source.address,
@@ -81,6 +98,30 @@ class ConnectFailures:
             error=problem,
             retry_in_s=round(retry_in_s, 1),
         )
+
+    def close(self) -> None:
+        """Log what is still to be logged."""
+        if self._collecting is not None:
+            self._collecting.cancel()
+            self._say_collected()
+
+    def _start_minute(self, now_s: float) -> None:
+        self._minute_s = now_s
+        self._lines.clear()
+        since_s = now_s - _LOG_AGAIN_S
+        self._logged_s = {problem: at_s for problem, at_s in self._logged_s.items() if at_s > since_s}
+
+    def _collect(self, problem: str) -> None:
+        self._collected.append(problem)
+        if self._collecting is None:
+            self._collecting = asyncio.get_running_loop().call_later(_COLLECT_S, self._say_collected)
+
+    def _say_collected(self) -> None:
+        self._collecting = None
+        named, left = self._collected[:_MOST_NAMED], len(self._collected) - _MOST_NAMED
+        more = {"more": left} if left > 0 else {}
+        self._log.warning("more_nsqd_failed", channel=self._channel, error="; ".join(named), **more)
+        self._collected.clear()
 
     def _say_connected(self, source: Source) -> None:
         self._log.info("nsqd_connected", nsqd=source.address, topic=source.topic, channel=self._channel)

@@ -5,6 +5,7 @@ It passes messages on as they arrive, and does not handle or answer them.
 
 import asyncio
 import contextlib
+import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq.clock_skews import ClockSkews
 from nsqkit.nsq.connect_failures import ConnectFailures
 from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.dials import Dials
 from nsqkit.nsq.discovery import Discovery, Endpoints, Source
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.log import Log
@@ -26,9 +28,7 @@ from nsqkit.policy.retry import Exponential
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
 _REFUSED_RETRY_S = 15.0
 _QUICK_ATTEMPTS = 3
-_AT_ONCE = 50
-_PACE_S = 0.1
-"""So many sources are connected to at once, then so many more after so many seconds: the loop stays free."""
+_MOST_PROBLEMS = 100
 _STABLE_S = 10.0
 """After so many seconds a connection counts as working: an nsqd may cut each one right after SUB."""
 
@@ -80,6 +80,7 @@ class Consumer:
         on_producer: Called with the first topic and whether an nsqd has it, when that is known and may have
             changed; never if nsqd are configured.
         clocks: Measures the clocks of the nsqd; or None.
+        dials: Opens the connections of all consumers in turn; by default those of this one.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Consumer:
         channels: TopicChannels | None = None,
         on_producer: Callable[[str, bool], None] = lambda _topic, _has_producer: None,
         clocks: ClockSkews | None = None,
+        dials: Dials | None = None,
     ) -> None:
         self._topic = options.topics[0]
         self._channel = options.channel
@@ -116,6 +118,7 @@ class Consumer:
         self._clocks = clocks or ClockSkews(
             timeout_s=options.connection.connect_timeout_s, on_skew=lambda *_: None, log=log
         )
+        self._dials = dials or Dials()
         self._keepers: dict[Source, asyncio.Task[None]] = {}
         self._live: dict[Source, Connection] = {}
         self._missing = set(self._discovery.wanted)  # and not live
@@ -142,15 +145,23 @@ class Consumer:
         """``host:port`` of the HTTP port of every nsqd that is to be subscribed."""
         return self._discovery.http_addresses
 
+    @property
+    def live_http_addresses(self) -> frozenset[str]:
+        """``host:port`` of the HTTP port of every nsqd with an active subscription."""
+        return frozenset(filter(None, map(self._discovery.http_address, self._live)))
+
     def http_address(self, address: str) -> str | None:
         """Return ``host:port`` of the HTTP port of the nsqd at an address; None if it is not known."""
         return self._discovery.http_address(Source(address, self._topic))
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Reasons why the consumer is not ready, one line each."""
-        missing = (self._failures.problem(source) for source in sorted(self._missing))
-        return tuple(dict.fromkeys((*missing, *self._discovery.problems)))
+        """Reasons why the consumer is not ready, one line each, for at most 100 subscriptions."""
+        missing = heapq.nsmallest(_MOST_PROBLEMS, self._missing)
+        left = len(self._missing) - len(missing)
+        more = (f"{left} more subscriptions are missing",) if left else ()
+        named = map(self._failures.problem, missing)
+        return tuple(dict.fromkeys((*named, *more, *self._discovery.problems)))
 
     @property
     def ready(self) -> bool:
@@ -232,6 +243,7 @@ class Consumer:
         self._is_stopping = True
         self._rdy.stop()
         self._discovery.stop()
+        self._failures.close()
         for source, keeper in self._keepers.items():
             if source not in self._live:
                 keeper.cancel()
@@ -244,58 +256,77 @@ class Consumer:
     def _connect(self) -> None:
         """Start a task for every wanted subscription that has none."""
         self._missing = set(self._discovery.wanted - self._live.keys())
-        for number, source in enumerate(sorted(self._discovery.wanted - self._keepers.keys())):
+        for source in sorted(self._discovery.wanted - self._keepers.keys()):
             name = f"connection to {source.address} for {source.topic}/{self._channel}"
-            after_s = number // _AT_ONCE * _PACE_S
-            self._keepers[source] = self._background.start(self._keep(source, after_s), name)
+            self._keepers[source] = self._background.start(self._keep(source), name)
         self._changed()
 
-    async def _keep(self, source: Source, after_s: float) -> None:
+    async def _keep(self, source: Source) -> None:
         """Keep one subscription connected while it is wanted; a working connection is kept even longer."""
-        attempts, now_s = 0, asyncio.get_running_loop().time
+        past = _Past()
         try:
-            if after_s:
-                await asyncio.sleep(after_s)
             while source in self._discovery.wanted and not self._is_stopping:
-                connection = Connection(
-                    source.address,
-                    self._options,
-                    on_messages=self._on_messages,
-                    on_settle_failure=self._on_settle_failure,
-                    on_end=self._on_lost,
-                    skews_ns=self._clocks.skews_ns,
-                )
-                error, live_for_s = await self._serve(source, connection)
-                attempts = 1 if (live_for_s or 0.0) >= _STABLE_S else attempts + 1
-                if error is None or self._is_stopping:
+                retry_in_s = await self._attempt(source, past)
+                if retry_in_s is None:
                     return
-                lost_s = now_s()
-                if live_for_s is not None and attempts <= _QUICK_ATTEMPTS:
-                    self._discovery.lost(source)
-                retry_in_s = _retry_in_s(error, attempts)
-                self._failures.failed(source, error, retry_in_s)
                 await asyncio.sleep(retry_in_s)
-                await self._discovery.check(source, since_s=lost_s)
         finally:
             del self._keepers[source]
             self._failures.forget(source)
+            self._dials.forget(source.address)
             self._changed()
 
-    async def _serve(self, source: Source, connection: Connection) -> tuple[NsqkitError | None, float | None]:
-        """Return why the connection ended, and for how many seconds it was subscribed; None for never."""
+    async def _attempt(self, source: Source, past: "_Past") -> float | None:
+        """Serve one connection, and return after how many seconds to open the next; None for never.
+
+        What it knows of the connection ends with it: thousands of sources may wait for their next attempt.
+        """
+        error, live_for_s = await self._serve(source, past.lost_s)
+        past.attempts = 1 if (live_for_s or 0.0) >= _STABLE_S else past.attempts + 1
+        if error is None or self._is_stopping:
+            return None
+        past.lost_s = asyncio.get_running_loop().time()
+        if live_for_s is not None and past.attempts <= _QUICK_ATTEMPTS:
+            self._discovery.lost(source)
+        retry_in_s = _retry_in_s(error, past.attempts)
+        self._failures.failed(source, error, retry_in_s)
+        return retry_in_s
+
+    async def _serve(self, source: Source, lost_s: float | None) -> tuple[NsqkitError | None, float | None]:
+        """Serve one connection until it ends, or until its source is not wanted any more.
+
+        Args:
+            source: The source to subscribe to.
+            lost_s: When the connection before was lost or failed; None if there was none.
+
+        Returns:
+            Why the connection ended, and for how many seconds it was subscribed; None for never.
+        """
         try:
-            await connection.open()
-            http = self._discovery.http_address(source)
-            await self._clocks.connect(source.address, http, is_needed=self._is_age_limited)
-            if self._channels is not None and http:
-                is_configured = self._discovery.is_configured(source)
-                await self._channels.create(http, source.topic, is_configured=is_configured)
-            await connection.subscribe(source.topic, self._channel)
-            return await self._serve_live(source, connection)
+            with contextlib.closing(await self._dials.open(source.address, self._connection)) as connection:
+                if lost_s is not None:
+                    await self._discovery.check(source, since_s=lost_s)
+                    if source not in self._discovery.wanted:
+                        return None, None
+                http = self._discovery.http_address(source)
+                await self._clocks.connect(source.address, http, is_needed=self._is_age_limited)
+                if self._channels is not None and http:
+                    is_configured = self._discovery.is_configured(source)
+                    await self._channels.create(http, source.topic, is_configured=is_configured)
+                await connection.subscribe(source.topic, self._channel)
+                return await self._serve_live(source, connection)
         except (ConnectionLostError, RefusedError) as error:
             return error, None
-        finally:
-            connection.close()
+
+    def _connection(self, address: str) -> Connection:
+        return Connection(
+            address,
+            self._options,
+            on_messages=self._on_messages,
+            on_settle_failure=self._on_settle_failure,
+            on_end=self._on_lost,
+            skews_ns=self._clocks.skews_ns,
+        )
 
     async def _serve_live(self, source: Source, connection: Connection) -> tuple[NsqkitError | None, float]:
         loop = asyncio.get_running_loop()
@@ -331,6 +362,19 @@ class Consumer:
             has_producer = any(source.topic == self._topic for source in self._live)
         if has_producer is not None and not self._is_stopping:
             self._on_producer(self._topic, has_producer)
+
+
+@dataclass(slots=True)
+class _Past:
+    """The attempts to serve a source.
+
+    Args:
+        attempts: Number of attempts since a connection has worked.
+        lost_s: When the last connection was lost or failed; None before.
+    """
+
+    attempts: int = 0
+    lost_s: float | None = None
 
 
 def _retry_in_s(error: NsqkitError, attempts: int) -> float:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -15,12 +16,11 @@ from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.dial import reason
 from nsqkit.nsq.names import NamesResolver
 from nsqkit.nsq.time_limit import LoopTime
-from nsqkit.nsq.wrong_port import HTTP_PORTS, tcp_port_at
+from nsqkit.nsq.wrong_port import not_json, refusal_hint, tcp_port_at
 from nsqkit.policy.address import split_address
 from nsqkit.policy.peer_text import peer_text
 
 _OK = 200
-_NO_SUCH_PATH = "NOT_FOUND"
 _GUESS_S = 0.5
 """Seconds to find out what listens on a port that closes the connection instead of answering."""
 _RESOLVER = NamesResolver()
@@ -51,22 +51,10 @@ async def fetch(
         RefusedError: If the status is not 200, with the server's code, such as ``TOPIC_NOT_FOUND``.
         SettingsError: If *address* is not a host and a port.
     """
-    split_address(address)
-    url = f"http://{address}{path}?{urlencode(query)}"
-    try:
-        while (response := await _response(url, method, timeout_s)) is None:
-            pass
-    except (ConnectionResetError, HTTPStreamClosedError) as error:
-        why = await tcp_port_at(address, min(timeout_s, _GUESS_S)) or f"no answer over HTTP: {error}"
-        raise ConnectionLostError(address, why) from error
-    except OSError as error:
-        raise ConnectionLostError(address, reason(error)) from error
-    except Exception as error:  # a hostile server makes tornado raise anything
-        raise ConnectionLostError(address, f"no answer over HTTP: {peer_text(str(error))}") from error
+    response = await _answer(address, f"{path}?{urlencode(query)}", method, timeout_s)
     if response.code != _OK:
-        code = _code(response)
-        hint = f"; {HTTP_PORTS}" if code == _NO_SUCH_PATH else ""
-        raise RefusedError(address, code, f"({method} {path}, status {response.code}){hint}")
+        description = f"({method} {path}, status {response.code}){refusal_hint(response.body)}"
+        raise RefusedError(address, _code(response), description)
     return response.body
 
 
@@ -79,16 +67,14 @@ async def fetch_date_s(address: str, *, timeout_s: float = 2.0) -> float:
 
     Raises:
         ConnectionLostError: If there is no HTTP response, or it has no valid date.
+        SettingsError: If *address* is not a host and a port.
     """
+    response = await _answer(address, "/ping", "GET", timeout_s)
     try:
-        response = await _response(f"http://{address}/ping", "GET", timeout_s)
-        if response is not None and (date := response.headers.get("Date")):
-            return parsedate_to_datetime(date).timestamp()
-    except OSError as error:
-        raise ConnectionLostError(address, reason(error)) from error
-    except Exception as error:  # a hostile server makes tornado raise anything
-        raise ConnectionLostError(address, f"no answer over HTTP: {peer_text(str(error))}") from error
-    raise ConnectionLostError(address, "its HTTP answer has no date")
+        date = parsedate_to_datetime(response.headers["Date"])
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    except (KeyError, ValueError, OverflowError) as error:
+        raise ConnectionLostError(address, "its HTTP answer has no date") from error
 
 
 async def fetch_json(
@@ -115,8 +101,29 @@ async def fetch_json(
     try:
         return read(json.loads(body))
     except Exception as error:  # 100,000 "[" raise RecursionError, for example
-        why = peer_text(f"{type(error).__name__}: {error}")
-        raise ConnectionLostError(address, f"{path} has no {what}: {body[:64]!r}: {why}") from error
+        why = not_json(body) or f"{body[:64]!r}: {peer_text(f'{type(error).__name__}: {error}')}"
+        raise ConnectionLostError(address, f"{path} has no {what}: {why}") from error
+
+
+async def _answer(address: str, path: str, method: str, timeout_s: float) -> HTTPResponse:
+    """Return the response to a request, whatever its status.
+
+    Raises:
+        ConnectionLostError: If there is no HTTP response.
+        SettingsError: If *address* is not a host and a port.
+    """
+    split_address(address)
+    try:
+        while (response := await _response(f"http://{address}{path}", method, timeout_s)) is None:
+            pass
+    except (ConnectionResetError, HTTPStreamClosedError) as error:
+        why = await tcp_port_at(address, min(timeout_s, _GUESS_S)) or f"no answer over HTTP: {error}"
+        raise ConnectionLostError(address, why) from error
+    except OSError as error:
+        raise ConnectionLostError(address, reason(error)) from error
+    except Exception as error:  # a hostile server makes tornado raise anything
+        raise ConnectionLostError(address, f"no answer over HTTP: {peer_text(str(error))}") from error
+    return response
 
 
 async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | None:
@@ -136,6 +143,7 @@ async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | N
             method=method,
             body=b"" if method == "POST" else None,
             decompress_response=False,
+            follow_redirects=False,  # no server of NSQ redirects, and a hostile one could name any other
             connect_timeout=timeout_s,
             request_timeout=timeout_s,
         )
@@ -206,11 +214,23 @@ class NsqdHttp:
         Raises:
             ConnectionLostError: Also if the response is not a JSON object.
         """
+        return await self.read_stats(_object, topic)
+
+    async def read_stats(self, read: Callable[[Any], T], topic: str | None = None) -> T:
+        """Return what *read* takes from nsqd's statistics, as :func:`fetch_json` does.
+
+        Args:
+            read: See :func:`fetch_json`.
+            topic: The topic; None for all.
+
+        Raises:
+            ConnectionLostError: Also if *read* raises.
+        """
         query = {"format": "json", "include_clients": "false", "include_mem": "false"}
         if topic is not None:
             query["topic"] = topic
         return await fetch_json(
-            self.address, "/stats", _object, "JSON object", timeout_s=self._timeout_s, **query
+            self.address, "/stats", read, "statistics of nsqd", timeout_s=self._timeout_s, **query
         )
 
     async def config(self, option: str) -> int | None:

@@ -16,6 +16,8 @@ _HINTS = {
     b"IDENTIFY output buffer timeout": (
         "; set output_buffer_ms between nsqd's --min-output-buffer-timeout and --max-output-buffer-timeout"
     ),
+    b"IDENTIFY body too big": "; raise nsqd's --max-body-size",
+    b"AUTH body too big": "; raise nsqd's --max-body-size",
     b"TLS required": "; set tls=true",
     b"AUTH required before": "; set auth_secret",
     b"AUTH failed for": f"; {_AUTH_SERVER} must allow it for this auth_secret",

@@ -5,15 +5,17 @@ import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
 from nsqkit.nsq.http import fetch_json
-from nsqkit.policy.address import join_address, split_address
+from nsqkit.policy.address import is_host, join_address, split_address
 
 _SHOWN: Final = ("broadcast_address", "hostname", "remote_address", "tcp_port", "http_port")
 _LONGEST_SHOWN: Final = 300
-_LONGEST_HOST: Final = 255
+_REMEMBERED: Final = 5000
+_NO_HOST: Final = "its broadcast address is not a host"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,16 +105,25 @@ def _registered(answer: dict[str, Any]) -> LookupResult:
             why = str(error) if isinstance(error, SettingsError) else "it names no host and ports"
             faults.append(f"an nsqd is skipped: {why}; it registers {_shown(producer)}")
             continue
-        if nodes.setdefault(node.address, node) is not node:
+        if node.address in nodes:
             faults.append(f"two nsqd register {node.address}, and only one of them is consumed")
+            continue
+        nodes[node.address] = node
     return LookupResult(frozenset(nodes.values()), (), tuple(faults))
 
 
 def _node(producer: dict[str, object]) -> Node:
-    host = str(producer["broadcast_address"])
-    if len(host) > _LONGEST_HOST or not host.isprintable():
-        raise SettingsError("its broadcast address is not a host name")
-    address, http_address = (join_address(host, str(producer[port])) for port in ("tcp_port", "http_port"))
+    host, port, http_port = (producer[name] for name in ("broadcast_address", "tcp_port", "http_port"))
+    if not isinstance(host, str):
+        raise SettingsError(_NO_HOST)
+    return _checked(host, str(port), str(http_port))
+
+
+@lru_cache(_REMEMBERED)  # each answer of nsqlookupd repeats the ones before it
+def _checked(host: str, port: str, http_port: str) -> Node:
+    if not is_host(host):
+        raise SettingsError(_NO_HOST)
+    address, http_address = join_address(host, port), join_address(host, http_port)
     split_address(address)
     with contextlib.suppress(SettingsError):  # nsqd without an HTTP port registers port 0
         split_address(http_address)

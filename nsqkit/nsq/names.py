@@ -1,6 +1,7 @@
 """Host names: looks them up off the event loop, in threads that nothing else uses. It caches no address."""
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import socket
@@ -41,9 +42,16 @@ class _LookUps:
             future = self._pending[name] = Future()
             self._waiting.append(name)
             if self._threads < _MOST_THREADS:
-                self._threads += 1
-                threading.Thread(target=self._run, name="nsqkit-names", daemon=True).start()
+                self._start_thread()
+            if not self._threads:
+                self._waiting.remove(name)
+                self._pending.pop(name).set_exception(OSError("no thread can be started to look it up"))
             return future
+
+    def _start_thread(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the system allows no further thread
+            threading.Thread(target=self._run, name="nsqkit-names", daemon=True).start()
+            self._threads += 1
 
     def _run(self) -> None:
         while (name := self._next()) is not None:

@@ -1,12 +1,15 @@
 """Nodes: find nsqd from the settings and nsqlookupd, and their message size limit."""
 
 import asyncio
+from typing import Final
 
 from nsqkit.errors import LookupFailedError, NsqkitError, SettingsError
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.policy.address import join_address, split_address
 from nsqkit.settings.settings import Settings
+
+_MOST_ASKED: Final = 100
 
 
 def lookup_of(settings: Settings) -> Lookup | None:
@@ -109,8 +112,12 @@ def _usual_http(address: str) -> str:
 
 
 async def message_limit(settings: Settings) -> int:
-    """Return the longest body that every nsqd accepts, in bytes; the setting if no nsqd reports it."""
-    limits = await asyncio.gather(*(_limit_of(address) for address in await http_addresses(settings)))
+    """Return the longest body that every nsqd accepts, in bytes; the setting if no nsqd reports it.
+
+    At most 100 nsqd are asked.
+    """
+    addresses = await http_addresses(settings)
+    limits = await asyncio.gather(*map(_limit_of, addresses[:_MOST_ASKED]))
     return min((limit for limit in limits if limit), default=settings.max_msg_bytes)
 
 

@@ -23,12 +23,15 @@ class Size(NamedTuple):
 
 
 _DEFAULTS: Final = Size(1 << 20, 5 << 20, 3_600_000)
+_LEAST: Final = (1, 1, 0)
+"""A lower limit is no limit; nsqd defers no publish if its --max-req-timeout is 0."""
 _OPTIONS: Final = ("--max-msg-size", "--max-body-size", "--max-req-timeout")
-_TEXTS: Final = (
-    "message too big: it has {} bytes, and nsqd accepts {}",
-    "command too big: it has {} bytes, and nsqd accepts {}",
-    "delay too long: it is {} ms, and nsqd accepts {}",
+_PROBLEMS: Final = (
+    ("E_BAD_MESSAGE", "PUB message too big: it has {} bytes, and nsqd accepts {}"),
+    ("E_BAD_BODY", "MPUB body too big: it has {} bytes, and nsqd accepts {}"),
+    ("E_INVALID", "DPUB delay too long: it is {} ms, and nsqd accepts {}"),
 )
+"""As nsqd would refuse them: error code and description."""
 _REFUSALS: Final = tuple(
     re.compile(pattern)
     for pattern in (
@@ -60,11 +63,16 @@ class PublishLimits:
             msg_bytes > accepted.msg_bytes or body_bytes > accepted.body_bytes or delay_ms > accepted.delay_ms
         )
 
-    def problem(self, size: Size) -> str | None:
-        """Return why nsqd will refuse a command of this size; None if it has reported no such limit."""
+    def problem(self, size: Size) -> tuple[str, str] | None:
+        """Return the code and the reason with which nsqd will refuse a command of this size.
+
+        Returns:
+            None if nsqd has reported no limit that is too low.
+        """
         for index, limit in self._reported.items():
             if size[index] > limit:
-                return f"{_TEXTS[index].format(size[index], limit)} (its {_OPTIONS[index]})"
+                code, text = _PROBLEMS[index]
+                return code, f"{text.format(size[index], limit)} (its {_OPTIONS[index]})"
         return None
 
     def accept(self, size: Size) -> None:
@@ -84,7 +92,7 @@ class PublishLimits:
         """
         for index, refusal in enumerate(_REFUSALS):
             found = refusal.search(description)
-            if found and 0 < (limit := int(found[1])) < size[index]:
+            if found and _LEAST[index] <= (limit := int(found[1])) < size[index]:
                 self._reported[index] = limit
                 self._accepted = Size(
                     *(limit if i == index else each for i, each in enumerate(self._accepted))

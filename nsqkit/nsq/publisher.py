@@ -192,11 +192,11 @@ class NsqdPublisher:
         """Return whether nsqd may refuse a command.
 
         Raises:
-            PublishError: If nsqd has reported that it will refuse it.
+            RefusedError: If nsqd has reported that it will refuse it.
         """
         is_same_nsqd = self._connection is not None and not self._connection.closed()
         if is_same_nsqd and (problem := self._limits.problem(size)):
-            raise PublishError(topic, self.address, problem, True)  # noqa: FBT003 - a field, not a flag
+            raise RefusedError(self.address, *problem)
         return topic in self._forbidden_topics or self._limits.is_doubtful(size)
 
     async def _request_alone(self, topic: str, command: bytes, size: Size) -> None:

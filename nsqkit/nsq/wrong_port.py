@@ -5,6 +5,11 @@ from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.policy.address import split_address
 
 HTTP_PORTS = "the HTTP port of nsqd is usually 4151, that of nsqlookupd 4161"
+_HINTS = {
+    b"NOT_FOUND": HTTP_PORTS,
+    b"to an HTTPS server": f"this is an HTTPS port; {HTTP_PORTS}",
+    b"TLS_REQUIRED": "nsqd's HTTP port is not encrypted only with --tls-required=tcp-https",
+}
 _NSQD_PORT = "give nsqd's TCP port, usually 4150"
 _NO_MAGIC = b"HTTP"  # four bytes, as the name of a protocol, so that the server leaves none unread
 _BAD_PROTOCOL = b"E_BAD_PROTOCOL"
@@ -40,6 +45,24 @@ def not_http(answer: bytes) -> str | None:
         if error and _BAD_PROTOCOL.startswith(error):
             return f"this is {name}'s TCP port; {HTTP_PORTS}"
     return None
+
+
+def refusal_hint(answer: bytes) -> str:
+    """Return what to change if a server refuses a request over HTTP because it is another port; else nothing.
+
+    Args:
+        answer: The body of the answer.
+
+    Source:
+        nsqd/http.go (newHTTPServer), net/http of Go.
+    """
+    return next((f"; {hint}" for text, hint in _HINTS.items() if text in answer), "")
+
+
+def not_json(answer: bytes) -> str | None:
+    """Return what answers with a web page instead of JSON; None if it is not one."""
+    is_page = answer[:64].lstrip().startswith(b"<")
+    return f"this is a web page, such as nsqadmin's; {HTTP_PORTS}" if is_page else None
 
 
 async def tcp_port_at(address: str, timeout_s: float) -> str | None:

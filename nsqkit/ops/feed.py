@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from nsqkit.errors import FeedError
+from nsqkit.errors import FeedError, PublishError, RefusedError
 from nsqkit.events.codec.formats import loads
 from nsqkit.nsq.nodes import message_limit
 from nsqkit.nsq.publisher_pool import PublisherPool
@@ -102,8 +102,8 @@ class Feed:
         try:
             batches = self._batches()
             while batch := await asyncio.to_thread(next, batches, None):  # the disk may be slow, a line long
-                await keep_trying(partial(self._publish, [line.body for line in batch]), self._log)
-                published, next_line = published + len(batch), batch[-1].number + 1
+                published += await keep_trying(partial(self._publish, batch), self._log)
+                next_line = batch[-1].number + 1
                 self._on_progress(batch[-1].ends_at, self._total)
                 if self._rate is not None:
                     due_s = started_s + published / self._rate
@@ -147,8 +147,7 @@ class Feed:
                 elif not body:
                     continue
                 if problem := problem or self._problem(body):
-                    self._refused.append((number, problem))
-                    self._log.error("feed_line_refused", line=number, reason=problem)
+                    self._refuse(number, problem)
                 else:
                     yield _Line(number, body, ends_at)
 
@@ -173,13 +172,38 @@ class Feed:
             return f"not JSON: {error}"
         return None if isinstance(value, dict) else f"a JSON {type(value).__name__}, not an object"
 
-    async def _publish(self, bodies: list[bytes]) -> None:
-        if self._defer_s:
-            publish = self._publishers.publish
-            for body in bodies:
-                await publish(self._address, self._topic, body, defer_s=self._defer_s)
-        else:
-            await self._publishers.publish_many(self._address, self._topic, bodies)
+    def _refuse(self, number: int, reason: str) -> None:
+        self._refused.append((number, reason))
+        self._log.error("feed_line_refused", line=number, reason=reason)
+
+    async def _publish(self, batch: list[_Line]) -> int:
+        """Publish lines, and return how many nsqd confirmed; leave those out that are too large for it."""
+        if not self._defer_s:  # one command cannot defer several
+            try:
+                bodies = [line.body for line in batch]
+                await self._publishers.publish_many(self._address, self._topic, bodies)
+            except PublishError as error:
+                if not _is_too_large(error):
+                    raise
+            else:
+                return len(batch)
+        return sum([await self._publish_one(line) for line in batch])
+
+    async def _publish_one(self, line: _Line) -> bool:
+        try:
+            await self._publishers.publish(self._address, self._topic, line.body, defer_s=self._defer_s)
+        except PublishError as error:
+            if not _is_too_large(error):
+                raise
+            self._refuse(line.number, error.reason)
+            return False
+        return True
+
+
+def _is_too_large(error: PublishError) -> bool:
+    """Return whether nsqd has refused a message, as one above a max-msg-size that was not known before."""
+    cause = error.__cause__
+    return isinstance(cause, RefusedError) and cause.code == "E_BAD_MESSAGE"
 
 
 def check_feed(topic: str, path: Path) -> int:

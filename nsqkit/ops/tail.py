@@ -158,15 +158,14 @@ class Tail:
         """
         nsqd = NsqdHttp(node.http_address, self._settings.connect_timeout_s)
         try:
-            topics: dict[str, Any] = _by_name("topic_name", (await nsqd.stats(self._topic))["topics"])
-            if self._topic not in topics:
-                known = _by_name("topic_name", (await nsqd.stats())["topics"])
+            channels = await nsqd.read_stats(_channels, self._topic)
+            if self._topic not in channels:
+                known = await nsqd.read_stats(_channels)
                 return f"nsqd {node.address} has no topic {self._topic!r}{suggestion(self._topic, known)}"
         except ConnectionLostError as error:
             reason = f"{error.reason}; tail needs its HTTP port: give it with --nsqd-http"
             raise ConnectionLostError(error.address, reason) from error
-        channels = _by_name("channel_name", topics[self._topic]["channels"])
-        if all(map(is_ephemeral, channels)):
+        if all(map(is_ephemeral, channels[self._topic])):
             return (
                 f"nsqd {node.address}: topic {self._topic!r} has no durable channel, and a topic's first "
                 "channel takes the whole backlog: start a worker of the topic first"
@@ -174,5 +173,9 @@ class Tail:
         return None
 
 
-def _by_name(key: str, rows: Any) -> dict[str, Any]:
-    return {row[key]: row for row in rows or ()}
+def _channels(stats: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the names of the channels of each topic; raise anything if these are no statistics of nsqd."""
+    return {
+        topic["topic_name"]: [str(channel["channel_name"]) for channel in topic["channels"]]
+        for topic in stats["topics"] or ()
+    }

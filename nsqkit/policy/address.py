@@ -1,5 +1,6 @@
 """Addresses: join a host and a port into ``host:port``, and split them again. No names are looked up."""
 
+import ipaddress
 import re
 from typing import Final
 
@@ -8,6 +9,8 @@ from nsqkit.errors import SettingsError
 MAX_PORT: Final = 65535
 _MAX_DIGITS: Final = 9
 _MAX_SHOWN: Final = 300  # nsqlookupd may name any address
+_MAX_HOST: Final = 255
+_NAME: Final = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?")
 
 
 def join_address(host: str, port: int | str) -> str:
@@ -18,6 +21,19 @@ def join_address(host: str, port: int | str) -> str:
         port: 1 to 65535; the range is not checked.
     """
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_host(text: str) -> bool:
+    """Return whether a text is a host name or an IP address, without brackets and without a port."""
+    if len(text) > _MAX_HOST or not text.isprintable():
+        return False
+    if ":" not in text:
+        return _NAME.fullmatch(text) is not None
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def split_address(address: str) -> tuple[str, int]:

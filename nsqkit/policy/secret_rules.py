@@ -11,44 +11,68 @@ from typing import Final, NamedTuple
 
 MASK: Final = "[redacted]"
 
+# What may consist of several words.
+_PHRASE: Final = r"""(?:
+    passw (?: or[dt] | d ) | pass [\ _-]? (?: word | phrase | code ) | pwd (?! \W{1,9} / )
+    | seed [\ _-]? phrase | mnemonic
+)"""
 # Words that begin, end or are part of the name of a secret, such as `db_password` and `accessToken`.
-_STRONG: Final = r"""(?:
-    passw (?: or[dt] | d ) | passphrase | passcode | pwd (?! \W{1,9} / ) | secret (?! ar ) | credential
-    | token (?! i[sz] | s\w{0,9} \W{1,5} \d{1,9} \b ) | authori[sz]ation | cookie | session [_-]? id | sessid
-    | [cx]srf | jwt
-    | (?: api | access | private | secret | account | auth | encrypt (?: ion )? | signing | master | ssh )
-    [\ _-]? key
+_STRONG: Final = rf"""(?:
+    {_PHRASE} | secret (?! ar ) | credential
+    | token (?! i[sz] | s\w{{0,9}} \W{{1,5}} \d{{1,9}} \b ) | authori[sz]ation | cookie | session [_-]? id
+    | sessid | [cx]srf | jwt
+    | (?: api | access | private | secret | account | auth | encrypt (?: ion )? | signing | master | ssh | aes
+    | hmac | shared | licen[cs]e ) [\ _-]? key
 )"""
 # Words that are secrets only where they are a whole part of a name, and are followed by `=` or are in quotes.
-_WEAK: Final = "(?: pass | pw | auth | sig | signature | pin | otp | cvv | cvc | sid | session )"
+_WEAK: Final = "(?: pass | pw | auth | sig | signature | pin | otp | cvv2? | cvc2? | sid | session )"
 # Ends of names that only describe a secret: `password_reset`, `token_count`.
 _ABOUT: Final = (
-    "(?! s? [_-]? (?: reset | count | type | length | url | file | path | polic | expir | limit ) )"
+    "(?! s? [_.-]? (?: reset | count | type | length | url | file | path | polic | expir | limit ) )"
 )
 _NAME_PATTERN: Final = re.compile(rf"(?ix) {_STRONG} {_ABOUT} | (?<! [a-z] ) {_WEAK} (?! [a-z] )")
 _NAME_OF_NAME: Final = ("name", "key", "header")
 
-_END: Final = r"[\w-]{0,40}"
+_END: Final = r"(?: [\w.\[\]] | - (?! > ) ){0,40}+"  # also a path, as in `password.value` and `tokens[0]`
 _NAME: Final = rf"{_STRONG} {_ABOUT} {_END}"
-_WORD: Final = r"(?: passw (?: ord | d ) | passphrase | passcode | pwd | secret )"
-_QUOTE: Final = r"""\\{0,7} ["']"""  # JSON in JSON has backslashes before its quotes
+_WORD: Final = rf"(?: {_PHRASE} | secret )"
+_FOR_WHOM: Final = r"\s{1,9} \(? (?: for | of ) \s{1,9} [^\s:=()]{1,64} \)?"
+# JSON in JSON has backslashes before its quotes. Addresses and web pages write quotes in other ways.
+_QUOTE: Final = r"""(?: \\{0,7} (?: "{3} | '{3} | ["'`] | u002[27] ) | %2[27] | &quot; | &\#3[49]; )"""
 _QUOTED: Final = rf"[bru]? (?P<quote> {_QUOTE} ) [\s\S]*? (?<! \\ ) (?P=quote)"
 # A comma, semicolon or `&` is part of a value unless a space or the next field follows.
 _PLAIN: Final = rf"""(?:
     [^\s,;&}}] | [,;&] (?! \s | $ | (?: {_QUOTE} )? [\w.-]{{1,64}} (?: {_QUOTE} )? \s{{0,9}} [=:] )
 )+"""
-_LIST: Final = r"\[ [^\[\]]* \] | \{ [^{}]* \}"
+_LIST: Final = r"\[ [^\[\]]* \] | \{ [^{}]* \} | \( [^()]* \)"
 _VALUE: Final = rf"(?: {_QUOTED} | {_QUOTE} [^\r\n]+ | {_LIST} | {_PLAIN} )"  # a quote without an end was cut
-_BETWEEN: Final = r"""(?: \\{0,7} ["'\])] ){0,2} \s{0,99} (?: => | -> | :=? | ==? | %3[ad] ) \s{0,99}"""
+# Words up to the end of the line or of what is around them, or to the next `name=`.
+_SEVERAL: Final = r"""(?! \[redacted ) [^\s"'`,;&|(){}\[\]\\<>]{1,64}
+    (?: [\ \t]{1,9} (?! [\w.-]{1,64} \s{0,9} [=:] ) [^\s"',;&|)}\\]{1,64} ){1,24}"""
+_BETWEEN: Final = rf"""(?: {_QUOTE} | [\])] ){{0,2}} \s{{0,99}}
+    (?: => | -> | :=? | [!=]?= | <> | %3[ad] ) \s{{0,99}}"""
 _AFTER_BEARER: Final = r"""(?! (?:
     tokens? | auth\w{0,20} | scheme | realm | header | error | is | was | has | of | in | and | or | not | for
     | the | required | missing | invalid | expired
 ) \b | \[redacted )"""
 # Most texts have none of these, which is fast to find. The last ones are ends of names such as `accessKey`.
 _NAME_HINTS: Final = (
-    *("passw", "passphrase", "passcode", "pwd", "secret", "credential", "token", "authori", "cookie"),
-    *("session", "sessid", "csrf", "xsrf", "jwt", "identified", " key", "_key", "-key"),
-    *("ikey", "skey", "ekey", "tkey", "nkey", "gkey", "rkey", "hkey"),
+    *(
+        "passw",
+        "pass w",
+        "pass_w",
+        "pass-w",
+        "passc",
+        "pass c",
+        "pass_c",
+        "pass-c",
+        "phrase",
+        "pwd",
+        "secret",
+    ),
+    *("credential", "token", "authori", "cookie", "session", "sessid", "csrf", "xsrf", "jwt", "identified"),
+    "mnemonic",
+    *(" key", "_key", "-key", "ikey", "skey", "ekey", "tkey", "nkey", "gkey", "rkey", "hkey", "ckey", "dkey"),
 )
 
 
@@ -96,10 +120,13 @@ def _basic(match: re.Match[str]) -> str:
     return f"{match['key']}{MASK}" if b":" in decoded else match[0]
 
 
-_PRIVATE_KEYS: Final = _whole(
-    "-----begin",
-    r"""----- BEGIN [A-Z0-9\ ]{0,40} PRIVATE\ KEY (?: \ BLOCK )? ----- [\s\S]*?
-    (?: ----- END [A-Z0-9\ ]{0,60} ----- | \Z )""",
+_PRIVATE_KEYS: Final = (
+    _whole(
+        "begin",
+        r"""-{4,5} \ ? BEGIN [A-Z0-9\ ]{0,40} PRIVATE\ KEY (?: \ BLOCK )? \ ? -{4,5} [\s\S]*?
+        (?: -{4,5} \ ? END [A-Z0-9\ ]{0,60} -{4,5} | \Z )""",
+    ),
+    _after("private-lines", r"Private-Lines: \s{0,9} \d{1,9}", r"[\s\S]+"),  # PuTTY
 )
 _NAMED: Final = (
     _after(  # headers whose value is the rest of the line
@@ -108,6 +135,16 @@ _NAMED: Final = (
         (?: [bru]? {_QUOTE} )?""",
         r"""(?! [\[{(] ) [^\s"'\\}] (?: [^"'\\\r\n}] | (?<= = ) " [^"\r\n]{0,999} " )*""",
     ),
+    _after(  # "X-Api-Key: several words"
+        "",
+        rf"(?<! \w ) {_QUOTE} [\w-]{{0,40}}? {_NAME} \s{{0,9}} : \s{{0,9}}",
+        r"""(?! \s | \[redacted ) [^"'`\\\r\n]+ (?= ["'`] )""",
+    ),
+    _after(  # password=several words
+        "pass phrase pwd mnemonic",
+        rf"{_PHRASE} {_ABOUT} {_END} (?: {_FOR_WHOM} )? {_BETWEEN}",
+        _SEVERAL,
+    ),
     _after(  # {"name": "password", "value": "x"}
         "value",
         rf"{_STRONG} {_END} {_QUOTE} \s{{0,9}} , \s{{0,9}} {_QUOTE} value {_QUOTE} \s{{0,9}} : \s{{0,9}}",
@@ -115,7 +152,7 @@ _NAMED: Final = (
     _after("value", rf"""{_STRONG} {_END} ["']? \s{{1,9}} value \s{{0,9}} = \s{{0,9}}"""),  # XML attributes
     _after(
         "",
-        rf"{_NAME} (?: \s{{1,9}} (?: is | was ) )? {_BETWEEN}",
+        rf"{_NAME} (?: \s{{1,9}} (?: is | was ) | {_FOR_WHOM} )? {_BETWEEN}",
         rf"(?: (?: bearer | basic ) \s{{1,99}} )? {_VALUE}",
     ),
     _after(  # ("password", "x")
@@ -123,17 +160,22 @@ _NAMED: Final = (
         rf"""\( [bru]? ["'] [\w-]{{0,40}}? {_STRONG} {_END} ["'] , \s{{0,9}}""",
         rf"{_QUOTED} (?= \) )",
     ),
-    _after("<", rf"< [\w:-]{{0,40}}? {_STRONG} {_END} [^<>]{{0,200}} >", "[^<]+"),
+    _after("", rf"{_NAME} \( \s{{0,9}}", _QUOTED),  # setPassword("x")
+    _after(
+        "< &lt;",
+        rf"(?: < | &lt; ) [\w:-]{{0,40}}? {_STRONG} {_END} [^<>]{{0,200}}? (?: > | &gt; )",
+        r"(?: <!\[CDATA\[ [\s\S]*? (?: \]\]> | \Z ) | (?: (?! &lt; ) [^<] )+ )",
+    ),
     _after("values", rf"{_STRONG} [^()]{{0,400}} \) \s{{0,9}} VALUES \s{{0,9}} \(", r"[^()]* (?= \) )"),
 )
 _IN_WORDS: Final = (
     _after(  # wrong password "x y"
-        "passw passphrase passcode pwd secret identified",
-        rf"(?: {_WORD} | identified\ by ) \s{{1,9}} (?: (?: is | was | of ) \s{{1,9}} )?",
+        "pass phrase pwd mnemonic secret identified",
+        rf"(?: {_WORD} | identified\ by ) \s{{1,9}} (?: (?: is | was | of | like ) \s{{1,9}} )?",
         _QUOTED,
     ),
     _after(  # the passphrase was x1yz
-        "passw passphrase passcode pwd secret token key",
+        "pass phrase pwd mnemonic secret token key",
         rf"""(?: {_WORD} | token | (?: api | access ) [\ _-]? key ) \s{{1,9}}
         (?: (?: for | of ) \s{{1,9}} [^\s:]{{1,64}} \s{{0,9}} )? (?: (?: is | was | : ) \s{{1,9}} )?""",
         r"""(?= [^\s\d]{0,40} \d ) (?= [^\sa-z]{0,40} [a-z] ) [^\s"',;]{6,}""",
@@ -146,10 +188,12 @@ _WEAKLY_NAMED: Final = (
         (?: \s{{0,9}} ==? \s{{0,9}} | {_QUOTE} \]? {_BETWEEN} )""",
     ),
     _after(
-        "passcode pin otp cv auth",
-        r"(?<! [a-z] ) (?: passcode | pin | otp | cvv | cvc | auth ) (?: \s{1,9} | \s{0,9} : \s{0,9} )",
-        r"(?= [a-z]{0,40} \d ) \w{3,64} \b",
+        "code pin otp cv auth",
+        r"""(?<! [a-z] ) (?: (?: pin | security | verification | recovery | one-time | [m2]fa ) [\ _-] code
+        | passcode | pin | otp | cvv2? | cvc2? | auth ) (?: \s{1,9} | \s{0,9} [:=] \s{0,9} )""",
+        r"(?= [a-z-]{0,40} \d ) [\w-]{3,64} \b",
     ),
+    _after("auth(", r"auth \( [^()]{1,64} , \s{0,9}", rf"{_QUOTED} (?= \) )"),  # BasicAuth("bob", "x")
 )
 _COMMAND_LINES: Final = (
     _after(
@@ -163,17 +207,28 @@ _COMMAND_LINES: Final = (
         rf"(?! [-/.~] | [\d:.]{{1,40}} (?: / | \s | $ ) ) {_VALUE}",  # a folder, a port
     ),
     _after(
-        "mysql mariadb sshpass redis-cli",
-        r"\b (?: mysql | mariadb | sshpass | redis-cli ) [^\r\n]{0,200}? \s -[pa] \s?",
+        "mysql mariadb sshpass redis-cli ldap",
+        r"\b (?: mysql | mariadb | sshpass | redis-cli | ldap\w{1,9} ) [^\r\n]{0,200}? \s -[paw] \s?",
     ),
     _after(
         "-u --user",
-        r"""(?<! \S ) (?: -u | --user ) [\ =] ["']? [^\s:"']{1,64} :""",
+        r"""(?<! \S ) (?: -u \ ? | --user [\ =] ) ["'] [^\s:"']{1,64} :""",
+        r"""[^"'\r\n]+""",
+    ),
+    _after(
+        "-u --user",
+        r"""(?<! \S ) (?: -u \ ? | --user [\ =] ) [^\s:"']{1,64} :""",
         r"""(?! \d{1,9} (?: \s | $ ) ) [^\s"']+""",
     ),
+    _after("-pass", r"-pass (?: in | out )? \s{1,9} pass:", r"\S+"),  # openssl
+    _after("login", r"\b login \s{1,9} \S{1,64} \s{1,9} password \s{1,9}", r"\S+"),  # .netrc
 )
 _TOKENS: Final = (
-    _after("bearer", r"bearer (?: \s{1,9} | \s{0,9} [:=] \s{0,9} )", rf"""{_AFTER_BEARER} [^\s"',;]+"""),
+    _after(
+        "bearer",
+        r"""bearer (?: \s{1,9} | \s{0,9} [:=] \s{0,9} ) ["']?""",
+        rf"""{_AFTER_BEARER} [^\s"',;]+""",
+    ),
     Rule(
         ("basic",),
         re.compile(r"(?ix) (?P<key> \b basic \s{1,9} ) (?P<value> [a-z0-9+/]{4,2000} ) ={0,2}"),
@@ -183,15 +238,25 @@ _TOKENS: Final = (
     _whole("akia asia abia acca", r"\b (?: AKIA | ASIA | ABIA | ACCA ) [A-Z0-9]{16}", flags="x"),
     _whole(  # GitHub, GitLab, Slack, Stripe, Google, OpenAI, npm, PyPI, SendGrid, Vault, Docker, Shopify, …
         "ghp_ gho_ ghu_ ghs_ ghr_ _pat_ gl xox xapp- _live_ _test_ whsec_ aiza ya29. gocspx- sk- npm_ pypi- "
-        "sg. hvs. hvb. shpat_ shpss_ hf_ dop_v1_",
+        "sg. hvs. hvb. shpat_ shpss_ hf_ dop_v1_ lin_api_ figd_ ntn_ dapi key- nrak- age-secret- atatt "
+        "xkeysib- sq0 pmak-",
         r"""\b (?: (?: gh[pousr]_ | github_pat_ | dckr_pat_ | shpat_ | shpss_ | dop_v1_ | whsec_
-        | [rsp]k_live_ | [rsp]k_test_ | npm_ | hf_ ) \w{8,255}
-        | (?: gl[a-z]{2,5}- | xox[a-z]- | xapp- | GOCSPX-
-        | ya29\. | pypi- | hv[sb]\. ) [\w-]{12,255} | (?: AIza | sk- ) [\w-]{20,255}
+        | [rsp]k_live_ | [rsp]k_test_ | npm_ | hf_ | lin_api_ | figd_ | ntn_ ) \w{8,255}
+        | (?: gl[a-z]{2,5}- | (?: xoxe\. )? xox[a-z]- | xapp- | GOCSPX-
+        | ya29\. | pypi- | hv[sb]\. | NRAK- | AGE-SECRET-KEY-1 | ATATT | xkeysib- | sq0[a-z]{3}- | PMAK- )
+        [\w-]{12,255} | (?: AIza | sk- ) [\w-]{20,255} | (?: dapi | key- ) [0-9a-f]{32}
         | SG\. [\w-]{10,255} \. [\w-]{10,255} )""",
         flags="x",
     ),
-    _after("hooks.slack.com", r"hooks\.slack\.com/services/", r"""[^\s"']+"""),
+    _after(
+        "hooks.slack.com webhook",
+        r"""(?: hooks\.slack\.com/services | discord\w{0,3}\.com/api/webhooks/\d{1,20}
+        | office\.com/webhook ) /""",
+        r"""[^\s"']+""",
+    ),
+    _after("bot", r"\b bot", r"\d{6,12} : [\w-]{30,40}"),  # Telegram
+    _after("response=", r"""\b response= ["']?""", r"[0-9a-f]{32,128}"),  # digests
+    _whole("$", r"(?<! \w ) \$ (?: 2[abxy] | [156y] | argon2\w{1,2} | scrypt ) \$ [^\s\"',;]{16,500}"),
 )
 _ADDRESSES: Final = (
     _whole(  # a port follows `:` too, but not a password with `/` in it
@@ -216,7 +281,7 @@ _PERSONAL: Final = (
     ),
 )
 GROUPS: Final = (
-    ((), (_PRIVATE_KEYS,)),
+    ((), _PRIVATE_KEYS),
     (_NAME_HINTS, (*_NAMED, *_IN_WORDS)),
     ((), (*_WEAKLY_NAMED, *_COMMAND_LINES, *_TOKENS, *_ADDRESSES, *_PERSONAL)),
 )

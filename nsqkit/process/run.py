@@ -167,7 +167,7 @@ class Run:
         found = []
         for address in await http_addresses(self.settings):
             try:
-                stats = await NsqdHttp(address).stats()
+                left = await NsqdHttp(address).read_stats(partial(unhandled, subscriptions=wanted))
             except NsqkitError as error:
                 if address in self._answered:  # it may be busy or restarting: ask again
                     return None
@@ -175,5 +175,5 @@ class Run:
                     f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http"
                 ) from error
             self._answered.add(address)
-            found.append(unhandled(stats, wanted))
+            found.append(left)
         return Unhandled(*map(sum, zip(*found, strict=True))) if found else None

@@ -49,8 +49,7 @@ class LineWriter:
 
     def write(self, line: bytes) -> None:
         """Write a line, or keep it until there is room, or drop it."""
-        if self._pid != os.getpid():  # a fork: its lines wait in the parent, and its thread is there
-            self._start_empty()
+        self._leave_to_parent()
         with self._lock:
             # After a line was dropped, wait until there is room for the line that says so, too.
             most = self._max_waiting_bytes // 2 if self._unreported else self._max_waiting_bytes
@@ -69,12 +68,17 @@ class LineWriter:
         Args:
             timeout_s: The longest time to wait, seconds.
         """
+        self._leave_to_parent()
         end_s = time.monotonic() + timeout_s
         while self._waiting and (left_s := end_s - time.monotonic()) > 0.0:
             if self._has_room(left_s):
                 with self._lock:
                     self._write_waiting()
         return not self._waiting
+
+    def _leave_to_parent(self) -> None:
+        if self._pid != os.getpid():  # a fork: its lines wait in the parent, and its thread is there
+            self._start_empty()
 
     def _start_empty(self) -> None:
         # Reentrant: the garbage collector may run while it is held, and asyncio logs the lost tasks it finds.

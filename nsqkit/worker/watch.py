@@ -9,6 +9,7 @@ from nsqkit.background import Background
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.nsq.clock_skews import ClockSkews
 from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.dials import Dials
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.nodes import configured_http
@@ -58,6 +59,7 @@ class Watch:
         self._log = log
         self._consumers: list[Consumer] = []
         self._endpoints = Endpoints(settings.nsqd, lookup, poll_s, configured_http(settings))
+        self._dials = Dials()
         self._channels = TopicChannels(durable(pairs), timeout_s=timeout_s, log=log)
         self._registrations = Registrations(lookup or Lookup(()), durable(pairs), poll_s=poll_s, **common)
         self._producers = Producers(lookup, on_change=self._on_producer, **common)
@@ -84,6 +86,7 @@ class Watch:
             on_producer=self._producers.found,
             background=self._background,
             clocks=self._clocks,
+            dials=self._dials,
             **callbacks,
         )
         self._consumers.append(consumer)
@@ -127,12 +130,9 @@ class Watch:
         return self._pauses.of(spec.topics, spec.channel)
 
     def _addresses(self) -> Iterable[str]:
-        """Return the HTTP address of every nsqd to ask."""
-        return self._settings.nsqd_http or self._found()
-
-    def _found(self) -> frozenset[str]:
-        """Return the HTTP address of every nsqd that a handler consumes from."""
-        return frozenset().union(*(consumer.http_addresses for consumer in self._consumers))
+        """Return the HTTP address of every nsqd to ask: of many dead ones each would be waited for."""
+        live = (consumer.live_http_addresses for consumer in self._consumers)
+        return self._settings.nsqd_http or frozenset().union(*live)
 
     def _on_producer(self, topic: str, has_producer: bool) -> None:  # noqa: FBT001 - a callback
         for spec in self._specs.values():
@@ -141,7 +141,8 @@ class Watch:
                 meter.topic_without_producer(not has_producer)
 
     def _on_pauses(self) -> None:
-        self._clocks.keep(self._found())
+        wanted = (consumer.http_addresses for consumer in self._consumers)
+        self._clocks.keep(frozenset().union(*wanted))
         for spec in self._specs.values():
             meter = self._metrics.for_handler(spec.topic, spec.channel, spec.name)
             meter.channel_paused(bool(self._paused(spec)))

@@ -1,10 +1,12 @@
 """Clusters that change, and clocks that differ: real nsqd and nsqlookupd."""
 
 import asyncio
+import json
+import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +18,7 @@ from nsqkit.nsq import ConnectionOptions, Lookup, NsqdPublisher
 from nsqkit.nsq.discovery import Discovery
 from nsqkit.nsq.http import fetch
 from nsqkit.nsq.nsqlookupd import NsqlookupdHttp
+from nsqkit.policy.address import split_address
 from nsqkit.runtime.clock import Clock
 from tests.integration.conftest import Server, StartNsqd
 from tests.unit.reading import topics
@@ -71,6 +74,18 @@ async def publish(nsqd: Server, count: int = 10) -> None:
     publisher = NsqdPublisher(nsqd.tcp_address, ConnectionOptions())
     await publisher.publish_many("clustered", [b"{}"] * count)
     await publisher.close()
+
+
+@asynccontextmanager
+async def dead_nsqd(nsqlookupd: Server, host: str, port: int) -> AsyncIterator[None]:
+    """Register an nsqd at an address at which nobody listens."""
+    _, writer = await asyncio.open_connection(*split_address(nsqlookupd.tcp_address))
+    producer = {"broadcast_address": host, "tcp_port": port, "http_port": port, "version": "1.3.0"}
+    body = json.dumps(producer).encode()
+    writer.write(b"  V1IDENTIFY\n" + struct.pack(">l", len(body)) + body + b"REGISTER clustered\n")
+    yield
+    writer.close()
+    await writer.wait_closed()
 
 
 class Polls:
@@ -129,6 +144,25 @@ async def test_an_nsqd_that_returns_at_another_address_is_found_without_a_regula
         old.stop()
         await publish(start_nsqd())
         await handled.all_got(20)
+
+
+async def test_an_nsqd_among_hundreds_of_dead_ones_is_consumed(
+    nsqlookupd: Server, start_nsqd: StartNsqd
+) -> None:
+    await publish(start_nsqd())
+    async with AsyncExitStack() as stack:
+        for n in range(500):
+            await stack.enter_async_context(dead_nsqd(nsqlookupd, f"127.1.0.{n % 250}", 1 + n // 250))
+        lookup = Lookup([nsqlookupd.http_address])
+        await until(partial(lookup.producers, "clustered"), lambda found: len(found.nodes) == 501)
+        handled = Handled()
+        settings = Settings(admin_port=0, lookupd=(nsqlookupd.http_address,), lookupd_poll_s=3600.0)
+        worker = Worker(handled.handlers, settings=settings)
+        await worker.start()
+        try:
+            await handled.all_got(10)
+        finally:
+            await worker.stop()
 
 
 @pytest.mark.parametrize("ahead_s", [AHEAD_S, -AHEAD_S])

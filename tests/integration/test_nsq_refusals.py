@@ -164,6 +164,7 @@ async def test_a_dead_letter_channel_with_all_consumers_that_nsqd_allows_is_used
         ("-max-output-buffer-size=16384", "output_buffer_bytes"),
         ("-max-heartbeat-interval=20s", "heartbeat_s"),
         ("-max-msg-timeout=30s", "msg_timeout_s"),
+        ("-max-body-size=200", "body too big"),
     ],
 )
 async def test_a_limit_that_is_too_tight_names_the_setting_and_the_option(

@@ -80,6 +80,9 @@ LOG_EVENTS: Final = {
         "A delivery has its outcome. Successes are logged only with `log_success`. It is a warning after an "
         "error, a dead letter or a lost lease, else info."
     ),
+    "more_nsqd_failed": (
+        "Further nsqd cannot be reached or have refused, after ten lines within a minute. Some are named."
+    ),
     "nsqd_connected": "A handler is subscribed on an nsqd.",
     "nsqd_refused": (
         "An nsqd answered with an error that a person has to correct. It is tried again every 15 s."

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -343,13 +343,13 @@ async def test_an_nsqd_that_misses_one_look_does_not_end_a_run(monkeypatch: pyte
         [{"topics": None}, ConnectionLostError("x", "no answer in time"), *[{"topics": None}] * 3]
     )
 
-    async def stats(_: NsqdHttp) -> Any:
+    async def read_stats(_: NsqdHttp, read: Callable[[Any], Any]) -> Any:
         look = next(looks)
         if isinstance(look, Exception):
             raise look
-        return look
+        return read(look)
 
-    monkeypatch.setattr(NsqdHttp, "stats", stats)
+    monkeypatch.setattr(NsqdHttp, "read_stats", read_stats)
     monkeypatch.setattr("nsqkit.nsq.idle.INTERVAL_S", 0.0)
     run = Run(["unused"], Settings(nsqd=(NOBODY,), nsqd_http=(NOBODY,)))
     await run._idle(Idle())  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from nsqkit.nsq.discovery import Source
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import dead_topic
+from tests.unit.nsq.fake_http import FakeHttp
 
 NOBODY = "127.0.0.1:1"
 
@@ -51,6 +52,39 @@ async def test_topics_of_others_are_none_of_its_business(
     await publishers.publish(address, "sleeping.dead", b"no channel")
     await publishers.ensure_channel(address, "orders", "dead")
     assert (await find_backlog(told(broker))).topics == {}
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        pytest.param({}, id="no topics"),
+        pytest.param({"topics": 5}, id="topics that are no list"),
+        pytest.param({"topics": [5]}, id="a topic that is no object"),
+        pytest.param({"topics": [{"topic_name": 5, "channels": []}]}, id="a name that is no text"),
+        pytest.param({"topics": [{"topic_name": "a.b.dead"}]}, id="no channels"),
+        pytest.param({"topics": [{"topic_name": "a.b.dead", "channels": []}]}, id="no depth"),
+        pytest.param({"topics": [{"topic_name": "a.b.dead", "channels": [], "depth": ""}]}, id="a bad depth"),
+    ],
+)
+async def test_an_nsqd_that_answers_anything_hides_no_other(
+    broker: DevBroker, publishers: PublisherPool, stats: object
+) -> None:
+    await publishers.publish(broker.tcp_address, "orders.payments.dead", b"a")
+    async with FakeHttp((200, stats)) as hostile:
+        settings = Settings(
+            nsqd=(NOBODY, broker.tcp_address), nsqd_http=(hostile.address, broker.http_address)
+        )
+        found = await find_backlog(settings)
+    assert found.topics == {Source(broker.tcp_address, "orders.payments.dead"): TopicBacklog(1, 0)}
+    assert len(found.failures) == 1
+
+
+async def test_a_name_that_no_topic_can_have_is_left_out() -> None:
+    """To subscribe to it would end the collector."""
+    bad = {"topic_name": "a b.c.dead", "channels": [], "depth": 1}
+    async with FakeHttp((200, {"topics": [bad]})) as hostile:
+        found = await find_backlog(Settings(nsqd=(NOBODY,), nsqd_http=(hostile.address,)))
+    assert (found.topics, found.failures) == ({}, ())
 
 
 async def test_a_topic_that_has_lost_its_channel_counts(broker: DevBroker, publishers: PublisherPool) -> None:

@@ -8,15 +8,18 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from tornado.iostream import IOStream
 
 from nsqkit.errors import NsqkitError, SettingsError
+from nsqkit.nsq import connection, dials, discovery
 from nsqkit.nsq import consumer as module
-from nsqkit.nsq import discovery
 from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.dial import dial
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message, one_by_one
+from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import Exponential
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.waiting import PATIENCE_S, turns, until
@@ -85,6 +88,32 @@ def nobody(count: int) -> LookupResult:
     return LookupResult(
         frozenset(Node(f"127.0.{1 + n // 200}.{1 + n % 200}:1", "") for n in range(count)), ()
     )
+
+
+class Dead:
+    """Makes the nsqd of :func:`nobody` refuse at once, or stay silent, and counts the attempts by address."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, is_silent: bool = False) -> None:
+        monkeypatch.setattr(module, "_retry_in_s", lambda *_: 3600.0)
+        monkeypatch.setattr(connection, "dial", self._dial)
+        self.dialled: Counter[str] = Counter()
+        self._is_silent = is_silent
+        self._grown = asyncio.Event()
+
+    async def wait_dialled(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.dialled) < count:
+                self._grown.clear()
+                await self._grown.wait()
+
+    async def _dial(self, host: str, port: int, timeout_s: float) -> IOStream:
+        if port != 1:
+            return await dial(host, port, timeout_s)
+        self.dialled[host] += 1
+        self._grown.set()
+        if self._is_silent:
+            await asyncio.Event().wait()
+        raise ConnectionRefusedError("refused")
 
 
 async def calls(work: Awaitable[object]) -> int:
@@ -166,6 +195,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RECONNECT", Exponential(base_s=0.001, max_s=0.002))
     monkeypatch.setattr(module, "_REFUSED_RETRY_S", 0.001)
     monkeypatch.setattr(discovery, "_FIRST_POLL_S", 0.001)
+    for line in ("_PROMPT", "_PATIENT"):
+        monkeypatch.setattr(dials, line, RateLimit(per_s=1e6))
 
 
 async def ready(consumer: Consumer) -> None:
@@ -326,6 +357,16 @@ async def test_the_http_address_of_each_nsqd_is_that_of_its_endpoint() -> None:
     )
     assert consumer.http_address("a:4150") == "a:4151"
     assert consumer.http_address("b:4150") is None
+
+
+async def test_the_http_addresses_of_nsqd_that_are_subscribed(nsqd: FakeNsqd, intake: Intake) -> None:
+    nodes = frozenset({Node(nsqd.address, "a:4151"), Node("127.0.0.1:1", "b:4151"), Node("127.0.0.1:2", "")})
+    consumer = intake(lookup=ScriptedLookup(orders=LookupResult(nodes, ())))
+    consumer.start()
+    await nsqd.serve("orders")
+    await intake.log.wait_for("nsqd_connected")
+    assert consumer.http_addresses == {"a:4151", "b:4151"}
+    assert consumer.live_http_addresses == {"a:4151"}
 
 
 class TestReady:
@@ -577,7 +618,7 @@ class TestLookup:
         await ready(consumer)
         assert consumer.connections == ((other.address, "orders"),)
 
-    async def test_failed_attempts_share_the_answers_of_nsqlookupd(
+    async def test_attempts_that_fail_ask_nsqlookupd_nothing(
         self, intake: Intake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         attempts: Counter[str] = Counter()
@@ -590,22 +631,72 @@ class TestLookup:
         lookup = ScriptedLookup(orders=nobody(50))
         intake(lookup=lookup).start()
         await until(lambda: len(attempts) == 50 and min(attempts.values()) > 10)
-        assert lookup.asked < 50
+        assert lookup.asked == 1
 
-    async def test_two_thousand_nsqd_that_are_away_delay_the_end_no_longer_than_each_of_a_few(
-        self, intake: Intake
+    async def test_a_topic_deleted_while_its_nsqd_is_away_is_not_brought_back(self, intake: Intake) -> None:
+        """A regular poll is an hour away, so nsqlookupd is asked between the connect and SUB."""
+        async with FakeNsqd() as late:
+            pass
+        lookup = ScriptedLookup(orders=found(late))
+        consumer = intake(lookup=lookup, poll_s=3600.0)
+        consumer.start()
+        await intake.log.wait_for("nsqd_unreachable")
+        lookup.results.clear()
+        async with FakeNsqd(port=late.port) as late:
+            peer = await late.accept()
+            await peer.shake_hands()
+            await peer.expect_end()
+            await ready(consumer)
+            assert late.is_idle
+
+    @pytest.mark.parametrize("is_silent", [False, True])
+    async def test_the_cost_of_dead_nsqd_does_not_grow_faster_than_their_number(
+        self, intake: Intake, monkeypatch: pytest.MonkeyPatch, *, is_silent: bool
     ) -> None:
-        """The number of calls grows with the number of nsqd, not with its square."""
+        """Calls are counted from the start to the end; each is tried once, or waits for its turn."""
+        dead = Dead(monkeypatch, is_silent=is_silent)
 
-        async def calls_of_close(count: int) -> int:
+        async def calls_of(count: int) -> int:
+            dead.dialled.clear()
             consumer = intake(lookup=ScriptedLookup(orders=nobody(count)))
-            consumer.start()
-            await until(lambda: len(consumer.problems) == count)
-            await until(lambda: all("refused" in line for line in consumer.problems))
-            return await calls(consumer.close(0.0))
 
-        few, many = await calls_of_close(50), await calls_of_close(400)
-        assert many < 16 * few
+            async def work() -> None:
+                consumer.start()
+                await dead.wait_dialled(dials._AT_ONCE if is_silent else count)
+                await turns(10)
+                await consumer.close(0.0)
+
+            return await calls(work())
+
+        few, many = await calls_of(100), await calls_of(1000)
+        assert many < 15 * few
+
+    async def test_many_dead_nsqd_are_a_few_lines_and_problems(
+        self, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dead = Dead(monkeypatch)
+        consumer = intake(lookup=ScriptedLookup(orders=nobody(500)))
+        consumer.start()
+        await dead.wait_dialled(500)
+        await turns(10)
+        assert len(consumer.problems) == 101
+        assert consumer.problems[-1] == "400 more subscriptions are missing"
+        await consumer.close(0.0)
+        assert [name for _, name, _ in intake.log.lines] == ["nsqd_unreachable"] * 10 + ["more_nsqd_failed"]
+        assert intake.log.of("more_nsqd_failed")[0]["more"] == 485
+
+    async def test_an_nsqd_among_hundreds_of_silent_ones_is_consumed(
+        self, nsqd: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its address is the last in order, and the time limit of a connect never ends."""
+        monkeypatch.setattr(dials, "_HURRIED_S", 0.01)
+        Dead(monkeypatch, is_silent=True)
+        nodes = nobody(500).nodes | {Node(nsqd.address.replace("127.0.0.1", "localhost"), "")}
+        lookup = ScriptedLookup(orders=LookupResult(nodes, ()))
+        intake(lookup=lookup, options=ConnectionOptions(connect_timeout_s=3600.0)).start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        peer.send(message_frame())
+        assert (await intake.messages.get()).finish()
 
     async def test_a_node_is_not_dropped_while_some_nsqlookupd_is_silent(
         self, nsqd: FakeNsqd, intake: Intake

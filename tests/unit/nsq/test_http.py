@@ -2,11 +2,14 @@
 
 import asyncio
 import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
-from nsqkit.nsq.http import NsqdHttp, fetch
+from nsqkit.nsq.http import NsqdHttp, fetch, fetch_date_s
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 from tests.unit.nsq.fake_nsqd import FakeNsqd
 from tests.waiting import PATIENCE_S, turns
@@ -36,6 +39,53 @@ async def test_a_path_that_is_unknown_there_names_the_usual_ports() -> None:
     async with FakeHttp((404, {"message": "NOT_FOUND"})) as server:
         with pytest.raises(RefusedError, match="nsqd is usually 4151, that of nsqlookupd 4161"):
             await fetch(server.address, "/lookup", topic="orders")
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        pytest.param(
+            (400, b"Client sent an HTTP request to an HTTPS server.\n"), "this is an HTTPS port", id="HTTPS"
+        ),
+        pytest.param((403, {"message": "TLS_REQUIRED"}), "--tls-required=tcp-https", id="TLS required"),
+    ],
+)
+async def test_a_port_that_is_encrypted_is_named(answer: Answer, hint: str) -> None:
+    async with FakeHttp(answer) as server:
+        with pytest.raises(RefusedError, match=hint):
+            await NsqdHttp(server.address).stats()
+
+
+async def test_a_web_page_such_as_that_of_nsqadmin_is_named() -> None:
+    async with FakeHttp((200, b"<!doctype html>\n<title>nsqadmin</title>")) as server:
+        with pytest.raises(ConnectionLostError, match=r"web page, such as nsqadmin's; .* nsqlookupd 4161"):
+            await NsqdHttp(server.address).stats()
+
+
+async def test_a_redirection_is_not_followed() -> None:
+    """A hostile server could make the worker ask any other one."""
+    async with FakeHttp((200, b"secret")) as other:
+        answer = f"HTTP/1.1 302 Found\r\nLocation: http://{other.address}/\r\nContent-Length: 0\r\n\r\n"
+        async with FakeHttp(answer.encode()) as server:
+            with pytest.raises(RefusedError, match="302"):
+                await fetch(server.address, "/stats")
+        assert other.requests == []
+
+
+@pytest.fixture
+def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_new_york")
+async def test_a_date_without_a_zone_is_in_utc() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nDate: Tue, 01 Jan 2030 00:00:00\r\nContent-Length: 0\r\n\r\n"
+    async with FakeHttp(answer) as server:
+        assert await fetch_date_s(server.address) == datetime(2030, 1, 1, tzinfo=UTC).timestamp()
 
 
 async def test_a_tcp_port_of_nsq_is_named(nsqd: FakeNsqd) -> None:

@@ -115,6 +115,20 @@ async def test_a_failed_look_up_is_an_os_error_and_repeated_next_time(
     assert server.asked == [host, host]
 
 
+async def test_a_look_up_that_the_system_gives_no_thread_is_an_os_error_and_repeated_next_time(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(OSError, match="no thread"):
+            await resolve("nsqd.example", 4150)
+    assert (await resolve("nsqd.example", 4150))[0][4] == ("127.0.0.1", 4150)
+    assert server.asked == ["nsqd.example"]
+
+
 async def test_a_failure_for_which_nobody_waits_any_more_is_passed_over(server: NameServer) -> None:
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))

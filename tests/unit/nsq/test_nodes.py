@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nsqkit import ConnectionLostError, Settings, SettingsError
+from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import LookupResult, Node
 from nsqkit.nsq.nodes import (
     all_nodes,
@@ -156,6 +157,18 @@ class TestMessageLimit:
             settings = told(nsqd_http=tuple(server.address for server in servers), max_msg_bytes=1234)
             assert await message_limit(settings) == expected
             assert servers[0].requests[0].startswith("GET /config/max_msg_size")
+
+    async def test_a_hundred_of_many_nsqd_are_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+
+        async def config(self: NsqdHttp, name: str) -> int:
+            asked.append((self.address, name))
+            return 300
+
+        monkeypatch.setattr(NsqdHttp, "config", config)
+        addresses = tuple(f"10.0.0.{n}:4151" for n in range(150))
+        assert await message_limit(told(nsqd_http=addresses)) == 300
+        assert asked == [(address, "max_msg_size") for address in addresses[:100]]
 
     async def test_who_does_not_answer_sets_no_limit(self) -> None:
         assert await message_limit(told(nsqd_http=(NOBODY,), max_msg_bytes=1234)) == 1234

@@ -59,6 +59,14 @@ def test_a_refusal_that_says_no_limit_changes_nothing(description: str) -> None:
     assert limits.problem(Size(200)) is None
 
 
+def test_an_nsqd_that_defers_no_publish_reports_a_limit_of_0() -> None:
+    limits = PublishLimits()
+    deferred = Size(1, delay_ms=1000)
+    assert limits.refuse(deferred, "DPUB timeout 1000 out of range 0-0") == "--max-req-timeout"
+    assert limits.problem(deferred) is not None
+    assert limits.problem(Size(1)) is None
+
+
 def test_what_nsqd_accepts_is_not_doubtful_any_more_whatever_it_reported_before() -> None:
     limits = PublishLimits()
     limits.refuse(Size(3 * MIB), f"PUB message too big {3 * MIB} > {2 * MIB}")

@@ -12,6 +12,7 @@ from nsqkit.errors import ConnectionLostError, PublishError, RefusedError
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.publish_limits import Size
 from nsqkit.nsq.publisher import NsqdPublisher, ensure_channel
+from nsqkit.policy.refusal import Fault, fault_behind
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer
 from tests.waiting import PATIENCE_S, until
 
@@ -303,6 +304,30 @@ async def test_a_reported_limit_is_asked_again_after_the_connection_to_that_nsqd
         else:
             alone.respond()
             await deferred
+
+
+async def test_a_publish_above_a_reported_limit_is_not_sent_and_fails_as_if_nsqd_had_refused_it(
+    nsqd: FakeNsqd, publisher: NsqdPublisher
+) -> None:
+    """The class of the refusal decides whether a handler is blocked."""
+    beside = asyncio.create_task(publisher.publish("orders", b"1"))
+    peer = await _accept(nsqd)
+    await peer.command()
+    peer.respond()
+    await beside
+    publisher._limits.refuse(Size(3), "PUB message too big 3 > 2")
+    publisher._limits.refuse(Size(1, 20), "MPUB body too big 20 > 10")
+    publisher._limits.refuse(Size(1, delay_ms=7000), "DPUB timeout 7000 out of range 0-1000")
+    for publishing in (
+        publisher.publish("orders", b"123"),
+        publisher._publish_together("orders", [b"1"] * 3),
+        publisher.publish("orders", b"1", defer_s=7.0),
+    ):
+        with pytest.raises(PublishError, match=r"its --max-(msg-size|body-size|req-timeout)") as caught:
+            await publishing
+        assert caught.value.permanent
+        assert fault_behind(caught.value) is Fault.MESSAGE
+    assert nsqd.is_idle
 
 
 async def test_many_that_exceed_nsqds_limit_are_sent_in_several_commands(

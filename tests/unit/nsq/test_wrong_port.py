@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from nsqkit.nsq.wrong_port import not_http, not_nsqd, tcp_port_at
+from nsqkit.nsq.wrong_port import not_http, not_json, not_nsqd, tcp_port_at
 from tests.unit.nsq.fake_nsqd import FakeNsqd, frame
 
 NSQD = frame(1, b"E_BAD_PROTOCOL")
@@ -43,6 +43,11 @@ def test_a_tcp_port_instead_of_http(answer: bytes, name: str) -> None:
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad R", b"220 mail.example.o"])
 def test_another_server_is_not_named(answer: bytes) -> None:
     assert not_http(answer) is None
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}", b"[<]"])
+def test_what_may_be_json_is_no_web_page(answer: bytes) -> None:
+    assert not_json(answer) is None
 
 
 async def test_a_server_that_closes_without_an_answer_is_not_named(nsqd: FakeNsqd) -> None:

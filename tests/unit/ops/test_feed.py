@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nsqkit import FeedError, PublishError, Settings
+from nsqkit.errors import RefusedError
 from nsqkit.nsq import ConnectionOptions
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.feed import Feed, FeedReport, check_feed
@@ -19,15 +20,21 @@ class FakePublisherPool(PublisherPool):
     def __init__(self, *failures: Exception) -> None:
         super().__init__(ConnectionOptions())
         self.failures = list(failures)
+        self.longest_bytes = 1_000_000
         self.batches: list[list[bytes]] = []
         self.deferred: list[tuple[bytes, float]] = []
 
     async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
+        if len(body) > self.longest_bytes:
+            cause = RefusedError(address, "E_BAD_MESSAGE", "PUB message too big")
+            raise PublishError(topic, address, str(cause), True) from cause
         self.deferred.append((body, defer_s))
 
     async def publish_many(self, address: str, topic: str, bodies: Any) -> None:
         if self.failures:
             raise self.failures.pop(0)
+        if max(map(len, bodies)) > self.longest_bytes:
+            await self.publish(address, topic, max(bodies, key=len))
         self.batches.append(list(bodies))
 
     @property
@@ -94,6 +101,21 @@ class TestLines:
         assert reason.startswith(said)
         assert report.published == 2
         assert publishers.sent == [b'{"n": 1}', b'{"n": 4}']
+
+    @pytest.mark.parametrize("defer_s", [0.0, 5.0])
+    async def test_a_line_that_is_too_large_only_for_this_nsqd_is_left_out_and_named(
+        self, write: Write, defer_s: float
+    ) -> None:
+        """Its max-msg-size was not known at the start."""
+        publishers = FakePublisherPool()
+        publishers.longest_bytes = 20
+        content = b'{"n": 1}\n{"long": "xxxxxxxxxxxx"}\n{"n": 2}\n'
+        report = await feed_of(write(content), publishers, defer_s=defer_s).run()
+        assert [body for body, _ in publishers.deferred] == [b'{"n": 1}', b'{"n": 2}']
+        assert report.published == 2
+        ((number, reason),) = report.refused
+        assert number == 2
+        assert "too big" in reason
 
     @pytest.mark.parametrize("ending", [b"", b"\n"])
     async def test_a_line_larger_than_the_memory_is_refused_by_its_number_and_never_read_as_a_whole(

@@ -163,6 +163,11 @@ class TestRefused:
             with pytest.raises(SettingsError, match="no nsqd that nsqlookupd knows has a topic 'orders'"):
                 await Tail("orders", Settings(lookupd=(http.address,))).run(lambda _: True)
 
+    async def test_an_nsqd_whose_statistics_are_something_else(self) -> None:
+        async with FakeHttp((200, {"topics": [{"topic_name": "orders"}]})) as http:
+            with pytest.raises(ConnectionLostError, match="no statistics of nsqd"):
+                await Tail("orders", Settings(nsqd=(NOBODY,), nsqd_http=(http.address,))).run(lambda _: True)
+
     @pytest.mark.parametrize(
         ("topic", "settings", "said"),
         [

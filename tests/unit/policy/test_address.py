@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsqkit.errors import SettingsError
-from nsqkit.policy.address import join_address, split_address
+from nsqkit.policy.address import is_host, join_address, split_address
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,21 @@ from nsqkit.policy.address import join_address, split_address
 )
 def test_split_address(address: str, expected: tuple[str, int]) -> None:
     assert split_address(address) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *((each, True) for each in ("nsqd-1.example", "nsqd_1", "host.", "10.0.0.9", "::1", "fe80::1%eth0")),
+        *((each, False) for each in ("", "a b", "a..b", "a@b", "a/b", "a?b", "a,b", "[::1]", "a\x1b")),
+        pytest.param("10.0.0.9:4150", False, id="with a port"),
+        pytest.param("user:secret@host", False, id="with credentials"),
+        pytest.param("fe80::1%\x1b", False, id="a zone that cannot be printed"),
+        pytest.param("a." * 128, False, id="over 255 characters"),
+    ],
+)
+def test_is_host(text: str, *, expected: bool) -> None:
+    assert is_host(text) is expected
 
 
 @given(st.text(max_size=30))

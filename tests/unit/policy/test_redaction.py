@@ -13,7 +13,8 @@ WORDS = st.text("abcdefghijklmnopqrstuvwxyz ", max_size=200)
     ("text", "expected"),
     [
         pytest.param("password=hunter2", "password=[redacted]", id="a password"),
-        pytest.param("PASSWD: hunter2 next", "PASSWD: [redacted] next", id="whatever its case"),
+        pytest.param("PASSWD: hunter2, next", "PASSWD: [redacted], next", id="whatever its case"),
+        pytest.param("password=two words", "password=[redacted]", id="a password of several words"),
         pytest.param("db_password = hunter2", "db_password = [redacted]", id="a prefixed password"),
         pytest.param("secret_key=abc;x=1", "secret_key=[redacted];x=1", id="only up to the next field"),
         pytest.param("a=1&token=abc&b=2", "a=1&token=[redacted]&b=2", id="a token in a query"),

@@ -144,6 +144,52 @@ SECRETS = [
     "jwt=«abc»",
     "otp=«123456»",
     "credentials='«abc def»'",
+    "password=«two words»",
+    "Password: «correct horse battery staple»",
+    "passphrase=«correct horse battery staple», user=bob",
+    "login failed (password=«two words», user=bob)",
+    "password=`«two words»`",
+    "password=“«two words»”",
+    'password="""«two words»"""',
+    "master password: «two words»",
+    "password for bob: «opensesame»",
+    "password (for bob): «opensesame»",
+    "seed phrase: «witch collapse practice feed shame open»",
+    "pass phrase: «two words»",
+    "pass-phrase=«hunter2»",
+    "password[0]=«hunter2»",
+    "password.value=«hunter2»",
+    "password != '«hunter2»'",
+    "password like '«hunter2»'",
+    "%22password%22%3A%22«hunter2»%22",
+    r"{\u0022password\u0022: \u0022«hunter2»\u0022}",
+    "&quot;password&quot;: &quot;«two words»&quot;",
+    "&lt;password&gt;«two words»&lt;/password&gt;",
+    "<password><![CDATA[«two words»]]></password>",
+    'curl -H "X-Api-Key: «abc 123»" https://example.org',
+    "curl -u 'bob:«two words»' https://example.org",
+    "curl -ubob:«hunter2» https://example.org",
+    "ldapsearch -D cn=admin -w «secret»",
+    "openssl rsa -passin pass:«secret»",
+    "machine example.org login bob password «opensesame»",
+    'setPassword("«two words»")',
+    "auth=('bob', '«two words»')",
+    "BasicAuth('bob', '«two words»')",
+    'bearer "«abc123»"',
+    'Digest username="bob", response="«6629fae49393a05397450978507c4ef1»"',
+    "pin code: «4242»",
+    "verification code: «123456»",
+    "recovery code «abcd-efgh-1234»",
+    "cvv2=«123»",
+    "license_key=«ABCD-EFGH»",
+    "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n«P2/56wAAA»\n---- END SSH2 ENCRYPTED PRIVATE KEY ----",
+    "PuTTY-User-Key-File-3: ssh-rsa\nPrivate-Lines: 14\n«AAABAQCp»",
+    "«AGE-SECRET-KEY-1QQPQZRYXQ5Z0ABCDEF0123456789»",
+    "«dapi" + "0123456789abcdef" * 2 + "»",
+    "«xoxe.xoxp-1-Mi0yLTEyMzQ1Njc4»",
+    "https://discord.com/api/webhooks/123/«abcdefghijklmnop»",
+    "https://api.telegram.org/bot«123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw»/getMe",
+    "hash «$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234»",
 ]
 
 HARMLESS = [
@@ -211,6 +257,14 @@ HARMLESS = [
     "<order id='17'>new</order>",
     "latency 12.5 ms; attempts 3; depth 1234567",
     "sequence AKIN and ghost_writer",
+    "status code 500, error code: 17, zip code: 12345",
+    "the verification code is required",
+    "POST /webhooks/stripe: 200",
+    "secret_santa_list_of_participants",
+    "key-value store, passage 17, passed: 3",
+    "password.length must be at least 8",
+    "price $5$ and $1$",
+    "author(name, 'Bob')",
 ]
 
 
@@ -279,7 +333,15 @@ def test_no_pattern_can_take_more_than_linear_time(rule: Any) -> None:
 
 UNITS = [
     *('token="', "token=[", 'token=\\"', "a:b@", "://a:", "--token-", "<token", "(token)values("),
-    *("password is ", "-----BEGIN PRIVATE KEY-----"),
+    *(
+        "password is ",
+        "-----BEGIN PRIVATE KEY-----",
+        "password.",
+        "password[0]",
+        "password for a ",
+        "password=a b ",
+    ),
+    *('"x-token: ', "%22token", "&lt;token", "auth('a', "),
 ]
 
 
@@ -291,7 +353,7 @@ def test_a_megabyte_of_the_worst_text_is_redacted(unit: str) -> None:
 
 def _repeats(pattern: Any) -> Iterator[tuple[bool, Any]]:
     for op, argument in pattern:
-        if op in {sre.MAX_REPEAT, sre.MIN_REPEAT}:
+        if op in {sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT}:
             _, most, inner = argument
             yield most is sre.MAXREPEAT, inner
             yield from _repeats(inner)

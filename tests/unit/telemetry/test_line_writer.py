@@ -225,6 +225,20 @@ def test_lines_are_written_at_exit_and_a_forked_process_repeats_none() -> None:
     assert process.returncode == 0
 
 
+def test_a_forked_process_that_logs_nothing_does_not_write_what_waits_in_its_parent(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LineWriter(pipe[1], nothing)
+    for _ in range(100):
+        writer.write(b"x" * 1000 + b"\n")
+    assert not writer.flush(0.0)
+    monkeypatch.setattr(os, "getpid", lambda: 0)
+    assert writer.flush(0.0)
+    monkeypatch.undo()
+    os.read(pipe[0], 1 << 16)
+    until_blocking(lambda: threads() == [])
+
+
 STUCK = """
 import asyncio
 from nsqkit.cli.ending import on_second_signal

@@ -8,6 +8,8 @@ import pytest
 from nsqkit import Context, Handler, Settings, event
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.background import Background
+from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.worker.watch import Watch
@@ -57,4 +59,22 @@ async def test_nothing_to_register_is_ready(handler: type[Handler[Any]], lookupd
     watching = watch(handler, Metrics(), *lookupd)
     assert watching.problems == ()
     await watching.wait_ready()
+    await watching.close()
+
+
+async def test_nsqd_that_are_not_subscribed_are_not_asked_for_their_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watching = watch(Stock, Metrics())
+    live: set[str] = set()
+    monkeypatch.setattr(Consumer, "live_http_addresses", live)
+    options = ConsumerOptions(
+        topics=Stock.spec.topics, channel="stock", connection=ConnectionOptions(), max_in_flight=1
+    )
+    watching.consumer(
+        options, on_messages=lambda _: None, on_settle_failure=lambda _: None, log=RecordingLog()
+    )
+    assert watching._addresses() == frozenset()
+    live.add("a:4151")
+    assert watching._addresses() == {"a:4151"}
     await watching.close()
