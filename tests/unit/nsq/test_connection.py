@@ -229,6 +229,26 @@ class TestHandshake:
         assert unpacker.decompress(await peer.some()) == b"NOP\n"
         connection.close()
 
+    async def test_all_that_was_compressed_arrives_before_the_end_and_is_dated_by_its_arrival(
+        self, nsqd: FakeNsqd
+    ) -> None:
+        """It takes several turns to decompress, and the end is there in the first."""
+        messages: list[Message] = []
+        connection = Connection(
+            nsqd.address, ConnectionOptions(compression="deflate"), on_message=messages.append
+        )
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.shake_hands(deflate=True)
+        layer = Deflate(6)
+        peer.send(layer.encode(frame(0, b"OK")))
+        await opening
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9))
+        await peer.close()
+        assert "closed by the other side" in str(await connection.wait_closed())
+        assert len(messages) == 9
+        assert len({message.received_s for message in messages}) == 1
+
     async def test_a_tls_handshake_that_fails_loses_the_connection(self, nsqd: FakeNsqd) -> None:
         connection = Connection(nsqd.address, TLS)
         opening = asyncio.create_task(connection.open())
@@ -469,6 +489,21 @@ class TestMessages:
         assert all(message.finish() for message in messages)
         await live.peer.expect(*[FIN] * 100)
         assert writes == [FIN * 100]
+
+    async def test_what_changes_with_a_chunk_leaves_in_one_write_with_its_answers_and_rdy_comes_first(
+        self, live: Subscribed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a FIN nsqd may send another message at once: a lower RDY must be there before."""
+        assert live.connection._stream is not None
+        writes: list[bytes] = []
+        monkeypatch.setattr(live.connection._stream, "write", writes.append)
+        live.connection.on_change = lambda: live.connection.ready(live.connection.received)
+        live.peer.send(message_frame() * 2)
+        async with asyncio.timeout(PATIENCE_S):
+            for message in [await live.messages.get() for _ in range(2)]:
+                assert message.finish()
+            await turns(2)
+        assert writes == [b"RDY 2\n" + FIN * 2]
 
     async def test_answers_come_in_the_order_in_which_they_were_given(self, live: Subscribed) -> None:
         first, second, third = [
