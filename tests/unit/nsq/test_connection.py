@@ -77,6 +77,20 @@ async def _opening(
     return connection, opening, await nsqd.accept()
 
 
+async def _deflated(
+    nsqd: FakeNsqd, on_message: Callable[[Message], None]
+) -> tuple[Connection, Peer, Deflate]:
+    """Return an open connection with compression, nsqd's end of it, and nsqd's layer."""
+    connection = Connection(nsqd.address, ConnectionOptions(compression="deflate"), on_message=on_message)
+    opening = asyncio.create_task(connection.open())
+    peer = await nsqd.accept()
+    await peer.shake_hands(deflate=True)
+    layer = Deflate(6)
+    peer.send(layer.encode(frame(0, b"OK")))
+    await opening
+    return connection, peer, layer
+
+
 class TestHandshake:
     async def test_identify_says_what_the_options_ask_for(self, nsqd: FakeNsqd) -> None:
         connection, opening, peer = await _opening(nsqd)
@@ -234,20 +248,51 @@ class TestHandshake:
     ) -> None:
         """It takes several turns to decompress, and the end is there in the first."""
         messages: list[Message] = []
-        connection = Connection(
-            nsqd.address, ConnectionOptions(compression="deflate"), on_message=messages.append
-        )
-        opening = asyncio.create_task(connection.open())
-        peer = await nsqd.accept()
-        await peer.shake_hands(deflate=True)
-        layer = Deflate(6)
-        peer.send(layer.encode(frame(0, b"OK")))
-        await opening
+        connection, peer, layer = await _deflated(nsqd, messages.append)
         peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9))
         await peer.close()
         assert "closed by the other side" in str(await connection.wait_closed())
         assert len(messages) == 9
         assert len({message.received_s for message in messages}) == 1
+
+    async def test_what_makes_no_sense_behind_compressed_messages_ends_the_connection_after_them(
+        self, nsqd: FakeNsqd
+    ) -> None:
+        messages: list[Message] = []
+        connection, peer, layer = await _deflated(nsqd, messages.append)
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9 + frame(9, b"?")))
+        assert "type 9" in str(await connection.wait_closed())
+        assert len(messages) == 9
+
+    async def test_after_close_nothing_is_decompressed_any_more(self, nsqd: FakeNsqd) -> None:
+        messages: list[Message] = []
+
+        def take(message: Message) -> None:
+            messages.append(message)
+            connection.close()
+
+        connection, peer, layer = await _deflated(nsqd, take)
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9))
+        await connection.wait_closed()
+        await turns(5)
+        assert len(messages) == 1
+
+    async def test_a_bomb_in_the_handshake_is_unpacked_in_steps_too(self, nsqd: FakeNsqd) -> None:
+        connection = Connection(nsqd.address, ConnectionOptions(compression="deflate"))
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.shake_hands(deflate=True)
+        peer.send(Deflate(6).encode(frame(0, b"_heartbeat_") * 10_000 + frame(0, b"OK")))
+        await opening
+        connection.close()
+
+    async def test_what_comes_right_behind_the_handshake_is_processed(self, nsqd: FakeNsqd) -> None:
+        connection, opening, peer = await _opening(nsqd)
+        await peer.identify()
+        peer.send(frame(0, b"{}") + frame(0, b"_heartbeat_"))
+        await opening
+        await peer.expect(b"NOP\n")
+        connection.close()
 
     async def test_a_tls_handshake_that_fails_loses_the_connection(self, nsqd: FakeNsqd) -> None:
         connection = Connection(nsqd.address, TLS)
