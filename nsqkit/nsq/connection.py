@@ -4,12 +4,8 @@ It never reconnects. It knows nothing of other connections or of the meaning of 
 """
 
 import asyncio
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-
-from tornado.iostream import IOStream
 
 from nsq import protocol
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
@@ -23,6 +19,7 @@ from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.keepalive import Keepalive
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.replies import PendingReplies, failed_reply
+from nsqkit.nsq.stream import Stream
 from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.wire import Wire
 from nsqkit.policy import lease
@@ -37,7 +34,8 @@ _MOST_UNASKED = 1000
 class Connection:
     """A connection to one nsqd, which is opened once.
 
-    One task reads. All commands of one turn of the event loop are sent in one write (ADR 0009).
+    Chunks are processed as they arrive, without a task. All commands of one turn of the event loop are sent
+    in one write (ADR 0043).
 
     Args:
         address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
@@ -94,11 +92,11 @@ class Connection:
         self._commands = CommandBuffer(lambda: self.on_change())  # noqa: PLW0108 - it is set later
         self._most_rdy = 0
         self._is_opened = False
-        self._pid = os.getpid()
         self._takes_ready = True
-        self._stream: IOStream | None = None
+        self._stream: Stream | None = None
         self._keepalive = Keepalive(self._on_silent)
-        self._reader: asyncio.Task[None] | None = None
+        self._frames = Frames(options.max_frame_bytes)
+        self._guard: asyncio.Task[None] | None = None
 
     async def open(self) -> IdentifyReply:
         """Connect, shake hands, and return the limits that nsqd granted.
@@ -148,7 +146,7 @@ class Connection:
         if count != self.rdy and self._takes_ready:
             self.rdy = count
             self._most_rdy = max(self._most_rdy, count)
-            self.send(protocol.ready(count))
+            self._commands.send_ready(protocol.ready(count))
 
     def request(self, command: bytes) -> asyncio.Future[bytes]:
         """Send a command that nsqd answers, and return a future of the answer.
@@ -212,10 +210,9 @@ class Connection:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                if self._reader is not None and self._stream is not None:
+                if self._guard is not None and self._stream is not None:
                     self._commands.close()
-                    await self._stream.write(b"")  # completes when everything before it is written
-                    self._stream.socket.shutdown(socket.SHUT_WR)
+                    self._stream.write_eof()
                     await self._ended.wait()
         except OSError:  # TimeoutError is one, too
             pass
@@ -234,34 +231,31 @@ class Connection:
     def abandon(self) -> None:
         """Close the socket of a connection whose event loop does not run any more. Final.
 
-        In a child process after a fork, only the child's copy is closed: the event loop would remove the
-        socket from the selector of the parent, too.
+        In a child process after a fork, only the child's copy is closed.
         """
         self._keepalive.stop()
-        if self._stream is not None and not self._stream.closed():
-            is_copy = os.getpid() != self._pid
-            if is_copy or self._reader is None or self._reader.get_loop().is_closed():
-                self._stream.close_fd()
-            else:
-                self._stream.close()
+        self._commands.discard()
+        if self._stream is not None:
+            self._stream.abandon()
 
     async def wait_closed(self) -> NsqkitError | None:
         """Wait until the connection has ended, and return why; None after :meth:`close`."""
         await self._ended.wait()
         return self.error
 
-    async def _shake_hands(self, stream: IOStream) -> None:
+    async def _shake_hands(self, stream: Stream) -> None:
         if self._ended.is_set():  # closed while connecting: must not open
             stream.close()
             raise self._lost()
-        wire = Wire(stream, self._keepalive.waiting)
+        wire = Wire(stream)
         limits = await Handshake(self.address, self._options.refresh(self._options), wire).run()
         if self._ended.is_set():  # closed before the last answer arrived
             raise self._lost()
         self._take_limits(limits)
-        self._commands.open(stream, wire)
+        self._commands.open(wire)
         self._keepalive.start(self.heartbeat_s)
-        self._reader = asyncio.create_task(self._read(wire))
+        self._guard = asyncio.create_task(self._end_with_loop())
+        wire.listen(self._on_chunk, self._on_stream_end, self._keepalive.heard)
 
     def _take_limits(self, limits: IdentifyReply) -> None:
         self.limits = limits
@@ -271,23 +265,18 @@ class Connection:
     def _on_silent(self) -> None:
         self._end(ConnectionLostError(self.address, "sent nothing for two heartbeats"))
 
-    async def _read(self, wire: Wire) -> None:
+    def _on_stream_end(self, error: Exception) -> None:
+        self._end(failure_of(self.address, error))
+
+    async def _end_with_loop(self) -> None:
+        """End when all tasks are cancelled, as ``asyncio.run`` does before it closes the event loop."""
         try:
-            await self._read_chunks(wire)
-        except Exception as error:  # noqa: BLE001 - an invalid answer may raise anything
-            self._end(failure_of(self.address, error))
-        except BaseException:  # cancelled: the connection must not seem to be alive
+            await self._ended.wait()
+        finally:
             self._end(self._lost())
-            raise
 
-    async def _read_chunks(self, wire: Wire) -> None:
-        frames = Frames(self._options.max_frame_bytes)
-        while not self._ended.is_set():
-            chunk = await wire.read()
-            self._on_chunk(frames, chunk, self._keepalive.heard())
-
-    def _on_chunk(self, frames: Frames, chunk: bytes, received_s: float) -> None:
-        messages, others = frames.feed(chunk, self, received_s)
+    def _on_chunk(self, chunk: bytes, received_s: float) -> None:
+        messages, others = self._frames.feed(chunk, self, received_s)
         if messages:
             self._hand_on(messages)
         for kind, data in others:
@@ -328,6 +317,7 @@ class Connection:
         self.error = error
         self._ended.set()
         self._keepalive.stop()
+        self._commands.discard()
         if self._stream is not None:
             self._stream.close()
         self._replies.fail(error if isinstance(error, RefusedError) else self._lost(), self._lost)

@@ -77,6 +77,22 @@ async def _opening(
     return connection, opening, await nsqd.accept()
 
 
+async def _deflated(
+    nsqd: FakeNsqd, on_message: Callable[[Message], None]
+) -> tuple[Connection, Peer, Deflate]:
+    """Return an open connection with compression, nsqd's end of it, and nsqd's layer."""
+    connection = Connection(
+        nsqd.address, ConnectionOptions(compression="deflate"), on_messages=one_by_one(on_message)
+    )
+    opening = asyncio.create_task(connection.open())
+    peer = await nsqd.accept()
+    await peer.shake_hands(deflate=True)
+    layer = Deflate(6)
+    peer.send(layer.encode(frame(0, b"OK")))
+    await opening
+    return connection, peer, layer
+
+
 class TestHandshake:
     async def test_identify_says_what_the_options_ask_for(self, nsqd: FakeNsqd) -> None:
         connection, opening, peer = await _opening(nsqd)
@@ -229,6 +245,57 @@ class TestHandshake:
         peer.send(deflated(message_frame(body=b"body") + frame(0, b"_heartbeat_")))
         assert await bodies.get() == b"body"
         assert unpacker.decompress(await peer.some()) == b"NOP\n"
+        connection.close()
+
+    async def test_all_that_was_compressed_arrives_before_the_end_and_is_dated_by_its_arrival(
+        self, nsqd: FakeNsqd
+    ) -> None:
+        """It takes several turns to decompress, and the end is there in the first."""
+        messages: list[Message] = []
+        connection, peer, layer = await _deflated(nsqd, messages.append)
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9))
+        await peer.close()
+        assert "closed by the other side" in str(await connection.wait_closed())
+        assert len(messages) == 9
+        assert len({message.received_s for message in messages}) == 1
+
+    async def test_what_makes_no_sense_behind_compressed_messages_ends_the_connection_after_them(
+        self, nsqd: FakeNsqd
+    ) -> None:
+        messages: list[Message] = []
+        connection, peer, layer = await _deflated(nsqd, messages.append)
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9 + frame(9, b"?")))
+        assert "type 9" in str(await connection.wait_closed())
+        assert len(messages) == 9
+
+    async def test_after_close_nothing_is_decompressed_any_more(self, nsqd: FakeNsqd) -> None:
+        messages: list[Message] = []
+
+        def take(message: Message) -> None:
+            messages.append(message)
+            connection.close()
+
+        connection, peer, layer = await _deflated(nsqd, take)
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9))
+        await connection.wait_closed()
+        await turns(5)
+        assert len(messages) == 1
+
+    async def test_a_bomb_in_the_handshake_is_unpacked_in_steps_too(self, nsqd: FakeNsqd) -> None:
+        connection = Connection(nsqd.address, ConnectionOptions(compression="deflate"))
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.shake_hands(deflate=True)
+        peer.send(Deflate(6).encode(frame(0, b"_heartbeat_") * 10_000 + frame(0, b"OK")))
+        await opening
+        connection.close()
+
+    async def test_what_comes_right_behind_the_handshake_is_processed(self, nsqd: FakeNsqd) -> None:
+        connection, opening, peer = await _opening(nsqd)
+        await peer.identify()
+        peer.send(frame(0, b"{}") + frame(0, b"_heartbeat_"))
+        await opening
+        await peer.expect(b"NOP\n")
         connection.close()
 
     async def test_a_tls_handshake_that_fails_loses_the_connection(self, nsqd: FakeNsqd) -> None:
@@ -471,6 +538,21 @@ class TestMessages:
         assert all(message.finish() for message in messages)
         await live.peer.expect(*[FIN] * 100)
         assert writes == [FIN * 100]
+
+    async def test_what_changes_with_a_chunk_leaves_in_one_write_with_its_answers_and_rdy_comes_first(
+        self, live: Subscribed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a FIN nsqd may send another message at once: a lower RDY must be there before."""
+        assert live.connection._stream is not None
+        writes: list[bytes] = []
+        monkeypatch.setattr(live.connection._stream, "write", writes.append)
+        live.connection.on_change = lambda: live.connection.ready(live.connection.received)
+        live.peer.send(message_frame() * 2)
+        async with asyncio.timeout(PATIENCE_S):
+            for message in [await live.messages.get() for _ in range(2)]:
+                assert message.finish()
+            await turns(2)
+        assert writes == [b"RDY 2\n" + FIN * 2]
 
     async def test_answers_come_in_the_order_in_which_they_were_given(self, live: Subscribed) -> None:
         first, second, third = [

@@ -8,7 +8,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from tornado.iostream import IOStream
 
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq import connection, dials, discovery
@@ -19,6 +18,7 @@ from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message, one_by_one
+from nsqkit.nsq.stream import Stream
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import Exponential
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
@@ -106,7 +106,7 @@ class Dead:
                 self._grown.clear()
                 await self._grown.wait()
 
-    async def _dial(self, host: str, port: int, timeout_s: float) -> IOStream:
+    async def _dial(self, host: str, port: int, timeout_s: float) -> Stream:
         if port != 1:
             return await dial(host, port, timeout_s)
         self.dialled[host] += 1
@@ -392,15 +392,17 @@ class TestReady:
         held = await intake.messages.get()
         await peer.expect(b"RDY 2\n")
         assert held.finish()
-        await peer.expect(FIN, b"RDY 1\n")
+        await peer.expect(b"RDY 1\n", FIN)
 
     async def test_a_forgotten_message_is_held_no_more(self, nsqd: FakeNsqd, intake: Intake) -> None:
         intake(nsqd.address, is_fixed=False).start()
         peer = (await nsqd.serve("orders"))["orders"]
         await peer.expect(b"RDY 1\n")
         peer.send(message_frame())
-        (await intake.messages.get()).forget()
-        await peer.expect(b"RDY 2\n", b"RDY 1\n")
+        held = await intake.messages.get()
+        await peer.expect(b"RDY 2\n")
+        held.forget()
+        await peer.expect(b"RDY 1\n")
 
     async def test_a_trial_lets_one_more_message_come_in_total(self, nsqd: FakeNsqd, intake: Intake) -> None:
         topics = ("orders", "orders.stock.retry")
@@ -484,7 +486,7 @@ class TestReady:
             second.respond(b"_heartbeat_")
             await second.expect(b"NOP\n")
         assert held.finish()
-        await first.expect(FIN)
+        await first.expect(b"RDY 1\n", FIN)
         await second.expect(b"RDY 1\n")
 
     async def _busy(self, intake: Intake, nsqd: FakeNsqd, other: FakeNsqd) -> tuple[Message, Peer, Peer]:
