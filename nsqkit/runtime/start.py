@@ -102,8 +102,7 @@ class Starter:
         link = fresh[0].link
         quiet_s = _QUIET_RATIO * link.lease_s
         now_ns, oldest_ns = self._times_ns(link.address)
-        done: list[Message] = []
-        durations_s: list[float] = []
+        done: list[tuple[Message, float]] = []  # with the duration, in seconds
         delivery: Delivery | None = None
         context, unchanged = contexts
         epoch = slots.take()
@@ -145,8 +144,7 @@ class Starter:
                 if not is_plain or ctx.outgoing or ctx.unawaited is not None or is_told or is_late:
                     delivery = self._begun(ctx, self._dispatcher.ended(returned, ctx))
                     break
-                done.append(message)
-                durations_s.append(ended_s - started_s)
+                done.append((message, ended_s - started_s))
                 if monitor.is_watching:
                     monitor.judge(epoch, SUCCESS, None)
                 try:
@@ -157,7 +155,7 @@ class Starter:
                     break
         finally:
             if done:
-                self._finish(link, done, durations_s, now_ns)
+                self._finish(link, done, now_ns)
             if delivery is None:
                 slots.free(epoch)
             else:
@@ -201,14 +199,14 @@ class Starter:
         self._watch(delivery)
         return delivery
 
-    def _finish(self, link: Link, done: Sequence[Message], durations_s: Sequence[float], now_ns: int) -> None:
+    def _finish(self, link: Link, done: Sequence[tuple[Message, float]], now_ns: int) -> None:
         """Finish messages that were handled; if their connection is gone, nsqd delivers them again."""
-        ages_s = [(now_ns - message.timestamp_ns) / 1e9 for message in done]
-        if link.finish_all([message.id for message in done]):
-            self._meter.succeeded(ages_s, durations_s)
+        if link.finish_all([message.id for message, _ in done]):
+            ages_s = [(now_ns - message.timestamp_ns) / 1e9 for message, _ in done]
+            self._meter.succeeded(ages_s, [duration_s for _, duration_s in done])
             return
-        for message, age_s, duration_s in zip(done, ages_s, durations_s, strict=True):
-            self._meter.age(age_s)
+        for message, duration_s in done:
+            self._meter.age((now_ns - message.timestamp_ns) / 1e9)
             self._meter.duration(duration_s)
             self._settler.settle_now(Delivery(message, self._shared, self._watch), SUCCESS)
 
