@@ -1584,6 +1584,7 @@ class Scenario:
         self.check_end()
         self.bench.gate.close()
         self.bench.intake.close()
+        self.bench.dispatcher.close()
         assert timers() == []
 
 
