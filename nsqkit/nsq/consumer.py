@@ -76,7 +76,8 @@ class Consumer:
         on_lost: Called when a connection has ended: its messages can no longer be answered.
         log: Logger for connects, losses and refusals.
         background: Starts the consumer's tasks; by default one that only logs those that die.
-        channels: Creates the channels of all handlers of a topic before this one is subscribed; or None.
+        channels: Creates the channels of all handlers of a topic before this one is subscribed, and keeps a
+            discovered nsqd without the first topic from getting it; or None.
         on_producer: Called with the first topic and whether an nsqd has it, when that is known and may have
             changed; never if nsqd are configured.
         clocks: Measures the clocks of the nsqd; or None.
@@ -165,7 +166,7 @@ class Consumer:
 
     @property
     def ready(self) -> bool:
-        """Whether every known nsqd is subscribed, and at least one nsqlookupd (if any) answers."""
+        """Whether every known nsqd that has the topic is subscribed, and an nsqlookupd (if any) answers."""
         return not self._missing and not self._discovery.problems
 
     async def wait_ready(self) -> None:
@@ -255,7 +256,7 @@ class Consumer:
 
     def _connect(self) -> None:
         """Start a task for every wanted subscription that has none."""
-        self._missing = set(self._discovery.wanted - self._live.keys())
+        self._missing = set(self._discovery.wanted - self._discovery.absent - self._live.keys())
         for source in sorted(self._discovery.wanted - self._keepers.keys()):
             name = f"connection to {source.address} for {source.topic}/{self._channel}"
             self._keepers[source] = self._background.start(self._keep(source), name)
@@ -289,7 +290,8 @@ class Consumer:
         if live_for_s is not None and past.attempts <= _QUICK_ATTEMPTS:
             self._discovery.lost(source)
         retry_in_s = _retry_in_s(error, past.attempts)
-        self._failures.failed(source, error, retry_in_s)
+        if source not in self._discovery.absent:
+            self._failures.failed(source, error, retry_in_s)
         return retry_in_s
 
     async def _serve(self, source: Source, lost_s: float | None) -> tuple[NsqkitError | None, float | None]:
@@ -311,11 +313,12 @@ class Consumer:
                 http = self._discovery.http_address(source)
                 await self._clocks.connect(source.address, http, is_needed=self._is_age_limited)
                 if self._channels is not None and http:
-                    is_configured = self._discovery.is_configured(source)
-                    await self._channels.create(http, source.topic, is_configured=is_configured)
+                    may_create = source.topic != self._topic or self._discovery.is_configured(source)
+                    await self._channels.create(http, source.topic, may_create=may_create)
                 await connection.subscribe(source.topic, self._channel)
                 return await self._serve_live(source, connection)
         except (ConnectionLostError, RefusedError) as error:
+            self._discovery.failed(source, error)
             return error, None
 
     def _connection(self, address: str) -> Connection:

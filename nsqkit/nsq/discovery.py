@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from nsqkit.background import Background
+from nsqkit.errors import NsqkitError
 from nsqkit.nsq.log import Log
 from nsqkit.nsq.lookup import Lookup, LookupResult
+from nsqkit.nsq.topic_channels import TopicAbsentError
 from nsqkit.policy.address import split_address
 from nsqkit.policy.retry import MAX_DELAY_S, Exponential
 from nsqkit.program import is_set_within
@@ -27,6 +29,7 @@ _FRESH_S = 0.1
 _MOST_NSQD = 1000
 _MOST_FAULTS = 5
 _HINT = "correct the broadcast address and ports with which these nsqd start"
+_ABSENT_HINT = "the topic was deleted; if nsqd has it, correct the HTTP port that it registers"
 
 
 class Source(NamedTuple):
@@ -66,14 +69,15 @@ class Discovery:
     Args:
         topics: The handler's topic, then others, which are also wanted on every nsqd that has the first.
         endpoints: Configured nsqd, and nsqlookupd to poll.
-        on_change: Called when :attr:`wanted` or :attr:`problems` may have changed.
-        log: Logger for failures of nsqlookupd.
+        on_change: Called when :attr:`wanted`, :attr:`absent` or :attr:`problems` may have changed.
+        log: Logger for failures and mistakes of nsqlookupd.
         background: Starts the task that polls nsqlookupd.
 
     Attributes:
         wanted: All sources to subscribe to.
-        has_producer: Whether nsqlookupd names an nsqd for the first topic. None while no nsqlookupd answers,
-            and if nsqd are configured: on these the handler creates its topics.
+        absent: Those of them whose nsqd has last said that it does not have the topic.
+        has_producer: Whether an nsqd has the first topic, as far as is known. None while no nsqlookupd
+            answers, and if nsqd are configured: on these the handler creates its topics.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Discovery:
         self._log = log
         self._named = frozenset(Source(address, topic) for address in endpoints.nsqd for topic in topics)
         self.wanted = self._named
+        self.absent: frozenset[Source] = frozenset()
         self._http = self._named_http = dict(endpoints.http)
         self._failures: tuple[str, ...] = ()
         self._faults: frozenset[str] = frozenset()
@@ -136,6 +141,15 @@ class Discovery:
     def connected(self, source: Source) -> None:
         """Take in that a source is subscribed."""
         self._lost_s.pop(source, None)
+        self._take_absent(source, is_absent=False)
+
+    def failed(self, source: Source, error: NsqkitError) -> None:
+        """Take in why a source could not be subscribed; an absent topic is logged once while it lasts."""
+        is_absent = isinstance(error, TopicAbsentError)
+        if is_absent and source not in self.absent:
+            fields = {"nsqd": source.address, "topic": source.topic, "error": str(error)}
+            self._log.warning("topic_absent", **fields, hint=_ABSENT_HINT)
+        self._take_absent(source, is_absent=is_absent)
 
     def lost(self, source: Source) -> None:
         """Poll nsqlookupd at once, and often for a minute or until this source is subscribed again."""
@@ -212,6 +226,7 @@ class Discovery:
             found |= self.wanted - self._named
             http = self._http | http
         self.wanted = self._named | self._capped(found)
+        self.absent &= self.wanted
         self._http = http | self._named_http
         self.has_producer = self._has_producer()
         self._on_change()
@@ -219,7 +234,13 @@ class Discovery:
     def _has_producer(self) -> bool | None:
         if self._named or not self._is_answered:
             return None
-        return any(source.topic == self._topics[0] for source in self.wanted)
+        return any(source.topic == self._topics[0] for source in self.wanted - self.absent)
+
+    def _take_absent(self, source: Source, *, is_absent: bool) -> None:
+        if is_absent != (source in self.absent) and not self._is_stopping:
+            self.absent ^= {source}
+            self.has_producer = self._has_producer()
+            self._on_change()
 
     def _report_faults(self, lines: Iterable[str]) -> None:
         """Log what is wrong with registrations, once for as long as it is."""

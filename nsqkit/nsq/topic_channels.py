@@ -1,4 +1,4 @@
-"""Topic channels: all channels of a worker on a topic of an nsqd, created before the first is subscribed."""
+"""Topic channels: the topic and all channels that an nsqd must have before a worker subscribes there."""
 
 import contextlib
 from collections.abc import Iterable
@@ -10,11 +10,16 @@ from nsqkit.nsq.log import Log
 from nsqkit.policy.registration import Pair, by_topic
 
 
+class TopicAbsentError(ConnectionLostError):
+    """An nsqd does not have a topic for which nsqlookupd names it."""
+
+
 class TopicChannels:
-    """Creates the channels that a worker consumes on one topic together.
+    """Creates the channels that a worker consumes on one topic together, on an nsqd that has the topic.
 
     A topic's first channel takes the backlog, even if the others are subscribed a moment later. So a topic
-    that has no channel yet is paused until all channels of the worker exist (ADR 0034).
+    that has no channel yet is paused until all channels of the worker exist (ADR 0034). A topic that may not
+    be created must be there: nsqlookupd may name an nsqd that has deleted it (ADR 0046).
 
     Args:
         pairs: The durable (topic, channel) pairs of the worker.
@@ -38,42 +43,47 @@ class TopicChannels:
         """Number of topics that were paused for a moment so far; None while one is."""
         return None if self._paused else self._n_paused
 
-    async def create(self, http_address: str, topic: str, *, is_configured: bool) -> None:
-        """Create the channels of a topic that are missing; does nothing for fewer than two.
+    async def create(self, http_address: str, topic: str, *, may_create: bool) -> None:
+        """Create the channels of a topic that are missing; a single one is left to SUB.
 
-        A failure is logged, once for each nsqd and topic, and the caller may subscribe anyway.
+        If HTTP fails the caller may subscribe anyway. That is logged for several channels, once for each nsqd
+        and topic.
 
         Args:
             http_address: ``host:port`` of nsqd's HTTP port.
             topic: The topic.
-            is_configured: Whether the settings name this nsqd: then the topic is created, too.
+            may_create: Whether the topic is created, too.
 
         Raises:
+            TopicAbsentError: If nsqd says that it does not have the topic, and it may not be created.
             ConnectionLostError: If the topic may be left paused. Call this again.
         """
         wanted = self._channels.get(topic, frozenset())
-        if len(wanted) < 2:  # noqa: PLR2004 - SUB creates a single one
+        is_shared = len(wanted) > 1
+        if may_create and not is_shared:
             return
         key = (http_address, topic)
         http = NsqdHttp(http_address, self._timeout_s)
         try:
-            await self._create(http, topic, wanted, is_configured=is_configured)
+            await self._create(http, topic, wanted if is_shared else frozenset(), may_create=may_create)
             self._failed.discard(key)
+        except TopicAbsentError:
+            self._paused.discard(key)
+            raise
         except (ConnectionLostError, RefusedError, LookupError, TypeError) as error:  # or not nsqd's answer
             if key in self._paused:
                 raise
-            if key not in self._failed:
+            if is_shared and key not in self._failed:
                 self._failed.add(key)
                 hint = "the first channel takes the topic's backlog; give nsqd's HTTP ports with --nsqd-http"
                 self._log.warning("channels_not_created", topic=topic, error=str(error), hint=hint)
 
-    async def _create(
-        self, http: NsqdHttp, topic: str, wanted: frozenset[str], *, is_configured: bool
-    ) -> None:
+    async def _create(self, http: NsqdHttp, topic: str, wanted: frozenset[str], *, may_create: bool) -> None:
         found = _topic_in(await http.stats(topic), topic)
-        if found is None and not is_configured:  # it was deleted meanwhile
-            return
         if found is None:
+            if not may_create:
+                why = f"it does not have topic {topic!r}, for which nsqlookupd names it"
+                raise TopicAbsentError(http.address, why)
             await http.create_topic(topic)
             found = {}
         existing = {channel["channel_name"] for channel in found.get("channels", ())}
@@ -100,5 +110,5 @@ class TopicChannels:
 
 
 def _topic_in(stats: dict[str, Any], topic: str) -> dict[str, Any] | None:
-    found = (each for each in stats.get("topics") or () if each["topic_name"] == topic)
+    found = (each for each in stats["topics"] or () if each["topic_name"] == topic)
     return next(found, None)

@@ -1,6 +1,7 @@
 """Ready: whatever is published after a worker is ready reaches every one of its handlers."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from nsqkit.devbroker.lookupd_registry import Registry
 from nsqkit.nsq import ConnectionOptions, Lookup, NsqdHttp, NsqdPublisher
 from nsqkit.nsq.http import fetch
 from nsqkit.nsq.nsqlookupd import NsqlookupdHttp
+from nsqkit.policy.retry import Exponential
 from tests.integration.conftest import Server
 from tests.ports import free_port
 from tests.unit.reading import topics
@@ -161,6 +163,27 @@ async def nodes(lookupd: str, count: int = 1) -> None:
     await until(Lookup([lookupd]).nodes, lambda found: len(found.nodes) == count)
 
 
+@asynccontextmanager
+async def registering(
+    topic: str, nsqd: DevBroker | Server, lookupd: DevLookupd | Server
+) -> AsyncIterator[None]:
+    """Have a topic registered at an nsqlookupd for an nsqd, whether that has it or not."""
+    host, tcp_port = nsqd.tcp_address.split(":")
+    http_port = nsqd.http_address.split(":")[1]
+    node = {"broadcast_address": host, "hostname": host, "version": "1.3.0"}
+    body = json.dumps({**node, "tcp_port": int(tcp_port), "http_port": int(http_port)}).encode()
+    _, writer = await asyncio.open_connection(*lookupd.tcp_address.split(":"))
+    identify = b"  V1IDENTIFY\n" + len(body).to_bytes(4, "big") + body
+    writer.write(identify + f"REGISTER {topic}\n".encode())
+    lookup = Lookup([lookupd.http_address])
+    await until(lambda: lookup.producers(topic), lambda found: found.nodes)
+    try:
+        yield
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
 async def publish(address: str, topic: str, count: int = 10) -> None:
     publisher = NsqdPublisher(address, ConnectionOptions())
     await publisher.publish_many(topic, [b"{}"] * count)
@@ -229,6 +252,27 @@ class TestLookupd:
             await NsqdHttp(nsqd.http_address).create_topic("other")  # then nsqd sees that it is disconnected
             await publish(nsqd.tcp_address, handled.topic)
             await handled.all_got(20)
+
+    async def test_an_nsqd_that_registers_a_topic_while_it_deletes_it_does_not_get_it_back(
+        self, nsq: Nsq, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Here another connection registers it, since nsqd's own race is rare."""
+        monkeypatch.setattr("nsqkit.nsq.consumer._RECONNECT", Exponential(base_s=0.01, max_s=0.02))
+        lookupd, nsqd = nsq
+        handled = Handled("ready.orders")
+        async with running(handled, lookupd=(lookupd.http_address,), lookupd_poll_s=60.0) as worker:
+            await publish(nsqd.tcp_address, handled.topic)
+            await handled.all_got(10)
+            await fetch(lookupd.http_address, "/topic/delete", method="POST", topic=handled.topic)
+            async with registering(handled.topic, nsqd, lookupd):
+                await fetch(nsqd.http_address, "/topic/delete", method="POST", topic=handled.topic)
+                for _ in handled.handlers:
+                    assert (await lines.next("topic_absent"))["nsqd"] == nsqd.tcp_address
+                await worker.wait_ready()
+                assert [each.has_producer for each in worker.handler_states()] == [False] * 3
+                assert handled.topic not in await topics(nsqd.http_address)
+                await publish(nsqd.tcp_address, handled.topic)
+                await handled.all_got(20)
 
     async def test_a_topic_without_a_producer_is_ready_and_similar_topics_are_named(
         self, nsq: Nsq, lines: Lines

@@ -113,6 +113,10 @@ LOG_EVENTS: Final = {
     ),
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
+    "topic_absent": (
+        "nsqlookupd names an nsqd for a topic that this nsqd says it does not have: it was deleted. The "
+        "worker is ready, and subscribes soon after the nsqd has it."
+    ),
     "topic_has_producer": "An nsqd now has a topic that none had before.",
     "too_many_nsqd": "nsqlookupd names more nsqd than a handler connects to; the rest is left out.",
     "topic_without_producer": (

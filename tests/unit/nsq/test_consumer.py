@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nsqkit.devbroker import DevBroker
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq import connection, dials, discovery
 from nsqkit.nsq import consumer as module
@@ -19,6 +20,7 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message, one_by_one
 from nsqkit.nsq.stream import Stream
+from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import Exponential
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
@@ -187,6 +189,14 @@ async def intake() -> AsyncIterator[Intake]:
 async def other() -> AsyncIterator[FakeNsqd]:
     async with FakeNsqd() as fake:
         yield fake
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[DevBroker]:
+    broker = DevBroker(0, 0)
+    await broker.start()
+    yield broker
+    await broker.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -747,6 +757,78 @@ class TestLookup:
         consumer = intake(lookup=ScriptedLookup())
         consumer.start()
         await ready(consumer)
+
+
+class TestAbsentTopic:
+    """An nsqd that registers a topic while it deletes it is named for it, and does not have it."""
+
+    async def test_it_is_not_brought_back_and_is_consumed_when_a_producer_publishes(
+        self, broker: DevBroker, intake: Intake
+    ) -> None:
+        lookup = ScriptedLookup(orders=at(broker))
+        reports: dict[str, bool] = {}
+        consumer = intake(
+            lookup=lookup, channels=channels(intake.log), on_producer=reports.__setitem__, poll_s=3600.0
+        )
+        consumer.start()
+        await intake.log.wait_for("topic_absent")
+        await lookup.wait_asked(lookup.asked + 5)  # each further attempt asks
+        assert broker.ledger.topics == {}
+        assert consumer.ready
+        assert consumer.problems == ()
+        assert reports == {"orders": False}
+        broker.ledger.publish("orders", [b"{}"], timestamp_ns=0, now_s=0.0)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await intake.messages.get()).address == broker.tcp_address
+        assert reports == {"orders": True}
+        assert [event for _, event, _ in intake.log.lines] == ["topic_absent", "nsqd_connected"]
+
+    async def test_an_nsqd_that_cannot_be_reached_any_more_is_missed(
+        self, broker: DevBroker, intake: Intake
+    ) -> None:
+        consumer = intake(lookup=ScriptedLookup(orders=at(broker)), channels=channels(intake.log))
+        consumer.start()
+        await intake.log.wait_for("topic_absent")
+        await ready(consumer)
+        await broker.stop()
+        await intake.log.wait_for("nsqd_unreachable")
+        assert not consumer.ready
+        assert broker.tcp_address in consumer.problems[0]
+
+    async def test_further_topics_are_created_by_their_subscription(
+        self, broker: DevBroker, intake: Intake
+    ) -> None:
+        topics = ("orders", "orders.stock.retry")
+        consumer = intake(
+            topics=topics, lookup=ScriptedLookup(orders=at(broker)), channels=channels(intake.log)
+        )
+        consumer.start()
+        await intake.log.wait_for("topic_absent")
+        await ready(consumer)
+        assert consumer.connections == ((broker.tcp_address, "orders.stock.retry"),)
+
+    async def test_a_configured_nsqd_gets_it(self, broker: DevBroker, intake: Intake) -> None:
+        consumer = intake(
+            broker.tcp_address, lookup=ScriptedLookup(orders=at(broker)), channels=channels(intake.log)
+        )
+        consumer.start()
+        await ready(consumer)
+        assert broker.ledger.topics.keys() == {"orders"}
+
+    async def test_it_is_subscribed_if_http_does_not_answer(self, broker: DevBroker, intake: Intake) -> None:
+        nodes = LookupResult(frozenset({Node(broker.tcp_address, "127.0.0.1:1")}), ())
+        consumer = intake(lookup=ScriptedLookup(orders=nodes), channels=channels(intake.log))
+        consumer.start()
+        await intake.log.wait_for("nsqd_connected")
+        assert broker.ledger.topics.keys() == {"orders"}
+
+
+def at(broker: DevBroker) -> LookupResult:
+    return LookupResult(frozenset({Node(broker.tcp_address, broker.http_address)}), ())
+
+
+def channels(log: Log) -> TopicChannels:
+    return TopicChannels((("orders", "stock"),), timeout_s=PATIENCE_S, log=log)
 
 
 class TestEnd:

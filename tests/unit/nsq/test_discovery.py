@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nsqkit.background import Background
+from nsqkit.errors import ConnectionLostError
 from nsqkit.nsq import discovery as module
 from nsqkit.nsq.discovery import Discovery, Endpoints, Source
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
+from nsqkit.nsq.topic_channels import TopicAbsentError
 from tests.unit.nsq.recording_log import RecordingLog
 from tests.waiting import until
 
@@ -119,3 +121,46 @@ async def test_callers_of_the_same_time_share_a_poll_that_began_after_their_loss
     found.lookup.may_answer.set()
     await asyncio.gather(old, *checks)
     assert found.lookup.asked == asked + 2
+
+
+class TestAbsent:
+    """An nsqd says that it does not have a topic, though nsqlookupd names it."""
+
+    SOURCE = Source("a:1", "orders")
+    ABSENT = TopicAbsentError("a:2", "it does not have it")
+
+    async def test_it_is_logged_once_and_counts_as_if_nsqlookupd_did_not_name_it(self, found: Found) -> None:
+        await found.poll(nodes("a:1"))
+        for _ in range(2):
+            found.discovery.failed(self.SOURCE, self.ABSENT)
+            await found.poll(nodes("a:1"))
+            assert found.discovery.absent == {self.SOURCE} == found.discovery.wanted
+            assert found.discovery.has_producer is False
+        (line,) = found.log.of("topic_absent")
+        assert (line["nsqd"], line["topic"]) == ("a:1", "orders")
+
+    async def test_another_nsqd_may_have_it(self, found: Found) -> None:
+        await found.poll(nodes("a:1", "b:1"))
+        found.discovery.failed(self.SOURCE, self.ABSENT)
+        assert found.discovery.has_producer
+
+    async def test_it_ends_when_the_source_is_subscribed(self, found: Found) -> None:
+        await found.poll(nodes("a:1"))
+        found.discovery.failed(self.SOURCE, self.ABSENT)
+        found.discovery.connected(self.SOURCE)
+        assert not found.discovery.absent
+        assert found.discovery.has_producer
+
+    async def test_it_ends_when_the_source_fails_otherwise(self, found: Found) -> None:
+        await found.poll(nodes("a:1"))
+        found.discovery.failed(self.SOURCE, self.ABSENT)
+        found.discovery.failed(self.SOURCE, ConnectionLostError("a:1", "refused"))
+        assert not found.discovery.absent
+
+    async def test_it_ends_when_nsqlookupd_does_not_name_it_any_more(self, found: Found) -> None:
+        for _ in range(2):
+            await found.poll(nodes("a:1"))
+            assert not found.discovery.absent
+            found.discovery.failed(self.SOURCE, self.ABSENT)
+            await found.poll(nodes())
+        assert len(found.log.of("topic_absent")) == 2
