@@ -18,11 +18,13 @@ class CommandBuffer:
         before_write: Called before each write; commands that it adds are part of the same write.
     """
 
-    __slots__ = ("_before_write", "_commands", "_stream", "_wire")
+    __slots__ = ("_before_write", "_commands", "_is_due", "_rdy", "_sent_rdy", "_stream", "_wire")
 
     def __init__(self, before_write: Callable[[], None]) -> None:
         self._before_write = before_write
         self._commands: list[bytes] = []
+        self._is_due = False
+        self._rdy = self._sent_rdy = 0
         self._stream: IOStream | None = None
         self._wire: Wire | None = None
 
@@ -38,10 +40,24 @@ class CommandBuffer:
         """
         if self._stream is None or self._stream.closed():
             return False
-        if not self._commands:
-            asyncio.get_running_loop().call_soon(self.flush)
         self._commands.append(command)
+        if not self._is_due:
+            self.flush_soon()
         return True
+
+    def ready(self, rdy: int) -> None:
+        """Send RDY at the end of this turn, unless it changes back until then.
+
+        nsqd reads a lower RDY before the other commands of the turn: a FIN must not make room for a message.
+        """
+        self._rdy = rdy
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Flush at the end of this turn of the event loop, also if there are no commands yet."""
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def answer_heartbeat(self) -> None:
         """Send a NOP at the end of this turn, one for several heartbeats in a row."""
@@ -54,9 +70,13 @@ class CommandBuffer:
 
     def flush(self) -> None:
         """Write the buffered commands if the connection is still open."""
-        if self._commands:
+        if self._is_due:
             self._before_write()
+        self._is_due = False
         commands, self._commands = self._commands, []
+        if self._rdy != self._sent_rdy:
+            commands.insert(0 if self._rdy < self._sent_rdy else len(commands), protocol.ready(self._rdy))
+            self._sent_rdy = self._rdy
         if commands and self._wire is not None and self._stream is not None and not self._stream.closed():
             try:
                 self._wire.write(b"".join(commands))

@@ -58,8 +58,8 @@ class Connection:
         answered: Number of deliveries that were finished, requeued or forgotten.
         age_s: Seconds between publishing and arrival of the last delivery, corrected by the skew of the
             clocks if that is known; 0 for a redelivery.
-        on_change: Called after each chunk with messages, and before commands are written; a RDY that it sets
-            is part of the same write.
+        on_change: Called before commands are written, and once for each chunk with messages, in the turn of
+            the event loop after it was handed on; a RDY that it sets is part of the same write.
 
     Raises:
         SettingsError: If *address* is not a host and a port.
@@ -148,7 +148,7 @@ class Connection:
         if count != self.rdy and self._takes_ready:
             self.rdy = count
             self._most_rdy = max(self._most_rdy, count)
-            self.send(protocol.ready(count))
+            self._commands.ready(count)
 
     def request(self, command: bytes) -> asyncio.Future[bytes]:
         """Send a command that nsqd answers, and return a future of the answer.
@@ -291,7 +291,7 @@ class Connection:
                     self._on_frame(kind, data)
             if newest:
                 self.age_s = age_s(newest, now_s=time.time() - (self._skews_ns[self.address] or 0) / 1e9)
-                self.on_change()
+                self._commands.flush_soon()
                 if self.received - self.answered > _MOST_PER_RDY * self._most_rdy + _MOST_UNASKED:
                     raise ConnectionLostError(self.address, f"ignores RDY {self.rdy}: sends without end")
 

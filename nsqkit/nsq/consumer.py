@@ -19,6 +19,7 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.log import Log
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.retry import Exponential
@@ -80,6 +81,7 @@ class Consumer:
         on_producer: Called with the first topic and whether an nsqd has it, when that is known and may have
             changed; never if nsqd are configured.
         clocks: Measures the clocks of the nsqd; or None.
+        rdy_timer: Timer of the RDY control of all consumers of a worker; by default one of its own.
     """
 
     def __init__(
@@ -95,13 +97,18 @@ class Consumer:
         channels: TopicChannels | None = None,
         on_producer: Callable[[str, bool], None] = lambda _topic, _has_producer: None,
         clocks: ClockSkews | None = None,
+        rdy_timer: RdyTimer | None = None,
     ) -> None:
         self._topic = options.topics[0]
         self._channel = options.channel
         self._name = f"{options.topics[0]}/{options.channel}"
         self._options = options.connection
         self._rdy = RdyController(
-            self._topic, options.max_in_flight, is_fixed=options.is_fixed, min_rdy=options.min_rdy
+            self._topic,
+            options.max_in_flight,
+            is_fixed=options.is_fixed,
+            min_rdy=options.min_rdy,
+            timer=rdy_timer or RdyTimer(),
         )
         self._background = background or Background(log)
         self._discovery = Discovery(

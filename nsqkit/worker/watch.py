@@ -14,6 +14,7 @@ from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.nodes import configured_http
 from nsqkit.nsq.pauses import Pauses
 from nsqkit.nsq.producers import Producers
+from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.registrations import Registrations
 from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.redaction import redact
@@ -57,6 +58,7 @@ class Watch:
         self._metrics = metrics
         self._log = log
         self._consumers: list[Consumer] = []
+        self._rdy_timer = RdyTimer()
         self._endpoints = Endpoints(settings.nsqd, lookup, poll_s, configured_http(settings))
         self._channels = TopicChannels(durable(pairs), timeout_s=timeout_s, log=log)
         self._registrations = Registrations(lookup or Lookup(()), durable(pairs), poll_s=poll_s, **common)
@@ -84,6 +86,7 @@ class Watch:
             on_producer=self._producers.found,
             background=self._background,
             clocks=self._clocks,
+            rdy_timer=self._rdy_timer,
             **callbacks,
         )
         self._consumers.append(consumer)

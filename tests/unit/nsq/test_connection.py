@@ -386,9 +386,10 @@ class TestSubscription:
         peer = await nsqd.accept()
         await peer.subscribed(max_rdy_count=10)
         await subscribing
-        for count in (0, 3, 3, 99, 10, 0, 3):
-            connection.ready(count)
-        await peer.expect(b"RDY 3\n", b"RDY 10\n", b"RDY 0\n", b"RDY 3\n")
+        for counts, rdy in [((0, 3, 3), 3), ((99, 10), 10), ((0,), 0), ((5, 0, 3), 3)]:
+            for count in counts:
+                connection.ready(count)
+            await peer.expect(b"RDY %d\n" % rdy)
         connection.close()
 
 

@@ -351,15 +351,17 @@ class TestReady:
         held = await intake.messages.get()
         await peer.expect(b"RDY 2\n")
         assert held.finish()
-        await peer.expect(FIN, b"RDY 1\n")
+        await peer.expect(b"RDY 1\n", FIN)
 
     async def test_a_forgotten_message_is_held_no_more(self, nsqd: FakeNsqd, intake: Intake) -> None:
         intake(nsqd.address, is_fixed=False).start()
         peer = (await nsqd.serve("orders"))["orders"]
         await peer.expect(b"RDY 1\n")
         peer.send(message_frame())
-        (await intake.messages.get()).forget()
-        await peer.expect(b"RDY 2\n", b"RDY 1\n")
+        held = await intake.messages.get()
+        await peer.expect(b"RDY 2\n")
+        held.forget()
+        await peer.expect(b"RDY 1\n")
 
     async def test_a_trial_lets_one_more_message_come_in_total(self, nsqd: FakeNsqd, intake: Intake) -> None:
         topics = ("orders", "orders.stock.retry")

@@ -7,6 +7,7 @@ import pytest
 
 from nsqkit.nsq.identify import IdentifyReply
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import passed
 from tests.waiting import turns, until
@@ -52,7 +53,7 @@ def sharing(
     now_s: Callable[[], float] = lambda: 1000.0,
 ) -> RdyController:
     """Share, by default at a moment that lasts: only the loop's timers pass."""
-    controller = RdyController("orders", max_in_flight, is_fixed=is_fixed, now_s=now_s)
+    controller = RdyController("orders", max_in_flight, is_fixed=is_fixed, timer=RdyTimer(now_s))
     for connection in connections:
         add(controller, connection)
     return controller
@@ -122,7 +123,7 @@ class TestLoad:
         controller = sharing(100, connection)
         connection.arrive(1)
         assert connection.rdy == 2
-        assert controller._timer is None
+        assert controller._timer._handle is None
 
     async def test_with_one_in_flight_it_is_always_1(self) -> None:
         connection = FakeConnection()
@@ -148,7 +149,7 @@ class TestLoad:
 
     async def test_each_may_bring_as_much_as_a_batch_takes(self) -> None:
         connections = [FakeConnection(), FakeConnection(), FakeConnection()]
-        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, now_s=lambda: 1000.0)
+        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, timer=RdyTimer(lambda: 1000.0))
         for connection in connections:
             add(controller, connection)
         assert [connection.rdy for connection in connections] == [60, 60, 60]
@@ -170,20 +171,20 @@ class TestSeveral:
     async def test_what_one_holds_is_not_given_to_another_before_it_has_answered(self) -> None:
         connections = [FakeConnection(), FakeConnection()]
         sharing(100, *connections)
-        connections[0].arrive(80)
+        connections[0].arrive(90)
         assert [connection.rdy for connection in connections] == [99, 1]
-        connections[1].received += 200
-        connections[1].answer(200)
-        assert [connection.rdy for connection in connections] == [50, 20]
-        connections[0].answer(40)
+        connections[1].received += 900
+        connections[1].answer(900)
+        assert [connection.rdy for connection in connections] == [50, 10]
+        connections[0].answer(50)
         assert [connection.rdy for connection in connections] == [50, 50]
 
     async def test_a_lost_connections_share_goes_to_the_others(self) -> None:
         connections = [FakeConnection(), FakeConnection()]
         controller = sharing(100, *connections)
         for connection in connections:
-            connection.received += 500
-            connection.answer(500)
+            connection.received += 900
+            connection.answer(900)
         assert [connection.rdy for connection in connections] == [50, 50]
         remove(controller, connections[0])
         assert connections[1].rdy == 100
@@ -402,7 +403,8 @@ class TestLessThanConnections:
                     connection.answer(1)
             await passed(hours, 0.003)
         timers = [handle for handle in hours._loop._scheduled if not handle.cancelled()]
-        assert [handle for handle in timers if handle._callback == controller._fire] == [controller._timer]
+        timer = controller._timer
+        assert [handle for handle in timers if handle._callback == timer._fire] == [timer._handle]
 
     async def test_a_backlog_borrows_what_idle_connections_lend(self, hours: VirtualClock) -> None:
         connections = [FakeConnection() for _ in range(6)]
@@ -459,7 +461,7 @@ class TestMaxInFlight:
 
     async def test_a_batch_gets_no_more_than_that(self) -> None:
         connections = [FakeConnection(), FakeConnection()]
-        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, now_s=lambda: 1000.0)
+        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, timer=RdyTimer(lambda: 1000.0))
         for connection in connections:
             add(controller, connection)
         seen = []

@@ -249,14 +249,15 @@ class Consumer:
 
     def _watch(self) -> None:
         due_s = self._lending.due_s(line.load for line in self.lines)
-        due_s = min([due_s, *(line.load.due_s for line in self.lines if line.load.is_ahead)])
-        if due_s < self._watches_s and not self.is_fixed:
+        due_s = min([due_s, *(line.load.due_s for line in self.lines)])
+        if due_s != self._watches_s and not self.is_fixed:
             self._watches_s = due_s
-            self.time.after(due_s - self.time.now_s, lambda: self._fire(due_s))
+            if due_s < math.inf:
+                self.time.after(due_s - self.time.now_s, lambda: self._fire(due_s))
 
     def _fire(self, due_s: float) -> None:
         if due_s != self._watches_s:
-            return  # an earlier one was set since
+            return  # it was put off, or an earlier one was set
         self._watches_s = math.inf
         self.looks += 1
         if not self._is_turning:  # else the loop is not free, and looks when it is
