@@ -1,6 +1,5 @@
 """RDY control: sets the RDY of all connections of one handler. It opens and closes none of them."""
 
-import math
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import partial

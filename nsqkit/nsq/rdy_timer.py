@@ -44,7 +44,7 @@ class RdyTimer:
             return
         self._due_s[check] = due_s
         is_put_off = self._at_s - now_s < (due_s - now_s) * _NEAR_RATIO and check == self._first
-        if due_s < self._at_s or is_put_off:
+        if due_s <= self._at_s - _GRAIN_S or is_put_off:
             self._set(now_s)
 
     def cancel(self, check: Check) -> None:

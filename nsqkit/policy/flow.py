@@ -15,15 +15,18 @@ _BATCHING_AGE_RATIO = 0.25
 """The wait may grow to this share of the message's age: a backlog needs throughput."""
 _MOST_BATCHING_S = 0.05
 """Upper limit of that wait, in seconds; nsqd's own output buffer adds up to 25 ms."""
+_FAST_S = 0.0025
+"""A handler that answers all its messages within this time needs no RDY for those in flight, in seconds."""
 _MEMORY_S = 0.01
-"""Time constant of the exponentially weighted arrival rate, in seconds: long, so that it is steady."""
+"""Time constant of the exponentially weighted arrival rate, in seconds."""
 _LATE_MEMORY_S = 0.002
-"""The time constant if messages are late: RDY has to grow fast, and a long loop turn must not erase the rate."""
+"""The same if messages are late: RDY has to grow fast, although the event loop takes long for a turn."""
 _LEAST_WEIGHT = 0.6
+"""How much a chunk after a silence counts: as one that arrived within half of the time constant."""
 _QUIET_S = 0.007
-"""After so many seconds without a message RDY drops, so that nsqd flushes its buffer."""
+"""After this time without a message RDY drops, so that nsqd flushes its buffer, in seconds."""
 _QUIET_RATIO = 2.0
-"""It is at least this many waits, if messages are late."""
+"""Late messages may be this many waits apart."""
 _LEAST_ROOM_RATIO = 0.75
 _MOST_ROOM_RATIO = 5 / 3
 """RDY does not change while its free room is between these shares of the wanted room."""
@@ -77,7 +80,7 @@ class LoadEstimate:
         busy = received - answered
         if arrived or self.busy != busy:
             self.changed_s = now_s
-        if now_s < self._slow_s:
+        if now_s < self._arrived_s + _FAST_S:
             self._is_fast |= not busy
         elif self.busy:
             self._is_fast = False
@@ -107,7 +110,8 @@ class LoadEstimate:
     def claim(self, most: int, *, now_s: float) -> int:
         """Return the RDY that this load needs: messages in flight, one more, and those expected meanwhile.
 
-        The last RDY is kept where the difference is not worth a command.
+        Messages of a fast handler do not count: their answers make room soon enough. The last RDY is kept
+        where the difference is not worth a command.
 
         Args:
             most: Upper limit of the result, 1 or more.
@@ -119,39 +123,29 @@ class LoadEstimate:
         Source:
             Little's law: messages on their way = arrival rate × waiting time.
         """
-        kept = 0 if self._is_fast else self.busy
+        busy = 0 if self._is_fast else self.busy
         if now_s >= self.quiet_s:
-            return min(kept + 1, most)
+            return min(busy + 1, most)
         wanted = 1.0 + self._rate_per_s * self._batching_s
         room = int(wanted)
-        if wanted * _LEAST_ROOM_RATIO <= self.rdy - kept <= room * _MOST_ROOM_RATIO:
+        if wanted * _LEAST_ROOM_RATIO <= self.rdy - busy <= room * _MOST_ROOM_RATIO:
             return min(self.rdy, most)
-        return min(kept + room, most)
-
-    @property
-    def is_ahead(self) -> bool:
-        """Whether RDY allows more than one further message, so that nsqd may buffer some."""
-        return self.rdy > self.busy + 1
+        return min(busy + room, most)
 
     @property
     def quiet_s(self) -> float:
-        """When nsqd may send what it buffers if nothing arrives before, in seconds."""
+        """When RDY drops if nothing arrives before, in seconds: nsqd may buffer messages until then."""
         return self._arrived_s + max(_QUIET_S, self._batching_s * _QUIET_RATIO)
 
     @property
     def due_s(self) -> float:
         """When to look and claim again if nothing happens before, in seconds; infinite for never."""
         if self._is_fast and self.busy:
-            return self._slow_s
-        return self.quiet_s if self.is_ahead else math.inf
-
-    @property
-    def _slow_s(self) -> float:
-        """Until when a handler counts as fast if it answers all messages that have arrived."""
-        return self._arrived_s + _BATCHING_S
+            return self._arrived_s + _FAST_S
+        return self.quiet_s if self.rdy > self.busy + 1 else math.inf
 
     def _count(self, arrived: int, now_s: float) -> None:
-        """Update the rate, as if the messages had arrived halfway since the last ones, but not long ago."""
+        """Update the rate; on average the messages arrived halfway between the last look and now."""
         memory_s = _MEMORY_S if self._batching_s == _BATCHING_S else _LATE_MEMORY_S
         fade = math.exp((self._arrived_s - now_s) / memory_s)
         self._rate_per_s = self._rate_per_s * fade + arrived / memory_s * max(math.sqrt(fade), _LEAST_WEIGHT)

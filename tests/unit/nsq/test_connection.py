@@ -471,6 +471,41 @@ class TestMessages:
         await live.peer.expect(*[FIN] * 100)
         assert writes == [FIN * 100]
 
+    @pytest.mark.parametrize(
+        ("rdy", "expected"),
+        [
+            pytest.param(2, (b"RDY 2\n", FIN, FIN), id="a lower RDY is read before answers can make room"),
+            pytest.param(9, (FIN, FIN, b"RDY 9\n"), id="a higher one after them"),
+            pytest.param(5, (FIN, FIN), id="one that changed back is not sent"),
+        ],
+    )
+    async def test_rdy_is_part_of_the_write(
+        self, live: Subscribed, rdy: int, expected: tuple[bytes, ...]
+    ) -> None:
+        first, second = await live.message(), await live.message()
+        live.connection.ready(5)
+        await live.peer.expect(b"RDY 5\n")
+        first.finish()
+        live.connection.ready(7)
+        live.connection.ready(rdy)
+        second.finish()
+        await live.peer.expect(*expected)
+        live.connection.close()
+        await live.peer.expect_end()
+
+    async def test_a_chunk_is_a_change_once_after_its_messages_could_be_answered(
+        self, live: Subscribed
+    ) -> None:
+        changes: list[tuple[int, int]] = []
+        connection = live.connection
+        connection.on_change = lambda: changes.append((connection.received, connection.answered))
+        live.peer.send(message_frame() * 3)
+        async with asyncio.timeout(PATIENCE_S):
+            for message in [await live.messages.get() for _ in range(3)]:
+                message.finish()
+        await live.peer.expect(FIN, FIN, FIN)
+        assert changes == [(3, 3)]
+
     async def test_answers_come_in_the_order_in_which_they_were_given(self, live: Subscribed) -> None:
         first, second, third = [
             await live.message(message_frame(id_)) for id_ in (b"1" * 16, b"2" * 16, b"3" * 16)

@@ -9,6 +9,7 @@ from nsqkit.nsq.identify import IdentifyReply
 from nsqkit.nsq.rdy import RdyController
 from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.testing.clock import VirtualClock
+from tests.unit.nsq.timers import count_timers
 from tests.unit.runtime.bench import passed
 from tests.waiting import turns, until
 
@@ -415,6 +416,57 @@ class TestLessThanConnections:
                 connections[0].arrive(1)
         assert connections[0].rdy == 6
         assert sum(connection.rdy for connection in connections) == 6
+
+
+class TestManyHandlers:
+    async def test_they_share_one_timer(self, hours: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        timer = RdyTimer(hours.now_s)
+        connections = [FakeConnection() for _ in range(100)]
+        for connection in connections:
+            add(RdyController("orders", 100, is_fixed=False, timer=timer), connection)
+        timers = count_timers(monkeypatch)
+        for _ in range(10):
+            await passed(hours, 0.001)
+            for connection in connections:
+                connection.received += 10
+                connection.answer(10)
+        assert {connection.rdy > 10 for connection in connections} == {True}
+        await passed(hours, 1.0)
+        assert {connection.rdy for connection in connections} == {1}
+        assert len(timers) <= 5
+        assert timer._handle is None
+
+    async def test_idle_ones_set_no_timer(self, hours: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        timer = RdyTimer(hours.now_s)
+        timers = count_timers(monkeypatch)
+        for _ in range(100):
+            add(RdyController("orders", 100, is_fixed=False, timer=timer), FakeConnection())
+        await passed(hours, 60.0)
+        assert timers == []
+
+    async def test_a_fast_handler_that_becomes_slow_is_noticed(self, hours: VirtualClock) -> None:
+        connection = FakeConnection()
+        sharing(100, connection, now_s=hours.now_s)
+        connection.received += 1
+        connection.answer(1)
+        connection.arrive(1)
+        assert connection.told == [1]
+        await passed(hours, 0.01)
+        assert connection.told == [1, 2]
+
+    async def test_after_stop_the_timer_is_for_the_others_only(self, hours: VirtualClock) -> None:
+        timer = RdyTimer(hours.now_s)
+        connections = [FakeConnection(), FakeConnection()]
+        stopped, other = (RdyController("orders", 100, is_fixed=False, timer=timer) for _ in connections)
+        for controller, connection in zip((stopped, other), connections, strict=True):
+            add(controller, connection)
+            connection.received += 500
+            connection.answer(500)
+        stopped.stop()
+        rdy = connections[0].rdy
+        await passed(hours, 1.0)
+        assert [connection.rdy for connection in connections] == [rdy, 1]
+        assert rdy > 1
 
 
 class TestMaxInFlight:
