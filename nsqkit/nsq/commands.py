@@ -16,13 +16,13 @@ class CommandBuffer:
         before_write: Called before each write; commands that it adds are part of the same write.
     """
 
-    __slots__ = ("_before_write", "_commands", "_is_due", "_ready", "_wire")
+    __slots__ = ("_before_write", "_commands", "_is_due", "_rdy", "_sent_rdy", "_wire")
 
     def __init__(self, before_write: Callable[[], None]) -> None:
         self._before_write = before_write
-        self._ready: list[bytes] = []
         self._commands: list[bytes] = []
         self._is_due = False
+        self._rdy = self._sent_rdy = 0
         self._wire: Wire | None = None
 
     def open(self, wire: Wire) -> None:
@@ -37,16 +37,18 @@ class CommandBuffer:
         """
         if self._wire is None:
             return False
+        self._commands.append(command)
         if not self._is_due:
             self.flush_soon()
-        self._commands.append(command)
         return True
 
-    def send_ready(self, command: bytes) -> None:
-        """Send a RDY ahead of other commands of this turn: after a FIN, a lower RDY would be too late."""
-        if self._wire is not None:
-            self.flush_soon()
-            self._ready.append(command)
+    def ready(self, rdy: int) -> None:
+        """Send RDY at the end of this turn, unless it changes back until then.
+
+        nsqd reads a lower RDY before the other commands of the turn: a FIN must not make room for a message.
+        """
+        self._rdy = rdy
+        self.flush_soon()
 
     def answer_heartbeat(self) -> None:
         """Send a NOP at the end of this turn, one for several heartbeats in a row."""
@@ -69,7 +71,10 @@ class CommandBuffer:
             return
         self._before_write()
         self._is_due = False
-        commands, self._ready, self._commands = self._ready + self._commands, [], []
+        commands, self._commands = self._commands, []
+        if self._rdy != self._sent_rdy:
+            commands.insert(0 if self._rdy < self._sent_rdy else len(commands), protocol.ready(self._rdy))
+            self._sent_rdy = self._rdy
         if commands:
             self._wire.write(b"".join(commands))
 

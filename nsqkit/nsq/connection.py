@@ -146,7 +146,7 @@ class Connection:
         if count != self.rdy and self._takes_ready:
             self.rdy = count
             self._most_rdy = max(self._most_rdy, count)
-            self._commands.send_ready(protocol.ready(count))
+            self._commands.ready(count)
 
     def request(self, command: bytes) -> asyncio.Future[bytes]:
         """Send a command that nsqd answers, and return a future of the answer.

@@ -21,6 +21,7 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.log import Log
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.retry import Exponential
@@ -82,6 +83,7 @@ class Consumer:
             changed; never if nsqd are configured.
         clocks: Measures the clocks of the nsqd; or None.
         dials: Opens the connections of all consumers in turn; by default those of this one.
+        rdy_timer: Timer of the RDY control of all consumers of a worker; by default one of its own.
     """
 
     def __init__(
@@ -98,13 +100,18 @@ class Consumer:
         on_producer: Callable[[str, bool], None] = lambda _topic, _has_producer: None,
         clocks: ClockSkews | None = None,
         dials: Dials | None = None,
+        rdy_timer: RdyTimer | None = None,
     ) -> None:
         self._topic = options.topics[0]
         self._channel = options.channel
         self._name = f"{options.topics[0]}/{options.channel}"
         self._options = options.connection
         self._rdy = RdyController(
-            self._topic, options.max_in_flight, is_fixed=options.is_fixed, min_rdy=options.min_rdy
+            self._topic,
+            options.max_in_flight,
+            is_fixed=options.is_fixed,
+            min_rdy=options.min_rdy,
+            timer=rdy_timer or RdyTimer(),
         )
         self._background = background or Background(log)
         self._discovery = Discovery(

@@ -455,9 +455,10 @@ class TestSubscription:
         peer = await nsqd.accept()
         await peer.subscribed(max_rdy_count=10)
         await subscribing
-        for count in (0, 3, 3, 99, 10, 0, 3):
-            connection.ready(count)
-        await peer.expect(b"RDY 3\n", b"RDY 10\n", b"RDY 0\n", b"RDY 3\n")
+        for counts, rdy in [((0, 3, 3), 3), ((99, 10), 10), ((0,), 0), ((5, 0, 3), 3)]:
+            for count in counts:
+                connection.ready(count)
+            await peer.expect(b"RDY %d\n" % rdy)
         connection.close()
 
 
@@ -539,10 +540,9 @@ class TestMessages:
         await live.peer.expect(*[FIN] * 100)
         assert writes == [FIN * 100]
 
-    async def test_what_changes_with_a_chunk_leaves_in_one_write_with_its_answers_and_rdy_comes_first(
+    async def test_what_changes_with_a_chunk_leaves_in_one_write_with_its_answers(
         self, live: Subscribed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """After a FIN nsqd may send another message at once: a lower RDY must be there before."""
         assert live.connection._stream is not None
         writes: list[bytes] = []
         monkeypatch.setattr(live.connection._stream, "write", writes.append)
@@ -552,7 +552,42 @@ class TestMessages:
             for message in [await live.messages.get() for _ in range(2)]:
                 assert message.finish()
             await turns(2)
-        assert writes == [b"RDY 2\n" + FIN * 2]
+        assert writes == [FIN * 2 + b"RDY 2\n"]
+
+    @pytest.mark.parametrize(
+        ("rdy", "expected"),
+        [
+            pytest.param(2, (b"RDY 2\n", FIN, FIN), id="a lower RDY is read before answers can make room"),
+            pytest.param(9, (FIN, FIN, b"RDY 9\n"), id="a higher one after them"),
+            pytest.param(5, (FIN, FIN), id="one that changed back is not sent"),
+        ],
+    )
+    async def test_rdy_is_part_of_the_write(
+        self, live: Subscribed, rdy: int, expected: tuple[bytes, ...]
+    ) -> None:
+        first, second = await live.message(), await live.message()
+        live.connection.ready(5)
+        await live.peer.expect(b"RDY 5\n")
+        first.finish()
+        live.connection.ready(7)
+        live.connection.ready(rdy)
+        second.finish()
+        await live.peer.expect(*expected)
+        live.connection.close()
+        await live.peer.expect_end()
+
+    async def test_a_chunk_is_a_change_once_after_its_messages_could_be_answered(
+        self, live: Subscribed
+    ) -> None:
+        changes: list[tuple[int, int]] = []
+        connection = live.connection
+        connection.on_change = lambda: changes.append((connection.received, connection.answered))
+        live.peer.send(message_frame() * 3)
+        async with asyncio.timeout(PATIENCE_S):
+            for message in [await live.messages.get() for _ in range(3)]:
+                message.finish()
+        await live.peer.expect(FIN, FIN, FIN)
+        assert changes == [(3, 3)]
 
     async def test_answers_come_in_the_order_in_which_they_were_given(self, live: Subscribed) -> None:
         first, second, third = [

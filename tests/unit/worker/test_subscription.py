@@ -281,7 +281,7 @@ class TestPause:
         }
         await running.peer.expect(b"RDY 1\n")
         running.peer.send(message_frame(ID, b"{}", attempts=2))
-        await running.peer.expect(b"RDY 100\n", b"FIN %s\n" % ID)
+        await running.peer.expect(b"FIN %s\n" % ID, b"RDY 100\n")
         assert running.count("messages_requeued_total", reason="breaker_open") == 1
 
     async def test_an_outage_never_exhausts_a_message(self, start: Start) -> None:
