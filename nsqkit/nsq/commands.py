@@ -85,4 +85,4 @@ class CommandBuffer:
 
     def discard(self) -> None:
         """Drop the buffered commands, and accept no more."""
-        self._ready, self._commands, self._wire = [], [], None
+        self._commands, self._wire = [], None
