@@ -4,11 +4,11 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import cast
+from typing import Any
 
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.rate import TokenBucket
-from nsqkit.runtime.delivery import Delivery, Shared
+from nsqkit.runtime.delivery import Delivery, Shared, key_of
 from nsqkit.runtime.ports import Message
 from nsqkit.runtime.process import Processor
 from nsqkit.runtime.quarantine import Quarantine
@@ -66,7 +66,8 @@ class Runners:
         self._on_end = on_end
         self._bucket = TokenBucket(limit) if (limit := shared.spec.rate_limit) else None
         self._token_timer: asyncio.TimerHandle | None = None
-        self._woken: asyncio.Task[None] | None = None  # the runner that has not started yet
+        self._woken: Any = None  # the task that has not started yet
+        self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
 
     @property
@@ -82,10 +83,22 @@ class Runners:
     def arrive(self, messages: Sequence[Message]) -> None:
         """Start messages that have just arrived, or admit them."""
         self.fresh.extend(messages)
-        if self.waiting or self._bucket is not None or self._quarantine.is_on:
-            self.hold()
-        else:
+        if self._may_start() and not self._has_twins(messages):
             self.wake()
+        else:
+            self.hold()
+
+    def _may_start(self) -> bool:
+        """Return whether the next messages to arrive may start without waiting."""
+        is_free = self._slots.running < self._slots.limit and self._bucket is None
+        return is_free and not (self.waiting or self._quarantine.is_on)
+
+    def _has_twins(self, messages: Sequence[Message]) -> bool:
+        """Return whether nsqd has delivered a fresh message again: the earlier delivery is lost."""
+        for message in messages:
+            if message.attempts > 1:
+                return len({key_of(each) for each in self.fresh}) < len(self.fresh)
+        return False
 
     def hold(self) -> None:
         """Admit all fresh messages: they cannot start at once."""
@@ -107,13 +120,13 @@ class Runners:
             return
         if self._slots.running < self._slots.limit:
             context = self._context.copy()
-            self._woken = asyncio.create_task(self._run_all(context), name=self._name, context=context)
+            self._woken = self._loop.create_task(self._run_all(context), name=self._name, context=context)
         else:
             self.hold()
 
     def run_alone(self, run: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         """Run a coroutine in a task of its own, in the context of the runners."""
-        return asyncio.create_task(run, name=self._name, context=self._context.copy())
+        return self._loop.create_task(run, name=self._name, context=self._context.copy())
 
     def close(self) -> None:
         """Stop the timer. Final."""
@@ -127,7 +140,8 @@ class Runners:
         that never waits needs no task for itself. If it leaves a context variable changed or the task
         cancelled, this runner ends and a new one continues, so that the next delivery is not affected.
         """
-        task, self._woken = cast("asyncio.Task[None]", self._woken), None
+        task: asyncio.Task[None] = self._woken
+        self._woken = None
         until_s = self._now_s() + TURN_S
         continues = True
         while continues and (delivery := self._next(task, context, until_s)) is not None:
@@ -155,15 +169,22 @@ class Runners:
         """Return the delivery to run now; None if none is left or the next one is left to another runner."""
         slots = self._slots
         while self.fresh and slots.running < slots.limit and not self._quarantine.runs_suspect:
-            delivery = self._starter.run(
-                self.fresh, task=task, contexts=(context, self._context), until_s=until_s
-            )
+            try:
+                delivery = self._starter.run(
+                    self.fresh, task=task, contexts=(context, self._context), until_s=until_s
+                )
+            except BaseException:  # such as a second Ctrl-C: the other messages go on
+                self.wake()
+                raise
             if delivery is not None:
                 return delivery
+            if not (self.fresh or self.waiting):
+                return None
             if not self._continues(task, context, until_s):
                 self.wake()
                 return None
-        self.hold()
+        if self.fresh:
+            self.hold()
         return self._next_waiting()
 
     def _next_waiting(self) -> Delivery | None:

@@ -95,9 +95,13 @@ class HandlerMetrics:
             ages_s: The time from publish to receipt of each, in seconds; one or more.
             durations_s: How long the handler ran for each, in seconds.
         """
-        self._ages.observe_all(ages_s)
-        self._durations.observe_all(durations_s)
-        self._processed["success"] += len(durations_s)
+        if len(ages_s) == 1:
+            self.age(ages_s[0])
+            self.duration(durations_s[0])
+        else:
+            self._ages.observe_all(ages_s)
+            self._durations.observe_all(durations_s)
+        self._processed["success"] += len(ages_s)
 
     def processed(self, outcome: str) -> None:
         """Count a delivery that ended, by one of :data:`OUTCOMES`."""

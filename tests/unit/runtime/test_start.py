@@ -221,6 +221,17 @@ class TestNotFit:
         assert started.numbers == [0]
         assert again.answers == FIN
 
+    async def test_of_two_deliveries_of_a_message_in_one_chunk_the_first_is_lost(self) -> None:
+        started = Started()
+        bench = Bench(scripted(started))
+        first, other = chunk(bench, 2)
+        again = bench.message(first.body, id_=first.id, attempts=2)
+        bench.receive_chunk(first, other, again)
+        await bench.idle()
+        assert sorted(started.numbers) == [0, 1]
+        assert bench.meter.outcomes == {"success": 2, "lease_lost": 1}
+        assert (first.answers, again.answers) == ([], FIN)
+
     async def test_a_retry_of_a_message_that_is_not_in_flight_is_handled_like_any_other(self) -> None:
         bench = Bench(scripted(Started()))
         link = bench.receive_chunk(*chunk(bench, 3, attempts=2))
