@@ -15,8 +15,8 @@ _BATCHING_AGE_RATIO = 0.25
 """The wait may grow to this share of the message's age: a backlog needs throughput."""
 _MOST_BATCHING_S = 0.05
 """Upper limit of that wait, in seconds; nsqd's own output buffer adds up to 25 ms."""
-_FAST_S = 0.0025
-"""A handler that answers all its messages within this time needs no RDY for those in flight, in seconds."""
+_FAST_S = 0.002
+"""A handler is fast if it answers all its messages within this time, in seconds."""
 _MEMORY_S = 0.01
 """Time constant of the exponentially weighted arrival rate, in seconds."""
 _LATE_MEMORY_S = 0.002
@@ -28,7 +28,7 @@ _QUIET_S = 0.007
 _QUIET_RATIO = 2.0
 """Late messages may be this many waits apart."""
 _LEAST_ROOM_RATIO = 0.75
-_MOST_ROOM_RATIO = 5 / 3
+_MOST_ROOM_RATIO = 4 / 3
 """RDY does not change while its free room is between these shares of the wanted room."""
 _IDLE_S = 0.005
 """A connection that has room for a message and brings none for this long is idle, in seconds."""
