@@ -19,8 +19,8 @@ _FAST_S = 0.002
 """A handler is fast if it answers all its messages within this time, in seconds."""
 _MEMORY_S = 0.01
 """Time constant of the exponentially weighted arrival rate, in seconds."""
-_LATE_MEMORY_S = 0.002
-"""The same if messages are late: RDY has to grow fast, although the event loop takes long for a turn."""
+_LEAST_MEMORY_S = 0.002
+"""It is shorter for late messages, down to this: a backlog needs a high RDY soon, even in a busy event loop."""
 _LEAST_WEIGHT = 0.6
 """How much a chunk after a silence counts: as one that arrived within half of the time constant."""
 _QUIET_S = 0.007
@@ -146,7 +146,7 @@ class LoadEstimate:
 
     def _count(self, arrived: int, now_s: float) -> None:
         """Update the rate; on average the messages arrived halfway between the last look and now."""
-        memory_s = _MEMORY_S if self._batching_s == _BATCHING_S else _LATE_MEMORY_S
+        memory_s = max(_MEMORY_S * _BATCHING_S / self._batching_s, _LEAST_MEMORY_S)
         fade = math.exp((self._arrived_s - now_s) / memory_s)
         self._rate_per_s = self._rate_per_s * fade + arrived / memory_s * max(math.sqrt(fade), _LEAST_WEIGHT)
 
