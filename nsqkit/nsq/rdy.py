@@ -137,7 +137,7 @@ class RdyController:
             self._share()
 
     def _changed(self, entry: _ConnectionRdy) -> None:
-        """Check a connection after messages arrived on it, and before commands are written."""
+        """Check a connection before its commands are written, and once for each chunk of messages."""
         connection, load = entry.connection, entry.load
         if connection.received == load.received and connection.answered == load.received - load.busy:
             return  # the commands are no answers

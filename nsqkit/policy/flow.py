@@ -15,12 +15,12 @@ _BATCHING_AGE_RATIO = 0.25
 """The wait may grow to this share of the message's age: a backlog needs throughput."""
 _MOST_BATCHING_S = 0.05
 """Upper limit of that wait, in seconds; nsqd's own output buffer adds up to 25 ms."""
-_FAST_S = 0.0025
-"""A handler that answers all its messages within this time needs no RDY for those in flight, in seconds."""
+_FAST_S = 0.002
+"""A handler is fast if it answers all its messages within this time, in seconds."""
 _MEMORY_S = 0.01
 """Time constant of the exponentially weighted arrival rate, in seconds."""
-_LATE_MEMORY_S = 0.002
-"""The same if messages are late: RDY has to grow fast, although the event loop takes long for a turn."""
+_LEAST_MEMORY_S = 0.002
+"""It is shorter for late messages, down to this: a backlog needs a high RDY soon, even in a busy event loop."""
 _LEAST_WEIGHT = 0.6
 """How much a chunk after a silence counts: as one that arrived within half of the time constant."""
 _QUIET_S = 0.007
@@ -28,7 +28,7 @@ _QUIET_S = 0.007
 _QUIET_RATIO = 2.0
 """Late messages may be this many waits apart."""
 _LEAST_ROOM_RATIO = 0.75
-_MOST_ROOM_RATIO = 5 / 3
+_MOST_ROOM_RATIO = 4 / 3
 """RDY does not change while its free room is between these shares of the wanted room."""
 _IDLE_S = 0.005
 """A connection that has room for a message and brings none for this long is idle, in seconds."""
@@ -146,7 +146,7 @@ class LoadEstimate:
 
     def _count(self, arrived: int, now_s: float) -> None:
         """Update the rate; on average the messages arrived halfway between the last look and now."""
-        memory_s = _MEMORY_S if self._batching_s == _BATCHING_S else _LATE_MEMORY_S
+        memory_s = max(_MEMORY_S * _BATCHING_S / self._batching_s, _LEAST_MEMORY_S)
         fade = math.exp((self._arrived_s - now_s) / memory_s)
         self._rate_per_s = self._rate_per_s * fade + arrived / memory_s * max(math.sqrt(fade), _LEAST_WEIGHT)
 

@@ -81,7 +81,7 @@ class Pump:
         channel.pumps.append(self)
 
     def take(self, answers: int, rdy: int | None) -> None:
-        """Read FINs, then a RDY."""
+        """Read FINs and a RDY of one write."""
         self.in_flight -= answers
         self.rdy = self.rdy if rdy is None else rdy
         self.wake()
