@@ -178,7 +178,7 @@ class Collector:
                 is_fixed=True,
             ),
             Endpoints((source.address,)),
-            on_message=self._writer.put,
+            on_messages=self._writer.put,
             on_settle_failure=lambda _: None,  # nsqd delivers it again, and the store knows it then
             log=self._log,
         )

@@ -30,9 +30,10 @@ class StoreWriter:
         self._arrived: asyncio.Queue[Message] = asyncio.Queue()
         self._is_stopping = asyncio.Event()
 
-    def put(self, message: Message) -> None:
-        """Accept a message of a ``.dead`` topic, to be stored soon."""
-        self._arrived.put_nowait(message)
+    def put(self, messages: Sequence[Message]) -> None:
+        """Accept messages of a ``.dead`` topic, to be stored soon."""
+        for message in messages:
+            self._arrived.put_nowait(message)
 
     def stop(self) -> None:
         """Let :meth:`run` return once all messages so far are stored."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CLOSED: Mapping[Resource[Any], Any] = MappingProxyType({})
 """The resources of a message whose call has ended."""
-_UNREAD: Any = object()
+UNREAD: Any = object()
+"""The envelope of a message that is not parsed yet."""
 
 
 class Live(Protocol):
@@ -115,7 +116,7 @@ class Context:
     started_s: float | None = field(default=None, init=False)
     unawaited: "UnawaitedError | None" = field(default=None, init=False, repr=False)
     _cap_s: float = field(default=math.inf, init=False, repr=False)
-    _envelope: "Envelope | None" = field(default=_UNREAD, init=False, repr=False)
+    _envelope: "Envelope | None" = field(default=UNREAD, init=False, repr=False)
     _log: "FilteringBoundLogger | None" = field(default=None, init=False, repr=False)
 
     @property
@@ -136,7 +137,7 @@ class Context:
     @property
     def envelope(self) -> "Envelope | None":
         """The envelope of the message: source, id, subject, time, type, extensions; None for a bare body."""
-        if self._envelope is _UNREAD:
+        if self._envelope is UNREAD:
             from nsqkit.events.codec.envelope import read_envelope  # noqa: PLC0415 - loads the codec
 
             self._envelope = read_envelope(self.body)

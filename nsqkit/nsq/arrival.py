@@ -13,17 +13,17 @@ class Arrival:
 
     A blocked event loop reads late, and a lease counted from the read would be too long. A timer detects the
     block: if it fires late, everything read until its next turn counts as arrived at the turn before. Bytes
-    that arrive while the reader waits never count as earlier than the start of the wait.
+    that arrive after a read that left none never count as earlier than that read.
 
     Args:
         now_s: Monotonic clock, in seconds.
     """
 
-    __slots__ = ("_mark_s", "_now_s", "_turned_s", "_waiting_s")
+    __slots__ = ("_drained_s", "_mark_s", "_now_s", "_turned_s")
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
-        self._turned_s = self._mark_s = self._waiting_s = now_s()
+        self._turned_s = self._mark_s = self._drained_s = now_s()
 
     def turned(self) -> None:
         """Record a turn of the event loop."""
@@ -32,11 +32,14 @@ class Arrival:
         self._mark_s = self._turned_s if now_s - self._turned_s > _BLOCKED_S else now_s
         self._turned_s = now_s
 
-    def waiting(self) -> None:
-        """Record that the reader waits for bytes."""
-        self._waiting_s = self._now_s()
+    def latest_s(self, *, is_last: bool) -> float:
+        """Return the latest arrival time of bytes that were just read, accurate to half a second.
 
-    def latest_s(self) -> float:
-        """Return the latest arrival time of the bytes being read, accurate to half a second."""
+        Args:
+            is_last: Whether the read left no bytes in the socket.
+        """
         now_s = self._now_s()
-        return now_s if now_s - self._mark_s <= _BLOCKED_S else max(self._mark_s, self._waiting_s)
+        latest_s = now_s if now_s - self._mark_s <= _BLOCKED_S else max(self._mark_s, self._drained_s)
+        if is_last:
+            self._drained_s = now_s
+        return latest_s

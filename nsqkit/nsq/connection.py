@@ -4,12 +4,8 @@ It never reconnects. It knows nothing of other connections or of the meaning of 
 """
 
 import asyncio
-import os
-import socket
 import time
-from collections.abc import Callable, Mapping
-
-from tornado.iostream import IOStream
+from collections.abc import Callable, Mapping, Sequence
 
 from nsq import protocol
 from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
@@ -17,12 +13,13 @@ from nsqkit.nsq.clock_skews import SkewsNs
 from nsqkit.nsq.commands import CommandBuffer
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.failure import failure_of, lost, refusal, settle_failure
-from nsqkit.nsq.frames import MESSAGE, Frames, age_s
+from nsqkit.nsq.frames import Frames
 from nsqkit.nsq.handshake import Handshake
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
 from nsqkit.nsq.keepalive import Keepalive
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.replies import PendingReplies, failed_reply
+from nsqkit.nsq.stream import Stream
 from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.wire import Wire
 from nsqkit.policy import lease
@@ -37,12 +34,13 @@ _MOST_UNASKED = 1000
 class Connection:
     """A connection to one nsqd, which is opened once.
 
-    One task reads. All commands of one turn of the event loop are sent in one write (ADR 0009).
+    Chunks are processed as they arrive, without a task. All commands of one turn of the event loop are sent
+    in one write (ADR 0043).
 
     Args:
         address: ``host:port`` of nsqd's TCP port; an IPv6 host in brackets.
         options: Options for IDENTIFY and the handshake.
-        on_message: Called with each delivery on arrival; it must not block.
+        on_messages: Called with the deliveries of each chunk on arrival, one or more; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
         on_end: Called once the connection has ended, for any reason.
@@ -58,8 +56,8 @@ class Connection:
         answered: Number of deliveries that were finished, requeued or forgotten.
         age_s: Seconds between publishing and arrival of the last delivery, corrected by the skew of the
             clocks if that is known; 0 for a redelivery.
-        on_change: Called after each chunk with messages, and before commands are written; a RDY that it sets
-            is part of the same write.
+        on_change: Called once after each chunk with messages, when all that could run at once has run, and
+            before commands are written; a RDY that it sets is part of the same write.
 
     Raises:
         SettingsError: If *address* is not a host and a port.
@@ -70,7 +68,7 @@ class Connection:
         address: str,
         options: ConnectionOptions,
         *,
-        on_message: Callable[[Message], None] = lambda _: None,
+        on_messages: Callable[[Sequence[Message]], None] = lambda _: None,
         on_settle_failure: Callable[[str], None] = lambda _: None,
         on_end: Callable[[], None] = lambda: None,
         skews_ns: Mapping[str, int | None] = SkewsNs(),
@@ -85,7 +83,7 @@ class Connection:
         self.age_s = 0.0
         self.on_change: Callable[[], None] = lambda: None
         self._options = options
-        self._on_message = on_message
+        self._on_messages = on_messages
         self._on_settle_failure = on_settle_failure
         self._on_end = on_end
         self._skews_ns = skews_ns
@@ -94,11 +92,11 @@ class Connection:
         self._commands = CommandBuffer(lambda: self.on_change())  # noqa: PLW0108 - it is set later
         self._most_rdy = 0
         self._is_opened = False
-        self._pid = os.getpid()
         self._takes_ready = True
-        self._stream: IOStream | None = None
+        self._stream: Stream | None = None
         self._keepalive = Keepalive(self._on_silent)
-        self._reader: asyncio.Task[None] | None = None
+        self._frames = Frames(options.max_frame_bytes)
+        self._guard: asyncio.Task[None] | None = None
 
     async def open(self) -> IdentifyReply:
         """Connect, shake hands, and return the limits that nsqd granted.
@@ -148,7 +146,7 @@ class Connection:
         if count != self.rdy and self._takes_ready:
             self.rdy = count
             self._most_rdy = max(self._most_rdy, count)
-            self.send(protocol.ready(count))
+            self._commands.ready(count)
 
     def request(self, command: bytes) -> asyncio.Future[bytes]:
         """Send a command that nsqd answers, and return a future of the answer.
@@ -174,6 +172,11 @@ class Connection:
         """Send the FIN or REQ of a message; see :meth:`send`."""
         self.answered += 1
         return self._commands.send(command)
+
+    def finish_all(self, ids: Sequence[bytes]) -> bool:
+        """Send FIN for messages, one or more; see :meth:`send`."""
+        self.answered += len(ids)
+        return self._commands.send(b"FIN " + b"\nFIN ".join(ids) + b"\n")
 
     def forget(self) -> None:
         """Count a message with an expired lease as answered: it is no longer in flight here."""
@@ -207,10 +210,9 @@ class Connection:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                if self._reader is not None and self._stream is not None:
+                if self._guard is not None and self._stream is not None:
                     self._commands.close()
-                    await self._stream.write(b"")  # completes when everything before it is written
-                    self._stream.socket.shutdown(socket.SHUT_WR)
+                    self._stream.write_eof()
                     await self._ended.wait()
         except OSError:  # TimeoutError is one, too
             pass
@@ -229,34 +231,31 @@ class Connection:
     def abandon(self) -> None:
         """Close the socket of a connection whose event loop does not run any more. Final.
 
-        In a child process after a fork, only the child's copy is closed: the event loop would remove the
-        socket from the selector of the parent, too.
+        In a child process after a fork, only the child's copy is closed.
         """
         self._keepalive.stop()
-        if self._stream is not None and not self._stream.closed():
-            is_copy = os.getpid() != self._pid
-            if is_copy or self._reader is None or self._reader.get_loop().is_closed():
-                self._stream.close_fd()
-            else:
-                self._stream.close()
+        self._commands.discard()
+        if self._stream is not None:
+            self._stream.abandon()
 
     async def wait_closed(self) -> NsqkitError | None:
         """Wait until the connection has ended, and return why; None after :meth:`close`."""
         await self._ended.wait()
         return self.error
 
-    async def _shake_hands(self, stream: IOStream) -> None:
+    async def _shake_hands(self, stream: Stream) -> None:
         if self._ended.is_set():  # closed while connecting: must not open
             stream.close()
             raise self._lost()
-        wire = Wire(stream, self._keepalive.waiting)
+        wire = Wire(stream)
         limits = await Handshake(self.address, self._options.refresh(self._options), wire).run()
         if self._ended.is_set():  # closed before the last answer arrived
             raise self._lost()
         self._take_limits(limits)
-        self._commands.open(stream, wire)
+        self._commands.open(wire)
         self._keepalive.start(self.heartbeat_s)
-        self._reader = asyncio.create_task(self._read(wire))
+        self._guard = asyncio.create_task(self._end_with_loop())
+        wire.listen(self._on_chunk, self._on_stream_end, self._keepalive.heard)
 
     def _take_limits(self, limits: IdentifyReply) -> None:
         self.limits = limits
@@ -266,51 +265,38 @@ class Connection:
     def _on_silent(self) -> None:
         self._end(ConnectionLostError(self.address, "sent nothing for two heartbeats"))
 
-    async def _read(self, wire: Wire) -> None:
+    def _on_stream_end(self, error: Exception) -> None:
+        self._end(failure_of(self.address, error))
+
+    async def _end_with_loop(self) -> None:
+        """End when all tasks are cancelled, as ``asyncio.run`` does before it closes the event loop."""
         try:
-            await self._read_chunks(wire)
-        except Exception as error:  # noqa: BLE001 - an invalid answer may raise anything
-            self._end(failure_of(self.address, error))
-        except BaseException:  # cancelled: the connection must not seem to be alive
+            await self._ended.wait()
+        finally:
             self._end(self._lost())
-            raise
 
-    async def _read_chunks(self, wire: Wire) -> None:
-        frames = Frames(self._options.max_frame_bytes)
-        while not self._ended.is_set():
-            chunk = await wire.read()
-            received_s = self._keepalive.heard()
-            newest = b""
-            for kind, data in frames.feed(chunk):
-                if self._ended.is_set():
-                    return
-                if kind == protocol.FRAME_TYPE_MESSAGE:
-                    self._on_message_frame(data, received_s)
-                    newest = data
-                else:
-                    self._on_frame(kind, data)
-            if newest:
-                self.age_s = age_s(newest, now_s=time.time() - (self._skews_ns[self.address] or 0) / 1e9)
-                self.on_change()
-                if self.received - self.answered > _MOST_PER_RDY * self._most_rdy + _MOST_UNASKED:
-                    raise ConnectionLostError(self.address, f"ignores RDY {self.rdy}: sends without end")
+    def _on_chunk(self, chunk: bytes, received_s: float) -> None:
+        messages, others = self._frames.feed(chunk, self, received_s)
+        if messages:
+            self._hand_on(messages)
+        for kind, data in others:
+            if self._ended.is_set():
+                return
+            self._on_frame(kind, data)
 
-    def _on_message_frame(self, data: bytes, received_s: float) -> None:
-        timestamp_ns, attempts, id_ = MESSAGE.unpack_from(data)
-        self.received += 1
-        message = Message(
-            id_,
-            data[MESSAGE.size :],
-            timestamp_ns,
-            attempts,
-            received_s,
-            self,
-        )
+    def _hand_on(self, messages: Sequence[Message]) -> None:
+        self.received += len(messages)
+        newest = messages[-1]
+        now_s = time.time() - (self._skews_ns[self.address] or 0) / 1e9
+        self.age_s = now_s - newest.timestamp_ns / 1e9 if newest.attempts == 1 else 0.0
         try:
-            self._on_message(message)
+            self._on_messages(messages)
         except Exception as error:  # noqa: BLE001 - one message must not end the connection
-            context = {"message": f"on_message failed for {message!r}", "exception": error}
+            context = {"message": f"on_messages failed for {messages!r}", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
+        self._commands.flush_soon()  # after what the messages have started, which then answers in one write
+        if self.received - self.answered > _MOST_PER_RDY * self._most_rdy + _MOST_UNASKED:
+            raise ConnectionLostError(self.address, f"ignores RDY {self.rdy}: sends without end")
 
     def _on_frame(self, kind: int, data: bytes) -> None:
         if kind == protocol.FRAME_TYPE_ERROR:
@@ -331,6 +317,7 @@ class Connection:
         self.error = error
         self._ended.set()
         self._keepalive.stop()
+        self._commands.discard()
         if self._stream is not None:
             self._stream.close()
         self._replies.fail(error if isinstance(error, RefusedError) else self._lost(), self._lost)

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nsqkit.background import Background
@@ -21,6 +21,7 @@ from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.log import Log
 from nsqkit.nsq.message import Message
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.retry import Exponential
@@ -70,7 +71,7 @@ class Consumer:
     Args:
         options: Subscriptions and limits.
         endpoints: Configured nsqd, and nsqlookupd for others.
-        on_message: Called with each delivery on arrival; it must not block.
+        on_messages: Called with the deliveries of each chunk on arrival, one or more; it must not block.
         on_settle_failure: Called with ``"FIN"``, ``"REQ"`` or ``"TOUCH"`` when nsqd reports that the command
             came too late.
         on_lost: Called when a connection has ended: its messages can no longer be answered.
@@ -82,6 +83,7 @@ class Consumer:
             changed; never if nsqd are configured.
         clocks: Measures the clocks of the nsqd; or None.
         dials: Opens the connections of all consumers in turn; by default those of this one.
+        rdy_timer: Timer of the RDY control of all consumers of a worker; by default one of its own.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class Consumer:
         options: ConsumerOptions,
         endpoints: Endpoints,
         *,
-        on_message: Callable[[Message], None],
+        on_messages: Callable[[Sequence[Message]], None],
         on_settle_failure: Callable[[str], None],
         on_lost: Callable[[], None] = lambda: None,
         log: Log,
@@ -98,19 +100,24 @@ class Consumer:
         on_producer: Callable[[str, bool], None] = lambda _topic, _has_producer: None,
         clocks: ClockSkews | None = None,
         dials: Dials | None = None,
+        rdy_timer: RdyTimer | None = None,
     ) -> None:
         self._topic = options.topics[0]
         self._channel = options.channel
         self._name = f"{options.topics[0]}/{options.channel}"
         self._options = options.connection
         self._rdy = RdyController(
-            self._topic, options.max_in_flight, is_fixed=options.is_fixed, min_rdy=options.min_rdy
+            self._topic,
+            options.max_in_flight,
+            is_fixed=options.is_fixed,
+            min_rdy=options.min_rdy,
+            timer=rdy_timer or RdyTimer(),
         )
         self._background = background or Background(log)
         self._discovery = Discovery(
             options.topics, endpoints, on_change=self._connect, log=log, background=self._background
         )
-        self._on_message = on_message
+        self._on_messages = on_messages
         self._on_settle_failure = on_settle_failure
         self._on_lost = on_lost
         self._channels = channels
@@ -325,7 +332,7 @@ class Consumer:
         return Connection(
             address,
             self._options,
-            on_message=self._on_message,
+            on_messages=self._on_messages,
             on_settle_failure=self._on_settle_failure,
             on_end=self._on_lost,
             skews_ns=self._clocks.skews_ns,

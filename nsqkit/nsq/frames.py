@@ -2,11 +2,17 @@
 
 import struct
 
+from nsqkit.nsq.message import Link, Message
+
 HEADER = struct.Struct(">ii")
 """Frame header: size of the rest of the frame, and frame type."""
 TYPE_BYTES = 4
-MESSAGE = struct.Struct(">qH16s")
-"""Message header: timestamp in ns, attempts, id. pynsq would read attempts as signed."""
+_MESSAGE_FRAME = struct.Struct(">iiqH16s")
+"""Frame header and message header: timestamp in ns, attempts, id. pynsq would read attempts as signed."""
+_MESSAGE_TYPE = 2
+_BODY_AT = _MESSAGE_FRAME.size
+LEAST_MESSAGE_BYTES = _BODY_AT - TYPE_BYTES
+"""Size of the frame of an empty message, without the size itself."""
 LONGEST_FRAME_BYTES = 64 * 1024 * 1024
 """nsqd does not report its max-msg-size on the connection; its default is 1 MiB."""
 
@@ -25,49 +31,54 @@ class Frames:
         self._pending = bytearray()
         self._needed_bytes = HEADER.size
 
-    def feed(self, chunk: bytes) -> list[tuple[int, bytes]]:
-        """Parse the next chunk, and return the frames that it completes.
+    def feed(
+        self, chunk: bytes, link: Link, received_s: float
+    ) -> tuple[list[Message], list[tuple[int, bytes]]]:
+        """Parse the next chunk, and return what it completes.
 
         Args:
             chunk: Next bytes of the stream; any length.
+            link: The connection, which answers the messages.
+            received_s: Latest time at which the chunk arrived; see ``Message``.
 
         Returns:
-            Type and data of each frame, in order. Every byte is copied a fixed number of times, even if a
-            frame arrives in many chunks.
+            The messages, and type and data of each other frame, in order. Every byte is copied a fixed
+            number of times, even if a frame arrives in many chunks.
 
         Raises:
             ValueError: If a frame's size is invalid or too large; the rest of the stream cannot be parsed.
         """
-        self._pending += chunk
-        if len(self._pending) < self._needed_bytes:
-            return []
-        data = bytes(self._pending)
-        frames = []
-        start, end = 0, len(data)
+        if self._pending:
+            self._pending += chunk
+            if len(self._pending) < self._needed_bytes:
+                return [], []
+            chunk = bytes(self._pending)
+            self._pending.clear()
+        messages: list[Message] = []
+        others: list[tuple[int, bytes]] = []
+        start, end = 0, len(chunk)
         self._needed_bytes = HEADER.size
         while end - start >= HEADER.size:
-            size, kind = HEADER.unpack_from(data, start)
-            if not TYPE_BYTES <= size <= self._max_bytes:
+            if end - start >= _BODY_AT:
+                size, kind, timestamp_ns, attempts, id_ = _MESSAGE_FRAME.unpack_from(chunk, start)
+            else:
+                size, kind = HEADER.unpack_from(chunk, start)
+            least = LEAST_MESSAGE_BYTES if kind == _MESSAGE_TYPE else TYPE_BYTES
+            if not least <= size <= self._max_bytes:
                 raise ValueError(
-                    f"a frame has {size} bytes, not {TYPE_BYTES} to {self._max_bytes}; "
+                    f"a frame has {size} bytes, not {least} to {self._max_bytes}; "
                     "for longer messages raise max_msg_bytes"
                 )
             after = start + TYPE_BYTES + size
             if after > end:
                 self._needed_bytes = after - start
                 break
-            frames.append((kind, data[start + HEADER.size : after]))
+            if kind == _MESSAGE_TYPE:
+                body = chunk[start + _BODY_AT : after]
+                messages.append(Message(id_, body, timestamp_ns, attempts, received_s, link))
+            else:
+                others.append((kind, chunk[start + HEADER.size : after]))
             start = after
-        del self._pending[:start]
-        return frames
-
-
-def age_s(message: bytes, *, now_s: float) -> float:
-    """Return the seconds since a message was published; 0 for a redelivery.
-
-    Args:
-        message: Data of the message frame.
-        now_s: Wall-clock time, in seconds since 1970.
-    """
-    timestamp_ns, attempts, _ = MESSAGE.unpack_from(message)
-    return now_s - timestamp_ns / 1e9 if attempts == 1 else 0.0
+        if start < end:
+            self._pending += chunk[start:] if start else chunk
+        return messages, others

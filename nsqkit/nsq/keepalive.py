@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from nsqkit.nsq.arrival import TURN_S, Arrival
+from nsqkit.nsq.stream import CHUNK_BYTES
 
 _SILENT_HEARTBEATS = 2  # nsqd also drops a client after two
 
@@ -19,7 +20,7 @@ class Keepalive:
         self._on_silent = on_silent
         self._silent_heartbeats = 0
         self._heartbeat_s = 0.0
-        self._arrival = Arrival()
+        self._arrival: Arrival
         self._heartbeat_timer: asyncio.TimerHandle | None = None
         self._turn_timer: asyncio.TimerHandle | None = None
 
@@ -30,6 +31,7 @@ class Keepalive:
             heartbeat_s: Seconds between two heartbeats of nsqd.
         """
         self._heartbeat_s = heartbeat_s
+        self._arrival = Arrival()
         self._heartbeat()
         self._turned()
 
@@ -39,14 +41,14 @@ class Keepalive:
             if timer is not None:
                 timer.cancel()
 
-    def waiting(self) -> None:
-        """Record that the reader waits for bytes."""
-        self._arrival.waiting()
+    def heard(self, n_bytes: int) -> float:
+        """Record a read, and return the latest arrival time of its bytes, by ``time.monotonic()``.
 
-    def heard(self) -> float:
-        """Record a read, and return the latest arrival time of its bytes, by ``time.monotonic()``."""
+        Args:
+            n_bytes: Bytes that were read, of :data:`~nsqkit.nsq.stream.CHUNK_BYTES` at most.
+        """
         self._silent_heartbeats = 0
-        return self._arrival.latest_s()
+        return self._arrival.latest_s(is_last=n_bytes < CHUNK_BYTES)
 
     def _heartbeat(self) -> None:
         # Counts timer turns, not seconds: a loop that was blocked for long counts at most one silent

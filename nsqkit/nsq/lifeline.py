@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-from typing import Self
-
-from tornado.iostream import IOStream, StreamClosedError
+from typing import TYPE_CHECKING, Self
 
 from nsqkit.errors import ConnectionLostError
 from nsqkit.nsq.dial import dial, reason
 from nsqkit.policy.address import split_address
 from nsqkit.program import is_set_within
 
-_CHUNK_BYTES = 4096
+if TYPE_CHECKING:
+    from nsqkit.nsq.stream import Stream
 
 
 class Lifeline:
@@ -30,7 +29,7 @@ class Lifeline:
         self._answered = asyncio.Event()
         self._address = address
         self._timeout_s = timeout_s
-        self._stream: IOStream
+        self._stream: Stream
         self._listening: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
@@ -53,15 +52,14 @@ class Lifeline:
 
     async def ping(self) -> bool:
         """Return whether the server still answers on this connection."""
+        if self.ended.is_set():
+            return False
         self._answered.clear()
-        with contextlib.suppress(StreamClosedError):
-            await self._stream.write(f"GET /ping HTTP/1.1\r\nHost: {self._address}\r\n\r\n".encode())
-            return await is_set_within(self._answered, self._timeout_s)
-        return False
+        self._stream.write(f"GET /ping HTTP/1.1\r\nHost: {self._address}\r\n\r\n".encode())
+        return await is_set_within(self._answered, self._timeout_s)
 
     async def _listen(self) -> None:
-        with contextlib.suppress(StreamClosedError):
-            while True:
-                await self._stream.read_bytes(_CHUNK_BYTES, partial=True)
+        with contextlib.suppress(OSError):
+            while await self._stream.read():
                 self._answered.set()
         self.ended.set()

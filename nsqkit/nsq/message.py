@@ -1,6 +1,7 @@
 """Messages: one delivery from nsqd, and the commands that answer it. It knows nothing of sockets."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nsq import protocol
@@ -31,6 +32,9 @@ class Link(Protocol):
     def settle(self, command: bytes) -> bool:
         """Send a FIN or REQ, and return whether the connection was open."""
 
+    def finish_all(self, ids: Sequence[bytes]) -> bool:
+        """Send FIN for messages, one or more, and return whether the connection was open."""
+
     def send(self, data: bytes) -> bool:
         """Send any other command, and return whether the connection was open."""
 
@@ -51,29 +55,12 @@ class Message:
         body: Bytes that the producer published.
         timestamp_ns: Time of publishing, in nanoseconds since 1970.
         attempts: Deliveries so far, this one included; 1 to 65535.
-        address: ``host:port`` of the nsqd.
-        topic: Topic of the message.
         received_s: Latest time of arrival, by ``time.monotonic()``. If the event loop was blocked, this is
             the time before the block, not the later time of the read.
-        lease_s: Seconds after which nsqd delivers it again unless it is touched.
-        max_lease_s: Longest time in seconds for which TOUCH keeps it: nsqd's max-msg-timeout.
-        longest_hold_s: Seconds after the arrival at which it is lost here in spite of TOUCH.
+        link: The connection that it came over.
     """
 
-    __slots__ = (
-        "_link",
-        "_settled",
-        "address",
-        "attempts",
-        "body",
-        "id",
-        "lease_s",
-        "longest_hold_s",
-        "max_lease_s",
-        "received_s",
-        "timestamp_ns",
-        "topic",
-    )
+    __slots__ = ("_settled", "attempts", "body", "id", "link", "received_s", "timestamp_ns")
 
     def __init__(  # noqa: PLR0917 - made once per delivery, and keywords cost time
         self,
@@ -88,14 +75,34 @@ class Message:
         self.body = body
         self.timestamp_ns = timestamp_ns
         self.attempts = attempts
-        self.address = link.address
-        self.topic = link.topic
         self.received_s = received_s
-        self.lease_s = link.lease_s
-        self.max_lease_s = link.max_lease_s
-        self.longest_hold_s = link.longest_hold_s
-        self._link = link
+        self.link = link
         self._settled = False
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of the nsqd."""
+        return self.link.address
+
+    @property
+    def topic(self) -> str:
+        """Topic of the message."""
+        return self.link.topic
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds after which nsqd delivers it again unless it is touched."""
+        return self.link.lease_s
+
+    @property
+    def max_lease_s(self) -> float:
+        """Longest time in seconds for which TOUCH keeps it: nsqd's max-msg-timeout."""
+        return self.link.max_lease_s
+
+    @property
+    def longest_hold_s(self) -> float:
+        """Seconds after the arrival at which it is lost here in spite of TOUCH."""
+        return self.link.longest_hold_s
 
     def __repr__(self) -> str:
         return f"<Message {self.id!r} of {self.topic} from {self.address}, attempts={self.attempts}>"
@@ -109,7 +116,7 @@ class Message:
         if self._settled:
             raise self._settled_before()
         self._settled = True
-        return self._link.settle(b"FIN %b\n" % self.id)  # pynsq's builder would need four calls
+        return self.link.settle(b"FIN %b\n" % self.id)  # pynsq's builder would need four calls
 
     def requeue(self, delay_s: float) -> bool:
         """Send REQ: nsqd delivers the message again.
@@ -126,7 +133,7 @@ class Message:
             raise self._settled_before()
         command = protocol.requeue(self.id, whole_ms(delay_s))
         self._settled = True
-        return self._link.settle(command)
+        return self.link.settle(command)
 
     def touch(self) -> bool:
         """Send TOUCH: restart the lease.
@@ -136,11 +143,11 @@ class Message:
         """
         if self._settled:
             raise self._settled_before()
-        return self._link.send(protocol.touch(self.id))
+        return self.link.send(protocol.touch(self.id))
 
     def is_lost(self) -> bool:
         """Return whether the connection has ended, so that no answer can reach nsqd."""
-        return self._link.is_lost()
+        return self.link.is_lost()
 
     def forget(self) -> None:
         """Give up a message whose lease has expired: it is no longer in flight here, and gets no answer.
@@ -149,10 +156,20 @@ class Message:
         """
         if not self._settled:
             self._settled = True
-            self._link.forget()
+            self.link.forget()
 
     def _settled_before(self) -> RuntimeError:
         return RuntimeError(f"{self!r} was already finished or requeued")
+
+
+def one_by_one(on_message: Callable[[Message], object]) -> Callable[[Sequence[Message]], None]:
+    """Return a function for the messages of a chunk that calls *on_message* with each of them."""
+
+    def on_messages(messages: Sequence[Message]) -> None:
+        for message in messages:
+            on_message(message)
+
+    return on_messages
 
 
 def whole_ms(delay_s: float) -> int:

@@ -2,7 +2,7 @@
 
 from nsqkit.nsq.compression import checked_compression
 from nsqkit.nsq.credentials import Credentials
-from nsqkit.nsq.frames import HEADER, LONGEST_FRAME_BYTES, MESSAGE
+from nsqkit.nsq.frames import LEAST_MESSAGE_BYTES, LONGEST_FRAME_BYTES
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.log import Log
 from nsqkit.settings.settings import Settings
@@ -35,5 +35,5 @@ def connection_options(
         compression=checked_compression(settings),
         deflate_level=settings.deflate_level,
         refresh=credentials.refresh,
-        max_frame_bytes=max(LONGEST_FRAME_BYTES, settings.max_msg_bytes + HEADER.size + MESSAGE.size),
+        max_frame_bytes=max(LONGEST_FRAME_BYTES, settings.max_msg_bytes + LEAST_MESSAGE_BYTES),
     )

@@ -1,18 +1,13 @@
 """RDY control: sets the RDY of all connections of one handler. It opens and closes none of them."""
 
-import asyncio
-import math
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import partial
 
 from nsqkit.nsq.connection import Connection
+from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.policy.flow import LoadEstimate, rdy_shares
 from nsqkit.policy.lending import Lending
-
-_SOON_S = 0.004
-"""A timer that fires within this time is not replaced by an earlier one, in seconds."""
 
 
 class _Mode(Enum):
@@ -54,7 +49,7 @@ class RdyController:
         is_fixed: Whether max_in_flight is always shared evenly and in full, if it is enough for all.
         min_rdy: With *is_fixed*, the least RDY of each connection, so that one nsqd alone can fill a batch;
             never above max_in_flight.
-        now_s: Monotonic clock, in seconds.
+        timer: Timer that the handlers of a worker share.
     """
 
     def __init__(
@@ -64,19 +59,18 @@ class RdyController:
         *,
         is_fixed: bool,
         min_rdy: int = 0,
-        now_s: Callable[[], float] = time.monotonic,
+        timer: RdyTimer,
     ) -> None:
         self._topic = topic
         self._max_in_flight = max_in_flight
         self._is_fixed = is_fixed
         self._min_rdy = min_rdy
-        self._now_s = now_s
+        self._timer = timer
+        self._now_s = timer.now_s
         self._sharing: list[_ConnectionRdy] = []
         self._trickles: list[_ConnectionRdy] = []
         self._mode = _Mode.OPEN
         self._lending = Lending()
-        self._timer: asyncio.TimerHandle | None = None
-        self._due_s = math.inf  # of the timer
 
     def add(self, connection: Connection) -> None:
         """Add a connection after its subscription."""
@@ -128,8 +122,7 @@ class RdyController:
     def stop(self) -> None:
         """Send no more RDY: the intake has ended."""
         self._mode = _Mode.STOPPED
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel(self._check)
 
     @property
     def _follows_load(self) -> bool:
@@ -144,7 +137,7 @@ class RdyController:
             self._share()
 
     def _changed(self, entry: _ConnectionRdy) -> None:
-        """Check a connection after messages arrived on it, and before commands are written."""
+        """Check a connection before its commands are written, and once for each chunk of messages."""
         connection, load = entry.connection, entry.load
         if connection.received == load.received and connection.answered == load.received - load.busy:
             return  # the commands are no answers
@@ -206,22 +199,13 @@ class RdyController:
         return *shares, *trickles
 
     def _watch(self, now_s: float) -> None:
-        """Set the timer for the next check: no other event may occur before."""
-        if self._timer is not None and (not self._lending.is_lending or self._due_s <= now_s + _SOON_S):
-            return
+        """Ask for the next check: no other event may occur before."""
         due_s = self._lending.due_s([entry.load for entry in self._sharing])
         if self._follows_load:  # where more than one message may arrive, nsqd may buffer them
-            due_s = min([due_s, *[entry.load.due_s for entry in self._sharing if entry.load.is_ahead]])
-        if self._timer is not None and due_s < self._due_s:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None and due_s < math.inf:
-            self._due_s = due_s
-            self._timer = asyncio.get_running_loop().call_later(due_s - now_s, self._fire)
+            due_s = min([due_s, *[entry.load.due_s for entry in self._sharing]])
+        self._timer.call_at(due_s, self._check, now_s=now_s)
 
-    def _fire(self) -> None:
-        self._timer = None
-        now_s = max(self._due_s, self._now_s())  # timers of an event loop may be early
+    def _check(self, now_s: float) -> None:
         entries = self._sharing if self._mode is _Mode.OPEN else [*self._sharing, *self._trickles]
         if self._lending.is_lending and self._lending.pass_turn([e.load for e in entries], now_s=now_s):
             self._send([(entry, entry.load.rdy) for entry in entries], now_s)

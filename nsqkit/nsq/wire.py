@@ -7,11 +7,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from tornado.iostream import IOStream
-
+from nsqkit.nsq.stream import Stream
 from nsqkit.nsq.tls import Tls, TlsLayer
-
-CHUNK_BYTES = 65536
 
 
 class Layer(Protocol):
@@ -34,30 +31,32 @@ class Layer(Protocol):
 
 
 class Wire:
-    """One stream and its layers.
+    """One stream and its layers, read on demand until :meth:`listen`.
 
     Args:
         stream: Stream of the connection; its creator closes it.
-        on_waiting: Called when a read has to wait for bytes.
 
     Attributes:
         is_private: Whether TLS is established.
     """
 
-    def __init__(self, stream: IOStream, on_waiting: Callable[[], None]) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.is_private = False
         self._stream = stream
-        self._on_waiting = on_waiting
         self._layers: list[Layer] = []  # the outermost first
         self._rest = b""  # bytes that were read but not returned yet
         self._has_more = False
+        self._received_s = 0.0
+        self._heard: Callable[[int], float]
+        self._on_chunk: Callable[[bytes, float], None]
+        self._on_end: Callable[[Exception], None]
 
     async def read(self) -> bytes:
         """Return the next bytes, at least one.
 
         Raises:
-            StreamClosedError: If the connection ends first.
-            OSError: If TLS or snappy cannot decode them; for TLS an ``ssl.SSLError``.
+            OSError: If the connection ends first, or if TLS or snappy cannot decode them; for TLS an
+                ``ssl.SSLError``.
             zlib.error: If deflate cannot decode them.
         """
         data, self._rest = self._rest, b""
@@ -66,12 +65,7 @@ class Wire:
                 await asyncio.sleep(0)
                 data = self._decoded(b"")
                 continue
-            reading = asyncio.ensure_future(self._stream.read_bytes(CHUNK_BYTES, partial=True))
-            if reading.done():  # the peer sends without a break: let other tasks run after each chunk
-                await asyncio.sleep(0)
-            else:
-                self._on_waiting()
-            data = await reading
+            data = await self._stream.read()
             if self._layers:
                 data = self._decoded(data)
         return data
@@ -83,6 +77,30 @@ class Wire:
             data += await self.read()
         self._rest = data[size:]
         return data[:size]
+
+    def listen(
+        self,
+        on_chunk: Callable[[bytes, float], None],
+        on_end: Callable[[Exception], None],
+        heard: Callable[[int], float],
+    ) -> None:
+        """Pass all further bytes on as they arrive; others run after each chunk, and each step of decoding.
+
+        Args:
+            on_chunk: Called with the next bytes and what *heard* returned; an error that it raises ends the
+                stream.
+            on_end: Called once when the stream ends, unless its creator closes it.
+            heard: Called with the number of bytes that arrived; returns the latest time of their arrival.
+
+        Raises:
+            Exception: Whatever *on_chunk* raises for bytes that were read before.
+        """
+        self._on_chunk, self._on_end, self._heard = on_chunk, on_end, heard
+        rest, self._rest = self._rest, b""
+        self._received_s = heard(len(rest))
+        if rest:
+            on_chunk(rest, self._received_s)
+        self._go_on()
 
     def write(self, data: bytes) -> None:
         """Send data as soon as the socket accepts it."""
@@ -119,7 +137,30 @@ class Wire:
                 self._stream.write(layer.encode(b""))
                 data = await self.read()
         finally:
-            if not self._stream.closed():
-                self._stream.write(layer.encode(b""))  # the end of the handshake, or an alert
+            self._stream.write(layer.encode(b""))  # the end of the handshake, or an alert
         self.add(layer)
         self.is_private = True
+
+    def _receive(self, data: bytes) -> None:
+        self._received_s = self._heard(len(data))
+        self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        if self._layers:
+            data = self._decoded(data)
+        if data:
+            self._on_chunk(data, self._received_s)
+        if self._has_more:
+            self._stream.pause()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._stream.is_closed:
+            return
+        try:
+            self._pass_on(b"")
+        except Exception as error:  # noqa: BLE001 - a peer may send anything
+            self._stream.fail(error)
+        else:
+            if not self._has_more:
+                self._stream.listen(self._receive, self._on_end)

@@ -78,8 +78,11 @@ async def tcp_port_at(address: str, timeout_s: float) -> str | None:
         return None
     try:
         async with TimeLimit(timeout_s):
-            await stream.write(_NO_MAGIC)
-            return not_http(await stream.read_bytes(_ANSWER_BYTES))
+            stream.write(_NO_MAGIC)
+            answer = b""
+            while len(answer) < _ANSWER_BYTES:
+                answer += await stream.read()
+            return not_http(answer[:_ANSWER_BYTES])
     except OSError:
         return None
     finally:

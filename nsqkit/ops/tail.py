@@ -13,7 +13,7 @@ from nsqkit.errors import ConnectionLostError, NsqkitError, SettingsError
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.lookup import Node
-from nsqkit.nsq.message import Message
+from nsqkit.nsq.message import Message, one_by_one
 from nsqkit.nsq.nodes import nodes_of
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.names import EPHEMERAL, is_ephemeral, topic_problem
@@ -139,7 +139,7 @@ class Tail:
     async def _serve(self, node: Node) -> str:
         """Receive messages until the connection closes, and return why it closed."""
         connection = Connection(
-            node.address, connection_options(self._settings), on_message=self._arrived.put_nowait
+            node.address, connection_options(self._settings), on_messages=one_by_one(self._arrived.put_nowait)
         )
         try:
             await connection.open()

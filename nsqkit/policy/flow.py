@@ -9,20 +9,27 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_BATCHING_S = 0.002
+_BATCHING_S = 0.0025
 """Seconds that a message may wait to be batched with others: the price in latency for throughput."""
 _BATCHING_AGE_RATIO = 0.25
 """The wait may grow to this share of the message's age: a backlog needs throughput."""
 _MOST_BATCHING_S = 0.05
 """Upper limit of that wait, in seconds; nsqd's own output buffer adds up to 25 ms."""
-_MEMORY_S = 0.005
+_FAST_S = 0.002
+"""A handler is fast if it answers all its messages within this time, in seconds."""
+_MEMORY_S = 0.01
 """Time constant of the exponentially weighted arrival rate, in seconds."""
-_MEMORY_RATIO = 0.5
-"""The time constant is at least this share of the wait, so that a long loop turn does not erase the rate."""
+_LEAST_MEMORY_S = 0.002
+"""It is shorter for late messages, down to this: a backlog needs a high RDY soon, even in a busy event loop."""
+_LEAST_WEIGHT = 0.6
+"""How much a chunk after a silence counts: as one that arrived within half of the time constant."""
+_QUIET_S = 0.007
+"""After this time without a message RDY drops, so that nsqd flushes its buffer, in seconds."""
 _QUIET_RATIO = 2.0
-"""After this many waits without a message, RDY drops so that nsqd flushes its buffer."""
-_SLACK_RATIO = 0.6
-"""RDY does not change while its free room is within this factor of the wanted room, in both directions."""
+"""Late messages may be this many waits apart."""
+_LEAST_ROOM_RATIO = 0.75
+_MOST_ROOM_RATIO = 4 / 3
+"""RDY does not change while its free room is between these shares of the wanted room."""
 _IDLE_S = 0.005
 """A connection that has room for a message and brings none for this long is idle, in seconds."""
 
@@ -50,7 +57,7 @@ class LoadEstimate:
     _arrived_s: float = field(default=-math.inf, init=False)
     _rate_per_s: float = field(default=0.0, init=False)
     _batching_s: float = field(default=_BATCHING_S, init=False)
-    _memory_s: float = field(default=_MEMORY_S, init=False)
+    _is_fast: bool = field(default=False, init=False)
 
     def look(self, received: int, answered: int, *, age_s: float, now_s: float) -> None:
         """Update the estimate with the connection's counters.
@@ -64,16 +71,20 @@ class LoadEstimate:
         """
         if arrived := received - self.received:
             self._batching_s = min(max(_BATCHING_S, age_s * _BATCHING_AGE_RATIO), _MOST_BATCHING_S)
-            self._memory_s = max(_MEMORY_S, self._batching_s * _MEMORY_RATIO)
-            self._rate_per_s = self._faded_per_s(now_s) + arrived / self._memory_s
+            self._count(arrived, now_s)
             self._arrived_s = now_s
             self.received = received
             self.is_idle = False
         if arrived or self.busy >= self.rdy:
             self._roomy_s = now_s
-        if arrived or self.busy != received - answered:
+        busy = received - answered
+        if arrived or self.busy != busy:
             self.changed_s = now_s
-        self.busy = received - answered
+        if now_s < self._arrived_s + _FAST_S:
+            self._is_fast |= not busy
+        elif self.busy:
+            self._is_fast = False
+        self.busy = busy
 
     def grant(self, rdy: int, *, now_s: float) -> bool:
         """Set RDY, and return whether that makes room where there was none."""
@@ -99,7 +110,8 @@ class LoadEstimate:
     def claim(self, most: int, *, now_s: float) -> int:
         """Return the RDY that this load needs: messages in flight, one more, and those expected meanwhile.
 
-        The last RDY is kept where the difference is not worth a command.
+        Messages of a fast handler do not count: their answers make room soon enough. The last RDY is kept
+        where the difference is not worth a command.
 
         Args:
             most: Upper limit of the result, 1 or more.
@@ -111,25 +123,32 @@ class LoadEstimate:
         Source:
             Little's law: messages on their way = arrival rate × waiting time.
         """
-        room = 1
-        if now_s < self.due_s:
-            room += int(self._faded_per_s(now_s) * self._batching_s)
-        if room * _SLACK_RATIO <= self.rdy - self.busy <= room / _SLACK_RATIO:
+        busy = 0 if self._is_fast else self.busy
+        if now_s >= self.quiet_s:
+            return min(busy + 1, most)
+        wanted = 1.0 + self._rate_per_s * self._batching_s
+        room = int(wanted)
+        if wanted * _LEAST_ROOM_RATIO <= self.rdy - busy <= room * _MOST_ROOM_RATIO:
             return min(self.rdy, most)
-        return min(self.busy + room, most)
+        return min(busy + room, most)
 
     @property
-    def is_ahead(self) -> bool:
-        """Whether RDY allows more than one further message, so that nsqd may buffer some."""
-        return self.rdy > self.busy + 1
+    def quiet_s(self) -> float:
+        """When RDY drops if nothing arrives before, in seconds: nsqd may buffer messages until then."""
+        return self._arrived_s + max(_QUIET_S, self._batching_s * _QUIET_RATIO)
 
     @property
     def due_s(self) -> float:
-        """When to check RDY again if nothing arrives, in seconds: nsqd may buffer messages until then."""
-        return self._arrived_s + self._batching_s * _QUIET_RATIO
+        """When to look and claim again if nothing happens before, in seconds; infinite for never."""
+        if self._is_fast and self.busy:
+            return self._arrived_s + _FAST_S
+        return self.quiet_s if self.rdy > self.busy + 1 else math.inf
 
-    def _faded_per_s(self, now_s: float) -> float:
-        return self._rate_per_s * math.exp((self._arrived_s - now_s) / self._memory_s)
+    def _count(self, arrived: int, now_s: float) -> None:
+        """Update the rate; on average the messages arrived halfway between the last look and now."""
+        memory_s = max(_MEMORY_S * _BATCHING_S / self._batching_s, _LEAST_MEMORY_S)
+        fade = math.exp((self._arrived_s - now_s) / memory_s)
+        self._rate_per_s = self._rate_per_s * fade + arrived / memory_s * max(math.sqrt(fade), _LEAST_WEIGHT)
 
 
 def fair_shares(claims: Sequence[int], held: Sequence[int], budget: int) -> tuple[int, ...]:

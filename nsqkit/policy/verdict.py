@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from nsqkit.errors import HandlerTimeoutError
+from nsqkit.errors import DecodeError, HandlerTimeoutError, UnknownEventError
 from nsqkit.policy.leaves import refused_for_s
 from nsqkit.policy.outcome import DeadLetter, Discard, Duplicate, Finish, Outcome, Pause, Requeue
+from nsqkit.policy.redaction import redact
 from nsqkit.policy.retry import RetryPolicy
 
 UNKNOWN_DELAY_S = 30.0
@@ -128,6 +129,20 @@ def on_arrival(rules: Rules, *, attempts: int, age_s: float | None) -> Verdict |
             return Verdict(OutcomeLabel.DISCARD, detail=detail)
         return _dead(rules, DeadLetterReason.EXPIRED, detail)
     return None
+
+
+def on_unread(rules: Rules, error: DecodeError | UnknownEventError, *, attempts: int) -> Verdict:
+    """Return the verdict on a message without an event for its handler.
+
+    Args:
+        rules: Limits of the handler, and what it does with unknown types.
+        error: Why it has no event.
+        attempts: Deliveries so far, this one included; 1 or more.
+    """
+    detail = redact(str(error))
+    if isinstance(error, UnknownEventError):
+        return on_unknown_type(rules, detail, attempts=attempts)
+    return on_undecodable(rules, detail)
 
 
 def on_undecodable(rules: Rules, detail: str) -> Verdict:

@@ -1,7 +1,7 @@
 """Batch: collect messages, call the handler once with all of them, and return an outcome for each."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from nsqkit.policy.outcome import Duplicate, Finish, Outcome, Pause
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
 from nsqkit.runtime.batch_call import BatchCall, Member, WithheldError
-from nsqkit.runtime.call import Caller
+from nsqkit.runtime.call import Begun, Caller
 from nsqkit.runtime.dispatch import wrapped
 from nsqkit.runtime.failure import as_failure, is_from_outside
 from nsqkit.runtime.scope import Scope
@@ -64,6 +64,7 @@ class BatchDispatcher:
         )
         self._call_handler = scope.around(self._caller.call)
         self._call = wrapped(self._join, middleware)
+        self.start: Any = self._call
         self._numbers = count(1)
         self._members: dict[Context, Member] = {}
         self._gathering: list[Member] = []
@@ -79,7 +80,19 @@ class BatchDispatcher:
             CancelledError: If the message was not handled: its lease is lost, or the worker drains.
             Exception: The handler's error when it was called with this message alone.
         """
-        outcome = await self._call(event, ctx)
+        return self._checked_outcome(await self._call(event, ctx))
+
+    async def rest(
+        self, call: Coroutine[Any, Any, Any], waits_for: Any, _ctx: Context
+    ) -> Outcome | Duplicate:
+        """Continue a call after its first wait, and return its outcome; see ``Dispatcher.rest``."""
+        return self._checked_outcome(await Begun(call, waits_for))
+
+    async def ended(self, returned: Any, _ctx: Context) -> Outcome | Duplicate:
+        """Return the outcome of a call that has returned without a wait, from a middleware."""
+        return self._checked_outcome(returned)
+
+    def _checked_outcome(self, outcome: Any) -> Outcome | Duplicate:
         if outcome is None:
             return Finish()
         if not isinstance(outcome, Outcome):

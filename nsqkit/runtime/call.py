@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, cast
 from nsqkit.errors import HandlerTimeoutError
 from nsqkit.handler.origin import waits_at
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.runtime.deadlines import Deadlines
 from nsqkit.runtime.pool import Call, Pool
 from nsqkit.runtime.unawaited import Blamed, Finds, raise_unawaited, watch
 
@@ -70,8 +71,8 @@ class Caller:
         self._executor_wait = executor_wait
         self._executor: Pool | None = None
         self._threads: set[Cancellable] = set()
-        self._due: dict[Cancellable, float] = {}  # time at which each is cancelled, earliest first
-        self._timer: asyncio.TimerHandle | None = None
+        self._overdue = Deadlines(spec.timeout_s, _mark)
+        self._limits = Deadlines(spec.timeout_s, _Limit.cancel)
         watch(spec.handler.__module__, _CALLS)
         self.call: Callable[[Any, Any], Awaitable[Any]] = self._on_loop_async
         if spec.run_on_loop:
@@ -86,6 +87,8 @@ class Caller:
 
     def close(self) -> None:
         """Accept no more calls. Running threads are not interrupted."""
+        self._overdue.close()
+        self._limits.close()
         if self._executor is not None:
             self._executor.close()
 
@@ -94,11 +97,17 @@ class Caller:
         try:
             waits_for = call.send(None)
         except StopIteration as returned:  # it never waited, so it needs no timer
-            if argument.unawaited is not None:
-                raise_unawaited(argument)
-            return returned.value
-        with _Limit(self._timeout_s, lambda: argument.stuck(waits_at(call))) as limit:
-            value = await _Begun(call, waits_for)
+            value = returned.value
+        else:
+            return await self.go_on(call, waits_for, argument)
+        if argument.unawaited is not None:
+            raise_unawaited(argument)
+        return value
+
+    async def go_on(self, call: Coroutine[Any, Any, Any], waits_for: Any, argument: Cancellable) -> Any:
+        """Continue a coroutine of an asynchronous method after its first wait; see ``call``."""
+        with _Limit(self._timeout_s, self._limits, lambda: argument.stuck(waits_at(call))) as limit:
+            value = await Begun(call, waits_for)
         if limit.n_cancels:  # it has swallowed its cancellation
             argument.overrun(self._timeout_s)
         if argument.unawaited is not None:
@@ -113,12 +122,14 @@ class Caller:
 
     async def _in_thread(self, pool: Pool, what: Any, argument: Cancellable) -> Any:
         asked_s = time.monotonic()
-        self._watch(argument)
+        self._threads.add(argument)
+        self._overdue.add(argument)
         try:
             call = pool.submit(self._handle, what, argument)
             await call.ended
         finally:
-            self._unwatch(argument)
+            self._threads.discard(argument)
+            self._overdue.discard(argument)
         self._executor_wait(call.started_s - asked_s)
         is_late = call.ended_s - asked_s > self._timeout_s  # measured like the timer, so that both agree
         if call.error is None:
@@ -134,35 +145,14 @@ class Caller:
         finally:
             call.error = None  # its traceback refers to the call: break the reference cycle
 
-    def _watch(self, argument: Cancellable) -> None:
-        """Mark a call at its timeout. One timer serves all calls: the oldest is due first."""
-        loop = asyncio.get_running_loop()
-        self._threads.add(argument)
-        self._due[argument] = due_s = loop.time() + self._timeout_s
-        if self._timer is None:
-            self._timer = loop.call_at(due_s, self._cancel_overdue, due_s)
 
-    def _unwatch(self, argument: Cancellable) -> None:
-        self._threads.discard(argument)
-        self._due.pop(argument, None)
-        if not self._due and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _cancel_overdue(self, now_s: float) -> None:
-        self._timer = None
-        while self._due:
-            argument, due_s = next(iter(self._due.items()))
-            if due_s > now_s:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_at(due_s, self._cancel_overdue, due_s)
-                return
-            del self._due[argument]
-            argument.cancelled = True
+def _mark(argument: Cancellable) -> None:
+    argument.cancelled = True
 
 
 _CALLS: Mapping[CodeType, Finds] = {
     Caller._on_loop_async.__code__: itemgetter("argument"),  # noqa: SLF001 - of this module
+    Caller.go_on.__code__: itemgetter("argument"),
     Caller._on_loop_plain.__code__: itemgetter("argument"),  # noqa: SLF001
     Call.run.__code__: lambda names: names["self"].args[-1],
 }
@@ -174,28 +164,41 @@ class _Limit:
 
     Args:
         timeout_s: Seconds until the first cancellation, which makes the call fail with HandlerTimeoutError.
+        limits: Calls :meth:`cancel` after that time.
         on_stuck: Called when the call has ignored every cancellation.
 
     Attributes:
         n_cancels: Number of cancellations so far.
     """
 
-    __slots__ = ("_cancelling", "_on_stuck", "_task", "_timeout_s", "_timer", "n_cancels")
+    __slots__ = (
+        "_cancelling",
+        "_due_s",
+        "_limits",
+        "_on_stuck",
+        "_task",
+        "_timeout_s",
+        "_timer",
+        "n_cancels",
+    )
 
-    def __init__(self, timeout_s: float, on_stuck: Callable[[], None]) -> None:
+    def __init__(self, timeout_s: float, limits: "Deadlines[_Limit]", on_stuck: Callable[[], None]) -> None:
         self._timeout_s = timeout_s
+        self._limits = limits
         self._on_stuck = on_stuck
+        self._timer: asyncio.TimerHandle | None = None
         self.n_cancels = 0
 
     def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._cancelling = self._task.cancelling()
-        self._timer = loop.call_later(self._timeout_s, self._cancel)
+        self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._cancelling = task.cancelling()
+        self._due_s = self._limits.add(self)
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._timer.cancel()
+        self._limits.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
         for _ in range(self.n_cancels):
             self._task.uncancel()
         is_late = isinstance(error, TimeoutError | asyncio.CancelledError)
@@ -204,21 +207,23 @@ class _Limit:
         if is_late and self.n_cancels:
             raise HandlerTimeoutError(self._timeout_s) from None
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Cancel the call, unless it may only wait for an answer that a blocked loop has not read yet."""
         if self.n_cancels == MOST_CANCELS:
             self._on_stuck()
             return
         loop = self._task.get_loop()
-        late_s = loop.time() - self._timer.when()
-        if late_s > BLOCKED_S and not self.n_cancels:  # its answer may be unread, since another call blocked
-            self._timer = loop.call_later(min(late_s, self._timeout_s), self._cancel)
+        late_s = loop.time() - self._due_s
+        if late_s > BLOCKED_S and not self.n_cancels:
+            self._due_s = loop.time() + min(late_s, self._timeout_s)
+            self._timer = loop.call_at(self._due_s, self.cancel)
             return
-        self._timer = loop.call_later(AGAIN_S * 2**self.n_cancels, self._cancel)
+        self._timer = loop.call_later(AGAIN_S * 2**self.n_cancels, self.cancel)
         self.n_cancels += 1
         self._task.cancel()
 
 
-class _Begun:
+class Begun:
     """A coroutine that has run up to its first ``await``; awaiting this object continues it.
 
     Args:

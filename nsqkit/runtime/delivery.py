@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nsqkit.errors import HandlerTimeoutError
-from nsqkit.handler.context import Context
+from nsqkit.handler.context import UNREAD, Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy import lease
@@ -17,7 +17,7 @@ from nsqkit.runtime.requeues import Requeues
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from nsqkit.errors import DecodeError, UnknownEventError
     from nsqkit.events.codec.decoder import Decoded
@@ -50,6 +50,11 @@ class Shared:
     uncounted: "dict[tuple[str, str, bytes], int]" = field(default_factory=dict)
     requeues: Requeues = field(default_factory=Requeues)
 
+    @property
+    def limit_s(self) -> float:
+        """Seconds that a handler call may take; infinite for no limit."""
+        return math.inf if self.spec.run_on_loop else self.spec.holds_s
+
 
 class Delivery:
     """One delivery of a message.
@@ -60,8 +65,7 @@ class Delivery:
         watch: Makes the lease keeper check this delivery earlier than planned.
 
     Attributes:
-        key: Identifies the message on its channel: nsqd, topic and id, since ids repeat across topics and
-            across nsqd.
+        key: Identifies the message on its channel; see :func:`key_of`.
         attempts: Deliveries of the message so far, this one included, without those that this worker does not
             count; see :meth:`remember`.
         epoch: The gate's epoch when the delivery started; see ``Gate.epoch``.
@@ -74,6 +78,7 @@ class Delivery:
         decoded: The decoded event; None before decoding, or if that failed.
         unread: Why the message has no event; None if it has one.
         ctx: The handler's Context; None before the handler is called.
+        call: The rest of the handler's call, which has begun; None if it has not, or has been awaited.
         task: The task that runs the delivery; None before it starts.
         in_handler: Whether the handler is running, so that the task may be cancelled.
         is_redelivered: Whether nsqd has delivered the message again, so that this lease is lost.
@@ -84,6 +89,7 @@ class Delivery:
 
     __slots__ = (
         "attempts",
+        "call",
         "ctx",
         "decoded",
         "epoch",
@@ -110,7 +116,7 @@ class Delivery:
         self.message = message
         self.shared = shared
         self.watch = watch
-        self.key = message.address, message.topic, message.id
+        self.key = key_of(message)
         self.attempts = message.attempts
         if shared.uncounted:
             self.attempts -= shared.uncounted.pop(self.key, 0)
@@ -121,6 +127,7 @@ class Delivery:
         self.decoded: Decoded | None = None
         self.unread: DecodeError | UnknownEventError | None = None
         self.ctx: Context | None = None
+        self.call: Coroutine[Any, Any, Any] | None = None
         self.task: asyncio.Task[None] | None = None
         self.in_handler = self.is_redelivered = self.is_done = self.is_kept = self.has_lost_slot = False
         self.redelivery: Delivery | None = None
@@ -218,7 +225,7 @@ class Delivery:
     def wait_again(self) -> None:
         """Return to the state before the start, to be handled again."""
         self.kept += 1
-        self.task = self.ctx = self.decoded = self.unread = self.overran = None
+        self.task = self.ctx = self.call = self.decoded = self.unread = self.overran = None
         self.is_kept = False
 
     @property
@@ -228,22 +235,9 @@ class Delivery:
 
     def make_context(self) -> Context:
         """Create the Context of the message, and keep it in ``ctx``."""
-        message, decoded = self.message, self.decoded
-        spec = self.shared.spec
-        self.ctx = Context(
-            topic=spec.topic,
-            channel=spec.channel,
-            attempts=message.attempts + self.kept,
-            message_id=message.id.decode("ascii", "replace"),
-            timestamp_ns=message.timestamp_ns,
-            event_id=decoded.event_id if decoded is not None else None,
-            nsqd=message.address,
-            body=message.body,
-            deadline_s=message.received_s + message.longest_hold_s,
-            now_s=self.shared.clock.now_s,
-            delivery=self,
-        )
-        return self.ctx
+        self.ctx = ctx = MessageContext(self.message, self.decoded)
+        ctx.delivery = self
+        return ctx
 
     def wait(self) -> None:
         """Keep the lease with TOUCH while the message waits for the rest of its batch."""
@@ -283,3 +277,58 @@ class Delivery:
     def bind_log(self) -> Any:
         """Return a structlog logger with ``log_fields``."""
         return self.shared.log.bind(**self.log_fields)
+
+
+def key_of(message: Message) -> tuple[str, str, bytes]:
+    """Return what identifies a message on its channel; ids repeat across topics and across nsqd."""
+    return message.address, message.topic, message.id
+
+
+class MessageContext(Context):
+    """The Context of a message from nsqd. Its fields are set when the first of them is read: few handlers do.
+
+    Args:
+        message: The message.
+        decoded: Its event; None if it has none.
+        deliver: Creates the delivery when it is first needed; None if ``delivery`` is set at once.
+    """
+
+    __slots__ = ("_deliver", "decoded", "message")
+
+    def __init__(
+        self,
+        message: Message,
+        decoded: "Decoded | None",
+        deliver: "Callable[[MessageContext], Delivery] | None" = None,
+    ) -> None:
+        self.message = message
+        self.decoded = decoded
+        self._deliver = deliver
+        self.cancelled = False
+        self.outgoing = ()
+        self.started_s = self.unawaited = self.resources = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Set a field that is read for the first time: the delivery, or all others."""
+        if name == "delivery" and self._deliver is not None:
+            self.delivery = self._deliver(self)
+        else:
+            self._fill(cast("Delivery", self.delivery))
+        return object.__getattribute__(self, name)
+
+    def _fill(self, delivery: Delivery) -> None:
+        message, shared = self.message, delivery.shared
+        self.topic = shared.spec.topic
+        self.channel = shared.spec.channel
+        self.attempts = message.attempts + delivery.kept
+        self.message_id = delivery.message_id
+        self.timestamp_ns = message.timestamp_ns
+        self.event_id = delivery.event_id
+        self.nsqd = message.address
+        self.body = message.body
+        self.now_s = shared.clock.now_s
+        self._cap_s = self.deadline_s = delivery.cap_s
+        if self.started_s is not None:
+            self.deadline_s = min(self._cap_s, self.started_s + shared.limit_s)
+        self._envelope = UNREAD
+        self._log = None

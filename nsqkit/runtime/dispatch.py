@@ -1,16 +1,19 @@
 """Dispatch: call a handler inside its middleware, and check that it returns an outcome."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Middleware, Next
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.policy.outcome import Duplicate, Finish, Outcome
-from nsqkit.runtime.call import Caller
+from nsqkit.runtime.call import Begun, Caller
 from nsqkit.runtime.scope import Scope
+from nsqkit.runtime.unawaited import raise_unawaited
 
 _FINISH = Finish()
+Call = Coroutine[Any, Any, Any]
+GoOn = Callable[[Call, Any, Any], Awaitable[Any]]
 
 
 class Dispatcher:
@@ -22,6 +25,10 @@ class Dispatcher:
         threads: Size of the thread pool for a plain ``def handle``; 1 or more.
         executor_wait: Called with the seconds that each call waited for a thread.
         scope: Opens the resources of each call.
+
+    Attributes:
+        start: Returns the coroutine of a call. Who sends None to it starts the call in the running task, and
+            passes what it yields to :meth:`rest`, or what it returns to :meth:`ended`.
     """
 
     def __init__(
@@ -44,6 +51,10 @@ class Dispatcher:
             on_thread_end=scope.on_thread_end,
         )
         self._call = scope.around(wrapped(self._caller.call, middleware))
+        self.start: Any = self._call
+        self._go_on: GoOn = lambda call, waits_for, _: Begun(call, waits_for)
+        if self._call is self._caller.call and spec.is_async:
+            self.start, self._go_on = handler.handle, self._caller.go_on
 
     has_room = True
     """Whether calls can still start; each slot has its own."""
@@ -56,10 +67,26 @@ class Dispatcher:
                 return value counts, a late exception becomes this error.
             Exception: Any other error of the handler.
         """
-        outcome = await self._call(event, ctx)
-        if outcome is None:
-            return _FINISH
-        return checked(outcome, f"{self._name}.handle")
+        return self._checked(await self._call(event, ctx))
+
+    async def rest(self, call: Call, waits_for: Any, ctx: Context) -> Outcome | Duplicate:
+        """Continue a call after its first wait, and return its outcome; see :meth:`call`.
+
+        Args:
+            call: The coroutine that ``start`` returned.
+            waits_for: What it yielded to the event loop.
+            ctx: Context of the message.
+        """
+        return self._checked(await self._go_on(call, waits_for, ctx))
+
+    async def ended(self, returned: Any, ctx: Context) -> Outcome | Duplicate:
+        """Return the outcome of a call that has returned without a wait; see :meth:`call`."""
+        if ctx.unawaited is not None:
+            raise_unawaited(ctx)
+        return self._checked(returned)
+
+    def _checked(self, outcome: Any) -> Outcome | Duplicate:
+        return _FINISH if outcome is None else checked(outcome, f"{self._name}.handle")
 
     def in_thread(self, ctx: Context) -> bool:
         """Return whether the message's call runs in a thread, which cannot be cancelled."""

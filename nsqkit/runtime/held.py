@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 
-from nsqkit.runtime.delivery import Delivery
+from nsqkit.runtime.delivery import Delivery, key_of
+from nsqkit.runtime.ports import Message
 
 
 class Held:
@@ -27,6 +28,10 @@ class Held:
             yield delivery
             if delivery.redelivery is not None:
                 yield delivery.redelivery
+
+    def __contains__(self, message: Message) -> bool:
+        """Return whether a delivery of the same message is held."""
+        return bool(self._first) and key_of(message) in self._first
 
     def add(self, delivery: Delivery) -> Delivery:
         """Add a delivery, and return the first delivery held of its message: itself or an earlier one."""

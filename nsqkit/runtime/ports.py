@@ -4,6 +4,23 @@ from collections.abc import Sequence
 from typing import Protocol
 
 
+class Link(Protocol):
+    """The connection that messages came over.
+
+    Attributes:
+        address: ``host:port`` of the nsqd.
+        lease_s: The negotiated message timeout, seconds.
+    """
+
+    @property
+    def address(self) -> str: ...  # noqa: D102
+    @property
+    def lease_s(self) -> float: ...  # noqa: D102
+
+    def finish_all(self, ids: Sequence[bytes]) -> bool:
+        """Send FIN for messages of this connection, one or more; False if it is gone."""
+
+
 class Message(Protocol):
     """One message as nsqd delivered it. The adapter creates it, the runtime settles it.
 
@@ -18,8 +35,11 @@ class Message(Protocol):
         lease_s: The negotiated message timeout, seconds.
         max_lease_s: nsqd's max-msg-timeout, seconds.
         longest_hold_s: Seconds after the arrival at which the lease ends however often it is touched.
+        link: The connection that it came over.
     """
 
+    @property
+    def link(self) -> Link: ...  # noqa: D102
     @property
     def id(self) -> bytes: ...  # noqa: D102
     @property
@@ -99,7 +119,8 @@ class Source(Protocol):
 class Meter(Protocol):
     """The metrics of one handler."""
 
-    def received(self) -> None: ...  # noqa: D102
+    def received(self, count: int) -> None: ...  # noqa: D102
+    def succeeded(self, ages_s: Sequence[float], durations_s: Sequence[float]) -> None: ...  # noqa: D102
     def age(self, seconds: float) -> None: ...  # noqa: D102
     def duration(self, seconds: float) -> None: ...  # noqa: D102
     def processed(self, outcome: str) -> None: ...  # noqa: D102

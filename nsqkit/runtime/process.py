@@ -1,9 +1,9 @@
 """Process: take one started delivery from its body to its outcome."""
 
 import asyncio
-import math
 from typing import Any
 
+from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.context import Context
 from nsqkit.policy.outcome import Finish
@@ -18,10 +18,10 @@ from nsqkit.policy.verdict import (
     on_arrival,
     on_error,
     on_outcome,
+    on_unread,
 )
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.batch_call import WithheldError
-from nsqkit.runtime.decode import Unread, decode
 from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.failure import as_failure, is_from_outside
@@ -61,7 +61,7 @@ class Processor:
         monitor: FailureMonitor,
     ) -> None:
         self.is_stopping = False
-        self._limit_s = math.inf if shared.spec.run_on_loop else shared.spec.holds_s
+        self._limit_s = shared.limit_s
         self._rules = shared.rules
         self._meter = shared.meter
         self._log = shared.log
@@ -73,7 +73,7 @@ class Processor:
         self._monitor = monitor
 
     async def run(self, delivery: Delivery) -> None:
-        """Process a delivery up to its outcome, whatever is raised."""
+        """Process a delivery up to its outcome, whatever is raised; its call may have begun already."""
         try:
             if (unfit := self._read(delivery)) is None:
                 await self._handle(delivery)
@@ -90,25 +90,34 @@ class Processor:
     def _read(self, delivery: Delivery) -> Verdict | None:
         """Decode a delivery; return a verdict if the handler is not to be called."""
         message = delivery.message
+        if delivery.unread is not None:
+            return on_unread(self._rules, delivery.unread, attempts=delivery.attempts)
+        if delivery.call is not None:
+            return None
         skew_ns = self._clock.skews_ns[message.address]
         age_s = (self._clock.now_ns() - message.timestamp_ns - (skew_ns or 0)) / 1e9
         self._meter.age(age_s)
         known_s = None if skew_ns is None else age_s
         verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=known_s)
-        if verdict is None:
-            read = decode(message, self._decoder, self._rules, attempts=delivery.attempts)
-            if isinstance(read, Unread):
-                delivery.unread = read.error
-                return read.verdict
-            delivery.decoded = read
-        return verdict
+        if verdict is not None:
+            return verdict
+        try:
+            delivery.decoded = self._decoder.decode(message.body)
+        except (DecodeError, UnknownEventError) as error:
+            delivery.unread = error
+            return on_unread(self._rules, error, attempts=delivery.attempts)
+        return None
 
     async def _handle(self, delivery: Delivery) -> None:
-        ctx = delivery.make_context()
-        now_s = ctx.start(self._limit_s)
         verdict: Verdict
         error: Exception | None
-        if now_s >= delivery.quiet_until_s and delivery.is_over(now_s):  # it waited too long
+        if (ctx := delivery.ctx) is None:
+            ctx = delivery.make_context()
+            now_s = ctx.start(self._limit_s)
+            is_over = now_s >= delivery.quiet_until_s and delivery.is_over(now_s)  # it waited too long
+        else:
+            is_over = False
+        if is_over:
             verdict, error = SHUTDOWN, None
         else:
             verdict, error = await self._call(delivery, ctx)
@@ -143,10 +152,11 @@ class Processor:
 
     async def _call(self, delivery: Delivery, ctx: Context) -> tuple[Verdict, Exception | None]:
         """Call the handler and measure its time; return the verdict on its outcome, and its error."""
-        decoded = delivery.decoded
+        decoded, call, delivery.call = delivery.decoded, delivery.call, None
         delivery.in_handler = True
         try:
-            outcome: Any = await self._dispatcher.call(decoded.event if decoded else None, ctx)
+            call = call or self._dispatcher.call(decoded.event if decoded else None, ctx)
+            outcome: Any = await call
         except WithheldError:
             return WITHHELD, None
         except asyncio.CancelledError:

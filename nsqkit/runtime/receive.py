@@ -1,10 +1,14 @@
 """Receive: take in the messages of a handler, and start no more at a time than its gate allows."""
 
+from collections.abc import Sequence
+
+from nsqkit.events.codec.decoder import Decoder
 from nsqkit.policy.outage import TRIALS_EACH
 from nsqkit.policy.verdict import LEASE_LOST, SHUTDOWN, RequeueReason, Verdict, on_duplicate, on_not_started
 from nsqkit.runtime.batch import BatchDispatcher
 from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.dispatch import Dispatcher
+from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.gate import Gate
 from nsqkit.runtime.held import Held
 from nsqkit.runtime.lease import LeaseKeeper
@@ -14,12 +18,13 @@ from nsqkit.runtime.quarantine import Quarantine, Suspects
 from nsqkit.runtime.runners import Runners
 from nsqkit.runtime.settle import Settler
 from nsqkit.runtime.slots import Slots
+from nsqkit.runtime.start import Starter
 
 
 class Intake:
     """The intake of one handler: its deliveries in flight, running or waiting.
 
-    A delivery starts when it arrives, if the gate allows it. Waiting deliveries are kept with TOUCH, and
+    A message starts when it arrives, if the gate allows it. Waiting deliveries are kept with TOUCH, and
     start in the order of their arrival. Suspects (``policy.quarantine``) wait for their turn in the worker.
 
     Args:
@@ -29,6 +34,8 @@ class Intake:
         quarantine: Runs the suspects of all handlers of the worker.
         dispatcher: Calls the handler inside its middleware.
         settler: Carries out verdicts.
+        decoder: Decodes the event types that the handler takes.
+        monitor: Records the result of each handler call.
         processor: Processes a started delivery up to its outcome.
     """
 
@@ -40,7 +47,9 @@ class Intake:
         gate: Gate,
         quarantine: Quarantine,
         dispatcher: Dispatcher | BatchDispatcher,
+        decoder: Decoder,
         settler: Settler,
+        monitor: FailureMonitor,
         processor: Processor,
     ) -> None:
         self._rules = shared.rules
@@ -56,11 +65,24 @@ class Intake:
         self._held = Held()
         self._keeper = LeaseKeeper(self._held, overdue=self._overdue, now_s=self._now_s)
         self._suspects = Suspects()
+        starter = Starter(
+            shared,
+            decoder=decoder,
+            dispatcher=dispatcher,
+            settler=settler,
+            monitor=monitor,
+            slots=slots,
+            held=self._held,
+            watch=self._keeper.watch,
+            hold=lambda: self._runners.hold(),  # noqa: PLW0108 - it is made later
+        )
         self._runners = Runners(
             shared,
             slots=slots,
             quarantine=quarantine,
+            starter=starter,
             processor=processor,
+            admit=self._receive_one,
             on_suspect=self._suspect,
             on_end=self._on_run_end,
         )
@@ -72,12 +94,12 @@ class Intake:
     @property
     def held(self) -> int:
         """Number of messages in flight: received and not settled yet."""
-        return self._held.count
+        return self._held.count + len(self._runners.fresh)
 
     @property
     def active(self) -> int:
         """Number of messages in flight; 0 if all of them wait for the gate to open."""
-        return self._held.count if self._slots.running or self._slots.limit else 0
+        return self.held if self._slots.running or self._slots.limit else 0
 
     @property
     def is_rate_limited(self) -> bool:
@@ -94,9 +116,13 @@ class Intake:
         """Whether a delivery has started whose handler is not running: it is being decoded or settled."""
         return any(each.task is not None and not each.in_handler for each in self._held)
 
-    def receive(self, message: Message) -> None:
-        """Take in one message from nsqd: start it, let it wait, or requeue it."""
-        self._meter.received()
+    def receive(self, messages: Sequence[Message]) -> None:
+        """Take in messages of one nsqd, one or more: start them, let them wait, or requeue them."""
+        self._meter.received(len(messages))
+        self._runners.arrive(messages)
+
+    def _receive_one(self, message: Message) -> None:
+        """Take in a message that cannot start at once."""
         delivery = Delivery(message, self._shared, self._keeper.watch)
         earlier = self._held.add(delivery)
         if earlier is not delivery:
@@ -110,6 +136,7 @@ class Intake:
     def stop(self) -> None:
         """Start no more deliveries. Arriving messages wait until :meth:`give_back`, which follows CLS."""
         self._processor.is_stopping = True
+        self._runners.hold()
         self._gate.close()
 
     def give_back(self) -> None:
@@ -173,7 +200,7 @@ class Intake:
     def is_busy(self) -> bool:
         """Whether a delivery that is no suspect runs with its lease, or may start."""
         slots = self._slots
-        may_start = bool(self._waiting) and slots.running < slots.limit
+        may_start = bool(self._waiting or self._runners.fresh) and slots.running < slots.limit
         return may_start or (slots.running > 0 and self._held.has_running(self._now_s()))
 
     def suspect_turn(self) -> tuple[int, int] | None:
@@ -182,13 +209,13 @@ class Intake:
 
     def isolate(self, *, is_on: bool) -> None:
         """Stop taking messages in; False resumes."""
+        self._runners.hold()
         self._gate.quarantine(is_on=is_on)
 
     def run_suspect(self) -> None:
         """Start the next suspect in the next turn of the loop, after pending answers are sent."""
         delivery = self._suspects.start_next()
-        delivery.epoch = self._slots.epoch
-        self._slots.running += 1
+        delivery.epoch = self._slots.take()
         delivery.task = self._runners.run_alone(self._run_alone(delivery))
 
     async def _run_alone(self, delivery: Delivery) -> None:
@@ -212,7 +239,7 @@ class Intake:
             slots.release(delivery)
             self.wake()
         else:
-            slots.running -= 1
+            slots.free(delivery.epoch)
         if delivery.is_kept:
             self._keep(delivery)
         elif (redelivery := self._held.release(delivery)) is not None:
@@ -229,6 +256,7 @@ class Intake:
 
     def drop_lost(self) -> None:
         """Settle the waiting deliveries whose connection has ended: nsqd delivers their messages again."""
+        self._runners.hold()
         for delivery in (*self._waiting, *self._suspects.waiting):
             if delivery.message.is_lost():
                 self._held.detach(delivery)

@@ -1,31 +1,42 @@
-"""Runners: the tasks that run the waiting deliveries of one handler, one after another."""
+"""Runners: the tasks that run the deliveries of one handler, one after another."""
 
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.rate import TokenBucket
-from nsqkit.runtime.delivery import Delivery, Shared
+from nsqkit.runtime.delivery import Delivery, Shared, key_of
+from nsqkit.runtime.ports import Message
 from nsqkit.runtime.process import Processor
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.slots import Slots
+from nsqkit.runtime.start import Starter
+
+TURN_S = 0.005
+"""After so many seconds a runner leaves the rest to the next turn of the event loop."""
 
 
 class Runners:
-    """Runs waiting deliveries in the order of their arrival, as many at a time as the slots allow.
+    """Runs messages in the order of their arrival, as many at a time as the slots allow.
+
+    A message is fresh while it can start at once; then nothing exists of it but what nsqd sent. Otherwise it
+    becomes a delivery that waits. Messages are fresh only while no delivery waits.
 
     Args:
         shared: State shared by the handler's deliveries.
         slots: Counts what runs.
         quarantine: Nothing starts while a suspect runs.
+        starter: Handles fresh messages.
         processor: Processes a started delivery up to its outcome.
+        admit: Called with each message that cannot start at once; makes it a delivery and adds it.
         on_suspect: Called with each delivery that must not start beside others.
         on_end: Called with each delivery when its run has ended.
 
     Attributes:
+        fresh: The messages that start next.
         waiting: The deliveries that have not started, in the order of their start.
     """
 
@@ -35,22 +46,28 @@ class Runners:
         *,
         slots: Slots,
         quarantine: Quarantine,
+        starter: Starter,
         processor: Processor,
+        admit: Callable[[Message], None],
         on_suspect: Callable[[Delivery], None],
         on_end: Callable[[Delivery], None],
     ) -> None:
+        self.fresh: deque[Message] = deque()
         self.waiting: deque[Delivery] = deque()
         self._name = f"{shared.spec.name}.handle"
         self._max_attempts = shared.rules.retry.max_attempts
         self._now_s = shared.clock.now_s
         self._slots = slots
         self._quarantine = quarantine
+        self._starter = starter
         self._processor = processor
+        self._admit = admit
         self._on_suspect = on_suspect
         self._on_end = on_end
         self._bucket = TokenBucket(limit) if (limit := shared.spec.rate_limit) else None
         self._token_timer: asyncio.TimerHandle | None = None
-        self._is_waking = False
+        self._woken: Any = None  # the task that has not started yet
+        self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
 
     @property
@@ -63,57 +80,114 @@ class Runners:
         """Whether deliveries wait for the rate limit."""
         return self._token_timer is not None
 
+    def arrive(self, messages: Sequence[Message]) -> None:
+        """Start messages that have just arrived, or admit them."""
+        self.fresh.extend(messages)
+        if self._may_start() and not self._has_twins(messages):
+            self.wake()
+        else:
+            self.hold()
+
+    def _may_start(self) -> bool:
+        """Return whether the next messages to arrive may start without waiting."""
+        is_free = self._slots.running < self._slots.limit and self._bucket is None
+        return is_free and not (self.waiting or self._quarantine.is_on)
+
+    def _has_twins(self, messages: Sequence[Message]) -> bool:
+        """Return whether nsqd has delivered a fresh message again: the earlier delivery is lost."""
+        for message in messages:
+            if message.attempts > 1:
+                return len({key_of(each) for each in self.fresh}) < len(self.fresh)
+        return False
+
+    def hold(self) -> None:
+        """Admit all fresh messages: they cannot start at once."""
+        messages = tuple(self.fresh)
+        self.fresh.clear()
+        for message in messages:
+            self._admit(message)
+
     def add(self, delivery: Delivery) -> None:
         """Let a delivery wait behind the others, and start it if it may start."""
+        self.hold()
         self.waiting.append(delivery)
-        if not self._is_waking:
+        if self._woken is None:
             self.wake()
 
     def wake(self) -> None:
-        """Start a runner in the next turn of the loop, if a waiting delivery may start."""
-        if self.waiting and not self._is_waking and self._slots.running < self._slots.limit:
-            self._is_waking = True
+        """Start a runner in the next turn of the loop, if a message or a delivery may start."""
+        if not (self.fresh or self.waiting) or self._woken is not None:
+            return
+        if self._slots.running < self._slots.limit:
             context = self._context.copy()
-            asyncio.create_task(self._run_waiting(context), name=self._name, context=context)  # noqa: RUF006 - in Delivery.task
+            self._woken = self._loop.create_task(self._run_all(context), name=self._name, context=context)
+        else:
+            self.hold()
 
     def run_alone(self, run: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         """Run a coroutine in a task of its own, in the context of the runners."""
-        return asyncio.create_task(run, name=self._name, context=self._context.copy())
+        return self._loop.create_task(run, name=self._name, context=self._context.copy())
 
     def close(self) -> None:
         """Stop the timer. Final."""
         if self._token_timer is not None:
             self._token_timer.cancel()
 
-    async def _run_waiting(self, context: contextvars.Context) -> None:
+    async def _run_all(self, context: contextvars.Context) -> None:
         """Run one delivery after another in this task, the runner; see :meth:`wake`.
 
         While a handler waits, a new runner takes the next delivery, so deliveries run concurrently. A handler
         that never waits needs no task for itself. If it leaves a context variable changed or the task
         cancelled, this runner ends and a new one continues, so that the next delivery is not affected.
         """
-        self._is_waking = False
-        task = cast("asyncio.Task[None]", asyncio.current_task())
+        task: asyncio.Task[None] = self._woken
+        self._woken = None
+        until_s = self._now_s() + TURN_S
         continues = True
-        while continues and (delivery := self._next()) is not None:
+        while continues and (delivery := self._next(task, context, until_s)) is not None:
             delivery.task = task
             self.wake()
             continues = False
             try:
                 await self._processor.run(delivery)
-                continues = not task.cancelling() and self._is_unchanged(context)
+                continues = self._continues(task, context, until_s)
             finally:
                 self._on_end(delivery)
                 if not continues:
                     self.wake()
 
-    def _is_unchanged(self, context: contextvars.Context) -> bool:
+    def _continues(self, task: "asyncio.Task[None]", context: contextvars.Context, until_s: float) -> bool:
+        """Return whether this runner can take another message."""
         try:
-            return context == self._context
+            return context == self._context and not task.cancelling() and self._now_s() <= until_s
         except Exception:  # noqa: BLE001 - a comparison of values may raise
             return False
 
-    def _next(self) -> Delivery | None:
+    def _next(
+        self, task: "asyncio.Task[None]", context: contextvars.Context, until_s: float
+    ) -> Delivery | None:
+        """Return the delivery to run now; None if none is left or the next one is left to another runner."""
+        slots = self._slots
+        while self.fresh and slots.running < slots.limit and not self._quarantine.runs_suspect:
+            try:
+                delivery = self._starter.run(
+                    self.fresh, task=task, contexts=(context, self._context), until_s=until_s
+                )
+            except BaseException:  # such as a second Ctrl-C: the other messages go on
+                self.wake()
+                raise
+            if delivery is not None:
+                return delivery
+            if not (self.fresh or self.waiting):
+                return None
+            if not self._continues(task, context, until_s):
+                self.wake()
+                return None
+        if self.fresh:
+            self.hold()
+        return self._next_waiting()
+
+    def _next_waiting(self) -> Delivery | None:
         """Return the delivery to start now; None if none waits or none may start."""
         slots = self._slots
         while self.waiting and slots.running < slots.limit and not self._quarantine.runs_suspect:
@@ -123,9 +197,8 @@ class Runners:
             if self._bucket is not None and (wait_s := self._bucket.take(self._now_s())) > 0.0:
                 self._wake_in(wait_s)
                 return None
-            slots.running += 1
             delivery = self.waiting.popleft()
-            delivery.epoch = slots.epoch
+            delivery.epoch = slots.take()
             return delivery
         return None
 

@@ -41,6 +41,9 @@ class Settler:
         outcome_log: Logs outcomes.
         hooks: ``on_settled`` hooks of extensions, called after every outcome.
         observer: Called with every outcome and its delivery, as the test harness needs; None for none.
+
+    Attributes:
+        is_told: Whether somebody wants to know of each success, and not only of their number.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Settler:
         self._outcome_log = outcome_log
         self._hooks = hooks
         self._observer = observer
+        self.is_told = outcome_log.log_success or observer is not None or bool(hooks)
         self._log = shared.log
 
     async def settle(

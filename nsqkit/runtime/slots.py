@@ -21,8 +21,7 @@ class Slots:
     Attributes:
         count: Number of slots, lost ones included.
         limit: Number of deliveries that may run now; 0 while the gate is shut.
-        running: Number of deliveries that run in slots that are not lost. Who starts one adds it; who sees it
-            end calls :meth:`release`, or subtracts it if it is neither lost nor from an earlier epoch.
+        running: Number of deliveries that run in slots that are not lost.
         epoch: The gate's epoch, for deliveries that start now.
         lost: Number of lost slots.
         is_full: Whether the lost slots leave no room for a call, as those of a batch do.
@@ -52,6 +51,22 @@ class Slots:
     def _left(self) -> int:
         return 0 if self.is_full else self.count - self.lost
 
+    def take(self) -> int:
+        """Occupy a slot, and return the epoch, which :meth:`free` needs."""
+        self.running += 1
+        return self.epoch
+
+    def free(self, epoch: int) -> None:
+        """Free a slot that is not lost.
+
+        Args:
+            epoch: The epoch in which it was taken.
+        """
+        self.running -= 1
+        if epoch != self.epoch:
+            self._earlier -= 1
+            self.update()
+
     def lose(self, delivery: Delivery, *, is_full: bool) -> None:
         """Count the slot of a running delivery as lost.
 
@@ -72,7 +87,6 @@ class Slots:
             self.lost -= 1
             self.is_full = False
             self._resize(self._left)
+            self.update()
         else:
-            self.running -= 1
-            self._earlier -= delivery.epoch != self.epoch
-        self.update()
+            self.free(delivery.epoch)

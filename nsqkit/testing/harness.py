@@ -227,13 +227,14 @@ class Harness(Questions):
         )
 
     def _make_consumer(self, spec: HandlerSpec, options: ConsumerOptions, **callbacks: Any) -> Consumes:
-        receive = callbacks.pop("on_message")
+        receive = callbacks.pop("on_messages")
 
-        def on_message(message: Any) -> None:
-            self._journal.delivered(spec, message)
-            receive(message)
+        def on_messages(messages: Sequence[Any]) -> None:
+            for message in messages:
+                self._journal.delivered(spec, message)
+            receive(messages)
 
-        return self._broker.make_consumer(options, on_message=on_message, **callbacks)
+        return self._broker.make_consumer(options, on_messages=on_messages, **callbacks)
 
     async def _send(self, topic: str, body: bytes, event: object, defer_s: float) -> None:
         self._journal.published(topic, body, event, defer_s)

@@ -96,7 +96,7 @@ class LedgerBroker:
         self,
         options: ConsumerOptions,
         *,
-        on_message: Callable[[Any], None],
+        on_messages: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
         on_lost: Callable[[], None] = lambda: None,
         **_for_sockets: Any,
@@ -105,14 +105,14 @@ class LedgerBroker:
 
         Args:
             options: The subscriptions; of the connection's options only the message timeout counts here.
-            on_message: Called with each delivery.
+            on_messages: Called with each delivery, in a list.
             on_settle_failure: Called with the command that was refused, such as ``FIN``.
             on_lost: Called when a connection has ended.
         """
 
         def connect(topic: str) -> LedgerConnection:
             lease_s = options.connection.msg_timeout_s
-            return self.subscribe(topic, options.channel, lease_s, on_message, on_settle_failure)
+            return self.subscribe(topic, options.channel, lease_s, on_messages, on_settle_failure)
 
         consumer = LedgerConsumer(connect, options.topics, options.max_in_flight, on_lost=on_lost)
         self._consumers.append(consumer)
@@ -150,13 +150,13 @@ class LedgerBroker:
         topic: str,
         channel: str,
         lease_s: float | None,
-        on_message: Callable[[Any], None],
+        on_messages: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
     ) -> LedgerConnection:
         """Return a subscribed connection; a lease of None is nsqd's default message timeout."""
         consumer = self.ledger.subscribe(topic, channel, now_s=self.now_s(), msg_timeout_s=lease_s)
         connection = self._connections[consumer] = LedgerConnection(
-            self, consumer, on_message, on_settle_failure
+            self, consumer, on_messages, on_settle_failure
         )
         return connection
 

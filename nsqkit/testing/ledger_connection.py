@@ -1,13 +1,14 @@
 """One subscribed connection to the harness's ledger, without a socket."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nsqkit.devbroker.channel import SettleError
 from nsqkit.devbroker.consumer import Consumer
 from nsqkit.devbroker.ledger import Ledger
 from nsqkit.devbroker.message import Copy
-from nsqkit.testing.ledger_message import LedgerMessage
+from nsqkit.testing.ledger_message import ADDRESS, LedgerMessage
 
 if TYPE_CHECKING:
     from nsqkit.testing.ledger_broker import LedgerBroker
@@ -19,7 +20,7 @@ class LedgerConnection:
     Args:
         broker: The broker that it is connected to.
         consumer: The consumer that the ledger has for it.
-        on_message: Called with each delivery.
+        on_messages: Called with each delivery, in a list.
         on_settle_failure: Called with the command that was refused, such as ``FIN``.
     """
 
@@ -27,19 +28,21 @@ class LedgerConnection:
         self,
         broker: "LedgerBroker",
         consumer: Consumer,
-        on_message: Callable[[Any], None],
+        on_messages: Callable[[Any], None],
         on_settle_failure: Callable[[str], None],
     ) -> None:
+        self.address = ADDRESS
         self.consumer = consumer
+        self.lease_s = consumer.msg_timeout_s
         self.max_msg_timeout_s = broker.ledger.limits.max_msg_timeout_s
         self.is_open = True
         self._broker = broker
-        self._on_message = on_message
+        self._on_messages = on_messages
         self._on_settle_failure = on_settle_failure
 
     def deliver(self, copy: Copy, received_s: float) -> None:
         """Pass a delivery to the consumer."""
-        self._on_message(LedgerMessage(copy, received_s, self))
+        self._on_messages([LedgerMessage(copy, received_s, self)])
 
     @property
     def is_waited_for(self) -> bool:
@@ -72,6 +75,12 @@ class LedgerConnection:
         self._broker.changed()
         return True
 
+    def finish_all(self, ids: Sequence[bytes]) -> bool:
+        """FIN for each of these messages; False if the connection is gone."""
+        for id_ in ids:
+            self.settle("FIN", partial(_finish, self.consumer, id_))
+        return self.is_open
+
     def stop_intake(self) -> None:
         """CLS."""
         self._broker.ledger.close(self.consumer)
@@ -81,3 +90,7 @@ class LedgerConnection:
         if self.is_open:
             self.is_open = False
             self._broker.unsubscribe(self)
+
+
+def _finish(consumer: Consumer, id_: bytes, ledger: Ledger, _now_s: float) -> None:
+    ledger.finish(consumer, id_)

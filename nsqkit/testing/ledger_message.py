@@ -31,6 +31,11 @@ class LedgerMessage:
         self._consumer = connection.consumer
         self._is_settled = False
 
+    @property
+    def link(self) -> "LedgerConnection":
+        """The connection that it came over."""
+        return self._connection
+
     def finish(self) -> bool:
         """FIN; False if the connection is gone.
 

@@ -38,7 +38,7 @@ class WorkerParts:
         settings: Settings of the worker.
         metrics: Metrics of all handlers.
         publishes: Publishes dead letters and follow-up events, and awaits nsqd's OK.
-        make_consumer: Creates a consumer from ``ConsumerOptions``, with ``on_message``,
+        make_consumer: Creates a consumer from ``ConsumerOptions``, with ``on_messages``,
             ``on_settle_failure``, ``on_lost`` and ``log`` as keywords.
         max_msg_bytes: The least max-msg-size of the nsqd that were known at the start, bytes.
         limit_of: Returns max-msg-size of the nsqd at an address, bytes; None if it is not known.

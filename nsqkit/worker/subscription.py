@@ -97,7 +97,7 @@ class Subscription:
                 min_rdy=spec.max_messages or 0,
                 is_age_limited=spec.max_age_s is not None,
             ),
-            on_message=self.intake.receive,
+            on_messages=self.intake.receive,
             on_settle_failure=self._meter.settle_failure,
             on_lost=self.intake.drop_lost,
             log=self._log,
@@ -145,9 +145,10 @@ class Subscription:
             hooks=ready.hooks.on_settled,
             observer=parts.observer,
         )
+        decoder = Decoder(shared.spec.topic, shared.spec.event_types)
         processor = Processor(
             shared,
-            decoder=Decoder(shared.spec.topic, shared.spec.event_types),
+            decoder=decoder,
             dispatcher=self.dispatcher,
             settler=settler,
             gate=self.gate,
@@ -159,7 +160,9 @@ class Subscription:
             gate=self.gate,
             quarantine=parts.quarantine,
             dispatcher=self.dispatcher,
+            decoder=decoder,
             settler=settler,
+            monitor=self._monitor,
             processor=processor,
         )
 

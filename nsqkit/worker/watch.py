@@ -15,6 +15,7 @@ from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.nodes import configured_http
 from nsqkit.nsq.pauses import Pauses
 from nsqkit.nsq.producers import Producers
+from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.registrations import Registrations
 from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.redaction import redact
@@ -58,6 +59,7 @@ class Watch:
         self._metrics = metrics
         self._log = log
         self._consumers: list[Consumer] = []
+        self._rdy_timer = RdyTimer()
         self._endpoints = Endpoints(settings.nsqd, lookup, poll_s, configured_http(settings))
         self._dials = Dials()
         self._channels = TopicChannels(durable(pairs), timeout_s=timeout_s, log=log)
@@ -87,6 +89,7 @@ class Watch:
             background=self._background,
             clocks=self._clocks,
             dials=self._dials,
+            rdy_timer=self._rdy_timer,
             **callbacks,
         )
         self._consumers.append(consumer)

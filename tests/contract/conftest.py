@@ -20,6 +20,7 @@ from nsqkit.nsq import (
     NsqdHttp,
     ensure_channel,
 )
+from nsqkit.nsq.message import one_by_one
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import subscribed_topics
 from tests.integration.conftest import limited_nsqd, nsq_programs, nsqd, nsqlookupd, quick_nsqd, start_nsqd
@@ -153,7 +154,7 @@ class Engine:
                 max_in_flight=100,
             ),
             Endpoints((self.tcp_address,)),
-            on_message=on_message,
+            on_messages=one_by_one(on_message),
             on_settle_failure=pytest.fail,
             log=Quiet(),
         )

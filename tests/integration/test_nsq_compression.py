@@ -6,6 +6,7 @@ import random
 import pytest
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdPublisher, ensure_channel
+from nsqkit.nsq.message import one_by_one
 from nsqkit.nsq.options import connection_options
 from nsqkit.settings.settings import Settings
 from tests.integration.conftest import Server, StartNsqd
@@ -26,7 +27,7 @@ def _options(compression: str) -> ConnectionOptions:
 class Reader:
     def __init__(self, address: str, options: ConnectionOptions) -> None:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
-        self.connection = Connection(address, options, on_message=self.messages.put_nowait)
+        self.connection = Connection(address, options, on_messages=one_by_one(self.messages.put_nowait))
 
     async def start(self) -> None:
         await self.connection.open()

@@ -8,6 +8,7 @@ import pytest
 
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
+from nsqkit.nsq.message import one_by_one
 from tests.integration.conftest import Server
 from tests.unit.nsq.fake_http import FakeHttp
 from tests.waiting import PATIENCE_S, until
@@ -25,7 +26,7 @@ class Reader:
         self.connection = Connection(
             address,
             options,
-            on_message=self.messages.put_nowait,
+            on_messages=one_by_one(self.messages.put_nowait),
             on_settle_failure=self.failures.put_nowait,
         )
 

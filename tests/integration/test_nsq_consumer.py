@@ -19,6 +19,7 @@ from nsqkit.nsq import (
     NsqdPublisher,
 )
 from nsqkit.nsq.http import fetch
+from nsqkit.nsq.message import one_by_one
 from tests.integration.conftest import Server, StartNsqd
 from tests.waiting import PATIENCE_S, until
 
@@ -53,7 +54,7 @@ class Intake:
                 max_in_flight=max_in_flight,
             ),
             Endpoints(addresses, lookup, poll_s=0.2),
-            on_message=self.messages.put_nowait,
+            on_messages=one_by_one(self.messages.put_nowait),
             on_settle_failure=pytest.fail,
             log=Quiet(),
         )

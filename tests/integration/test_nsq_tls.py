@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from nsqkit.errors import NsqkitError, PublishError, RefusedError
-from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdPublisher, ensure_channel
+from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher, ensure_channel
+from nsqkit.nsq.message import one_by_one
 from nsqkit.nsq.options import connection_options
 from nsqkit.settings.settings import Settings
 from tests.certificates import EXPIRED, Authority, Files
@@ -66,7 +67,7 @@ async def _refused(nsqd: Server, options: ConnectionOptions) -> NsqkitError:
 async def _round_trip(nsqd: Server, options: ConnectionOptions, bodies: list[bytes]) -> None:
     """Publish, consume, answer, and leave as a drain does."""
     messages: asyncio.Queue[Message] = asyncio.Queue()
-    reader = Connection(nsqd.tcp_address, options, on_message=messages.put_nowait)
+    reader = Connection(nsqd.tcp_address, options, on_messages=one_by_one(messages.put_nowait))
     publisher = NsqdPublisher(nsqd.tcp_address, options)
     await ensure_channel(nsqd.tcp_address, "orders", "stock", options)
     await reader.open()
@@ -91,6 +92,32 @@ async def test_messages_come_and_go_in_tls(
     nsqd = start_nsqd(*_flags(authority.certificate("127.0.0.1"), REQUIRED))
     options = _options(authority, compression=compression, version=version)
     await _round_trip(nsqd, options, [b"small", b"x" * 1_048_576, bytes(range(256)) * 1000])
+
+
+@VERSIONS
+async def test_answers_written_just_before_half_close_all_reach_nsqd(
+    start_nsqd: StartNsqd, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    """The end of TCP's sending side comes after the last record of TLS, and nsqd reads all before it."""
+    nsqd = start_nsqd(*_flags(authority.certificate("127.0.0.1"), REQUIRED))
+    options = _options(authority, version=version)
+    messages: asyncio.Queue[Message] = asyncio.Queue()
+    reader = Connection(nsqd.tcp_address, options, on_messages=one_by_one(messages.put_nowait))
+    await reader.open()
+    await reader.subscribe("orders", "stock")
+    reader.ready(2000)
+    publisher = NsqdPublisher(nsqd.tcp_address, options)
+    await publisher.publish_many("orders", [b"%d" % n for n in range(2000)])
+    await publisher.close()
+    async with asyncio.timeout(PATIENCE_S):
+        came = [await messages.get() for _ in range(2000)]
+        assert all(message.finish() for message in came)
+        await reader.half_close(PATIENCE_S)
+    assert "closed by the other side" in str(reader.error)
+    stats: Any = await NsqdHttp(nsqd.http_address).stats("orders")
+    channel = stats["topics"][0]["channels"][0]
+    assert channel["depth"] == channel["in_flight_count"] == channel["requeue_count"] == 0
+    assert channel["message_count"] == 2000
 
 
 async def test_an_nsqd_without_tls_is_refused(nsqd: Server, authority: Authority) -> None:

@@ -6,13 +6,14 @@ import urllib.request
 from typing import Any
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message
+from nsqkit.nsq.message import one_by_one
 from tests.waiting import PATIENCE_S
 
 
 async def take(address: str, topic: str, count: int, channel: str = "reading") -> list[bytes]:
     """Return the bodies of the next messages of a channel, in the order of their arrival."""
     messages: asyncio.Queue[Message] = asyncio.Queue()
-    connection = Connection(address, ConnectionOptions(), on_message=messages.put_nowait)
+    connection = Connection(address, ConnectionOptions(), on_messages=one_by_one(messages.put_nowait))
     await connection.open()
     await connection.subscribe(topic, channel)
     connection.ready(count)

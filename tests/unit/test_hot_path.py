@@ -25,7 +25,7 @@ from nsqkit import Context, Handler, Settings, Worker
 from tests.unit.nsq.fake_nsqd import IDENTIFY_REPLY, frame, message_frame
 from tests.waiting import PATIENCE_S
 
-MOST_CALLS = {"async": 63, "plain": 62}
+MOST_CALLS = {"async": 18, "plain": 18}
 """Calls per message that an async handler, and a plain one with run_on_loop, may cost.
 
 Lower it when the path gets shorter. Raising it takes a decision record in docs/adr.

@@ -305,7 +305,7 @@ class TestHostNamesThatCannotBe:
         consumer = Consumer(
             ConsumerOptions(topics=("t",), channel="c", connection=ConnectionOptions(), max_in_flight=1),
             Endpoints((f"{host}:4150",)),
-            on_message=lambda _: None, on_settle_failure=lambda _: None, log=log,
+            on_messages=lambda _: None, on_settle_failure=lambda _: None, log=log,
         )  # fmt: skip
         consumer.start()
         await until(lambda: bool(log.lines))

@@ -5,7 +5,7 @@ somebody scrapes. Six counts change per message, and the client's own cost four 
 All methods are therefore for the event loop's thread only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nsqkit.policy.kill_switch import SwitchState
@@ -32,6 +32,7 @@ class HandlerMetrics:
     """
 
     __slots__ = (
+        "_ages",
         "_clamped",
         "_dead_lettered",
         "_durations",
@@ -77,12 +78,30 @@ class HandlerMetrics:
         self._numbers["nsqkit_kill_switch_state"] = self._kill_switch
         self._durations = self._histograms["nsqkit_handler_duration_seconds"]
         self.duration = self._durations.observe
-        self.age = self._histograms["nsqkit_message_age_seconds"].observe
+        self._ages = self._histograms["nsqkit_message_age_seconds"]
+        self.age = self._ages.observe
         self.executor_wait = self._histograms["nsqkit_executor_wait_seconds"].observe
 
-    def received(self) -> None:
-        """Count a delivery that arrived, and is in flight until :meth:`processed`."""
-        self._received[""] += 1
+    def received(self, count: int) -> None:
+        """Count deliveries that arrived, and are in flight until :meth:`processed`."""
+        self._received[""] += count
+
+    def succeeded(self, ages_s: Sequence[float], durations_s: Sequence[float]) -> None:
+        """Count deliveries that were handled and finished at once.
+
+        This is ``age``, ``duration`` and :meth:`processed` for each of them.
+
+        Args:
+            ages_s: The time from publish to receipt of each, in seconds; one or more.
+            durations_s: How long the handler ran for each, in seconds.
+        """
+        if len(ages_s) == 1:
+            self.age(ages_s[0])
+            self.duration(durations_s[0])
+        else:
+            self._ages.observe_all(ages_s)
+            self._durations.observe_all(durations_s)
+        self._processed["success"] += len(ages_s)
 
     def processed(self, outcome: str) -> None:
         """Count a delivery that ended, by one of :data:`OUTCOMES`."""

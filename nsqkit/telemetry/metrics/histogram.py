@@ -1,7 +1,7 @@
 """Histograms: how many values fell into each bucket, and quantiles estimated from that."""
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -34,6 +34,22 @@ class Histogram:
             self._smallest = value
         if value > self._largest:  # noqa: PLR1730
             self._largest = value
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Count values, one or more: one search per bucket that they fall into, not one per value."""
+        ordered = sorted(values)
+        if ordered[0] < 0.0:
+            ordered = sorted(max(value, 0.0) for value in values)
+        counts, bounds = self._counts, self._bounds
+        bucket, below, count = bisect_left(bounds, ordered[0]), 0, len(ordered)
+        while below < count:
+            is_last = bucket == len(bounds) or ordered[-1] <= bounds[bucket]
+            upto = count if is_last else bisect_right(ordered, bounds[bucket], below)
+            counts[bucket] += upto - below
+            below, bucket = upto, bucket + 1
+        self._sum += sum(ordered)
+        self._smallest = min(self._smallest, ordered[0])
+        self._largest = max(self._largest, ordered[-1])
 
     def quantile(self, share: float) -> float | None:
         """Estimate a quantile by a straight line inside the bucket that holds it.

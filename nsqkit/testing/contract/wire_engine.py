@@ -6,6 +6,7 @@ from typing import Any
 
 from nsqkit.nsq import Connection, ConnectionOptions, Message, NsqdHttp, NsqdPublisher
 from nsqkit.nsq.http import fetch
+from nsqkit.nsq.message import one_by_one
 from nsqkit.policy.address import split_address
 from nsqkit.testing.contract.engine import Capability, Counts, Received
 
@@ -128,7 +129,7 @@ class WireSubscriber:
         self._connection = Connection(
             address,
             ConnectionOptions(msg_timeout_s=msg_timeout_ms / 1000),
-            on_message=self._received.put_nowait,
+            on_messages=one_by_one(self._received.put_nowait),
             on_settle_failure=self._refused.append,
         )
 

@@ -66,7 +66,7 @@ def handlers() -> _Handlers:
 @pytest.fixture
 async def port(health: _Health, handlers: _Handlers) -> AsyncIterator[int]:
     metrics = Metrics()
-    metrics.for_handler("orders", "inventory", "Reserve").received()
+    metrics.for_handler("orders", "inventory", "Reserve").received(1)
     server = AdminServer(metrics, health, "127.0.0.1", 0, handlers=handlers)
     yield await server.start()
     await server.stop()

@@ -22,6 +22,7 @@ from nsqkit.errors import DeadLetterStoreError
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.discovery import Source
 from nsqkit.nsq.identify import ConnectionOptions
+from nsqkit.nsq.message import one_by_one
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.telemetry import logs
 from tests.unit.dead_letters.letters import BODY, published
@@ -160,7 +161,7 @@ async def test_what_comes_again_after_it_was_stored_is_stored_once_and_finished(
     """As after a kill between the commit and FIN."""
     await bury(publishers, broker, published())
     arrived: asyncio.Queue[Any] = asyncio.Queue()
-    killed = Connection(broker.tcp_address, ConnectionOptions(), on_message=arrived.put_nowait)
+    killed = Connection(broker.tcp_address, ConnectionOptions(), on_messages=one_by_one(arrived.put_nowait))
     await killed.open()
     await killed.subscribe(DEAD, "dead")
     killed.ready(1)

@@ -1,5 +1,6 @@
 """A connection as a message sees it, without a socket."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -21,6 +22,10 @@ class FakeLink:
         return self.is_alive
 
     settle = send
+
+    def finish_all(self, ids: Sequence[bytes]) -> bool:
+        self.commands += [b"FIN %b\n" % id_ for id_ in ids]
+        return self.is_alive
 
     def is_lost(self) -> bool:
         return not self.is_alive

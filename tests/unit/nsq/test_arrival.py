@@ -22,7 +22,7 @@ def test_on_a_loop_that_turns_what_is_read_has_just_arrived() -> None:
     clock = Clock()
     clock.run(20)
     clock.now_s += TURN_S
-    assert clock.arrival.latest_s() == clock.now_s
+    assert clock.arrival.latest_s(is_last=True) == clock.now_s
 
 
 @pytest.mark.parametrize("timers_go_first", [False, True], ids=["sockets go first", "timers go first"])
@@ -33,7 +33,7 @@ def test_what_is_read_after_a_block_is_dated_before_it(timers_go_first: bool) ->
     clock.now_s += 30.0
     if timers_go_first:
         clock.arrival.turned()
-    assert clock.arrival.latest_s() == before_s
+    assert clock.arrival.latest_s(is_last=True) == before_s
 
 
 def test_what_arrives_once_all_was_read_is_not_dated_before_the_block() -> None:
@@ -41,11 +41,20 @@ def test_what_arrives_once_all_was_read_is_not_dated_before_the_block() -> None:
     clock = Clock()
     clock.run(20)
     clock.now_s += 30.0
-    clock.arrival.waiting()
+    clock.arrival.latest_s(is_last=True)
     drained_s = clock.now_s
     clock.now_s += 0.01
     clock.arrival.turned()
-    assert clock.arrival.latest_s() == drained_s
+    assert clock.arrival.latest_s(is_last=True) == drained_s
+
+
+def test_what_a_read_has_left_is_dated_before_the_block_as_well() -> None:
+    clock = Clock()
+    clock.run(20)
+    before_s = clock.now_s
+    clock.now_s += 30.0
+    clock.arrival.latest_s(is_last=False)
+    assert clock.arrival.latest_s(is_last=True) == before_s
 
 
 def test_one_turn_after_a_block_all_is_as_before() -> None:
@@ -53,11 +62,11 @@ def test_one_turn_after_a_block_all_is_as_before() -> None:
     clock.now_s += 30.0
     clock.arrival.turned()
     clock.run(1)
-    assert clock.arrival.latest_s() == clock.now_s
+    assert clock.arrival.latest_s(is_last=True) == clock.now_s
 
 
 def test_a_reader_that_waited_long_does_not_date_a_message_back() -> None:
     clock = Clock()
-    clock.arrival.waiting()
+    clock.arrival.latest_s(is_last=True)
     clock.run(1000)
-    assert clock.arrival.latest_s() == clock.now_s
+    assert clock.arrival.latest_s(is_last=True) == clock.now_s

@@ -7,7 +7,7 @@ import ssl
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from nsqkit.nsq.compression import Deflate
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.handshake import Handshake
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply
-from nsqkit.nsq.message import Message
+from nsqkit.nsq.message import Message, one_by_one
 from nsqkit.nsq.tls import Tls
 from tests.unit.nsq.fake_nsqd import ID, IDENTIFY_REPLY, FakeNsqd, Peer, frame, message_frame
 from tests.waiting import PATIENCE_S, turns
@@ -38,7 +38,7 @@ class Subscribed:
         self.connection = Connection(
             nsqd.address,
             OPTIONS,
-            on_message=self.messages.put_nowait,
+            on_messages=one_by_one(self.messages.put_nowait),
             on_settle_failure=self.failures.append,
         )
         self.peer: Peer
@@ -75,6 +75,22 @@ async def _opening(
     connection = Connection(nsqd.address, options)
     opening = asyncio.create_task(connection.open())
     return connection, opening, await nsqd.accept()
+
+
+async def _deflated(
+    nsqd: FakeNsqd, on_message: Callable[[Message], None]
+) -> tuple[Connection, Peer, Deflate]:
+    """Return an open connection with compression, nsqd's end of it, and nsqd's layer."""
+    connection = Connection(
+        nsqd.address, ConnectionOptions(compression="deflate"), on_messages=one_by_one(on_message)
+    )
+    opening = asyncio.create_task(connection.open())
+    peer = await nsqd.accept()
+    await peer.shake_hands(deflate=True)
+    layer = Deflate(6)
+    peer.send(layer.encode(frame(0, b"OK")))
+    await opening
+    return connection, peer, layer
 
 
 class TestHandshake:
@@ -217,7 +233,9 @@ class TestHandshake:
         bodies: asyncio.Queue[bytes] = asyncio.Queue()
         options = ConnectionOptions(compression="deflate")
         connection = Connection(
-            nsqd.address, options, on_message=lambda message: bodies.put_nowait(message.body)
+            nsqd.address,
+            options,
+            on_messages=one_by_one(lambda message: bodies.put_nowait(message.body)),
         )
         opening = asyncio.create_task(connection.open())
         peer = await nsqd.accept()
@@ -227,6 +245,57 @@ class TestHandshake:
         peer.send(deflated(message_frame(body=b"body") + frame(0, b"_heartbeat_")))
         assert await bodies.get() == b"body"
         assert unpacker.decompress(await peer.some()) == b"NOP\n"
+        connection.close()
+
+    async def test_all_that_was_compressed_arrives_before_the_end_and_is_dated_by_its_arrival(
+        self, nsqd: FakeNsqd
+    ) -> None:
+        """It takes several turns to decompress, and the end is there in the first."""
+        messages: list[Message] = []
+        connection, peer, layer = await _deflated(nsqd, messages.append)
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9))
+        await peer.close()
+        assert "closed by the other side" in str(await connection.wait_closed())
+        assert len(messages) == 9
+        assert len({message.received_s for message in messages}) == 1
+
+    async def test_what_makes_no_sense_behind_compressed_messages_ends_the_connection_after_them(
+        self, nsqd: FakeNsqd
+    ) -> None:
+        messages: list[Message] = []
+        connection, peer, layer = await _deflated(nsqd, messages.append)
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9 + frame(9, b"?")))
+        assert "type 9" in str(await connection.wait_closed())
+        assert len(messages) == 9
+
+    async def test_after_close_nothing_is_decompressed_any_more(self, nsqd: FakeNsqd) -> None:
+        messages: list[Message] = []
+
+        def take(message: Message) -> None:
+            messages.append(message)
+            connection.close()
+
+        connection, peer, layer = await _deflated(nsqd, take)
+        peer.send(layer.encode(message_frame(body=b"x" * 50_000) * 9))
+        await connection.wait_closed()
+        await turns(5)
+        assert len(messages) == 1
+
+    async def test_a_bomb_in_the_handshake_is_unpacked_in_steps_too(self, nsqd: FakeNsqd) -> None:
+        connection = Connection(nsqd.address, ConnectionOptions(compression="deflate"))
+        opening = asyncio.create_task(connection.open())
+        peer = await nsqd.accept()
+        await peer.shake_hands(deflate=True)
+        peer.send(Deflate(6).encode(frame(0, b"_heartbeat_") * 10_000 + frame(0, b"OK")))
+        await opening
+        connection.close()
+
+    async def test_what_comes_right_behind_the_handshake_is_processed(self, nsqd: FakeNsqd) -> None:
+        connection, opening, peer = await _opening(nsqd)
+        await peer.identify()
+        peer.send(frame(0, b"{}") + frame(0, b"_heartbeat_"))
+        await opening
+        await peer.expect(b"NOP\n")
         connection.close()
 
     async def test_a_tls_handshake_that_fails_loses_the_connection(self, nsqd: FakeNsqd) -> None:
@@ -386,9 +455,10 @@ class TestSubscription:
         peer = await nsqd.accept()
         await peer.subscribed(max_rdy_count=10)
         await subscribing
-        for count in (0, 3, 3, 99, 10, 0, 3):
-            connection.ready(count)
-        await peer.expect(b"RDY 3\n", b"RDY 10\n", b"RDY 0\n", b"RDY 3\n")
+        for counts, rdy in [((0, 3, 3), 3), ((99, 10), 10), ((0,), 0), ((5, 0, 3), 3)]:
+            for count in counts:
+                connection.ready(count)
+            await peer.expect(b"RDY %d\n" % rdy)
         connection.close()
 
 
@@ -470,6 +540,55 @@ class TestMessages:
         await live.peer.expect(*[FIN] * 100)
         assert writes == [FIN * 100]
 
+    async def test_what_changes_with_a_chunk_leaves_in_one_write_with_its_answers(
+        self, live: Subscribed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert live.connection._stream is not None
+        writes: list[bytes] = []
+        monkeypatch.setattr(live.connection._stream, "write", writes.append)
+        live.connection.on_change = lambda: live.connection.ready(live.connection.received)
+        live.peer.send(message_frame() * 2)
+        async with asyncio.timeout(PATIENCE_S):
+            for message in [await live.messages.get() for _ in range(2)]:
+                assert message.finish()
+            await turns(2)
+        assert writes == [FIN * 2 + b"RDY 2\n"]
+
+    @pytest.mark.parametrize(
+        ("rdy", "expected"),
+        [
+            pytest.param(2, (b"RDY 2\n", FIN, FIN), id="a lower RDY is read before answers can make room"),
+            pytest.param(9, (FIN, FIN, b"RDY 9\n"), id="a higher one after them"),
+            pytest.param(5, (FIN, FIN), id="one that changed back is not sent"),
+        ],
+    )
+    async def test_rdy_is_part_of_the_write(
+        self, live: Subscribed, rdy: int, expected: tuple[bytes, ...]
+    ) -> None:
+        first, second = await live.message(), await live.message()
+        live.connection.ready(5)
+        await live.peer.expect(b"RDY 5\n")
+        first.finish()
+        live.connection.ready(7)
+        live.connection.ready(rdy)
+        second.finish()
+        await live.peer.expect(*expected)
+        live.connection.close()
+        await live.peer.expect_end()
+
+    async def test_a_chunk_is_a_change_once_after_its_messages_could_be_answered(
+        self, live: Subscribed
+    ) -> None:
+        changes: list[tuple[int, int]] = []
+        connection = live.connection
+        connection.on_change = lambda: changes.append((connection.received, connection.answered))
+        live.peer.send(message_frame() * 3)
+        async with asyncio.timeout(PATIENCE_S):
+            for message in [await live.messages.get() for _ in range(3)]:
+                message.finish()
+        await live.peer.expect(FIN, FIN, FIN)
+        assert changes == [(3, 3)]
+
     async def test_answers_come_in_the_order_in_which_they_were_given(self, live: Subscribed) -> None:
         first, second, third = [
             await live.message(message_frame(id_)) for id_ in (b"1" * 16, b"2" * 16, b"3" * 16)
@@ -482,41 +601,54 @@ class TestMessages:
         )
         assert (live.connection.received, live.connection.answered) == (3, 2)
 
-    async def test_a_handler_that_raises_takes_neither_the_connection_nor_the_next_message_along(
+    async def test_whoever_raises_takes_neither_the_connection_nor_the_next_chunk_along(
         self, nsqd: FakeNsqd
     ) -> None:
         told: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         bodies: asyncio.Queue[bytes] = asyncio.Queue()
 
-        def on_message(message: Message) -> None:
-            if message.body == b"bad":
-                raise LookupError(message.body)
-            bodies.put_nowait(message.body)
+        def on_messages(messages: Sequence[Message]) -> None:
+            bodies.put_nowait(messages[0].body)
+            if messages[0].body == b"bad":
+                raise LookupError
 
-        connection = Connection(nsqd.address, OPTIONS, on_message=on_message)
+        connection = Connection(nsqd.address, OPTIONS, on_messages=on_messages)
         subscribing = asyncio.create_task(_subscribe(connection))
         peer = await nsqd.accept()
         await peer.subscribed()
         await subscribing
-        peer.send(message_frame(body=b"bad") + message_frame(body=b"good"))
-        assert await bodies.get() == b"good"
+        for body in (b"bad", b"good"):
+            peer.send(message_frame(body=body))
+            assert await bodies.get() == body
         assert [type(context["exception"]) for context in told] == [LookupError]
         connection.close()
 
-    async def test_after_close_the_rest_of_a_chunk_is_not_handed_on(self, nsqd: FakeNsqd) -> None:
+    async def test_messages_of_one_chunk_are_handed_on_together(self, nsqd: FakeNsqd) -> None:
+        chunks: asyncio.Queue[Sequence[Message]] = asyncio.Queue()
+        connection = Connection(nsqd.address, OPTIONS, on_messages=chunks.put_nowait)
+        subscribing = asyncio.create_task(_subscribe(connection))
+        peer = await nsqd.accept()
+        await peer.subscribed()
+        await subscribing
+        peer.send(message_frame(body=b"1") + frame(0, b"_heartbeat_") + message_frame(body=b"2"))
+        assert [message.body for message in await chunks.get()] == [b"1", b"2"]
+        await peer.expect(b"NOP\n")
+        connection.close()
+
+    async def test_after_close_nothing_is_handed_on(self, nsqd: FakeNsqd) -> None:
         bodies: list[bytes] = []
 
         def on_message(message: Message) -> None:
             bodies.append(message.body)
             connection.close()
 
-        connection = Connection(nsqd.address, OPTIONS, on_message=on_message)
+        connection = Connection(nsqd.address, OPTIONS, on_messages=one_by_one(on_message))
         subscribing = asyncio.create_task(_subscribe(connection))
         peer = await nsqd.accept()
         await peer.subscribed()
         await subscribing
-        peer.send(message_frame(body=b"1") + message_frame(body=b"2"))
+        peer.send(message_frame(body=b"1"))
         await peer.expect_end()
         assert bodies == [b"1"]
 

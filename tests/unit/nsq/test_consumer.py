@@ -8,7 +8,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from tornado.iostream import IOStream
 
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import NsqkitError, SettingsError
@@ -19,7 +18,8 @@ from nsqkit.nsq.dial import dial
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
-from nsqkit.nsq.message import Message
+from nsqkit.nsq.message import Message, one_by_one
+from nsqkit.nsq.stream import Stream
 from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import Exponential
@@ -108,7 +108,7 @@ class Dead:
                 self._grown.clear()
                 await self._grown.wait()
 
-    async def _dial(self, host: str, port: int, timeout_s: float) -> IOStream:
+    async def _dial(self, host: str, port: int, timeout_s: float) -> Stream:
         if port != 1:
             return await dial(host, port, timeout_s)
         self.dialled[host] += 1
@@ -163,7 +163,7 @@ class Intake:
                 is_fixed=is_fixed,
             ),
             Endpoints(addresses, lookup, poll_s),
-            on_message=on_message or self.messages.put_nowait,
+            on_messages=one_by_one(on_message or self.messages.put_nowait),
             on_settle_failure=lambda _: None,
             log=self.log,
             **callbacks,
@@ -361,7 +361,7 @@ async def test_the_http_address_of_each_nsqd_is_that_of_its_endpoint() -> None:
     consumer = Consumer(
         ConsumerOptions(topics=("orders",), channel="stock", connection=ConnectionOptions(), max_in_flight=1),
         Endpoints(("a:4150", "b:4150"), http={"a:4150": "a:4151"}),
-        on_message=lambda _: None,
+        on_messages=lambda _: None,
         on_settle_failure=lambda _: None,
         log=Log(),
     )
@@ -402,15 +402,17 @@ class TestReady:
         held = await intake.messages.get()
         await peer.expect(b"RDY 2\n")
         assert held.finish()
-        await peer.expect(FIN, b"RDY 1\n")
+        await peer.expect(b"RDY 1\n", FIN)
 
     async def test_a_forgotten_message_is_held_no_more(self, nsqd: FakeNsqd, intake: Intake) -> None:
         intake(nsqd.address, is_fixed=False).start()
         peer = (await nsqd.serve("orders"))["orders"]
         await peer.expect(b"RDY 1\n")
         peer.send(message_frame())
-        (await intake.messages.get()).forget()
-        await peer.expect(b"RDY 2\n", b"RDY 1\n")
+        held = await intake.messages.get()
+        await peer.expect(b"RDY 2\n")
+        held.forget()
+        await peer.expect(b"RDY 1\n")
 
     async def test_a_trial_lets_one_more_message_come_in_total(self, nsqd: FakeNsqd, intake: Intake) -> None:
         topics = ("orders", "orders.stock.retry")
@@ -487,14 +489,13 @@ class TestReady:
     async def test_a_connection_keeps_its_part_while_a_message_is_in_flight(
         self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
     ) -> None:
-        """Its RDY is lowered before the answer, so that nsqd cannot send another message after it."""
         held, first, second = await self._busy(intake, nsqd, other)
         await first.expect(b"RDY 0\n")
         for _ in range(50):
             second.respond(b"_heartbeat_")
             await second.expect(b"NOP\n")
         assert held.finish()
-        await first.expect(FIN)
+        await first.expect(FIN, b"RDY 1\n")
         await second.expect(b"RDY 1\n")
 
     async def _busy(self, intake: Intake, nsqd: FakeNsqd, other: FakeNsqd) -> tuple[Message, Peer, Peer]:

@@ -86,7 +86,7 @@ def _consumer(*addresses: str, lookup: Lookup | None = None, poll_s: float = 60.
             topics=("orders",), channel="stock", connection=ConnectionOptions(), max_in_flight=10
         ),
         Endpoints(addresses, lookup, poll_s),
-        on_message=lambda _: None,
+        on_messages=lambda _: None,
         on_settle_failure=lambda _: None,
         log=Log(),
     )

@@ -21,6 +21,7 @@ from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.http import NsqdHttp, fetch
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
+from nsqkit.nsq.message import one_by_one
 from nsqkit.nsq.nsqlookupd import NsqlookupdHttp
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 from tests.unit.nsq.fake_nsqd import FakeNsqd, Peer, frame, message_frame
@@ -139,7 +140,7 @@ async def test_a_consumer_goes_on_polling_and_recovers(answer: Answer, nsqd: Fak
                 topics=("orders",), channel="stock", connection=ConnectionOptions(), max_in_flight=1
             ),
             Endpoints((), Lookup([server.address], PATIENCE_S)),
-            on_message=lambda _: None,
+            on_messages=lambda _: None,
             on_settle_failure=lambda _: None,
             log=log,
             background=background,
@@ -175,7 +176,7 @@ class Subscriber:
     def __init__(self, nsqd: FakeNsqd, compression: str = "none") -> None:
         self.messages: list[Message] = []
         options = ConnectionOptions(compression=compression)
-        self.connection = Connection(nsqd.address, options, on_message=self.messages.append)
+        self.connection = Connection(nsqd.address, options, on_messages=one_by_one(self.messages.append))
         self.peer: Peer
         self._nsqd = nsqd
 

@@ -7,7 +7,9 @@ import pytest
 
 from nsqkit.nsq.identify import IdentifyReply
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.testing.clock import VirtualClock
+from tests.unit.nsq.timers import count_timers
 from tests.unit.runtime.bench import passed
 from tests.waiting import turns, until
 
@@ -52,7 +54,7 @@ def sharing(
     now_s: Callable[[], float] = lambda: 1000.0,
 ) -> RdyController:
     """Share, by default at a moment that lasts: only the loop's timers pass."""
-    controller = RdyController("orders", max_in_flight, is_fixed=is_fixed, now_s=now_s)
+    controller = RdyController("orders", max_in_flight, is_fixed=is_fixed, timer=RdyTimer(now_s))
     for connection in connections:
         add(controller, connection)
     return controller
@@ -122,7 +124,7 @@ class TestLoad:
         controller = sharing(100, connection)
         connection.arrive(1)
         assert connection.rdy == 2
-        assert controller._timer is None
+        assert controller._timer._handle is None
 
     async def test_with_one_in_flight_it_is_always_1(self) -> None:
         connection = FakeConnection()
@@ -148,7 +150,7 @@ class TestLoad:
 
     async def test_each_may_bring_as_much_as_a_batch_takes(self) -> None:
         connections = [FakeConnection(), FakeConnection(), FakeConnection()]
-        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, now_s=lambda: 1000.0)
+        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, timer=RdyTimer(lambda: 1000.0))
         for connection in connections:
             add(controller, connection)
         assert [connection.rdy for connection in connections] == [60, 60, 60]
@@ -170,20 +172,20 @@ class TestSeveral:
     async def test_what_one_holds_is_not_given_to_another_before_it_has_answered(self) -> None:
         connections = [FakeConnection(), FakeConnection()]
         sharing(100, *connections)
-        connections[0].arrive(80)
+        connections[0].arrive(90)
         assert [connection.rdy for connection in connections] == [99, 1]
-        connections[1].received += 200
-        connections[1].answer(200)
-        assert [connection.rdy for connection in connections] == [50, 20]
-        connections[0].answer(40)
+        connections[1].received += 900
+        connections[1].answer(900)
+        assert [connection.rdy for connection in connections] == [50, 10]
+        connections[0].answer(50)
         assert [connection.rdy for connection in connections] == [50, 50]
 
     async def test_a_lost_connections_share_goes_to_the_others(self) -> None:
         connections = [FakeConnection(), FakeConnection()]
         controller = sharing(100, *connections)
         for connection in connections:
-            connection.received += 500
-            connection.answer(500)
+            connection.received += 900
+            connection.answer(900)
         assert [connection.rdy for connection in connections] == [50, 50]
         remove(controller, connections[0])
         assert connections[1].rdy == 100
@@ -402,7 +404,8 @@ class TestLessThanConnections:
                     connection.answer(1)
             await passed(hours, 0.003)
         timers = [handle for handle in hours._loop._scheduled if not handle.cancelled()]
-        assert [handle for handle in timers if handle._callback == controller._fire] == [controller._timer]
+        timer = controller._timer
+        assert [handle for handle in timers if handle._callback == timer._fire] == [timer._handle]
 
     async def test_a_backlog_borrows_what_idle_connections_lend(self, hours: VirtualClock) -> None:
         connections = [FakeConnection() for _ in range(6)]
@@ -413,6 +416,57 @@ class TestLessThanConnections:
                 connections[0].arrive(1)
         assert connections[0].rdy == 6
         assert sum(connection.rdy for connection in connections) == 6
+
+
+class TestManyHandlers:
+    async def test_they_share_one_timer(self, hours: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        timer = RdyTimer(hours.now_s)
+        connections = [FakeConnection() for _ in range(100)]
+        for connection in connections:
+            add(RdyController("orders", 100, is_fixed=False, timer=timer), connection)
+        timers = count_timers(monkeypatch)
+        for _ in range(10):
+            await passed(hours, 0.001)
+            for connection in connections:
+                connection.received += 10
+                connection.answer(10)
+        assert {connection.rdy > 10 for connection in connections} == {True}
+        await passed(hours, 1.0)
+        assert {connection.rdy for connection in connections} == {1}
+        assert len(timers) <= 5
+        assert timer._handle is None
+
+    async def test_idle_ones_set_no_timer(self, hours: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        timer = RdyTimer(hours.now_s)
+        timers = count_timers(monkeypatch)
+        for _ in range(100):
+            add(RdyController("orders", 100, is_fixed=False, timer=timer), FakeConnection())
+        await passed(hours, 60.0)
+        assert timers == []
+
+    async def test_a_fast_handler_that_becomes_slow_is_noticed(self, hours: VirtualClock) -> None:
+        connection = FakeConnection()
+        sharing(100, connection, now_s=hours.now_s)
+        connection.received += 1
+        connection.answer(1)
+        connection.arrive(1)
+        assert connection.told == [1]
+        await passed(hours, 0.01)
+        assert connection.told == [1, 2]
+
+    async def test_after_stop_the_timer_is_for_the_others_only(self, hours: VirtualClock) -> None:
+        timer = RdyTimer(hours.now_s)
+        connections = [FakeConnection(), FakeConnection()]
+        stopped, other = (RdyController("orders", 100, is_fixed=False, timer=timer) for _ in connections)
+        for controller, connection in zip((stopped, other), connections, strict=True):
+            add(controller, connection)
+            connection.received += 500
+            connection.answer(500)
+        stopped.stop()
+        rdy = connections[0].rdy
+        await passed(hours, 1.0)
+        assert [connection.rdy for connection in connections] == [rdy, 1]
+        assert rdy > 1
 
 
 class TestMaxInFlight:
@@ -459,7 +513,7 @@ class TestMaxInFlight:
 
     async def test_a_batch_gets_no_more_than_that(self) -> None:
         connections = [FakeConnection(), FakeConnection()]
-        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, now_s=lambda: 1000.0)
+        controller = RdyController("orders", 100, is_fixed=True, min_rdy=60, timer=RdyTimer(lambda: 1000.0))
         for connection in connections:
             add(controller, connection)
         seen = []

@@ -81,7 +81,7 @@ class Pump:
         channel.pumps.append(self)
 
     def take(self, answers: int, rdy: int | None) -> None:
-        """Read FINs, then a RDY."""
+        """Read FINs and a RDY of one write."""
         self.in_flight -= answers
         self.rdy = self.rdy if rdy is None else rdy
         self.wake()
@@ -138,6 +138,8 @@ class Consumer:
         ahead_s: How far the consumer's clock is ahead of nsqd's.
 
     Attributes:
+        chunks: How many chunks of messages have arrived.
+        commands: How many RDY were sent.
         looks: How often a timer has fired.
     """
 
@@ -159,6 +161,7 @@ class Consumer:
         self.are_handlers = are_handlers
         self.ahead_s = ahead_s
         self.latencies_s: list[float] = []
+        self.chunks = 0
         self.commands = 0
         self.totals: list[int] = []
         self.most_in_flight = 0
@@ -191,6 +194,7 @@ class Consumer:
             line.unsent += 1
         self._ended.clear()
         inbox, self._inbox = self._inbox, []
+        self.chunks += len(inbox)
         for line, chunk in inbox:
             worked_s += CHUNK_S if worked_s else 0.0
             line.age_s = self.time.now_s + worked_s + self.ahead_s - chunk[-1]
@@ -249,14 +253,15 @@ class Consumer:
 
     def _watch(self) -> None:
         due_s = self._lending.due_s(line.load for line in self.lines)
-        due_s = min([due_s, *(line.load.due_s for line in self.lines if line.load.is_ahead)])
-        if due_s < self._watches_s and not self.is_fixed:
+        due_s = min([due_s, *(line.load.due_s for line in self.lines)])
+        if due_s != self._watches_s and not self.is_fixed:
             self._watches_s = due_s
-            self.time.after(due_s - self.time.now_s, lambda: self._fire(due_s))
+            if due_s < math.inf:
+                self.time.after(due_s - self.time.now_s, lambda: self._fire(due_s))
 
     def _fire(self, due_s: float) -> None:
         if due_s != self._watches_s:
-            return  # an earlier one was set since
+            return  # it was put off, or an earlier one was set
         self._watches_s = math.inf
         self.looks += 1
         if not self._is_turning:  # else the loop is not free, and looks when it is

@@ -60,13 +60,13 @@ def test_the_model_has_the_latency_that_a_fixed_rdy_has_on_a_real_nsqd() -> None
 
 
 @pytest.mark.parametrize("nsqds", [1, 4])
-@pytest.mark.parametrize("handler_s", [0.0, 0.05])
+@pytest.mark.parametrize("handler_s", [0.0, 0.001, 0.05])
 @pytest.mark.parametrize(
     ("per_s", "for_s", "p50_ms", "p99_ms"),
     [
-        pytest.param(20.0, 20.0, 0.2, 0.3, id="at 20 a second each message is sent at once"),
+        pytest.param(20.0, 20.0, 0.2, 1.0, id="at 20 a second each message is sent at once"),
         pytest.param(100.0, 20.0, 0.2, 3.0, id="at 100 a second nearly each one"),
-        pytest.param(1000.0, 2.0, 1.0, 5.0, id="at 1,000 a second a few share their way"),
+        pytest.param(1000.0, 2.0, 1.2, 6.5, id="at 1,000 a second a few share their way"),
         pytest.param(5000.0, 0.5, 1.5, 5.0, id="at 5,000 a second a dozen do"),
     ],
 )
@@ -77,8 +77,38 @@ def test_latency_stays_low(  # noqa: PLR0917 - a table
     assert len(consumer.latencies_s) == sum(len(line.pump.channel.published_s) for line in consumer.lines)
     assert taken_ms(consumer, 0.5) < p50_ms
     assert taken_ms(consumer, 0.99) < p99_ms
-    assert max(consumer.latencies_s) < 0.006
-    assert consumer.commands < 2.1 * len(consumer.latencies_s)
+    assert max(consumer.latencies_s) < 0.009
+
+
+@pytest.mark.parametrize("handler_s", [0.0, 0.001])
+@pytest.mark.parametrize(
+    ("per_s", "chunks", "commands", "looks"),
+    [
+        pytest.param(
+            20.0, 1.0, 0.01, 0.01, id="at 20 a second each one comes alone, and nothing else happens"
+        ),
+        pytest.param(100.0, 1.0, 0.02, 0.01, id="so it is at 100"),
+        pytest.param(400.0, 0.85, 0.25, 0.1, id="at 400 some come in pairs, and RDY changes most"),
+        pytest.param(1000.0, 0.4, 0.1, 0.03, id="at 1,000 three share a chunk"),
+        pytest.param(5000.0, 0.11, 0.01, 0.01, id="at 5,000 ten do"),
+    ],
+)
+def test_fast_handlers_cost_few_chunks_commands_and_timers(
+    per_s: float, chunks: float, commands: float, looks: float, handler_s: float
+) -> None:
+    """Shares of the number of messages."""
+    consumer = nsqd_model.run(per_s, handler_s, for_s=4000.0 / per_s)
+    count = len(consumer.latencies_s)
+    assert consumer.chunks <= chunks * count
+    assert consumer.commands <= commands * count
+    assert consumer.looks <= looks * count
+
+
+@pytest.mark.parametrize("per_s", [20.0, 100.0, 1000.0, 5000.0])
+def test_a_slow_handler_costs_no_more_than_two_commands_and_few_timers(per_s: float) -> None:
+    consumer = nsqd_model.run(per_s, 0.02, for_s=4000.0 / per_s)
+    assert consumer.commands < 2.05 * len(consumer.latencies_s)
+    assert consumer.looks < 0.05 * len(consumer.latencies_s)
 
 
 @pytest.mark.parametrize("handler_s", [0.0, 0.0005, 0.002, 0.01, 0.05])
@@ -130,13 +160,14 @@ def workers(count: int, *, handler_s: float, is_fixed: bool = False) -> list[par
 def test_latency_stays_low_with_several_workers(per_s: float, handler_s: float) -> None:
     consumers = nsqd_model.compete(per_s, workers(3, handler_s=handler_s), for_s=2000.0 / per_s, nsqds=2)
     latencies_s = sorted(latency_s for consumer in consumers for latency_s in consumer.latencies_s)
-    assert latencies_s[len(latencies_s) // 2] < 0.001
-    assert latencies_s[-1] < 0.005
+    assert latencies_s[len(latencies_s) // 2] < 0.0015
+    assert latencies_s[-1] < 0.009
 
 
 @pytest.mark.parametrize("handler_s", [0.0, 0.0005, 0.01])
 def test_workers_share_a_flood_and_handle_it_as_fast_as_with_a_fixed_rdy(handler_s: float) -> None:
-    flood = partial(nsqd_model.compete, FLOOD, for_s=max(0.1, 10 * handler_s), nsqds=2)
+    """For 0.4 s, so that it does not matter much which of them is first."""
+    flood = partial(nsqd_model.compete, FLOOD, for_s=0.4, nsqds=2)
     counts = [len(each.latencies_s) for each in flood(workers(3, handler_s=handler_s))]
     fixed = [len(each.latencies_s) for each in flood(workers(3, handler_s=handler_s, is_fixed=True))]
     assert sum(counts) > 0.95 * sum(fixed)
@@ -160,8 +191,8 @@ def test_a_clock_that_is_ahead_of_nsqds_costs_no_more_latency_than_a_fixed_rdy(
     """Then each message seems to have waited, as a deferred one does."""
     load = partial(nsqd_model.run, per_s, 0.0, for_s=2000.0 / per_s)
     consumer, fixed = load(ahead_s=ahead_s), load(is_fixed=True)
-    assert taken_ms(consumer, 0.5) <= taken_ms(fixed, 0.5)
-    assert taken_ms(consumer, 0.99) <= taken_ms(fixed, 0.99)
+    assert taken_ms(consumer, 0.5) < 1.01 * taken_ms(fixed, 0.5)
+    assert taken_ms(consumer, 0.99) < 1.01 * taken_ms(fixed, 0.99)
 
 
 def test_a_clock_that_is_behind_nsqds_changes_nothing() -> None:
@@ -171,10 +202,10 @@ def test_a_clock_that_is_behind_nsqds_changes_nothing() -> None:
 
 def test_nothing_known_claims_one() -> None:
     load = LoadEstimate()
-    assert (load.rdy, load.busy, load.due_s) == (0, 0, -math.inf)
+    assert (load.rdy, load.busy, load.quiet_s) == (0, 0, -math.inf)
     load.look(0, 0, age_s=0.0, now_s=0.0)
     assert load.claim(100, now_s=0.0) == 1
-    assert not load.is_ahead
+    assert load.due_s == math.inf
 
 
 def idle(load: LoadEstimate, now_s: float) -> bool:
@@ -237,28 +268,36 @@ def test_no_more_than_the_most_is_claimed_whatever_is_held() -> None:
     assert load.claim(5, now_s=100.0) == 5
 
 
-def test_what_comes_within_2_ms_is_claimed_on_top() -> None:
-    """10,000 a second are 20."""
+def test_what_comes_within_2_and_a_half_ms_is_claimed_on_top() -> None:
+    """10,000 a second are 25."""
     load = LoadEstimate(rdy=1)
-    for turn in range(1, 51):
+    for turn in range(1, 101):
         load.look(turn * 10, turn * 10, age_s=0.0, now_s=turn * 0.001)
-    assert 20 <= load.claim(100, now_s=0.05) <= 23
+    assert 25 <= load.claim(100, now_s=0.1) <= 26
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 20])
+def test_the_estimate_does_not_depend_on_how_messages_are_joined(chunk: int) -> None:
+    """1,000 a second are 2.5, whether they come one by one or 20 at a time."""
+    load = LoadEstimate()
+    for number in range(chunk, 1000, chunk):
+        load.look(number, number, age_s=0.0, now_s=number * 0.001)
+    assert 3 <= load.claim(100, now_s=number * 0.001) <= 4
 
 
 @pytest.mark.parametrize(
     ("arrived", "held", "standing", "expected"),
     [
-        pytest.param(100, 0, 0, 41, id="of 41 that are wanted, none is too few"),
-        pytest.param(100, 0, 24, 41, id="less than three fifths are too few"),
-        pytest.param(100, 0, 25, 25, id="more will do"),
-        pytest.param(100, 0, 68, 68, id="so will less than five thirds"),
-        pytest.param(100, 0, 69, 41, id="more are too many"),
-        pytest.param(100, 10, 35, 35, id="what is held is no room, so that 25 will do"),
-        pytest.param(100, 10, 30, 51, id="and 20 are too few"),
-        pytest.param(10, 0, 2, 5, id="of 5, two are too few"),
-        pytest.param(10, 0, 3, 3, id="three fifths themselves will do"),
-        pytest.param(5, 0, 5, 5, id="of 3, five thirds themselves will do"),
-        pytest.param(5, 0, 6, 3, id="six are too many"),
+        pytest.param(105, 0, 0, 16, id="of 16 that are wanted, none is too few"),
+        pytest.param(105, 0, 12, 16, id="less than three quarters are too few"),
+        pytest.param(105, 0, 13, 13, id="more will do"),
+        pytest.param(105, 0, 21, 21, id="so will less than four thirds"),
+        pytest.param(105, 0, 22, 16, id="more are too many"),
+        pytest.param(105, 10, 23, 23, id="what a slow handler holds is no room, so that 13 will do"),
+        pytest.param(105, 10, 22, 26, id="and 12 are too few"),
+        pytest.param(15, 0, 2, 3, id="of 3, two are too few"),
+        pytest.param(15, 0, 4, 4, id="four thirds themselves will do"),
+        pytest.param(15, 0, 5, 3, id="five are too many"),
     ],
 )
 def test_a_small_difference_is_not_worth_a_command(
@@ -268,28 +307,68 @@ def test_a_small_difference_is_not_worth_a_command(
     load.look(arrived, arrived - held, age_s=0.0, now_s=1.0)
     load.rdy = load.claim(1000, now_s=1.0)
     assert load.rdy == expected
-    assert load.is_ahead
+    assert load.due_s == load.quiet_s
 
 
-def test_after_4_ms_without_a_message_one_more_than_is_held_is_claimed() -> None:
+def test_after_7_ms_without_a_message_one_more_than_is_held_is_claimed() -> None:
     """That RDY makes nsqd send what its buffer holds."""
     load = LoadEstimate()
     load.look(100, 97, age_s=0.0, now_s=1.0)
     load.rdy = load.claim(1000, now_s=1.0)
-    assert load.claim(1000, now_s=1.0039) > 4
-    assert load.due_s == 1.004
-    assert load.claim(1000, now_s=load.due_s) == 4
+    assert load.claim(1000, now_s=1.0069) > 4
+    assert load.due_s == 1.007
+    load.rdy = load.claim(1000, now_s=load.due_s)
+    assert (load.rdy, load.due_s) == (4, math.inf)
+
+
+def test_a_handler_that_answers_within_2_ms_needs_no_command() -> None:
+    load = LoadEstimate(rdy=1)
+    load.look(1, 1, age_s=0.0, now_s=1.0)
+    load.look(2, 1, age_s=0.0, now_s=2.0)
+    assert (load.claim(100, now_s=2.0), load.due_s) == (1, 2.002)
+    load.look(2, 2, age_s=0.0, now_s=2.0019)
+    assert (load.claim(100, now_s=2.0019), load.due_s) == (1, math.inf)
+
+
+def test_a_handler_that_turns_out_to_be_slow_gets_another_message_at_once_from_then_on() -> None:
+    load = LoadEstimate(rdy=1)
+    load.look(1, 1, age_s=0.0, now_s=1.0)
+    load.look(2, 1, age_s=0.0, now_s=2.0)
+    load.look(2, 1, age_s=0.0, now_s=load.due_s)
+    load.rdy = load.claim(100, now_s=2.002)
+    assert (load.rdy, load.due_s) == (2, math.inf)
+    load.look(2, 2, age_s=0.0, now_s=2.1)
+    load.rdy = load.claim(100, now_s=2.1)
+    load.look(3, 2, age_s=0.0, now_s=3.0)
+    assert (load.rdy, load.claim(100, now_s=3.0)) == (1, 2)
+
+
+def test_answers_that_come_late_show_a_slow_handler_too() -> None:
+    load = LoadEstimate(rdy=1)
+    load.look(1, 1, age_s=0.0, now_s=1.0)
+    load.look(2, 1, age_s=0.0, now_s=2.0)
+    load.look(2, 2, age_s=0.0, now_s=2.003)
+    load.look(3, 2, age_s=0.0, now_s=3.0)
+    assert load.claim(100, now_s=3.0) == 2
+
+
+def test_a_slow_handler_is_fast_again_when_it_answers_everything_in_time() -> None:
+    load = LoadEstimate(rdy=1)
+    load.look(1, 0, age_s=0.0, now_s=1.0)
+    load.look(1, 1, age_s=0.0, now_s=1.0019)
+    load.look(2, 1, age_s=0.0, now_s=2.0)
+    assert load.claim(100, now_s=2.0) == 1
 
 
 @pytest.mark.parametrize(
     ("age_s", "waits_s", "least", "most"),
     [
-        pytest.param(-5.0, 0.002, 2, 3, id="a clock that is behind says nothing"),
-        pytest.param(0.008, 0.002, 2, 3, id="after 8 ms, what comes within 2 ms is claimed"),
-        pytest.param(0.04, 0.01, 10, 11, id="after 40 ms, what comes within 10 ms"),
-        pytest.param(0.1, 0.025, 25, 27, id="after 100 ms, what comes within 25 ms"),
-        pytest.param(0.2, 0.05, 49, 53, id="after 200 ms, what comes within 50 ms"),
-        pytest.param(3600.0, 0.05, 49, 53, id="and no more after an hour"),
+        pytest.param(-5.0, 0.0025, 2, 3, id="a clock that is behind says nothing"),
+        pytest.param(0.01, 0.0025, 2, 3, id="after 10 ms, what comes within 2.5 ms is claimed"),
+        pytest.param(0.04, 0.01, 9, 10, id="after 40 ms, what comes within 10 ms"),
+        pytest.param(0.1, 0.025, 24, 25, id="after 100 ms, what comes within 25 ms"),
+        pytest.param(0.2, 0.05, 49, 50, id="after 200 ms, what comes within 50 ms"),
+        pytest.param(3600.0, 0.05, 49, 50, id="and no more after an hour"),
     ],
 )
 def test_messages_that_have_waited_long_may_wait_a_quarter_of_that_for_others(
@@ -300,22 +379,31 @@ def test_messages_that_have_waited_long_may_wait_a_quarter_of_that_for_others(
     for turn in range(1, 501):
         load.look(turn, turn, age_s=age_s, now_s=turn * 0.001)
     assert least <= load.claim(200, now_s=0.5) - 1 <= most
-    assert load.due_s - 0.5 == pytest.approx(2 * waits_s)
+    assert load.quiet_s - 0.5 == pytest.approx(max(0.007, 2 * waits_s))
+
+
+def test_one_late_message_after_a_long_turn_of_the_loop_makes_room_for_many() -> None:
+    """So that many handlers with a backlog in one process soon get whole chunks."""
+    load = LoadEstimate()
+    load.look(1, 1, age_s=0.2, now_s=1.0)
+    assert load.claim(200, now_s=1.0) > 10
+    load.look(11, 11, age_s=0.2, now_s=1.1)
+    assert load.claim(200, now_s=1.1) > 100
 
 
 def test_what_comes_again_fresh_is_no_backlog_any_more() -> None:
     load = LoadEstimate()
     load.look(100, 100, age_s=60.0, now_s=1.0)
-    assert load.due_s == 1.1
+    assert load.quiet_s == 1.1
     load.look(101, 101, age_s=0.001, now_s=1.01)
-    assert load.due_s == 1.014
+    assert load.quiet_s == 1.017
 
 
 def test_the_age_of_a_message_that_was_looked_at_before_counts_no_more() -> None:
     load = LoadEstimate()
     load.look(100, 0, age_s=0.001, now_s=1.0)
     load.look(100, 50, age_s=60.0, now_s=1.001)
-    assert load.due_s == 1.004
+    assert load.quiet_s == 1.007
 
 
 @given(
@@ -324,14 +412,18 @@ def test_the_age_of_a_message_that_was_looked_at_before_counts_no_more() -> None
         max_size=40,
     )
 )
-def test_a_claim_is_within_bounds_whatever_happens(steps: list[tuple[int, int, float, float]]) -> None:
+def test_a_claim_leaves_room_or_is_looked_at_again_soon_whatever_happens(
+    steps: list[tuple[int, int, float, float]],
+) -> None:
     load, received, answered, now_s = LoadEstimate(), 0, 0, 0.0
     for arrived, done, age_s, passed_s in steps:
         received, now_s = received + arrived, now_s + passed_s
         answered = min(received, answered + done)
         load.look(received, answered, age_s=age_s, now_s=now_s)
         load.rdy = load.claim(200, now_s=now_s)
-        assert min(200, load.busy + 1) <= load.rdy <= 200
+        assert 1 <= load.rdy <= 200
+        assert load.rdy >= min(200, load.busy + 1) or load.due_s <= now_s + 0.002
+        assert load.due_s > now_s
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,7 @@ class TestOneMore:
 def test_no_more_than_the_budget_can_be_in_flight_and_something_can_unless_all_is(
     connections: int, budget: int, steps: list[tuple[int, int, int, float]]
 ) -> None:
+    """A handler that was fast so far may get nothing until the next look, which is due soon."""
     handler = Handler(connections, budget)
     handler.share()
     for at, arrived, answered, after_s in steps:
@@ -245,7 +246,8 @@ def test_no_more_than_the_budget_can_be_in_flight_and_something_can_unless_all_i
         handler.share(after_s=after_s)
         busy = sum(load.busy for load in handler.loads)
         assert handler.most() <= budget
-        assert handler.most() > busy or busy == budget
+        is_due = any(load.due_s <= handler.now_s + 0.002 for load in handler.loads if load.busy)
+        assert handler.most() > busy or busy == budget or is_due
 
 
 @given(st.integers(2, 6), st.integers(1, 8), st.data())

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit.errors import BreakerOpenError, HandlerTimeoutError, PublishError
+from nsqkit.errors import (
+    BreakerOpenError,
+    DecodeError,
+    HandlerTimeoutError,
+    PublishError,
+    UnknownEventError,
+)
 from nsqkit.policy.outcome import DeadLetter, Discard, Finish, Outcome, Pause, Requeue
 from nsqkit.policy.retry import Exponential, RetryPolicy
 from nsqkit.policy.verdict import (
@@ -30,6 +36,7 @@ from nsqkit.policy.verdict import (
     on_refused_events,
     on_undecodable,
     on_unknown_type,
+    on_unread,
 )
 
 
@@ -404,6 +411,24 @@ def test_a_message_whose_age_is_not_known_does_not_expire() -> None:
 def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once() -> None:
     assert on_undecodable(RULES, "not JSON") == _dead(DeadLetterReason.UNDECODABLE, "not JSON")
     assert on_undecodable(FORGETFUL, "not JSON") == _discard("undecodable: not JSON")
+
+
+def test_what_cannot_be_read_is_undecodable_and_says_where() -> None:
+    verdict = on_unread(
+        RULES, DecodeError("orders", "order.created.v1", "$.data.n", "not a number"), attempts=1
+    )
+    assert verdict == _dead(DeadLetterReason.UNDECODABLE, verdict.detail)
+    assert verdict.detail.startswith("topic orders: order.created.v1 at $.data.n: not a number")
+
+
+@pytest.mark.parametrize("attempts", [1, RULES.retry.max_attempts])
+def test_an_unknown_type_has_the_verdict_of_its_attempts(attempts: int) -> None:
+    verdict = on_unread(RULES, UnknownEventError("orders", "order.created.v2"), attempts=attempts)
+    assert verdict == on_unknown_type(RULES, verdict.detail, attempts=attempts)
+
+
+def test_what_is_said_of_an_unread_message_is_redacted() -> None:
+    assert "hush" not in on_unread(RULES, UnknownEventError("orders", "token=hush"), attempts=1).detail
 
 
 @pytest.mark.parametrize(

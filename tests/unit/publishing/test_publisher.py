@@ -347,7 +347,8 @@ class TestAnotherLoop:
         (connection,) = self.kept
         assert connection._stream.socket is None
         asyncio.run(publisher.close())
-        for task in under_way:  # else the collector reports them
+        connection._stream._transport._sock = None  # else the collector reports it, and the tasks
+        for task in under_way:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     def test_two_loops_in_turn_have_their_publishes_confirmed(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import weakref
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ class FakeMessage:
         self.received_s = received_s
         self.lease_s = lease_s
         self.is_connected = is_connected
+        self.link = FakeConnection(self)
         self.journal: Journal = [] if journal is None else journal
         self.answers: list[tuple[Any, ...]] = []
         self.is_forgotten = False
@@ -146,6 +148,22 @@ class FakeMessage:
             self.answers.append(answer)
             self.journal.append(answer)
         return self.is_connected
+
+
+class FakeConnection:
+    """The connection of some messages."""
+
+    def __init__(self, *messages: FakeMessage) -> None:
+        # Circles would outlive the tests that look for circles.
+        self._messages = weakref.WeakValueDictionary({message.id: message for message in messages})
+        self.address = messages[0].address
+        self.lease_s = messages[0].lease_s
+        self.finished: list[list[bytes]] = []
+
+    def finish_all(self, ids: Sequence[bytes]) -> bool:
+        self.finished.append(list(ids))
+        answers = [self._messages[id_].finish() for id_ in ids]
+        return all(answers)
 
 
 class FakePublishes:
@@ -225,8 +243,13 @@ class RecordingMeter:
         self.durations: list[float] = []
         self.ages: list[float] = []
 
-    def received(self) -> None:
-        self.n_received += 1
+    def received(self, count: int) -> None:
+        self.n_received += count
+
+    def succeeded(self, ages_s: Sequence[float], durations_s: Sequence[float]) -> None:
+        self.ages += ages_s
+        self.durations += durations_s
+        self.outcomes["success"] += len(durations_s)
 
     @property
     def n_in_flight(self) -> int:
@@ -320,6 +343,7 @@ class Bench:
         now_s: The clock, if not ``clock``, which stands still.
         hooks: Receive every outcome.
         skews_ns: How far the clock is ahead of nsqd's, by its address; by default not at all.
+        is_observed: Whether ``told`` gets every outcome.
     """
 
     def __init__(
@@ -335,6 +359,7 @@ class Bench:
         now_s: Callable[[], float] | None = None,
         hooks: Sequence[OnSettled] = (),
         skews_ns: Mapping[str, int | None] | None = None,
+        is_observed: bool = False,
     ) -> None:
         spec = handler.spec
         self.rules = rules or Rules(spec.retry)
@@ -374,7 +399,7 @@ class Bench:
             ),
             outcome_log=OutcomeLog(shared, log_success=log_success),
             hooks=hooks,
-            observer=lambda *ending: self.told.append(ending),
+            observer=(lambda *ending: self.told.append(ending)) if is_observed else None,
         )
         around: dict[str, Any] = {
             "middleware": middleware,
@@ -390,9 +415,10 @@ class Bench:
             self.dispatcher = Dispatcher(handler, **around)
         self.gate = Gate(slots, apply=self.flows.append, log=self.log)
         self.monitor = FailureMonitor(spec.kill_switch, self.gate, meter=self.meter, now_s=now_s)
+        decoder = Decoder(spec.topic, spec.event_types)
         processor = Processor(
             shared,
-            decoder=Decoder(spec.topic, spec.event_types),
+            decoder=decoder,
             dispatcher=self.dispatcher,
             settler=self.settler,
             gate=self.gate,
@@ -405,22 +431,36 @@ class Bench:
             gate=self.gate,
             quarantine=quarantine or Quarantine(),
             dispatcher=self.dispatcher,
+            decoder=decoder,
             settler=self.settler,
+            monitor=self.monitor,
             processor=processor,
         )
         self._count = 0
 
     def receive(self, body: bytes = b'{"n": 1}', **options: Any) -> FakeMessage:
         """Hand one message to the intake, as the connection does."""
+        message = self.message(body, **options)
+        self.intake.receive([message])
+        return message
+
+    def receive_chunk(self, *messages: FakeMessage) -> FakeConnection:
+        """Hand messages of one connection to the intake that came together."""
+        link = FakeConnection(*messages)
+        for message in messages:
+            message.link = link
+        self.intake.receive(messages)
+        return link
+
+    def message(self, body: bytes = b'{"n": 1}', **options: Any) -> FakeMessage:
+        """Return a message that has just arrived."""
         self._count += 1
         known: dict[str, Any] = {
             "id_": b"%016x" % self._count,
             "received_s": self.now_s(),
             "journal": self.journal,
         }
-        message = FakeMessage(body, **(known | options))
-        self.intake.receive(message)
-        return message
+        return FakeMessage(body, **(known | options))
 
     def redeliver(self, message: FakeMessage, **options: Any) -> FakeMessage:
         """Hand a message to the intake that nsqd delivers once more."""
@@ -436,7 +476,9 @@ class Bench:
     async def idle(self) -> None:
         """Wait until nothing is held, and check that every delivery then had exactly one outcome."""
         async with asyncio.timeout(self._patience_s):
-            await self.intake.wait_empty()
+            while self.intake.held:
+                await turns()  # fresh messages are handled in the next one
+                await self.intake.wait_empty()
         assert self.intake.held == self.meter.n_in_flight == 0
         assert self.meter.is_balanced
 

@@ -221,7 +221,7 @@ class TestGathering:
         for n, topic in ((1, "consumed"), (2, "consumed.work.retry"), (3, "other")):
             message = FakeMessage(body(n), received_s=hours.now_s())
             message.topic = topic
-            bench.intake.receive(message)
+            bench.intake.receive([message])
         await bench.idle()
         assert len({delivery.key for delivery in script.batches[0]}) == 3
         assert {delivery.ctx.message_id for delivery in script.batches[0]} == {"0123456789abcdef"}

@@ -29,6 +29,7 @@ from nsqkit import (
     Requeue,
 )
 from nsqkit.errors import BreakerOpenError
+from nsqkit.events.codec.decoder import Decoder
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.runtime.gate import Flow
 from nsqkit.runtime.process import SETTLING_RETRY_S
@@ -328,17 +329,15 @@ class TestBeforeTheHandler:
     async def test_on_the_way_to_the_dead_letter_nothing_decodes_again(
         self, handler: Handler[Happened], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        bench = Bench(handler)
         seen: list[bytes] = []
-        decoder = bench.intake._processor._decoder
-        real = decoder.decode
+        real = Decoder.decode
 
-        def spy(raw: bytes) -> Any:
+        def spy(decoder: Decoder, raw: bytes) -> Any:
             seen.append(raw)
-            return real(raw)
+            return real(decoder, raw)
 
-        monkeypatch.setattr(decoder, "decode", spy)
-        await bench.run(b"nonsense")
+        monkeypatch.setattr(Decoder, "decode", spy)
+        await Bench(handler).run(b"nonsense")
         assert seen == [b"nonsense"]
 
     @pytest.mark.parametrize(
@@ -747,6 +746,7 @@ class TestRedelivered:
         await until(lambda: gate.inside == [1])
         second = bench.redeliver(first)
         third = bench.redeliver(second)
+        await turns()
         assert bench.meter.outcomes == {"lease_lost": 1}
         gate.let_out()
         await bench.idle()
@@ -1126,6 +1126,7 @@ class TestCarriers:
         bench.log.info = fail_once  # type: ignore[method-assign]
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         messages = [bench.receive(body(n)) for n in range(3)]
+        await turns()
         async with asyncio.timeout(PATIENCE_S):
             await bench.intake.wait_empty()
         assert [message.answers for message in messages] == [[("FIN",)]] * 3
@@ -1198,6 +1199,7 @@ class TestTrial:
         earlier = bench.receive()
         await until(lambda: gate.inside == [1])
         bench.redeliver(earlier)
+        await turns()
         bench.gate.probe(1)
         gate.let_out()
         await bench.idle()
@@ -1494,7 +1496,7 @@ class Scenario:
         known = {"id_": b"%016x" % len(self.messages), "received_s": now_s(), "journal": self.bench.journal}
         message = StrictMessage(raw, now_s=now_s, **(known | options))
         self.messages.append(message)
-        self.bench.intake.receive(message)
+        self.bench.intake.receive([message])
 
     def redeliver(self, index: int) -> None:
         """Deliver a message again whose time was over for nsqd, though it may not look so from here."""
@@ -1582,6 +1584,7 @@ class Scenario:
         self.check_end()
         self.bench.gate.close()
         self.bench.intake.close()
+        self.bench.dispatcher.close()
         assert timers() == []
 
 

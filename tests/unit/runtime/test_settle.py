@@ -327,7 +327,7 @@ class TestClose:
 
     def closed(self, verdict: Verdict, message: FakeMessage | None = None, **options: Any) -> Bench:
         bench = Bench(ending(None), **options)
-        bench.meter.received()
+        bench.meter.received(1)
         bench.settler.settle_now(delivery(message or FakeMessage(journal=bench.journal)), verdict)
         assert bench.meter.is_balanced
         assert bench.meter.n_in_flight == 0
@@ -335,7 +335,7 @@ class TestClose:
 
     async def test_whoever_asked_is_told_how_each_delivery_ended(self) -> None:
         error = ValueError("no")
-        bench = Bench(ending(error))
+        bench = Bench(ending(error), is_observed=True)
         message = await bench.run()
         ((delivery, verdict, behind),) = bench.told
         assert delivery.message is message

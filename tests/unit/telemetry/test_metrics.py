@@ -104,7 +104,7 @@ def test_every_metric_is_in_the_table_and_is_shown_as_it_says(
 
 def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: HandlerMetrics) -> None:
     for _ in range(3):
-        handler.received()
+        handler.received(1)
     handler.processed("requeue")
     handler.requeued("error")
     handler.dead_lettered("exhausted")
@@ -219,7 +219,7 @@ def test_a_handler_is_registered_once(metrics: Metrics, handler: HandlerMetrics)
 
 
 def test_two_sets_of_metrics_share_nothing(metrics: Metrics, handler: HandlerMetrics) -> None:
-    handler.received()
+    handler.received(1)
     other = Metrics()
     other.for_handler("orders", "inventory", "Reserve")
     assert _value(other, "nsqkit_messages_received_total") == 0
@@ -229,7 +229,7 @@ def test_the_summary_counts_only_failures_in_the_requeue_rate(
     metrics: Metrics, handler: HandlerMetrics
 ) -> None:
     for _ in range(8):
-        handler.received()
+        handler.received(1)
     for outcome in ("success", "success", "success", "dead_letter", *["requeue"] * 4):
         handler.processed(outcome)
     for reason in ("error", "timeout", "shutdown", "requested"):

@@ -8,6 +8,7 @@ import pytest
 
 from nsqkit.errors import PublishError
 from nsqkit.nsq import ConnectionOptions, ConsumerOptions
+from nsqkit.nsq.message import one_by_one
 from nsqkit.testing.broker import HandlerActivity
 from nsqkit.testing.ledger_broker import LedgerBroker
 from nsqkit.testing.ledger_consumer import LedgerConsumer
@@ -31,7 +32,7 @@ class Bench:
                 connection=ConnectionOptions(msg_timeout_s=lease_s),
                 max_in_flight=max_in_flight,
             ),
-            on_message=self.messages.append,
+            on_messages=one_by_one(self.messages.append),
             on_settle_failure=self.failures.append,
             log=None,
         )

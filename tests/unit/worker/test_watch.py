@@ -72,7 +72,7 @@ async def test_nsqd_that_are_not_subscribed_are_not_asked_for_their_pauses(
         topics=Stock.spec.topics, channel="stock", connection=ConnectionOptions(), max_in_flight=1
     )
     watching.consumer(
-        options, on_message=lambda _: None, on_settle_failure=lambda _: None, log=RecordingLog()
+        options, on_messages=lambda _: None, on_settle_failure=lambda _: None, log=RecordingLog()
     )
     assert watching._addresses() == frozenset()
     live.add("a:4151")
