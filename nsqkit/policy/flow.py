@@ -20,7 +20,7 @@ _FAST_S = 0.002
 _MEMORY_S = 0.01
 """Time constant of the exponentially weighted arrival rate, in seconds."""
 _LEAST_MEMORY_S = 0.002
-"""It is shorter for late messages, down to this: a backlog needs a high RDY soon, even in a busy event loop."""
+"""It is shorter for late messages, down to this: a backlog needs a high RDY soon, also in a busy loop."""
 _LEAST_WEIGHT = 0.6
 """How much a chunk after a silence counts: as one that arrived within half of the time constant."""
 _QUIET_S = 0.007
