@@ -145,7 +145,7 @@ class LoadEstimate:
         return self.quiet_s if self.rdy > self.busy + 1 else math.inf
 
     def _count(self, arrived: int, now_s: float) -> None:
-        """Update the rate; on average the messages arrived halfway between the last look and now."""
+        """Update the rate; on average the messages arrived halfway since the last chunk."""
         memory_s = max(_MEMORY_S * _BATCHING_S / self._batching_s, _LEAST_MEMORY_S)
         fade = math.exp((self._arrived_s - now_s) / memory_s)
         self._rate_per_s = self._rate_per_s * fade + arrived / memory_s * max(math.sqrt(fade), _LEAST_WEIGHT)

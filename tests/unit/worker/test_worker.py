@@ -328,7 +328,7 @@ class TestQuarantine:
             worker = Worker([Suspected, Beside], settings=told(nsqd.address, grace_s=0.1))
             await worker.start()
             peers = await nsqd.serve("worked", "beside")
-            await peers["beside"].expect(b"RDY 1\n")
+            await heard(peers["beside"], b"RDY 1\n")
             peers["worked"].send(message_frame(ID, b"{}", attempts=2))
             async with asyncio.timeout(PATIENCE_S):
                 await inside.wait()
