@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -230,7 +231,7 @@ class TestHandlersEnd:
             until_blocking(lambda: ctx.cancelled)
             return Discard("noticed")
 
-        bench = Bench(plain(late, timeout_s=0.01))
+        bench = Bench(plain(late, timeout_s=0.01), now_s=time.monotonic)
         message = await bench.run()
         assert bench.outcome == "discard"
         assert bench.meter.errors == {"HandlerTimeoutError": 1}
@@ -241,7 +242,7 @@ class TestHandlersEnd:
             until_blocking(lambda: ctx.cancelled)
             raise ValueError("gave up")
 
-        bench = Bench(plain(late, timeout_s=0.01))
+        bench = Bench(plain(late, timeout_s=0.01), now_s=time.monotonic)
         await bench.run()
         assert bench.reason == "timeout"
 
