@@ -347,6 +347,8 @@ class Intake:
 
     def _overdue(self, delivery: Delivery) -> None:
         """Requeue a delivery that did not start in time; one that runs is settled as lost when it ends."""
+        if not self._held.holds(delivery):
+            return
         self._recall(delivery)
         if delivery.task is not None:
             if not delivery.has_lost_slot and delivery.is_over(self._now_s()):
