@@ -1,6 +1,7 @@
 """Batch: collect messages, call the handler once with all of them, and return an outcome for each."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any, cast
@@ -34,6 +35,7 @@ class BatchDispatcher:
         log: structlog logger with the handler's fields.
         scope: Opens the resources of each batch.
         may_rerun: Returns whether the messages of a failed batch may be handled one by one now.
+        now_s: Monotonic clock, seconds.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class BatchDispatcher:
         log: Any,
         scope: Scope | None = None,
         may_rerun: Callable[[], bool] = lambda: True,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         spec = self._spec = handler.spec
         self._log = log
@@ -61,6 +64,7 @@ class BatchDispatcher:
             threads=self._max_batches,
             executor_wait=executor_wait,
             on_thread_end=scope.on_thread_end,
+            now_s=now_s,
         )
         self._call_handler = scope.around(self._caller.call)
         self._call = wrapped(self._join, middleware)
