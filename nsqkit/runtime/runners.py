@@ -67,7 +67,6 @@ class Runners:
         self._bucket = TokenBucket(limit) if (limit := shared.spec.rate_limit) else None
         self._token_timer: asyncio.TimerHandle | None = None
         self._woken: Any = None  # the task that has not started yet
-        self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
 
     @property
@@ -120,13 +119,15 @@ class Runners:
             return
         if self._slots.running < self._slots.limit:
             context = self._context.copy()
-            self._woken = self._loop.create_task(self._run_all(context), name=self._name, context=context)
+            self._woken = asyncio.get_running_loop().create_task(
+                self._run_all(context), name=self._name, context=context
+            )
         else:
             self.hold()
 
     def run_alone(self, run: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         """Run a coroutine in a task of its own, in the context of the runners."""
-        return self._loop.create_task(run, name=self._name, context=self._context.copy())
+        return asyncio.get_running_loop().create_task(run, name=self._name, context=self._context.copy())
 
     def close(self) -> None:
         """Stop the timer. Final."""
