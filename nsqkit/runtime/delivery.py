@@ -82,6 +82,7 @@ class Delivery:
         call: The rest of the handler's call, which has begun; None if it has not, or has been awaited.
         task: What runs the delivery, a task or its call in a thread; None before it starts.
         in_handler: Whether the handler is running, so that the task may be cancelled.
+        has_returned: Whether nothing of the handler runs any more, or will, so that another task may go on.
         is_redelivered: Whether nsqd has delivered the message again, so that this lease is lost.
         redelivery: The later delivery of the same message; it waits until this one ends.
         overran: The timeout that the handler returned after; None if it kept its time.
@@ -96,6 +97,7 @@ class Delivery:
         "epoch",
         "give_back_by_s",
         "has_lost_slot",
+        "has_returned",
         "in_handler",
         "is_done",
         "is_kept",
@@ -131,6 +133,7 @@ class Delivery:
         self.call: Coroutine[Any, Any, Any] | None = None
         self.task: asyncio.Task[None] | ThreadCall | None = None
         self.in_handler = self.is_redelivered = self.is_done = self.is_kept = self.has_lost_slot = False
+        self.has_returned = False
         self.redelivery: Delivery | None = None
         self.overran: HandlerTimeoutError | None = None
 
@@ -233,7 +236,7 @@ class Delivery:
         """Return to the state before the start, to be handled again."""
         self.kept += 1
         self.task = self.ctx = self.call = self.decoded = self.unread = self.overran = None
-        self.is_kept = False
+        self.is_kept = self.has_returned = False
 
     @property
     def preparer(self) -> Preparer:

@@ -170,15 +170,41 @@ class Runners:
         continues = True
         while continues and (delivery := self._next(task, context, until_s)) is not None:
             delivery.task = task
-            self.wake()
             continues = False
             try:
-                await self._processor.run(delivery)
+                if delivery.has_returned:
+                    self._settle(delivery)
+                else:
+                    self.wake()
+                    await self._run(delivery)
                 continues = self._continues(task, context, until_s)
             finally:
-                self._on_end(delivery)
                 if not continues:
                     self.wake()
+
+    async def _run(self, delivery: Delivery) -> None:
+        try:
+            await self._processor.run(delivery)
+        finally:
+            self._on_end(delivery)
+
+    def _settle(self, delivery: Delivery) -> None:
+        """Settle a delivery whose handler has returned; in a task of its own if it waits for a publish.
+
+        So the runner takes the next message in the same turn, and what they publish leaves together.
+        """
+        run = self._run_and_wake(delivery)
+        try:
+            run.send(None)
+        except StopIteration:
+            return
+        delivery.task = asyncio.create_task(run, name=self._name)  # it takes over where the first step ended
+
+    async def _run_and_wake(self, delivery: Delivery) -> None:
+        try:
+            await self._run(delivery)
+        finally:
+            self.wake()
 
     def _continues(self, task: "asyncio.Task[None]", context: contextvars.Context, until_s: float) -> bool:
         """Return whether this runner can take another message."""
