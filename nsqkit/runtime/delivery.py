@@ -82,7 +82,8 @@ class Delivery:
         call: The rest of the handler's call, which has begun; None if it has not, or has been awaited.
         task: What runs the delivery, a task or its call in a thread; None before it starts.
         in_handler: Whether the handler is running, so that the task may be cancelled.
-        has_returned: Whether nothing of the handler runs any more, or will, so that another task may go on.
+        has_returned: Whether the handler runs no more and something may have to be published, which takes
+            time: another task does it.
         is_redelivered: Whether nsqd has delivered the message again, so that this lease is lost.
         redelivery: The later delivery of the same message; it waits until this one ends.
         overran: The timeout that the handler returned after; None if it kept its time.

@@ -142,7 +142,10 @@ class Runners:
         return asyncio.get_running_loop().create_task(run, name=self._name, context=self._context.copy())
 
     def go_on(self, delivery: Delivery) -> None:
-        """Process a delivery whose call has begun, in a task of its own."""
+        """Process a delivery whose call has begun, in a task of its own.
+
+        So other messages are handled in the same turn, and what they publish leaves together.
+        """
         delivery.task = self.run_alone(self._process(delivery))
 
     async def _process(self, delivery: Delivery) -> None:
@@ -170,41 +173,15 @@ class Runners:
         continues = True
         while continues and (delivery := self._next(task, context, until_s)) is not None:
             delivery.task = task
+            self.wake()
             continues = False
             try:
-                if delivery.has_returned:
-                    self._settle(delivery)
-                else:
-                    self.wake()
-                    await self._run(delivery)
+                await self._processor.run(delivery)
                 continues = self._continues(task, context, until_s)
             finally:
+                self._on_end(delivery)
                 if not continues:
                     self.wake()
-
-    async def _run(self, delivery: Delivery) -> None:
-        try:
-            await self._processor.run(delivery)
-        finally:
-            self._on_end(delivery)
-
-    def _settle(self, delivery: Delivery) -> None:
-        """Settle a delivery whose handler has returned; in a task of its own if it waits for a publish.
-
-        So the runner takes the next message in the same turn, and what they publish leaves together.
-        """
-        run = self._run_and_wake(delivery)
-        try:
-            run.send(None)
-        except StopIteration:
-            return
-        delivery.task = asyncio.create_task(run, name=self._name)  # it takes over where the first step ended
-
-    async def _run_and_wake(self, delivery: Delivery) -> None:
-        try:
-            await self._run(delivery)
-        finally:
-            self.wake()
 
     def _continues(self, task: "asyncio.Task[None]", context: contextvars.Context, until_s: float) -> bool:
         """Return whether this runner can take another message."""
@@ -226,8 +203,10 @@ class Runners:
             except BaseException:  # such as a second Ctrl-C: the other messages go on
                 self.wake()
                 raise
-            if delivery is not None:
+            if delivery is not None and not delivery.has_returned:
                 return delivery
+            if delivery is not None:
+                self.go_on(delivery)
             if not (self.fresh or self.waiting):
                 return None
             if not self._continues(task, context, until_s):

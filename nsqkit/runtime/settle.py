@@ -1,6 +1,5 @@
 """Settle: carry out verdicts. Every delivery has exactly one outcome, counted and logged once."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -88,8 +87,6 @@ class Settler:
             outgoing: Follow-up events of the handler; they are sent only if it succeeded.
         """
         leaving = outgoing if verdict.label is OutcomeLabel.SUCCESS and error is None else ()
-        if delivery.has_returned and (leaving or verdict.label is OutcomeLabel.DEAD_LETTER):
-            await asyncio.sleep(0)  # another task goes on, with all that publish in this turn (ADR 0048)
         if delivery.is_lost(self._now_s()):
             delivery.is_done = verdict.label in _DONE and not leaving
             verdict, leaving = _lost(verdict), ()

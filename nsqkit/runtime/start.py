@@ -144,7 +144,7 @@ class Starter:
                 is_late = ended_s - message.received_s > quiet_s
                 if not is_plain or ctx.outgoing or ctx.unawaited is not None or is_told or is_late:
                     delivery = self._begun(ctx, self._dispatcher.ended(returned, ctx))
-                    delivery.has_returned = True
+                    delivery.has_returned = bool(ctx.outgoing)
                     break
                 done.append((message, ended_s - started_s))
                 if monitor.is_watching:
