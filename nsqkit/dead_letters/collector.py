@@ -12,6 +12,7 @@ from nsqkit.nsq.consumer import Consumer, ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints, Source
 from nsqkit.nsq.idle import wait_idle
 from nsqkit.nsq.options import connection_options
+from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.program import unless
 from nsqkit.runtime.dead_letter import CHANNEL
 from nsqkit.settings.settings import Settings
@@ -163,12 +164,13 @@ class Collector:
         for source in sorted(found.topics.keys() - self._consumers.keys()):
             is_wanted = self._topics is None or source.topic in self._topics
             if is_wanted and not (self._yields and found.topics[source].readers):
-                self._consumers[source] = self._consumer(source)
+                self._consumers[source] = self._consumer(source, found.http.get(source.address, ""))
         if not found.failures:
             await self._leave(self._consumers.keys() - found.topics.keys())
         return found
 
-    def _consumer(self, source: Source) -> Consumer:
+    def _consumer(self, source: Source, http_address: str) -> Consumer:
+        """Subscribe to a source, and again after a lost connection if its nsqd still has the topic."""
         consumer = Consumer(
             ConsumerOptions(
                 topics=(source.topic,),
@@ -176,11 +178,13 @@ class Collector:
                 connection=connection_options(self._settings),
                 max_in_flight=_IN_FLIGHT,
                 is_fixed=True,
+                may_create=False,
             ),
-            Endpoints((source.address,)),
+            Endpoints((source.address,), http={source.address: http_address}),
             on_messages=self._writer.put,
             on_settle_failure=lambda _: None,  # nsqd delivers it again, and the store knows it then
             log=self._log,
+            channels=TopicChannels((), timeout_s=self._settings.connect_timeout_s, log=self._log),
         )
         consumer.start()
         return consumer

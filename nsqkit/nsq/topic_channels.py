@@ -11,7 +11,7 @@ from nsqkit.policy.registration import Pair, by_topic
 
 
 class TopicAbsentError(ConnectionLostError):
-    """An nsqd does not have a topic for which nsqlookupd names it."""
+    """An nsqd does not have a topic that nsqlookupd names it for, or that it had before."""
 
 
 class TopicChannels:
@@ -19,7 +19,7 @@ class TopicChannels:
 
     A topic's first channel takes the backlog, even if the others are subscribed a moment later. So a topic
     that has no channel yet is paused until all channels of the worker exist (ADR 0034). A topic that may not
-    be created must be there: nsqlookupd may name an nsqd that has deleted it (ADR 0046).
+    be created must be there: an operator may have deleted it, though nsqlookupd names the nsqd (ADR 0046).
 
     Args:
         pairs: The durable (topic, channel) pairs of the worker.
@@ -82,8 +82,7 @@ class TopicChannels:
         found = await http.read_stats(lambda stats: _topic_in(stats, topic), topic)
         if found is None:
             if not may_create:
-                why = f"it does not have topic {topic!r}, for which nsqlookupd names it"
-                raise TopicAbsentError(http.address, why)
+                raise TopicAbsentError(http.address, f"it does not have topic {topic!r}")
             await http.create_topic(topic)
             found = _Topic(frozenset(), is_paused=False)
         is_ours = (http.address, topic) in self._paused

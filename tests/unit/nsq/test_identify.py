@@ -58,7 +58,9 @@ def test_an_nsqd_that_cannot_do_what_is_asked_is_not_used(
         pytest.param({"auth_required": True}, {"auth_secret": "hush"}, id="a secret to give"),
         pytest.param({"max_msg_timeout": 60_000}, {"holds_s": 60.0}, id="just long enough"),
         pytest.param({"msg_timeout": 1000}, {}, id="the shortest lease that nsqd grants"),
-        pytest.param({"msg_timeout": 1}, {"msg_timeout_s": None}, id="a lease that a publisher does not need"),
+        pytest.param(
+            {"msg_timeout": 1}, {"msg_timeout_s": None}, id="a lease that a publisher does not need"
+        ),
     ],
 )
 def test_an_nsqd_that_can_is_used(reply: dict[str, object], options: dict[str, Any]) -> None:
