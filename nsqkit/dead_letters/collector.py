@@ -13,6 +13,7 @@ from nsqkit.nsq.discovery import Endpoints, Source
 from nsqkit.nsq.idle import wait_idle
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.new_faults import NewFaults
 from nsqkit.program import unless
 from nsqkit.runtime.dead_letter import CHANNEL
 from nsqkit.settings.settings import Settings
@@ -50,7 +51,7 @@ class Collector:
         self._log = log
         self._look_s = look_s
         self._yields = yields
-        self._failures: tuple[str, ...] = ()
+        self._new_failures = NewFaults()
         self._consumers: dict[Source, Consumer] = {}
         self._looking = asyncio.Lock()
         self._look_task: asyncio.Task[Backlog] | None = None
@@ -158,9 +159,8 @@ class Collector:
 
     async def _look_once(self) -> Backlog:
         found = await find_backlog(self._settings)
-        if found.failures and found.failures != self._failures:
-            self._log.warning("dead_letters_not_found", error="; ".join(found.failures))
-        self._failures = found.failures
+        if error := self._new_failures.take(found.failures, now_s=asyncio.get_running_loop().time()):
+            self._log.warning("dead_letters_not_found", error=error)
         for source in sorted(found.topics.keys() - self._consumers.keys()):
             is_wanted = self._topics is None or source.topic in self._topics
             if is_wanted and not (self._yields and found.topics[source].readers):

@@ -750,7 +750,7 @@ class TestLookup:
         assert len(intake.log.of("nsqlookupd_failed")) == 1
         lookup.results["orders"] = found(failures=down[:1])
         await ready(consumer)
-        assert len(intake.log.of("nsqlookupd_failed")) == 2
+        assert len(intake.log.of("nsqlookupd_failed")) == 1
 
     async def test_no_nsqd_at_all_is_ready(self, intake: Intake) -> None:
         consumer = intake(lookup=ScriptedLookup())

@@ -90,8 +90,17 @@ async def test_faulty_registrations_are_logged_once_while_they_last(found: Found
 async def test_of_many_faults_the_line_names_a_few(found: Found) -> None:
     await found.poll(nodes(faults=tuple(f"fault {n}" for n in range(2000))))
     (line,) = found.log.of("registrations_faulty")
-    assert line["more"] == 1995
+    assert str(line["error"]).endswith("; and 1995 more")
     assert len(str(line)) < 300
+
+
+async def test_what_changes_at_each_poll_costs_a_few_lines(found: Found) -> None:
+    """A hostile nsqlookupd answers something else each time, and is asked every second after a loss."""
+    for number in range(20):
+        await found.poll(LookupResult(frozenset(), (f"{number} failed",), (f"{number} is wrong",)))
+    assert [line["error"] for line in found.log.of("nsqlookupd_failed")] == [f"{n} failed" for n in range(3)]
+    assert len(found.log.of("registrations_faulty")) == 3
+    assert found.discovery.problems == ("19 failed",)
 
 
 async def test_too_many_nsqd_are_cut_and_those_that_are_known_stay(
