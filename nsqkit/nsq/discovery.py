@@ -208,7 +208,8 @@ class Discovery:
             if self._asked_s >= since_s:
                 return
             self._asked_s = _now_s()
-            results = await asyncio.gather(*map(lookup.producers, self._topics))
+            known = {source.address for source in self.wanted}
+            results = await asyncio.gather(*(lookup.producers(each, known=known) for each in self._topics))
             if not self._is_stopping:
                 self._take(results, len(lookup.addresses))
 
@@ -223,7 +224,7 @@ class Discovery:
         if failures:  # a silent nsqlookupd may be the only one that knows a node: keep all
             found |= self.wanted - self._named
             http = self._http | http
-        self.wanted = self._named | self._capped(found)
+        self.wanted = self._named | self._capped(found, unread=max(result.unread for result in results))
         self.absent &= self.wanted
         self._http = http | self._named_http
         self.has_producer = self._has_producer()
@@ -247,16 +248,18 @@ class Discovery:
         if error := self._new_faults.take(faults, now_s=now_s):
             self._log.warning("registrations_faulty", error=error, hint=_HINT)
 
-    def _capped(self, found: frozenset[Source]) -> frozenset[Source]:
+    def _capped(self, found: frozenset[Source], *, unread: int) -> frozenset[Source]:
         """Return the sources on at most 1,000 nsqd, the known ones first."""
         addresses = {source.address for source in found}
-        if is_too_many := len(addresses) > _MOST_NSQD:
+        if len(addresses) > _MOST_NSQD:
             known = {source.address for source in self.wanted}
             kept = frozenset(sorted(addresses, key=lambda each: (each not in known, each))[:_MOST_NSQD])
             found = frozenset(source for source in found if source.address in kept)
+        count = len(addresses) + unread
+        is_too_many = count > _MOST_NSQD
         if is_too_many and not self._is_capped:
             hint = "split the cluster, or name the nsqd with --nsqd"
-            self._log.warning("too_many_nsqd", found=len(addresses), most=_MOST_NSQD, hint=hint)
+            self._log.warning("too_many_nsqd", found=count, most=_MOST_NSQD, hint=hint)
         self._is_capped = is_too_many
         return found
 
