@@ -50,6 +50,7 @@ class ConsumerOptions:
         min_rdy: With *is_fixed*, the least RDY of each connection, even if the sum exceeds max_in_flight, so
             that a single nsqd can fill a batch. The handler still starts at most max_in_flight.
         is_age_limited: Whether messages expire, so that the skew of an nsqd's clock is measured before SUB.
+        may_create: Whether a configured nsqd without the first topic may get it.
     """
 
     topics: tuple[str, ...]
@@ -59,6 +60,7 @@ class ConsumerOptions:
     is_fixed: bool = False
     min_rdy: int = 0
     is_age_limited: bool = False
+    may_create: bool = True
 
 
 class Consumer:
@@ -77,8 +79,8 @@ class Consumer:
         on_lost: Called when a connection has ended: its messages can no longer be answered.
         log: Logger for connects, losses and refusals.
         background: Starts the consumer's tasks; by default one that only logs those that die.
-        channels: Creates the channels of all handlers of a topic before this one is subscribed, and keeps a
-            discovered nsqd without the first topic from getting it; or None.
+        channels: Creates the channels of all handlers of a topic before this one is subscribed, and keeps an
+            nsqd without the first topic from getting it if it may not, as a discovered one; or None.
         on_producer: Called with the first topic and whether an nsqd has it, when that is known and may have
             changed; never if nsqd are configured.
         clocks: Measures the clocks of the nsqd; or None.
@@ -123,6 +125,7 @@ class Consumer:
         self._channels = channels
         self._on_producer = on_producer
         self._is_age_limited = options.is_age_limited
+        self._may_create = options.may_create
         self._clocks = clocks or ClockSkews(
             timeout_s=options.connection.connect_timeout_s, on_skew=lambda *_: None, log=log
         )
@@ -320,13 +323,16 @@ class Consumer:
                 http = self._discovery.http_address(source)
                 await self._clocks.connect(source.address, http, is_needed=self._is_age_limited)
                 if self._channels is not None and http:
-                    may_create = source.topic != self._topic or self._discovery.is_configured(source)
-                    await self._channels.create(http, source.topic, may_create=may_create)
+                    await self._channels.create(http, source.topic, may_create=self._may_create_on(source))
                 await connection.subscribe(source.topic, self._channel)
                 return await self._serve_live(source, connection)
         except (ConnectionLostError, RefusedError) as error:
             self._discovery.failed(source, error)
             return error, None
+
+    def _may_create_on(self, source: Source) -> bool:
+        is_configured = self._may_create and self._discovery.is_configured(source)
+        return is_configured or source.topic != self._topic
 
     def _connection(self, address: str) -> Connection:
         return Connection(
