@@ -8,7 +8,8 @@ from nsqkit.dead_letters.backlog import Backlog, find_backlog
 from nsqkit.dead_letters.store import Store
 from nsqkit.dead_letters.writer import StoreWriter
 from nsqkit.errors import LookupFailedError
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints, Source
 from nsqkit.nsq.idle import wait_idle
 from nsqkit.nsq.options import connection_options

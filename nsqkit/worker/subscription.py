@@ -13,7 +13,7 @@ from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.dropped import dropped
-from nsqkit.nsq.consumer import ConsumerOptions
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.outage import rest_s
 from nsqkit.policy.outcome import Finish

@@ -35,7 +35,8 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.errors import ConnectionLostError
 from nsqkit.loading.loader import LoadedModules
 from nsqkit.nsq import ConnectionOptions
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.http import NsqdHttp

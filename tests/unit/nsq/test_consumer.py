@@ -12,8 +12,9 @@ import pytest
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq import connection, dials, discovery
-from nsqkit.nsq import consumer as module
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq import keepers as module
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
