@@ -647,7 +647,6 @@ class TestNotStarted:
         assert bench.outcome == "lease_lost"
         assert hours.elapsed_s <= 30.0
 
-
     async def test_one_whose_lease_ends_with_that_of_the_last_slot_has_one_outcome(
         self, hours: VirtualClock
     ) -> None:
