@@ -31,7 +31,7 @@ class BatchDispatcher:
         handler: The handler instance, made with its resources.
         middleware: Layers around each message, outermost first.
         threads: Maximum number of batches of a plain ``def handle`` at the same time; 1 or more.
-        executor_wait: Called with the seconds that each batch waited for a thread.
+        executor_waits: Called with the seconds that batches waited for a thread.
         log: structlog logger with the handler's fields.
         scope: Opens the resources of each batch.
         may_rerun: Returns whether the messages of a failed batch may be handled one by one now.
@@ -44,7 +44,7 @@ class BatchDispatcher:
         *,
         middleware: Sequence[Middleware] = (),
         threads: int = 1,
-        executor_wait: Callable[[float], None] = lambda _: None,
+        executor_waits: Callable[[Sequence[float]], None] = lambda _: None,
         log: Any,
         scope: Scope | None = None,
         may_rerun: Callable[[], bool] = lambda: True,
@@ -62,7 +62,7 @@ class BatchDispatcher:
             scope.inside(lambda batch, _: handler.handle(batch)),
             spec,
             threads=self._max_batches,
-            executor_wait=executor_wait,
+            executor_waits=executor_waits,
             on_thread_end=scope.on_thread_end,
             now_s=now_s,
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from types import CodeType
@@ -47,7 +47,7 @@ class Caller:
         handle: The method; a coroutine function if the handler is asynchronous.
         spec: Declaration of the handler: its timeout and how it runs.
         threads: Size of the thread pool for a plain ``def handle``; 1 or more.
-        executor_wait: Called with the seconds that each call waited for a thread.
+        executor_waits: Called with the seconds that calls waited for a thread.
         on_thread_end: Called in each thread before it ends; None to call nothing.
         now_s: Monotonic clock, seconds.
 
@@ -67,7 +67,7 @@ class Caller:
         spec: HandlerSpec,
         *,
         threads: int,
-        executor_wait: Callable[[float], None],
+        executor_waits: Callable[[Sequence[float]], None],
         on_thread_end: Callable[[], None] | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,7 +87,7 @@ class Caller:
                 on_thread_end,
                 timeout_s=spec.timeout_s,
                 on_overdue=_mark,
-                on_wait=executor_wait,
+                on_waits=executor_waits,
                 now_s=now_s,
             )
             self.call = partial(self._in_thread, self.pool)

@@ -28,7 +28,7 @@ class Dispatcher:
         handler: The handler instance, made with its resources.
         middleware: Layers around each call, outermost first.
         threads: Size of the thread pool for a plain ``def handle``; 1 or more.
-        executor_wait: Called with the seconds that each call waited for a thread.
+        executor_waits: Called with the seconds that calls waited for a thread.
         scope: Opens the resources of each call.
         now_s: Monotonic clock, seconds.
 
@@ -47,7 +47,7 @@ class Dispatcher:
         *,
         middleware: Sequence[Middleware] = (),
         threads: int = 1,
-        executor_wait: Callable[[float], None] = lambda _: None,
+        executor_waits: Callable[[Sequence[float]], None] = lambda _: None,
         scope: Scope | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -58,7 +58,7 @@ class Dispatcher:
             scope.inside(handler.handle),
             spec,
             threads=threads,
-            executor_wait=executor_wait,
+            executor_waits=executor_waits,
             on_thread_end=scope.on_thread_end,
             now_s=now_s,
         )

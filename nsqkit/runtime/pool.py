@@ -31,7 +31,7 @@ class Pool:
             nothing.
         timeout_s: Seconds from its start after which a call is overdue; infinite for never.
         on_overdue: Called on the loop with each call that is overdue.
-        on_wait: Called with the seconds that each call waited for a thread.
+        on_waits: Called with the seconds that calls waited for a thread, one or more.
         now_s: Monotonic clock, seconds.
 
     Attributes:
@@ -48,7 +48,7 @@ class Pool:
         *,
         timeout_s: float = math.inf,
         on_overdue: Callable[[ThreadCall], None] = lambda _: None,
-        on_wait: Callable[[float], None] = lambda _: None,
+        on_waits: Callable[[Sequence[float]], None] = lambda _: None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -56,7 +56,7 @@ class Pool:
         self.on_ended: Callable[[list[Any]], None] = lambda _: None
         self._timeout_s = timeout_s
         self._on_overdue = on_overdue
-        self._on_wait = on_wait
+        self._on_waits = on_waits
         self._now_s = now_s
         self._timer: asyncio.TimerHandle | None = None
         self._size = size
@@ -81,7 +81,7 @@ class Pool:
         Raises:
             RuntimeError: If the pool is closed.
         """
-        call = AwaitedCall(function, args, self.loop.create_future())
+        call = AwaitedCall(function, args, self._now_s(), self.loop.create_future())
         self.put(call)
         return call
 
@@ -93,7 +93,6 @@ class Pool:
         """
         if self._is_closed:
             raise RuntimeError(f"the pool of {self._name} is closed")
-        call.asked_s = self._now_s()
         self.n_calls += 1
         self._calls.append(call)
         if self._timer is None and self._timeout_s < math.inf:
@@ -260,10 +259,10 @@ class Pool:
 
     def _resolve(self, ended: Sequence[ThreadCall]) -> None:
         self.n_calls -= len(ended)
+        if waits_s := [call.started_s - call.asked_s for call in ended if call.started_s < math.inf]:
+            self._on_waits(waits_s)
         group = []
         for call in ended:
-            if call.started_s < math.inf:
-                self._on_wait(call.started_s - call.asked_s)
             if not isinstance(call, AwaitedCall):
                 group.append(call)
             elif not call.ended.done():

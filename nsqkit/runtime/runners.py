@@ -112,7 +112,8 @@ class Runners:
 
     def add(self, delivery: Delivery) -> None:
         """Let a delivery wait behind the others, and start it if it may start."""
-        self.hold()
+        if self.fresh:
+            self.hold()
         self.waiting.append(delivery)
         if self._woken is None:
             self.wake()
@@ -228,9 +229,12 @@ class Runners:
                 return None
             delivery = self.waiting.popleft()
             delivery.epoch = slots.take()
-            if self._threads is None or not self._threads.start(delivery):
+            if self._threads is None:
                 return delivery
-            if self._now_s() > until_s:
+            now_s = self._now_s()
+            if not self._threads.start(delivery, now_s):
+                return delivery
+            if now_s > until_s:
                 self.wake()
                 break
         return None

@@ -15,9 +15,9 @@ class ThreadCall:
     Args:
         function: What to call in a thread, in a copy of the present context.
         args: Its arguments.
+        asked_s: The present time, on the pool's clock.
 
     Attributes:
-        asked_s: When it was submitted to the pool, on the pool's clock.
         started_s: When a thread started it; infinite before.
         ended_s: When it ended.
         returned: What the function returned; None if it raised an error.
@@ -37,12 +37,13 @@ class ThreadCall:
         "started_s",
     )
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], asked_s: float) -> None:
         self.function = function
         self.args = args
+        self.asked_s = asked_s
         self.context = contextvars.copy_context()
-        self.asked_s = self.ended_s = 0.0
         self.started_s = math.inf
+        self.ended_s = 0.0
         self.returned: Any = None
         self.error: BaseException | None = None
         self.is_overdue = False
@@ -67,15 +68,20 @@ class AwaitedCall(ThreadCall):
     Args:
         function: What to call in a thread, in a copy of the present context.
         args: Its arguments.
+        asked_s: The present time, on the pool's clock.
         ended: Gets a result when the call has ended. If it is cancelled before, the call is not started.
     """
 
     __slots__ = ("ended",)
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], ended: "asyncio.Future[None]"
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        asked_s: float,
+        ended: "asyncio.Future[None]",
     ) -> None:
-        super().__init__(function, args)
+        super().__init__(function, args, asked_s)
         self.ended = ended
 
     def run(self, now_s: Callable[[], float]) -> None:

@@ -15,7 +15,7 @@ from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.pool import Pool
-from nsqkit.runtime.ports import Link
+from nsqkit.runtime.ports import Link, Message
 from nsqkit.runtime.settle import Settler
 from nsqkit.runtime.slots import Slots
 from nsqkit.runtime.thread_call import ThreadCall
@@ -27,18 +27,17 @@ class DeliveryCall(ThreadCall):
     Args:
         function: The handler's method.
         args: The event and the Context.
+        asked_s: The present time, on the pool's clock.
         delivery: The delivery.
-        age_s: Time from publish to now, seconds.
     """
 
-    __slots__ = ("age_s", "delivery")
+    __slots__ = ("delivery",)
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, Context], delivery: Delivery, age_s: float
+        self, function: Callable[..., Any], args: tuple[Any, Context], asked_s: float, delivery: Delivery
     ) -> None:
-        super().__init__(function, args)
+        super().__init__(function, args, asked_s)
         self.delivery = delivery
-        self.age_s = age_s
 
     def run(self, now_s: Callable[[], float]) -> None:
         """Call the handler, unless the lease has ended while it waited for the thread."""
@@ -99,26 +98,32 @@ class Threads:
         self._queue = ThreadQueue()
         pool.on_ended = self._on_ended
 
-    def start(self, delivery: Delivery) -> bool:
+    def start(self, delivery: Delivery, now_s: float) -> bool:
         """Let a delivery that has a slot wait for a thread; False if its handler is not to be called."""
-        now_s = self._clock.now_s()
+        message = delivery.message
         if now_s >= delivery.quiet_until_s and delivery.is_over(now_s):
             return False
-        message = delivery.message
-        skew_ns = self._clock.skews_ns[message.address]
-        age_s = (self._clock.now_ns() - message.timestamp_ns - (skew_ns or 0)) / 1e9
-        if self._max_age_s is not None and skew_ns is not None and age_s > self._max_age_s:
+        if self._max_age_s is not None and self._is_expired(message, self._max_age_s):
             return False
         try:
             decoded = delivery.decoded = self._decode(message.body)
         except (DecodeError, UnknownEventError) as error:
             delivery.unread = error
-            self._meter.age(age_s)
+            self._meter.age((self._now_ns(message.address) - message.timestamp_ns) / 1e9)
             return False
         ctx = delivery.make_context()
-        delivery.task = call = DeliveryCall(self._dispatcher.handle, (decoded.event, ctx), delivery, age_s)
+        delivery.task = call = DeliveryCall(self._dispatcher.handle, (decoded.event, ctx), now_s, delivery)
         self._pool.put(call)
         return True
+
+    def _is_expired(self, message: Message, max_age_s: float) -> bool:
+        """Return whether a message is too old; not if the clock of its nsqd is not known."""
+        is_known = self._clock.skews_ns[message.address] is not None
+        return is_known and self._now_ns(message.address) - message.timestamp_ns > max_age_s * 1e9
+
+    def _now_ns(self, address: str) -> int:
+        """Return the present time by the clock of an nsqd; by this one if that is not known."""
+        return self._clock.now_ns() - (self._clock.skews_ns[address] or 0)
 
     def withdraw(self) -> list[Delivery]:
         """Take back the deliveries that no thread has started, in the order of their start."""
@@ -135,24 +140,24 @@ class Threads:
             delivery = call.delivery
             delivery.in_handler = False
             if not self._is_plain(call):
-                self._meter.age(call.age_s)
+                self._meter.age(self._ages_s(delivery.message.address, (call,), now_s)[0])
                 delivery.call = self._dispatcher.ended_in_thread(call)
                 self._go_on(delivery)
                 continue
             if self._monitor.is_watching:
                 self._monitor.judge(delivery.epoch, SUCCESS, None)
-            if is_told or delivery.is_over(now_s):
-                self._settle(call)
+            if is_told or delivery.is_redelivered or now_s >= delivery.quiet_until_s:
+                self._settle(call, now_s)
             else:
                 done.setdefault(delivery.message.link, []).append(call)
         for link, finished in done.items():
-            self._finish(link, finished)
+            self._finish(link, finished, now_s)
         self._follow([call.ended_s - call.started_s for call in calls if call.started_s < math.inf])
         self._wake()
 
     def _is_plain(self, call: DeliveryCall) -> bool:
-        """Return whether a call ended as a success that needs no more than a FIN."""
-        ctx: Any = call.delivery.ctx
+        """Return whether a call ended in time as a success that needs no more than a FIN."""
+        ctx: Any = call.args[1]
         return (
             call.error is None
             and (call.returned is None or type(call.returned) is Finish)
@@ -161,25 +166,29 @@ class Threads:
             and not self._dispatcher.is_late(call)
         )
 
-    def _finish(self, link: Link, calls: Sequence[DeliveryCall]) -> None:
+    def _finish(self, link: Link, calls: Sequence[DeliveryCall], now_s: float) -> None:
         """Finish the messages of one connection; if it is gone, nsqd delivers them again."""
         if not link.finish_all([call.delivery.message.id for call in calls]):
             for call in calls:
-                self._settle(call)
+                self._settle(call, now_s)
             return
-        self._meter.succeeded(
-            [call.age_s for call in calls], [call.ended_s - call.started_s for call in calls]
-        )
+        durations_s = [call.ended_s - call.started_s for call in calls]
+        self._meter.succeeded(self._ages_s(link.address, calls, now_s), durations_s)
         for call in calls:
             call.delivery.is_done = True
             self._end(call.delivery)
 
-    def _settle(self, call: DeliveryCall) -> None:
+    def _settle(self, call: DeliveryCall, now_s: float) -> None:
         """Settle a plain success by itself."""
-        self._meter.age(call.age_s)
+        self._meter.age(self._ages_s(call.delivery.message.address, (call,), now_s)[0])
         self._meter.duration(call.ended_s - call.started_s)
         self._settler.settle_now(call.delivery, SUCCESS)
         self._end(call.delivery)
+
+    def _ages_s(self, address: str, calls: Sequence[DeliveryCall], now_s: float) -> list[float]:
+        """Return the age of each message when it was given to the threads, in seconds."""
+        then_ns = self._now_ns(address) - now_s * 1e9
+        return [(then_ns - call.delivery.message.timestamp_ns) / 1e9 + call.asked_s for call in calls]
 
     def _end(self, delivery: Delivery) -> None:
         self._on_end(delivery)

@@ -116,7 +116,7 @@ class Subscription:
         )
         around: dict[str, Any] = {
             "middleware": ready.hooks.around_handle,
-            "executor_wait": self._meter.executor_wait,
+            "executor_waits": self._meter.executor_waits,
             "scope": scope,
             "now_s": self._now_s,
         }

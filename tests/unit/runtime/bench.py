@@ -410,7 +410,7 @@ class Bench:
         around: dict[str, Any] = {
             "middleware": middleware,
             "threads": slots,
-            "executor_wait": self.waits.append,
+            "executor_waits": self.waits.extend,
             "now_s": now_s,
         }
         self.dispatcher: Dispatcher | BatchDispatcher
