@@ -56,7 +56,7 @@ def caller(
     handle: Callable[[Any, Marked], Any], *, timeout_s: float = 0.01, make: Callable[..., Any] = plain
 ) -> Caller:
     spec = make(lambda event, ctx: None, timeout_s=timeout_s).spec
-    return Caller(handle, spec, threads=4, executor_wait=lambda _: None)
+    return Caller(handle, spec, threads=4, executor_waits=lambda _: None)
 
 
 class Ignorant:
