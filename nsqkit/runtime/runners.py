@@ -93,8 +93,10 @@ class Runners:
 
     def _may_start(self) -> bool:
         """Return whether the next messages to arrive may start without waiting."""
+        if self._threads is not None or self._bucket is not None:
+            return False
         is_free = self._slots.running < self._slots.limit
-        return is_free and not (self.waiting or self._threads or self._bucket or self._quarantine.is_on)
+        return is_free and not (self.waiting or self._quarantine.is_on)
 
     def _has_twins(self, messages: Sequence[Message]) -> bool:
         """Return whether nsqd has delivered a fresh message again: the earlier delivery is lost."""

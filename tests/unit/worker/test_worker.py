@@ -31,6 +31,7 @@ from nsqkit import (
 )
 from nsqkit.devbroker import DevBroker
 from nsqkit.nsq import ConnectionOptions, NsqdPublisher
+from nsqkit.nsq.keepers import Keepers
 from nsqkit.worker import worker as module
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.unit.reading import topics
