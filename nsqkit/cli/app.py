@@ -1,10 +1,12 @@
 """The command tree, and the one place where errors become lines and exit codes. Commands are elsewhere."""
 
+import contextlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -76,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 after Ctrl-C in a command that does not end that way normally.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = _show_warning  # for good: Python warns of some things only when it exits
     try:
         code = app(given, prog_name="nsqkit", standalone_mode=False)
         sys.stdout.flush()
@@ -89,6 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             terminal.echo(redact_whole(traceback.format_exc()), err=True, nl=False)
         return _reported(error)
     return int(code or 0)
+
+
+def _show_warning(  # noqa: PLR0917 - Python's signature
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,
+) -> None:
+    """Print a warning, such as one of a team's module, as Python does; an OSError must not fail its code."""
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    with contextlib.suppress(OSError):
+        terminal.echo(redact_whole(text), err=True, nl=False)
 
 
 def _reported(error: Exception) -> int:

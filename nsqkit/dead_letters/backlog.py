@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nsqkit.dead_letters.parse import SUFFIX
@@ -38,10 +38,12 @@ class Backlog:
     Args:
         topics: Each dead-letter topic on each nsqd, also if its backlog is 0.
         failures: Why an nsqd or nsqlookupd could not be asked, one line each.
+        http: ``host:port`` of the HTTP port of each nsqd, by its address.
     """
 
     topics: Mapping[Source, TopicBacklog]
     failures: tuple[str, ...]
+    http: Mapping[str, str] = field(default_factory=dict)
 
 
 async def find_backlog(settings: Settings) -> Backlog:
@@ -64,7 +66,7 @@ async def find_backlog(settings: Settings) -> Backlog:
             failures.append(answer)
         else:
             topics |= {Source(node.address, topic): each for topic, each in answer.items()}
-    return Backlog(topics, tuple(failures))
+    return Backlog(topics, tuple(failures), {node.address: node.http_address for node in nodes})
 
 
 def wanted_topics(given: list[str]) -> frozenset[str] | None:

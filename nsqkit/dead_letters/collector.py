@@ -8,10 +8,13 @@ from nsqkit.dead_letters.backlog import Backlog, find_backlog
 from nsqkit.dead_letters.store import Store
 from nsqkit.dead_letters.writer import StoreWriter
 from nsqkit.errors import LookupFailedError
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints, Source
 from nsqkit.nsq.idle import wait_idle
 from nsqkit.nsq.options import connection_options
+from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.new_faults import NewFaults
 from nsqkit.program import unless
 from nsqkit.runtime.dead_letter import CHANNEL
 from nsqkit.settings.settings import Settings
@@ -49,7 +52,7 @@ class Collector:
         self._log = log
         self._look_s = look_s
         self._yields = yields
-        self._failures: tuple[str, ...] = ()
+        self._new_failures = NewFaults()
         self._consumers: dict[Source, Consumer] = {}
         self._looking = asyncio.Lock()
         self._look_task: asyncio.Task[Backlog] | None = None
@@ -157,18 +160,18 @@ class Collector:
 
     async def _look_once(self) -> Backlog:
         found = await find_backlog(self._settings)
-        if found.failures and found.failures != self._failures:
-            self._log.warning("dead_letters_not_found", error="; ".join(found.failures))
-        self._failures = found.failures
+        if error := self._new_failures.take(found.failures, now_s=asyncio.get_running_loop().time()):
+            self._log.warning("dead_letters_not_found", error=error)
         for source in sorted(found.topics.keys() - self._consumers.keys()):
             is_wanted = self._topics is None or source.topic in self._topics
             if is_wanted and not (self._yields and found.topics[source].readers):
-                self._consumers[source] = self._consumer(source)
+                self._consumers[source] = self._consumer(source, found.http.get(source.address, ""))
         if not found.failures:
             await self._leave(self._consumers.keys() - found.topics.keys())
         return found
 
-    def _consumer(self, source: Source) -> Consumer:
+    def _consumer(self, source: Source, http_address: str) -> Consumer:
+        """Subscribe to a source, and again after a lost connection if its nsqd still has the topic."""
         consumer = Consumer(
             ConsumerOptions(
                 topics=(source.topic,),
@@ -176,11 +179,13 @@ class Collector:
                 connection=connection_options(self._settings),
                 max_in_flight=_IN_FLIGHT,
                 is_fixed=True,
+                may_create=False,
             ),
-            Endpoints((source.address,)),
+            Endpoints((source.address,), http={source.address: http_address}),
             on_messages=self._writer.put,
             on_settle_failure=lambda _: None,  # nsqd delivers it again, and the store knows it then
             log=self._log,
+            channels=TopicChannels((), timeout_s=self._settings.connect_timeout_s, log=self._log),
         )
         consumer.start()
         return consumer

@@ -88,23 +88,30 @@ class HandlerSpec:
             return not (is_ephemeral(self.topic) or is_ephemeral(self.channel))
         return self.dead_letters
 
-    def slots(self, threads: int) -> int:
-        """Return the maximum number of messages in flight in one worker; 1 to ``max_in_flight``.
+    @property
+    def most_in_flight(self) -> int:
+        """Maximum number of messages in flight in one worker; 1 to ``max_in_flight``.
 
-        Threads limit it, since each runs one message. A rate limit does too: messages that would wait here
-        for long may start sooner in another worker.
+        A rate limit bounds it: messages that would wait here for long may start sooner in another worker.
+        """
+        if self.max_messages is not None or self.rate_limit is None:
+            return self.max_in_flight
+        return min(
+            self.max_in_flight, max(1, self.rate_limit.burst + int(self.rate_limit.per_s * RATE_WAIT_S))
+        )
+
+    def slots(self, threads: int) -> int:
+        """Return how many messages run at the same time in one worker; 1 to ``most_in_flight``.
+
+        Each thread runs one. A few more are in flight to keep short calls from waiting for messages
+        (``policy.thread_queue``).
 
         Args:
             threads: The setting ``threads``, for a plain handler that declares none; 1 or more.
         """
-        if self.max_messages is not None:
-            return self.max_in_flight
-        bounds = [self.max_in_flight]
-        if not (self.is_async or self.run_on_loop):
-            bounds.append(self.threads or threads)
-        if self.rate_limit is not None:
-            bounds.append(max(1, self.rate_limit.burst + int(self.rate_limit.per_s * RATE_WAIT_S)))
-        return min(bounds)
+        if self.is_async or self.run_on_loop or self.max_messages is not None:
+            return self.most_in_flight
+        return min(self.most_in_flight, self.threads or threads)
 
     @property
     def declared_errors(self) -> frozenset[str]:

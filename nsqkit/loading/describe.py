@@ -23,7 +23,7 @@ class HandlerRow:
         kind: ``async``, ``loop``, ``threads:8``, or ``batch:500/2s`` for at most 500 messages within 2 s.
         retry: Delays between deliveries, and rules for certain exceptions, in words.
         timeout_s: Time limit of one call; None without a limit.
-        max_in_flight: Messages handled at the same time.
+        max_in_flight: Maximum number of messages in flight in one worker.
         on_unknown: What happens to other event types: ``requeue``, ``discard`` or ``dead_letter``.
         dead_letters: Topic for dead letters; None if they are discarded.
         location: ``file:line`` of the class.
@@ -65,7 +65,7 @@ def _row(spec: HandlerSpec, settings: Settings) -> HandlerRow:
         kind=_kind(spec, settings),
         retry=_retry_text(spec),
         timeout_s=None if spec.run_on_loop else spec.timeout_s,
-        max_in_flight=spec.slots(settings.threads),
+        max_in_flight=spec.most_in_flight,
         on_unknown=spec.on_unknown or "requeue",
         dead_letters=dead_topic(spec.topic, spec.channel) if spec.keeps_dead_letters else None,
         location=spec.location,

@@ -1,7 +1,8 @@
 """The client side of nsqd and nsqlookupd: everything that uses pynsq. It knows nothing of handlers."""
 
 from nsqkit.nsq.connection import Connection
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints, Source
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.identify import ConnectionOptions, IdentifyReply

@@ -16,6 +16,7 @@ from nsqkit.nsq.log import Log
 from nsqkit.nsq.lookup import Lookup, LookupResult
 from nsqkit.nsq.topic_channels import TopicAbsentError
 from nsqkit.policy.address import split_address
+from nsqkit.policy.new_faults import NewFaults
 from nsqkit.policy.retry import MAX_DELAY_S, Exponential
 from nsqkit.program import is_set_within
 
@@ -27,7 +28,6 @@ _QUICK_FOR_S = 60.0
 _FRESH_S = 0.1
 """An answer of nsqlookupd that is younger is not asked for again, in seconds."""
 _MOST_NSQD = 1000
-_MOST_FAULTS = 5
 _HINT = "correct the broadcast address and ports with which these nsqd start"
 _ABSENT_HINT = "the topic was deleted; if nsqd has it, correct the HTTP port that it registers"
 
@@ -100,7 +100,7 @@ class Discovery:
         self.absent: frozenset[Source] = frozenset()
         self._http = self._named_http = dict(endpoints.http)
         self._failures: tuple[str, ...] = ()
-        self._faults: frozenset[str] = frozenset()
+        self._new_failures, self._new_faults = NewFaults(), NewFaults()
         self._lost_s: dict[Source, float] = {}
         self._asking = asyncio.Lock()
         self._asked_s = -math.inf
@@ -208,16 +208,15 @@ class Discovery:
             if self._asked_s >= since_s:
                 return
             self._asked_s = _now_s()
-            results = await asyncio.gather(*map(lookup.producers, self._topics))
+            known = {source.address for source in self.wanted}
+            results = await asyncio.gather(*(lookup.producers(each, known=known) for each in self._topics))
             if not self._is_stopping:
                 self._take(results, len(lookup.addresses))
 
     def _take(self, results: list[LookupResult], asked: int) -> None:
         failures = tuple(sorted({line for result in results for line in result.failures}))
-        if failures and failures != self._failures:
-            self._log.warning("nsqlookupd_failed", error="; ".join(failures))
         self._failures = failures
-        self._report_faults(line for result in results for line in result.faults)
+        self._report(failures, (line for result in results for line in result.faults))
         self._is_answered = len(results[0].failures) < asked
         found = frozenset(self._sources(results))
         self._is_fruitful = bool(found)
@@ -225,7 +224,7 @@ class Discovery:
         if failures:  # a silent nsqlookupd may be the only one that knows a node: keep all
             found |= self.wanted - self._named
             http = self._http | http
-        self.wanted = self._named | self._capped(found)
+        self.wanted = self._named | self._capped(found, unread=max(result.unread for result in results))
         self.absent &= self.wanted
         self._http = http | self._named_http
         self.has_producer = self._has_producer()
@@ -242,24 +241,25 @@ class Discovery:
             self.has_producer = self._has_producer()
             self._on_change()
 
-    def _report_faults(self, lines: Iterable[str]) -> None:
-        """Log what is wrong with registrations, once for as long as it is."""
-        faults = frozenset(lines)
-        if new := sorted(faults - self._faults):
-            more = {"more": len(new) - _MOST_FAULTS} if len(new) > _MOST_FAULTS else {}
-            self._log.warning("registrations_faulty", error="; ".join(new[:_MOST_FAULTS]), **more, hint=_HINT)
-        self._faults = faults
+    def _report(self, failures: Iterable[str], faults: Iterable[str]) -> None:
+        now_s = _now_s()
+        if error := self._new_failures.take(failures, now_s=now_s):
+            self._log.warning("nsqlookupd_failed", error=error)
+        if error := self._new_faults.take(faults, now_s=now_s):
+            self._log.warning("registrations_faulty", error=error, hint=_HINT)
 
-    def _capped(self, found: frozenset[Source]) -> frozenset[Source]:
+    def _capped(self, found: frozenset[Source], *, unread: int) -> frozenset[Source]:
         """Return the sources on at most 1,000 nsqd, the known ones first."""
         addresses = {source.address for source in found}
-        if is_too_many := len(addresses) > _MOST_NSQD:
+        if len(addresses) > _MOST_NSQD:
             known = {source.address for source in self.wanted}
             kept = frozenset(sorted(addresses, key=lambda each: (each not in known, each))[:_MOST_NSQD])
             found = frozenset(source for source in found if source.address in kept)
+        count = len(addresses) + unread
+        is_too_many = count > _MOST_NSQD
         if is_too_many and not self._is_capped:
             hint = "split the cluster, or name the nsqd with --nsqd"
-            self._log.warning("too_many_nsqd", found=len(addresses), most=_MOST_NSQD, hint=hint)
+            self._log.warning("too_many_nsqd", found=count, most=_MOST_NSQD, hint=hint)
         self._is_capped = is_too_many
         return found
 

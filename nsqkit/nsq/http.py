@@ -28,6 +28,7 @@ _MAX_BODY_BYTES = 16 * 1024 * 1024
 """About 50,000 nsqd in nsqlookupd's /nodes, or 20,000 channels in nsqd's /stats."""
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_DIGITS = 18
+_MOST_ENTRIES = 200_000
 
 T = TypeVar("T")
 
@@ -103,6 +104,22 @@ async def fetch_json(
     except Exception as error:  # 100,000 "[" raise RecursionError, for example
         why = not_json(body) or f"{body[:64]!r}: {peer_text(f'{type(error).__name__}: {error}')}"
         raise ConnectionLostError(address, f"{path} has no {what}: {why}") from error
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list in an answer; empty for null, as Go writes a list that was never made.
+
+    To check each entry of a longer one would block the event loop for seconds.
+
+    Raises:
+        TypeError: If it is no list.
+        ValueError: If it has more than 200,000 entries.
+    """
+    if not isinstance(value, list | None):
+        raise TypeError("not a list")
+    if value and len(value) > _MOST_ENTRIES:
+        raise ValueError(f"{len(value)} entries")
+    return value or []
 
 
 async def _answer(address: str, path: str, method: str, timeout_s: float) -> HTTPResponse:

@@ -8,6 +8,8 @@ from nsqkit.nsq.frames import LONGEST_FRAME_BYTES
 from nsqkit.nsq.tls import Tls
 from nsqkit.policy.peer_text import peer_text
 
+_LEAST_LEASE_S = 1.0
+"""nsqd grants at least this to a client that asks. TOUCH comes twice in a lease, for each message."""
 _AUTH_SERVER = "the auth server (nsqd's --auth-http-address)"
 _HINTS = {
     b"IDENTIFY msg timeout": "; lower msg_timeout_s, or raise nsqd's --max-msg-timeout",
@@ -116,10 +118,15 @@ def objection(reply: Mapping[str, object], options: ConnectionOptions) -> tuple[
         return "E_INVALID", "it has no TLS (its --tls-cert), which is required here (tls=true)"
     if reply.get("auth_required") and not options.auth_secret:
         return "E_AUTH_FIRST", "it requires an auth_secret, and none is set"
-    max_msg_timeout_s = IdentifyReply.parse(reply).max_msg_timeout_s
-    if max_msg_timeout_s < options.holds_s:
+    granted = IdentifyReply.parse(reply)
+    if options.msg_timeout_s is not None and granted.msg_timeout_s < _LEAST_LEASE_S:
         return "E_INVALID", (
-            f"it keeps a message for at most {max_msg_timeout_s:g} s, and the handler may take "
+            f"it delivers a message again after {granted.msg_timeout_s:g} s (msg_timeout in its answer to "
+            f"IDENTIFY), and nsqd grants {_LEAST_LEASE_S:g} s or more"
+        )
+    if granted.max_msg_timeout_s < options.holds_s:
+        return "E_INVALID", (
+            f"it keeps a message for at most {granted.max_msg_timeout_s:g} s, and the handler may take "
             f"{options.holds_s:g} s; lower the handler's timeout_s, or raise nsqd's --max-msg-timeout"
         )
     return None

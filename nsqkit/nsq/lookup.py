@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from nsqkit.errors import ConnectionLostError, RefusedError, SettingsError
-from nsqkit.nsq.http import fetch_json
+from nsqkit.nsq.http import fetch_json, listed
 from nsqkit.policy.address import is_host, join_address, split_address
 
 _SHOWN: Final = ("broadcast_address", "hostname", "remote_address", "tcp_port", "http_port")
 _LONGEST_SHOWN: Final = 300
 _REMEMBERED: Final = 5000
+_MOST_READ: Final = 2000
+"""Registrations of one answer that are checked: to check 200,000 would block the event loop for seconds."""
 _NO_HOST: Final = "its broadcast address is not a host"
 
 
@@ -39,11 +41,19 @@ class LookupResult:
         nodes: All nsqd that at least one nsqlookupd named.
         failures: One line for each nsqlookupd without a valid answer.
         faults: One line for each registration that cannot be used, or that hides another nsqd.
+        unread: How many registrations were not read, of the longest answer.
     """
 
     nodes: frozenset[Node]
     failures: tuple[str, ...]
     faults: tuple[str, ...] = ()
+    unread: int = 0
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why an nsqd may be missing, one line each."""
+        unread = (f"{self.unread} registrations are left out, they are too many",) if self.unread else ()
+        return self.failures + self.faults + unread
 
 
 class Lookup:
@@ -66,26 +76,39 @@ class Lookup:
         for address in self.addresses:
             split_address(address)
 
-    async def producers(self, topic: str) -> LookupResult:
-        """Return the nsqd that have a topic; none and no failure if the topic is unknown."""
-        return await self._ask_all("/lookup", topic=topic)
+    async def producers(self, topic: str, *, known: Collection[str] = frozenset()) -> LookupResult:
+        """Return the nsqd that have a topic; none and no failure if the topic is unknown.
+
+        Args:
+            topic: The topic.
+            known: ``host:port`` of the nsqd to read first, of an answer with more than 2,000.
+        """
+        return await self._ask_all("/lookup", known, topic=topic)
 
     async def nodes(self) -> LookupResult:
-        """Return all nsqd."""
-        return await self._ask_all("/nodes")
+        """Return all nsqd, at most 2,000 of each answer."""
+        return await self._ask_all("/nodes", frozenset())
 
-    async def _ask_all(self, path: str, **query: str) -> LookupResult:
-        answers = await asyncio.gather(*(self._ask(address, path, query) for address in self.addresses))
+    async def _ask_all(self, path: str, known: Collection[str], **query: str) -> LookupResult:
+        asked = (self._ask(address, path, known, query) for address in self.addresses)
+        answers = await asyncio.gather(*asked)
         return LookupResult(
             nodes=frozenset().union(*(answer.nodes for answer in answers)),
             failures=tuple(line for answer in answers for line in answer.failures),
             faults=tuple(dict.fromkeys(line for answer in answers for line in answer.faults)),
+            unread=max((answer.unread for answer in answers), default=0),
         )
 
-    async def _ask(self, address: str, path: str, query: dict[str, str]) -> LookupResult:
+    async def _ask(
+        self, address: str, path: str, known: Collection[str], query: dict[str, str]
+    ) -> LookupResult:
+        def read(answer: Any) -> LookupResult:
+            return _registered(listed(answer["producers"]), known)
+
         try:
-            what = "list of producers"
-            return await fetch_json(address, path, _registered, what, timeout_s=self._timeout_s, **query)
+            return await fetch_json(
+                address, path, read, "list of producers", timeout_s=self._timeout_s, **query
+            )
         except RefusedError as error:
             is_unknown = error.code == "TOPIC_NOT_FOUND"
             failures = () if is_unknown else (f"nsqlookupd {address}: {error.code} {error.description}",)
@@ -94,11 +117,11 @@ class Lookup:
         return LookupResult(frozenset(), failures)
 
 
-def _registered(answer: dict[str, Any]) -> LookupResult:
+def _registered(producers: list[Any], known: Collection[str]) -> LookupResult:
     """Return the nsqd in one answer: a registration that cannot be used hides no other."""
     nodes: dict[str, Node] = {}
     faults = []
-    for producer in answer["producers"] or ():
+    for producer in _first(producers, known):
         try:
             node = _node(producer)
         except (SettingsError, LookupError, TypeError) as error:
@@ -109,7 +132,21 @@ def _registered(answer: dict[str, Any]) -> LookupResult:
             faults.append(f"two nsqd register {node.address}, and only one of them is consumed")
             continue
         nodes[node.address] = node
-    return LookupResult(frozenset(nodes.values()), (), tuple(faults))
+    unread = max(0, len(producers) - _MOST_READ)
+    return LookupResult(frozenset(nodes.values()), (), tuple(faults), unread)
+
+
+def _first(producers: list[Any], known: Collection[str]) -> list[Any]:
+    """Return the registrations to read, the known ones first if they are too many."""
+    if len(producers) <= _MOST_READ:
+        return producers
+    return sorted(producers, key=lambda each: _unchecked_address(each) not in known)[:_MOST_READ]
+
+
+def _unchecked_address(producer: object) -> str:
+    if not isinstance(producer, dict):
+        return ""
+    return join_address(str(producer.get("broadcast_address")), str(producer.get("tcp_port")))
 
 
 def _node(producer: dict[str, object]) -> Node:

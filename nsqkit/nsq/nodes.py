@@ -79,7 +79,7 @@ async def nodes_of(topic: str, settings: Settings) -> LookupResult:
     """
     named, lookup = _named(settings), lookup_of(settings)
     found = await lookup.producers(topic) if lookup else LookupResult(frozenset(), ())
-    return LookupResult(found.nodes | named, found.failures + found.faults)
+    return LookupResult(found.nodes | named, found.problems)
 
 
 async def all_nodes(settings: Settings) -> LookupResult:
@@ -89,7 +89,7 @@ async def all_nodes(settings: Settings) -> LookupResult:
         SettingsError: If there are HTTP addresses in the settings, but not one for each nsqd.
     """
     named, found = _named(settings), await looked_up(settings)
-    return LookupResult(found.nodes | named, found.failures + found.faults)
+    return LookupResult(found.nodes | named, found.problems)
 
 
 def configured_http(settings: Settings) -> dict[str, str]:

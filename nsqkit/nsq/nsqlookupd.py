@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from nsqkit.nsq.http import fetch, fetch_json
+from nsqkit.nsq.http import fetch, fetch_json, listed
 from nsqkit.policy.names import channel_problem, topic_problem
 
 
@@ -46,16 +46,10 @@ class NsqlookupdHttp:
         self, field: str, path: str, read: Callable[[list[Any]], frozenset[str]], **query: str
     ) -> frozenset[str]:
         def found(answer: Any) -> frozenset[str]:
-            return read(_listed(answer[field]))
+            return read(listed(answer[field]))
 
         what = f"list of {field}"
         return await fetch_json(self.address, path, found, what, timeout_s=self._timeout_s, **query)
-
-
-def _listed(value: Any) -> list[Any]:
-    if not isinstance(value, list | None):
-        raise TypeError("not a list")
-    return value or []
 
 
 def _topics(names: Iterable[Any]) -> frozenset[str]:
@@ -63,7 +57,8 @@ def _topics(names: Iterable[Any]) -> frozenset[str]:
 
 
 def _topics_of_nodes(nodes: list[Any]) -> frozenset[str]:
-    return _topics(topic for node in nodes if isinstance(node, dict) for topic in node.get("topics") or ())
+    names = [name for node in nodes if isinstance(node, dict) for name in node.get("topics") or ()]
+    return _topics(listed(names))
 
 
 def _channels(names: list[Any]) -> frozenset[str]:

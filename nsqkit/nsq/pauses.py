@@ -107,9 +107,9 @@ class Pauses:
                 if self._clocks is not None:
                     await self._clocks.measure(address)
                 own = self._own_pauses()
-                stats = await NsqdHttp(address, self._timeout_s).stats()
-            paused = paused_in(stats, self._subscribed)
-        except (ConnectionLostError, RefusedError, LookupError, TypeError):
+                http = NsqdHttp(address, self._timeout_s)
+                paused = await http.read_stats(lambda stats: paused_in(stats, self._subscribed))
+        except (ConnectionLostError, RefusedError):
             return
         if own is None or own != self._own_pauses():  # it may be the worker's own pause
             return

@@ -94,12 +94,29 @@ class NsqdPublisher:
         while start < len(bodies):
             end = self._limits.fitting(bodies, start)
             try:
-                await self._publish_together(topic, bodies[start:end])
+                await self._send_together(topic, bodies[start:end])
             except PublishError as error:
                 if not error.permanent or self._limits.fitting(bodies, start) >= end:
                     raise
             else:
                 start = end
+
+    async def publish_together(self, topic: str, bodies: Sequence[bytes]) -> None:
+        """Publish messages in one command, whatever its size; nsqd accepts all of them or none.
+
+        Args:
+            topic: The topic to publish to.
+            bodies: n bodies as for :meth:`publish`; 1 or more.
+
+        Raises:
+            PublishError: If nsqd did not confirm it. Unless the error is permanent, it may have arrived.
+        """
+        self._check(topic, bodies)
+        await self._send_together(topic, bodies)
+
+    def may_refuse(self, topic: str, bodies: Sequence[bytes]) -> bool:
+        """Return whether nsqd may refuse messages, one or more, for the size of one or for their topic."""
+        return topic in self._forbidden_topics or self._limits.is_doubtful(Size(max(map(len, bodies))))
 
     @property
     def is_connected(self) -> bool:
@@ -133,7 +150,7 @@ class NsqdPublisher:
         if problem is not None:
             raise PublishError(topic, self.address, problem, True)  # noqa: FBT003 - a field, not a flag
 
-    async def _publish_together(self, topic: str, bodies: Sequence[bytes]) -> None:
+    async def _send_together(self, topic: str, bodies: Sequence[bytes]) -> None:
         n_bytes = mpub_bytes(bodies)
         if len(bodies) == 1 and self._limits.is_doubtful(Size(0, n_bytes)):
             command, size = protocol.pub(topic, bodies[0]), Size(len(bodies[0]))  # it has no framing

@@ -1,7 +1,6 @@
 """Publisher pool: one publisher for each nsqd, connected at first use, and what is known of each nsqd."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -60,7 +59,7 @@ class PublisherPool:
         self._publishers: dict[str, NsqdPublisher] = {}
         self.is_closed = False
         self._known: dict[str, _Known] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # many may need one channel
+        self._creating: dict[tuple[str, str, str], asyncio.Task[None]] = {}
 
     async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish one message to the nsqd at *address*, and wait for its OK.
@@ -78,18 +77,39 @@ class PublisherPool:
         """
         await self._to(address, topic).publish_many(topic, bodies)
 
+    async def publish_together(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
+        """Publish n messages in one command, all or none, and wait for nsqd's OK; 1 or more.
+
+        Raises:
+            PublishError: If nsqd does not confirm it.
+        """
+        await self._to(address, topic).publish_together(topic, bodies)
+
+    def may_refuse(self, address: str, topic: str, bodies: Sequence[bytes]) -> bool:
+        """Return whether the nsqd at *address* may refuse messages; see ``NsqdPublisher.may_refuse``.
+
+        Raises:
+            PublishError: If the pool is closed.
+        """
+        return self._to(address, topic).may_refuse(topic, bodies)
+
     async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
         """Create a durable channel on the nsqd at *address*, again only after the connection to it has ended.
 
         Raises:
             PublishError: If it cannot be created within the time limit of a publish.
         """
+        known = self._known_of(self._to(address, topic))
+        if (topic, channel) in known.channels:
+            return
+        key = address, topic, channel
+        if key not in self._creating:  # many may need it, and all of them go on in one turn of the loop
+            creating = asyncio.create_task(self._create_channel(*key))
+            creating.add_done_callback(lambda _: self._creating.pop(key))
+            self._creating[key] = creating
         try:
-            async with TimeLimit(self._publish_timeout_s), self._locks[address]:
-                known = self._known_of(self._to(address, topic))
-                if (topic, channel) not in known.channels:
-                    await ensure_channel(address, topic, channel, self._options)
-                    known.channels.add((topic, channel))
+            await asyncio.shield(self._creating[key])
+            known.channels.add((topic, channel))
         except RefusedError as error:
             raise PublishError(topic, address, str(error), error.permanent) from error
         except ConnectionLostError as error:
@@ -97,6 +117,10 @@ class PublisherPool:
         except TimeoutError as error:
             reason = f"no channel {channel!r} within {self._publish_timeout_s:g} s"
             raise PublishError(topic, address, reason, False) from error  # noqa: FBT003 - of the error
+
+    async def _create_channel(self, address: str, topic: str, channel: str) -> None:
+        async with TimeLimit(self._publish_timeout_s):
+            await ensure_channel(address, topic, channel, self._options)
 
     async def max_msg_bytes(self, address: str) -> int | None:
         """Return max-msg-size of the nsqd at *address*, asked again once its connection has ended.

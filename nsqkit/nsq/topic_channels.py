@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from nsqkit.errors import ConnectionLostError, RefusedError
 from nsqkit.nsq.http import NsqdHttp
@@ -11,7 +11,7 @@ from nsqkit.policy.registration import Pair, by_topic
 
 
 class TopicAbsentError(ConnectionLostError):
-    """An nsqd does not have a topic for which nsqlookupd names it."""
+    """An nsqd does not have a topic that nsqlookupd names it for, or that it had before."""
 
 
 class TopicChannels:
@@ -19,7 +19,7 @@ class TopicChannels:
 
     A topic's first channel takes the backlog, even if the others are subscribed a moment later. So a topic
     that has no channel yet is paused until all channels of the worker exist (ADR 0034). A topic that may not
-    be created must be there: nsqlookupd may name an nsqd that has deleted it (ADR 0046).
+    be created must be there: an operator may have deleted it, though nsqlookupd names the nsqd (ADR 0046).
 
     Args:
         pairs: The durable (topic, channel) pairs of the worker.
@@ -70,7 +70,7 @@ class TopicChannels:
         except TopicAbsentError:
             self._paused.discard(key)
             raise
-        except (ConnectionLostError, RefusedError, LookupError, TypeError) as error:  # or not nsqd's answer
+        except (ConnectionLostError, RefusedError) as error:
             if key in self._paused:
                 raise
             if is_shared and key not in self._failed:
@@ -79,17 +79,15 @@ class TopicChannels:
                 self._log.warning("channels_not_created", topic=topic, error=str(error), hint=hint)
 
     async def _create(self, http: NsqdHttp, topic: str, wanted: frozenset[str], *, may_create: bool) -> None:
-        found = _topic_in(await http.stats(topic), topic)
+        found = await http.read_stats(lambda stats: _topic_in(stats, topic), topic)
         if found is None:
             if not may_create:
-                why = f"it does not have topic {topic!r}, for which nsqlookupd names it"
-                raise TopicAbsentError(http.address, why)
+                raise TopicAbsentError(http.address, f"it does not have topic {topic!r}")
             await http.create_topic(topic)
-            found = {}
-        existing = {channel["channel_name"] for channel in found.get("channels", ())}
+            found = _Topic(frozenset(), is_paused=False)
         is_ours = (http.address, topic) in self._paused
-        missing = sorted(wanted - existing)
-        if is_ours or (missing and not existing and not found.get("paused")):
+        missing = sorted(wanted - found.channels)
+        if is_ours or (missing and not found.channels and not found.is_paused):
             await self._create_paused(http, topic, missing)
             return
         for channel in missing:
@@ -109,6 +107,17 @@ class TopicChannels:
             self._paused.discard(key)
 
 
-def _topic_in(stats: dict[str, Any], topic: str) -> dict[str, Any] | None:
-    found = (each for each in stats["topics"] or () if each["topic_name"] == topic)
-    return next(found, None)
+class _Topic(NamedTuple):
+    """A topic of an nsqd: the names of its channels, and whether it is paused."""
+
+    channels: frozenset[str]
+    is_paused: bool
+
+
+def _topic_in(stats: dict[str, Any], topic: str) -> _Topic | None:
+    """Return a topic in the statistics of an nsqd; raise anything if these are no such statistics."""
+    for each in stats["topics"] or ():
+        if each["topic_name"] == topic:
+            channels = frozenset(channel["channel_name"] for channel in each["channels"])
+            return _Topic(channels, is_paused=bool(each["paused"]))
+    return None

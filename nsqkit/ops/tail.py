@@ -17,6 +17,7 @@ from nsqkit.nsq.message import Message, one_by_one
 from nsqkit.nsq.nodes import nodes_of
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.names import EPHEMERAL, is_ephemeral, topic_problem
+from nsqkit.policy.new_faults import NewFaults
 from nsqkit.policy.suggestion import suggestion
 from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
@@ -122,18 +123,17 @@ class Tail:
 
     async def _keep(self, node: Node) -> None:
         """Follow one nsqd until cancelled; check the topic again after each lost connection."""
-        logged = ""
+        now_s, waits = asyncio.get_running_loop().time, NewFaults()
         while True:
             try:
                 problem = await self._problem(node)
                 if problem is None:
-                    logged = ""
+                    waits.take((), now_s=now_s())
                     problem = await self._serve(node)
             except NsqkitError as error:
                 problem = str(error)
-            if problem != logged:
-                self._log.warning("tail_waits", nsqd=node.address, error=problem)
-            logged = problem
+            if new := waits.take((problem,), now_s=now_s()):
+                self._log.warning("tail_waits", nsqd=node.address, error=new)
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _serve(self, node: Node) -> str:

@@ -9,8 +9,8 @@ from nsqkit.errors import PublishError, SettingsError
 from nsqkit.handler.extension import Extension, Hooks
 from nsqkit.handler.outgoing import Outgoing, Preparer, reported
 from nsqkit.nsq.options import connection_options
+from nsqkit.nsq.publish_batcher import Groups, PublishBatcher
 from nsqkit.nsq.publisher_pool import PublisherPool
-from nsqkit.publishing.batching import PublishBatcher
 from nsqkit.settings.settings import Settings
 
 _SOON_S = 0.002
@@ -106,7 +106,7 @@ class Publisher:
         for target, outgoing in by_topic.items():
             bodies = [each.body for each in outgoing]
             self._use_loop()
-            await reported(self._turn.after(target, self._send(target, bodies)), outgoing)
+            await reported(self._turn.after(target, self._send(target, [bodies])), outgoing)
 
     def publish_soon(self, event: object, *, topic: str | None = None) -> "asyncio.Future[None]":
         """Publish an event together with others of the next 2 ms: faster for many events, slower for one.
@@ -130,7 +130,7 @@ class Publisher:
             kept.set_result(None)
             return kept
         self._use_loop()
-        confirmed = self._soon.add(ready.topic, ready.body)
+        confirmed = self._soon.add(ready.topic, (ready.body,))
         if ready.when_done:
             confirmed.add_done_callback(lambda done: ready.done(_failure_of(done)))
         return confirmed
@@ -200,7 +200,8 @@ class Publisher:
     def _can_batch(self, body: object) -> bool:
         return isinstance(body, bytes) and 0 < len(body) <= self._max_msg_bytes
 
-    async def _send(self, topic: str, bodies: Sequence[bytes]) -> None:
+    async def _send(self, topic: str, groups: Groups) -> None:
+        bodies = [body for group in groups for body in group]
         if len(bodies) == 1:
             await self._send_one(topic, bodies[0])
         else:

@@ -1,6 +1,7 @@
 """Batch: collect messages, call the handler once with all of them, and return an outcome for each."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any, cast
@@ -30,10 +31,11 @@ class BatchDispatcher:
         handler: The handler instance, made with its resources.
         middleware: Layers around each message, outermost first.
         threads: Maximum number of batches of a plain ``def handle`` at the same time; 1 or more.
-        executor_wait: Called with the seconds that each batch waited for a thread.
+        executor_waits: Called with the seconds that batches waited for a thread.
         log: structlog logger with the handler's fields.
         scope: Opens the resources of each batch.
         may_rerun: Returns whether the messages of a failed batch may be handled one by one now.
+        now_s: Monotonic clock, seconds.
     """
 
     def __init__(
@@ -42,10 +44,11 @@ class BatchDispatcher:
         *,
         middleware: Sequence[Middleware] = (),
         threads: int = 1,
-        executor_wait: Callable[[float], None] = lambda _: None,
+        executor_waits: Callable[[Sequence[float]], None] = lambda _: None,
         log: Any,
         scope: Scope | None = None,
         may_rerun: Callable[[], bool] = lambda: True,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         spec = self._spec = handler.spec
         self._log = log
@@ -59,8 +62,9 @@ class BatchDispatcher:
             scope.inside(lambda batch, _: handler.handle(batch)),
             spec,
             threads=self._max_batches,
-            executor_wait=executor_wait,
+            executor_waits=executor_waits,
             on_thread_end=scope.on_thread_end,
+            now_s=now_s,
         )
         self._call_handler = scope.around(self._caller.call)
         self._call = wrapped(self._join, middleware)

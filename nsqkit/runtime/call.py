@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from types import CodeType
@@ -12,7 +12,8 @@ from nsqkit.errors import HandlerTimeoutError
 from nsqkit.handler.origin import waits_at
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.runtime.deadlines import Deadlines
-from nsqkit.runtime.pool import Call, Pool
+from nsqkit.runtime.pool import Pool
+from nsqkit.runtime.thread_call import ThreadCall
 from nsqkit.runtime.unawaited import Blamed, Finds, raise_unawaited, watch
 
 AGAIN_S = 1.0
@@ -46,10 +47,13 @@ class Caller:
         handle: The method; a coroutine function if the handler is asynchronous.
         spec: Declaration of the handler: its timeout and how it runs.
         threads: Size of the thread pool for a plain ``def handle``; 1 or more.
-        executor_wait: Called with the seconds that each call waited for a thread.
+        executor_waits: Called with the seconds that calls waited for a thread.
         on_thread_end: Called in each thread before it ends; None to call nothing.
+        now_s: Monotonic clock, seconds.
 
     Attributes:
+        handle: The method.
+        pool: The threads of a plain method; None if it runs on the loop.
         call: Awaits the method and returns its value. After ``timeout_s`` a coroutine is cancelled and
             ``HandlerTimeoutError`` is raised; one that goes on is cancelled up to ``MOST_CANCELS`` times,
             and then ``stuck`` of the argument is called. A plain method cannot be interrupted. A late return
@@ -63,23 +67,30 @@ class Caller:
         spec: HandlerSpec,
         *,
         threads: int,
-        executor_wait: Callable[[float], None],
+        executor_waits: Callable[[Sequence[float]], None],
         on_thread_end: Callable[[], None] | None = None,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._handle = handle
+        self.handle = handle
+        self.pool: Pool | None = None
         self._timeout_s = spec.timeout_s
-        self._executor_wait = executor_wait
-        self._executor: Pool | None = None
         self._threads: set[Cancellable] = set()
-        self._overdue = Deadlines(spec.timeout_s, _mark)
         self._limits = Deadlines(spec.timeout_s, _Limit.cancel)
         watch(spec.handler.__module__, _CALLS)
         self.call: Callable[[Any, Any], Awaitable[Any]] = self._on_loop_async
         if spec.run_on_loop:
             self.call = self._on_loop_plain
         elif not spec.is_async:
-            self._executor = Pool(threads, spec.name, on_thread_end)
-            self.call = partial(self._in_thread, self._executor)
+            self.pool = Pool(
+                threads,
+                spec.name,
+                on_thread_end,
+                timeout_s=spec.timeout_s,
+                on_overdue=_mark,
+                on_waits=executor_waits,
+                now_s=now_s,
+            )
+            self.call = partial(self._in_thread, self.pool)
 
     def in_thread(self, argument: Cancellable) -> bool:
         """Return whether a call runs in a thread, which cannot be cancelled."""
@@ -87,13 +98,12 @@ class Caller:
 
     def close(self) -> None:
         """Accept no more calls. Running threads are not interrupted."""
-        self._overdue.close()
         self._limits.close()
-        if self._executor is not None:
-            self._executor.close()
+        if self.pool is not None:
+            self.pool.close()
 
     async def _on_loop_async(self, what: Any, argument: Cancellable) -> Any:
-        call: Coroutine[Any, Any, Any] = self._handle(what, argument)
+        call: Coroutine[Any, Any, Any] = self.handle(what, argument)
         try:
             waits_for = call.send(None)
         except StopIteration as returned:  # it never waited, so it needs no timer
@@ -115,23 +125,28 @@ class Caller:
         return value
 
     async def _on_loop_plain(self, what: Any, argument: Cancellable) -> Any:
-        value = self._handle(what, argument)
+        value = self.handle(what, argument)
         if argument.unawaited is not None:
             raise_unawaited(argument)
         return value
 
     async def _in_thread(self, pool: Pool, what: Any, argument: Cancellable) -> Any:
-        asked_s = time.monotonic()
         self._threads.add(argument)
-        self._overdue.add(argument)
         try:
-            call = pool.submit(self._handle, what, argument)
+            call = pool.submit(self.handle, what, argument)
             await call.ended
         finally:
             self._threads.discard(argument)
-            self._overdue.discard(argument)
-        self._executor_wait(call.started_s - asked_s)
-        is_late = call.ended_s - asked_s > self._timeout_s  # measured like the timer, so that both agree
+        return self.result(call)
+
+    def is_late(self, call: ThreadCall) -> bool:
+        """Return whether a call in a thread has ended past its timeout."""
+        return call.is_overdue or call.ended_s - call.started_s > self._timeout_s
+
+    def result(self, call: ThreadCall) -> Any:
+        """Return what a call in a thread has returned, or raise its error; see ``call``."""
+        argument: Cancellable = call.args[-1]
+        is_late = self.is_late(call)
         if call.error is None:
             if is_late:
                 argument.overrun(self._timeout_s)
@@ -146,15 +161,15 @@ class Caller:
             call.error = None  # its traceback refers to the call: break the reference cycle
 
 
-def _mark(argument: Cancellable) -> None:
-    argument.cancelled = True
+def _mark(call: ThreadCall) -> None:
+    call.args[-1].cancelled = True
 
 
 _CALLS: Mapping[CodeType, Finds] = {
     Caller._on_loop_async.__code__: itemgetter("argument"),  # noqa: SLF001 - of this module
     Caller.go_on.__code__: itemgetter("argument"),
     Caller._on_loop_plain.__code__: itemgetter("argument"),  # noqa: SLF001
-    Call.run.__code__: lambda names: names["self"].args[-1],
+    ThreadCall.run.__code__: lambda names: names["self"].args[-1],
 }
 """Where ``unawaited`` finds the second argument of the running call."""
 

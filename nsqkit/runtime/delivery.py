@@ -14,6 +14,7 @@ from nsqkit.policy.verdict import Rules
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.ports import Message, Meter
 from nsqkit.runtime.requeues import Requeues
+from nsqkit.runtime.thread_call import ThreadCall
 
 if TYPE_CHECKING:
     import asyncio
@@ -79,8 +80,10 @@ class Delivery:
         unread: Why the message has no event; None if it has one.
         ctx: The handler's Context; None before the handler is called.
         call: The rest of the handler's call, which has begun; None if it has not, or has been awaited.
-        task: The task that runs the delivery; None before it starts.
+        task: What runs the delivery, a task or its call in a thread; None before it starts.
         in_handler: Whether the handler is running, so that the task may be cancelled.
+        has_returned: Whether the handler runs no more and something may have to be published, which takes
+            time: another task does it.
         is_redelivered: Whether nsqd has delivered the message again, so that this lease is lost.
         redelivery: The later delivery of the same message; it waits until this one ends.
         overran: The timeout that the handler returned after; None if it kept its time.
@@ -95,6 +98,7 @@ class Delivery:
         "epoch",
         "give_back_by_s",
         "has_lost_slot",
+        "has_returned",
         "in_handler",
         "is_done",
         "is_kept",
@@ -128,8 +132,9 @@ class Delivery:
         self.unread: DecodeError | UnknownEventError | None = None
         self.ctx: Context | None = None
         self.call: Coroutine[Any, Any, Any] | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | ThreadCall | None = None
         self.in_handler = self.is_redelivered = self.is_done = self.is_kept = self.has_lost_slot = False
+        self.has_returned = False
         self.redelivery: Delivery | None = None
         self.overran: HandlerTimeoutError | None = None
 
@@ -181,10 +186,16 @@ class Delivery:
         return self.message.received_s + self.message.longest_hold_s
 
     @property
+    def waits_for_thread(self) -> bool:
+        """Whether its call waits for a thread, unless one starts it at this moment."""
+        return isinstance(self.task, ThreadCall) and not self.in_handler
+
+    @property
     def give_back_s(self) -> float:
         """Time to requeue the delivery if it has not started, at the latest before ``cap_s``; or infinite."""
         latest_s = self.cap_s - lease.margin_s(self.message.lease_s)
-        return math.inf if self.task else min(latest_s, self.give_back_by_s)
+        has_started = self.task is not None and not self.waits_for_thread
+        return math.inf if has_started else min(latest_s, self.give_back_by_s)
 
     @property
     def touch_s(self) -> float:
@@ -226,14 +237,14 @@ class Delivery:
         """Return to the state before the start, to be handled again."""
         self.kept += 1
         self.task = self.ctx = self.call = self.decoded = self.unread = self.overran = None
-        self.is_kept = False
+        self.is_kept = self.has_returned = False
 
     @property
     def preparer(self) -> Preparer:
         """Encodes the messages that the handler publishes."""
         return self.shared.preparer
 
-    def make_context(self) -> Context:
+    def make_context(self) -> "MessageContext":
         """Create the Context of the message, and keep it in ``ctx``."""
         self.ctx = ctx = MessageContext(self.message, self.decoded)
         ctx.delivery = self
@@ -327,8 +338,8 @@ class MessageContext(Context):
         self.nsqd = message.address
         self.body = message.body
         self.now_s = shared.clock.now_s
-        self._cap_s = self.deadline_s = delivery.cap_s
-        if self.started_s is not None:
-            self.deadline_s = min(self._cap_s, self.started_s + shared.limit_s)
+        self._cap_s = cap_s = delivery.cap_s
+        ends_s = math.inf if self.started_s is None else self.started_s + shared.limit_s
+        self.deadline_s = min(cap_s, ends_s)
         self._envelope = UNREAD
         self._log = None

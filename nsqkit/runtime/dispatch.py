@@ -1,7 +1,8 @@
 """Dispatch: call a handler inside its middleware, and check that it returns an outcome."""
 
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Middleware, Next
@@ -9,7 +10,11 @@ from nsqkit.handler.handler import AnyHandler
 from nsqkit.policy.outcome import Duplicate, Finish, Outcome
 from nsqkit.runtime.call import Begun, Caller
 from nsqkit.runtime.scope import Scope
+from nsqkit.runtime.thread_call import ThreadCall
 from nsqkit.runtime.unawaited import raise_unawaited
+
+if TYPE_CHECKING:
+    from nsqkit.runtime.pool import Pool
 
 _FINISH = Finish()
 Call = Coroutine[Any, Any, Any]
@@ -23,10 +28,15 @@ class Dispatcher:
         handler: The handler instance, made with its resources.
         middleware: Layers around each call, outermost first.
         threads: Size of the thread pool for a plain ``def handle``; 1 or more.
-        executor_wait: Called with the seconds that each call waited for a thread.
+        executor_waits: Called with the seconds that calls waited for a thread.
         scope: Opens the resources of each call.
+        now_s: Monotonic clock, seconds.
 
     Attributes:
+        pool: The threads for calls that need nothing of the event loop; None if the handler is asynchronous,
+            or a middleware or a resource of the loop is around its calls.
+        handle: The method that such a thread calls.
+        is_late: Returns whether a call in a thread has ended past ``timeout_s``.
         start: Returns the coroutine of a call. Who sends None to it starts the call in the running task, and
             passes what it yields to :meth:`rest`, or what it returns to :meth:`ended`.
     """
@@ -37,8 +47,9 @@ class Dispatcher:
         *,
         middleware: Sequence[Middleware] = (),
         threads: int = 1,
-        executor_wait: Callable[[float], None] = lambda _: None,
+        executor_waits: Callable[[Sequence[float]], None] = lambda _: None,
         scope: Scope | None = None,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         spec = handler.spec
         scope = scope or Scope()
@@ -47,14 +58,19 @@ class Dispatcher:
             scope.inside(handler.handle),
             spec,
             threads=threads,
-            executor_wait=executor_wait,
+            executor_waits=executor_waits,
             on_thread_end=scope.on_thread_end,
+            now_s=now_s,
         )
+        self.handle, self.is_late = self._caller.handle, self._caller.is_late
         self._call = scope.around(wrapped(self._caller.call, middleware))
         self.start: Any = self._call
         self._go_on: GoOn = lambda call, waits_for, _: Begun(call, waits_for)
-        if self._call is self._caller.call and spec.is_async:
-            self.start, self._go_on = handler.handle, self._caller.go_on
+        self.pool: Pool | None = None
+        if self._call is self._caller.call:
+            self.pool = self._caller.pool
+            if spec.is_async:
+                self.start, self._go_on = handler.handle, self._caller.go_on
 
     has_room = True
     """Whether calls can still start; each slot has its own."""
@@ -84,6 +100,10 @@ class Dispatcher:
         if ctx.unawaited is not None:
             raise_unawaited(ctx)
         return self._checked(returned)
+
+    async def ended_in_thread(self, call: ThreadCall) -> Outcome | Duplicate:
+        """Return the outcome of a call that a thread of the pool has ended; see :meth:`call`."""
+        return self._checked(self._caller.result(call))
 
     def _checked(self, outcome: Any) -> Outcome | Duplicate:
         return _FINISH if outcome is None else checked(outcome, f"{self._name}.handle")

@@ -3,7 +3,6 @@
 import asyncio
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 from nsqkit.policy.redaction import describe, redact
 
@@ -27,7 +26,7 @@ def as_failure(error: BaseException) -> Exception:
     return RuntimeError(f"the handler raised {describe(error)}").with_traceback(error.__traceback__)
 
 
-def is_from_outside(error: BaseException, task: "asyncio.Task[Any] | None", *, is_stopping: bool) -> bool:
+def is_from_outside(error: BaseException, task: object, *, is_stopping: bool) -> bool:
     """Return whether an exception must leave the task, because no code that runs in it raised it.
 
     Python throws ``GeneratorExit`` into a coroutine that it discards; the task does not run then. A second

@@ -26,10 +26,13 @@ async def publish_together(publishes: Publishes, address: str, outgoing: Sequenc
         PublishError: If a command is not confirmed; raised after all commands have ended.
     """
     commands = list(_commands(outgoing))
+    if len(commands) == 1:
+        return await _send(publishes, address, commands[0])
     sent = (_send(publishes, address, command) for command in commands)
     failures = [error for error in await asyncio.gather(*sent, return_exceptions=True) if error is not None]
     if failures:
         raise failures[0]
+    return None
 
 
 def _commands(outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:

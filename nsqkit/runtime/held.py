@@ -33,6 +33,11 @@ class Held:
         """Return whether a delivery of the same message is held."""
         return bool(self._first) and key_of(message) in self._first
 
+    def holds(self, delivery: Delivery) -> bool:
+        """Return whether a delivery is held."""
+        first = self._first.get(delivery.key)
+        return first is not None and delivery in {first, first.redelivery}
+
     def add(self, delivery: Delivery) -> Delivery:
         """Add a delivery, and return the first delivery held of its message: itself or an earlier one."""
         if not self.count:

@@ -15,7 +15,8 @@ class LeaseKeeper:
 
     Args:
         held: The deliveries that are not settled yet.
-        overdue: Called with each delivery whose lease is lost, or that was not started in time.
+        overdue: Called with each delivery whose lease is lost, or that was not started in time; an earlier
+            call may have settled it.
         now_s: Monotonic clock of the event loop, seconds.
     """
 
@@ -57,12 +58,15 @@ class LeaseKeeper:
     def _check(self) -> None:
         self._timer, self._next_check_s = None, math.inf
         now_s = self._now_s()
+        overdue = []
         try:
-            for delivery in tuple(self._held):
+            for delivery in self._held:
                 if delivery.is_lost(now_s) or now_s >= delivery.give_back_s:
-                    self._overdue(delivery)
+                    overdue.append(delivery)
                 elif _is_due(delivery, now_s) and delivery.message.touch():
                     delivery.touched_s = now_s
+            for delivery in overdue:
+                self._overdue(delivery)
         finally:
             self._schedule(min((_due_s(delivery, now_s) for delivery in self._held), default=math.inf))
 

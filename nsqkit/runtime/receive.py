@@ -1,5 +1,6 @@
 """Receive: take in the messages of a handler, and start no more at a time than its gate allows."""
 
+import asyncio
 from collections.abc import Sequence
 
 from nsqkit.events.codec.decoder import Decoder
@@ -19,6 +20,7 @@ from nsqkit.runtime.runners import Runners
 from nsqkit.runtime.settle import Settler
 from nsqkit.runtime.slots import Slots
 from nsqkit.runtime.start import Starter
+from nsqkit.runtime.threads import Threads
 
 
 class Intake:
@@ -82,6 +84,7 @@ class Intake:
             quarantine=quarantine,
             starter=starter,
             processor=processor,
+            threads=self._make_threads(shared, decoder, monitor),
             admit=self._receive_one,
             on_suspect=self._suspect,
             on_end=self._on_run_end,
@@ -90,6 +93,23 @@ class Intake:
         self._giving_back = False
         gate.on_change(self._on_gate_change, self._has_trial)
         quarantine.join(self)
+
+    def _make_threads(self, shared: Shared, decoder: Decoder, monitor: FailureMonitor) -> Threads | None:
+        """Return what runs deliveries in threads; None if each call needs a task."""
+        if not isinstance(self._dispatcher, Dispatcher) or self._dispatcher.pool is None:
+            return None
+        return Threads(
+            self._dispatcher.pool,
+            shared,
+            decoder=decoder,
+            dispatcher=self._dispatcher,
+            settler=self._settler,
+            monitor=monitor,
+            slots=self._slots,
+            go_on=lambda delivery: self._runners.go_on(delivery),  # noqa: PLW0108 - they are made later
+            on_end=self._on_run_end,
+            wake=self.wake,
+        )
 
     @property
     def held(self) -> int:
@@ -155,8 +175,10 @@ class Intake:
                 self._settle_unstarted(delivery, SHUTDOWN)
             if ctx is not None:
                 ctx.cancelled = True
-                if delivery.in_handler and task is not None and not self._dispatcher.in_thread(ctx):
-                    task.cancel()  # a handler in a thread can only look at ctx.cancelled
+                if not delivery.in_handler or self._dispatcher.in_thread(ctx):
+                    continue  # a handler in a thread can only look at ctx.cancelled
+                if isinstance(task, asyncio.Task):
+                    task.cancel()
 
     async def wait_empty(self) -> None:
         """Wait until every received message is settled."""
@@ -181,6 +203,8 @@ class Intake:
 
     def _on_gate_change(self) -> None:
         self._slots.update()
+        if self._slots.running > self._slots.limit:
+            self._runners.withdraw()
         self.wake()
         if self._suspects.waiting or self._quarantine.is_on:
             self._quarantine.advance()
@@ -257,6 +281,7 @@ class Intake:
     def drop_lost(self) -> None:
         """Settle the waiting deliveries whose connection has ended: nsqd delivers their messages again."""
         self._runners.hold()
+        self._runners.withdraw()
         for delivery in (*self._waiting, *self._suspects.waiting):
             if delivery.message.is_lost():
                 self._held.detach(delivery)
@@ -274,6 +299,7 @@ class Intake:
         if self._slots.limit or not self._gate.limit:
             return
         self._dispatcher.withhold()
+        self._runners.withdraw()
         for waiting in tuple(self._waiting):
             self._settle_unstarted(waiting, on_not_started(self._rules, RequeueReason.PAUSED, for_s=0.0))
 
@@ -300,6 +326,7 @@ class Intake:
     def _receive_redelivery(self, earlier: Delivery, delivery: Delivery) -> None:
         """Take in a redelivery of a message in flight: the lease of the earlier delivery has ended."""
         earlier.is_redelivered = True
+        self._recall(earlier)
         delivery.follow(earlier.redelivery or earlier)
         if earlier.redelivery is not None:
             self._settle_unstarted(earlier.redelivery, LEASE_LOST)
@@ -313,8 +340,16 @@ class Intake:
         self._admit(delivery)
         self._settle_unstarted(earlier, LEASE_LOST)
 
+    def _recall(self, delivery: Delivery) -> None:
+        """If a delivery waits for a thread, let it wait for its start again; its thread may start it now."""
+        if delivery.waits_for_thread:
+            self._runners.withdraw()
+
     def _overdue(self, delivery: Delivery) -> None:
         """Requeue a delivery that did not start in time; one that runs is settled as lost when it ends."""
+        if not self._held.holds(delivery):
+            return
+        self._recall(delivery)
         if delivery.task is not None:
             if not delivery.has_lost_slot and delivery.is_over(self._now_s()):
                 self._lose_slot(delivery)

@@ -14,6 +14,7 @@ from nsqkit.runtime.process import Processor
 from nsqkit.runtime.quarantine import Quarantine
 from nsqkit.runtime.slots import Slots
 from nsqkit.runtime.start import Starter
+from nsqkit.runtime.threads import Threads
 
 TURN_S = 0.005
 """After so many seconds a runner leaves the rest to the next turn of the event loop."""
@@ -31,6 +32,7 @@ class Runners:
         quarantine: Nothing starts while a suspect runs.
         starter: Handles fresh messages.
         processor: Processes a started delivery up to its outcome.
+        threads: Runs deliveries in threads; None if the handler has no threads, or a call of it needs a task.
         admit: Called with each message that cannot start at once; makes it a delivery and adds it.
         on_suspect: Called with each delivery that must not start beside others.
         on_end: Called with each delivery when its run has ended.
@@ -48,6 +50,7 @@ class Runners:
         quarantine: Quarantine,
         starter: Starter,
         processor: Processor,
+        threads: Threads | None,
         admit: Callable[[Message], None],
         on_suspect: Callable[[Delivery], None],
         on_end: Callable[[Delivery], None],
@@ -61,6 +64,7 @@ class Runners:
         self._quarantine = quarantine
         self._starter = starter
         self._processor = processor
+        self._threads = threads
         self._admit = admit
         self._on_suspect = on_suspect
         self._on_end = on_end
@@ -89,7 +93,9 @@ class Runners:
 
     def _may_start(self) -> bool:
         """Return whether the next messages to arrive may start without waiting."""
-        is_free = self._slots.running < self._slots.limit and self._bucket is None
+        if self._threads is not None or self._bucket is not None:
+            return False
+        is_free = self._slots.running < self._slots.limit
         return is_free and not (self.waiting or self._quarantine.is_on)
 
     def _has_twins(self, messages: Sequence[Message]) -> bool:
@@ -108,9 +114,18 @@ class Runners:
 
     def add(self, delivery: Delivery) -> None:
         """Let a delivery wait behind the others, and start it if it may start."""
-        self.hold()
+        if self.fresh:
+            self.hold()
         self.waiting.append(delivery)
         if self._woken is None:
+            self.wake()
+
+    def withdraw(self) -> None:
+        """Let the deliveries that wait for a thread wait here again, before all others."""
+        if self._threads is not None:
+            for delivery in reversed(self._threads.withdraw()):
+                self._slots.free(delivery.epoch)
+                self.waiting.appendleft(delivery)
             self.wake()
 
     def wake(self) -> None:
@@ -128,6 +143,20 @@ class Runners:
     def run_alone(self, run: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         """Run a coroutine in a task of its own, in the context of the runners."""
         return asyncio.get_running_loop().create_task(run, name=self._name, context=self._context.copy())
+
+    def go_on(self, delivery: Delivery) -> None:
+        """Process a delivery whose call has begun, in a task of its own.
+
+        So other messages are handled in the same turn, and what they publish leaves together.
+        """
+        delivery.task = self.run_alone(self._process(delivery))
+
+    async def _process(self, delivery: Delivery) -> None:
+        try:
+            await self._processor.run(delivery)
+        finally:
+            self._on_end(delivery)
+            self.wake()
 
     def close(self) -> None:
         """Stop the timer. Final."""
@@ -177,8 +206,10 @@ class Runners:
             except BaseException:  # such as a second Ctrl-C: the other messages go on
                 self.wake()
                 raise
-            if delivery is not None:
+            if delivery is not None and not delivery.has_returned:
                 return delivery
+            if delivery is not None:
+                self.go_on(delivery)
             if not (self.fresh or self.waiting):
                 return None
             if not self._continues(task, context, until_s):
@@ -186,10 +217,10 @@ class Runners:
                 return None
         if self.fresh:
             self.hold()
-        return self._next_waiting()
+        return self._next_waiting(until_s)
 
-    def _next_waiting(self) -> Delivery | None:
-        """Return the delivery to start now; None if none waits or none may start."""
+    def _next_waiting(self, until_s: float) -> Delivery | None:
+        """Return the delivery to run now; None if none waits or none may start. Start others in threads."""
         slots = self._slots
         while self.waiting and slots.running < slots.limit and not self._quarantine.runs_suspect:
             if is_suspect(self.waiting[0].attempts, self._max_attempts):
@@ -200,7 +231,14 @@ class Runners:
                 return None
             delivery = self.waiting.popleft()
             delivery.epoch = slots.take()
-            return delivery
+            if self._threads is None:
+                return delivery
+            now_s = self._now_s()
+            if not self._threads.start(delivery, now_s):
+                return delivery
+            if now_s > until_s:
+                self.wake()
+                break
         return None
 
     def _wake_in(self, wait_s: float) -> None:

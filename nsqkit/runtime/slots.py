@@ -13,10 +13,14 @@ class Slots:
     neither as running nor as free, and the consumer takes in one message less. On trial, deliveries that
     started before the outage do not take the place of a trial.
 
+    A handler with threads has a slot for each; a few more deliveries may wait for a thread, and count as
+    running.
+
     Args:
         count: Number of slots; 1 or more.
         gate: The gate of the handler's intake.
-        resize: Called with the number of slots that are not lost, whenever it changes.
+        resize: Called with :attr:`left` whenever it changes.
+        most: Upper limit of :attr:`left`; by default the number of slots.
 
     Attributes:
         count: Number of slots, lost ones included.
@@ -27,8 +31,12 @@ class Slots:
         is_full: Whether the lost slots leave no room for a call, as those of a batch do.
     """
 
-    def __init__(self, count: int, gate: Gate, *, resize: Callable[[int], None]) -> None:
+    def __init__(
+        self, count: int, gate: Gate, *, resize: Callable[[int], None], most: int | None = None
+    ) -> None:
         self.count = count
+        self._most = count if most is None else most
+        self._per_slot = 1.0
         self._gate = gate
         self._resize = resize
         self._earlier = 0  # running deliveries that started in an earlier epoch
@@ -45,11 +53,23 @@ class Slots:
         limit = gate.limit
         if gate.is_on_trial and limit:
             limit += self._earlier
-        self.limit = min(limit, self._left)
+        self.limit = min(limit, self.left)
 
     @property
-    def _left(self) -> int:
-        return 0 if self.is_full else self.count - self.lost
+    def left(self) -> int:
+        """Number of deliveries that may run while the gate is open; 0 if all slots are lost."""
+        return 0 if self.is_full else min(int((self.count - self.lost) * self._per_slot), self._most)
+
+    def spread(self, per_slot: float) -> None:
+        """Let so many deliveries run per slot, those that wait for a thread included.
+
+        Args:
+            per_slot: 1 or more, not necessarily a whole number.
+        """
+        before, self._per_slot = self.left, per_slot
+        if self.left != before:
+            self.update()
+            self._resize(self.left)
 
     def take(self) -> int:
         """Occupy a slot, and return the epoch, which :meth:`free` needs."""
@@ -79,14 +99,14 @@ class Slots:
         self.lost += 1
         self.is_full = is_full
         self.update()
-        self._resize(self._left)
+        self._resize(self.left)
 
     def release(self, delivery: Delivery) -> None:
         """Free the slot of a delivery that has ended."""
         if delivery.has_lost_slot:
             self.lost -= 1
             self.is_full = False
-            self._resize(self._left)
+            self._resize(self.left)
             self.update()
         else:
             self.free(delivery.epoch)

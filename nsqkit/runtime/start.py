@@ -134,6 +134,7 @@ class Starter:
                     returned = end.value
                 except BaseException as error:  # noqa: BLE001 - the delivery's task raises it
                     delivery = self._begun(ctx, _raised(error))
+                    delivery.has_returned = True
                     break
                 else:
                     delivery = self._begun(ctx, self._dispatcher.rest(call, waits_for, ctx))
@@ -143,6 +144,7 @@ class Starter:
                 is_late = ended_s - message.received_s > quiet_s
                 if not is_plain or ctx.outgoing or ctx.unawaited is not None or is_told or is_late:
                     delivery = self._begun(ctx, self._dispatcher.ended(returned, ctx))
+                    delivery.has_returned = bool(ctx.outgoing)
                     break
                 done.append((message, ended_s - started_s))
                 if monitor.is_watching:
@@ -186,6 +188,7 @@ class Starter:
     def _unread(self, message: Message, error: DecodeError | UnknownEventError) -> Delivery:
         delivery = Delivery(message, self._shared, self._watch)
         delivery.unread = error
+        delivery.has_returned = True
         return self._kept(delivery)
 
     def _begun(self, ctx: MessageContext, call: Coroutine[Any, Any, Any]) -> Delivery:

@@ -13,7 +13,7 @@ from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.dropped import dropped
-from nsqkit.nsq.consumer import ConsumerOptions
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.options import connection_options
 from nsqkit.policy.outage import rest_s
 from nsqkit.policy.outcome import Finish
@@ -55,11 +55,9 @@ class Subscription:
     def __init__(self, ready: ReadyHandler, parts: WorkerParts) -> None:
         spec = self.spec = ready.handler.spec
         settings = parts.settings
-        self._max_in_flight = slots = spec.slots(settings.threads)
         self._meter = parts.metrics.for_handler(
             spec.topic, spec.channel, spec.name, declared=spec.declared_errors
         )
-        self._meter.max_in_flight(slots)
         self._now_s = parts.clock.now_s
         self._log = parts.log.bind(topic=spec.topic, channel=spec.channel, handler=spec.name)
         for problem in dropped(spec.handler):
@@ -67,7 +65,7 @@ class Subscription:
         self._blocked = ""
         self._blocks = 0  # since the last confirmed dead letter
         self._probe: asyncio.TimerHandle | None = None
-        self.gate = Gate(slots, apply=self._apply, log=self._log)
+        self.gate = Gate(spec.most_in_flight, apply=self._apply, log=self._log)
         self._monitor = FailureMonitor(spec.kill_switch, self.gate, meter=self._meter, now_s=self._now_s)
         shared = Shared(
             spec=spec,
@@ -83,6 +81,8 @@ class Subscription:
         )
         self._requeues = shared.requeues
         self.dispatcher = self._make_dispatcher(ready, shared.rules, parts)
+        self._slots = self._make_slots(settings)
+        self._meter.max_in_flight(self._slots.left)
         token = worker_now_s.set(self._now_s)  # for the intake, which runs handlers in the current context
         self.intake = self._make_intake(shared, ready, parts)
         worker_now_s.reset(token)
@@ -92,7 +92,7 @@ class Subscription:
                 topics=self.topics,
                 channel=spec.channel,
                 connection=connection_options(settings, holds_s=spec.holds_s, log=self._log),
-                max_in_flight=slots,
+                max_in_flight=self._slots.left,
                 is_fixed=settings.rdy == "fixed" or spec.max_messages is not None,
                 min_rdy=spec.max_messages or 0,
                 is_age_limited=spec.max_age_s is not None,
@@ -116,15 +116,22 @@ class Subscription:
         )
         around: dict[str, Any] = {
             "middleware": ready.hooks.around_handle,
-            "executor_wait": self._meter.executor_wait,
+            "executor_waits": self._meter.executor_waits,
             "scope": scope,
+            "now_s": self._now_s,
         }
         if isinstance(handler, BatchHandler):
             threads = spec.threads or parts.settings.threads
             return BatchDispatcher(
                 handler, threads=threads, log=self._log, may_rerun=lambda: self.gate.is_open, **around
             )
-        return Dispatcher(handler, threads=self._max_in_flight, **around)
+        return Dispatcher(handler, threads=spec.slots(parts.settings.threads), **around)
+
+    def _make_slots(self, settings: Settings) -> Slots:
+        count = self.spec.slots(settings.threads)
+        has_queue = isinstance(self.dispatcher, Dispatcher) and self.dispatcher.pool is not None
+        most = self.spec.most_in_flight if has_queue else count
+        return Slots(count, self.gate, resize=self._resize, most=most)
 
     def _make_intake(self, shared: Shared, ready: ReadyHandler, parts: WorkerParts) -> Intake:
         settings = parts.settings
@@ -156,7 +163,7 @@ class Subscription:
         )
         return Intake(
             shared,
-            slots=Slots(self._max_in_flight, self.gate, resize=self._resize),
+            slots=self._slots,
             gate=self.gate,
             quarantine=parts.quarantine,
             dispatcher=self.dispatcher,
@@ -178,7 +185,7 @@ class Subscription:
             return (redact(self._blocked),)
         found = () if self.consumer.ready else self.consumer.problems or ("not connected yet",)
         if lost := self.intake.lost_slots:
-            found += (f"{lost} of {self._max_in_flight} slots are lost: their handler calls do not end",)
+            found += (f"{lost} of {self._slots.count} slots are lost: their handler calls do not end",)
         name = f"{self.spec.name} ({self.spec.topic}/{self.spec.channel})"
         return tuple(redact(f"{name}: {problem}") for problem in found)
 
@@ -192,7 +199,7 @@ class Subscription:
             topic=spec.topic,
             channel=spec.channel,
             held=self.intake.held,
-            max_in_flight=self._max_in_flight - self.intake.lost_slots,
+            max_in_flight=self._slots.left,
             state=self._intake_state(),
             remaining_s=remaining_s if 0.0 < remaining_s < math.inf else None,
             problems=self.problems,
@@ -264,10 +271,10 @@ class Subscription:
             self._blocks = 0
             self._monitor.unblock()
 
-    def _resize(self, slots: int) -> None:
-        self._meter.max_in_flight(slots)
-        self._meter.lost_slots(self._max_in_flight - slots)
-        self.consumer.set_max_in_flight(slots)
+    def _resize(self, max_in_flight: int) -> None:
+        self._meter.max_in_flight(max_in_flight)
+        self._meter.lost_slots(self._slots.lost)
+        self.consumer.set_max_in_flight(max_in_flight)
 
     def _apply(self, flow: Flow) -> None:
         self._meter.paused(flow is Flow.SHUT)

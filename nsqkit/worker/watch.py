@@ -8,7 +8,8 @@ from nsqkit.admin import HandlerState
 from nsqkit.background import Background
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.nsq.clock_skews import ClockSkews
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.dials import Dials
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.lookup import Lookup

@@ -15,6 +15,7 @@ from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Resource
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
+from nsqkit.nsq.joining_publisher import JoiningPublisher
 from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
@@ -255,7 +256,7 @@ class Worker:
         parts = WorkerParts(
             settings=self.settings,
             metrics=self.metrics,
-            publishes=self.publishers,
+            publishes=JoiningPublisher(self.publishers),
             make_consumer=self._watch.consumer,
             max_msg_bytes=max_msg_bytes,
             limit_of=self.publishers.max_msg_bytes,

@@ -52,7 +52,7 @@ def cut(worker: Worker) -> None:
     """Break all connections to nsqd, as a network does."""
     for subscription in worker._subscriptions:
         consumer: Any = subscription.consumer
-        for connection in tuple(consumer._live.values()):
+        for connection in tuple(consumer._keepers.live.values()):
             connection._stream.socket.shutdown(2)
 
 

@@ -257,7 +257,7 @@ class TestLookupd:
         self, nsq: Nsq, lines: Lines, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Here another connection registers it, since nsqd's own race is rare."""
-        monkeypatch.setattr("nsqkit.nsq.consumer._RECONNECT", Exponential(base_s=0.01, max_s=0.02))
+        monkeypatch.setattr("nsqkit.nsq.keepers._RECONNECT", Exponential(base_s=0.01, max_s=0.02))
         lookupd, nsqd = nsq
         handled = Handled("ready.orders")
         async with running(handled, lookupd=(lookupd.http_address,), lookupd_poll_s=60.0) as worker:

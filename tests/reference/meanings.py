@@ -114,8 +114,8 @@ LOG_EVENTS: Final = {
     "tail_follows": "`nsqkit tail` shows messages of this nsqd.",
     "tail_waits": "`nsqkit tail` cannot follow this nsqd yet; it tries again.",
     "topic_absent": (
-        "nsqlookupd names an nsqd for a topic that this nsqd says it does not have: it was deleted. The "
-        "worker is ready, and subscribes soon after the nsqd has it."
+        "An nsqd says that it does not have a topic for which nsqlookupd names it, or a dead-letter topic "
+        "that it had before: it was deleted. The worker is ready, and subscribes soon after the nsqd has it."
     ),
     "topic_has_producer": "An nsqd now has a topic that none had before.",
     "too_many_nsqd": "nsqlookupd names more nsqd than a handler connects to; the rest is left out.",

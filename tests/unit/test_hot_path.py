@@ -31,6 +31,9 @@ MOST_CALLS = {"async": 18, "plain": 18}
 Lower it when the path gets shorter. Raising it takes a decision record in docs/adr.
 """
 
+MOST_CALLS_FOR_THREADS = 48
+"""Calls of the event loop's thread per message of a plain handler in threads; the same rules hold."""
+
 TOPIC, CHANNEL = "hot", "path"
 IN_FLIGHT = 100  # their frames fit into the socket, and so into one chunk
 ROUNDS = 10
@@ -138,15 +141,22 @@ def handler(kind: str, gate: Gate) -> type[Handler[OrderCreated]]:
     return Async
 
 
+class InThread(Handler[OrderCreated], topic=TOPIC, channel=CHANNEL, max_in_flight=IN_FLIGHT, threads=1):
+    """A handler that does nothing in its thread."""
+
+    def handle(self, event: OrderCreated, ctx: Context) -> None:
+        pass
+
+
 @asynccontextmanager
-async def running(kind: str, gate: Gate) -> AsyncIterator[Nsqd]:
+async def running(handler: type[Handler[OrderCreated]]) -> AsyncIterator[tuple[Nsqd, Worker]]:
     """Run a worker with default settings on an nsqd that the test plays."""
     nsqd = Nsqd()
-    worker = Worker([handler(kind, gate)], settings=Settings(nsqd=(nsqd.address,), admin_port=0, grace_s=0))
+    worker = Worker([handler], settings=Settings(nsqd=(nsqd.address,), admin_port=0, grace_s=0))
     await worker.start()
     try:
         await asyncio.wait_for(worker.wait_ready(), PATIENCE_S)
-        yield nsqd
+        yield nsqd, worker
     finally:
         nsqd.close()
         await worker.stop()
@@ -192,9 +202,41 @@ async def calls_of(messages: int, nsqd: Nsqd, gate: Gate) -> int:
 async def test_a_message_costs_no_more_calls_than_it_may(kind: str) -> None:
     """Of several rounds the one with the fewest calls counts: what comes on top is not the message's."""
     gate = Gate()
-    async with running(kind, gate) as nsqd:
+    async with running(handler(kind, gate)) as (nsqd, _):
         await calls_of(IN_FLIGHT, nsqd, gate)  # what is made once is made now
         idle = [await calls_of(0, nsqd, gate) for _ in range(ROUNDS)]
         busy = [await calls_of(IN_FLIGHT, nsqd, gate) for _ in range(ROUNDS)]
     per_message = (min(busy) - min(idle)) / IN_FLIGHT
     assert per_message <= MOST_CALLS[kind], f"{per_message:.2f} calls per message"
+
+
+async def calls_for_threads(messages: int, nsqd: Nsqd, worker: Worker) -> int:
+    """Return how many calls the event loop's thread makes while so many messages come, but for idle turns."""
+    (subscription,) = worker._subscriptions
+    held = subscription.intake._held
+    nsqd.deliver(messages)
+    with counting() as calls:
+        for _ in range(SETTLING_TURNS):
+            await asyncio.sleep(0)
+        before = calls[0]
+        await asyncio.sleep(0)
+        turn = calls[0] - before
+        turns = 0
+        while held.count:  # no property: its calls would count too
+            await asyncio.sleep(0)
+            turns += 1
+        for _ in range(SETTLING_TURNS):
+            await asyncio.sleep(0)
+    assert nsqd.finished() == messages
+    return calls[0] - turns * turn
+
+
+async def test_a_message_in_a_thread_costs_the_event_loop_no_more_calls_than_it_may() -> None:
+    """Of several rounds the one counts whose calls were reported in the fewest groups."""
+    async with running(InThread) as (nsqd, worker):
+        for _ in range(ROUNDS):
+            await calls_for_threads(IN_FLIGHT, nsqd, worker)  # until as many wait as may be in flight
+        idle = [await calls_for_threads(0, nsqd, worker) for _ in range(ROUNDS)]
+        busy = [await calls_for_threads(IN_FLIGHT, nsqd, worker) for _ in range(ROUNDS)]
+    per_message = (min(busy) - min(idle)) / IN_FLIGHT
+    assert per_message <= MOST_CALLS_FOR_THREADS, f"{per_message:.2f} calls per message"

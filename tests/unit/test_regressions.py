@@ -35,7 +35,8 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.errors import ConnectionLostError
 from nsqkit.loading.loader import LoadedModules
 from nsqkit.nsq import ConnectionOptions
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.http import NsqdHttp
@@ -160,8 +161,8 @@ async def test_a_plain_handler_that_waited_for_its_thread_is_timed_as_its_contex
         until_blocking(lambda: ctx.cancelled)
         raise ValueError("told to end")
 
-    bench = Bench(plain(until_told, timeout_s=0.2))
-    executor = bench.dispatcher._caller._executor
+    bench = Bench(plain(until_told, timeout_s=0.2), now_s=time.monotonic)
+    executor = bench.dispatcher._caller.pool
     assert executor is not None
     for _ in range(10):
         executor.submit(time.sleep, 0.1)

@@ -28,7 +28,7 @@ class HandlerMetrics:
     Attributes:
         age: Observes the time from publish to receipt, in seconds.
         duration: Observes how long the handler ran, in seconds.
-        executor_wait: Observes how long a plain handler waited for a thread, in seconds.
+        executor_waits: Observes how long calls of a plain handler waited for a thread, in seconds.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class HandlerMetrics:
         "_settle_failures",
         "age",
         "duration",
-        "executor_wait",
+        "executor_waits",
         "labels",
     )
 
@@ -80,7 +80,7 @@ class HandlerMetrics:
         self.duration = self._durations.observe
         self._ages = self._histograms["nsqkit_message_age_seconds"]
         self.age = self._ages.observe
-        self.executor_wait = self._histograms["nsqkit_executor_wait_seconds"].observe
+        self.executor_waits = self._histograms["nsqkit_executor_wait_seconds"].observe_all
 
     def received(self, count: int) -> None:
         """Count deliveries that arrived, and are in flight until :meth:`processed`."""

@@ -1,6 +1,7 @@
 """Terminal: no name, body or error of any command reaches the terminal with characters that control it."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,40 @@ def test_no_command_lets_a_text_control_the_terminal(
     assert result.out + result.err
     assert controls(result.out) == []
     assert controls(result.err) == []
+
+
+@pytest.fixture
+def warns(tmp_path: Path, handlers: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of handlers that warns when it is imported, as a filter of the user lets it."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with (tmp_path / f"{handlers}.py").open("a", encoding="utf-8") as code:
+        code.write(f"import warnings\nwarnings.warn({f'{HOSTILE} password=hunter2'!r})\n")
+    return handlers
+
+
+@pytest.mark.parametrize("command", ["check", "handlers"])
+def test_a_warning_of_a_module_is_visible_and_its_secrets_are_masked(
+    nsqkit: "Nsqkit", warns: str, command: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        result = nsqkit(command, warns)
+    assert "UserWarning: a\\x1b]0;owned" in result.err
+    assert controls(result.err) == []
+    assert "hunter2" not in result.err
+
+
+def test_a_warning_that_cannot_be_printed_fails_nothing(
+    nsqkit: "Nsqkit", warns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(text: str, **_: object) -> None:
+        if "UserWarning" in text:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(terminal, "echo", fail)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert nsqkit("check", warns).code == 0
 
 
 @pytest.mark.usefixtures("store")

@@ -21,11 +21,13 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.errors import DeadLetterStoreError
 from nsqkit.nsq.connection import Connection
 from nsqkit.nsq.discovery import Source
+from nsqkit.nsq.http import fetch
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.message import one_by_one
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.telemetry import logs
 from tests.unit.dead_letters.letters import BODY, published
+from tests.unit.nsq.recording_log import RecordingLog
 from tests.unit.reading import take, topics
 from tests.waiting import PATIENCE_S, until
 
@@ -40,7 +42,8 @@ def told(broker: DevBroker, **options: Any) -> Settings:
 
 @asynccontextmanager
 async def collecting(broker: DevBroker, store: Store, **options: Any) -> AsyncIterator[Collector]:
-    collector = Collector(told(broker), store, log=logs.get_logger(), look_s=0.02, **options)
+    given: dict[str, Any] = {"log": logs.get_logger(), "look_s": 0.02} | options
+    collector = Collector(told(broker), store, **given)
     collector.start()
     try:
         yield collector
@@ -128,6 +131,25 @@ async def test_topics_that_turn_up_later_are_read_as_well(
         await collector.wait_idle()
         await bury(publishers, broker, b"x", topic="orders.notify.dead")
         await until(lambda: collector.stored)
+
+
+async def test_a_topic_that_an_operator_deletes_stays_deleted(
+    broker: DevBroker, publishers: PublisherPool, store: Store
+) -> None:
+    """Before it subscribes again it asks nsqd for the topic, however long it is until the next look."""
+    log = RecordingLog()
+    await bury(publishers, broker, b"x")
+    async with (
+        collecting(broker, store, log=log, look_s=3600.0) as collector,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        await collector.wait_idle()
+        await fetch(broker.http_address, "/topic/delete", method="POST", topic=DEAD)
+        await until(lambda: log.of("topic_absent"))
+        assert DEAD not in await topics(broker.http_address)
+        await bury(publishers, broker, b"y")
+        await collector.wait_idle()
+        assert collector.stored == 2
 
 
 async def test_only_those_that_are_wanted(broker: DevBroker, publishers: PublisherPool, store: Store) -> None:

@@ -16,28 +16,31 @@ def _spec(team: Team, keywords: str = "", *, plain: bool = False) -> HandlerSpec
 
 
 @pytest.mark.parametrize(
-    ("keywords", "plain", "threads", "expected", "kind"),
+    ("keywords", "plain", "threads", "most", "slots", "kind"),
     [
-        pytest.param("", False, 8, 100, "async", id="a coroutine is bounded by max_in_flight"),
-        pytest.param("", True, 8, 8, "threads:8", id="a plain handler by the setting's threads"),
-        pytest.param("threads=3", True, 8, 3, "threads:3", id="or its own"),
-        pytest.param("max_in_flight=2", True, 8, 2, "threads:8", id="but never above max_in_flight"),
-        pytest.param("run_on_loop=True", True, 8, 100, "loop", id="on the loop there are no threads"),
+        pytest.param("", False, 8, 100, 100, "async", id="a coroutine is bounded by max_in_flight"),
+        pytest.param("", True, 8, 100, 8, "threads:8", id="as many run as the setting's threads"),
+        pytest.param("threads=3", True, 8, 100, 3, "threads:3", id="or its own"),
+        pytest.param("max_in_flight=2", True, 8, 2, 2, "threads:8", id="but never more than max_in_flight"),
+        pytest.param("run_on_loop=True", True, 8, 100, 100, "loop", id="on the loop there are no threads"),
         pytest.param(
-            "rate_limit=RateLimit(0.1, burst=2)", False, 8, 5, "async", id="half a minute's rate at most"
+            "rate_limit=RateLimit(0.1, burst=2)", False, 8, 5, 5, "async", id="half a minute's rate at most"
         ),
-        pytest.param("rate_limit=RateLimit(0.01)", False, 8, 1, "async", id="but one in any case"),
-        pytest.param("rate_limit=RateLimit(50)", False, 8, 100, "async", id="a fast rate bounds nothing"),
+        pytest.param("rate_limit=RateLimit(0.01)", False, 8, 1, 1, "async", id="but one in any case"),
+        pytest.param(
+            "rate_limit=RateLimit(50)", False, 8, 100, 100, "async", id="a fast rate bounds nothing"
+        ),
+        pytest.param("rate_limit=RateLimit(1)", True, 8, 31, 8, "threads:8", id="in threads as well"),
     ],
 )
-def test_what_bounds_what_is_in_flight(
-    team: Team, keywords: str, *, plain: bool, threads: int, expected: int, kind: str
+def test_what_bounds_what_is_in_flight_and_what_runs(
+    team: Team, keywords: str, *, plain: bool, threads: int, most: int, slots: int, kind: str
 ) -> None:
     spec = _spec(team, keywords, plain=plain)
     settings = Settings(threads=threads)
-    assert spec.slots(threads) == expected
+    assert (spec.most_in_flight, spec.slots(threads)) == (most, slots)
     (row,) = table([spec], settings)
-    assert (row.max_in_flight, row.kind) == (expected, kind)
+    assert (row.max_in_flight, row.kind) == (most, kind)
 
 
 def test_a_row_tells_what_takes_effect(team: Team) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from types import FrameType
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq import connection, dials, discovery
-from nsqkit.nsq import consumer as module
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq import keepers as module
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.dial import dial
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
@@ -69,7 +70,7 @@ class ScriptedLookup(Lookup):
         self.asked = 0
         self._grown = asyncio.Event()
 
-    async def producers(self, topic: str) -> LookupResult:
+    async def producers(self, topic: str, *, known: Collection[str] = frozenset()) -> LookupResult:
         self.asked += 1
         self._grown.set()
         return self.results.get(topic.replace(".", "_"), NO_NODES)
@@ -750,7 +751,7 @@ class TestLookup:
         assert len(intake.log.of("nsqlookupd_failed")) == 1
         lookup.results["orders"] = found(failures=down[:1])
         await ready(consumer)
-        assert len(intake.log.of("nsqlookupd_failed")) == 2
+        assert len(intake.log.of("nsqlookupd_failed")) == 1
 
     async def test_no_nsqd_at_all_is_ready(self, intake: Intake) -> None:
         consumer = intake(lookup=ScriptedLookup())
@@ -939,7 +940,7 @@ class TestEnd:
         answered: list[bool] = []
 
         class Slow(ScriptedLookup):
-            async def producers(self, topic: str) -> LookupResult:
+            async def producers(self, topic: str, *, known: Collection[str] = frozenset()) -> LookupResult:
                 await super().producers(topic)
                 await nothing_to_do()
                 answered.append(True)
@@ -955,7 +956,7 @@ class TestEnd:
 
     async def test_close_does_not_wait_long_for_a_question_that_gets_no_answer(self, intake: Intake) -> None:
         class Silent(ScriptedLookup):
-            async def producers(self, topic: str) -> LookupResult:
+            async def producers(self, topic: str, *, known: Collection[str] = frozenset()) -> LookupResult:
                 nothing = await super().producers(topic)
                 await asyncio.Event().wait()
                 return nothing

@@ -13,8 +13,9 @@ import structlog
 
 from nsqkit import Context, Handler, Settings, Worker, event
 from nsqkit.errors import ConnectionLostError, RefusedError
-from nsqkit.nsq import consumer as module
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq import keepers as module
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup

@@ -1,7 +1,7 @@
 """Which nsqd are wanted, and what is logged of registrations that are wrong."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
@@ -22,11 +22,13 @@ class ScriptedLookup(Lookup):
         super().__init__(["127.0.0.1:4161"])
         self.result = LookupResult(frozenset(), ())
         self.asked = 0
+        self.known: Collection[str] = ()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def producers(self, topic: str) -> LookupResult:
+    async def producers(self, topic: str, *, known: Collection[str] = frozenset()) -> LookupResult:
         self.asked += 1
+        self.known = known
         await self.may_answer.wait()
         return self.result
 
@@ -90,8 +92,17 @@ async def test_faulty_registrations_are_logged_once_while_they_last(found: Found
 async def test_of_many_faults_the_line_names_a_few(found: Found) -> None:
     await found.poll(nodes(faults=tuple(f"fault {n}" for n in range(2000))))
     (line,) = found.log.of("registrations_faulty")
-    assert line["more"] == 1995
+    assert str(line["error"]).endswith("; and 1995 more")
     assert len(str(line)) < 300
+
+
+async def test_what_changes_at_each_poll_costs_a_few_lines(found: Found) -> None:
+    """A hostile nsqlookupd answers something else each time, and is asked every second after a loss."""
+    for number in range(20):
+        await found.poll(LookupResult(frozenset(), (f"{number} failed",), (f"{number} is wrong",)))
+    assert [line["error"] for line in found.log.of("nsqlookupd_failed")] == [f"{n} failed" for n in range(3)]
+    assert len(found.log.of("registrations_faulty")) == 3
+    assert found.discovery.problems == ("19 failed",)
 
 
 async def test_too_many_nsqd_are_cut_and_those_that_are_known_stay(
@@ -106,6 +117,15 @@ async def test_too_many_nsqd_are_cut_and_those_that_are_known_stay(
     assert (line["found"], line["most"]) == (4, 3)
     await found.poll(nodes("a:1", "b:1", "c:1"))
     assert found.addresses == {"a:1", "b:1", "c:1"}
+
+
+async def test_what_was_not_read_counts_and_known_nsqd_are_read_first(found: Found) -> None:
+    await found.poll(nodes("a:1", "b:1"))
+    await found.poll(LookupResult(frozenset({Node("a:1", "")}), (), (), unread=1000))
+    assert found.lookup.known == {"a:1", "b:1"}
+    assert found.addresses == {"a:1"}
+    (line,) = found.log.of("too_many_nsqd")
+    assert line["found"] == 1001
 
 
 async def test_callers_of_the_same_time_share_a_poll_that_began_after_their_loss(found: Found) -> None:

@@ -16,7 +16,8 @@ from nsqkit.errors import ConnectionLostError, NsqkitError, RefusedError
 from nsqkit.nsq import dial
 from nsqkit.nsq.compression import Deflate, Snappy
 from nsqkit.nsq.connection import Connection
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.http import NsqdHttp, fetch
 from nsqkit.nsq.identify import ConnectionOptions

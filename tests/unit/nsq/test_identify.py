@@ -38,6 +38,7 @@ def test_a_limit_that_is_no_positive_whole_number_is_an_error(value: object) -> 
         pytest.param(
             {"max_msg_timeout": 60_000}, {"holds_s": 60.5}, ("E_INVALID", "60 s.* 60.5 s"), id="too short"
         ),
+        pytest.param({"msg_timeout": 999}, {}, ("E_INVALID", "0.999 s.*1 s or more"), id="a lease too short"),
     ],
 )
 def test_an_nsqd_that_cannot_do_what_is_asked_is_not_used(
@@ -56,6 +57,10 @@ def test_an_nsqd_that_cannot_do_what_is_asked_is_not_used(
         pytest.param({"tls_v1": True}, {"tls": True}, id="TLS as asked for"),
         pytest.param({"auth_required": True}, {"auth_secret": "hush"}, id="a secret to give"),
         pytest.param({"max_msg_timeout": 60_000}, {"holds_s": 60.0}, id="just long enough"),
+        pytest.param({"msg_timeout": 1000}, {}, id="the shortest lease that nsqd grants"),
+        pytest.param(
+            {"msg_timeout": 1}, {"msg_timeout_s": None}, id="a lease that a publisher does not need"
+        ),
     ],
 )
 def test_an_nsqd_that_can_is_used(reply: dict[str, object], options: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from nsqkit.errors import SettingsError
+from nsqkit.nsq import lookup as module
 from nsqkit.nsq.lookup import Lookup, Node
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 
@@ -87,6 +88,28 @@ async def test_a_registration_that_cannot_be_used_is_skipped_and_named(registere
     assert json.dumps(registered)[2:20] in fault
     assert fault.isprintable()
     assert len(fault) < 500
+
+
+async def test_of_too_many_registrations_a_part_is_checked_the_known_ones_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[object] = []
+
+    def node(producer: dict[str, object]) -> Node:
+        checked.append(producer)
+        return Node(f"{producer['broadcast_address']}:4150", "")
+
+    monkeypatch.setattr(module, "_node", node)
+    monkeypatch.setattr(module, "_MOST_READ", 10)
+    registered = [5, *(producer(f"n{number}") for number in range(1000)), producer("::1")]
+    known = {"n998:4150", "n999:4150", "[::1]:4150", "gone:4150"}
+    async with contextlib.AsyncExitStack() as stack:
+        lookup = await _lookup(stack, (200, {"producers": registered}), producers("b"))
+        found = await lookup.producers("orders", known=known)
+    assert len(checked) == 10 + 1
+    assert {"n998:4150", "n999:4150", "::1:4150", "b:4150"} < {node.address for node in found.nodes}
+    assert found.unread == 992
+    assert found.problems[-1] == "992 registrations are left out, they are too many"
 
 
 async def test_two_nsqd_with_one_address_are_named() -> None:

@@ -1,17 +1,20 @@
 """Client of nsqlookupd's HTTP port: requests, answers, and answers of something else."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from nsqkit.errors import ConnectionLostError, RefusedError
+from nsqkit.nsq import http
 from nsqkit.nsq.nsqlookupd import NsqlookupdHttp
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 
 
 async def test_its_topics_and_channels_are_read() -> None:
     async with FakeHttp((200, {"topics": ["a", "b"], "channels": ["c"]})) as server:
-        http = NsqlookupdHttp(server.address)
-        assert await http.topics() == {"a", "b"}
-        assert await http.channels("a#ephemeral") == {"c"}
+        client = NsqlookupdHttp(server.address)
+        assert await client.topics() == {"a", "b"}
+        assert await client.channels("a#ephemeral") == {"c"}
         assert server.requests == ["GET /topics", "GET /channels?topic=a%23ephemeral"]
 
 
@@ -39,6 +42,27 @@ async def test_another_answer_is_none(answer: Answer) -> None:
     async with FakeHttp(answer) as server:
         with pytest.raises(ConnectionLostError, match="/topics has no list of topics"):
             await NsqlookupdHttp(server.address).topics()
+
+
+@pytest.mark.parametrize(
+    ("answer", "ask"),
+    [
+        pytest.param({"topics": [*"abc"]}, NsqlookupdHttp.topics, id="topics"),
+        pytest.param({"producers": [{}, {}, {}]}, NsqlookupdHttp.topics_of_nodes, id="nodes"),
+        pytest.param(
+            {"producers": [{"topics": "abc"}]}, NsqlookupdHttp.topics_of_nodes, id="topics of a node"
+        ),
+    ],
+)
+async def test_a_list_that_would_take_long_to_check_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+    answer: dict[str, object],
+    ask: Callable[[NsqlookupdHttp], Awaitable[object]],
+) -> None:
+    monkeypatch.setattr(http, "_MOST_ENTRIES", 2)
+    async with FakeHttp((200, answer)) as server:
+        with pytest.raises(ConnectionLostError, match="3 entries"):
+            await ask(NsqlookupdHttp(server.address))
 
 
 async def test_a_refusal_is_raised() -> None:

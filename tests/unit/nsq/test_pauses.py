@@ -1,13 +1,14 @@
 """Pauses: what is paused in nsqd is reported when it changes; a failure says nothing."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from nsqkit.errors import ConnectionLostError
-from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq import http
 from nsqkit.nsq.pauses import Pauses
 from tests.unit.nsq.recording_log import RecordingLog
 from tests.waiting import PATIENCE_S
@@ -44,13 +45,13 @@ class Nsqd:
 def nsqd(monkeypatch: pytest.MonkeyPatch) -> Nsqd:
     nsqd = Nsqd()
 
-    async def stats(self: NsqdHttp, topic: str | None = None) -> Any:
-        found = nsqd.stats[self.address]
+    async def fetch(address: str, path: str, **_: object) -> bytes:
+        found = nsqd.stats[address]
         if found is None:
-            raise ConnectionLostError(self.address, "no answer")
-        return found
+            raise ConnectionLostError(address, "no answer")
+        return json.dumps(found).encode()
 
-    monkeypatch.setattr(NsqdHttp, "stats", stats)
+    monkeypatch.setattr(http, "fetch", fetch)
     return nsqd
 
 
@@ -100,7 +101,15 @@ async def test_a_paused_topic_stops_all_its_channels(nsqd: Nsqd, of: Of) -> None
     assert set(nsqd.lines) == {("paused_in_nsqd", "a:4151", "stock"), ("paused_in_nsqd", "b:4151", None)}
 
 
-@pytest.mark.parametrize("answer", [None, {}, {"topics": [5]}], ids=["silence", "no topics", "another form"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(None, id="silence"),
+        pytest.param({}, id="no topics"),
+        pytest.param({"topics": [5]}, id="another form"),
+        pytest.param([], id="no object"),
+    ],
+)
 async def test_a_failure_changes_nothing(nsqd: Nsqd, of: Of, answer: object) -> None:
     nsqd.stats["a:4151"] = answer
     await nsqd.poll()

@@ -320,7 +320,7 @@ async def test_a_publish_above_a_reported_limit_is_not_sent_and_fails_as_if_nsqd
     publisher._limits.refuse(Size(1, delay_ms=7000), "DPUB timeout 7000 out of range 0-1000")
     for publishing in (
         publisher.publish("orders", b"123"),
-        publisher._publish_together("orders", [b"1"] * 3),
+        publisher.publish_together("orders", [b"1"] * 3),
         publisher.publish("orders", b"1", defer_s=7.0),
     ):
         with pytest.raises(PublishError, match=r"its --max-(msg-size|body-size|req-timeout)") as caught:

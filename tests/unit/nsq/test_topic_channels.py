@@ -6,6 +6,7 @@ import pytest
 
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import ConnectionLostError, RefusedError
+from nsqkit.nsq import http
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.topic_channels import TopicAbsentError, TopicChannels
 from tests.unit.nsq.fake_http import FakeHttp
@@ -160,6 +161,27 @@ async def test_a_topic_is_not_left_paused(
     await channels.create(broker.http_address, "orders", may_create=False)
     assert not is_paused(broker)
     assert depths(broker, "orders") == {"stock": 3, "mail": 3}
+
+
+async def test_a_topic_that_may_be_paused_and_a_broken_answer_are_a_lost_connection(
+    broker: DevBroker, channels: TopicChannels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: NsqdHttp, topic: str) -> None:
+        raise ConnectionLostError(self.address, "no answer")
+
+    async def answer(*_: object, **__: object) -> bytes:
+        return b"{}"
+
+    publish(broker, "orders")
+    with monkeypatch.context() as patch:
+        patch.setattr(NsqdHttp, "unpause_topic", fail)
+        with pytest.raises(ConnectionLostError):
+            await channels.create(broker.http_address, "orders", may_create=False)
+        patch.setattr(http, "fetch", answer)
+        with pytest.raises(ConnectionLostError, match="statistics of nsqd"):
+            await channels.create(broker.http_address, "orders", may_create=False)
+    await channels.create(broker.http_address, "orders", may_create=False)
+    assert not is_paused(broker)
 
 
 async def test_a_topic_that_is_deleted_meanwhile_is_no_failure_of_the_connection(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import weakref
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -337,6 +338,7 @@ class Bench:
         handler: The instance.
         rules: What its declaration says about endings; by default the bare retry policy.
         slots: How many may run at a time.
+        most: How many may be in flight, with those that wait for a thread; by default as many as run.
         middleware: The outermost first.
         max_msg_bytes: The largest message that the fake nsqd takes.
         quarantine: By default one of its own.
@@ -352,6 +354,7 @@ class Bench:
         *,
         rules: Rules | None = None,
         slots: int = 10,
+        most: int | None = None,
         middleware: Sequence[Middleware] = (),
         max_msg_bytes: int = 1_000_000,
         log_success: bool = False,
@@ -368,7 +371,10 @@ class Bench:
         self.meter = RecordingMeter()
         self.log = RecordingLog()
         self.clock = StillClock()
-        self._patience_s = 7 * 86_400.0 if now_s else PATIENCE_S  # where it takes no time there is plenty
+        is_virtual = now_s not in {None, time.monotonic}
+        self._patience_s = (
+            7 * 86_400.0 if is_virtual else PATIENCE_S
+        )  # where it takes no time there is plenty
         self.now_s = now_s = now_s or self.clock
         self.flows: list[Flow] = []
         self.blocks: list[str] = []
@@ -404,7 +410,8 @@ class Bench:
         around: dict[str, Any] = {
             "middleware": middleware,
             "threads": slots,
-            "executor_wait": self.waits.append,
+            "executor_waits": self.waits.extend,
+            "now_s": now_s,
         }
         self.dispatcher: Dispatcher | BatchDispatcher
         if isinstance(handler, BatchHandler):
@@ -413,7 +420,7 @@ class Bench:
             )
         else:
             self.dispatcher = Dispatcher(handler, **around)
-        self.gate = Gate(slots, apply=self.flows.append, log=self.log)
+        self.gate = Gate(most or slots, apply=self.flows.append, log=self.log)
         self.monitor = FailureMonitor(spec.kill_switch, self.gate, meter=self.meter, now_s=now_s)
         decoder = Decoder(spec.topic, spec.event_types)
         processor = Processor(
@@ -425,9 +432,10 @@ class Bench:
             monitor=self.monitor,
         )
         self.sizes: list[int] = []
+        self.slots = Slots(slots, self.gate, resize=self.sizes.append, most=most)
         self.intake = Intake(
             shared,
-            slots=Slots(slots, self.gate, resize=self.sizes.append),
+            slots=self.slots,
             gate=self.gate,
             quarantine=quarantine or Quarantine(),
             dispatcher=self.dispatcher,

@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -837,7 +838,7 @@ class TestThreads:
             assert not batch[0].ctx.cancelled
             told.append(batch[0].event.n)
 
-        bench = Bench(plainly(behave, timeout_s=0.02), slots=3)
+        bench = Bench(plainly(behave, timeout_s=0.02), slots=3, now_s=time.monotonic)
         send(bench, 1, 2, 3)
         await bench.idle()
         assert told == [1, 2, 3]

@@ -72,7 +72,7 @@ class TestWhere:
 
     async def test_the_wait_for_a_thread_is_measured(self) -> None:
         waits: list[float] = []
-        dispatcher = Dispatcher(plain(where_plain), executor_wait=waits.append)
+        dispatcher = Dispatcher(plain(where_plain), executor_waits=waits.extend)
         await dispatcher.call(EVENT, Context())
         assert [wait_s >= 0 for wait_s in waits] == [True]
         dispatcher.close()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from nsqkit.runtime.pool import GATHERED, Call, Pool, PoolThread
+from nsqkit.runtime.pool import GATHERED, Pool, PoolThread
+from nsqkit.runtime.thread_call import AwaitedCall
 from tests.waiting import PATIENCE_S, turns
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
@@ -28,7 +29,7 @@ def threads_of(pool: Pool) -> list[PoolThread]:
     return [each for each in threading.enumerate() if isinstance(each, PoolThread) and each.pool is pool]
 
 
-async def ended(*calls: Call) -> list[Any]:
+async def ended(*calls: AwaitedCall) -> list[Any]:
     """Wait for calls, and return what they returned."""
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(call.ended for call in calls))
@@ -122,7 +123,7 @@ class TestOrder:
         pool.close()
 
     async def test_so_do_calls_that_come_one_in_each_turn_of_the_loop(self) -> None:
-        pool, seen, calls = Pool(1, "one"), list[int](), list[Call]()
+        pool, seen, calls = Pool(1, "one"), list[int](), list[AwaitedCall]()
         for n in range(3 * GATHERED):
             calls.append(pool.submit(seen.append, n))
             await turns()
@@ -270,9 +271,8 @@ class TestNoThreads:
     async def test_without_any_the_calls_fail(self, pool: Pool, none_left: Callable[[], None]) -> None:
         none_left()
         calls = [pool.submit(int), pool.submit(int)]
-        for call in calls:
-            with pytest.raises(RuntimeError, match="can't start new thread"):
-                await call.ended
+        await ended(*calls)
+        assert [str(call.error) for call in calls] == ["can't start new thread"] * 2
         assert pool.n_calls == 0
 
     async def test_with_one_it_runs_them_all(self, pool: Pool, none_left: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -230,7 +231,7 @@ class TestHandlersEnd:
             until_blocking(lambda: ctx.cancelled)
             return Discard("noticed")
 
-        bench = Bench(plain(late, timeout_s=0.01))
+        bench = Bench(plain(late, timeout_s=0.01), now_s=time.monotonic)
         message = await bench.run()
         assert bench.outcome == "discard"
         assert bench.meter.errors == {"HandlerTimeoutError": 1}
@@ -241,7 +242,7 @@ class TestHandlersEnd:
             until_blocking(lambda: ctx.cancelled)
             raise ValueError("gave up")
 
-        bench = Bench(plain(late, timeout_s=0.01))
+        bench = Bench(plain(late, timeout_s=0.01), now_s=time.monotonic)
         await bench.run()
         assert bench.reason == "timeout"
 
@@ -645,6 +646,20 @@ class TestNotStarted:
         await bench.run(is_connected=False)
         assert bench.outcome == "lease_lost"
         assert hours.elapsed_s <= 30.0
+
+    async def test_one_whose_lease_ends_with_that_of_the_last_slot_has_one_outcome(
+        self, hours: VirtualClock
+    ) -> None:
+        gate = Gate()
+        bench = Bench(asynchronous(gate), slots=1, now_s=hours.now_s)
+        bench.receive(body(1))
+        bench.receive(body(2))
+        await until(lambda: gate.inside == [1])
+        hours._now_s += 70.0
+        await passed(hours, 1.0)
+        assert bench.meter.outcomes == {"lease_lost": 1}
+        gate.let_out()
+        await bench.idle()
 
 
 class TestRedelivered:
@@ -1126,9 +1141,7 @@ class TestCarriers:
         bench.log.info = fail_once  # type: ignore[method-assign]
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         messages = [bench.receive(body(n)) for n in range(3)]
-        await turns()
-        async with asyncio.timeout(PATIENCE_S):
-            await bench.intake.wait_empty()
+        await until(lambda: not bench.intake.held)
         assert [message.answers for message in messages] == [[("FIN",)]] * 3
 
 
@@ -1453,17 +1466,23 @@ class StrictMessage(FakeMessage):
 class Scenario:
     """One run of arbitrary messages, failures and operations."""
 
-    def __init__(self, slots: int, hours: VirtualClock, rate_limit: RateLimit | None) -> None:
+    def __init__(
+        self, slots: int, hours: VirtualClock, rate_limit: RateLimit | None, most: int | None = None
+    ) -> None:
         self.slots = slots
+        self.most = most or slots
         self.hours = hours
         self.running: dict[str, Context] = {}
         self.gate = asyncio.Event()
         rules = Rules(POLICY, max_age_s=500.0, max_delay_s=900.0)
-        handler = asynchronous(self.behave, **({"rate_limit": rate_limit} if rate_limit else {}))
-        self.bench = Bench(handler, rules=rules, slots=slots, now_s=hours.now_s)
+        handler = self.make_handler(**({"rate_limit": rate_limit} if rate_limit else {}))
+        self.bench = Bench(handler, rules=rules, slots=slots, most=most, now_s=hours.now_s)
         self.messages: list[StrictMessage] = []
         self.failures: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.failures.append(context))
+
+    def make_handler(self, **options: Any) -> Handler[Happened]:
+        return asynchronous(self.behave, **options)
 
     async def behave(self, event: Happened, ctx: Context) -> Any:
         assert ctx.message_id not in self.running, "two deliveries of one message"
@@ -1511,7 +1530,7 @@ class Scenario:
             case "turn":
                 await turns()
             case "release":
-                self.gate.set()
+                self.release()
             case "pass 1" | "pass 20" | "pass 500":
                 await passed(self.hours, float(step.split()[1]))
             case "block":
@@ -1545,6 +1564,9 @@ class Scenario:
             case _:
                 self.receive(**step)
 
+    def release(self) -> None:
+        self.gate.set()
+
     def open(self) -> None:
         for reason in RequeueReason:
             self.bench.gate.open(reason)
@@ -1553,7 +1575,7 @@ class Scenario:
         meter, intake = self.bench.meter, self.bench.intake
         assert meter.is_balanced
         assert meter.n_in_flight == intake.held
-        assert intake._slots.running <= self.slots
+        assert intake._slots.running <= self.most
         assert self.failures == []
 
     def check_end(self) -> None:
@@ -1574,7 +1596,7 @@ class Scenario:
         for step in steps:
             await self.step(step)
             self.check()
-        self.gate.set()
+        self.release()
         self.open()
         self.bench.gate.probe(None)
         if self.bench.intake._processor.is_stopping:

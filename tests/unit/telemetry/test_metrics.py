@@ -113,7 +113,7 @@ def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: Handler
     handler.max_in_flight(50)
     handler.duration(0.02)
     handler.age(2.0)
-    handler.executor_wait(0.2)
+    handler.executor_waits([0.2])
     metrics.event_loop_lag(0.3)
     assert _value(metrics, "nsqkit_messages_received_total") == 3
     assert _value(metrics, "nsqkit_messages_processed_total", outcome="requeue") == 1

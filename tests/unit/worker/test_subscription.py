@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from nsqkit import Context, DeadLetter, Handler, Outcome, Pause, Requeue, RetryPolicy, Settings, event
+from nsqkit import Context, DeadLetter, Handler, Next, Outcome, Pause, Requeue, RetryPolicy, Settings, event
 from nsqkit.errors import BreakerOpenError
+from nsqkit.handler.extension import Hooks
 from nsqkit.nsq import Consumer, Endpoints
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.verdict import RequeueReason
+from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.resources import ReadyHandler
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.testing import Harness
@@ -48,7 +50,15 @@ def working(behave: Callable[[Context], Any] = lambda _: None, **options: Any) -
 class Running:
     """A subscription, and nsqd's end of it."""
 
-    def __init__(self, handler: Handler[Any], address: str, **options: Any) -> None:
+    def __init__(
+        self,
+        handler: Handler[Any],
+        address: str,
+        *,
+        clock: Clock | None = None,
+        hooks: Hooks | None = None,
+        **options: Any,
+    ) -> None:
         self.log = RecordingLog()
         self.metrics = Metrics()
         settings = Settings(nsqd=(address,), connect_timeout_s=1.0, **({"rdy": "fixed"} | options))
@@ -60,8 +70,9 @@ class Running:
             make_consumer=partial(Consumer, endpoints=Endpoints(settings.nsqd)),
             max_msg_bytes=1_000_000,
             log=self.log,
+            clock=clock or Clock(),
         )
-        self.subscription = Subscription(ReadyHandler(handler), parts)
+        self.subscription = Subscription(ReadyHandler(handler, hooks or Hooks()), parts)
         self.peer: Peer
 
     def count(self, name: str, **labels: str) -> float | None:
@@ -181,18 +192,37 @@ class TestLease:
 
 
 class TestInFlight:
-    """max_in_flight is RDY, and for plain handlers the number of threads."""
+    """max_in_flight is RDY, and for plain handlers what their threads need, up to it."""
 
     async def test_of_an_async_handler_it_is_what_it_declares(self, start: Start) -> None:
         running = await start(working(max_in_flight=7), ready=7)
         assert running.count("max_in_flight") == 7
 
-    async def test_of_a_plain_handler_threads_bound_it(self, start: Start) -> None:
+    async def test_of_a_plain_handler_it_follows_its_threads_and_their_calls(self, start: Start) -> None:
         class Work(Handler[Happened], channel="stock", dead_letters=False):
             def handle(self, event: Happened, ctx: Context) -> None:
                 pass
 
-        running = await start(Work(), ready=3, threads=3)
+        stands_still = Clock(now_s=lambda: 0.0)
+        running = await start(Work(), ready=3, threads=3, clock=stands_still)
+        assert running.count("max_in_flight") == 3
+        running.peer.send(message_frame(ID, b"{}"))
+        await running.peer.expect(b"FIN %s\n" % ID, b"RDY 100\n")
+        assert running.count("max_in_flight") == running.subscription.state.max_in_flight == 100
+        assert running.count("lost_slots") == 0
+
+    async def test_with_middleware_threads_bound_it(self, start: Start) -> None:
+        async def layer(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+            return await call_next(event, ctx)
+
+        class Work(Handler[Happened], channel="stock", dead_letters=False):
+            def handle(self, event: Happened, ctx: Context) -> None:
+                pass
+
+        hooks = Hooks(around_handle=(layer,))
+        running = await start(Work(), ready=3, threads=3, hooks=hooks, clock=Clock(now_s=lambda: 0.0))
+        running.peer.send(message_frame(ID, b"{}"))
+        await running.peer.expect(b"FIN %s\n" % ID)
         assert running.count("max_in_flight") == 3
 
     async def test_a_message_is_settled_over_its_own_connection(self, start: Start) -> None:

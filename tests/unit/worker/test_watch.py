@@ -8,7 +8,8 @@ import pytest
 from nsqkit import Context, Handler, Settings, event
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.background import Background
-from nsqkit.nsq.consumer import Consumer, ConsumerOptions
+from nsqkit.nsq.consumer import Consumer
+from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.telemetry.metrics import Metrics

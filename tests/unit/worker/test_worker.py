@@ -30,7 +30,8 @@ from nsqkit import (
     resource,
 )
 from nsqkit.devbroker import DevBroker
-from nsqkit.nsq import ConnectionOptions, Consumer, NsqdPublisher
+from nsqkit.nsq import ConnectionOptions, NsqdPublisher
+from nsqkit.nsq.keepers import Keepers
 from nsqkit.worker import worker as module
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.unit.reading import topics
@@ -390,7 +391,7 @@ class TestAdmin:
         async def keep(*_: Any) -> None:
             raise LookupError("a defect")
 
-        monkeypatch.setattr(Consumer, "_keep", keep)
+        monkeypatch.setattr(Keepers, "_keep", keep)
         async with FakeNsqd() as other:
             free = other.port
         worker = Worker([Work], settings=told(broker.tcp_address, admin_port=free))

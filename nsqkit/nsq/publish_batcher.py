@@ -6,32 +6,39 @@ from contextlib import suppress
 from typing import Any
 
 from nsqkit.errors import PublishError
+from nsqkit.policy.refusal import Fault, fault_behind
 
 MAX_BYTES = 262_144
 """Maximum bytes of one command: larger ones are not faster. nsqd accepts 5 MiB (max-body-size)."""
 MAX_MESSAGES = 1000
 
 
-class _Command:
-    """The bodies of one command, and the futures of their callers."""
+Groups = Sequence[Sequence[bytes]]
+"""The bodies of one command, by caller: one or more groups of one or more bodies."""
 
-    __slots__ = ("bodies", "confirmed", "n_bytes")
+
+class _Command:
+    """The groups of one command, and the futures of their callers."""
+
+    __slots__ = ("confirmed", "groups", "n_bodies", "n_bytes")
 
     def __init__(self) -> None:
-        self.bodies: list[bytes] = []
+        self.groups: list[Sequence[bytes]] = []
         self.confirmed: list[asyncio.Future[None]] = []
-        self.n_bytes = 0
+        self.n_bodies = self.n_bytes = 0
 
 
 class PublishBatcher:
     """Collects bodies per topic, and sends them when the command is full or the wait is over.
 
+    If nsqd refuses a command of several callers, each caller's bodies are sent again by themselves.
+
     Args:
-        send: Publishes bodies to a topic in one command, all or none.
+        send: Publishes groups of bodies to a topic in one command, all or none.
         wait_s: How long the first body waits for others, in seconds; 0 for one turn of the event loop.
     """
 
-    def __init__(self, send: Callable[[str, Sequence[bytes]], Awaitable[None]], wait_s: float) -> None:
+    def __init__(self, send: Callable[[str, Groups], Awaitable[None]], wait_s: float) -> None:
         self._send = send
         self._wait_s = wait_s
         self._commands: dict[str, _Command] = {}
@@ -43,21 +50,26 @@ class PublishBatcher:
     def publish(self, topic: str, body: bytes) -> Awaitable[None]:
         """Publish one body: at once if no other publish is under way, else together with others."""
         if self._has_lone or self._under_way or self._commands:
-            return self.add(topic, body)
+            return self.add(topic, (body,))
         return self._send_lone(topic, body)
 
-    def add(self, topic: str, body: bytes) -> "asyncio.Future[None]":
-        """Add one body; return a future that is done at nsqd's OK, or fails with the publish."""
+    def add(self, topic: str, bodies: Sequence[bytes]) -> "asyncio.Future[None]":
+        """Add bodies that leave in one command.
+
+        Returns:
+            A future that is done at nsqd's OK, or fails with the publish.
+        """
         loop = asyncio.get_running_loop()
         confirmed: asyncio.Future[None] = loop.create_future()
         command = self._commands.get(topic)
         if command is None:
             command = self._commands[topic] = _Command()
             self._timer = self._timer or loop.call_later(self._wait_s, self.flush)
-        command.bodies.append(body)
+        command.groups.append(bodies)
         command.confirmed.append(confirmed)
-        command.n_bytes += len(body)
-        if command.n_bytes >= MAX_BYTES or len(command.bodies) >= MAX_MESSAGES:
+        command.n_bodies += len(bodies)
+        command.n_bytes += sum(map(len, bodies))
+        if command.n_bytes >= MAX_BYTES or command.n_bodies >= MAX_MESSAGES:
             self._send_command(topic)
         return confirmed
 
@@ -88,7 +100,7 @@ class PublishBatcher:
     async def _send_lone(self, topic: str, body: bytes) -> None:
         self._has_lone = True
         try:
-            await self._send(topic, [body])
+            await self._send(topic, [(body,)])
         finally:
             self._has_lone = False
 
@@ -97,7 +109,7 @@ class PublishBatcher:
         if command is not None:
             sent = topic, command
             self._sent.add(sent)
-            task = self._begin(self._send_and_confirm(topic, command.bodies, command.confirmed))
+            task = self._begin(self._send_and_confirm(topic, command.groups, command.confirmed))
             task.add_done_callback(lambda _: self._sent.discard(sent))
 
     def _begin(self, publish: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -107,22 +119,29 @@ class PublishBatcher:
         return task
 
     async def _send_and_confirm(
-        self, topic: str, bodies: Sequence[bytes], confirmed: "Sequence[asyncio.Future[None]]"
+        self, topic: str, groups: Groups, confirmed: "Sequence[asyncio.Future[None]]"
     ) -> None:
         failure: Exception | None = None
         try:
-            await self._send(topic, bodies)
+            await self._send(topic, groups)
         except Exception as error:  # noqa: BLE001 - every caller receives the error
             failure = error
         except asyncio.CancelledError:
             _resolve(confirmed, _loop_ended(topic))
             raise
-        if isinstance(failure, PublishError) and failure.permanent and len(bodies) > 1:
-            # nsqd accepted none and does not say which body is at fault, so each is sent separately.
-            pairs = zip(bodies, confirmed, strict=True)
-            await asyncio.gather(*(self._send_and_confirm(topic, [body], [each]) for body, each in pairs))
+        if len(groups) > 1 and failure is not None and _is_of_some(failure):
+            # nsqd accepted none and does not say which body is at fault, so each group is sent separately.
+            pairs = zip(groups, confirmed, strict=True)
+            await asyncio.gather(*(self._send_and_confirm(topic, [group], [each]) for group, each in pairs))
         else:
             _resolve(confirmed, failure)
+
+
+def _is_of_some(failure: Exception) -> bool:
+    """Return whether a refusal may be for some bodies only, and not for their topic."""
+    if not isinstance(failure, PublishError):
+        return False
+    return failure.permanent and fault_behind(failure) is not Fault.SETUP
 
 
 def _resolve(confirmed: "Sequence[asyncio.Future[None]]", failure: Exception | None) -> None:

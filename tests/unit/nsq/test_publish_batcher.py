@@ -1,12 +1,15 @@
 """PublishBatcher: what comes together leaves together, in its order, and each is told how it went."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nsqkit.errors import PublishError
-from nsqkit.publishing.batching import MAX_BYTES, MAX_MESSAGES, PublishBatcher
+from nsqkit.nsq.publish_batcher import MAX_BYTES, MAX_MESSAGES, Groups, PublishBatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOST = PublishError("orders", "nsqd:4150", "connection lost", False)
 REFUSED = PublishError("orders", "nsqd:4150", "E_BAD_MESSAGE", True)
@@ -19,14 +22,15 @@ class Nsqd:
     def __init__(self) -> None:
         self.commands: list[list[bytes]] = []
         self.topics: list[str] = []
-        self.fails: Callable[[Sequence[bytes]], Exception | None] = lambda _: None
+        self.fails: Callable[[list[bytes]], Exception | None] = lambda _: None
         self.has_command = asyncio.Event()
         self.is_open = asyncio.Event()
         self.is_open.set()
 
-    async def send(self, topic: str, bodies: Sequence[bytes]) -> None:
+    async def send(self, topic: str, groups: Groups) -> None:
+        bodies = [body for group in groups for body in group]
         self.topics.append(topic)
-        self.commands.append([*bodies])
+        self.commands.append(bodies)
         self.has_command.set()
         await self.is_open.wait()
         if failure := self.fails(bodies):
@@ -49,19 +53,19 @@ class TestAdd:
     async def test_what_comes_in_one_moment_leaves_in_one_command_in_its_order(
         self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
-        await asyncio.gather(*(batcher.add("orders", body) for body in [b"1", b"2", b"3"]))
+        await asyncio.gather(*(batcher.add("orders", (body,)) for body in [b"1", b"2", b"3"]))
         assert nsqd.commands == [[b"1", b"2", b"3"]]
 
     async def test_every_topic_has_a_command_of_its_own(self, nsqd: Nsqd, batcher: PublishBatcher) -> None:
-        await asyncio.gather(*(batcher.add(topic, topic.encode()) for topic in ["a", "b", "a", "b"]))
+        await asyncio.gather(*(batcher.add(topic, (topic.encode(),)) for topic in ["a", "b", "a", "b"]))
         assert nsqd.commands == [[b"a", b"a"], [b"b", b"b"]]
         assert nsqd.topics == ["a", "b"]
 
     async def test_what_comes_after_a_command_waits_for_the_next(
         self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
-        await batcher.add("orders", b"1")
-        await batcher.add("orders", b"2")
+        await batcher.add("orders", (b"1",))
+        await batcher.add("orders", (b"2",))
         assert nsqd.commands == [[b"1"], [b"2"]]
 
     @pytest.mark.parametrize(
@@ -74,12 +78,12 @@ class TestAdd:
     async def test_a_command_has_a_largest_size(
         self, nsqd: Nsqd, batcher: PublishBatcher, bodies: list[bytes], first: int
     ) -> None:
-        await asyncio.gather(*(batcher.add("orders", body) for body in bodies))
+        await asyncio.gather(*(batcher.add("orders", (body,)) for body in bodies))
         assert [len(command) for command in nsqd.commands] == [first, len(bodies) - first]
 
     async def test_nobody_is_told_before_nsqd_has_answered(self, nsqd: Nsqd, batcher: PublishBatcher) -> None:
         nsqd.is_open.clear()
-        confirmed = batcher.add("orders", b"1")
+        confirmed = batcher.add("orders", (b"1",))
         draining = asyncio.create_task(batcher.drain())
         await nsqd.has_command.wait()
         assert not confirmed.done()
@@ -91,7 +95,7 @@ class TestAdd:
         self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
         nsqd.fails = lambda _: LOST
-        adding = (batcher.add("orders", body) for body in [b"1", b"2"])
+        adding = (batcher.add("orders", (body,)) for body in [b"1", b"2"])
         told = await asyncio.gather(*adding, return_exceptions=True)
         assert [(type(error), str(error)) for error in told] == [(PublishError, str(LOST))] * 2
         assert len({id(error) for error in (*told, LOST)}) == 3
@@ -101,7 +105,7 @@ class TestAdd:
         self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
         nsqd.fails = lambda bodies: REFUSED if b"bad" in bodies else None
-        adding = (batcher.add("orders", body) for body in [b"1", b"bad", b"2"])
+        adding = (batcher.add("orders", (body,)) for body in [b"1", b"bad", b"2"])
         first, refused, last = await asyncio.gather(*adding, return_exceptions=True)
         assert (first, last) == (None, None)
         assert isinstance(refused, PublishError)
@@ -113,14 +117,14 @@ class TestAdd:
     ) -> None:
         nsqd.fails = lambda _: ZeroDivisionError("a mistake")
         with pytest.raises(ZeroDivisionError):
-            await batcher.add("orders", b"1")
+            await batcher.add("orders", (b"1",))
 
     @pytest.mark.parametrize(("failure", "said"), [(None, "None"), (LOST, str(LOST))], ids=["taken", "lost"])
     async def test_who_gives_up_waiting_disturbs_nobody(
         self, nsqd: Nsqd, batcher: PublishBatcher, failure: Exception | None, said: str
     ) -> None:
         nsqd.fails = lambda _: failure
-        given_up, patient = batcher.add("orders", b"1"), batcher.add("orders", b"2")
+        given_up, patient = batcher.add("orders", (b"1",)), batcher.add("orders", (b"2",))
         given_up.cancel()
         (told,) = await asyncio.gather(patient, return_exceptions=True)
         assert str(told) == said
@@ -167,9 +171,9 @@ class TestAfter:
     async def test_it_leaves_behind_what_is_here_for_its_topic_and_before_what_comes(
         self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
-        before = [batcher.add("orders", body) for body in [b"1", b"2"]]
-        alone = batcher.after("orders", nsqd.send("orders", [b"3"]))
-        behind = [batcher.add("orders", body) for body in [b"4", b"5"]]
+        before = [batcher.add("orders", (body,)) for body in [b"1", b"2"]]
+        alone = batcher.after("orders", nsqd.send("orders", [[b"3"]]))
+        behind = [batcher.add("orders", (body,)) for body in [b"4", b"5"]]
         await asyncio.gather(*before, alone, *behind)
         assert nsqd.commands == [[b"1", b"2"], [b"3"], [b"4", b"5"]]
 
@@ -177,8 +181,8 @@ class TestAfter:
         self, nsqd: Nsqd, batcher: PublishBatcher
     ) -> None:
         nsqd.fails = lambda bodies: LOST if bodies == [b"alone"] else None
-        alone = batcher.after("orders", nsqd.send("orders", [b"alone"]))
-        beside = batcher.add("orders", b"1")
+        alone = batcher.after("orders", nsqd.send("orders", [[b"alone"]]))
+        beside = batcher.add("orders", (b"1",))
         await batcher.drain()
         assert alone.exception() is LOST
         assert beside.result() is None
