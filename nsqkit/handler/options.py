@@ -36,7 +36,7 @@ class HandlerOptions(TypedDict, total=False):
         timeout_s: Seconds after which a call counts as failed; above 0, at most 880, 30 by default.
         retry: Retry policy: attempts, backoff, and the outcomes of certain errors.
         threads: Number of threads for a plain ``def handle``, each of which runs one call; 1 to 256, by
-            default the setting ``threads``. It also limits ``max_in_flight``, except for a batch handler.
+            default the setting ``threads``. A few more messages than that are in flight if calls are short.
         run_on_loop: True calls a plain ``def handle`` on the event loop, without a timeout; it must
             not block.
         max_age_s: Maximum age of a message to be handled, seconds since its publishing; above 0, no limit

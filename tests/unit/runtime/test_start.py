@@ -160,6 +160,20 @@ class TestOneNeedsMore:
         assert len(bench.meter.ages) == 3
         assert len(bench.meter.durations) == 2
 
+    async def test_what_a_chunk_publishes_is_published_in_one_turn(self) -> None:
+        """So it can leave together; see ``JoiningPublisher``."""
+        bench = Bench(scripted(lambda n, ctx: ctx.publish_raw("next", b"%d" % n)))
+        bench.publishes.gate = asyncio.Event()
+        bench.receive_chunk(*chunk(bench, 3), bench.message(b"nonsense"))
+        await turns(2)
+        assert [entry[1] for entry in bench.journal if entry[0] == "publish"] == [
+            *["next"] * 3,
+            "consumed.work.dead",
+        ]
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert bench.meter.outcomes == {"success": 3, "dead_letter": 1}
+
     async def test_what_is_published_leaves_before_its_message_is_finished(self) -> None:
         def publish(n: int, ctx: Context) -> None:
             ctx.publish_raw("next", b"%d" % n)
