@@ -53,7 +53,8 @@ def publisher(pool: FakePool) -> JoiningPublisher:
 
 
 async def all_of(*publishes: Any) -> list[BaseException | None]:
-    return await asyncio.gather(*publishes, return_exceptions=True)
+    outcomes: list[BaseException | None] = await asyncio.gather(*publishes, return_exceptions=True)
+    return outcomes
 
 
 async def test_publishes_of_one_turn_leave_in_one_command_per_nsqd_and_topic(
