@@ -30,13 +30,15 @@ class HandlerOptions(TypedDict, total=False):
     Attributes:
         topic: Topic to consume; by default the topic of the events.
         channel: Channel to consume. Required.
-        max_in_flight: Maximum number of messages handled at the same time; 1 to 2500, 100 by default. For a
-            batch handler, waiting messages count too: at least ``max_messages``, its default. At most
-            ``max_in_flight // max_messages`` batches run at the same time.
+        max_in_flight: Maximum number of messages handled at the same time; 1 to 2500, 100 by default. Those
+            that wait for a thread count too, and for a batch handler those that wait for their batch: at
+            least ``max_messages``, its default. At most ``max_in_flight // max_messages`` batches run at the
+            same time.
         timeout_s: Seconds after which a call counts as failed; above 0, at most 880, 30 by default.
         retry: Retry policy: attempts, backoff, and the outcomes of certain errors.
         threads: Number of threads for a plain ``def handle``, each of which runs one call; 1 to 256, by
-            default the setting ``threads``. It also limits ``max_in_flight``, except for a batch handler.
+            default the setting ``threads``. It bounds what runs. More messages are in flight if calls are
+            short: as many as the threads start within about 2 ms.
         run_on_loop: True calls a plain ``def handle`` on the event loop, without a timeout; it must
             not block.
         max_age_s: Maximum age of a message to be handled, seconds since its publishing; above 0, no limit

@@ -86,7 +86,7 @@ class Runners:
     def arrive(self, messages: Sequence[Message]) -> None:
         """Start messages that have just arrived, or admit them."""
         self.fresh.extend(messages)
-        if self._may_start() and not self._has_twins(messages):
+        if self._may_start() and not self._has_redeliveries(messages):
             self.wake()
         else:
             self.hold()
@@ -98,11 +98,12 @@ class Runners:
         is_free = self._slots.running < self._slots.limit
         return is_free and not (self.waiting or self._quarantine.is_on)
 
-    def _has_twins(self, messages: Sequence[Message]) -> bool:
-        """Return whether nsqd has delivered a fresh message again: the earlier delivery is lost."""
+    def _has_redeliveries(self, messages: Sequence[Message]) -> bool:
+        """Return whether nsqd has delivered a message again that is fresh or in flight."""
         for message in messages:
             if message.attempts > 1:
-                return len({key_of(each) for each in self.fresh}) < len(self.fresh)
+                has_twins = len({key_of(each) for each in self.fresh}) < len(self.fresh)
+                return has_twins or any(map(self._starter.is_special, messages))
         return False
 
     def hold(self) -> None:

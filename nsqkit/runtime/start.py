@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.decoder import Decoder
-from nsqkit.policy.outcome import Finish
+from nsqkit.policy.outcome import DeadLetter, Finish
 from nsqkit.policy.verdict import SUCCESS
 from nsqkit.runtime import unawaited
 from nsqkit.runtime.batch import BatchDispatcher
@@ -71,7 +71,7 @@ class Starter:
         self._held = held
         self._watch = watch
         self._hold = hold
-        self._max_attempts = shared.rules.retry.max_attempts
+        self._retry = shared.rules.retry
         self._max_age_s = shared.rules.max_age_s
         unawaited.watch(shared.spec.handler.__module__, _CALLS)
 
@@ -115,7 +115,7 @@ class Starter:
                 if (
                     ended_s - message.received_s > quiet_s
                     or message.timestamp_ns < oldest_ns
-                    or (message.attempts > 1 and self._is_special(message))
+                    or (message.attempts > 1 and self.is_special(message))
                 ):
                     self._hold()
                     break
@@ -134,7 +134,7 @@ class Starter:
                     returned = end.value
                 except BaseException as error:  # noqa: BLE001 - the delivery's task raises it
                     delivery = self._begun(ctx, _raised(error))
-                    delivery.has_returned = True
+                    delivery.has_returned = self._may_give_up(message, error)
                     break
                 else:
                     delivery = self._begun(ctx, self._dispatcher.rest(call, waits_for, ctx))
@@ -144,7 +144,7 @@ class Starter:
                 is_late = ended_s - message.received_s > quiet_s
                 if not is_plain or ctx.outgoing or ctx.unawaited is not None or is_told or is_late:
                     delivery = self._begun(ctx, self._dispatcher.ended(returned, ctx))
-                    delivery.has_returned = bool(ctx.outgoing)
+                    delivery.has_returned = bool(ctx.outgoing) or type(returned) is DeadLetter
                     break
                 done.append((message, ended_s - started_s))
                 if monitor.is_watching:
@@ -176,9 +176,18 @@ class Starter:
             return now_ns, -math.inf
         return now_ns, now_ns - self._max_age_s * 1e9
 
-    def _is_special(self, message: Message) -> bool:
+    def is_special(self, message: Message) -> bool:
         """Return whether a message is a suspect, in flight already, or had deliveries that do not count."""
-        return message.attempts > self._max_attempts or bool(self._shared.uncounted) or message in self._held
+        return (
+            message.attempts > self._retry.max_attempts
+            or bool(self._shared.uncounted)
+            or message in self._held
+        )
+
+    def _may_give_up(self, message: Message, error: BaseException) -> bool:
+        """Return whether a message may become a dead letter, and not come again, since its handler raised."""
+        is_final = isinstance(error, Exception) and not self._retry.retries(error)
+        return is_final or message.attempts >= self._retry.max_attempts
 
     def _deliver(self, ctx: MessageContext) -> Delivery:
         delivery = Delivery(ctx.message, self._shared, self._watch)

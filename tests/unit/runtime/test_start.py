@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nsqkit import Context, Discard, KillSwitch, Outcome, Requeue
+from nsqkit import Context, DeadLetter, Discard, KillSwitch, Outcome, Requeue, RetryPolicy
 from nsqkit.policy.verdict import RequeueReason, Rules, Verdict
 from nsqkit.runtime.runners import TURN_S
 from tests.unit.runtime.bench import NOW_NS, POLICY, Bench, FakeMessage, Happened, asynchronous, plain, until
@@ -160,6 +160,20 @@ class TestOneNeedsMore:
         assert len(bench.meter.ages) == 3
         assert len(bench.meter.durations) == 2
 
+    async def test_what_a_chunk_publishes_is_published_in_one_turn(self) -> None:
+        """So it can leave together; see ``JoiningPublisher``."""
+        bench = Bench(scripted(lambda n, ctx: ctx.publish_raw("next", b"%d" % n)))
+        bench.publishes.gate = asyncio.Event()
+        bench.receive_chunk(*chunk(bench, 3), bench.message(b"nonsense"))
+        await turns(2)
+        assert [entry[1] for entry in bench.journal if entry[0] == "publish"] == [
+            *["next"] * 3,
+            "consumed.work.dead",
+        ]
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert bench.meter.outcomes == {"success": 3, "dead_letter": 1}
+
     async def test_what_is_published_leaves_before_its_message_is_finished(self) -> None:
         def publish(n: int, ctx: Context) -> None:
             ctx.publish_raw("next", b"%d" % n)
@@ -169,6 +183,48 @@ class TestOneNeedsMore:
         await bench.idle()
         assert bench.journal.count(("confirmed", "next")) == bench.journal.count(("FIN",)) == 2
         assert bench.journal.index(("confirmed", "next")) < bench.journal.index(("FIN",))
+
+    @pytest.mark.parametrize(
+        "behave",
+        [
+            pytest.param(lambda n, ctx: ctx.publish_raw("consumed.work.dead", b"%d" % n), id="events"),
+            pytest.param(lambda _n, _ctx: DeadLetter("x"), id="dead letters that the handler asks for"),
+            pytest.param(lambda _n, _ctx: KeyError("x"), id="dead letters by a rule"),
+        ],
+    )
+    async def test_what_a_chunk_leaves_behind_is_published_in_the_same_turn_and_finished_when_confirmed(
+        self, behave: Behaviour
+    ) -> None:
+        bench = Bench(scripted(behave, retry=RetryPolicy(on={KeyError: DeadLetter()})))
+        bench.publishes.gate = asyncio.Event()
+        messages = chunk(bench, 5)
+        bench.receive_chunk(*messages)
+        await turns(2)
+        assert bench.journal.count(("publish", "consumed.work.dead")) == 5
+        assert ("FIN",) not in bench.journal
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert [message.answers for message in messages] == [FIN] * 5
+
+    async def test_undecodable_bodies_of_a_chunk_become_dead_letters_in_the_same_turn(self) -> None:
+        bench = Bench(scripted(Started()))
+        bench.publishes.gate = asyncio.Event()
+        bench.receive_chunk(*(bench.message(b"nonsense") for _ in range(5)))
+        await turns(2)
+        assert bench.journal.count(("publish", "consumed.work.dead")) == 5
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert bench.meter.outcomes == {"dead_letter": 5}
+
+    async def test_what_finds_all_slots_publishing_waits(self) -> None:
+        bench = Bench(scripted(lambda n, ctx: ctx.publish_raw("next", b"%d" % n)), slots=2)
+        bench.publishes.gate = asyncio.Event()
+        bench.receive_chunk(*chunk(bench, 4))
+        await turns(3)
+        assert bench.journal.count(("publish", "next")) == 2
+        bench.publishes.gate.set()
+        await bench.idle()
+        assert [body for _, _, body, _ in bench.publishes.published] == [b"0", b"1", b"2", b"3"]
 
     async def test_whoever_is_told_of_outcomes_is_told_of_each(self) -> None:
         bench = Bench(scripted(Started()), is_observed=True)
@@ -220,6 +276,15 @@ class TestNotFit:
         await bench.idle()
         assert started.numbers == [0]
         assert again.answers == FIN
+
+    async def test_a_delivery_whose_message_comes_again_before_it_is_settled_sends_no_answer(self) -> None:
+        bench = Bench(scripted(Started()))
+        message = bench.receive(b"nonsense")
+        await turns()
+        bench.receive(message.body, id_=message.id, attempts=2)
+        await bench.idle()
+        assert message.answers == []
+        assert bench.meter.outcomes == {"lease_lost": 1, "dead_letter": 1}
 
     async def test_of_two_deliveries_of_a_message_in_one_chunk_the_first_is_lost(self) -> None:
         started = Started()
@@ -299,6 +364,18 @@ class TestInTurns:
         bench.receive_chunk(*chunk(bench, 10))
         await bench.idle()
         assert bench.gate.is_open, "one of ten has failed"
+
+    async def test_a_kill_switch_opens_before_the_rest_of_a_chunk_fails(self) -> None:
+        switch = KillSwitch(failure_ratio=0.5, min_messages=4, window_s=60, open_s=30)
+        started = Started(**{f"n{n}": ValueError("x") for n in range(10)})
+        bench = Bench(scripted(started, kill_switch=switch))
+        bench.receive_chunk(*chunk(bench, 10))
+        await turns(5)
+        assert started.numbers == [0, 1, 2, 3]
+        assert not bench.gate.is_open
+        bench.intake.stop()
+        bench.intake.give_back()
+        await bench.idle()
 
     async def test_a_stopped_intake_starts_nothing_and_gives_everything_back(self) -> None:
         started = Started()
