@@ -69,10 +69,13 @@ class ScriptedLookup(Lookup):
         self.results = results
         self.asked = 0
         self._grown = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def producers(self, topic: str, *, known: Collection[str] = frozenset()) -> LookupResult:
         self.asked += 1
         self._grown.set()
+        await self.may_answer.wait()
         return self.results.get(topic.replace(".", "_"), NO_NODES)
 
     async def wait_asked(self, count: int) -> None:
@@ -574,15 +577,16 @@ class TestLookup:
         consumer.start()
         peer = (await nsqd.serve("orders"))["orders"]
         await ready(consumer)
-        asked = lookup.asked
         lookup.results["orders"] = found()
+        lookup.may_answer.clear()
         await peer.close()
-        await lookup.wait_asked(asked + 1)
+        new = await nsqd.accept()
+        await new.shake_hands()
+        lookup.may_answer.set()
+        await new.expect_end()
         await ready(consumer)
         assert consumer.connections == ()
         assert consumer.problems == ()
-        await nothing_to_do()
-        assert nsqd.is_idle
 
     @pytest.mark.parametrize("is_configured", [False, True])
     async def test_whether_a_topic_has_a_producer_is_reported_when_it_changes(
