@@ -16,11 +16,11 @@ from types import FrameType
 EVERY_S = 0.001  # CPU seconds; kernels round it up
 
 STAGES = (
-    ("read and write the socket", ("tornado/iostream", "asyncio/selector_events", "uvloop")),
+    ("read and write the socket", ("nsqkit/nsq/stream", "asyncio/selector_events", "uvloop")),
     ("share RDY", ("nsqkit/nsq/consumer", "nsqkit/nsq/rdy", "nsqkit/policy/flow")),
     ("cut chunks into messages, join answers", ("nsqkit/nsq/",)),
-    ("decode", ("nsqkit/runtime/decode", "nsqkit/events/")),
-    ("call the handler", ("nsqkit/runtime/dispatch", "nsqkit/handler/")),
+    ("decode", ("nsqkit/events/",)),
+    ("start the handler", ("nsqkit/runtime/start", "nsqkit/runtime/dispatch", "nsqkit/handler/")),
     ("settle", ("nsqkit/runtime/settle", "nsqkit/policy/verdict", "nsqkit/policy/outcome")),
     ("count", ("nsqkit/telemetry/",)),
     ("receive, hold, end", ("nsqkit/runtime/", "nsqkit/policy/", "nsqkit/worker/")),
