@@ -166,12 +166,17 @@ async def together(*work: Coroutine[Any, Any, object]) -> None:
     Raises:
         Exception: The first failure; the others are cancelled before it is raised.
     """
+    tasks = [asyncio.ensure_future(each) for each in work]
+    if not tasks:
+        return
     try:
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:  # a TaskGroup would forget that it was cancelled if a coroutine fails at this moment
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:

@@ -263,3 +263,23 @@ class TestIsSetWithin:
 
     async def test_one_that_stays_unset_is_told_apart(self) -> None:
         assert not await is_set_within(asyncio.Event(), -1.0)
+
+
+async def test_work_that_fails_when_it_is_cancelled_does_not_hide_the_cancellation() -> None:
+    """A keeper that goes on after its cancellation would be waited for without end."""
+
+    async def fails() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise LookupError("it was away")
+
+    running = asyncio.create_task(together(fails(), fails()))
+    await turns(2)
+    running.cancel()
+    await asyncio.wait((running,))
+    assert running.cancelled()
+
+
+async def test_no_work_ends_at_once() -> None:
+    await together()
