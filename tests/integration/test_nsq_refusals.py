@@ -178,7 +178,7 @@ async def test_of_events_that_leave_together_nsqd_gets_all_but_the_one_that_is_t
 ) -> None:
     nsqd = await asyncio.to_thread(start_nsqd, "-max-msg-size=1000")
     paddings = ["x" * 960 if n == 7 else str(n) for n in range(20)]
-    settings = Settings(nsqd=(nsqd.tcp_address,))  # without HTTP, the worker does not know the limit
+    settings = Settings(nsqd=(nsqd.tcp_address,), nsqd_http=("127.0.0.1:1",))  # so the limit is not known
     with structlog.testing.capture_logs() as lines:
         worker = Worker([Enlarge], settings=settings)
         await worker.start()
