@@ -25,7 +25,7 @@ async def publish_together(publishes: Publishes, address: str, outgoing: Sequenc
     Raises:
         PublishError: If a command is not confirmed; raised after all commands have ended.
     """
-    commands = list(_commands(outgoing))
+    commands = [outgoing] if len(outgoing) == 1 else list(_commands(outgoing))
     if len(commands) == 1:
         return await _send(publishes, address, commands[0])
     sent = (_send(publishes, address, command) for command in commands)

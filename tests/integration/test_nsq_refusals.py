@@ -24,13 +24,14 @@ from nsqkit.nsq.publisher import NsqdPublisher
 from nsqkit.telemetry import logs
 from tests.integration.conftest import Server, StartNsqd
 from tests.unit.nsq.fake_http import FakeHttp
-from tests.unit.reading import topics
+from tests.unit.reading import take, topics
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.nsqd
 TOPIC = "refusals"
 DEAD = f"{TOPIC}.pay.dead"
 OPTIONS = ConnectionOptions()
+ENLARGED_BY = b"x" * 50
 
 
 @event("refusals.ordered", version=1, topic=TOPIC)
@@ -154,6 +155,44 @@ async def test_a_dead_letter_channel_with_all_consumers_that_nsqd_allows_is_used
             await publish(nsqd)
             await until(lambda: collector.stored)
         await collector.stop()
+
+
+class Enlarge(
+    Handler[Ordered],
+    channel="enlarge",
+    max_in_flight=30,
+    retry=RetryPolicy(backoff=Exponential(base_s=60.0, max_s=60.0)),
+):
+    """A handler whose events are larger than its messages; they leave when all messages are here."""
+
+    def __init__(self) -> None:
+        self._all_here = asyncio.Barrier(20)
+
+    async def handle(self, event: Ordered, ctx: Context) -> None:
+        await self._all_here.wait()
+        ctx.publish_raw("enlarged", b"%s%s" % (ENLARGED_BY, event.padding.encode()))
+
+
+async def test_of_events_that_leave_together_nsqd_gets_all_but_the_one_that_is_too_large(
+    start_nsqd: StartNsqd,
+) -> None:
+    nsqd = await asyncio.to_thread(start_nsqd, "-max-msg-size=1000")
+    paddings = ["x" * 960 if n == 7 else str(n) for n in range(20)]
+    settings = Settings(nsqd=(nsqd.tcp_address,), nsqd_http=("127.0.0.1:1",))  # so the limit is not known
+    with structlog.testing.capture_logs() as lines:
+        worker = Worker([Enlarge], settings=settings)
+        await worker.start()
+        await worker.wait_ready()
+        for padding in paddings:
+            await publish(nsqd, b'{"padding": "%s"}' % padding.encode())
+        await until(lambda: errors(lines, "message_settled"))
+        await until(lambda: worker.held == 0)
+        await worker.stop()
+    (line,) = errors(lines, "message_settled")
+    assert line["outcome"] == "requeue"
+    assert "E_BAD_MESSAGE" in line["detail"]
+    arrived = await take(nsqd.tcp_address, "enlarged", 19)
+    assert sorted(arrived) == sorted(ENLARGED_BY + each.encode() for each in paddings if len(each) < 900)
 
 
 @pytest.mark.parametrize(

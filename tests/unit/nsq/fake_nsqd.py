@@ -32,6 +32,18 @@ def message_frame(
     return frame(2, struct.pack(">qH", published_ns, attempts) + id_ + body)
 
 
+def sized(data: bytes) -> bytes:
+    return struct.pack(">i", len(data)) + data
+
+
+def pub(body: bytes, topic: bytes = b"orders") -> bytes:
+    return b"PUB %s\n" % topic + sized(body)
+
+
+def mpub(*bodies: bytes, topic: bytes = b"orders") -> bytes:
+    return b"MPUB %s\n" % topic + sized(struct.pack(">i", len(bodies)) + b"".join(map(sized, bodies)))
+
+
 class Peer:
     """nsqd's end of one connection."""
 
@@ -133,6 +145,12 @@ class FakeNsqd:
         """Refuse further connections; those that were accepted stay."""
         assert self._server is not None
         self._server.close()
+
+    async def publisher(self) -> Peer:
+        """Return the next connection, which only publishes."""
+        peer = await self.accept()
+        await peer.shake_hands()
+        return peer
 
     async def accept(self) -> Peer:
         """Return the next connection."""

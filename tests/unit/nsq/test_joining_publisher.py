@@ -1,122 +1,218 @@
-"""What is published in one turn of the event loop leaves together, and only what is to blame fails."""
+"""JoiningPublisher: publishes of one turn are one command for each nsqd and topic, and fail by themselves."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
-from nsqkit.errors import PublishError, RefusedError
+from nsqkit.errors import PublishError
+from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.joining_publisher import JoiningPublisher
-from nsqkit.nsq.publish_batcher import MAX_BYTES
+from nsqkit.nsq.publish_batcher import MAX_BYTES, MAX_MESSAGES
+from nsqkit.nsq.publish_limits import Size
+from nsqkit.nsq.publisher_pool import PublisherPool
+from tests.unit.nsq.fake_nsqd import FakeNsqd, mpub, pub, sized
 
-NSQD, OTHER = "a:4150", "b:4150"
 
-
-class FakePool:
-    """Notes the commands; refuses those that contain a bad body, as nsqd does."""
-
-    def __init__(self) -> None:
-        self.commands: list[tuple[str, str, list[bytes]]] = []
-        self.doubtful: set[bytes] = set()
-
-    async def publish(self, address: str, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
-        await self.publish_together(address, topic, [body])
-
-    async def publish_many(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
-        await self.publish_together(address, topic, bodies)
-
-    async def publish_together(self, address: str, topic: str, bodies: Sequence[bytes]) -> None:
-        self.commands.append((address, topic, list(bodies)))
-        if b"bad" in bodies:
-            refusal = RefusedError(address, "E_BAD_MESSAGE", "it is bad")
-            raise PublishError(topic, address, str(refusal), True) from refusal
-        if b"lost" in bodies:
-            raise PublishError(topic, address, "connection lost", False)
-
-    def may_refuse(self, address: str, topic: str, bodies: Sequence[bytes]) -> bool:
-        return not self.doubtful.isdisjoint(bodies)
-
-    async def ensure_channel(self, address: str, topic: str, channel: str) -> None:
-        raise NotImplementedError
+def count_of(command: bytes) -> int:
+    """Return how many messages an MPUB has."""
+    header = command.index(b"\n") + 5
+    return int.from_bytes(command[header : header + 4], "big")
 
 
 @pytest.fixture
-def pool() -> FakePool:
-    return FakePool()
+async def pool() -> AsyncIterator[PublisherPool]:
+    pool = PublisherPool(ConnectionOptions(), publish_timeout_s=5.0)
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture
-def publisher(pool: FakePool) -> JoiningPublisher:
-    fake: Any = pool
-    return JoiningPublisher(fake)
+def publisher(pool: PublisherPool) -> JoiningPublisher:
+    return JoiningPublisher(pool)
 
 
-async def all_of(*publishes: Any) -> list[BaseException | None]:
-    outcomes: list[BaseException | None] = await asyncio.gather(*publishes, return_exceptions=True)
-    return outcomes
+class TestTogether:
+    async def test_fifty_publishes_of_one_turn_are_one_command_with_one_answer(
+        self, nsqd: FakeNsqd, publisher: JoiningPublisher
+    ) -> None:
+        bodies = [b"%d" % n for n in range(50)]
+        publishing = asyncio.gather(*(publisher.publish(nsqd.address, "orders", body) for body in bodies))
+        peer = await nsqd.publisher()
+        await peer.expect(mpub(*bodies))
+        assert not publishing.done()
+        peer.respond()
+        await publishing
+
+    async def test_one_alone_is_a_pub(self, nsqd: FakeNsqd, publisher: JoiningPublisher) -> None:
+        publishing = asyncio.create_task(publisher.publish(nsqd.address, "orders", b"1"))
+        peer = await nsqd.publisher()
+        await peer.expect(pub(b"1"))
+        peer.respond()
+        await publishing
+
+    async def test_every_nsqd_and_topic_has_a_command_of_its_own(
+        self, nsqd: FakeNsqd, publisher: JoiningPublisher
+    ) -> None:
+        async with FakeNsqd() as other:
+            publishing = asyncio.gather(
+                *(publisher.publish(nsqd.address, "orders", body) for body in [b"1", b"2"]),
+                publisher.publish_many(nsqd.address, "bills", [b"3", b"4"]),
+                *(publisher.publish(other.address, "orders", body) for body in [b"5", b"6"]),
+            )
+            peer, beside = await nsqd.publisher(), await other.publisher()
+            await peer.expect(mpub(b"1", b"2"), mpub(b"3", b"4", topic=b"bills"))
+            await beside.expect(mpub(b"5", b"6"))
+            for each in (peer, peer, beside):
+                each.respond()
+            await publishing
+
+    async def test_a_deferred_one_goes_alone(self, nsqd: FakeNsqd, publisher: JoiningPublisher) -> None:
+        publishing = asyncio.gather(
+            publisher.publish(nsqd.address, "orders", b"1"),
+            publisher.publish(nsqd.address, "orders", b"later", defer_s=1.5),
+            publisher.publish(nsqd.address, "orders", b"2"),
+        )
+        peer = await nsqd.publisher()
+        commands = {await peer.command(), await peer.command()}
+        assert commands == {b"DPUB orders 1500\n" + sized(b"later"), mpub(b"1", b"2")}
+        for _ in commands:
+            peer.respond()
+        await publishing
+
+    async def test_channels_are_made_by_the_pool(self, nsqd: FakeNsqd, publisher: JoiningPublisher) -> None:
+        making = asyncio.create_task(publisher.ensure_channel(nsqd.address, "orders", "dead"))
+        peer = await nsqd.publisher()
+        await peer.expect(b"SUB orders dead\n")
+        peer.respond()
+        await making
 
 
-async def test_publishes_of_one_turn_leave_in_one_command_per_nsqd_and_topic(
-    pool: FakePool, publisher: JoiningPublisher
-) -> None:
-    await all_of(
-        publisher.publish(NSQD, "orders", b"1"),
-        publisher.publish(NSQD, "bills", b"2"),
-        publisher.publish_many(NSQD, "orders", [b"3", b"4"]),
-        publisher.publish(OTHER, "orders", b"5"),
+class TestLimits:
+    @pytest.mark.parametrize(
+        ("bodies", "counts"),
+        [
+            pytest.param([b"x"] * (MAX_MESSAGES + 2), [MAX_MESSAGES, 2], id="messages"),
+            pytest.param([b"x" * (MAX_BYTES // 4)] * 6, [4, 2], id="bytes"),
+        ],
     )
-    assert sorted(pool.commands) == [
-        (NSQD, "bills", [b"2"]),
-        (NSQD, "orders", [b"1", b"3", b"4"]),
-        (OTHER, "orders", [b"5"]),
-    ]
+    async def test_more_than_a_command_holds_is_several(
+        self, nsqd: FakeNsqd, publisher: JoiningPublisher, bodies: list[bytes], counts: list[int]
+    ) -> None:
+        publishing = asyncio.gather(*(publisher.publish(nsqd.address, "orders", body) for body in bodies))
+        peer = await nsqd.publisher()
+        assert [count_of(await peer.command()) for _ in counts] == counts
+        for _ in counts:
+            peer.respond()
+        await publishing
+
+    async def test_a_large_group_goes_alone(self, nsqd: FakeNsqd, publisher: JoiningPublisher) -> None:
+        large = [b"x" * (MAX_BYTES // 2)] * 2
+        publishing = asyncio.gather(
+            publisher.publish(nsqd.address, "orders", b"1"),
+            publisher.publish_many(nsqd.address, "orders", large),
+            publisher.publish(nsqd.address, "orders", b"2"),
+        )
+        peer = await nsqd.publisher()
+        commands = {await peer.command(), await peer.command()}
+        assert commands == {mpub(*large), mpub(b"1", b"2")}
+        for _ in commands:
+            peer.respond()
+        await publishing
+
+    async def test_one_that_is_known_to_be_too_large_joins_no_other_and_is_not_sent(
+        self, nsqd: FakeNsqd, pool: PublisherPool, publisher: JoiningPublisher
+    ) -> None:
+        first = asyncio.create_task(publisher.publish(nsqd.address, "orders", b"0"))
+        peer = await nsqd.publisher()
+        await peer.expect(pub(b"0"))
+        peer.respond()
+        await first
+        pool._publishers[nsqd.address]._limits.refuse(Size(9), "PUB message too big 9 > 2")
+        publishing = [
+            asyncio.create_task(publisher.publish(nsqd.address, "orders", body))
+            for body in (b"1", b"big", b"2")
+        ]
+        await peer.expect(mpub(b"1", b"2"))
+        peer.respond()
+        one, big, two = await asyncio.gather(*publishing, return_exceptions=True)
+        assert (one, two) == (None, None)
+        assert isinstance(big, PublishError)
+        assert big.permanent
 
 
-async def test_of_a_refused_command_only_the_group_to_blame_fails(
-    pool: FakePool, publisher: JoiningPublisher
-) -> None:
-    first, group, last = await all_of(
-        publisher.publish(NSQD, "orders", b"1"),
-        publisher.publish_many(NSQD, "orders", [b"2", b"bad"]),
-        publisher.publish(NSQD, "orders", b"3"),
-    )
-    assert first is last is None
-    assert isinstance(group, PublishError)
-    assert group.permanent
-    assert [bodies for _, _, bodies in pool.commands] == [
-        [b"1", b"2", b"bad", b"3"],
-        [b"1"],
-        [b"2", b"bad"],
-        [b"3"],
-    ]
+class TestRefused:
+    async def test_only_the_group_to_blame_fails_and_the_others_are_sent_again_by_themselves(
+        self, nsqd: FakeNsqd, publisher: JoiningPublisher
+    ) -> None:
+        groups = [[b"1", b"2"], [b"3", b"bad"], [b"4"]]
+        publishing = [
+            asyncio.create_task(publisher.publish_many(nsqd.address, "orders", group)) for group in groups
+        ]
+        peer = await nsqd.publisher()
+        await peer.expect(mpub(b"1", b"2", b"3", b"bad", b"4"))
+        peer.refuse(b"E_BAD_MESSAGE MPUB message too big")
+        again = await nsqd.publisher()
+        await again.expect(mpub(b"1", b"2"), mpub(b"3", b"bad"), pub(b"4"))
+        again.respond()
+        again.refuse(b"E_BAD_MESSAGE MPUB message too big")
+        last = await nsqd.publisher()
+        await last.expect(pub(b"4"))
+        last.respond()
+        first, bad, other = await asyncio.gather(*publishing, return_exceptions=True)
+        assert (first, other) == (None, None)
+        assert isinstance(bad, PublishError)
+        assert bad.permanent
 
+    async def test_a_command_above_max_body_size_parts_no_group(
+        self, nsqd: FakeNsqd, publisher: JoiningPublisher
+    ) -> None:
+        """Split by size, the second group would arrive in two commands, of which one may fail."""
+        groups = [[b"11", b"22"], [b"33", b"44"]]
+        publishing = [
+            asyncio.create_task(publisher.publish_many(nsqd.address, "orders", group)) for group in groups
+        ]
+        peer = await nsqd.publisher()
+        await peer.expect(mpub(b"11", b"22", b"33", b"44"))
+        peer.refuse(b"E_BAD_BODY MPUB body too big 28 > 24")
+        again = await nsqd.publisher()
+        await again.expect(mpub(b"11", b"22"), mpub(b"33", b"44"))
+        again.respond()
+        again.respond()
+        await asyncio.gather(*publishing)
 
-async def test_a_lost_connection_fails_all_of_the_command(
-    pool: FakePool, publisher: JoiningPublisher
-) -> None:
-    failures = await all_of(
-        publisher.publish(NSQD, "orders", b"1"), publisher.publish(NSQD, "orders", b"lost")
-    )
-    assert [type(each) for each in failures] == [PublishError, PublishError]
-    assert len(pool.commands) == 1
+    async def test_a_topic_without_permission_fails_all_of_it_at_once(
+        self, nsqd: FakeNsqd, publisher: JoiningPublisher
+    ) -> None:
+        publishing = [
+            asyncio.create_task(publisher.publish(nsqd.address, "orders", body)) for body in (b"1", b"2")
+        ]
+        peer = await nsqd.publisher()
+        await peer.expect(mpub(b"1", b"2"))
+        peer.refuse(b"E_UNAUTHORIZED no permission")
+        failures = await asyncio.gather(*publishing, return_exceptions=True)
+        assert [isinstance(each, PublishError) and each.permanent for each in failures] == [True, True]
+        assert failures[0] is not failures[1]
+        assert nsqd.is_idle
 
+    async def test_a_lost_connection_fails_all_and_sends_nothing_again(
+        self, nsqd: FakeNsqd, publisher: JoiningPublisher
+    ) -> None:
+        """They may have arrived."""
+        publishing = [
+            asyncio.create_task(publisher.publish(nsqd.address, "orders", body))
+            for body in (b"1", b"2", b"3")
+        ]
+        peer = await nsqd.publisher()
+        await peer.expect(mpub(b"1", b"2", b"3"))
+        await peer.close()
+        failures = await asyncio.gather(*publishing, return_exceptions=True)
+        assert [isinstance(each, PublishError) and not each.permanent for each in failures] == [True] * 3
+        assert nsqd.is_idle
 
-@pytest.mark.parametrize(
-    ("body", "defer_s"),
-    [
-        pytest.param(b"later", 5.0, id="NSQ has no deferred MPUB"),
-        pytest.param(b"x" * MAX_BYTES, 0.0, id="a large one gains nothing"),
-        pytest.param(b"doubtful", 0.0, id="one that nsqd may refuse"),
-    ],
-)
-async def test_some_leave_alone(
-    pool: FakePool, publisher: JoiningPublisher, body: bytes, defer_s: float
-) -> None:
-    pool.doubtful.add(b"doubtful")
-    await all_of(
-        publisher.publish(NSQD, "orders", b"1"),
-        publisher.publish(NSQD, "orders", body, defer_s=defer_s),
-        publisher.publish(NSQD, "orders", b"2"),
-    )
-    assert sorted(bodies for _, _, bodies in pool.commands) == sorted([[b"1", b"2"], [body]])
+    async def test_once_the_pool_is_closed_each_is_refused(
+        self, pool: PublisherPool, publisher: JoiningPublisher
+    ) -> None:
+        await pool.close()
+        with pytest.raises(PublishError, match="closed"):
+            await publisher.publish("127.0.0.1:1", "orders", b"1")
