@@ -217,16 +217,16 @@ async def calls_for_threads(messages: int, nsqd: Nsqd, worker: Worker) -> int:
     nsqd.deliver(messages)
     with counting() as calls:
         for _ in range(SETTLING_TURNS):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn of the loop has no event
         before = calls[0]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a turn of the loop has no event
         turn = calls[0] - before
         turns = 0
         while held.count:  # no property: its calls would count too
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn of the loop has no event
             turns += 1
         for _ in range(SETTLING_TURNS):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn of the loop has no event
     assert nsqd.finished() == messages
     return calls[0] - turns * turn
 

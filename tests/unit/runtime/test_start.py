@@ -56,7 +56,7 @@ class TestTogether:
         messages = chunk(bench, 5)
         link = bench.receive_chunk(*messages)
         assert bench.intake.held == 5
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a turn of the loop has no event
         assert started.numbers == [0, 1, 2, 3, 4]
         assert link.finished == [[message.id for message in messages]]
         assert bench.meter.outcomes == {"success": 5}
@@ -335,7 +335,7 @@ class TestInTurns:
 
         bench = Bench(scripted(slow))
         link = bench.receive_chunk(*chunk(bench, 4))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a turn of the loop has no event
         assert started.numbers == [0, 1]
         await bench.idle()
         assert [len(ids) for ids in link.finished] == [2, 2]
