@@ -37,8 +37,8 @@ class HandlerOptions(TypedDict, total=False):
         timeout_s: Seconds after which a call counts as failed; above 0, at most 880, 30 by default.
         retry: Retry policy: attempts, backoff, and the outcomes of certain errors.
         threads: Number of threads for a plain ``def handle``, each of which runs one call; 1 to 256, by
-            default the setting ``threads``. It limits the calls that run. More messages are in flight if calls are
-            short: as many as the threads start within about 2 ms.
+            default the setting ``threads``. It limits the calls that run. More messages are in flight if
+            calls are short: as many as the threads start within about 2 ms.
         run_on_loop: True calls a plain ``def handle`` on the event loop, without a timeout; it must
             not block.
         max_age_s: Maximum age of a message to be handled, seconds since its publishing; above 0, no limit
