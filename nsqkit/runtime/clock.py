@@ -23,3 +23,7 @@ class Clock:
     now_ns: Callable[[], int] = time.time_ns
     draw: Callable[[], float] = random.random
     skews_ns: Mapping[str, int | None] = field(default_factory=lambda: defaultdict(int))
+
+    def now_ns_at(self, address: str) -> int:
+        """Return the present time by the clock of an nsqd, or by this one if its skew is not known."""
+        return self.now_ns() - (self.skews_ns[address] or 0)

@@ -94,10 +94,9 @@ class Processor:
             return on_unread(self._rules, delivery.unread, attempts=delivery.attempts)
         if delivery.call is not None:
             return None
-        skew_ns = self._clock.skews_ns[message.address]
-        age_s = (self._clock.now_ns() - message.timestamp_ns - (skew_ns or 0)) / 1e9
+        age_s = (self._clock.now_ns_at(message.address) - message.timestamp_ns) / 1e9
         self._meter.age(age_s)
-        known_s = None if skew_ns is None else age_s
+        known_s = None if self._clock.skews_ns[message.address] is None else age_s
         verdict = on_arrival(self._rules, attempts=delivery.attempts, age_s=known_s)
         if verdict is not None:
             return verdict

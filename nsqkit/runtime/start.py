@@ -170,9 +170,8 @@ class Starter:
 
         The latter is minus infinity if messages do not expire, or the clock of the nsqd is not known.
         """
-        skew_ns = self._clock.skews_ns[address]
-        now_ns = self._clock.now_ns() - (skew_ns or 0)
-        if self._max_age_s is None or skew_ns is None:
+        now_ns = self._clock.now_ns_at(address)
+        if self._max_age_s is None or self._clock.skews_ns[address] is None:
             return now_ns, -math.inf
         return now_ns, now_ns - self._max_age_s * 1e9
 

@@ -109,7 +109,7 @@ class Threads:
             decoded = delivery.decoded = self._decode(message.body)
         except (DecodeError, UnknownEventError) as error:
             delivery.unread = error
-            self._meter.age((self._now_ns(message.address) - message.timestamp_ns) / 1e9)
+            self._meter.age((self._clock.now_ns_at(message.address) - message.timestamp_ns) / 1e9)
             return False
         ctx = delivery.make_context()
         delivery.task = call = DeliveryCall(self._dispatcher.handle, (decoded.event, ctx), now_s, delivery)
@@ -119,11 +119,7 @@ class Threads:
     def _is_expired(self, message: Message, max_age_s: float) -> bool:
         """Return whether a message is too old; not if the clock of its nsqd is not known."""
         is_known = self._clock.skews_ns[message.address] is not None
-        return is_known and self._now_ns(message.address) - message.timestamp_ns > max_age_s * 1e9
-
-    def _now_ns(self, address: str) -> int:
-        """Return the present time by the clock of an nsqd; by this one if that is not known."""
-        return self._clock.now_ns() - (self._clock.skews_ns[address] or 0)
+        return is_known and self._clock.now_ns_at(message.address) - message.timestamp_ns > max_age_s * 1e9
 
     def withdraw(self) -> list[Delivery]:
         """Take back the deliveries that no thread has started, in the order of their start."""
@@ -187,7 +183,7 @@ class Threads:
 
     def _ages_s(self, address: str, calls: Sequence[DeliveryCall], now_s: float) -> list[float]:
         """Return the age of each message when it was given to the threads, in seconds."""
-        then_ns = self._now_ns(address) - now_s * 1e9
+        then_ns = self._clock.now_ns_at(address) - now_s * 1e9
         return [(then_ns - call.delivery.message.timestamp_ns) / 1e9 + call.asked_s for call in calls]
 
     def _end(self, delivery: Delivery) -> None:
