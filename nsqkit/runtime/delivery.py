@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nsqkit.errors import DecodeError, UnknownEventError
     from nsqkit.events.codec.decoder import Decoded
 
+QUIET_RATIO = 0.5
+"""Share of a lease after which it needs attention: TOUCH, or a look whether nsqd has delivered it again."""
 MOST_UNCOUNTED = 100_000
 """Most messages of a handler whose uncounted deliveries are remembered; the oldest are forgotten first."""
 
@@ -126,7 +128,7 @@ class Delivery:
             self.attempts -= shared.uncounted.pop(self.key, 0)
         self.epoch = self.kept = 0
         self.give_back_by_s = math.inf
-        self.quiet_until_s = message.received_s + 0.5 * message.lease_s
+        self.quiet_until_s = message.received_s + QUIET_RATIO * message.lease_s
         self.touched_s = message.received_s
         self.decoded: Decoded | None = None
         self.unread: DecodeError | UnknownEventError | None = None

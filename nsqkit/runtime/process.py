@@ -110,16 +110,12 @@ class Processor:
     async def _handle(self, delivery: Delivery) -> None:
         verdict: Verdict
         error: Exception | None
+        is_over = False
         if (ctx := delivery.ctx) is None:
             ctx = delivery.make_context()
             now_s = ctx.start(self._limit_s)
             is_over = now_s >= delivery.quiet_until_s and delivery.is_over(now_s)  # it waited too long
-        else:
-            is_over = False
-        if is_over:
-            verdict, error = SHUTDOWN, None
-        else:
-            verdict, error = await self._call(delivery, ctx)
+        verdict, error = (SHUTDOWN, None) if is_over else await self._call(delivery, ctx)
         is_judged = self._monitor.is_watching or error is not None or verdict.pause_s > 0.0
         if is_judged and self._is_kept(delivery, verdict, error):
             self._settler.keep(delivery, self._gate.reason or RequeueReason.PAUSED, error)

@@ -13,7 +13,7 @@ from nsqkit.policy.outcome import DeadLetter, Finish
 from nsqkit.policy.verdict import SUCCESS
 from nsqkit.runtime import unawaited
 from nsqkit.runtime.batch import BatchDispatcher
-from nsqkit.runtime.delivery import Delivery, MessageContext, Shared
+from nsqkit.runtime.delivery import QUIET_RATIO, Delivery, MessageContext, Shared
 from nsqkit.runtime.dispatch import Dispatcher
 from nsqkit.runtime.failure_monitor import FailureMonitor
 from nsqkit.runtime.held import Held
@@ -23,9 +23,6 @@ from nsqkit.runtime.slots import Slots
 
 if TYPE_CHECKING:
     import asyncio
-
-_QUIET_RATIO = 0.5
-"""Share of a lease after which it needs attention: TOUCH, or a look whether nsqd has delivered it again."""
 
 
 class Starter:
@@ -100,7 +97,7 @@ class Starter:
         now_s, decode, start = self._clock.now_s, self._decode, self._dispatcher.start
         slots, monitor, is_told = self._slots, self._monitor, self._settler.is_told
         link = fresh[0].link
-        quiet_s = _QUIET_RATIO * link.lease_s
+        quiet_s = QUIET_RATIO * link.lease_s
         now_ns, oldest_ns = self._times_ns(link.address)
         done: list[tuple[Message, float]] = []  # with the duration, in seconds
         delivery: Delivery | None = None

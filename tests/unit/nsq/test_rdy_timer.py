@@ -105,7 +105,7 @@ async def test_checks_that_are_due_within_a_millisecond_share_a_wake_up(
 async def test_a_check_that_is_put_off_in_time_causes_no_wake_up(
     checks: Checks, hours: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As each chunk of messages does; the timer is not set anew for each."""
+    """As each chunk of messages does; the timer is not set again for each."""
     timers = count_timers(monkeypatch)
     monkeypatch.setattr(checks.timer, "_fire", lambda: pytest.fail("a wake-up for nothing"))
     for number in range(100):
