@@ -6,6 +6,7 @@ A name whose value is not known before the handler runs is not reported (ADR 003
 import ast
 import inspect
 import linecache
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import FunctionType, ModuleType
@@ -36,7 +37,7 @@ def _lost(value: object, handler: type[Any]) -> Iterator[str]:
     try:
         source = "".join(inspect.getblock(lines[first - 1 :]))
         tree = ast.parse(f"if True:\n{source}" if source[:1].isspace() else f"\n{source}")
-    except SyntaxError:  # it is a part of an expression
+    except (SyntaxError, tokenize.TokenError):  # a part of an expression, or not the source that was run
         return
     nodes = list(ast.walk(tree))
     names = _names(function, nodes, None if isinstance(value, staticmethod) else handler)

@@ -1,11 +1,6 @@
 """Arrival times: the latest time at which bytes arrived, even if the event loop was blocked. No I/O."""
 
-import time
-from collections.abc import Callable
-
-TURN_S = 0.25
-"""Seconds between two calls of :meth:`Arrival.turned`."""
-_BLOCKED_S = 2 * TURN_S
+from nsqkit.nsq.turns import BLOCKED_S, Turns
 
 
 class Arrival:
@@ -16,21 +11,14 @@ class Arrival:
     that arrive after a read that left none never count as earlier than that read.
 
     Args:
-        now_s: Monotonic clock, in seconds.
+        turns: The turns of the event loop.
     """
 
-    __slots__ = ("_drained_s", "_mark_s", "_now_s", "_turned_s")
+    __slots__ = ("_drained_s", "_turns")
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._now_s = now_s
-        self._turned_s = self._mark_s = self._drained_s = now_s()
-
-    def turned(self) -> None:
-        """Record a turn of the event loop."""
-        now_s = self._now_s()
-        # Bytes that arrived during a block may still be unread: timers may run before sockets.
-        self._mark_s = self._turned_s if now_s - self._turned_s > _BLOCKED_S else now_s
-        self._turned_s = now_s
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._drained_s = turns.now_s()
 
     def latest_s(self, *, is_last: bool) -> float:
         """Return the latest arrival time of bytes that were just read, accurate to half a second.
@@ -38,8 +26,9 @@ class Arrival:
         Args:
             is_last: Whether the read left no bytes in the socket.
         """
-        now_s = self._now_s()
-        latest_s = now_s if now_s - self._mark_s <= _BLOCKED_S else max(self._mark_s, self._drained_s)
+        turns = self._turns
+        now_s = turns.now_s()
+        latest_s = now_s if now_s - turns.mark_s <= BLOCKED_S else max(turns.mark_s, self._drained_s)
         if is_last:
             self._drained_s = now_s
         return latest_s

@@ -1,10 +1,11 @@
-"""Keepalive: timers that detect a silent nsqd and a blocked event loop, for one connection."""
+"""Keepalive: detects a silent nsqd and a blocked event loop, for one connection."""
 
 import asyncio
 from collections.abc import Callable
 
-from nsqkit.nsq.arrival import TURN_S, Arrival
+from nsqkit.nsq.arrival import Arrival
 from nsqkit.nsq.stream import CHUNK_BYTES
+from nsqkit.nsq.turns import Turns
 
 _SILENT_HEARTBEATS = 2  # nsqd also drops a client after two
 
@@ -22,24 +23,26 @@ class Keepalive:
         self._heartbeat_s = 0.0
         self._arrival: Arrival
         self._heartbeat_timer: asyncio.TimerHandle | None = None
-        self._turn_timer: asyncio.TimerHandle | None = None
+        self._turns: Turns | None = None
 
     def start(self, heartbeat_s: float) -> None:
-        """Start the timers.
+        """Start to watch.
 
         Args:
             heartbeat_s: Seconds between two heartbeats of nsqd.
         """
         self._heartbeat_s = heartbeat_s
-        self._arrival = Arrival()
+        self._turns = Turns.join()
+        self._arrival = Arrival(self._turns)
         self._heartbeat()
-        self._turned()
 
     def stop(self) -> None:
-        """Cancel the timers, whether they were started or not."""
-        for timer in (self._heartbeat_timer, self._turn_timer):
-            if timer is not None:
-                timer.cancel()
+        """Watch no longer; may be called twice, and before the start."""
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
+        if self._turns is not None:
+            self._turns.leave()
+            self._turns = None
 
     def heard(self, n_bytes: int) -> float:
         """Record a read, and return the latest arrival time of its bytes, by ``time.monotonic()``.
@@ -58,7 +61,3 @@ class Keepalive:
             return
         self._silent_heartbeats += 1
         self._heartbeat_timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._heartbeat)
-
-    def _turned(self) -> None:
-        self._arrival.turned()
-        self._turn_timer = asyncio.get_running_loop().call_later(TURN_S, self._turned)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -17,7 +18,9 @@ from nsqkit.runtime.start import Starter
 from nsqkit.runtime.threads import Threads
 
 TURN_S = 0.005
-"""After so many seconds a runner leaves the rest to the next turn of the event loop."""
+"""After so many seconds the runners leave the rest to the next turn of the event loop."""
+_MOST_AT_ONCE = 32
+"""Runners that start in one turn, at most."""
 
 
 class Runners:
@@ -70,7 +73,9 @@ class Runners:
         self._on_end = on_end
         self._bucket = TokenBucket(limit) if (limit := shared.spec.rate_limit) else None
         self._token_timer: asyncio.TimerHandle | None = None
-        self._woken: Any = None  # the task that has not started yet
+        self._woken = 0  # runners that have not started yet
+        self._at_once = 1  # runners to start in the next turn: more while handlers wait
+        self._until_s = math.inf  # when the present turn ends; infinite until its first runner starts
         self._context = contextvars.copy_context()
 
     @property
@@ -118,7 +123,7 @@ class Runners:
         if self.fresh:
             self.hold()
         self.waiting.append(delivery)
-        if self._woken is None:
+        if not self._woken:
             self.wake()
 
     def withdraw(self) -> None:
@@ -130,20 +135,27 @@ class Runners:
             self.wake()
 
     def wake(self) -> None:
-        """Start a runner in the next turn of the loop, if a message or a delivery may start."""
-        if not (self.fresh or self.waiting) or self._woken is not None:
+        """Start runners in the next turn of the loop, if a message or a delivery may start."""
+        left = len(self.fresh) + len(self.waiting)
+        if not left or self._woken:
             return
-        if self._slots.running < self._slots.limit:
-            context = self._context.copy()
-            self._woken = asyncio.get_running_loop().create_task(
-                self._run_all(context), name=self._name, context=context
-            )
+        if (free := self._slots.limit - self._slots.running) > 0:
+            self._until_s = math.inf
+            self._woken = min(self._at_once, left, free)
+            for _ in range(self._woken):
+                context = self._context.copy()
+                self._create_task(self._run_all(context), context)
         else:
             self.hold()
 
     def run_alone(self, run: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         """Run a coroutine in a task of its own, in the context of the runners."""
-        return asyncio.get_running_loop().create_task(run, name=self._name, context=self._context.copy())
+        return self._create_task(run, self._context.copy())
+
+    def _create_task(
+        self, run: Coroutine[None, None, None], context: contextvars.Context
+    ) -> "asyncio.Task[None]":
+        return asyncio.get_running_loop().create_task(run, name=self._name, context=context)
 
     def go_on(self, delivery: Delivery) -> None:
         """Process a delivery whose call has begun, in a task of its own.
@@ -171,12 +183,16 @@ class Runners:
         that never waits needs no task for itself. If it leaves a context variable changed or the task
         cancelled, this runner ends and a new one continues, so that the next delivery is not affected.
         """
-        task: asyncio.Task[None] = self._woken
-        self._woken = None
-        until_s = self._now_s() + TURN_S
-        continues = True
+        task: Any = asyncio.current_task()
+        self._woken -= 1
+        now_s = self._now_s()
+        self._until_s = until_s = min(self._until_s, now_s + TURN_S)
+        continues = now_s <= until_s
+        if not continues:
+            self.wake()
         while continues and (delivery := self._next(task, context, until_s)) is not None:
             delivery.task = task
+            self._at_once = min(2 * self._at_once, _MOST_AT_ONCE)
             self.wake()
             continues = False
             try:
@@ -209,6 +225,7 @@ class Runners:
                 raise
             if delivery is not None and not delivery.has_returned:
                 return delivery
+            self._at_once = 1
             if delivery is not None:
                 self.go_on(delivery)
             if not (self.fresh or self.waiting):

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from nsqkit.policy.beats import next_beat_s
+
 
 class LoopLag:
     """Sets timers on the event loop, one after the other, and reports how late each one fires.
@@ -29,7 +31,7 @@ class LoopLag:
             self._timer = None
 
     def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
-        due_s = loop.time() + self._interval_s
+        due_s = next_beat_s(loop.time(), self._interval_s)
         self._timer = loop.call_at(due_s, self._report, loop, due_s)
 
     def _report(self, loop: asyncio.AbstractEventLoop, due_s: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.origin import own_place
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.policy.beats import next_beat_s
 
 BLOCKED_S: Final = 1.0
 """Seconds by which the event loop is late before it counts as blocked."""
@@ -64,7 +65,7 @@ class LoopWatch:
         self._depth = len(_frames(sys._getframe(1)))  # noqa: SLF001 - documented, for tools like this
         if self._reported_s == before_s:
             self._log.info("event_loop_resumed", blocked_s=_late_s(before_s, self._beat_s))
-        self._timer = loop.call_later(_BEAT_S, self._beat, loop)
+        self._timer = loop.call_at(next_beat_s(loop.time(), _BEAT_S), self._beat, loop)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake whenever the next beat would be late."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,3 +146,23 @@ def test_a_class_without_source_is_not_read() -> None:
         names,
     )
     assert dropped(names["Made"]) == []
+
+
+def test_a_class_whose_file_has_other_text_by_now_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "made.py"
+    made = (
+        "class Made(Handler[Happened], channel='made'):\n"
+        "    async def handle(self, event, ctx):\n"
+        "        Requeue(3)"
+    )
+    names: dict[str, Any] = {
+        "Handler": Handler,
+        "Happened": Happened,
+        "Requeue": Requeue,
+        "__name__": __name__,
+    }
+    exec(compile(made, file, "exec"), names)  # noqa: S102 - as an import does
+    for text in ('"""\n', "#\n  if (\n", "\0", ""):
+        file.write_text(text, encoding="utf-8")
+        linecache.checkcache()
+        assert dropped(names["Made"]) == []

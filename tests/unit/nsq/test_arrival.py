@@ -2,7 +2,8 @@
 
 import pytest
 
-from nsqkit.nsq.arrival import TURN_S, Arrival
+from nsqkit.nsq.arrival import Arrival
+from nsqkit.nsq.turns import TURN_S, Turns
 
 
 class Clock:
@@ -10,12 +11,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = 100.0
-        self.arrival = Arrival(lambda: self.now_s)
+        self.turns = Turns(lambda: self.now_s)
+        self.arrival = Arrival(self.turns)
 
     def run(self, turns: int) -> None:
         for _ in range(turns):
             self.now_s += TURN_S
-            self.arrival.turned()
+            self.turns.turned()
 
 
 def test_on_a_loop_that_turns_what_is_read_has_just_arrived() -> None:
@@ -32,7 +34,7 @@ def test_what_is_read_after_a_block_is_dated_before_it(timers_go_first: bool) ->
     before_s = clock.now_s
     clock.now_s += 30.0
     if timers_go_first:
-        clock.arrival.turned()
+        clock.turns.turned()
     assert clock.arrival.latest_s(is_last=True) == before_s
 
 
@@ -44,7 +46,7 @@ def test_what_arrives_once_all_was_read_is_not_dated_before_the_block() -> None:
     clock.arrival.latest_s(is_last=True)
     drained_s = clock.now_s
     clock.now_s += 0.01
-    clock.arrival.turned()
+    clock.turns.turned()
     assert clock.arrival.latest_s(is_last=True) == drained_s
 
 
@@ -60,7 +62,7 @@ def test_what_a_read_has_left_is_dated_before_the_block_as_well() -> None:
 def test_one_turn_after_a_block_all_is_as_before() -> None:
     clock = Clock()
     clock.now_s += 30.0
-    clock.arrival.turned()
+    clock.turns.turned()
     clock.run(1)
     assert clock.arrival.latest_s(is_last=True) == clock.now_s
 

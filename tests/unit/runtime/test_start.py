@@ -340,6 +340,51 @@ class TestInTurns:
         await bench.idle()
         assert [len(ids) for ids in link.finished] == [2, 2]
 
+    async def test_handlers_that_wait_start_more_and_more_messages_in_a_turn(self) -> None:
+        """So a chunk of them needs few turns of the loop, each of which costs system calls."""
+        ends = asyncio.Event()
+        started = Started(**{f"n{n}": lambda: ends for n in range(70)})
+        bench = Bench(scripted(started), slots=100)
+        bench.receive_chunk(*chunk(bench, 70))
+        by_turn = []
+        while len(started.numbers) < 70:
+            await asyncio.sleep(0)  # a turn of the loop has no event
+            by_turn.append(len(started.numbers))
+        assert by_turn == [1, 3, 11, 43, 70]
+        assert started.numbers == list(range(70))
+        ends.set()
+        await bench.idle()
+
+    async def test_handlers_that_wait_do_not_start_beyond_the_slots(self) -> None:
+        ends = asyncio.Event()
+        started = Started(**{f"n{n}": lambda: ends for n in range(20)})
+        bench = Bench(scripted(started), slots=5)
+        bench.receive_chunk(*chunk(bench, 20))
+        await turns(10)
+        assert started.numbers == [0, 1, 2, 3, 4]
+        ends.set()
+        await bench.idle()
+        assert started.numbers == list(range(20))
+
+    async def test_handlers_that_work_before_they_wait_share_a_turn(self) -> None:
+        ends = asyncio.Event()
+        started = Started()
+
+        def slow(n: int, ctx: Context) -> asyncio.Event:
+            started(n, ctx)
+            bench.clock.s += 0.6 * TURN_S
+            return ends
+
+        bench = Bench(scripted(slow), slots=20)
+        bench.receive_chunk(*chunk(bench, 9))
+        by_turn = []
+        while len(started.numbers) < 9:
+            await asyncio.sleep(0)  # a turn of the loop has no event
+            by_turn.append(len(started.numbers))
+        assert by_turn == [1, 3, 5, 7, 9]
+        ends.set()
+        await bench.idle()
+
     async def test_a_handler_that_shuts_the_gate_leaves_the_rest_waiting(self) -> None:
         started = Started()
 
