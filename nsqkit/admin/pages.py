@@ -1,14 +1,18 @@
 """Pages: the paths of the admin server. Each calls the worker once and writes the answer."""
 
 from dataclasses import asdict
-from typing import Protocol
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
 
 from tornado.web import RequestHandler
 
 from nsqkit.admin.handlers import Handlers, HandlerState
 from nsqkit.policy.peer_text import peer_text
-from nsqkit.policy.web_host import is_private_host
+from nsqkit.policy.redaction import redact
 from nsqkit.telemetry.metrics import CONTENT_TYPE, Metrics
+
+if TYPE_CHECKING:
+    from nsqkit.admin.access import Access
 
 MAX_PAUSE_S = 7 * 86400.0
 """A week. For a pause without an end, leave the number out."""
@@ -17,14 +21,10 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Health(Protocol):
-    """The health of a worker, as the admin server needs it."""
+    """The health of a worker, or of several, as the admin server needs it."""
 
-    def live(self) -> bool:
-        """Return whether the process works at all; False asks for a restart."""
-        ...
-
-    def dead_tasks(self) -> tuple[str, ...]:
-        """Return the background tasks that have died, one line each; then it is not live."""
+    def faults(self) -> tuple[str, ...]:
+        """Return why only a restart helps, one line each; empty if the process is live."""
         ...
 
     def problems(self) -> tuple[str, ...]:
@@ -33,23 +33,40 @@ class Health(Protocol):
 
 
 class Page(RequestHandler):
-    """A page: headers and errors that all of them share."""
+    """A page: headers, refusals and errors that all of them share.
+
+    Attributes:
+        is_health: Whether it is answered without a token.
+        method: The one method that it answers.
+    """
+
+    is_health = False
+    method = "GET"
 
     def set_default_headers(self) -> None:
-        """Declare plain text, which must not be cached."""
+        """Declare plain text, which must neither be cached nor be taken for anything else."""
         self.clear_header("Server")
         self.set_header("Content-Type", _TEXT)
         self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
 
     def prepare(self) -> None:
-        """Refuse a host that a web site can have: see :mod:`nsqkit.policy.web_host`."""
-        if not is_private_host(self.request.host_name, self.settings["hosts"]):
-            hint = "use an IP address, a name without a dot, or the name in admin_host"
-            self.set_status(403)
-            self.finish(f"403: not for the host {peer_text(self.request.host_name)}; {hint}\n")
+        """Refuse a request that :class:`nsqkit.admin.access.Access` does not let in."""
+        access: Access = self.settings["access"]
+        if (refusal := access.refusal(self.request, is_health=self.is_health)) is not None:
+            self.refuse(*refusal)
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer with an error status and one line, and finish."""
+        self.set_status(status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.set_header("WWW-Authenticate", 'Bearer realm="nsqkit"')
+        self.finish(f"{status}: {message}\n")
 
     def write_error(self, status_code: int, **_kwargs: object) -> None:
-        """Answer with one line."""
+        """Answer with one line; for a wrong method name the right one."""
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", self.method)
         self.finish(f"{status_code}: {self._reason}; see /metrics, /healthz, /readyz and /handlers\n")
 
 
@@ -79,19 +96,23 @@ class MetricsPage(Page):
 class HealthPage(Page):
     """Whether the process is live."""
 
+    is_health = True
+
     def initialize(self, health: Health) -> None:
         """Keep the worker's health."""
         self._health = health
 
     def get(self) -> None:
-        """Answer 200 if live, else 503 with a line for each background task that has died."""
-        live = self._health.live()
-        self.set_status(200 if live else 503)
-        self.write("ok\n" if live else "\n".join(self._health.dead_tasks() or ("not live",)) + "\n")
+        """Answer 200 if live, else 503 with a line for each fault."""
+        faults = _bounded(self._health.faults())
+        self.set_status(503 if faults else 200)
+        self.write("\n".join(faults or ("ok",)) + "\n")
 
 
 class ReadyPage(Page):
     """Whether the worker is ready, and if not, why."""
+
+    is_health = True
 
     def initialize(self, health: Health) -> None:
         """Keep the worker's health."""
@@ -126,6 +147,8 @@ class IntakePage(Page):
     opening a web page must not stop a worker.
     """
 
+    method = "POST"
+
     def initialize(self, handlers: Handlers) -> None:
         """Keep the worker's handlers."""
         self._handlers = handlers
@@ -133,7 +156,7 @@ class IntakePage(Page):
     def post(self, name: str, command: str) -> None:
         """Pause or resume, and write the handler's state; a refusal is ``{"message": …}``."""
         if "Origin" in self.request.headers:
-            self._refuse(403, "not from a web page: the request has an Origin header")
+            self.refuse(403, "not from a web page: the request has an Origin header")
             return
         if command == "resume":
             known = self._handlers.resume_handler(name)
@@ -141,7 +164,7 @@ class IntakePage(Page):
             try:
                 for_s = _seconds(self.get_query_argument("for_s", None))
             except ValueError as error:
-                self._refuse(400, str(error))
+                self.refuse(400, str(error))
                 return
             known = self._handlers.pause_handler(name, for_s)
         states = self._handlers.handler_states()
@@ -149,11 +172,12 @@ class IntakePage(Page):
             self.write({"handlers": [_shown(each) for each in states if each.name == name]})
         else:
             names = ", ".join(each.name for each in states) or "none"
-            self._refuse(404, f"there is no handler {name!r} here; the handlers are: {names}")
+            self.refuse(404, f"there is no handler {peer_text(repr(name))} here; the handlers are: {names}")
 
-    def _refuse(self, status: int, message: str) -> None:
+    def refuse(self, status: int, message: str) -> None:
+        """Answer ``{"message": …}``, as commands read it."""
         self.set_status(status)
-        self.write({"message": message})
+        self.finish({"message": message})
 
 
 def _shown(state: HandlerState) -> dict[str, object]:
@@ -162,9 +186,10 @@ def _shown(state: HandlerState) -> dict[str, object]:
 
 
 def _bounded(problems: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the first problems, and how many there are in addition."""
+    """Return the first problems without what looks like a secret, and how many there are in addition."""
     left = len(problems) - _MOST_PROBLEMS
-    return (*problems[:_MOST_PROBLEMS], f"and {left} more") if left > 0 else problems
+    shown = tuple(map(redact, problems[:_MOST_PROBLEMS]))
+    return (*shown, f"and {left} more") if left > 0 else shown
 
 
 def _seconds(text: str | None) -> float | None:
@@ -175,5 +200,5 @@ def _seconds(text: str | None) -> float | None:
     except ValueError:
         for_s = 0.0
     if not 0 < for_s <= MAX_PAUSE_S:
-        raise ValueError(f"for_s={text!r}: give seconds above 0, at most {MAX_PAUSE_S:.0f}")
+        raise ValueError(f"for_s={peer_text(repr(text))}: give seconds above 0, at most {MAX_PAUSE_S:.0f}")
     return for_s

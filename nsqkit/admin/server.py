@@ -9,6 +9,7 @@ import socket
 
 from tornado.web import Application, RequestHandler
 
+from nsqkit.admin.access import Access
 from nsqkit.admin.handlers import Handlers
 from nsqkit.admin.http_server import BoundedServer
 from nsqkit.admin.pages import (
@@ -36,11 +37,15 @@ class AdminServer:
         host: Address to listen on.
         port: Port to listen on, 0 to 65535; 0 takes a free one.
         handlers: The worker's handlers for /handlers.
+        access: Decides which requests are answered.
     """
 
-    def __init__(self, metrics: Metrics, health: Health, host: str, port: int, *, handlers: Handlers) -> None:
+    def __init__(
+        self, metrics: Metrics, health: Health, host: str, port: int, *, handlers: Handlers, access: Access
+    ) -> None:
         self._host = host
         self._port = port
+        self._access = access
         self._lag = LoopLag(metrics.event_loop_lag)
         pages: list[tuple[str, type[RequestHandler], dict[str, object]]] = [
             ("/metrics", MetricsPage, {"metrics": metrics}),
@@ -49,8 +54,14 @@ class AdminServer:
             ("/handlers", HandlersPage, {"handlers": handlers}),
             ("/handlers/([^/]+)/(pause|resume)", IntakePage, {"handlers": handlers}),
         ]
-        hosts = (host, socket.gethostname())
-        self._server = BoundedServer(Application(pages, default_handler_class=Missing, hosts=hosts))
+        self._server = BoundedServer(
+            Application(
+                pages,
+                default_handler_class=Missing,
+                log_function=lambda _: None,  # tornado's own would log a line for each refused request
+                access=access,
+            )
+        )
 
     async def start(self) -> int:
         """Listen, and start to sample the event loop's lag.
@@ -62,6 +73,7 @@ class AdminServer:
             SettingsError: If the port is in use, or the machine does not have the address.
         """
         listening = await self._listening()
+        self._access.listen(listening.getsockname()[0])
         self._server.add_socket(listening)
         self._lag.start()
         bound: int = listening.getsockname()[1]

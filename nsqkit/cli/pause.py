@@ -94,9 +94,11 @@ def _handler(
 ) -> int:
     from nsqkit.ops.pause import send_to_worker
     from nsqkit.policy.address import join_address
+    from nsqkit.settings.secret import secret_of
 
     address = worker or join_address(settings.admin_host, settings.admin_port)
-    shown = send_to_worker(command, handler, address, for_s)
+    token = secret_of(settings, "admin_token") or ""
+    shown = send_to_worker(command, handler, address, for_s, token=token)
     state = str(shown["state"]).replace("_", " ")
     terminal.echo(f"{command}d {handler} on worker {address}: {state}, holds {shown['held']}")
     return 0

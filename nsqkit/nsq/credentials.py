@@ -5,10 +5,10 @@ import os
 from dataclasses import replace
 
 from nsqkit.errors import SettingsError
-from nsqkit.nsq.auth import secret_of
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.log import Log
-from nsqkit.nsq.tls import tls_of
+from nsqkit.nsq.tls import Tls, tls_of
+from nsqkit.settings.secret import secret_of
 from nsqkit.settings.settings import Settings
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
@@ -39,7 +39,7 @@ class Credentials:
         self._files = tuple(name for name in names if name is not None)
         self._seen = self._stamp()
         self._problem = ""
-        self.secret, self.tls = secret_of(settings), tls_of(settings)
+        self.secret, self.tls = self._read()
 
     def refresh(self, options: ConnectionOptions) -> ConnectionOptions:
         """Return options with the secret and the TLS context of the files as they are now."""
@@ -48,12 +48,15 @@ class Credentials:
         stamp = self._stamp()
         if stamp != self._seen:
             try:
-                self.secret, self.tls = secret_of(self._settings), tls_of(self._settings)
+                self.secret, self.tls = self._read()
             except SettingsError as error:
                 self._report(str(error))
             else:
                 self._seen, self._problem = stamp, ""
         return replace(options, auth_secret=self.secret, tls=self.tls)
+
+    def _read(self) -> tuple[str | None, Tls | None]:
+        return secret_of(self._settings, "auth_secret"), tls_of(self._settings)
 
     def _report(self, problem: str) -> None:
         if self._log is not None and problem != self._problem:

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 async def fetch(
-    address: str, path: str, *, method: str = "GET", timeout_s: float = 2.0, **query: str
+    address: str, path: str, *, method: str = "GET", timeout_s: float = 2.0, token: str = "", **query: str
 ) -> bytes:
     """Send a request to nsqd or nsqlookupd, and return the body of the response.
 
@@ -45,6 +45,7 @@ async def fetch(
         path: Path of the URL, such as ``/stats``.
         method: HTTP method, ``GET`` or ``POST``.
         timeout_s: Time limit in seconds for the connect, and for the whole request.
+        token: Bearer token to send; empty for none.
         query: Parameters of the query string.
 
     Raises:
@@ -52,7 +53,7 @@ async def fetch(
         RefusedError: If the status is not 200, with the server's code, such as ``TOPIC_NOT_FOUND``.
         SettingsError: If *address* is not a host and a port.
     """
-    response = await _answer(address, f"{path}?{urlencode(query)}", method, timeout_s)
+    response = await _answer(address, f"{path}?{urlencode(query)}", method, timeout_s, token)
     if response.code != _OK:
         description = f"({method} {path}, status {response.code}){refusal_hint(response.body)}"
         raise RefusedError(address, _code(response), description)
@@ -122,7 +123,7 @@ def listed(value: Any) -> list[Any]:
     return value or []
 
 
-async def _answer(address: str, path: str, method: str, timeout_s: float) -> HTTPResponse:
+async def _answer(address: str, path: str, method: str, timeout_s: float, token: str = "") -> HTTPResponse:
     """Return the response to a request, whatever its status.
 
     Raises:
@@ -131,7 +132,7 @@ async def _answer(address: str, path: str, method: str, timeout_s: float) -> HTT
     """
     split_address(address)
     try:
-        while (response := await _response(f"http://{address}{path}", method, timeout_s)) is None:
+        while (response := await _response(f"http://{address}{path}", method, timeout_s, token)) is None:
             pass
     except (ConnectionResetError, HTTPStreamClosedError) as error:
         why = await tcp_port_at(address, min(timeout_s, _GUESS_S)) or f"no answer over HTTP: {error}"
@@ -143,7 +144,7 @@ async def _answer(address: str, path: str, method: str, timeout_s: float) -> HTT
     return response
 
 
-async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | None:
+async def _response(url: str, method: str, timeout_s: float, token: str) -> HTTPResponse | None:
     """Return the response to a request; None if it timed out because the event loop was blocked."""
     # The shared client runs ten requests at a time: a silent server would delay all other requests.
     client = AsyncHTTPClient(
@@ -158,6 +159,7 @@ async def _response(url: str, method: str, timeout_s: float) -> HTTPResponse | N
             url,
             raise_error=False,
             method=method,
+            headers={"Authorization": f"Bearer {token}"} if token else None,
             body=b"" if method == "POST" else None,
             decompress_response=False,
             follow_redirects=False,  # no server of NSQ redirects, and a hostile one could name any other

@@ -47,7 +47,9 @@ def send_to_nsqd(command: Command, topic: str, channel: str, settings: Settings)
     return asyncio.run(_send_to_nsqd(command, topic, channel, settings))
 
 
-def send_to_worker(command: Command, handler: str, worker: str, for_s: float | None = None) -> dict[str, Any]:
+def send_to_worker(
+    command: Command, handler: str, worker: str, for_s: float | None = None, *, token: str = ""
+) -> dict[str, Any]:
     """Pause or resume a handler of one worker through its admin port; runs an event loop of its own.
 
     Args:
@@ -55,19 +57,22 @@ def send_to_worker(command: Command, handler: str, worker: str, for_s: float | N
         handler: The handler's class name.
         worker: ``host:port`` of the worker's admin port.
         for_s: Seconds after which the handler resumes by itself, above 0; None for never.
+        token: The worker's ``admin_token``; empty for none.
 
     Returns:
         The state of the handler afterwards, as the worker's ``/handlers`` shows it.
 
     Raises:
-        SettingsError: If *worker* is not an address, or the worker has no such handler or refuses *for_s*.
+        SettingsError: If *worker* is not an address, or the worker has no such handler, refuses *for_s*, or
+            requires another token.
         NsqkitError: If the worker does not answer.
     """
     split_address(worker)
     query = {} if for_s is None else {"for_s": f"{for_s:g}"}
     path = f"/handlers/{quote(handler, safe='')}/{command}"
+    request = fetch(worker, path, method="POST", timeout_s=WORKER_TIMEOUT_S, token=token, **query)
     try:
-        answer = asyncio.run(fetch(worker, path, method="POST", timeout_s=WORKER_TIMEOUT_S, **query))
+        answer = asyncio.run(request)
     except RefusedError as error:
         raise SettingsError(f"worker {worker}: {error.code}") from error
     except ConnectionLostError as error:

@@ -55,6 +55,13 @@ class Settings:
     service: str = rows.text("nsqkit", "name of this service: the `source` of the events that it publishes")
     admin_host: str = rows.text("127.0.0.1", "address that serves metrics and health")
     admin_port: int = rows.number(9464, 0, MAX_PORT, "", "port for metrics and health; 0 turns them off")
+    admin_hosts: tuple[str, ...] = rows.listing(
+        "names", "host names by which clients may call the admin port; IP addresses and localhost need none"
+    )
+    admin_token: str | None = rows.text(
+        None, "token for the admin port, required beyond loopback; not allowed as a flag", secret=True
+    )
+    admin_token_file: str | None = rows.text(None, "file that contains the token, instead of admin_token")
     dev_tcp_port: int = rows.number(4150, 0, MAX_PORT, "", "TCP port of the --dev broker; 0 for a free one")
     dev_http_port: int = rows.number(4151, 0, MAX_PORT, "", "HTTP port of the --dev broker; 0 for a free one")
     threads: int = rows.number(8, 1, 256, "", "threads for plain `def handle` handlers")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nsqkit import program
-from nsqkit.admin import AdminServer, HandlerState
+from nsqkit.admin import Access, AdminServer, HandlerState
 from nsqkit.background import Background
 from nsqkit.errors import HandlerError, SettingsError
 from nsqkit.handler.extension import Layer
@@ -77,6 +77,7 @@ class Worker:
         self._loop_watch = LoopWatch(self.specs, self._log)
         self._subscriptions: tuple[Subscription, ...] = ()
         self._admin: AdminServer | None = None
+        self._is_draining = False
         self.publishers = PublisherPool(
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
@@ -152,6 +153,7 @@ class Worker:
         Args:
             signalled: Whether a signal is the cause, so that the log says what a second one does.
         """
+        self._is_draining = True
         self._log_stopping(signalled=signalled)
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
         self.left_behind = await drain(
@@ -203,15 +205,17 @@ class Worker:
         return tuple((topic, each.spec.channel) for each in self._subscriptions for topic in each.topics)
 
     def live(self) -> bool:
-        """Return whether all background tasks run; an answer at all shows that the event loop runs."""
-        return not self._background.died
+        """Return whether there are no :meth:`faults`; an answer at all shows that the event loop runs."""
+        return not self.faults()
 
-    def dead_tasks(self) -> tuple[str, ...]:
-        """Return the background tasks that have died, one line each; only a restart of the worker helps."""
+    def faults(self) -> tuple[str, ...]:
+        """Return why only a restart of the worker helps, one line each; an nsqd that is down is no reason."""
         return self._background.died
 
     def problems(self) -> tuple[str, ...]:
         """Return why the worker is not ready, one line each; empty if it is."""
+        if self._is_draining:
+            return ("draining",)
         if not self._subscriptions:
             return ("starting",)
         problems = tuple(problem for each in self._subscriptions for problem in each.problems)
@@ -268,7 +272,8 @@ class Worker:
     async def _serve_admin(self) -> None:
         if self.settings.admin_port:
             host, port = self.settings.admin_host, self.settings.admin_port
-            self._admin = AdminServer(self.metrics, self, host, port, handlers=self)
+            access = Access(self.settings, self._log)
+            self._admin = AdminServer(self.metrics, self, host, port, handlers=self, access=access)
             port = await self._admin.start()
             self._log.info("admin_listening", url=f"http://{join_address(host, port)}/metrics")
 

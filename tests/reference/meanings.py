@@ -6,6 +6,10 @@ BOUND_FIELDS: Final = ("topic", "channel", "handler")
 """What lines about one handler have."""
 
 LOG_EVENTS: Final = {
+    "admin_health_only": (
+        "The admin port is reachable beyond loopback and no `admin_token` is set, so it answers only "
+        "`/healthz` and `/readyz`."
+    ),
     "admin_listening": "The worker serves metrics and health.",
     "background_task_died": (
         "A defect in nsqkit, with its stack: a task that must run until the worker stops has ended. From now "
@@ -27,7 +31,8 @@ LOG_EVENTS: Final = {
     ),
     "clocks_agree": "The skew of an nsqd's clock that was reported is over.",
     "credentials_unusable": (
-        "A certificate, key or secret has changed on disk and cannot be used. The one before stays in use."
+        "A certificate, key, secret or token has changed on disk and cannot be used. The one before stays in "
+        "use."
     ),
     "dead_letter_without_record": (
         "The record did not fit into one NSQ message, so only the body was published; this line has the rest "
@@ -160,6 +165,7 @@ FIELDS: Final = {
     "held": "Messages received and not settled.",
     "exception": "The end of the stack trace, redacted.",
     "hint": "What it means, or where to look.",
+    "host": "IP address on which the admin port listens.",
     "found": "How many nsqd nsqlookupd names.",
     "hook": "The hook of the extension.",
     "in_flight": "Messages of the handlers that this worker and others hold; null if nsqd does not answer.",

@@ -26,8 +26,10 @@ def calls(monkeypatch: pytest.MonkeyPatch, told: list[ChannelReport]) -> Calls:
         calls.append((command, topic, channel, settings.nsqd, settings.lookupd, settings.nsqd_http))
         return told[0]
 
-    def send_to_worker(command: str, handler: str, worker: str, for_s: float | None) -> dict[str, Any]:
-        calls.append((command, handler, worker, for_s))
+    def send_to_worker(
+        command: str, handler: str, worker: str, for_s: float | None, *, token: str
+    ) -> dict[str, Any]:
+        calls.append((command, handler, worker, for_s, *filter(None, [token])))
         return {"state": "kill_switch_open", "held": 3}
 
     monkeypatch.setattr("nsqkit.ops.pause.send_to_nsqd", send_to_nsqd)
@@ -111,6 +113,16 @@ def test_one_handler_of_one_worker(
     assert result.code == 0
     assert result.out == f"{arguments[0]}d Reserve on worker {call[2]}: kill switch open, holds 3\n"
     assert calls == [call]
+
+
+def test_the_token_comes_from_the_settings(
+    nsqkit: "Nsqkit", calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NSQKIT_ADMIN_TOKEN", "s3cret")
+    result = nsqkit("pause", "--handler", "Reserve", "--worker", "h:9464")
+    assert result.code == 0
+    assert "s3cret" not in result.out + result.err
+    assert calls == [("pause", "Reserve", "h:9464", None, "s3cret")]
 
 
 @pytest.mark.parametrize(

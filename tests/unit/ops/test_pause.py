@@ -10,6 +10,7 @@ from nsqkit.devbroker import DevBroker, DevLookupd
 from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.ops.pause import ChannelReport, Command, send_to_nsqd, send_to_worker
+from tests.unit.admin.port import TOKEN, Port
 from tests.unit.nsq.fake_http import Answer, FakeHttp
 
 NOBODY = "127.0.0.1:1"
@@ -117,6 +118,20 @@ async def test_a_worker_is_told_by_its_admin_port(
         shown = await asyncio.to_thread(send_to_worker, command, "Reserve", worker.address, for_s)
         assert shown == SHOWN
         assert [line.rstrip("?") for line in worker.requests] == [request_line.rstrip("?")]
+
+
+async def test_a_worker_that_requires_a_token_gets_it() -> None:
+    port = Port()
+    address = f"127.0.0.1:{await port.server.start()}"
+    try:
+        shown = await asyncio.to_thread(send_to_worker, "pause", "Reserve", address, token=TOKEN.decode())
+        assert (shown["name"], port.worker.changes) == ("Reserve", 1)
+        for token in ("", "other"):
+            with pytest.raises(SettingsError, match=rf"^worker {address}: send the value of admin_token"):
+                await asyncio.to_thread(send_to_worker, "pause", "Reserve", address, token=token)
+        assert port.worker.changes == 1
+    finally:
+        await port.server.stop()
 
 
 async def test_a_name_cannot_lead_to_another_page() -> None:
