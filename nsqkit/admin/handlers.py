@@ -35,6 +35,8 @@ class HandlerState:
         has_producer: Whether an nsqd has the topic; None if that is not known, or nsqd are configured.
         paused_in_nsqd: What is paused in nsqd, as ``host:port topic`` or ``host:port topic/channel``, with
             nsqd's HTTP address; None if no nsqd has answered.
+        stalled_in_nsqd: Where an nsqd keeps messages back although the handler has room for them, as
+            ``host:port topic/channel``, with nsqd's HTTP address.
     """
 
     name: str
@@ -48,6 +50,7 @@ class HandlerState:
     lost_slots: int = 0
     has_producer: bool | None = None
     paused_in_nsqd: tuple[str, ...] | None = None
+    stalled_in_nsqd: tuple[str, ...] = ()
 
 
 class Handlers(Protocol):

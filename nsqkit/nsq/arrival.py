@@ -12,13 +12,16 @@ class Arrival:
 
     Args:
         turns: The turns of the event loop.
+
+    Attributes:
+        read_s: Time of the last read, or of the start.
     """
 
-    __slots__ = ("_drained_s", "_turns")
+    __slots__ = ("_drained_s", "_turns", "read_s")
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self._drained_s = turns.now_s()
+        self.read_s = self._drained_s = turns.now_s()
 
     def latest_s(self, *, is_last: bool) -> float:
         """Return the latest arrival time of bytes that were just read, accurate to half a second.
@@ -27,7 +30,7 @@ class Arrival:
             is_last: Whether the read left no bytes in the socket.
         """
         turns = self._turns
-        now_s = turns.now_s()
+        self.read_s = now_s = turns.now_s()
         latest_s = now_s if now_s - turns.mark_s <= BLOCKED_S else max(turns.mark_s, self._drained_s)
         if is_last:
             self._drained_s = now_s

@@ -168,6 +168,11 @@ class Connection:
         """Return whether the connection has ended, for any reason."""
         return self._ended.is_set()
 
+    @property
+    def read_s(self) -> float:
+        """Time of the last read, by ``time.monotonic()``; only after :meth:`open`."""
+        return self._keepalive.read_s
+
     def settle(self, command: bytes) -> bool:
         """Send the FIN or REQ of a message; see :meth:`send`."""
         self.answered += 1

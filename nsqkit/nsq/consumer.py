@@ -5,6 +5,7 @@ It passes messages on as they arrive, and does not handle or answer them.
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from nsqkit.background import Background
@@ -21,6 +22,7 @@ from nsqkit.nsq.rdy import RdyController
 from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.stall import Room
 
 
 class Consumer:
@@ -150,6 +152,23 @@ class Consumer:
         """Poll nsqlookupd at once."""
         self._discovery.poll_now()
 
+    def rooms(self) -> dict[tuple[str, str], Room]:
+        """Return the room of each subscription, by nsqd's HTTP address and the topic.
+
+        Subscriptions whose address is not known, or whose nsqd have the same one, are left out.
+        """
+        known = [(self._discovery.http_address(each), each) for each in self._keepers.live]
+        places = Counter((address, source.topic) for address, source in known)
+        return {
+            (address, source.topic): _room(self._keepers.live[source])
+            for address, source in known
+            if address is not None and places[address, source.topic] == 1
+        }
+
+    def signs_s(self) -> dict[Source, float]:
+        """Return when each subscription last showed that it is served, by ``time.monotonic()``."""
+        return self._keepers.signs_s()
+
     def pause(self) -> None:
         """Pause the intake (RDY 0), also on future connections. A few messages may still arrive."""
         self._rdy.pause()
@@ -245,3 +264,8 @@ class Consumer:
             has_producer = any(source.topic == self._topic for source in self._keepers.live)
         if has_producer is not None and not self._is_stopping:
             self._on_producer(self._topic, has_producer)
+
+
+def _room(connection: Connection) -> Room:
+    in_flight = connection.received - connection.answered
+    return Room(connection, connection.received, connection.rdy - in_flight)

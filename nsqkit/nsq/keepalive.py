@@ -44,6 +44,11 @@ class Keepalive:
             self._turns.leave()
             self._turns = None
 
+    @property
+    def read_s(self) -> float:
+        """Time of the last read, by ``time.monotonic()``; only after the start."""
+        return self._arrival.read_s
+
     def heard(self, n_bytes: int) -> float:
         """Record a read, and return the latest arrival time of its bytes, by ``time.monotonic()``.
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import heapq
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,12 +21,15 @@ from nsqkit.nsq.dials import Dials
 from nsqkit.nsq.discovery import Discovery, Source
 from nsqkit.nsq.log import Log
 from nsqkit.nsq.rdy import RdyController
+from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.topic_channels import TopicChannels
 from nsqkit.policy.retry import Exponential
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
 _REFUSED_RETRY_S = 15.0
 _QUICK_ATTEMPTS = 3
+_SUBSCRIBE_S = 60.0
+"""Seconds for nsqd's OK to SUB: before it, nsqd may ask its auth server and every nsqlookupd."""
 _MOST_PROBLEMS = 100
 _STABLE_S = 10.0
 """After so many seconds a connection counts as working: an nsqd may cut each one right after SUB."""
@@ -77,6 +81,7 @@ class Keepers:
         self._background = background
         self._on_change = on_change
         self._tasks: dict[Source, asyncio.Task[None]] = {}
+        self._signs_s: dict[Source, float] = {}
         self.live: dict[Source, Connection] = {}
         self._missing = set(discovery.wanted)  # and not live
         self._failures = ConnectFailures(options.channel, log)
@@ -86,6 +91,14 @@ class Keepers:
     def tasks(self) -> tuple[asyncio.Task[None], ...]:
         """The tasks that have not ended."""
         return tuple(self._tasks.values())
+
+    def signs_s(self) -> dict[Source, float]:
+        """Return when each source last showed that it is served, by ``time.monotonic()``.
+
+        Something was read from its connection, or an attempt to open one began or ended.
+        """
+        reads_s = {source: connection.read_s for source, connection in self.live.items()}
+        return {source: reads_s.get(source, sign_s) for source, sign_s in self._signs_s.items()}
 
     @property
     def is_complete(self) -> bool:
@@ -121,12 +134,15 @@ class Keepers:
         past = _Past()
         try:
             while source in self._discovery.wanted and not self._is_stopping:
+                self._signs_s[source] = time.monotonic()
                 retry_in_s = await self._attempt(source, past)
+                self._signs_s[source] = time.monotonic()
                 if retry_in_s is None:
                     return
                 await asyncio.sleep(retry_in_s)
         finally:
             del self._tasks[source]
+            self._signs_s.pop(source, None)
             self._failures.forget(source)
             self._dials.forget(source.address)
             self._on_change()
@@ -168,11 +184,19 @@ class Keepers:
                 await self._clocks.connect(source.address, http, is_needed=self._is_age_limited)
                 if self._channels is not None and http:
                     await self._channels.create(http, source.topic, may_create=self._may_create_on(source))
-                await connection.subscribe(source.topic, self._channel)
+                await self._subscribe(connection, source)
                 return await self._serve_live(source, connection)
         except (ConnectionLostError, RefusedError) as error:
             self._discovery.failed(source, error)
             return error, None
+
+    async def _subscribe(self, connection: Connection, source: Source) -> None:
+        try:
+            async with TimeLimit(_SUBSCRIBE_S):
+                await connection.subscribe(source.topic, self._channel)
+        except TimeoutError as error:
+            why = f"did not answer SUB for {_SUBSCRIBE_S:g} s"
+            raise ConnectionLostError(source.address, why) from error
 
     def _may_create_on(self, source: Source) -> bool:
         is_configured = self._may_create and self._discovery.is_configured(source)

@@ -1,8 +1,9 @@
-"""Pauses: finds topics and channels that are paused in nsqd. A failure of a request changes nothing."""
+"""Pauses: reads nsqd's statistics, and finds paused topics and channels. A failure changes nothing."""
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from nsqkit.background import Background
 from nsqkit.errors import ConnectionLostError, RefusedError
@@ -12,6 +13,11 @@ from nsqkit.nsq.log import Log
 from nsqkit.policy.paused import Paused, paused_in
 from nsqkit.policy.registration import Pair
 from nsqkit.policy.retry import MAX_DELAY_S, Exponential
+from nsqkit.policy.stall import ChannelCounts, channel_counts
+
+ChannelsCounts = Mapping[Pair, ChannelCounts]
+Polled = Mapping[str, ChannelsCounts]
+"""What each nsqd that answered a poll says of the worker's channels, by its HTTP address."""
 
 _FIRST_POLL_S = 1.0
 _REQUESTS_AT_ONCE = 10
@@ -25,7 +31,7 @@ class Pauses:
         addresses: Returns ``host:port`` of the HTTP port of each nsqd to ask.
         poll_s: Seconds between two polls, with additive jitter; the first ones come sooner.
         timeout_s: Time limit of one request, in seconds above 0.
-        on_change: Called after each poll.
+        on_poll: Called after each poll with what each nsqd that answered says of the worker's channels.
         own_pauses: Returns how often this worker has paused a topic for a moment; None while it does. What is
             read meanwhile is not reported.
         clocks: Measures the clocks of the same nsqd at each poll.
@@ -40,7 +46,7 @@ class Pauses:
         *,
         poll_s: float,
         timeout_s: float,
-        on_change: Callable[[], None],
+        on_poll: Callable[[Polled], None],
         own_pauses: Callable[[], int | None] = lambda: 0,
         clocks: ClockSkews | None = None,
         log: Log,
@@ -51,7 +57,7 @@ class Pauses:
         self._addresses = addresses
         self._poll_s = poll_s
         self._timeout_s = timeout_s
-        self._on_change = on_change
+        self._on_poll = on_poll
         self._own_pauses = own_pauses
         self._clocks = clocks
         self._log = log
@@ -98,21 +104,28 @@ class Pauses:
             for gone in self._found.keys() - addresses:
                 del self._found[gone]
             slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
-            await asyncio.gather(*(self._ask(address, slots) for address in addresses))
-            self._on_change()
+            answers = await asyncio.gather(*(self._ask(address, slots) for address in addresses))
+            self._on_poll({each.address: each.counts for each in answers if each is not None})
 
-    async def _ask(self, address: str, slots: asyncio.Semaphore) -> None:
+    async def _ask(self, address: str, slots: asyncio.Semaphore) -> "_Answer | None":
         try:
             async with slots:
                 if self._clocks is not None:
                     await self._clocks.measure(address)
                 own = self._own_pauses()
                 http = NsqdHttp(address, self._timeout_s)
-                paused = await http.read_stats(lambda stats: paused_in(stats, self._subscribed))
+                paused, counts = await http.read_stats(self._read)
         except (ConnectionLostError, RefusedError):
-            return
+            return None
         if own is None or own != self._own_pauses():  # it may be the worker's own pause
-            return
+            return None
+        self._take(address, paused)
+        return _Answer(address, counts)
+
+    def _read(self, stats: Any) -> tuple[frozenset[Paused], ChannelsCounts]:
+        return paused_in(stats, self._subscribed), channel_counts(stats, self._subscribed)
+
+    def _take(self, address: str, paused: frozenset[Paused]) -> None:
         before = self._found.get(address, frozenset())
         self._found[address] = paused
         for each in sorted(paused - before):
@@ -124,3 +137,10 @@ class Pauses:
 
 def _fields(paused: Paused) -> dict[str, str | None]:
     return {"topic": paused.topic, "channel": paused.channel or None}
+
+
+class _Answer(NamedTuple):
+    """What an nsqd says of the worker's channels."""
+
+    address: str
+    counts: ChannelsCounts

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -33,11 +33,15 @@ class LoopWatch:
     Args:
         specs: Declarations of the handlers that run on the loop.
         log: structlog logger.
+        on_block: Called once for each block while it lasts, in the watching thread.
     """
 
-    def __init__(self, specs: Sequence[HandlerSpec], log: Any) -> None:
+    def __init__(
+        self, specs: Sequence[HandlerSpec], log: Any, on_block: Callable[[], None] = lambda: None
+    ) -> None:
         self._modules = frozenset(spec.handler.__module__ for spec in specs)
         self._log = log
+        self._on_block = on_block
         self._stopping = threading.Event()
         self._timer: asyncio.Handle | None = None
         self._thread_id = 0
@@ -89,6 +93,7 @@ class LoopWatch:
         if self._beat_s != beat_s or not frames:
             return
         self._reported_s = beat_s
+        self._on_block()
         spec = _handler_of(frames)
         self._log.warning(
             "event_loop_blocked",

@@ -14,7 +14,7 @@ from nsqkit.nsq.dials import Dials
 from nsqkit.nsq.discovery import Endpoints
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.nodes import configured_http
-from nsqkit.nsq.pauses import Pauses
+from nsqkit.nsq.pauses import Pauses, Polled
 from nsqkit.nsq.producers import Producers
 from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.registrations import Registrations
@@ -24,6 +24,8 @@ from nsqkit.policy.registration import durable
 from nsqkit.runtime.clock import Clock
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
+from nsqkit.worker.hangs import Hangs
+from nsqkit.worker.stalls import Stalls
 
 
 class Watch:
@@ -60,6 +62,8 @@ class Watch:
         self._metrics = metrics
         self._log = log
         self._consumers: list[Consumer] = []
+        self._stalls: dict[tuple[str, str], Stalls] = {}
+        self._hangs: list[Hangs] = []
         self._rdy_timer = RdyTimer()
         self._endpoints = Endpoints(settings.nsqd, lookup, poll_s, configured_http(settings))
         self._dials = Dials()
@@ -74,7 +78,7 @@ class Watch:
             pairs,
             self._addresses,
             poll_s=poll_s,
-            on_change=self._on_pauses,
+            on_poll=self._on_poll,
             own_pauses=lambda: self._channels.pauses,
             clocks=self._clocks,
             **common,
@@ -94,7 +98,16 @@ class Watch:
             **callbacks,
         )
         self._consumers.append(consumer)
+        self._look_at(consumer, options, callbacks["log"])
         return consumer
+
+    def _look_at(self, consumer: Consumer, options: ConsumerOptions, log: Any) -> None:
+        spec = self._specs[options.topics[0], options.channel]
+        meter = self._metrics.for_handler(spec.topic, spec.channel, spec.name)
+        self._hangs.append(Hangs(consumer, log))
+        self._stalls[spec.topic, spec.channel] = Stalls(
+            consumer, spec.topics, spec.channel, meter=meter, log=log
+        )
 
     def http_address(self, address: str) -> str | None:
         """Return ``host:port`` of the HTTP port of an nsqd that a handler consumes from, if it is known."""
@@ -121,6 +134,11 @@ class Watch:
         """Why messages of a new topic might miss a handler, one line each; empty if they cannot."""
         return tuple(map(redact, self._registrations.problems))
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The subscriptions that hang, one line each; only a restart of the worker brings them back."""
+        return tuple(line for each in self._hangs for line in each.faults)
+
     def shown(self, state: HandlerState) -> HandlerState:
         """Return a handler's state with what is known here."""
         return replace(
@@ -128,15 +146,21 @@ class Watch:
             problems=state.problems + self.problems,
             has_producer=self._producers.has_producer(state.topic),
             paused_in_nsqd=self._paused(self._specs[state.topic, state.channel]),
+            stalled_in_nsqd=self._stalled(state),
         )
 
     def _paused(self, spec: HandlerSpec) -> tuple[str, ...] | None:
         return self._pauses.of(spec.topics, spec.channel)
 
+    def _stalled(self, state: HandlerState) -> tuple[str, ...]:
+        stalls = self._stalls.get((state.topic, state.channel))
+        return stalls.names if stalls else ()
+
     def _addresses(self) -> Iterable[str]:
         """Return the HTTP address of every nsqd to ask: of many dead ones each would be waited for."""
         live = (consumer.live_http_addresses for consumer in self._consumers)
-        return self._settings.nsqd_http or frozenset().union(*live)
+        silent = (each.http_addresses for each in self._hangs)
+        return self._settings.nsqd_http or frozenset().union(*live, *silent)
 
     def _on_producer(self, topic: str, has_producer: bool) -> None:  # noqa: FBT001 - a callback
         for spec in self._specs.values():
@@ -144,7 +168,11 @@ class Watch:
                 meter = self._metrics.for_handler(spec.topic, spec.channel, spec.name)
                 meter.topic_without_producer(not has_producer)
 
-    def _on_pauses(self) -> None:
+    def _on_poll(self, found: Polled) -> None:
+        for stalls in self._stalls.values():
+            stalls.polled(found)
+        for hangs in self._hangs:
+            hangs.polled(found.keys())
         wanted = (consumer.http_addresses for consumer in self._consumers)
         self._clocks.keep(frozenset().union(*wanted))
         for spec in self._specs.values():

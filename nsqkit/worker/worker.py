@@ -74,7 +74,7 @@ class Worker:
             raise SettingsError("no NSQ to consume from: set nsqd (host:4150) or lookupd (host:4161)")
         self._log = logs.get_logger()
         self._background = Background(self._log)
-        self._loop_watch = LoopWatch(self.specs, self._log)
+        self._loop_watch = LoopWatch(self.specs, self._log, self.metrics.event_loop_blocked)
         self._subscriptions: tuple[Subscription, ...] = ()
         self._admin: AdminServer | None = None
         self._is_draining = False
@@ -210,7 +210,7 @@ class Worker:
 
     def faults(self) -> tuple[str, ...]:
         """Return why only a restart of the worker helps, one line each; an nsqd that is down is no reason."""
-        return self._background.died
+        return self._background.died + self._watch.faults
 
     def problems(self) -> tuple[str, ...]:
         """Return why the worker is not ready, one line each; empty if it is."""

@@ -100,6 +100,7 @@ _TABLE: Final = (
         "gauge",
         "1 while nsqlookupd names no nsqd with the handler's topic.",
     ),
+    Family("nsqkit_stalls_total", "counter", "Times that an nsqd stopped delivering waiting messages."),
     Family("nsqkit_channel_paused", "gauge", "1 while the handler's topic or channel is paused in an nsqd."),
     Family(
         "nsqkit_kill_switch_state",
@@ -140,6 +141,12 @@ _TABLE: Final = (
         "How much later than due the event loop ran a timer.",
         (),
         buckets=WAIT_BUCKETS_S,
+    ),
+    Family(
+        "nsqkit_event_loop_blocks_total",
+        "counter",
+        "Times that code kept the event loop from turning for a second or more.",
+        (),
     ),
     Family(
         "nsqkit_clock_skew_seconds",

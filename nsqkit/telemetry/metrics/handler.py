@@ -139,6 +139,10 @@ class HandlerMetrics:
         """Set whether its topic or channel is paused in an nsqd."""
         self._numbers["nsqkit_channel_paused"][""] = is_paused
 
+    def stalled(self) -> None:
+        """Count that an nsqd has stopped delivering messages that wait for it."""
+        self._numbers["nsqkit_stalls_total"][""] += 1
+
     def kill_switch(self, state: str) -> None:
         """Set the state of its kill switch, one of ``closed``, ``open`` and ``half_open``."""
         present = SwitchState(state)

@@ -20,6 +20,7 @@ from nsqkit.telemetry.metrics.histogram import Histogram
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _LOOP_LAG: Final = "nsqkit_event_loop_lag_seconds"
+_LOOP_BLOCKS: Final = "nsqkit_event_loop_blocks_total"
 _LINES_DROPPED: Final = "nsqkit_log_lines_dropped_total"
 _CLOCK_SKEW: Final = "nsqkit_clock_skew_seconds"
 _KINDS: Final = MappingProxyType(
@@ -38,6 +39,7 @@ class Metrics:
         self.registry = CollectorRegistry() if registry is None else registry
         self._handlers: dict[tuple[str, str, str], HandlerMetrics] = {}
         self._clock_skews_s: dict[str, float] = {}
+        self._loop_blocks = 0
         self._loop_lag = Histogram(FAMILIES[_LOOP_LAG].buckets)
         self.registry.register(self)
         ProcessCollector(namespace="nsqkit", registry=self.registry)
@@ -68,6 +70,10 @@ class Metrics:
     def event_loop_lag(self, seconds: float) -> None:
         """Observe how much later than due the event loop ran a timer."""
         self._loop_lag.observe(seconds)
+
+    def event_loop_blocked(self) -> None:
+        """Count a block of the event loop; called by the one thread that watches it."""
+        self._loop_blocks += 1
 
     def clock_skew(self, nsqd: str, skew_s: float | None) -> None:
         """Set how far this machine's clock is ahead of an nsqd's.
@@ -109,6 +115,9 @@ class Metrics:
     def _add_process(self, metric: Any, name: str) -> None:
         if name == _LOOP_LAG:
             metric.add_metric((), *self._loop_lag.buckets())
+            return
+        if name == _LOOP_BLOCKS:
+            metric.add_metric((), self._loop_blocks)
             return
         if name == _LINES_DROPPED:
             metric.add_metric((), lines_dropped())

@@ -9,7 +9,8 @@ import pytest
 
 from nsqkit.errors import ConnectionLostError
 from nsqkit.nsq import http
-from nsqkit.nsq.pauses import Pauses
+from nsqkit.nsq.pauses import Pauses, Polled
+from nsqkit.policy.stall import ChannelCounts
 from tests.unit.nsq.recording_log import RecordingLog
 from tests.waiting import PATIENCE_S
 
@@ -22,12 +23,21 @@ class Nsqd:
     def __init__(self) -> None:
         self.own_pauses: int | None = 0
         self.stats: dict[str, Any] = {}
+        self.found: Polled = {}
         self.log = RecordingLog()
         self.polled = asyncio.Event()
 
     def paused(self, address: str, *, topic: bool = False, **channels: bool) -> None:
-        names = [{"channel_name": name, "paused": is_paused} for name, is_paused in channels.items()]
-        self.stats[address] = {"topics": [{"topic_name": "orders", "paused": topic, "channels": names}]}
+        counts = dict.fromkeys(("deferred_count", "requeue_count", "timeout_count"), 0)
+        found = [
+            {"channel_name": name, "paused": is_paused, "depth": 2, "message_count": 5, **counts}
+            for name, is_paused in channels.items()
+        ]
+        self.stats[address] = {"topics": [{"topic_name": "orders", "paused": topic, "channels": found}]}
+
+    def take(self, found: Polled) -> None:
+        self.found = found
+        self.polled.set()
 
     async def poll(self) -> None:
         """Wait until everything that was set before has been polled."""
@@ -62,7 +72,7 @@ async def pauses(nsqd: Nsqd) -> AsyncIterator[Pauses]:
         lambda: nsqd.stats,
         poll_s=0.001,
         timeout_s=PATIENCE_S,
-        on_change=nsqd.polled.set,
+        on_poll=nsqd.take,
         own_pauses=lambda: nsqd.own_pauses,
         log=nsqd.log,
     )
@@ -122,6 +132,21 @@ async def test_a_failure_changes_nothing(nsqd: Nsqd, of: Of, answer: object) -> 
     assert nsqd.lines == [("paused_in_nsqd", "a:4151", "stock")]
 
 
+async def test_each_poll_hands_on_what_the_nsqd_say_that_answer(nsqd: Nsqd, pauses: Pauses) -> None:
+    counts = ChannelCounts(depth=2, left=3, returned=0, is_paused=False)
+    nsqd.paused("a:4151", stock=False, others=True)
+    nsqd.paused("b:4151", stock=True)
+    nsqd.stats["c:4151"] = None
+    await nsqd.poll()
+    assert nsqd.found == {
+        "a:4151": {("orders", "stock"): counts},
+        "b:4151": {("orders", "stock"): counts._replace(is_paused=True)},
+    }
+    nsqd.own_pauses = None
+    await nsqd.poll()
+    assert nsqd.found == {}
+
+
 async def test_a_pause_of_the_worker_itself_is_not_reported(nsqd: Nsqd, of: Of) -> None:
     nsqd.own_pauses = None
     nsqd.paused("a:4151", topic=True, stock=False)
@@ -145,4 +170,4 @@ async def test_an_nsqd_that_is_gone_is_forgotten(nsqd: Nsqd, of: Of) -> None:
 
 async def test_close_before_start_is_no_mistake() -> None:
     log = RecordingLog()
-    await Pauses((), tuple, poll_s=60.0, timeout_s=1.0, on_change=log.lines.clear, log=log).close()
+    await Pauses((), tuple, poll_s=60.0, timeout_s=1.0, on_poll=lambda _: None, log=log).close()

@@ -74,11 +74,24 @@ def line_of(name: str) -> str:
     return f"{__file__}:{next(n for n, line in enumerate(lines, 1) if line.strip().startswith(name))}"
 
 
+class Metrics:
+    """Counts blocks."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def event_loop_blocked(self) -> None:
+        self.count += 1
+
+
 async def watched(
-    handlers: Sequence[type[Handler[Happened]]], log: Log, work: Coroutine[Any, Any, None]
+    handlers: Sequence[type[Handler[Happened]]],
+    log: Log,
+    work: Coroutine[Any, Any, None],
+    on_block: Callable[[], None] = lambda: None,
 ) -> None:
     """Run work in a task, and wait until its block has begun and ended."""
-    watch = LoopWatch([each.spec for each in handlers], log)
+    watch = LoopWatch([each.spec for each in handlers], log, on_block)
     watch.start()
     await turns()
     await asyncio.create_task(work)
@@ -118,6 +131,21 @@ async def test_a_plain_handler_on_the_loop_gets_another_hint(log: Log) -> None:
     await watched([OnLoop], log, work())
     assert fields_of(log)["handler"] == "OnLoop"
     assert "run_on_loop" in fields_of(log)["hint"]
+
+
+async def test_each_block_is_counted_once_while_it_lasts(log: Log) -> None:
+    counts: list[int] = []
+
+    def block() -> None:
+        log.has_warned.wait(PATIENCE_S)
+        counts.append(metrics.count)
+
+    metrics = Metrics()
+    for _ in range(2):
+        log.has_warned.clear()
+        log.lines.clear()
+        await watched([Blocking], log, Blocking(block).handle(Happened(), CTX), metrics.event_loop_blocked)
+    assert counts == [1, 2]
 
 
 async def test_code_that_is_no_handler_is_named_by_its_line(log: Log) -> None:

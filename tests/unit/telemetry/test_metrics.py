@@ -114,7 +114,9 @@ def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: Handler
     handler.duration(0.02)
     handler.age(2.0)
     handler.executor_waits([0.2])
+    handler.stalled()
     metrics.event_loop_lag(0.3)
+    metrics.event_loop_blocked()
     assert _value(metrics, "nsqkit_messages_received_total") == 3
     assert _value(metrics, "nsqkit_messages_processed_total", outcome="requeue") == 1
     assert _value(metrics, "nsqkit_messages_processed_total", outcome="success") == 0
@@ -127,7 +129,9 @@ def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: Handler
     assert _value(metrics, "nsqkit_handler_duration_seconds_sum") == 0.02
     assert _value(metrics, "nsqkit_message_age_seconds_count") == 1
     assert _value(metrics, "nsqkit_executor_wait_seconds_bucket", le="0.25") == 1
+    assert _value(metrics, "nsqkit_stalls_total") == 1
     assert metrics.registry.get_sample_value("nsqkit_event_loop_lag_seconds_sum") == 0.3
+    assert metrics.registry.get_sample_value("nsqkit_event_loop_blocks_total") == 1
 
 
 def test_a_clock_behind_nsqds_makes_no_negative_age(metrics: Metrics, handler: HandlerMetrics) -> None:
@@ -199,7 +203,7 @@ def test_the_number_of_series_does_not_grow_with_what_is_counted(
     assert metrics.exposition().count(b"\n") == before
     series = [line for line in metrics.exposition().decode().splitlines() if 'handler="Reserve"' in line]
     histograms = sum(len(bounds) + 3 for bounds in (DURATION_BUCKETS_S, AGE_BUCKETS_S, WAIT_BUCKETS_S))
-    counters = len(OUTCOMES) + len(REQUEUE_REASONS) + len(DEAD_LETTER_REASONS) + len(COMMANDS) + 2 + 2
+    counters = len(OUTCOMES) + len(REQUEUE_REASONS) + len(DEAD_LETTER_REASONS) + len(COMMANDS) + 3 + 2
     assert len(series) == histograms + counters + 6
     assert {label for line in series for label in re.findall(r'(\w+)="', line)} == {
         *LABELS,
