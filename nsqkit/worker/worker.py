@@ -50,7 +50,8 @@ class Worker:
 
     Raises:
         HandlerError: If the handlers cannot run together; lists all problems.
-        SettingsError: If the settings name neither nsqd nor nsqlookupd.
+        SettingsError: If the settings name neither nsqd nor nsqlookupd, or if ``admin_token`` or
+            ``admin_hosts`` cannot be used.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Worker:
         self._background = Background(self._log)
         self._loop_watch = LoopWatch(self.specs, self._log, self.metrics.event_loop_blocked)
         self._subscriptions: tuple[Subscription, ...] = ()
-        self._admin: AdminServer | None = None
+        self._admin = self._admin_server() if self.settings.admin_port else None
         self._is_draining = False
         self.publishers = PublisherPool(
             connection_options(self.settings),
@@ -269,13 +270,15 @@ class Worker:
         )
         return tuple(Subscription(handler, parts) for handler in handlers)
 
+    def _admin_server(self) -> AdminServer:
+        access = Access(self.settings, self._log)
+        host, port = self.settings.admin_host, self.settings.admin_port
+        return AdminServer(self.metrics, self, host, port, handlers=self, access=access)
+
     async def _serve_admin(self) -> None:
-        if self.settings.admin_port:
-            host, port = self.settings.admin_host, self.settings.admin_port
-            access = Access(self.settings, self._log)
-            self._admin = AdminServer(self.metrics, self, host, port, handlers=self, access=access)
-            port = await self._admin.start()
-            self._log.info("admin_listening", url=f"http://{join_address(host, port)}/metrics")
+        if self._admin is not None:
+            address = join_address(self.settings.admin_host, await self._admin.start())
+            self._log.info("admin_listening", url=f"http://{address}/metrics")
 
     async def _run(self) -> None:
         stop = stop_event()

@@ -43,6 +43,10 @@ LOG_EVENTS: Final = {
     "dead_letters_not_found": (
         "`nsqkit dead collect` could not ask every nsqd or nsqlookupd; it asks again."
     ),
+    "delivery_stalled": (
+        "For a minute messages waited in a channel of an nsqd and RDY allowed more, but no consumer received "
+        "one."
+    ),
     "drain_grace_over": "`grace_s` is over and handlers still run: they are cancelled.",
     "drain_left_behind": (
         "Handlers still run at the end of the drain, in threads or as tasks that ignore their cancellation; "
@@ -112,6 +116,11 @@ LOG_EVENTS: Final = {
         "A handler still runs although the lease of its message is over. The worker takes in one message "
         "less until it ends."
     ),
+    "stall_over": "A stall is over: a message was delivered, none waits, or the subscription has ended.",
+    "subscription_hangs": (
+        "A defect in nsqkit: for 15 minutes a subscription has shown no sign of life, while its nsqd answers "
+        "over HTTP. `/healthz` answers 503 until it shows one."
+    ),
     "suspect_started": (
         "A message whose earlier deliveries had no outcome now runs alone in its worker. If this is the last "
         "line of a process, the message has ended it."
@@ -149,6 +158,7 @@ FIELDS: Final = {
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
     "count": "How many log lines were dropped.",
     "delay_s": "Delay of a requeue, in seconds.",
+    "depth": "Messages that wait in the channel.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
     "error": "What went wrong, as one line.",
     "error_type": "Class of the exception.",
@@ -196,8 +206,10 @@ FIELDS: Final = {
     "retry_in_s": "Seconds until the next try.",
     "running": "Names of tasks and threads.",
     "setting": "The setting to change.",
+    "silent_s": "Seconds since the last sign of life.",
     "similar": "Topics with a similar name that an nsqd has.",
     "skew_s": "Seconds by which this machine's clock is ahead; negative if it is behind.",
+    "stalled_s": "Seconds since the worker first saw that nothing was delivered.",
     "still": "The reason that keeps the intake paused, or null.",
     "stored": "Dead letters stored.",
     "task": "What the task does, and for which part of the worker.",

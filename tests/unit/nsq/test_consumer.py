@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from types import FrameType
@@ -16,7 +17,7 @@ from nsqkit.nsq import keepers as module
 from nsqkit.nsq.consumer import Consumer
 from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.dial import dial
-from nsqkit.nsq.discovery import Endpoints
+from nsqkit.nsq.discovery import Endpoints, Source
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message, one_by_one
@@ -223,6 +224,69 @@ async def nothing_to_do() -> None:
     await turns(20)
 
 
+class TestSigns:
+    """When a subscription last showed that it is served."""
+
+    async def test_each_read_is_one(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        consumer = intake(nsqd.address)
+        assert consumer.signs_s() == {}
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await ready(consumer)
+        source = Source(nsqd.address, "orders")
+        first_s = consumer.signs_s()[source]
+        peer.respond(b"_heartbeat_")
+        later_s = await until(lambda: consumer.signs_s()[source], lambda sign_s: sign_s > first_s)
+        assert later_s <= time.monotonic()
+
+    async def test_so_is_each_attempt_and_at_the_end_there_are_none(self, intake: Intake) -> None:
+        consumer = intake("127.0.0.1:1")
+        consumer.start()
+        signs_s: set[float] = set()
+
+        def count() -> int:
+            signs_s.update(consumer.signs_s().values())
+            return len(signs_s)
+
+        await until(count, lambda found: found >= 3)
+        assert max(signs_s) <= time.monotonic()
+        await consumer.close(0.0)
+        assert consumer.signs_s() == {}
+
+
+class TestRooms:
+    """What nsqd may send on each subscription."""
+
+    async def test_it_is_rdy_without_the_messages_in_flight(self, nsqd: FakeNsqd, intake: Intake) -> None:
+        nodes = frozenset({Node(nsqd.address, "a:4151")})
+        consumer = intake(lookup=ScriptedLookup(orders=LookupResult(nodes, ())), max_in_flight=3)
+        consumer.start()
+        peer = (await nsqd.serve("orders"))["orders"]
+        await ready(consumer)
+        (before,) = consumer.rooms().values()
+        assert (before.received, before.free) == (0, 3)
+        peer.send(message_frame())
+        message = await intake.messages.get()
+        room = consumer.rooms()["a:4151", "orders"]
+        assert (room.received, room.free) == (1, 2)
+        assert room.subscription is before.subscription
+        assert message.finish()
+        assert consumer.rooms()["a:4151", "orders"].free == 3
+
+    @pytest.mark.parametrize("http", ["", "a:4151"], ids=["it is not known", "two nsqd have the same"])
+    async def test_a_subscription_without_an_http_address_to_ask_has_none(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake, http: str
+    ) -> None:
+        nodes = frozenset({Node(nsqd.address, http), Node(other.address, http)})
+        consumer = intake(lookup=ScriptedLookup(orders=LookupResult(nodes, ())))
+        consumer.start()
+        for fake in (nsqd, other):
+            await fake.serve("orders")
+        await ready(consumer)
+        assert len(consumer.connections) == 2
+        assert consumer.rooms() == {}
+
+
 class TestConnections:
     async def test_every_topic_is_subscribed_on_every_nsqd(
         self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
@@ -349,6 +413,20 @@ class TestConnections:
         assert [(level, name) for level, name, _ in intake.log.lines] == [("error", "nsqd_refused")]
         await nsqd.serve("orders")
         await ready(consumer)
+
+    async def test_an_nsqd_that_does_not_answer_sub_is_tried_again(
+        self, nsqd: FakeNsqd, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its heartbeats would keep the connection for ever."""
+        monkeypatch.setattr(module, "_SUBSCRIBE_S", 0.04)
+        consumer = intake(nsqd.address)
+        consumer.start()
+        for _ in range(2):
+            peer = await nsqd.accept()
+            await peer.shake_hands()
+            await peer.expect(b"SUB orders stock\n")
+            await peer.expect_end()
+        assert consumer.problems == (f"nsqd {nsqd.address}: did not answer SUB for 0.04 s",)
 
     async def test_messages_of_every_connection_are_handed_on(
         self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake

@@ -36,6 +36,9 @@ class Desk:
         self.now_s += 40.0
         self.stalls.polled({each: {(topic, "stock"): counts} if counts else {} for each in nsqd})
 
+    def names(self) -> tuple[str, ...]:
+        return self.stalls.names
+
     @property
     def events(self) -> list[str]:
         return [event for _, event, _ in self.log.lines]
@@ -57,18 +60,19 @@ def desk() -> Desk:
 def test_a_stall_is_logged_counted_and_shown_once_until_it_is_over(desk: Desk) -> None:
     for _ in range(2):
         desk.poll(FULL, "a:4151")
-    assert (desk.events, desk.count, desk.stalls.names) == ([], 0, ())
+    assert (desk.events, desk.count, desk.names()) == ([], 0, ())
     for _ in range(3):
         desk.poll(FULL, "a:4151")
     assert desk.count == 1
-    assert desk.stalls.names == ("a:4151 orders/stock",)
+    assert desk.names() == ("a:4151 orders/stock",)
     ((level, event, fields),) = desk.log.lines
     assert (level, event) == ("warning", "delivery_stalled")
     expected = {"nsqd": "a:4151", "topic": "orders", "depth": 5, "stalled_s": 80}
     assert {name: fields[name] for name in expected} == expected
     desk.poll(EMPTY, "a:4151")
     assert desk.events == ["delivery_stalled", "stall_over"]
-    assert (desk.count, desk.stalls.names) == (1, ())
+    assert desk.names() == ()
+    assert desk.count == 1
 
 
 def test_a_second_stall_counts_again(desk: Desk) -> None:
@@ -84,7 +88,7 @@ def test_each_nsqd_and_each_topic_of_the_handler_is_looked_at(desk: Desk) -> Non
     for _ in range(6):
         desk.poll(FULL, "b:4151")
         desk.poll(FULL, "a:4151", topic="orders.stock.retry")
-    assert desk.stalls.names == ("a:4151 orders.stock.retry/stock", "b:4151 orders/stock")
+    assert desk.names() == ("a:4151 orders.stock.retry/stock", "b:4151 orders/stock")
     assert desk.count == 2
 
 
@@ -92,9 +96,9 @@ def test_an_nsqd_that_does_not_answer_changes_nothing(desk: Desk) -> None:
     desk.poll(FULL, "a:4151")
     desk.poll(None)
     desk.poll(FULL, "a:4151")
-    assert desk.stalls.names == ("a:4151 orders/stock",)
+    assert desk.names() == ("a:4151 orders/stock",)
     desk.poll(None)
-    assert desk.stalls.names == ("a:4151 orders/stock",)
+    assert desk.names() == ("a:4151 orders/stock",)
 
 
 @pytest.mark.parametrize("polled", [("a:4151",), ("b:4151",)], ids=["it answers", "it does not"])
@@ -103,14 +107,14 @@ def test_without_a_subscription_a_stall_is_over(desk: Desk, polled: tuple[str, .
         desk.poll(FULL, "a:4151")
     del desk.connections["a:4151", "orders"]
     desk.poll(FULL, *polled)
-    assert (desk.events, desk.stalls.names) == (["delivery_stalled", "stall_over"], ())
+    assert (desk.events, desk.names()) == (["delivery_stalled", "stall_over"], ())
 
 
 def test_without_the_channel_a_stall_is_over(desk: Desk) -> None:
     for _ in range(3):
         desk.poll(FULL, "a:4151")
     desk.poll(None, "a:4151")
-    assert desk.stalls.names == ()
+    assert desk.names() == ()
 
 
 def test_a_wait_that_ends_in_time_is_never_mentioned(desk: Desk) -> None:

@@ -179,6 +179,11 @@ class TestMaking:
         with pytest.raises(HandlerError, match="no single resource yields Pool"):
             Worker([Work], settings=told(NOBODY), resources=[])
 
+    def test_a_token_for_the_admin_port_that_cannot_be_used_is_refused(self) -> None:
+        with pytest.raises(SettingsError, match="admin_token_file: /nowhere: No such file"):
+            Worker([Work], settings=told(NOBODY, admin_port=1, admin_token_file="/nowhere"))
+        Worker([Work], settings=told(NOBODY, admin_port=0, admin_token_file="/nowhere"))
+
     def test_the_settings_are_read_where_none_are_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NSQKIT_NSQD", "from.environment:4150")
         assert Worker([Work]).settings.nsqd == ("from.environment:4150",)
@@ -383,6 +388,37 @@ class TestAdmin:
         status, problems = await self.asked(free, "/readyz")
         assert status == 503
         assert problems.startswith("Work (worked/work): nsqd")
+        await worker.stop()
+
+    async def test_while_it_drains_it_is_live_and_not_ready(self, broker: DevBroker) -> None:
+        leave = asyncio.Event()
+
+        async def hold(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+            await leave.wait()
+            return await call_next(event, ctx)
+
+        async with FakeNsqd() as other:
+            free = other.port
+        settings = told(broker.tcp_address, admin_port=free, grace_s=PATIENCE_S)
+        worker = Worker([Work], settings=settings, middleware=[hold])
+        await worker.start()
+        await publish(broker, b'{"n": 1}')
+        await until(lambda: worker.held)
+        stopping = asyncio.create_task(worker.stop())
+        await turns()
+        assert await self.asked(free, "/readyz") == (503, "draining\n")
+        assert await self.asked(free, "/healthz") == (200, "ok\n")
+        leave.set()
+        await stopping
+        assert JOURNAL == ["opened", "handled 1", "closed"]
+
+    async def test_the_token_of_the_settings_is_required_for_all_but_health(self, broker: DevBroker) -> None:
+        async with FakeNsqd() as other:
+            free = other.port
+        worker = Worker([Work], settings=told(broker.tcp_address, admin_port=free, admin_token="s3cret"))
+        await worker.start()
+        pages = ("/healthz", "/metrics", "/handlers")
+        assert [(await self.asked(free, page))[0] for page in pages] == [200, 401, 401]
         await worker.stop()
 
     async def test_a_background_task_that_died_makes_it_unhealthy_until_a_restart(
