@@ -56,7 +56,8 @@ class Settings:
     admin_host: str = rows.text("127.0.0.1", "address that serves metrics and health")
     admin_port: int = rows.number(9464, 0, MAX_PORT, "", "port for metrics and health; 0 turns them off")
     admin_hosts: tuple[str, ...] = rows.listing(
-        "names", "host names by which clients may call the admin port; IP addresses and localhost need none"
+        "names",
+        "host names by which clients may call the admin port, in addition to IP addresses and localhost",
     )
     admin_token: str | None = rows.text(
         None, "token for the admin port, required beyond loopback; not allowed as a flag", secret=True

@@ -253,6 +253,29 @@ async def test_a_web_page_cannot_stop_a_worker(
     assert handlers.told == []
 
 
+@pytest.mark.parametrize(
+    ("host", "token", "statuses"),
+    [
+        pytest.param("127.0.0.1", None, [200, 200, 200, 200, 200, 404], id="loopback"),
+        pytest.param("localhost", None, [200, 200, 200, 200, 200, 404], id="loopback by its name"),
+        pytest.param("0.0.0.0", None, [200, 200, 403, 403, 403, 403], id="beyond it"),  # noqa: S104 - is tested
+        pytest.param("0.0.0.0", "s3cret", [200, 200, 401, 401, 401, 401], id="with a token"),  # noqa: S104
+    ],
+)
+async def test_beyond_loopback_all_but_health_needs_a_token(
+    health: _Health, handlers: _Handlers, host: str, token: str | None, statuses: list[int]
+) -> None:
+    """The address of the server decides, not that of the client: behind a proxy all clients are local."""
+    access = _access(admin_token=token)
+    server = AdminServer(Metrics(), health, host, 0, handlers=handlers, access=access)
+    port = await server.start()
+    paths = ("/healthz", "/readyz", "/metrics", "/handlers", "/handlers/Reserve/pause", "/nothing")
+    answers = [(await _get(port, path, method="POST" if "pause" in path else "GET")).code for path in paths]
+    await server.stop()
+    assert answers == statuses
+    assert bool(handlers.told) is (host != "0.0.0.0")  # noqa: S104
+
+
 async def test_a_web_page_may_look(port: int) -> None:
     assert (await _get(port, "/handlers", origin="https://example.org")).code == 200
 

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,11 @@ from nsqkit import (
 from nsqkit.devbroker import DevBroker
 from nsqkit.nsq import ConnectionOptions, NsqdPublisher
 from nsqkit.nsq.keepers import Keepers
+from nsqkit.telemetry import loop_watch
 from nsqkit.worker import worker as module
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
 from tests.unit.reading import topics
-from tests.waiting import PATIENCE_S, turns, until
+from tests.waiting import PATIENCE_S, turns, until, until_blocking
 
 NOBODY = "127.0.0.1:1"
 STUCK = """
@@ -440,6 +442,31 @@ class TestAdmin:
         name = f"connection to {broker.tcp_address} for worked/work"
         assert f"background task '{name}' has died: LookupError: a defect" in text.splitlines()
         assert name in {line["task"] for line in log if line["event"] == "background_task_died"}
+        await worker.stop()
+
+
+class TestLoopWatch:
+    """A handler that blocks the event loop."""
+
+    async def test_a_block_is_counted_while_it_lasts(
+        self, broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(loop_watch, "_BEAT_S", 0.02)
+        monkeypatch.setattr(loop_watch, "_LATE_S", 0.06)
+        worker: Worker
+
+        async def block(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+            blocks = partial(worker.metrics.registry.get_sample_value, "nsqkit_event_loop_blocks_total")
+            until_blocking(blocks, lambda count: (count or 0.0) > before)
+            return await call_next(event, ctx)
+
+        worker = Worker([Work], settings=told(broker.tcp_address), middleware=[block])
+        await worker.start()
+        async with asyncio.timeout(PATIENCE_S):
+            await worker.wait_ready()
+        before = worker.metrics.registry.get_sample_value("nsqkit_event_loop_blocks_total") or 0.0
+        await publish(broker, b'{"n": 1}')
+        await until(lambda: "handled 1" in JOURNAL)
         await worker.stop()
 
 
