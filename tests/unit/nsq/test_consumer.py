@@ -239,7 +239,7 @@ class TestSigns:
         later_s = await until(lambda: consumer.signs_s()[source], lambda sign_s: sign_s > first_s)
         assert later_s <= time.monotonic()
 
-    async def test_so_is_each_attempt_and_at_the_end_there_are_none(self, intake: Intake) -> None:
+    async def test_each_attempt_is_one_and_after_the_end_there_are_none(self, intake: Intake) -> None:
         consumer = intake("127.0.0.1:1")
         consumer.start()
         signs_s: set[float] = set()

@@ -13,6 +13,7 @@ from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.telemetry.metrics import Metrics
+from nsqkit.worker.hangs import Hangs
 from nsqkit.worker.watch import Watch
 from tests.unit.runtime.bench import RecordingLog
 
@@ -63,7 +64,7 @@ async def test_nothing_to_register_is_ready(handler: type[Handler[Any]], lookupd
     await watching.close()
 
 
-async def test_nsqd_that_are_not_subscribed_are_not_asked_for_their_pauses(
+async def test_only_nsqd_that_are_subscribed_or_may_hang_are_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watching = watch(Stock, Metrics())
@@ -78,4 +79,6 @@ async def test_nsqd_that_are_not_subscribed_are_not_asked_for_their_pauses(
     assert watching._addresses() == frozenset()
     live.add("a:4151")
     assert watching._addresses() == {"a:4151"}
+    monkeypatch.setattr(Hangs, "http_addresses", {"silent:4151"})
+    assert watching._addresses() == {"a:4151", "silent:4151"}
     await watching.close()
