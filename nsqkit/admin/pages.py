@@ -54,13 +54,13 @@ class Page(RequestHandler):
         """Refuse a request that :class:`nsqkit.admin.access.Access` does not let in."""
         access: Access = self.settings["access"]
         if (refusal := access.refusal(self.request, is_health=self.is_health)) is not None:
+            if refusal.status == HTTPStatus.UNAUTHORIZED:
+                self.set_header("WWW-Authenticate", 'Bearer realm="nsqkit"')
             self.refuse(*refusal)
 
     def refuse(self, status: int, message: str) -> None:
         """Answer with an error status and one line, and finish."""
         self.set_status(status)
-        if status == HTTPStatus.UNAUTHORIZED:
-            self.set_header("WWW-Authenticate", 'Bearer realm="nsqkit"')
         self.finish(f"{status}: {message}\n")
 
     def write_error(self, status_code: int, **_kwargs: object) -> None:

@@ -87,8 +87,12 @@ class TestAuthorization:
         for query in (b"admin_token=", b"access_token=", b"token="):
             assert status(await port.ask(f"/metrics?{(query + TOKEN).decode()}", LOCAL)) == 401
 
-    async def test_a_refusal_names_the_scheme_and_shows_no_token(self, port: Port) -> None:
-        answer = await port.ask("/metrics", LOCAL, b"Authorization: Bearer other")
+    @pytest.mark.parametrize(("path", "method"), [("/metrics", b"GET"), (CHANGE[0], b"POST")])
+    async def test_a_refusal_names_the_scheme_and_shows_no_token(
+        self, port: Port, path: str, method: bytes
+    ) -> None:
+        headers = (LOCAL, b"Authorization: Bearer other", b"Content-Length: 0")
+        answer = await port.ask(path, *headers, method=method)
         assert b'www-authenticate: bearer realm="nsqkit"' in answer.lower()
         assert b"admin_token" in answer
         assert TOKEN not in answer
