@@ -14,15 +14,11 @@ class Stamp(NamedTuple):
         source: Name of the publishing service.
         event_id: Id of the event, unique together with *source*.
         time: Time of publishing, in RFC 3339 and UTC.
-        traceparent: W3C trace context of the publisher; None without one.
-        tracestate: Vendor-specific part of the trace context; None without one.
     """
 
     source: str
     event_id: str
     time: str
-    traceparent: str | None = None
-    tracestate: str | None = None
 
 
 def stamp(source: str) -> Stamp:

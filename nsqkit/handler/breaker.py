@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from weakref import WeakSet
 
 from nsqkit.errors import BreakerOpenError
+from nsqkit.handler.recorder import breaker_watch
 from nsqkit.policy.argument import require_errors
 from nsqkit.policy.breaker import BreakerPolicy, BreakerState, Circuit
 from nsqkit.policy.leaves import leaves, mark_late
@@ -82,6 +83,7 @@ class Breaker:
         self._ignore = ignore
         self._now_s = now_s or _loop_s
         self._circuit = Circuit(BreakerPolicy(failures, open_s, trials))
+        self._known_state = BreakerState.CLOSED
         self._lock = Lock()
         with _registering:
             _breakers.add(self)
@@ -110,6 +112,7 @@ class Breaker:
         with self._lock:
             ticket = self._circuit.admit(now_s=now_s)
             remaining_s = self._circuit.remaining_s(now_s=now_s)
+        self._tell_change(now_s)
         if ticket is None:
             raise BreakerOpenError(self.name, remaining_s)
         call = _Call(self, ticket)
@@ -139,6 +142,15 @@ class Breaker:
                 self._circuit.abandoned(ticket)
             else:
                 self._circuit.succeeded(ticket, now_s=now_s)
+        self._tell_change(now_s)
+
+    def _tell_change(self, now_s: float) -> None:
+        """Report the state to the extensions around the handler, if this call has changed it."""
+        with self._lock:
+            state, before = self._circuit.state(now_s=now_s), self._known_state
+            self._known_state = state
+        if state is not before and (watch := breaker_watch.get()) is not None:
+            watch(self.name, state)
 
     def _is_failure(self, error: BaseException) -> bool:
         counts = isinstance(error, self._on) and not isinstance(error, self._ignore)

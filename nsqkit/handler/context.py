@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nsqkit.errors import UnawaitedError
     from nsqkit.events.codec.envelope import Envelope
     from nsqkit.handler.outgoing import Outgoing, Preparer
+    from nsqkit.handler.recorder import Recorder
 
 
 T = TypeVar("T")
@@ -83,6 +84,9 @@ class Context:
         message_id: nsqd's id, 16 hex digits; unique only together with topic and nsqd.
         timestamp_ns: When nsqd accepted the message, nanoseconds since 1970 UTC.
         event_id: ``id`` of the envelope; None for a bare body.
+        correlation_id: ``correlationid`` of the envelope, shared by all events of one flow; None without one.
+        traceparent: W3C trace context of the event's publisher; None without one.
+        tracestate: Vendor-specific part of that trace context; None without one.
         nsqd: ``host:port`` of the nsqd that delivered it.
         body: The message's bytes, as published.
         resources: Values of the open per-message and per-thread resources; ``resource`` returns them.
@@ -94,6 +98,7 @@ class Context:
         cancelled: True after the timeout of a plain handler, or when the worker cancels handlers in a drain.
             A thread cannot be interrupted, so long-running handlers should check it.
         outgoing: The follow-up events that ``publish`` has collected.
+        recorders: What extensions have added to learn what happens to the message.
         started_s: When the handler was called, on the clock of *now_s*; None before the call, and while
             the message waits for its batch.
         unawaited: The first coroutine that the handler did not await; internal to nsqkit.
@@ -105,6 +110,9 @@ class Context:
     message_id: str = ""
     timestamp_ns: int = 0
     event_id: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
     nsqd: str = ""
     body: bytes = field(default=b"", repr=False)
     resources: Mapping[Resource[Any], Any] | None = field(default=None, repr=False)
@@ -113,6 +121,7 @@ class Context:
     delivery: Live = field(default=Detached(), repr=False)
     cancelled: bool = field(default=False, init=False)
     outgoing: "tuple[Outgoing, ...]" = field(default=(), init=False)
+    recorders: "tuple[Recorder, ...]" = field(default=(), init=False, repr=False)
     started_s: float | None = field(default=None, init=False)
     unawaited: "UnawaitedError | None" = field(default=None, init=False, repr=False)
     _cap_s: float = field(default=math.inf, init=False, repr=False)

@@ -10,10 +10,16 @@ from nsqkit.policy.outcome import Duplicate, Outcome
 from nsqkit.policy.verdict import Verdict
 
 if TYPE_CHECKING:
+    from nsqkit.handler.batch import Delivery
     from nsqkit.handler.outgoing import OnPublish, Publish
 
 Next = Callable[[Any, Context], Awaitable[Outcome | None]]
 """The rest of the call. Return its value unchanged: it may be the ``Duplicate`` of an inner extension."""
+
+
+NextBatch = Callable[["Sequence[Delivery[Any]]"], Awaitable[Any]]
+"""The rest of the call of a batch handler. Return its value unchanged."""
+BatchMiddleware = Callable[["Sequence[Delivery[Any]]", NextBatch], Awaitable[Any]]
 
 
 class Middleware(Protocol):
@@ -42,6 +48,11 @@ class Extension:
     """
 
     uses: ClassVar[Sequence[Resource[Any]]] = ()
+
+    @property
+    def is_on(self) -> bool:
+        """False to call no hook at all. Read once, when a worker starts or a publisher is created."""
+        return True
 
     async def around_handle(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:
         """Await ``call_next(event, ctx)`` and return its value, or return an outcome instead of the handler.
@@ -74,6 +85,22 @@ class Extension:
             Exception: To refuse the message; the handler's ``ctx.publish`` raises it.
         """
 
+    async def around_batch(self, batch: "Sequence[Delivery[Any]]", call_next: NextBatch) -> Any:
+        """Await ``call_next(batch)`` and return its value; an error of the hook fails the batch.
+
+        An extension that overrides it is around the calls of a ``BatchHandler`` instead of around each of
+        their messages: its ``around_handle`` is not called there. A failed batch is handled again one by one,
+        each message in a call of its own.
+
+        Args:
+            batch: The deliveries of one call, in order of arrival; 1 or more.
+            call_next: The rest of the extensions, then the handler.
+
+        Returns:
+            The value of *call_next*.
+        """
+        return await call_next(batch)
+
     def on_settled(self, ctx: Context, verdict: Verdict, error: BaseException | None) -> None:
         """Receive the outcome of a delivery, after FIN or REQ is sent.
 
@@ -83,6 +110,18 @@ class Extension:
             ctx: Context of the message, also if its handler was not called.
             verdict: Label, reason, delay and detail of the outcome.
             error: The exception that caused the outcome; None if none did.
+        """
+
+    def on_unhandled(self, ctx: Context, verdict: Verdict, error: BaseException | None) -> None:
+        """Receive the outcome of a message whose handler was not called, such as an undecodable one.
+
+        Arguments and errors as in ``on_settled``, which hears of the message, too.
+        """
+
+    async def close(self) -> None:
+        """Release what the extension holds. A worker awaits it once, after the last outcome.
+
+        The resources that it uses are still open. An error of the hook is raised when all are closed.
         """
 
 
@@ -97,26 +136,42 @@ class Hooks:
 
     Args:
         around_handle: Hooks around every call of the handler.
+        around_batch: Hooks around every call of a batch handler.
         on_publish: Hooks before every publish.
         on_settled: Hooks after every outcome.
+        on_unhandled: Hooks after the outcome of a message whose handler was not called.
+        close: Hooks after the end of the worker.
     """
 
     around_handle: tuple[Middleware, ...] = ()
+    around_batch: tuple[BatchMiddleware, ...] = ()
     on_publish: "tuple[OnPublish, ...]" = ()
     on_settled: tuple[OnSettled, ...] = ()
+    on_unhandled: tuple[OnSettled, ...] = ()
+    close: tuple[Callable[[], Awaitable[None]], ...] = ()
 
     @classmethod
-    def of(cls, layers: Sequence[Extension | Middleware]) -> "Hooks":
-        """Return the hooks of extensions and of plain middleware."""
-        extensions = [layer for layer in layers if isinstance(layer, Extension)]
+    def of(cls, layers: Sequence[Extension | Middleware], *, is_batch: bool = False) -> "Hooks":
+        """Return the hooks of plain middleware and of the extensions that are switched on.
+
+        Args:
+            layers: Extensions and middleware, outermost first.
+            is_batch: Whether they are around a ``BatchHandler``.
+        """
+        extensions = [layer for layer in layers if isinstance(layer, Extension) and layer.is_on]
+        around_batch = [each for each in extensions if is_batch and _overrides(each, "around_batch")]
         return cls(
             tuple(
                 layer.around_handle if isinstance(layer, Extension) else layer
                 for layer in layers
-                if not isinstance(layer, Extension) or _overrides(layer, "around_handle")
+                if not isinstance(layer, Extension)
+                or (layer in extensions and layer not in around_batch and _overrides(layer, "around_handle"))
             ),
+            tuple(each.around_batch for each in around_batch),
             tuple(each.on_publish for each in extensions if _overrides(each, "on_publish")),
             tuple(each.on_settled for each in extensions if _overrides(each, "on_settled")),
+            tuple(each.on_unhandled for each in extensions if _overrides(each, "on_unhandled")),
+            tuple(each.close for each in extensions if _overrides(each, "close")),
         )
 
 

@@ -1,12 +1,12 @@
 """Outgoing: messages to publish, and how events and raw bytes are turned into them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nsqkit.errors import EncodeError
 from nsqkit.events.codec.encoder import encode, type_of
-from nsqkit.events.stamp import stamp
+from nsqkit.events.stamp import Stamp, stamp
 from nsqkit.policy.names import topic_problem
 from nsqkit.policy.retry import MAX_DELAY_S
 
@@ -68,9 +68,13 @@ class Publish:
         defer_s: Seconds until nsqd delivers it; 0 or more.
         ctx: Context of the handler that publishes; None in a ``Publisher``.
         body: The bytes of a raw message; None for an event, which is encoded afterwards.
+        event_type: The event's wire type, such as ``order.created.v1``; None for raw bytes.
+        stamp: Source, id and time of the event; None for raw bytes.
+        nsqd: ``host:port`` of the nsqd that it is sent to; empty if that is not decided yet.
+        attributes: Extension attributes of the event's envelope, to be changed and extended. A follow-up
+            event has its ``causationid`` and ``correlationid`` already.
 
     Attributes:
-        attributes: Extension attributes to add to the event's envelope, such as ``correlationid``.
         when_done: Functions to call with None once nsqd has confirmed the message, or with the error.
     """
 
@@ -79,12 +83,22 @@ class Publish:
     defer_s: float
     ctx: "Context | None"
     body: bytes | None = None
-    attributes: dict[str, str] = field(default_factory=dict, init=False)
+    event_type: str | None = None
+    stamp: Stamp | None = None
+    nsqd: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
     when_done: list[Done] = field(default_factory=list, init=False)
 
 
 OnPublish = Callable[[Publish], Any]
 """A hook of an extension. The message is published unless the hook returns False."""
+
+
+def caused_by(ctx: "Context") -> dict[str, str]:
+    """Return the attributes that say which event a follow-up event comes from; empty after a bare body."""
+    if not ctx.event_id:
+        return {}
+    return {"correlationid": ctx.correlation_id or ctx.event_id, "causationid": ctx.event_id}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +109,14 @@ class Preparer:
         source: The ``source`` of envelopes: the name of this service.
         max_msg_bytes: nsqd's max-msg-size, bytes.
         hooks: ``on_publish`` hooks of extensions, outermost first.
+        nsqd: ``host:port`` of the only nsqd that a publisher uses; empty if there are several. The messages
+            of a handler go to the nsqd that has delivered its message.
     """
 
     source: str
     max_msg_bytes: int
     hooks: Sequence[OnPublish] = ()
+    nsqd: str = ""
 
     def event(
         self, event: object, topic: str | None, defer_s: float, ctx: "Context | None" = None
@@ -109,10 +126,25 @@ class Preparer:
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
+        attributes = caused_by(ctx) if ctx is not None else {}
+        stamped = stamp(self.source)
         if not self.hooks:
-            return self._encoded(event, topic, defer_s)
-        publish = Publish(event, topic or type_of(event).topic, defer_s, ctx)
-        return self._encoded(event, topic, defer_s, publish) if self._may_publish(publish) else None
+            return self._encoded(event, topic, defer_s, stamped, attributes=attributes)
+        known = type_of(event)
+        publish = Publish(
+            event,
+            topic or known.topic,
+            defer_s,
+            ctx,
+            event_type=known.wire_type,
+            stamp=stamped,
+            nsqd=self._nsqd(ctx),
+            attributes=attributes,
+        )
+        if not self._may_publish(publish):
+            return None
+        when_done = tuple(publish.when_done)
+        return self._encoded(event, topic, defer_s, stamped, attributes=attributes, when_done=when_done)
 
     def raw(self, topic: str, body: bytes, defer_s: float, ctx: "Context | None" = None) -> Outgoing | None:
         """Return the message for raw bytes; None if an extension keeps it.
@@ -128,24 +160,32 @@ class Preparer:
         self, topic: str, body: bytes, defer_s: float, ctx: "Context | None" = None
     ) -> Outgoing | None:
         """Return the message for raw bytes without checking them; None if an extension keeps it."""
-        publish = Publish(None, topic, defer_s, ctx, body)
+        publish = Publish(None, topic, defer_s, ctx, body, nsqd=self._nsqd(ctx))
         if not self._may_publish(publish):
             return None
         return Outgoing(topic, body, defer_s, when_done=tuple(publish.when_done))
+
+    def _nsqd(self, ctx: "Context | None") -> str:
+        return self.nsqd if ctx is None else ctx.nsqd
 
     def _may_publish(self, publish: Publish) -> bool:
         answers = [hook(publish) for hook in self.hooks]  # all hooks run, even if one keeps the message
         return False not in answers
 
     def _encoded(
-        self, event: object, topic: str | None, defer_s: float, publish: Publish | None = None
+        self,
+        event: object,
+        topic: str | None,
+        defer_s: float,
+        stamped: Stamp,
+        *,
+        attributes: Mapping[str, str],
+        when_done: tuple[Done, ...] = (),
     ) -> Outgoing:
-        attributes = publish.attributes if publish else {}
-        known, body = encode(event, stamp(self.source), extensions=attributes)
+        known, body = encode(event, stamped, extensions=attributes)
         target = topic or known.topic
         if target is None:
             raise EncodeError(f"{known.wire_type} has no topic; add one to its @event, or give topic=…")
-        when_done = tuple(publish.when_done) if publish else ()
         return self._checked(Outgoing(target, body, defer_s, event, when_done), known.wire_type)
 
     def _checked(self, outgoing: Outgoing, name: str) -> Outgoing:

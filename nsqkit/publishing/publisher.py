@@ -55,6 +55,7 @@ class Publisher:
             source=source or found.service,
             max_msg_bytes=found.max_msg_bytes,
             hooks=Hooks.of(middleware).on_publish,
+            nsqd=self._addresses[0] if len(self._addresses) == 1 else "",
         )
         self._settings = found
         self._max_msg_bytes = found.max_msg_bytes

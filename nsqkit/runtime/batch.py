@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.context import Context
-from nsqkit.handler.extension import Middleware
+from nsqkit.handler.extension import BatchMiddleware, Middleware
 from nsqkit.handler.origin import place_of
 from nsqkit.policy.leaves import refused_for_s, type_name
 from nsqkit.policy.outcome import Duplicate, Finish, Outcome, Pause
@@ -16,7 +16,7 @@ from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
 from nsqkit.runtime.batch_call import BatchCall, Member, WithheldError
 from nsqkit.runtime.call import Begun, Caller
-from nsqkit.runtime.dispatch import wrapped
+from nsqkit.runtime.dispatch import wrapped, wrapped_batch
 from nsqkit.runtime.failure import as_failure, is_from_outside
 from nsqkit.runtime.scope import Scope
 
@@ -30,6 +30,7 @@ class BatchDispatcher:
     Args:
         handler: The handler instance, made with its resources.
         middleware: Layers around each message, outermost first.
+        around_batch: Layers around each batch, outermost first.
         threads: Maximum number of batches of a plain ``def handle`` at the same time; 1 or more.
         executor_waits: Called with the seconds that batches waited for a thread.
         log: structlog logger with the handler's fields.
@@ -43,6 +44,7 @@ class BatchDispatcher:
         handler: BatchHandler[Any],
         *,
         middleware: Sequence[Middleware] = (),
+        around_batch: Sequence[BatchMiddleware] = (),
         threads: int = 1,
         executor_waits: Callable[[Sequence[float]], None] = lambda _: None,
         log: Any,
@@ -66,7 +68,7 @@ class BatchDispatcher:
             on_thread_end=scope.on_thread_end,
             now_s=now_s,
         )
-        self._call_handler = scope.around(self._caller.call)
+        self._call_handler = wrapped_batch(scope.around(self._caller.call), around_batch)
         self._call = wrapped(self._join, middleware)
         self.start: Any = self._call
         self._numbers = count(1)

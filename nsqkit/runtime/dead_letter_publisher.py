@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from nsqkit.errors import PublishError
 from nsqkit.events import rfc3339
+from nsqkit.events.codec.envelope import read_envelope
 from nsqkit.policy.leaves import type_name
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.redaction import redact
@@ -95,7 +96,7 @@ class DeadLetterPublisher:
         return (is_large and await self._limit_of(message.address)) or self._max_msg_bytes
 
     def _record(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> DeadLetterRecord:
-        message, decoded, spec = delivery.message, delivery.decoded, self._shared.spec
+        message, spec = delivery.message, self._shared.spec
         body, body_base64 = split_body(message.body)
         return DeadLetterRecord(
             body=body,
@@ -113,6 +114,15 @@ class DeadLetterPublisher:
             handler=spec.name,
             event_type=delivery.event_type,
             event_id=delivery.event_id,
-            traceparent=decoded.traceparent if decoded else None,
+            traceparent=_traceparent(delivery),
             nsqkit_version=__version__,
         )
+
+
+def _traceparent(delivery: Delivery) -> str | None:
+    """Return the trace context of the event's publisher, also if the event in the envelope is not valid."""
+    if delivery.decoded is not None:
+        return delivery.decoded.traceparent
+    envelope = read_envelope(delivery.message.body)
+    found = envelope.extensions.get("traceparent") if envelope else None
+    return found if isinstance(found, str) else None

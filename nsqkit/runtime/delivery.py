@@ -318,8 +318,24 @@ class MessageContext(Context):
         self.decoded = decoded
         self._deliver = deliver
         self.cancelled = False
-        self.outgoing = ()
+        self.outgoing = self.recorders = ()
         self.started_s = self.unawaited = self.resources = None
+
+    # Properties, as extensions read them for each message; the other fields are set together.
+    @property
+    def correlation_id(self) -> str | None:  # type: ignore[override]
+        """``correlationid`` of the envelope; None without one."""
+        return self.decoded.correlationid if self.decoded is not None else None
+
+    @property
+    def traceparent(self) -> str | None:  # type: ignore[override]
+        """W3C trace context of the event's publisher; None without one."""
+        return self.decoded.traceparent if self.decoded is not None else None
+
+    @property
+    def tracestate(self) -> str | None:  # type: ignore[override]
+        """Vendor-specific part of that trace context; None without one."""
+        return self.decoded.tracestate if self.decoded is not None else None
 
     def __getattr__(self, name: str) -> Any:
         """Set a field that is read for the first time: the delivery, or all others."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nsqkit.handler.context import Context
-from nsqkit.handler.extension import Middleware, Next
+from nsqkit.handler.extension import BatchMiddleware, Middleware, Next
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.policy.outcome import Duplicate, Finish, Outcome
 from nsqkit.runtime.call import Begun, Caller
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _FINISH = Finish()
 Call = Coroutine[Any, Any, Any]
 GoOn = Callable[[Call, Any, Any], Awaitable[Any]]
+BatchNext = Callable[[Any, Any], Awaitable[Any]]
+"""Awaits the handler with the deliveries and the call of a batch."""
 
 
 class Dispatcher:
@@ -139,6 +141,21 @@ def wrapped(innermost: Next, middleware: Sequence[Middleware]) -> Next:
     call = innermost
     for layer in reversed(middleware):
         call = _layer(layer, call)
+    return call
+
+
+def wrapped_batch(innermost: BatchNext, middleware: Sequence[BatchMiddleware]) -> BatchNext:
+    """Return the call of a batch with layers around it; the first layer is the outermost."""
+    call = innermost
+    for layer in reversed(middleware):
+        call = _batch_layer(layer, call)
+    return call
+
+
+def _batch_layer(layer: BatchMiddleware, call_next: BatchNext) -> BatchNext:
+    async def call(deliveries: Any, batch: Any) -> Any:
+        return await layer(deliveries, lambda inner: call_next(inner, batch))
+
     return call
 
 

@@ -53,6 +53,6 @@ def raise_all(errors: Sequence[BaseException]) -> None:
         BaseException: The error, if there is one; of several, a group of them.
     """
     if len(errors) > 1:
-        raise BaseExceptionGroup("several resources could not be closed", errors)
+        raise BaseExceptionGroup("several extensions or resources could not be closed", errors)
     for error in errors:
         raise error

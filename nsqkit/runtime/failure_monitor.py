@@ -26,6 +26,7 @@ class FailureMonitor:
 
     Attributes:
         is_watching: Whether the results of all calls must be judged now. Errors and pauses always must.
+        switch_state: State of the kill switch; closed if there is none.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class FailureMonitor:
         self._dependencies: set[str] = set()  # whose breakers have refused calls in this outage
         self._failed_trials = 0
         self.is_watching = policy is not None
+        self.switch_state = SwitchState.CLOSED
         gate.on_open(self._begin_trials)
         self._show()
 
@@ -146,7 +148,8 @@ class FailureMonitor:
 
     def _show(self) -> None:
         if self._switch is not None:
-            self._meter.kill_switch(self._switch.state)
+            self.switch_state = self._switch.state
+            self._meter.kill_switch(self.switch_state)
 
 
 def _longest_s(dependencies: Iterable[str]) -> float:

@@ -136,9 +136,12 @@ class Processor:
             has_events = delivery.ctx is not None and bool(delivery.ctx.outgoing)
             publishes = has_events or verdict.label is OutcomeLabel.DEAD_LETTER
             failure = error or delivery.overran
+            before = self._monitor.switch_state
             is_outage = self._monitor.judge(
                 delivery.epoch, verdict, failure, is_ruled=is_ruled, publishes=publishes
             )
+            if self._monitor.switch_state is not before:
+                self._settler.switched(delivery, self._monitor.switch_state)
             if not is_outage or (error is not None and not retry.retries(error)):
                 return False
             if error is None and verdict.pause_s == 0.0:  # it has returned, though late

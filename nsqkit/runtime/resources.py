@@ -1,11 +1,12 @@
 """Resources: open the resources of a worker, pass them to handlers, and close them in reverse order."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from nsqkit.errors import NsqkitError, ResourceError
+from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.extension import Extension, Hooks, Layer, Middleware
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Per, Resource, parameters, provider
@@ -51,6 +52,7 @@ class Resources:
         self._settings = settings
         self._opened: dict[Resource[Any], Any] = {}
         self._extensions: dict[type[Extension], Extension] = {}
+        self._closers: list[Callable[[], Awaitable[None]]] = []
         self._used: dict[type[AnyHandler[Any]], set[Resource[Any]]] = {}
         # One stack for each: what one raises is not thrown into another.
         self._stacks: dict[Resource[Any], AsyncExitStack] = {}
@@ -88,7 +90,9 @@ class Resources:
             found for function, per in asking for found in self._needed(function, per)
         }
         handler = await self.make(spec)
-        return ReadyHandler(handler, Hooks.of(layers), tuple(await self._openings(uses)))
+        hooks = Hooks.of(layers, is_batch=isinstance(handler, BatchHandler))
+        self._closers += [each for each in hooks.close if each not in self._closers]
+        return ReadyHandler(handler, hooks, tuple(await self._openings(uses)))
 
     async def _layer(self, layer: Layer) -> Extension | Middleware:
         """Return an extension; for a class, the one instance of the worker."""
@@ -156,7 +160,7 @@ class Resources:
             raise ResourceError(resource.name, describe(error)) from error
 
     async def close(self, left_behind: Sequence[type[AnyHandler[Any]]] = ()) -> tuple[str, ...]:
-        """Close the open resources, the last opened first, each of them whatever the others raise.
+        """Close the extensions, then the open resources, the last opened first, whatever the others raise.
 
         Args:
             left_behind: Handlers that still run. What they use stays open until the process ends: closing it
@@ -166,11 +170,16 @@ class Resources:
             The names of the resources that stay open.
 
         Raises:
-            Exception: The error of a resource; of several, an ``ExceptionGroup`` of their errors.
+            Exception: The error of one of them; of several, an ``ExceptionGroup`` of their errors.
         """
         in_use = {resource for handler in left_behind for resource in self._used.get(handler, ())}
         left_open = []
         errors: list[BaseException] = []
+        while self._closers:
+            try:
+                await self._closers.pop(0)()
+            except BaseException as error:  # noqa: BLE001 - it is raised once all are closed
+                errors.append(error)
         while self._stacks:
             resource, stack = self._stacks.popitem()
             if resource in in_use:

@@ -1,11 +1,14 @@
 """Settle: carry out verdicts. Every delivery has exactly one outcome, counted and logged once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from nsqkit.errors import PublishError
+from nsqkit.handler.context import Context
 from nsqkit.handler.extension import OnSettled
 from nsqkit.handler.outgoing import Outgoing
+from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.policy.leaves import type_name
 from nsqkit.policy.outage import is_attempt
 from nsqkit.policy.redaction import redact
@@ -40,6 +43,7 @@ class Settler:
         dead_letters: Publishes dead letters.
         outcome_log: Logs outcomes.
         hooks: ``on_settled`` hooks of extensions, called after every outcome.
+        unhandled: ``on_unhandled`` hooks, called after the outcome of a message whose handler was not called.
         observer: Called with every outcome and its delivery, as the test harness needs; None for none.
 
     Attributes:
@@ -54,6 +58,7 @@ class Settler:
         dead_letters: DeadLetterPublisher,
         outcome_log: OutcomeLog,
         hooks: Sequence[OnSettled] = (),
+        unhandled: Sequence[OnSettled] = (),
         observer: Observer | None = None,
     ) -> None:
         self._name = shared.spec.name
@@ -66,6 +71,7 @@ class Settler:
         self._dead_letters = dead_letters
         self._outcome_log = outcome_log
         self._hooks = hooks
+        self._unhandled = unhandled
         self._observer = observer
         self.is_told = outcome_log.log_success or observer is not None or bool(hooks)
         self._log = shared.log
@@ -112,6 +118,15 @@ class Settler:
             self._meter.error(type_name(error))
         delivery.is_kept = True
         self._outcome_log.kept(delivery, reason, error)
+        for each in delivery.ctx.recorders if delivery.ctx is not None else ():
+            with self._guarding(delivery):
+                each.kept(reason, error)
+
+    def switched(self, delivery: Delivery, state: SwitchState) -> None:
+        """Tell extensions that the result of a delivery has changed the state of the kill switch."""
+        for each in delivery.ctx.recorders if delivery.ctx is not None else ():
+            with self._guarding(delivery):
+                each.switched(state)
 
     def settle_now(self, delivery: Delivery, verdict: Verdict, error: BaseException | None = None) -> None:
         """Send FIN or REQ, count and log, without waiting."""
@@ -133,6 +148,8 @@ class Settler:
                 hook(delivery.ctx or delivery.make_context(), SUCCESS, None)
             except BaseException:  # noqa: BLE001 - the message is settled already
                 self._hook_failed(delivery)
+        if delivery.ctx is not None and delivery.ctx.recorders:
+            self._tell_recorders(delivery.ctx, delivery, SUCCESS, None)
         return True
 
     async def _publish(
@@ -181,11 +198,27 @@ class Settler:
         self._outcome_log.settled(delivery, verdict, error)
         if self._observer is not None:
             self._observer(delivery, verdict, error)
-        for hook in self._hooks:
-            try:
+        hooks = self._hooks if delivery.ctx is not None else (*self._unhandled, *self._hooks)
+        for hook in hooks:
+            with self._guarding(delivery):
                 hook(delivery.ctx or delivery.make_context(), verdict, error)
-            except BaseException:  # noqa: BLE001 - the message is settled already
-                self._hook_failed(delivery)
+        if delivery.ctx is not None:
+            self._tell_recorders(delivery.ctx, delivery, verdict, error)
+
+    def _tell_recorders(
+        self, ctx: Context, delivery: Delivery, verdict: Verdict, error: BaseException | None
+    ) -> None:
+        for each in ctx.recorders:
+            with self._guarding(delivery):
+                each.settled(verdict, error)
+
+    @contextmanager
+    def _guarding(self, delivery: Delivery) -> Iterator[None]:
+        """Log an error of an extension: the message is settled already."""
+        try:
+            yield
+        except BaseException:  # noqa: BLE001 - a team's code may raise anything
+            self._hook_failed(delivery)
 
     def _hook_failed(self, delivery: Delivery) -> None:
         self._log.exception("extension_failed", hook="on_settled", **delivery.log_fields)

@@ -139,7 +139,8 @@ class Starter:
                 ended_s = now_s()
                 is_plain = returned is None or type(returned) is Finish
                 is_late = ended_s - message.received_s > quiet_s
-                if not is_plain or ctx.outgoing or ctx.unawaited is not None or is_told or is_late:
+                is_more = ctx.outgoing or ctx.recorders or ctx.unawaited is not None
+                if not is_plain or is_more or is_told or is_late:
                     delivery = self._begun(ctx, self._dispatcher.ended(returned, ctx))
                     delivery.has_returned = bool(ctx.outgoing) or type(returned) is DeadLetter
                     break

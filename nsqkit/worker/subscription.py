@@ -123,7 +123,12 @@ class Subscription:
         if isinstance(handler, BatchHandler):
             threads = spec.threads or parts.settings.threads
             return BatchDispatcher(
-                handler, threads=threads, log=self._log, may_rerun=lambda: self.gate.is_open, **around
+                handler,
+                around_batch=ready.hooks.around_batch,
+                threads=threads,
+                log=self._log,
+                may_rerun=lambda: self.gate.is_open,
+                **around,
             )
         return Dispatcher(handler, threads=spec.slots(parts.settings.threads), **around)
 
@@ -150,6 +155,7 @@ class Subscription:
                 shared, log_success=settings.log_success, log_stacks=settings.log_level == "debug"
             ),
             hooks=ready.hooks.on_settled,
+            unhandled=ready.hooks.on_unhandled,
             observer=parts.observer,
         )
         decoder = Decoder(shared.spec.topic, shared.spec.event_types)

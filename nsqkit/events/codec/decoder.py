@@ -24,6 +24,7 @@ class _Envelope(msgspec.Struct):
     id: Any = None
     traceparent: Any = None
     tracestate: Any = None
+    correlationid: Any = None
     data: msgspec.Raw = msgspec.Raw()
 
 
@@ -40,6 +41,7 @@ class Decoded(msgspec.Struct, frozen=True):
         source: The envelope's ``source``; None for a bare event.
         traceparent: W3C trace context of the publisher; None without one.
         tracestate: Vendor-specific part of the trace context; None without one.
+        correlationid: Id that all events of one flow share; None without one.
     """
 
     event: Any = msgspec.field(name="data")
@@ -48,6 +50,7 @@ class Decoded(msgspec.Struct, frozen=True):
     source: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    correlationid: str | None = None
 
 
 class _Whole(Decoded, frozen=True, kw_only=True):
@@ -122,8 +125,9 @@ class Decoder:
             wire_type,
             self._text(envelope, "id"),
             self._text(envelope, "source"),
-            envelope.traceparent if isinstance(envelope.traceparent, str) else None,
-            envelope.tracestate if isinstance(envelope.tracestate, str) else None,
+            _text_or_none(envelope.traceparent),
+            _text_or_none(envelope.tracestate),
+            _text_or_none(envelope.correlationid),
         )
 
     def _envelope(self, body: bytes) -> _Envelope:
@@ -179,6 +183,10 @@ def _at_once(model: type[Any]) -> Callable[[bytes], _Whole]:
     )
     whole = msgspec.defstruct("Whole", fields, bases=(_Whole,), frozen=True, kw_only=True)
     return msgspec.json.Decoder(cast("type[_Whole]", whole)).decode
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _upcasting(decode: Read, steps: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]) -> Read:

@@ -65,19 +65,14 @@ def envelope_of(wire_type: str, stamp: Stamp, extensions: Mapping[str, str]) -> 
     Args:
         wire_type: Event type with its version, such as ``order.created.v1``.
         stamp: Source, id and time of the event.
-        extensions: Further attributes by name.
+        extensions: Further attributes by name, such as ``traceparent`` and ``correlationid``.
     """
-    attributes: dict[str, Any] = {
+    return {
         "specversion": SPEC_VERSION,
         "type": wire_type,
         "source": stamp.source,
         "id": stamp.event_id,
         "time": stamp.time,
         "datacontenttype": "application/json",
+        **extensions,
     }
-    if stamp.traceparent is not None:
-        attributes["traceparent"] = stamp.traceparent
-    if stamp.tracestate is not None:
-        attributes["tracestate"] = stamp.tracestate
-    attributes.update(extensions)
-    return attributes

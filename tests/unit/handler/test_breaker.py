@@ -11,6 +11,8 @@ import pytest
 
 from nsqkit.errors import BreakerOpenError
 from nsqkit.handler.breaker import Breaker, breaker_states
+from nsqkit.handler.recorder import breaker_watch
+from nsqkit.policy.breaker import BreakerState
 from tests.waiting import PATIENCE_S, turns
 
 
@@ -361,3 +363,22 @@ def test_a_breaker_that_cannot_be_meant_is_refused(
     with pytest.raises(error) as caught:
         Breaker(name, **options)
     assert str(caught.value) == problem
+
+
+def test_whoever_watches_the_calls_of_a_task_learns_each_change_once(breaker: Breaker, clock: Clock) -> None:
+    changes: list[tuple[str, BreakerState]] = []
+    token = breaker_watch.set(lambda name, state: changes.append((name, state)))
+    try:
+        fail(breaker)
+        fail(breaker)
+        with pytest.raises(BreakerOpenError), breaker:
+            pass
+        clock.now_s += 30
+        with breaker:
+            pass
+        with breaker:
+            pass
+    finally:
+        breaker_watch.reset(token)
+    states = (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED)
+    assert changes == [("warehouse", state) for state in states]

@@ -18,6 +18,7 @@ from nsqkit import (
     Extension,
     Handler,
     HandlerError,
+    KillSwitch,
     Next,
     Outcome,
     Publish,
@@ -27,7 +28,9 @@ from nsqkit import (
     event,
     resource,
 )
-from nsqkit.handler.extension import Hooks
+from nsqkit.handler.extension import Hooks, NextBatch
+from nsqkit.handler.recorder import Recorder
+from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.policy.verdict import SUCCESS
 from nsqkit.testing import Harness
 from tests.unit.runtime.bench import Bench, FakeMessage, delivery, ending
@@ -385,3 +388,181 @@ async def test_one_with_only_on_settled_costs_one_call() -> None:
 
 def test_the_raw_body_is_in_the_context() -> None:
     assert json.loads(Context(body=b'{"n": 1}').body) == {"n": 1}
+
+
+class Off(Noting):
+    """Is switched off."""
+
+    @property
+    def is_on(self) -> bool:
+        return False
+
+
+async def test_one_that_is_off_is_called_for_nothing() -> None:
+    await play(placing(lambda ctx: ctx.publish(Followed())), Off("off"))
+    assert JOURNAL == []
+
+
+class AroundBatch(Noting):
+    """Is around whole batches."""
+
+    async def around_batch(self, batch: Sequence[Delivery[Any]], call_next: NextBatch) -> Any:
+        JOURNAL.append(f"{self._name} around {len(batch)}")
+        return await call_next(batch)
+
+
+class InBatch(BatchHandler[Placed], channel="batch", max_messages=2, max_wait_s=1):
+    async def handle(self, batch: Sequence[Delivery[Placed]]) -> None:
+        JOURNAL.append("handled")
+
+
+async def test_around_batch_is_called_once_for_a_batch_and_around_handle_then_not_at_all() -> None:
+    await play(InBatch, AroundBatch("outer"), Noting("each"), AroundBatch("inner"), count=2)
+    assert JOURNAL[:5] == ["each before"] * 2 + ["outer around 2", "inner around 2", "handled"]
+    assert not {"outer before", "inner before"} & set(JOURNAL)
+
+
+async def test_around_batch_is_not_called_for_single_messages() -> None:
+    await play(placing(), AroundBatch("outer"))
+    assert JOURNAL == ["outer before", "outer after", "outer settled success True"]
+
+
+async def test_an_error_around_a_batch_fails_the_batch() -> None:
+    class Refuse(Extension):
+        async def around_batch(self, batch: Sequence[Delivery[Any]], call_next: NextBatch) -> Any:
+            if len(batch) > 1:
+                raise PermissionError("not together")
+            return await call_next(batch)
+
+    await play(InBatch, Refuse(), count=2)
+    assert JOURNAL == ["handled", "handled"]
+
+
+async def returning(_: Sequence[Delivery[Any]]) -> str:
+    return "returned"
+
+
+async def test_without_an_override_a_batch_passes_the_base_class() -> None:
+    assert await Extension().around_batch((), returning) == "returned"
+
+
+class Unhandled(Extension):
+    """Notes what never reached its handler."""
+
+    def on_unhandled(self, ctx: Context, verdict: Verdict, error: BaseException | None) -> None:
+        JOURNAL.append((ctx.message_id, str(verdict.label), type(error).__name__))
+
+
+async def test_a_message_whose_handler_is_not_called_has_a_hook_of_its_own() -> None:
+    extension = Unhandled()
+    bench = Bench(ending(None), unhandled=[extension.on_unhandled])
+    await bench.run(b"no JSON")
+    await bench.run()
+    assert JOURNAL == [("0000000000000001", "dead_letter", "DecodeError")]
+
+
+async def test_one_is_closed_once_when_its_worker_has_ended_before_its_resources() -> None:
+    class Closing(Extension):
+        async def close(self) -> None:
+            JOURNAL.append("closed")
+
+    class Second(Handler[Placed], channel="second"):
+        async def handle(self, event: Placed, ctx: Context) -> None:
+            pass
+
+    async with Harness([placing(), Second], middleware=[Closing()]):
+        assert JOURNAL == []
+    assert JOURNAL == ["closed"]
+
+
+async def test_an_error_in_close_keeps_nothing_else_open() -> None:
+    class Failing(Extension):
+        async def close(self) -> None:
+            raise OSError("away")
+
+    class Closing(Extension):
+        async def close(self) -> None:
+            JOURNAL.append("closed")
+
+    with pytest.raises(OSError, match="away"):
+        async with Harness([placing()], middleware=[Failing(), Closing()]):
+            pass
+    assert JOURNAL == ["closed"]
+
+
+class Witness:
+    """A recorder that notes everything."""
+
+    def settled(self, verdict: Verdict, error: BaseException | None) -> None:
+        JOURNAL.append(("settled", str(verdict.label), type(error).__name__))
+
+    def kept(self, reason: str, error: BaseException | None) -> None:
+        JOURNAL.append(("kept", str(reason), type(error).__name__))
+
+    def switched(self, state: SwitchState) -> None:
+        JOURNAL.append(("switched", str(state)))
+
+
+class Recording(Extension):
+    """Adds a recorder to each message."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def around_handle(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:
+        ctx.recorders += (self._recorder,)
+        return await call_next(event, ctx)
+
+
+async def test_a_recorder_learns_the_outcome_of_its_message_whatever_it_is() -> None:
+    def behave(ctx: Context) -> Outcome | None:
+        if ctx.attempts == 1:
+            raise ValueError("x")
+        return Requeue(1) if ctx.attempts == 2 else ctx.publish(Followed())
+
+    await play_through(placing(behave), Recording(Witness()))
+    assert JOURNAL == [
+        ("settled", "requeue", "ValueError"),
+        ("settled", "requeue", "NoneType"),
+        ("settled", "success", "NoneType"),
+    ]
+
+
+async def test_a_recorder_learns_of_an_outage() -> None:
+    failures = [OSError("away")] * 3
+
+    def behave(_: Context) -> None:
+        if failures:
+            raise failures.pop()
+
+    switch = KillSwitch(failure_ratio=0.5, min_messages=2, window_s=60, open_s=5, trials=1)
+    await play_through(placing(behave, kill_switch=switch, max_in_flight=1), Recording(Witness()), count=2)
+    assert JOURNAL == [
+        ("settled", "requeue", "OSError"),
+        ("switched", "open"),
+        ("settled", "requeue", "OSError"),
+        ("switched", "open"),
+        ("kept", "kill_switch", "OSError"),
+        ("switched", "closed"),
+        ("settled", "success", "NoneType"),
+        ("settled", "success", "NoneType"),
+    ]
+
+
+async def play_through(kind: Any, *middleware: Any, count: int = 1) -> None:
+    async with Harness([kind], middleware=middleware) as h:
+        for n in range(count):
+            await h.publish(Placed(n))
+        await h.settle(through_delays=True)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["of a success", "of a failure"])
+async def test_an_error_of_a_recorder_is_logged_and_changes_nothing(fails: bool) -> None:  # noqa: FBT001
+    class Broken(Witness):
+        def settled(self, verdict: Verdict, error: BaseException | None) -> None:
+            raise ZeroDivisionError
+
+    bench = Bench(ending(Requeue(1) if fails else None), middleware=[Recording(Broken()).around_handle])
+    message = await bench.run()
+    assert message.answers == [("REQ", 1.0) if fails else ("FIN",)]
+    assert [name for level, name, _ in bench.log.lines if level == "exception"] == ["extension_failed"]

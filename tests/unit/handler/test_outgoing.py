@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nsqkit import EncodeError
+from nsqkit import Context, EncodeError, Publish
 from nsqkit.handler.outgoing import Outgoing, Preparer
 from tests.unit.publishing.sent import Homeless, Sent
 
@@ -40,6 +40,53 @@ class TestPreparer:
             json.loads(prepare(Sent(1), None, 0.0).body)["id"]
             != json.loads(prepare(Sent(1), None, 0.0).body)["id"]
         )
+
+    @pytest.mark.parametrize(
+        ("ctx", "expected"),
+        [
+            pytest.param(
+                Context(event_id="e-1", correlation_id="c-1"),
+                {"correlationid": "c-1", "causationid": "e-1"},
+                id="it belongs to the flow of its cause",
+            ),
+            pytest.param(
+                Context(event_id="e-1"),
+                {"correlationid": "e-1", "causationid": "e-1"},
+                id="its cause begins the flow",
+            ),
+            pytest.param(Context(), {}, id="a bare body has no id"),
+            pytest.param(None, {}, id="no handler publishes it"),
+        ],
+    )
+    def test_a_follow_up_event_names_its_cause_and_its_flow(
+        self, ctx: Context | None, expected: dict[str, str]
+    ) -> None:
+        ready = Preparer(source="shop", max_msg_bytes=10_000).event(Sent(1), None, 0.0, ctx)
+        assert ready is not None
+        written = json.loads(ready.body)
+        assert {name: written[name] for name in written if name.endswith("ationid")} == expected
+
+    def test_what_an_extension_gives_comes_before_the_cause(self) -> None:
+        def give(publish: Publish) -> None:
+            assert publish.attributes == {"correlationid": "e-1", "causationid": "e-1"}
+            publish.attributes["correlationid"] = "c-9"
+
+        prepare = Preparer(source="shop", max_msg_bytes=10_000, hooks=[give])
+        ready = prepare.event(Sent(1), None, 0.0, Context(event_id="e-1"))
+        assert ready is not None
+        written = json.loads(ready.body)
+        assert (written["correlationid"], written["causationid"]) == ("c-9", "e-1")
+
+    def test_an_extension_sees_the_type_and_the_id_that_the_event_will_have(self) -> None:
+        seen: list[Publish] = []
+        ready = Preparer(source="shop", max_msg_bytes=10_000, hooks=[seen.append], nsqd="a:4150").event(
+            Sent(1), None, 0.0
+        )
+        assert ready is not None
+        ((publish,),) = [seen]
+        assert publish.stamp is not None
+        assert publish.stamp.event_id == json.loads(ready.body)["id"]
+        assert (publish.event_type, publish.nsqd) == ("publisher.sent.v2", "a:4150")
 
     def test_a_topic_that_is_given_comes_before_the_events_own(self) -> None:
         assert preparer("shop", 10_000)(Sent(1), "elsewhere", 0.0).topic == "elsewhere"

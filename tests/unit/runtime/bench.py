@@ -344,6 +344,7 @@ class Bench:
         quarantine: By default one of its own.
         now_s: The clock, if not ``clock``, which stands still.
         hooks: Receive every outcome.
+        unhandled: Receive the outcome of each message whose handler was not called.
         skews_ns: How far the clock is ahead of nsqd's, by its address; by default not at all.
         is_observed: Whether ``told`` gets every outcome.
     """
@@ -361,6 +362,7 @@ class Bench:
         quarantine: Quarantine | None = None,
         now_s: Callable[[], float] | None = None,
         hooks: Sequence[OnSettled] = (),
+        unhandled: Sequence[OnSettled] = (),
         skews_ns: Mapping[str, int | None] | None = None,
         is_observed: bool = False,
     ) -> None:
@@ -405,6 +407,7 @@ class Bench:
             ),
             outcome_log=OutcomeLog(shared, log_success=log_success),
             hooks=hooks,
+            unhandled=unhandled,
             observer=(lambda *ending: self.told.append(ending)) if is_observed else None,
         )
         around: dict[str, Any] = {

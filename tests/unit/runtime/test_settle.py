@@ -124,6 +124,28 @@ class TestDeadLetters:
         assert (record["event_id"], record["traceparent"]) == ("e-1", trace)
         assert (record["reason"], record["detail"]) == ("requested", "bad")
 
+    @pytest.mark.parametrize(
+        ("envelope", "trace"),
+        [
+            pytest.param(b'"traceparent": "00-ab-cd-01", ', "00-ab-cd-01", id="a text"),
+            pytest.param(b'"traceparent": 7, ', None, id="no text"),
+            pytest.param(b"", None, id="none"),
+        ],
+    )
+    async def test_an_undecodable_event_keeps_the_creating_trace_too(
+        self, envelope: bytes, trace: str | None
+    ) -> None:
+        bench = Bench(ending(None))
+        await bench.run(
+            b'{"specversion": "1.0", "type": "bench.happened.v1", "id": "e-1", "source": "s", '
+            + envelope
+            + b'"data": {"n": "x"}}'
+        )
+        assert (bench.publishes.record["reason"], bench.publishes.record["traceparent"]) == (
+            "undecodable",
+            trace,
+        )
+
     async def test_what_the_handler_said_is_redacted(self) -> None:
         bench = Bench(ending(DeadLetter("password=hush")))
         await bench.run()

@@ -116,6 +116,7 @@ KINDS = [
 ]
 MODELS = [pytest.param(parameters.values[0], id=parameters.id) for parameters in KINDS]
 STAMP = Stamp(source="shop", event_id="e-1", time="2024-05-01T10:00:00Z")
+ORIGIN = {"traceparent", "tracestate", "correlationid", "causationid"}
 
 CREATED = EventType("order.created", 3, "orders", PlainOrder)
 CANCELLED = EventType("order.cancelled", 1, "orders", Cancelled)
@@ -171,32 +172,23 @@ def test_an_event_is_a_cloud_event(order: Callable[..., object], line: Callable[
 
 
 @pytest.mark.parametrize(
-    ("stamp", "expected"),
+    "attributes",
     [
-        pytest.param(STAMP, {}, id="none"),
-        pytest.param(
-            STAMP._replace(traceparent="00-ab-cd-01"),
-            {"traceparent": "00-ab-cd-01"},
-            id="a parent",
-        ),
-        pytest.param(
-            STAMP._replace(traceparent="00-ab-cd-01", tracestate="a=1"),
-            {"traceparent": "00-ab-cd-01", "tracestate": "a=1"},
-            id="a parent and its state",
-        ),
+        pytest.param({}, id="none"),
+        pytest.param({"traceparent": "00-ab-cd-01"}, id="a parent"),
+        pytest.param({"traceparent": "00-ab-cd-01", "tracestate": "a=1"}, id="a parent and its state"),
+        pytest.param({"correlationid": "c-1", "causationid": "e-0"}, id="the flow that it belongs to"),
     ],
 )
-def test_the_creating_trace_context_goes_with_the_event(stamp: Stamp, expected: dict[str, str]) -> None:
+def test_where_an_event_comes_from_goes_with_it(attributes: dict[str, str]) -> None:
     registry = _registry(Cancelled)
-    _, body = encode(Cancelled("o-1"), stamp, registry)
+    _, body = encode(Cancelled("o-1"), STAMP, registry, attributes)
     written = json.loads(body)
-    assert {name: written[name] for name in written if name.startswith("trace")} == expected
+    assert {name: written[name] for name in written.keys() & ORIGIN} == attributes
     decoded = Decoder("orders", (registry.of(Cancelled),)).decode(body)
-    assert {"traceparent": decoded.traceparent, "tracestate": decoded.tracestate} == {
-        "traceparent": None,
-        "tracestate": None,
-        **expected,
-    }
+    read = {"traceparent": decoded.traceparent, "tracestate": decoded.tracestate}
+    read |= {"correlationid": decoded.correlationid}
+    assert read == {name: attributes.get(name) for name in read}
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -342,9 +334,10 @@ def test_attributes_of_an_envelope_that_nsqkit_does_not_know_are_ignored() -> No
     assert Decoder("orders", (CANCELLED,)).decode(body).event == Cancelled("o-1")
 
 
-def test_a_trace_context_that_is_no_text_is_ignored() -> None:
-    decoded = Decoder("orders", (CANCELLED,)).decode(_envelope(traceparent=7, tracestate={"a": 1}))
-    assert (decoded.traceparent, decoded.tracestate) == (None, None)
+def test_an_origin_that_is_no_text_is_ignored() -> None:
+    body = _envelope(traceparent=7, tracestate={"a": 1}, correlationid=[])
+    decoded = Decoder("orders", (CANCELLED,)).decode(body)
+    assert (decoded.traceparent, decoded.tracestate, decoded.correlationid) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -671,6 +664,7 @@ _ENVELOPES = st.fixed_dictionaries(
         "source": _TEXTS,
         "traceparent": _TEXTS,
         "tracestate": _TEXTS,
+        "correlationid": _TEXTS,
         "data": st.sampled_from(
             [
                 {"order_id": "o-1"},
