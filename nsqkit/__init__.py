@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nsqkit.handler.retrying import retrying
     from nsqkit.publishing.blocking import BlockingPublisher
     from nsqkit.publishing.publisher import Publisher
+    from nsqkit.telemetry.traces import Traces
     from nsqkit.worker.worker import Worker
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "RetryPolicy",
     "Settings",
     "SettingsError",
+    "Traces",
     "UnknownEventError",
     "Verdict",
     "Worker",
@@ -98,6 +100,7 @@ _LAZY = {
     "Envelope": "events.codec.envelope",
     "Publish": "handler.outgoing",
     "Publisher": "publishing.publisher",
+    "Traces": "telemetry.traces",
     "Worker": "worker.worker",
     "retrying": "handler.retrying",
 }

@@ -17,6 +17,7 @@ from nsqkit.ops.feed import check_feed
 from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.ops.publish import publish_files
 from nsqkit.process.dev import DevNsq, start_broker
+from nsqkit.process.traces import traced
 from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
@@ -84,7 +85,7 @@ class Run:
                 [spec.handler for spec in loaded.handlers],
                 settings=self.settings,
                 resources=loaded.resources,
-                middleware=loaded.middleware,
+                middleware=traced(loaded.middleware, self.settings.service),
             )
             if not await unless(stop, worker.start()):
                 return 1 if self.feeds else 0

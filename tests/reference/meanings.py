@@ -57,7 +57,10 @@ LOG_EVENTS: Final = {
         "handler, no TOUCH, no answer of the admin port."
     ),
     "event_loop_resumed": "The event loop turns again after `event_loop_blocked`.",
-    "extension_failed": "An extension's `on_settled` raised. The outcome of the message does not change.",
+    "extension_failed": (
+        "An extension's `on_settled` or `on_unhandled` raised, or its recorder of a message. The outcome of "
+        "the message does not change."
+    ),
     "feed_confirmed": "nsqd has confirmed a whole feed.",
     "feed_line_refused": "A line of a feed was not published.",
     "feed_stopped": "A feed was stopped before its end.",
@@ -135,6 +138,10 @@ LOG_EVENTS: Final = {
     "too_many_nsqd": "nsqlookupd names more nsqd than a handler connects to; the rest is left out.",
     "topic_without_producer": (
         "nsqlookupd names no nsqd that has a handler's topic. The worker is ready and waits for it."
+    ),
+    "traces_not_flushed": "The last spans could not be exported in time at the end of the worker.",
+    "traces_unavailable": (
+        "`OTEL_*` variables ask for traces, but the extra is not installed: `pip install 'nsqkit[otel]'`."
     ),
     "unpaused_in_nsqd": "A topic or channel is no longer paused in an nsqd.",
     "value_dropped": (

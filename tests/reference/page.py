@@ -18,7 +18,7 @@ from tests.reference.meanings import BOUND_FIELDS, FIELDS, LOG_EVENTS
 from tests.reference.signatures import Argument, arguments, type_text, without_none
 
 # What the runtime gives to a Context and calls on it; a handler has no use for it.
-_OF_THE_RUNTIME = frozenset({"deadline_s", "delivery", "now_s", "start", "started_s", "wait"})
+_OF_THE_RUNTIME = frozenset({"deadline_s", "delivery", "now_s", "recorders", "start", "started_s", "wait"})
 
 
 def page() -> str:
@@ -67,12 +67,20 @@ def _extensions() -> Iterator[str]:
     extension = nsqkit.Extension
     uses = "\n".join(f"- `{name}`: {text}" for name, text in doc_of(extension).of("Attributes").items())
     yield f"### Extension\n\n{doc_of(extension).summary}\n\n{uses}"
-    for hook in (extension.around_handle, extension.on_publish, extension.on_settled):
+    for hook in (
+        extension.around_handle,
+        extension.around_batch,
+        extension.on_publish,
+        extension.on_settled,
+        extension.on_unhandled,
+        extension.close,
+    ):
         yield _method(hook.__name__, hook)
     yield _with_attributes("#### The argument of `on_publish`", Publish)
     yield _with_attributes("### Verdict", nsqkit.Verdict)
     yield _called("Duplicate")
     middleware = doc_of(nsqkit.Middleware).summary
+    yield _called("Traces")
     yield f"### Middleware\n\n{middleware} `Next` is the type of `call_next`."
 
 

@@ -23,7 +23,7 @@ PROMISED = {
     ),
     *("KillSwitch", "RateLimit", "Breaker", "BreakerOpenError", "retrying"),
     *("Finish", "Requeue", "DeadLetter", "Discard", "Pause", "Outcome", "Duplicate", "Verdict"),
-    *("Extension", "Publish", "Envelope"),
+    *("Extension", "Publish", "Envelope", "Traces"),
     *("Publisher", "BlockingPublisher", "Worker", "Middleware", "Next", "Settings"),
     *("NsqkitError", "HandlerTimeoutError", "PublishError", "DecodeError", "UnknownEventError"),
     *("EncodeError", "EventError", "FeedError", "HandlerError", "LoadError", "SettingsError"),
