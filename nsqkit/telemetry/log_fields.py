@@ -12,7 +12,9 @@ LONGEST: Final = 10_000
 """Most characters of a field."""
 
 _SHORT: Final = 64
-_IDS: Final = frozenset({"message_id", "event_id", "traceparent", "timestamp", "level"})
+_IDS: Final = frozenset(
+    {"message_id", "event_id", "traceparent", "trace_id", "span_id", "timestamp", "level"}
+)
 _STACKS: Final = frozenset({"stack", "exception"})
 
 

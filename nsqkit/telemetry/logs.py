@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Final, TextIO, cast
 
 import orjson
@@ -65,6 +66,16 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 def get_logger(**fields: object) -> FilteringBoundLogger:
     """Return a logger that adds *fields* to every line."""
     return cast("FilteringBoundLogger", structlog.get_logger(**fields))
+
+
+@contextmanager
+def bound(**fields: object) -> Iterator[None]:
+    """Add fields to every line that the task, and the threads that it starts, log in this block."""
+    tokens = structlog.contextvars.bind_contextvars(**fields)
+    try:
+        yield
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)  # leaves no variable behind, as unbinding does
 
 
 def get_logger_from(level: str) -> FilteringBoundLogger:

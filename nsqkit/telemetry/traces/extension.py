@@ -20,6 +20,7 @@ from nsqkit.policy.outcome import Duplicate, Outcome
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.trace_context import TraceContext, parse_traceparent
 from nsqkit.policy.verdict import OutcomeLabel, RequeueReason, Verdict
+from nsqkit.telemetry import logs
 from nsqkit.telemetry.traces import conventions as names
 from nsqkit.telemetry.traces.flush import flush
 from nsqkit.telemetry.traces.recorders import MessageRecorder, ProcessSpan
@@ -177,11 +178,14 @@ def _leave_failed_batch(ctx: Context) -> None:
 
 @contextmanager
 def _current(process: ProcessSpan) -> Iterator[None]:
-    """Make a span the current one of the task, and of the threads that the handler runs in."""
+    """Make a span the current one of the task, of the threads that it starts, and of their log lines."""
     token = otel_context.attach(trace.set_span_in_context(process.span))
     watch = breaker_watch.set(process.breaker)
+    made = process.span.get_span_context()
+    ids = {"trace_id": trace.format_trace_id(made.trace_id), "span_id": trace.format_span_id(made.span_id)}
     try:
-        yield
+        with logs.bound(**ids):
+            yield
     finally:
         breaker_watch.reset(watch)
         otel_context.detach(token)

@@ -4,10 +4,12 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -239,6 +241,30 @@ class TestProcess:
 
         await play(Plain, recorded.traces())
         assert seen == [context_of(recorded.spans[0]).span_id]
+
+    @pytest.mark.parametrize("traceparent", [CREATOR, UNSAMPLED], ids=["sampled", "not sampled"])
+    async def test_log_lines_of_the_handler_carry_its_ids(self, recorded: Recorded, traceparent: str) -> None:
+        found: list[dict[str, Any]] = []
+        await play(
+            ordering(lambda _: found.append(structlog.contextvars.get_contextvars())),
+            recorded.traces(),
+            traceparent=traceparent,
+        )
+        contexts = [context_of(span) for span in recorded.spans]
+        expected = [{"trace_id": f"{c.trace_id:032x}", "span_id": f"{c.span_id:016x}"} for c in contexts]
+        assert found == (expected or [{}])
+
+    async def test_it_leaves_no_context_variable_behind(self, recorded: Recorded) -> None:
+        """Otherwise each message would need a task of its own."""
+        traces = recorded.traces()
+        assert traces.is_on
+        before = copy_context()
+        await traces.around_handle(Ordered(), Context(traceparent=CREATOR), returning)
+        assert copy_context() == before
+
+
+async def returning(_event: object, _ctx: Context) -> None:
+    assert trace.get_current_span().is_recording()
 
 
 class TestOutcome:
