@@ -23,6 +23,7 @@ from bench import (
     report,
     stages,
     throughput,
+    traces,
 )
 from bench.orders import Orders
 from bench.programs import CONSUMERS, EVERYDAY, HOLDER, NSQKIT, Program, named
@@ -100,6 +101,7 @@ def _measures(
         "cost": lambda: cost.measure(
             nsqd, orders, messages=asked.messages, idle_s=IDLE_S, held=[HOLDER, *beside(HOLDER)], **extent
         ),
+        "traces": lambda: traces.measure(nsqd, orders, messages=asked.messages, **extent),
     }
 
 

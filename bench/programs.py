@@ -179,6 +179,16 @@ PUBLISHERS = (
 )
 """Programs for publishing."""
 
+_TRACED = _ours("consume_traced")
+TRACED = (
+    Program("without traces", "as nsqkit", _NSQKIT),
+    Program("traces, off", "no provider is configured", _TRACED, variant="off"),
+    Program("traces, 0 %", "a provider that samples no new trace", _TRACED, variant="0"),
+    Program("traces, 1 %", "a provider that samples one in a hundred", _TRACED, variant="0.01"),
+    Program("traces, 100 %", "a provider that samples all", _TRACED, variant="1"),
+)
+"""Programs for traces."""
+
 HOLDER = Program("nsqkit", "holds messages", _NSQKIT, variant="hold", max_in_flight=2000)
 SAMPLED = Program("nsqkit", "is sampled", _NSQKIT, variant="sampled")
 STEADY = Program("steady publisher", "a plain socket", _ours("publish_steadily"))

@@ -143,6 +143,24 @@ def _publish(found: dict[str, Any]) -> Table:
     return Table("publish", "Publishing", header, rows, note, words=2)
 
 
+def _traces(found: dict[str, Any]) -> Table:
+    clients = found["clients"]
+    base = median_of(clients[0], "cpu_us")
+    rows = tuple(
+        (
+            client["name"],
+            client["does"],
+            f"{median_of(client):,.0f}",
+            f"{median_of(client, 'cpu_us'):.1f}",
+            f"{median_of(client, 'cpu_us') - base:+.1f}",
+        )
+        for client in clients
+    )
+    note = f"{found['messages']:,} orders, median of {_rounds(found)}.{_missing(found)}"
+    header = ("worker", "does", "messages/s", "CPU µs/message", f"over {clients[0]['name']}")
+    return Table("traces", "Traces", header, rows, note, words=2)
+
+
 def _cost(found: dict[str, Any]) -> Table:
     rows = [
         (f"CPU per message, {_handlers(each['handlers'])}", f"{each['cpu_us']:.1f} µs")
@@ -163,7 +181,14 @@ def _cost(found: dict[str, Any]) -> Table:
     return Table("cost", "Cost", ("measurement", "figure"), tuple(rows))
 
 
-_TABLES = {"throughput": _large, "small": _small, "everyday": _everyday, "publish": _publish, "cost": _cost}
+_TABLES = {
+    "throughput": _large,
+    "small": _small,
+    "everyday": _everyday,
+    "publish": _publish,
+    "cost": _cost,
+    "traces": _traces,
+}
 
 
 def _targets(results: Results) -> Iterator[tuple[str, ...]]:

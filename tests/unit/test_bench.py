@@ -17,7 +17,7 @@ from bench.clients.sampler import ELSEWHERE, STAGES, stage_in, stage_of
 from bench.everyday import Sample, figures, measured_parts, quantiles_ms
 from bench.machine import has_pgo
 from bench.orders import SAMPLE, Orders
-from bench.programs import CONSUMERS, EVERYDAY, NSQKIT, PUBLISHERS, STEADY, Program, ProgramError
+from bench.programs import CONSUMERS, EVERYDAY, NSQKIT, PUBLISHERS, STEADY, TRACED, Program, ProgramError
 from bench.rounds import interleaved, left_out, rotated
 from bench.stages import shown
 from bench.targets import Target, machine_class, targets
@@ -187,7 +187,7 @@ def test_the_time_by_stage_is_its_share_of_a_messages_cpu() -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [*CONSUMERS, *EVERYDAY, *PUBLISHERS, STEADY], ids=lambda program: program.name
+    "program", [*CONSUMERS, *EVERYDAY, *PUBLISHERS, *TRACED, STEADY], ids=lambda program: program.name
 )
 def test_every_program_is_there_to_be_run(program: Program) -> None:
     named = [part.replace(".", "/") + ".py" for part in program.command if part.startswith("bench.")]
@@ -248,6 +248,13 @@ def test_a_table_has_the_fastest_first_and_says_what_was_left_out() -> None:
     assert table.rows[2][5] == "0.17"
     assert table.note.endswith("Left out, as not there: nsqjs.")
     assert len({len(line) for line in table.text().splitlines()[1:-1]}) == 1
+
+
+def test_the_cost_of_traces_is_told_as_what_it_adds() -> None:
+    clients = [client("without traces", 90.0, cpu_us=8.0), client("traces, 100 %", 9.0, cpu_us=180.5)]
+    found = {"date": "2020-01-01", "messages": 10_000, "rounds": 1, "left_out": [], "clients": clients}
+    table = report.tables(RESULTS | {"traces": found})[-2]
+    assert [row[3:] for row in table.rows] == [("8.0", "+0.0"), ("180.5", "+172.5")]
 
 
 @pytest.mark.parametrize("section", ["throughput", "everyday"])

@@ -33,6 +33,7 @@ DOCUMENTS = (
     "docs/tutorial.md",
     "docs/testing.md",
     "docs/resilience.md",
+    "docs/traces.md",
 )
 DEFAULT_PORTS = ("4150", "4151", "9464")
 
