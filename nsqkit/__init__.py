@@ -24,7 +24,7 @@ from nsqkit.events.types import event, upcast
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.breaker import Breaker
 from nsqkit.handler.context import Context
-from nsqkit.handler.extension import Extension, Middleware, Next
+from nsqkit.handler.extension import Extension, Middleware, Next, NextBatch
 from nsqkit.handler.handler import Handler
 from nsqkit.handler.resources import resource
 from nsqkit.policy.kill_switch import KillSwitch
@@ -71,6 +71,7 @@ __all__ = [
     "LookupFailedError",
     "Middleware",
     "Next",
+    "NextBatch",
     "NsqkitError",
     "Outcome",
     "Pause",

@@ -90,7 +90,7 @@ class Extension:
 
         An extension that overrides it is around the calls of a ``BatchHandler`` instead of around each of
         their messages: its ``around_handle`` is not called there. A failed batch is handled again one by one,
-        each message in a call of its own.
+        each message in its own call.
 
         Args:
             batch: The deliveries of one call, in order of arrival; 1 or more.

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TextIO, cast
 
 import orjson
@@ -75,7 +75,8 @@ def bound(**fields: object) -> Iterator[None]:
     try:
         yield
     finally:
-        structlog.contextvars.reset_contextvars(**tokens)  # leaves no variable behind, as unbinding does
+        with suppress(ValueError):  # Python closes a discarded coroutine in another context
+            structlog.contextvars.reset_contextvars(**tokens)  # unbinding would leave variables behind
 
 
 def get_logger_from(level: str) -> FilteringBoundLogger:

@@ -81,7 +81,8 @@ def _extensions() -> Iterator[str]:
     yield _called("Duplicate")
     middleware = doc_of(nsqkit.Middleware).summary
     yield _called("Traces")
-    yield f"### Middleware\n\n{middleware} `Next` is the type of `call_next`."
+    types = "`Next` is the type of `call_next`, and `NextBatch` that of `around_batch`."
+    yield f"### Middleware\n\n{middleware} {types}"
 
 
 def _with_attributes(title: str, cls: type[Any]) -> str:

@@ -29,6 +29,7 @@ from nsqkit import (
     LoadError,
     Middleware,
     Next,
+    NextBatch,
     NsqkitError,
     Outcome,
     Pause,
@@ -40,6 +41,7 @@ from nsqkit import (
     Requeue,
     RetryPolicy,
     Settings,
+    Traces,
     Verdict,
     Worker,
     event,
@@ -384,8 +386,16 @@ class Inbox(Extension):
         publish.attributes["correlationid"] = "c-1"
         publish.when_done.append(print)
 
+    async def around_batch(self, batch: Sequence[Delivery[Any]], call_next: NextBatch) -> Any:
+        return await call_next(batch[:1])
+
     def on_settled(self, ctx: Context, verdict: Verdict, error: BaseException | None) -> None:
         print(ctx.message_id, verdict.label, verdict.reason, error)
+
+    def on_unhandled(self, ctx: Context, verdict: Verdict, error: BaseException | None) -> None:
+        self.on_settled(ctx, verdict, error)
+
+    async def close(self) -> None: ...
 
 
 class Audited(
@@ -400,7 +410,8 @@ class Store(Audited, channel="store", uses=[local_connection]):
         ctx.publish_raw("audit", ctx.body, defer_s=1.5)
 
 
-Worker(handlers=[Store], middleware=[Inbox])
+Worker(handlers=[Store], middleware=[Inbox, Traces, Traces(creator="parent")])
+Traces(creator="child")  # type: ignore[arg-type]
 Publisher("127.0.0.1:4150", middleware=[Inbox(Connection())])
 
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from opentelemetry import context as otel_context
@@ -183,12 +183,13 @@ def _current(process: ProcessSpan) -> Iterator[None]:
     watch = breaker_watch.set(process.breaker)
     made = process.span.get_span_context()
     ids = {"trace_id": trace.format_trace_id(made.trace_id), "span_id": trace.format_span_id(made.span_id)}
-    try:
-        with logs.bound(**ids):
+    with logs.bound(**ids):
+        try:
             yield
-    finally:
-        breaker_watch.reset(watch)
-        otel_context.detach(token)
+        finally:
+            with suppress(ValueError):  # Python closes a discarded coroutine in another context
+                breaker_watch.reset(watch)
+                otel_context.detach(token)
 
 
 def _text(value: object) -> str | None:

@@ -79,7 +79,7 @@ class MessageRecorder:
         self.process.leave()
 
     def kept(self, reason: str, error: BaseException | None) -> None:
-        """Record that the message waits for the end of an outage; its next try has a span of its own."""
+        """Record that the message waits for the end of an outage; its next try has another span."""
         if error is not None:
             self.process.fail(error, reason, describe(error))
         self.process.span.add_event(names.KEPT, {names.REASON: reason, **self._fields})

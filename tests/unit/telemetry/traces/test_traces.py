@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import Context as EmptyContext
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.handler.extension import Hooks
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.policy.trace_context import TraceContext, parse_traceparent
-from nsqkit.policy.verdict import LEASE_LOST, SHUTDOWN
+from nsqkit.policy.verdict import LEASE_LOST, SHUTDOWN, SUCCESS
 from nsqkit.testing import Harness
 from tests.unit.publishing.sent import NOBODY, Sent, told
 from tests.unit.reading import take
@@ -70,6 +71,19 @@ class Billed:
 
 CREATOR = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = CREATOR.removesuffix("01") + "00"
+
+
+class Flipped(Sampler):
+    """A sampler that only its own code can decide."""
+
+    def __init__(self, *, samples: bool) -> None:
+        self._sampler = ALWAYS_ON if samples else ALWAYS_OFF
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        return self._sampler.should_sample(*args, **kwargs)
+
+    def get_description(self) -> str:
+        return "Flipped"
 
 
 class Recorded:
@@ -262,6 +276,21 @@ class TestProcess:
         await traces.around_handle(Ordered(), Context(traceparent=CREATOR), returning)
         assert copy_context() == before
 
+    async def test_a_call_that_python_discards_disturbs_nobody(
+        self, recorded: Recorded, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is closed in whatever context the garbage collector runs in."""
+        traces = recorded.traces()
+        assert traces.is_on
+        call = traces.around_handle(Ordered(), Context(traceparent=CREATOR), waiting)
+        copy_context().run(call.send, None)
+        call.close()
+        assert caplog.messages == []
+
+
+async def waiting(_event: object, _ctx: Context) -> None:
+    await asyncio.sleep(0)  # a turn of the loop has no event
+
 
 async def returning(_event: object, _ctx: Context) -> None:
     assert trace.get_current_span().is_recording()
@@ -411,15 +440,11 @@ class TestFollowUps:
             "cloudevents.event_spec_version": "1.0",
         }
 
-    async def test_from_a_thread_of_the_handlers_own_they_belong_to_its_span(
+    async def test_without_the_context_variables_of_the_handler_they_belong_to_its_span(
         self, recorded: Recorded
     ) -> None:
-        class Own(Handler[Ordered], channel="billing"):
-            async def handle(self, event: Ordered, ctx: Context) -> None:
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, ctx.publish, Billed())
-
-        await play(Own, recorded.traces())
+        """A thread that the handler starts by itself has none of them."""
+        await play(ordering(lambda ctx: EmptyContext().run(ctx.publish, Billed())), recorded.traces())
         (send,) = recorded.named("send traced.billed")
         assert send.parent == recorded.named("process traced")[0].context
 
@@ -465,6 +490,10 @@ class TestFollowUps:
             await h.settle()
         assert seen == [CREATOR]
         assert recorded.named("send traced.billed") == []
+
+
+async def handled(_batch: Sequence[Delivery[Any]]) -> None:
+    """Handle a batch."""
 
 
 class Collect(BatchHandler[Ordered], channel="batches", max_messages=3, max_wait_s=1):
@@ -513,22 +542,30 @@ class TestBatch:
         (process,) = recorded.named("process traced")
         assert [span.parent for span in recorded.named("send traced.billed")] == [process.context] * 2
 
-    async def test_one_without_a_sampled_message_has_no_span(self, recorded: Recorded) -> None:
+    @pytest.mark.parametrize("sampler", [DEFAULT_ON, Flipped(samples=False)], ids=["known", "unknown"])
+    async def test_one_without_a_sampled_message_has_no_span(self, sampler: Sampler) -> None:
+        recorded = Recorded(sampler)
         await play(Collect, recorded.traces(), traceparent=UNSAMPLED, count=3)
         assert recorded.spans == ()
 
-
-class Flipped(Sampler):
-    """A sampler that only its own code can decide."""
-
-    def __init__(self, *, samples: bool) -> None:
-        self._sampler = ALWAYS_ON if samples else ALWAYS_OFF
-
-    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
-        return self._sampler.should_sample(*args, **kwargs)
-
-    def get_description(self) -> str:
-        return "Flipped"
+    @pytest.mark.parametrize(
+        ("nsqd", "expected"),
+        [
+            pytest.param(("a:4150", "a:4150"), {"server.address": "a", "server.port": 4150}, id="one nsqd"),
+            pytest.param(("a:4150", "b:4150"), {}, id="several nsqd"),
+        ],
+    )
+    async def test_it_names_the_nsqd_of_all_its_messages(
+        self, recorded: Recorded, nsqd: tuple[str, str], expected: dict[str, Any]
+    ) -> None:
+        traces = recorded.traces()
+        assert traces.is_on
+        batch = [Delivery(each, Ordered(), Context(nsqd=each)) for each in nsqd]
+        await traces.around_batch(batch, handled)
+        for each in batch:
+            each.ctx.recorders[0].settled(SUCCESS, None)
+        found = said(recorded.spans[0])
+        assert {name: found[name] for name in found if name.startswith("server.")} == expected
 
 
 @contextmanager
@@ -681,6 +718,18 @@ class TestPublisher:
             publisher.publish(Sent(1))
         (send,) = recorded.named("send sent")
         assert send.parent == request.get_span_context()
+
+    async def test_the_state_of_the_trace_goes_on(self, broker: DevBroker, recorded: Recorded) -> None:
+        state = trace.TraceState([("vendor", "1")])
+        sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+        current = trace.SpanContext(0xAB, 0xCD, is_remote=True, trace_flags=sampled, trace_state=state)
+        async with Publisher(
+            broker.tcp_address, settings=told(), middleware=[recorded.traces()]
+        ) as publisher:
+            with trace.use_span(trace.NonRecordingSpan(current)):
+                await publisher.publish(Sent(1))
+        (found,) = await take(broker.tcp_address, "sent", 1)
+        assert b'"tracestate":"vendor=1"' in found
 
     async def test_in_an_unsampled_request_none_is_sampled(self, broker: DevBroker) -> None:
         recorded = Recorded()
