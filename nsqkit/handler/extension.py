@@ -115,7 +115,7 @@ class Extension:
     def on_unhandled(self, ctx: Context, verdict: Verdict, error: BaseException | None) -> None:
         """Receive the outcome of a message whose handler was not called, such as an undecodable one.
 
-        Arguments and errors as in ``on_settled``, which hears of the message, too.
+        Arguments and errors as in ``on_settled``, which is called for the message, too.
         """
 
     async def close(self) -> None:
@@ -158,21 +158,24 @@ class Hooks:
             layers: Extensions and middleware, outermost first.
             is_batch: Whether they are around a ``BatchHandler``.
         """
-        extensions = [layer for layer in layers if isinstance(layer, Extension) and layer.is_on]
-        around_batch = [each for each in extensions if is_batch and _overrides(each, "around_batch")]
+        used = [layer for layer in layers if not isinstance(layer, Extension) or layer.is_on]
+        extensions = [layer for layer in used if isinstance(layer, Extension)]
         return cls(
-            tuple(
-                layer.around_handle if isinstance(layer, Extension) else layer
-                for layer in layers
-                if not isinstance(layer, Extension)
-                or (layer in extensions and layer not in around_batch and _overrides(layer, "around_handle"))
-            ),
-            tuple(each.around_batch for each in around_batch),
+            tuple(filter(None, (_around_handle(layer, is_batch=is_batch) for layer in used))),
+            tuple(each.around_batch for each in extensions if is_batch and _overrides(each, "around_batch")),
             tuple(each.on_publish for each in extensions if _overrides(each, "on_publish")),
             tuple(each.on_settled for each in extensions if _overrides(each, "on_settled")),
             tuple(each.on_unhandled for each in extensions if _overrides(each, "on_unhandled")),
             tuple(each.close for each in extensions if _overrides(each, "close")),
         )
+
+
+def _around_handle(layer: Extension | Middleware, *, is_batch: bool) -> Middleware | None:
+    """Return the hook of a layer around each message; None if it has none, or one around whole batches."""
+    if not isinstance(layer, Extension):
+        return layer
+    has_hook = _overrides(layer, "around_handle") and not (is_batch and _overrides(layer, "around_batch"))
+    return layer.around_handle if has_hook else None
 
 
 def _overrides(extension: Extension, hook: str) -> bool:

@@ -143,7 +143,7 @@ class Preparer:
         )
         if not self._may_publish(publish):
             return None
-        when_done = tuple(publish.when_done)
+        attributes, when_done = publish.attributes, tuple(publish.when_done)
         return self._encoded(event, topic, defer_s, stamped, attributes=attributes, when_done=when_done)
 
     def raw(self, topic: str, body: bytes, defer_s: float, ctx: "Context | None" = None) -> Outgoing | None:

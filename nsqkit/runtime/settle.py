@@ -123,7 +123,7 @@ class Settler:
                 each.kept(reason, error)
 
     def switched(self, delivery: Delivery, state: SwitchState) -> None:
-        """Tell extensions that the result of a delivery has changed the state of the kill switch."""
+        """Report to extensions that the result of a delivery has changed the state of the kill switch."""
         for each in delivery.ctx.recorders if delivery.ctx is not None else ():
             with self._guarding(delivery):
                 each.switched(state)

@@ -51,7 +51,7 @@ class Traces(Extension):
         if creator not in {"link", "parent"}:
             raise ValueError(f"Traces(creator={creator!r}): give 'link' or 'parent'")
         self._provider = provider
-        self._follows_as_parent = creator == "parent"
+        self._has_parent = creator == "parent"
         self._tracing: Tracing | None = None
 
     @property
@@ -59,7 +59,7 @@ class Traces(Extension):
         """Whether a provider is configured that may record spans."""
         if self._tracing is None:
             provider = self._provider or trace.get_tracer_provider()
-            self._tracing = Tracing.of(provider, follows_as_parent=self._follows_as_parent)
+            self._tracing = Tracing.of(provider, has_parent=self._has_parent)
         return self._tracing is not None
 
     async def around_handle(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:

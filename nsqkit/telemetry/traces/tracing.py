@@ -40,17 +40,17 @@ class Tracing:
     Args:
         tracer: The tracer.
         sampling: Decides which messages to trace; None if only the tracer can.
-        follows_as_parent: Whether the span of a single message is a child of the creating span, in its trace;
-            otherwise it begins a new trace that has a link to it.
+        has_parent: Whether the span of a single message is a child of the creating span, in its trace;
+            otherwise it begins a new trace, with a link to the creating span.
     """
 
-    def __init__(self, tracer: trace.Tracer, sampling: Sampling | None, *, follows_as_parent: bool) -> None:
+    def __init__(self, tracer: trace.Tracer, sampling: Sampling | None, *, has_parent: bool) -> None:
         self._tracer = tracer
         self._sampling = sampling
-        self._follows_as_parent = follows_as_parent
+        self._has_parent = has_parent
 
     @classmethod
-    def of(cls, provider: trace.TracerProvider, *, follows_as_parent: bool) -> Self | None:
+    def of(cls, provider: trace.TracerProvider, *, has_parent: bool) -> Self | None:
         """Return the tracing with a provider; None if it never records a span."""
         if isinstance(provider, trace.ProxyTracerProvider):  # the program has configured none
             return None
@@ -63,7 +63,7 @@ class Tracing:
             return None
         if sampling is not None and isinstance(tracer, SdkTracer):
             tracer.sampler = ALWAYS_ON
-        return cls(tracer, sampling, follows_as_parent=follows_as_parent)
+        return cls(tracer, sampling, has_parent=has_parent)
 
     def may_sample(self, creator: TraceContext | None) -> bool:
         """Return whether to start a span; it may still be one that does not record, if a sampler is unknown.
@@ -84,7 +84,7 @@ class Tracing:
         parent, links = OtelContext(), []
         if creator is not None:
             found = _span_context(creator, tracestate)
-            if self._follows_as_parent:
+            if self._has_parent:
                 parent = trace.set_span_in_context(NonRecordingSpan(found), parent)
             else:
                 links.append(Link(found))
