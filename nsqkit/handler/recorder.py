@@ -1,5 +1,6 @@
 """Recorder: receives what happens to one message, for an extension such as tracing."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -13,6 +14,10 @@ class Recorder(Protocol):
 
     A message with a recorder is settled by itself, which costs more than the usual way.
     """
+
+    @property
+    def log_fields(self) -> Mapping[str, str]:
+        """Fields for nsqkit's log lines about the message, such as the id of its trace."""
 
     def settled(self, verdict: Verdict, error: BaseException | None) -> None:
         """Receive the outcome of the delivery, after FIN or REQ is sent.

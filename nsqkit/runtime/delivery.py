@@ -172,6 +172,8 @@ class Delivery:
         }
         if self.event_id:
             fields["event_id"] = peer_text(self.event_id)
+        for each in self.ctx.recorders if self.ctx is not None else ():
+            fields |= each.log_fields
         return fields
 
     @property

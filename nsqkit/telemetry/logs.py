@@ -9,8 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final, TextIO, cast
 
 import orjson
@@ -66,17 +65,6 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 def get_logger(**fields: object) -> FilteringBoundLogger:
     """Return a logger that adds *fields* to every line."""
     return cast("FilteringBoundLogger", structlog.get_logger(**fields))
-
-
-@contextmanager
-def bound(**fields: object) -> Iterator[None]:
-    """Add fields to every line that the task, and the threads that it starts, log in this block."""
-    tokens = structlog.contextvars.bind_contextvars(**fields)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # Python closes a discarded coroutine in another context
-            structlog.contextvars.reset_contextvars(**tokens)  # unbinding would leave variables behind
 
 
 def get_logger_from(level: str) -> FilteringBoundLogger:

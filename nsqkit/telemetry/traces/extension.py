@@ -8,6 +8,7 @@ from typing import Any, Literal
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
+from structlog import contextvars
 
 from nsqkit.errors import PublishError
 from nsqkit.handler.batch import Delivery
@@ -20,7 +21,6 @@ from nsqkit.policy.outcome import Duplicate, Outcome
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.trace_context import TraceContext, parse_traceparent
 from nsqkit.policy.verdict import OutcomeLabel, RequeueReason, Verdict
-from nsqkit.telemetry import logs
 from nsqkit.telemetry.traces import conventions as names
 from nsqkit.telemetry.traces.flush import flush
 from nsqkit.telemetry.traces.recorders import MessageRecorder, ProcessSpan
@@ -181,15 +181,14 @@ def _current(process: ProcessSpan) -> Iterator[None]:
     """Make a span the current one of the task, of the threads that it starts, and of their log lines."""
     token = otel_context.attach(trace.set_span_in_context(process.span))
     watch = breaker_watch.set(process.breaker)
-    made = process.span.get_span_context()
-    ids = {"trace_id": trace.format_trace_id(made.trace_id), "span_id": trace.format_span_id(made.span_id)}
-    with logs.bound(**ids):
-        try:
-            yield
-        finally:
-            with suppress(ValueError):  # Python closes a discarded coroutine in another context
-                breaker_watch.reset(watch)
-                otel_context.detach(token)
+    bound = contextvars.bind_contextvars(**process.log_fields)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # Python closes a discarded coroutine in another context
+            contextvars.reset_contextvars(**bound)  # unbinding would leave variables behind
+            breaker_watch.reset(watch)
+            otel_context.detach(token)
 
 
 def _text(value: object) -> str | None:

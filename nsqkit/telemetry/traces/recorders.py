@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import Span, Status, StatusCode, format_span_id, format_trace_id
 
 from nsqkit.policy.breaker import BreakerState
 from nsqkit.policy.kill_switch import SwitchState
@@ -21,10 +21,14 @@ class ProcessSpan:
     Args:
         span: A span that records.
         messages: Number of messages; the span ends with the outcome of the last one.
+
+    Attributes:
+        log_fields: The ids of trace and span, as log lines carry them.
     """
 
     def __init__(self, span: Span, messages: int = 1) -> None:
         self.span = span
+        self.log_fields = _log_fields_of(span)
         self._left = messages
 
     def breaker(self, dependency: str, state: BreakerState) -> None:
@@ -67,6 +71,11 @@ class MessageRecorder:
         self._fields = fields
         self._is_single = is_single
 
+    @property
+    def log_fields(self) -> Mapping[str, str]:
+        """The ids of trace and span."""
+        return self.process.log_fields
+
     def settled(self, verdict: Verdict, error: BaseException | None) -> None:
         """Record the outcome, and end the span if this was its last message."""
         if self._is_single:
@@ -88,3 +97,9 @@ class MessageRecorder:
     def switched(self, state: SwitchState) -> None:
         """Add an event for the change of the handler's kill switch."""
         self.process.span.add_event(names.KILL_SWITCH, {names.STATE: str(state)})
+
+
+def _log_fields_of(span: Span) -> Mapping[str, str]:
+    """Return the ids of a span and of its trace in hexadecimal digits."""
+    found = span.get_span_context()
+    return {"trace_id": format_trace_id(found.trace_id), "span_id": format_span_id(found.span_id)}

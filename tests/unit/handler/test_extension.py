@@ -3,10 +3,10 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -493,6 +493,8 @@ async def test_an_error_in_close_keeps_nothing_else_open() -> None:
 class Witness:
     """A recorder that notes everything."""
 
+    log_fields: ClassVar[Mapping[str, str]] = {"note": "n-1"}
+
     def settled(self, verdict: Verdict, error: BaseException | None) -> None:
         JOURNAL.append(("settled", str(verdict.label), type(error).__name__))
 
@@ -548,6 +550,12 @@ async def test_a_recorder_learns_of_an_outage() -> None:
         ("settled", "success", "NoneType"),
         ("settled", "success", "NoneType"),
     ]
+
+
+async def test_the_fields_of_a_recorder_are_in_the_line_with_the_outcome() -> None:
+    bench = Bench(ending(None), middleware=[Recording(Witness()).around_handle], log_success=True)
+    await bench.run()
+    assert [line["note"] for line in bench.log.settled()] == ["n-1"]
 
 
 async def play_through(kind: Any, *middleware: Any, count: int = 1) -> None:
