@@ -7,6 +7,8 @@ from dataclasses import dataclass
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
 _LONGEST = 512
 _SAMPLED = 0x01
+_NOT_IN_FLOAT = 11
+"""Bits of 64 that a float cannot take: rounding up would return 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class TraceContext:
 
         A sampler with a ratio samples the traces below the ratio, so all services decide alike.
         """
-        return (self.trace_id & (1 << 64) - 1) / (1 << 64)
+        return ((self.trace_id & (1 << 64) - 1) >> _NOT_IN_FLOAT) / (1 << 64 - _NOT_IN_FLOAT)
 
     def unsampled(self) -> "TraceContext":
         """Return the context that says that the span is not recorded."""
