@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.decoder import Decoder
+from nsqkit.handler.current import CURRENT, NO_MESSAGE
 from nsqkit.policy.outcome import DeadLetter, Finish
 from nsqkit.policy.verdict import SUCCESS
 from nsqkit.runtime import unawaited
@@ -83,7 +84,7 @@ class Starter:
         """Handle fresh messages of one connection, until one of them needs more.
 
         It also ends after *until_s*, when the gate is shut, and when a handler has cancelled the task or left
-        a context variable changed, which the next message must not see.
+        another context variable changed than ``CURRENT``, which the next message must not see.
 
         Args:
             fresh: Messages in the order of their arrival, one or more; those that are handled are removed.
@@ -95,6 +96,7 @@ class Starter:
             The delivery that needs more, and occupies a slot; None if there is none.
         """
         now_s, decode, start = self._clock.now_s, self._decode, self._dispatcher.start
+        set_current = CURRENT.set
         slots, monitor, is_told = self._slots, self._monitor, self._settler.is_told
         link = fresh[0].link
         quiet_s = QUIET_RATIO * link.lease_s
@@ -122,7 +124,8 @@ class Starter:
                 except (DecodeError, UnknownEventError) as error:
                     delivery = self._unread(message, error)
                     break
-                ctx = MessageContext(message, decoded, self._deliver)
+                ctx = MessageContext(message, decoded, self._shared, self._watch)
+                set_current(ctx)
                 ctx.started_s = started_s = now_s()
                 try:
                     call = start(decoded.event, ctx)
@@ -153,6 +156,7 @@ class Starter:
                 if ended_s > until_s or not is_same or task.cancelling():
                     break
         finally:
+            set_current(NO_MESSAGE)
             if done:
                 self._finish(link, done, now_ns)
             if delivery is None:
@@ -184,11 +188,6 @@ class Starter:
         """Return whether a message may become a dead letter, and not come again, since its handler raised."""
         is_final = isinstance(error, Exception) and not self._retry.retries(error)
         return is_final or message.attempts >= self._retry.max_attempts
-
-    def _deliver(self, ctx: MessageContext) -> Delivery:
-        delivery = Delivery(ctx.message, self._shared, self._watch)
-        delivery.decoded = ctx.decoded
-        return delivery
 
     def _unread(self, message: Message, error: DecodeError | UnknownEventError) -> Delivery:
         delivery = Delivery(message, self._shared, self._watch)

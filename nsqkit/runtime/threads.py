@@ -8,6 +8,7 @@ from typing import Any, cast
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.context import Context
+from nsqkit.handler.current import CURRENT, NO_MESSAGE
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.thread_queue import ThreadQueue
 from nsqkit.policy.verdict import SUCCESS
@@ -112,7 +113,9 @@ class Threads:
             self._meter.age((self._clock.now_ns_at(message.address) - message.timestamp_ns) / 1e9)
             return False
         ctx = delivery.make_context()
+        CURRENT.set(ctx)  # for the copy of the context in which the thread calls the handler
         delivery.task = call = DeliveryCall(self._dispatcher.handle, (decoded.event, ctx), now_s, delivery)
+        CURRENT.set(NO_MESSAGE)
         self._pool.put(call)
         return True
 
