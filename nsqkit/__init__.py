@@ -24,6 +24,7 @@ from nsqkit.events.types import event, upcast
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.breaker import Breaker
 from nsqkit.handler.context import Context
+from nsqkit.handler.current import log_fields
 from nsqkit.handler.extension import Extension, Middleware, Next
 from nsqkit.handler.handler import Handler
 from nsqkit.handler.resources import resource
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from nsqkit.handler.retrying import retrying
     from nsqkit.publishing.blocking import BlockingPublisher
     from nsqkit.publishing.publisher import Publisher
+    from nsqkit.telemetry.logs import configure_logs
     from nsqkit.worker.worker import Worker
 
 __all__ = [
@@ -87,7 +89,9 @@ __all__ = [
     "Verdict",
     "Worker",
     "__version__",
+    "configure_logs",
     "event",
+    "log_fields",
     "resource",
     "retrying",
     "upcast",
@@ -99,6 +103,7 @@ _LAZY = {
     "Publish": "handler.outgoing",
     "Publisher": "publishing.publisher",
     "Worker": "worker.worker",
+    "configure_logs": "telemetry.logs",
     "retrying": "handler.retrying",
 }
 
