@@ -47,16 +47,15 @@ class Folds(Generic[Line]):
     The first line of a kind is written, and opens a window of ``FIRST_WINDOW_S``. Further ones are counted
     until the window ends. Then the count is due, and a longer window opens; without repeats the kind is
     forgotten. Times are those of a monotonic clock, in seconds.
+
+    Attributes:
+        due_s: When the first count is due; infinite if nothing is counted.
     """
 
     def __init__(self) -> None:
         self._windows: dict[Hashable, _Window[Line]] = {}
         self._others: _Window[Line] | None = None
-
-    @property
-    def due_s(self) -> float:
-        """When the first count is due; infinite if nothing is counted."""
-        return min((each.ends_s for each in self._open() if each.count), default=math.inf)
+        self.due_s = math.inf
 
     def count(self, kind: Hashable, *, now_s: float) -> bool:
         """Count a line if it repeats another, and return whether it does; else it is to be written.
@@ -72,6 +71,8 @@ class Folds(Generic[Line]):
         if window is None or (not window.count and now_s >= window.ends_s):
             return False
         window.count += 1
+        if window.count == 1:
+            self.due_s = min(self.due_s, window.ends_s)
         return True
 
     def add(self, kind: Hashable, line: Line, *, now_s: float) -> None:
@@ -90,6 +91,7 @@ class Folds(Generic[Line]):
         for each in due:
             each.since_s, each.count = now_s, 0
             each.for_s = min(2 * each.for_s, LONGEST_WINDOW_S)
+        self.due_s = min((each.ends_s for each in self._open() if each.count), default=math.inf)
         return repeats
 
     def _open(self) -> list[_Window[Line]]:

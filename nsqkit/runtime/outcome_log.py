@@ -69,7 +69,7 @@ class OutcomeLog:
 
     def kept(self, delivery: Delivery, reason: str, error: BaseException | None) -> None:
         """Log that a message waits, to be handled again when the outage is over."""
-        kind = ("kept", reason, type(error), _raised_at(error))
+        kind = self._kind("kept", reason, error)
         if self._is_counted(kind):
             return
         fields = delivery.log_fields | {"reason": reason}
@@ -85,7 +85,7 @@ class OutcomeLog:
         is_success = verdict.label is OutcomeLabel.SUCCESS
         if is_success and not verdict.detail and not self._wants_success():
             return
-        kind = (verdict.label, verdict.reason, type(error), _raised_at(error))
+        kind = self._kind(verdict.label, verdict.reason, error)
         if not is_success and self._is_counted(kind):
             return
         failed = verdict.label in {OutcomeLabel.DEAD_LETTER, OutcomeLabel.LEASE_LOST} or error is not None
@@ -115,6 +115,10 @@ class OutcomeLog:
 
     def _wants_success(self) -> bool:
         return self.log_success and (self._success_ratio >= 1.0 or self._draw() < self._success_ratio)
+
+    def _kind(self, outcome: str, reason: str, error: BaseException | None) -> Hashable:
+        """Return what like lines have in common: their outcome, and the place that raised the error."""
+        return (outcome, reason, type(error), _raised_at(error)) if self._folds is not None else None
 
     def _is_counted(self, kind: Hashable) -> bool:
         """Return whether a line repeats another and is counted instead; log the counts that are due."""

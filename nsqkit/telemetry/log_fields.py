@@ -12,7 +12,7 @@ LONGEST: Final = 10_000
 """Most characters of a field."""
 
 _SHORT: Final = 64
-_IDS: Final = frozenset({"message_id", "event_id", "traceparent", "timestamp", "level"})
+_IDS: Final = frozenset({"message_id", "event_id", "request_id", "traceparent", "timestamp", "level"})
 _STACKS: Final = frozenset({"stack", "exception"})
 
 

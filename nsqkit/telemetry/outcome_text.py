@@ -19,7 +19,7 @@ def outcome_text(fields: Mapping[str, Any]) -> str:
     """
     text = str(fields["outcome"]).replace("_", " ")
     if "count" in fields:
-        return f"{text}{_reason(fields)} ×{fields['count']} in {duration_text(fields['for_s'])}"
+        return f"{text}{_reason(fields)}, {fields['count']} more in {duration_text(fields['for_s'])}"
     if fields.get("delay_s"):
         text += f" in {duration_text(fields['delay_s'])}"
     return f"{text}{_reason(fields)}{_tries(fields)}"

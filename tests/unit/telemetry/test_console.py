@@ -60,7 +60,7 @@ def test_a_failure_is_level_handler_outcome_error_place_and_short_id() -> None:
         ),
         pytest.param(
             {"event": "outcomes_repeated", "message_id": None, "count": 57, "for_s": 5.0},
-            " requeue ×57 in 5s  GatewayError: no answer  orders.py:78",
+            " requeue, 57 more in 5s  GatewayError: no answer  orders.py:78",
             id="several deliveries",
         ),
         pytest.param({"detail": "GatewayError: a\nb"}, "GatewayError: a\\nb  ", id="it stays one line"),

@@ -41,12 +41,12 @@ TRY = {"attempts": 1, "max_attempts": 6}
         pytest.param({"outcome": "success", "attempts": 2}, "success, try 2", id="without a limit"),
         pytest.param(
             {"outcome": "requeue", "reason": "error", "count": 57, "for_s": 5.0},
-            "requeue ×57 in 5s",
+            "requeue, 57 more in 5s",
             id="several deliveries",
         ),
         pytest.param(
             {"outcome": "dead_letter", "reason": "rule", "count": 2, "for_s": 60.0},
-            "dead letter (rule) ×2 in 60s",
+            "dead letter (rule), 2 more in 60s",
             id="several dead letters",
         ),
     ],
