@@ -70,6 +70,7 @@ class BatchDispatcher:
         self._call_handler = scope.around(self._caller.call)
         self._call = wrapped(self._join, middleware)
         self.start: Any = self._call
+        self.is_plain = False
         self._numbers = count(1)
         self._members: dict[Context, Member] = {}
         self._gathering: list[Member] = []

@@ -96,7 +96,8 @@ class Starter:
             The delivery that needs more, and occupies a slot; None if there is none.
         """
         now_s, decode, start = self._clock.now_s, self._decode, self._dispatcher.start
-        set_current = CURRENT.set
+        set_current, is_plain_call = CURRENT.set, self._dispatcher.is_plain
+        returns = _NeverRaisedError if is_plain_call else StopIteration
         slots, monitor, is_told = self._slots, self._monitor, self._settler.is_told
         link = fresh[0].link
         quiet_s = QUIET_RATIO * link.lease_s
@@ -129,16 +130,18 @@ class Starter:
                 ctx.started_s = started_s = now_s()
                 try:
                     call = start(decoded.event, ctx)
-                    waits_for = call.send(None)
-                except StopIteration as end:
+                    waits_for = None if is_plain_call else call.send(None)
+                except returns as end:
                     returned = end.value
                 except BaseException as error:  # noqa: BLE001 - the delivery's task raises it
                     delivery = self._begun(ctx, _raised(error))
                     delivery.has_returned = self._may_give_up(message, error)
                     break
                 else:
-                    delivery = self._begun(ctx, self._dispatcher.rest(call, waits_for, ctx))
-                    break
+                    if not is_plain_call:
+                        delivery = self._begun(ctx, self._dispatcher.rest(call, waits_for, ctx))
+                        break
+                    returned = call
                 ended_s = now_s()
                 is_plain = returned is None or type(returned) is Finish
                 is_late = ended_s - message.received_s > quiet_s
@@ -216,6 +219,10 @@ class Starter:
             self._meter.age((now_ns - message.timestamp_ns) / 1e9)
             self._meter.duration(duration_s)
             self._settler.settle_now(Delivery(message, self._shared, self._watch), SUCCESS)
+
+
+class _NeverRaisedError(StopIteration):
+    """Ends no call of a plain handler: a ``StopIteration`` that it raises is an error like any other."""
 
 
 async def _raised(error: BaseException) -> Any:
