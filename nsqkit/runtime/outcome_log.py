@@ -17,7 +17,7 @@ from nsqkit.runtime.failure import stack_of
 _COMMON = ("outcome", "reason", "error_type", "at", "detail")
 
 
-class Logged(NamedTuple):
+class FirstLine(NamedTuple):
     """A line that was logged, for the count of its repeats.
 
     Args:
@@ -29,7 +29,7 @@ class Logged(NamedTuple):
     failed: bool
 
 
-_OTHERS = Logged({"outcome": "other outcomes"}, failed=True)
+_OTHERS = FirstLine({"outcome": "other outcomes"}, failed=True)
 
 
 class OutcomeLog:
@@ -50,7 +50,7 @@ class OutcomeLog:
         log_success: bool = False,
         success_ratio: float = 1.0,
         log_stacks: bool = False,
-        folds: Folds[Logged] | None = None,
+        folds: Folds[FirstLine] | None = None,
     ) -> None:
         self.log_success = log_success
         self._success_ratio = success_ratio
@@ -136,7 +136,7 @@ class OutcomeLog:
     def _remember(self, kind: Hashable, fields: Mapping[str, Any], *, failed: bool) -> None:
         if self._folds is not None:
             common = {name: fields[name] for name in _COMMON if name in fields}
-            self._folds.add(kind, Logged(common, failed), now_s=self._now_s())
+            self._folds.add(kind, FirstLine(common, failed), now_s=self._now_s())
 
     def _log_repeats(self, *, all_counts: bool = False) -> None:
         if self._folds is None:

@@ -15,6 +15,7 @@ _SILENCED: Final = ("nsq", "tornado.access", "tornado.general")
 
 _LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 _OF_RECORD: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
+_OF_LINE: Final = frozenset({"event", "level", "timestamp", "logger"})
 _MULTILINE: Final = frozenset({"stack", "exception"})
 
 
@@ -60,6 +61,8 @@ def _text(value: object) -> str:
 class Bridge(logging.Handler):
     """Passes records of standard logging to structlog, their ``extra`` as fields.
 
+    One that has the name of a field of every line gets a ``_`` behind it.
+
     Libraries pass warnings and above, unless a level is set on their logger.
     """
 
@@ -78,7 +81,8 @@ class Bridge(logging.Handler):
 
 
 def _extra(record: logging.LogRecord) -> Mapping[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _OF_RECORD}
+    extra = {name: value for name, value in vars(record).items() if name not in _OF_RECORD}
+    return {f"{name}_" if name in _OF_LINE else name: value for name, value in extra.items()}
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from nsqkit.policy.folds import FIRST_WINDOW_S, MOST_KINDS, Folds
 from nsqkit.policy.verdict import SUCCESS, OutcomeLabel, RequeueReason, Verdict
 from nsqkit.runtime.clock import Clock
-from nsqkit.runtime.outcome_log import Logged, OutcomeLog
+from nsqkit.runtime.outcome_log import FirstLine, OutcomeLog
 from nsqkit.testing.clock import VirtualClock
 from tests.unit.runtime.bench import FakeMessage, RecordingLog, delivery, passed, timers
 
@@ -45,7 +45,7 @@ class Lines:
         self._recorded = RecordingLog()
         clock = Clock(now_s=hours.now_s, draw=lambda: draw)
         shared = dataclasses.replace(self.delivery.shared, log=self._recorded, clock=clock)
-        folds: Folds[Logged] | None = Folds() if is_folding else None
+        folds: Folds[FirstLine] | None = Folds() if is_folding else None
         self.log = OutcomeLog(shared, folds=folds, **options)
 
     def settle(self, verdict: Verdict = REQUEUE, error: Exception | None = None) -> None:

@@ -105,6 +105,16 @@ def test_extra_fields_are_kept() -> None:
     assert line.keys() == {"timestamp", "level", "event", "logger", "order", "asked", "password"}
 
 
+def test_an_extra_field_does_not_replace_one_of_every_line() -> None:
+    stream = _configured()
+    logging.getLogger("team").warning(
+        "slow", extra={"event": "e", "level": "l", "timestamp": "t", "logger": "x"}
+    )
+    (line,) = _json_lines(stream)
+    assert (line["event"], line["level"], line["logger"]) == ("slow", "warning", "team")
+    assert (line["event_"], line["level_"], line["timestamp_"], line["logger_"]) == ("e", "l", "t", "x")
+
+
 def test_an_exception_and_a_stack_are_kept() -> None:
     stream = _configured()
     try:
