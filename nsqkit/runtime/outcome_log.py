@@ -10,6 +10,7 @@ from nsqkit.handler.origin import place_of
 from nsqkit.policy.folds import Folds
 from nsqkit.policy.leaves import type_name
 from nsqkit.policy.redaction import describe, redact
+from nsqkit.policy.sampling import left_out
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.runtime.delivery import Delivery, Shared
 from nsqkit.runtime.failure import stack_of
@@ -52,8 +53,7 @@ class OutcomeLog:
         log_stacks: bool = False,
         folds: Folds[FirstLine] | None = None,
     ) -> None:
-        self.log_success = log_success
-        self._success_ratio = success_ratio
+        self._success_ratio = success_ratio if log_success else 0.0
         self._log_stacks = log_stacks
         self._folds = folds
         self._timer: asyncio.TimerHandle | None = None
@@ -81,10 +81,8 @@ class OutcomeLog:
         self._remember(kind, dict(fields, outcome="kept"), failed=False)
 
     def settled(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
-        """Log an outcome; a success only with ``log_success`` or a detail."""
+        """Log an outcome. A success without a detail must be one that :meth:`unlogged` has chosen."""
         is_success = verdict.label is OutcomeLabel.SUCCESS
-        if is_success and not verdict.detail and not self._wants_success():
-            return
         kind = self._kind(verdict.label, verdict.reason, error)
         if not is_success and self._is_counted(kind):
             return
@@ -113,8 +111,9 @@ class OutcomeLog:
             self._timer.cancel()
         self._log_repeats(all_counts=True)
 
-    def _wants_success(self) -> bool:
-        return self.log_success and (self._success_ratio >= 1.0 or self._draw() < self._success_ratio)
+    def unlogged(self) -> float:
+        """Return how many plain successes to leave out before the next one to log; infinite to log none."""
+        return left_out(self._success_ratio, draw=self._draw())
 
     def _kind(self, outcome: str, reason: str, error: BaseException | None) -> Hashable:
         """Return what like lines have in common: their outcome, and the place that raised the error."""

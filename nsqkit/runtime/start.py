@@ -99,6 +99,7 @@ class Starter:
         set_current, is_plain_call = CURRENT.set, self._dispatcher.is_plain
         returns = _NeverRaisedError if is_plain_call else StopIteration
         slots, monitor, is_told = self._slots, self._monitor, self._settler.is_told
+        unlogged = self._settler.unlogged
         link = fresh[0].link
         quiet_s = QUIET_RATIO * link.lease_s
         now_ns, oldest_ns = self._times_ns(link.address)
@@ -145,11 +146,13 @@ class Starter:
                 ended_s = now_s()
                 is_plain = returned is None or type(returned) is Finish
                 is_late = ended_s - message.received_s > quiet_s
-                if not is_plain or ctx.outgoing or ctx.unawaited is not None or is_told or is_late:
+                wants_more = is_told or not unlogged or is_late
+                if wants_more or not is_plain or ctx.outgoing or ctx.unawaited is not None:
                     delivery = self._begun(ctx, self._dispatcher.ended(returned, ctx))
                     delivery.has_returned = bool(ctx.outgoing) or type(returned) is DeadLetter
                     break
                 done.append((message, ended_s - started_s))
+                unlogged -= 1
                 if monitor.is_watching:
                     monitor.judge(epoch, SUCCESS, None)
                 try:
@@ -160,6 +163,7 @@ class Starter:
                     break
         finally:
             set_current(NO_MESSAGE)
+            self._settler.unlogged = unlogged
             if done:
                 self._finish(link, done, now_ns)
             if delivery is None:

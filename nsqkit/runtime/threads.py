@@ -145,9 +145,11 @@ class Threads:
                 continue
             if self._monitor.is_watching:
                 self._monitor.judge(delivery.epoch, SUCCESS, None)
-            if is_told or delivery.is_redelivered or now_s >= delivery.quiet_until_s:
+            is_logged = not self._settler.unlogged
+            if is_told or is_logged or delivery.is_redelivered or now_s >= delivery.quiet_until_s:
                 self._settle(call, now_s)
             else:
+                self._settler.unlogged -= 1
                 done.setdefault(delivery.message.link, []).append(call)
         for link, finished in done.items():
             self._finish(link, finished, now_s)

@@ -1,6 +1,7 @@
 """Outcome log: one line for each failure, or for many that are alike."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,17 @@ from nsqkit.policy.verdict import SUCCESS, OutcomeLabel, RequeueReason, Verdict
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.outcome_log import FirstLine, OutcomeLog
 from nsqkit.testing.clock import VirtualClock
-from tests.unit.runtime.bench import FakeMessage, RecordingLog, delivery, passed, timers
+from tests.unit.runtime.bench import (
+    Bench,
+    FakeMessage,
+    RecordingLog,
+    asynchronous,
+    delivery,
+    passed,
+    plain,
+    timers,
+)
+from tests.waiting import turns
 
 REQUEUE = Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, 0.2, "ValueError: no")
 TIMEOUT = Verdict(OutcomeLabel.REQUEUE, RequeueReason.TIMEOUT, 0.2, "ValueError: no")
@@ -169,22 +180,43 @@ class TestRepeats:
 
 class TestSuccess:
     @pytest.mark.parametrize(
-        ("options", "written"),
+        ("options", "unlogged"),
         [
-            pytest.param({}, 0, id="by default none"),
-            pytest.param({"log_success": True}, 1, id="all of them when asked"),
-            pytest.param({"log_success": True, "success_ratio": 0.5, "draw": 0.49}, 1, id="drawn"),
-            pytest.param({"log_success": True, "success_ratio": 0.5, "draw": 0.5}, 0, id="not drawn"),
-            pytest.param({"log_success": True, "success_ratio": 0.0}, 0, id="a share of nothing"),
-            pytest.param({"success_ratio": 1.0}, 0, id="a share of those that are not asked for"),
+            pytest.param({}, math.inf, id="by default none is logged"),
+            pytest.param({"log_success": True}, 0.0, id="all of them when asked"),
+            pytest.param(
+                {"log_success": True, "success_ratio": 0.5, "draw": 0.4}, 0.0, id="the next one is drawn"
+            ),
+            pytest.param(
+                {"log_success": True, "success_ratio": 0.5, "draw": 0.9}, 3.0, id="a later one is drawn"
+            ),
+            pytest.param({"log_success": True, "success_ratio": 0.0}, math.inf, id="a share of nothing"),
+            pytest.param({"success_ratio": 1.0}, math.inf, id="a share of those that are not asked for"),
         ],
     )
     async def test_a_share_is_logged(
-        self, hours: VirtualClock, options: dict[str, Any], written: int
+        self, hours: VirtualClock, options: dict[str, Any], unlogged: float
     ) -> None:
-        lines = Lines(hours, **options)
-        lines.settle(SUCCESS)
-        assert len(lines.written) == written
+        assert Lines(hours, **options).log.unlogged() == unlogged
+
+    @pytest.mark.parametrize("count", [1, 7], ids=["one after another", "together"])
+    @pytest.mark.parametrize(
+        "handler",
+        [
+            pytest.param(asynchronous(lambda _event, _ctx: turns(0)), id="that does not wait"),
+            pytest.param(asynchronous(lambda _event, _ctx: turns(2)), id="that waits"),
+            pytest.param(plain(lambda _event, _ctx: None), id="in threads"),
+        ],
+    )
+    async def test_however_messages_are_handled_the_drawn_ones_are_logged(
+        self, handler: Any, count: int
+    ) -> None:
+        bench = Bench(handler, log_success=True, success_ratio=0.5, draw=0.75)  # leaves out two each time
+        for _ in range(21 // count):
+            bench.receive_chunk(*[bench.message() for _ in range(count)])
+            await bench.idle()
+        assert bench.meter.outcomes == {"success": 21}
+        assert [line["outcome"] for line in bench.log.settled()] == ["success"] * 7
 
     async def test_successes_are_not_folded(self, hours: VirtualClock) -> None:
         lines = Lines(hours, log_success=True)
