@@ -57,6 +57,7 @@ class OutcomeLog:
         self._log_stacks = log_stacks
         self._folds = folds
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = math.inf  # when it fires
         self._log = shared.log
         self._spec = shared.spec
         self._max_attempts = shared.rules.retry.max_attempts
@@ -128,8 +129,7 @@ class OutcomeLog:
             self._log_repeats()
         if not self._folds.count(kind, now_s=now_s):
             return False
-        if self._timer is None:
-            self._set_timer()
+        self._set_timer()
         return True
 
     def _remember(self, kind: Hashable, fields: Mapping[str, Any], *, failed: bool) -> None:
@@ -148,13 +148,18 @@ class OutcomeLog:
             write("outcomes_repeated", **bound, **fields, count=times, for_s=round(for_s, 1))
 
     def _set_timer(self) -> None:
-        if self._folds is not None and (due_s := self._folds.due_s) < math.inf:
-            delay_s = max(0.0, due_s - self._now_s())
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay_s, self._on_timer, context=without_message())
+        """Let the timer fire when the first count is due, unless it fires before."""
+        if self._folds is None or self._folds.due_s >= self._timer_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_s = self._folds.due_s
+        delay_s = max(0.0, self._timer_s - self._now_s())
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(delay_s, self._on_timer, context=without_message())
 
     def _on_timer(self) -> None:
-        self._timer = None
+        self._timer, self._timer_s = None, math.inf
         self._log_repeats()
         self._set_timer()
 

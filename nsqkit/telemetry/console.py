@@ -61,7 +61,11 @@ def _outcome(shown: Mapping[str, Any], before: list[_Part]) -> list[_Part]:
     outcome = f" {outcome_text(shown)}"
     room = WIDTH - sum(len(part.text) for part in before) - len(outcome) - len(ends) - 2
     error = _cut(_error(shown), max(room, _LEAST_ERROR))
-    return [_Part(outcome, _COLORS.get(shown.get("level", ""), "")), _Part(f"  {error}"), _Part(ends, _DIM)]
+    return [
+        _Part(outcome, _COLORS.get(shown.get("level", ""), "")),
+        _Part(f"  {error}" if error else ""),
+        _Part(ends, _DIM),
+    ]
 
 
 def _event(shown: Mapping[str, Any]) -> list[_Part]:

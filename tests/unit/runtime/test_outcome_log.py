@@ -103,6 +103,20 @@ class TestRepeats:
         lines.log.close()
         assert [event for _, event in lines.written] == ["message_settled", *["outcomes_repeated"] * 3]
 
+    async def test_a_new_kind_does_not_wait_for_the_long_window_of_another(self, hours: VirtualClock) -> None:
+        lines = Lines(hours)
+        for error in [raised(), raised()]:
+            lines.settle(error=error)
+        await passed(hours, FIRST_WINDOW_S)
+        lines.settle(error=raised())  # in a window of twice that length
+        for error in [raised(kind=KeyError), raised(kind=KeyError)]:
+            lines.settle(error=error)
+        await passed(hours, FIRST_WINDOW_S)
+        assert (lines.last["error_type"], lines.last["count"]) == ("KeyError", 1)
+        await passed(hours, FIRST_WINDOW_S)
+        assert (lines.last["error_type"], lines.last["count"]) == ("ValueError", 1)
+        assert timers() == []
+
     async def test_the_next_line_writes_a_count_that_is_due(self, hours: VirtualClock) -> None:
         lines = Lines(hours)
         for error in [raised(), raised()]:

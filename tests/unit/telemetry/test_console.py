@@ -54,6 +54,18 @@ def test_a_failure_is_level_handler_outcome_error_place_and_short_id() -> None:
         ),
         pytest.param({"at": None}, "no answer  00000024", id="no place"),
         pytest.param(
+            {
+                "outcome": "success",
+                "error_type": None,
+                "detail": None,
+                "at": None,
+                "reason": None,
+                "delay_s": None,
+            },
+            " success, try 1/6  00000024",
+            id="nothing but an outcome",
+        ),
+        pytest.param(
             {"event": "message_kept", "outcome": None, "reason": "breaker_open", "delay_s": None},
             " kept (breaker_open), try 1/6  GatewayError",
             id="a message that is kept",
