@@ -24,6 +24,7 @@ from nsqkit.events.types import event, upcast
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.breaker import Breaker
 from nsqkit.handler.context import Context
+from nsqkit.handler.current import log_fields
 from nsqkit.handler.extension import Extension, Middleware, Next, NextBatch
 from nsqkit.handler.handler import Handler
 from nsqkit.handler.resources import resource
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from nsqkit.handler.retrying import retrying
     from nsqkit.publishing.blocking import BlockingPublisher
     from nsqkit.publishing.publisher import Publisher
+    from nsqkit.telemetry.logs import configure_logs
     from nsqkit.telemetry.traces import Traces
     from nsqkit.worker.worker import Worker
 
@@ -90,7 +92,9 @@ __all__ = [
     "Verdict",
     "Worker",
     "__version__",
+    "configure_logs",
     "event",
+    "log_fields",
     "resource",
     "retrying",
     "upcast",
@@ -103,6 +107,7 @@ _LAZY = {
     "Publisher": "publishing.publisher",
     "Traces": "telemetry.traces",
     "Worker": "worker.worker",
+    "configure_logs": "telemetry.logs",
     "retrying": "handler.retrying",
 }
 

@@ -66,7 +66,7 @@ def broker(
         host=host,
         broadcast_address=broadcast_address,
     )
-    logs.configure(settings)
+    logs.configure_logs(settings)
     asyncio.run(_serve(make_broker, make_lookupd if lookupd else None, lookupd_tcp_address or []))
     return 0
 

@@ -35,6 +35,6 @@ def progress(
     amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (BarColumn(), amount, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        logs.configure(settings)  # again: lines now go above the bar
+        logs.configure_logs(settings)  # again: lines now go above the bar
         task = bar.add_task(title, total=total)
         yield lambda done, of_all: bar.update(task, completed=done, total=of_all)

@@ -43,7 +43,7 @@ def publish(
     if not 0 <= defer <= settings.max_requeue_delay_s:
         longest_s = settings.max_requeue_delay_s
         raise SettingsError(f"--defer {defer:g} is not in 0..{longest_s:g} s (setting max_requeue_delay_s)")
-    logs.configure(settings)
+    logs.configure_logs(settings)
     from nsqkit.cli.progress import progress
     from nsqkit.ops.publish import publish_file, publish_one
 

@@ -59,6 +59,9 @@ def run(
     settings: "Settings",
 ) -> int:
     """Run handlers. Ctrl-C or SIGTERM ends it, after the messages in flight."""
+    from nsqkit.telemetry import logs
+
+    logs.configure_logs(settings)  # before any import that may warn
     _check_nsq(settings, dev=dev, has_nsq_options=bool(nsqd or lookupd or nsqd_http))
     _check_reload(reload=reload, exit_when_idle=exit_when_idle, watch=watch)
     pairs = [options.pair("--feed", each, "TOPIC=FILE") for each in feed or ()]
@@ -85,7 +88,7 @@ def reloaded(
 
     with ParentLink(link) as parent:
         plan = parent.plan()
-        logs.configure(plan.settings)
+        logs.configure_logs(plan.settings)
         if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
             return 0
         return _ended(Run(plan.targets, plan.settings))

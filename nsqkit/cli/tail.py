@@ -41,7 +41,7 @@ def tail(
     from nsqkit.telemetry import logs
 
     wanted = [options.pair("--where", each, "FIELD=VALUE") for each in where or ()]
-    logs.configure(settings)
+    logs.configure_logs(settings)
     show = _printer(wanted, count, _as_json if json else _as_line, raw=raw)
     follow(topic, settings, show, on_second_signal=ending.on_second_signal)
     return 0

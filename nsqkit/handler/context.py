@@ -129,6 +129,11 @@ class Context:
     _log: "FilteringBoundLogger | None" = field(default=None, init=False, repr=False)
 
     @property
+    def log_fields(self) -> Mapping[str, Any]:
+        """The log fields that identify the message; none in a Context that a test creates."""
+        return {}
+
+    @property
     def log(self) -> "FilteringBoundLogger":
         """A structlog logger with the message's fields, created on first use."""
         if self._log is None:

@@ -72,7 +72,7 @@ class Publish:
         stamp: Source, id and time of the event; None for raw bytes.
         nsqd: ``host:port`` of the nsqd that it is sent to; empty if that is not decided yet.
         attributes: Extension attributes of the event's envelope, to be changed and extended. A follow-up
-            event has its ``causationid`` and ``correlationid`` already.
+            event has its ``causationid`` and ``correlationid`` already, and the ``requestid`` of its cause.
 
     Attributes:
         when_done: Functions to call with None once nsqd has confirmed the message, or with the error.
@@ -98,7 +98,12 @@ def caused_by(ctx: "Context") -> dict[str, str]:
     """Return the attributes that say which event a follow-up event comes from; empty after a bare body."""
     if not ctx.event_id:
         return {}
-    return {"correlationid": ctx.correlation_id or ctx.event_id, "causationid": ctx.event_id}
+    caused = {"correlationid": ctx.correlation_id or ctx.event_id, "causationid": ctx.event_id}
+    if b'"requestid"' in ctx.body and ctx.envelope is not None:  # few have it, and parsing costs
+        request_id = ctx.envelope.extensions.get("requestid")
+        if isinstance(request_id, str) and request_id:
+            caused["requestid"] = request_id
+    return caused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

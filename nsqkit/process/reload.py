@@ -73,7 +73,6 @@ class Reload:
         Raises:
             NsqkitError: If a port is in use, a feed cannot be read, or nsqd refuses a feed permanently.
         """
-        logs.configure(self._plan.settings)
         for topic, path in self._feeds:
             check_feed(topic, path)
         return asyncio.run(self._run())

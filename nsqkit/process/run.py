@@ -56,7 +56,6 @@ class Run:
         Raises:
             NsqkitError: If it cannot start, or nsqd refuses a feed permanently.
         """
-        logs.configure(self.settings)
         for topic, path in self.feeds:
             check_feed(topic, path)
         loaded = load(self.targets, self.settings)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.context import Context
+from nsqkit.handler.current import CURRENT
 from nsqkit.handler.extension import BatchMiddleware, Middleware
 from nsqkit.handler.origin import place_of
 from nsqkit.policy.leaves import refused_for_s, type_name
@@ -71,6 +72,7 @@ class BatchDispatcher:
         self._call_handler = wrapped_batch(scope.around(self._caller.call), around_batch)
         self._call = wrapped(self._join, middleware)
         self.start: Any = self._call
+        self.is_plain = False
         self._numbers = count(1)
         self._members: dict[Context, Member] = {}
         self._gathering: list[Member] = []
@@ -272,6 +274,7 @@ class BatchDispatcher:
 
     async def _outcomes(self, batch: BatchCall) -> dict[str, Outcome] | Exception:
         """Return the outcomes by key that the handler returned, or its error."""
+        CURRENT.set(batch)
         deliveries = tuple(member.delivery for member in batch.members)
         try:
             return self._checked(await self._call_handler(deliveries, batch), deliveries)

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nsqkit.handler.batch import Delivery
 from nsqkit.handler.resources import Resource
@@ -11,6 +11,9 @@ from nsqkit.policy.outcome import Outcome
 
 if TYPE_CHECKING:
     from nsqkit.errors import UnawaitedError
+
+
+_COMMON_FIELDS: Final = frozenset({"topic", "channel", "handler", "trace_id", "span_id"})
 
 
 class WithheldError(asyncio.CancelledError):
@@ -61,6 +64,15 @@ class BatchCall:
         self.task: asyncio.Task[Any] | None = None
         self.is_abandoned = False
         self.unawaited: UnawaitedError | None = None
+
+    @property
+    def log_fields(self) -> Mapping[str, Any]:
+        """The log fields that the messages have in common, and their number; all of a single message."""
+        first = self.members[0].delivery.ctx.log_fields
+        if len(self.members) == 1:
+            return first
+        common = {name: value for name, value in first.items() if name in _COMMON_FIELDS}
+        return common | {"messages": len(self.members)}
 
     def abandon(self) -> bool:
         """Cancel the call if all its messages have ended; return whether it is cancelled and still runs."""

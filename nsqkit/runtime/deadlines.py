@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from nsqkit.handler.current import without_message
+
 T = TypeVar("T")
 
 
@@ -29,7 +31,7 @@ class Deadlines(Generic[T]):
         loop = asyncio.get_running_loop()
         self._due_s[member] = due_s = loop.time() + self._after_s
         if self._timer is None:
-            self._timer = loop.call_at(due_s, self._fire, due_s)
+            self._timer = loop.call_at(due_s, self._fire, due_s, context=without_message())
         return due_s
 
     def discard(self, member: T) -> None:

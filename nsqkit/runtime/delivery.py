@@ -9,9 +9,9 @@ from nsqkit.handler.context import UNREAD, Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy import lease
-from nsqkit.policy.peer_text import peer_text
 from nsqkit.policy.verdict import Rules
 from nsqkit.runtime.clock import Clock
+from nsqkit.runtime.message_fields import log_fields
 from nsqkit.runtime.ports import Message, Meter
 from nsqkit.runtime.requeues import Requeues
 from nsqkit.runtime.thread_call import ThreadCall
@@ -162,19 +162,14 @@ class Delivery:
     @property
     def log_fields(self) -> dict[str, Any]:
         """The log fields that identify the message."""
-        spec = self.shared.spec
-        fields = {
-            "message_id": self.message_id,
-            "topic": spec.topic,
-            "channel": spec.channel,
-            "handler": spec.name,
-            "attempts": self.message.attempts,
-        }
-        if self.event_id:
-            fields["event_id"] = peer_text(self.event_id)
-        for each in self.ctx.recorders if self.ctx is not None else ():
-            fields |= each.log_fields
-        return fields
+        recorders = self.ctx.recorders if self.ctx is not None else ()
+        return log_fields(
+            self.shared.spec,
+            self.message,
+            event_id=self.event_id,
+            event_type=self.event_type,
+            recorders=recorders,
+        )
 
     @property
     def lease_ends_s(self) -> float:
@@ -250,7 +245,7 @@ class Delivery:
 
     def make_context(self) -> "MessageContext":
         """Create the Context of the message, and keep it in ``ctx``."""
-        self.ctx = ctx = MessageContext(self.message, self.decoded)
+        self.ctx = ctx = MessageContext(self.message, self.decoded, self.shared, self.watch)
         ctx.delivery = self
         return ctx
 
@@ -305,20 +300,23 @@ class MessageContext(Context):
     Args:
         message: The message.
         decoded: Its event; None if it has none.
-        deliver: Creates the delivery when it is first needed; None if ``delivery`` is set at once.
+        shared: State shared by the handler's deliveries.
+        watch: See :class:`Delivery`, which is created when it is first needed, unless it is set before.
     """
 
-    __slots__ = ("_deliver", "decoded", "message")
+    __slots__ = ("_shared", "_watch", "decoded", "message")
 
     def __init__(
         self,
         message: Message,
         decoded: "Decoded | None",
-        deliver: "Callable[[MessageContext], Delivery] | None" = None,
+        shared: Shared,
+        watch: "Callable[[Delivery], None]",
     ) -> None:
         self.message = message
         self.decoded = decoded
-        self._deliver = deliver
+        self._shared = shared
+        self._watch = watch
         self.cancelled = False
         self.outgoing = self.recorders = ()
         self.started_s = self.unawaited = self.resources = None
@@ -339,16 +337,30 @@ class MessageContext(Context):
         """Vendor-specific part of that trace context; None without one."""
         return self.decoded.tracestate if self.decoded is not None else None
 
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """The log fields that identify the message, for lines of any thread: reading them changes nothing."""
+        decoded = self.decoded
+        event_id, event_type = (decoded.event_id, decoded.wire_type) if decoded else (None, "")
+        return log_fields(
+            self._shared.spec,
+            self.message,
+            event_id=event_id,
+            event_type=event_type,
+            recorders=self.recorders,
+        )
+
     def __getattr__(self, name: str) -> Any:
         """Set a field that is read for the first time: the delivery, or all others."""
-        if name == "delivery" and self._deliver is not None:
-            self.delivery = self._deliver(self)
+        if name == "delivery":
+            self.delivery = delivery = Delivery(self.message, self._shared, self._watch)
+            delivery.decoded = self.decoded
         else:
             self._fill(cast("Delivery", self.delivery))
         return object.__getattribute__(self, name)
 
     def _fill(self, delivery: Delivery) -> None:
-        message, shared = self.message, delivery.shared
+        message, shared = self.message, self._shared
         self.topic = shared.spec.topic
         self.channel = shared.spec.channel
         self.attempts = message.attempts + delivery.kept

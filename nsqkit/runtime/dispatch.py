@@ -41,6 +41,7 @@ class Dispatcher:
         is_late: Returns whether a call in a thread has ended past ``timeout_s``.
         start: Returns the coroutine of a call. Who sends None to it starts the call in the running task, and
             passes what it yields to :meth:`rest`, or what it returns to :meth:`ended`.
+        is_plain: Whether ``start`` calls a plain handler instead, and returns what it returned.
     """
 
     def __init__(
@@ -69,10 +70,13 @@ class Dispatcher:
         self.start: Any = self._call
         self._go_on: GoOn = lambda call, waits_for, _: Begun(call, waits_for)
         self.pool: Pool | None = None
+        self.is_plain = False
         if self._call is self._caller.call:
             self.pool = self._caller.pool
             if spec.is_async:
                 self.start, self._go_on = handler.handle, self._caller.go_on
+            elif spec.run_on_loop:
+                self.start, self.is_plain = self.handle, True
 
     has_room = True
     """Whether calls can still start; each slot has its own."""

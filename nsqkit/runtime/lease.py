@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable
 
+from nsqkit.handler.current import without_message
 from nsqkit.runtime.delivery import Delivery
 
 _TOGETHER_RATIO = 1 / 16
@@ -53,7 +54,7 @@ class LeaseKeeper:
             self._timer.cancel()
         self._next_check_s = due_s
         delay_s = max(0.0, due_s - self._now_s())
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._check)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._check, context=without_message())
 
     def _check(self) -> None:
         self._timer, self._next_check_s = None, math.inf

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from nsqkit.handler.current import without_message
 from nsqkit.runtime.thread_call import AwaitedCall, ThreadCall
 
 END_S = 5.0
@@ -96,7 +97,7 @@ class Pool:
         self.n_calls += 1
         self._calls.append(call)
         if self._timer is None and self._timeout_s < math.inf:
-            self._timer = self.loop.call_later(self._timeout_s, self._look_overdue)
+            self._timer = self.loop.call_later(self._timeout_s, self._look_overdue, context=without_message())
         if not (self._is_gathering or self._is_waking):
             self._is_gathering = True
             self.loop.call_soon(self._gather, len(self._calls))

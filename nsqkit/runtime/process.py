@@ -6,6 +6,7 @@ from typing import Any
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.context import Context
+from nsqkit.handler.current import CURRENT, NO_MESSAGE
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.verdict import (
@@ -152,6 +153,7 @@ class Processor:
         """Call the handler and measure its time; return the verdict on its outcome, and its error."""
         decoded, call, delivery.call = delivery.decoded, delivery.call, None
         delivery.in_handler = True
+        CURRENT.set(ctx)
         try:
             call = call or self._dispatcher.call(decoded.event if decoded else None, ctx)
             outcome: Any = await call
@@ -167,6 +169,7 @@ class Processor:
                 raise
             return self._failed(delivery, as_failure(error))
         finally:
+            CURRENT.set(NO_MESSAGE)
             delivery.in_handler = False
             if ctx.started_s is not None:
                 self._meter.duration(self._clock.now_s() - ctx.started_s)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from nsqkit.handler.current import without_message
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.rate import TokenBucket
 from nsqkit.runtime.delivery import Delivery, Shared, key_of
@@ -76,7 +77,7 @@ class Runners:
         self._woken = 0  # runners that have not started yet
         self._at_once = 1  # runners to start in the next turn: more while handlers wait
         self._until_s = math.inf  # when the present turn ends; infinite until its first runner starts
-        self._context = contextvars.copy_context()
+        self._context = without_message()
 
     @property
     def has_rate_limit(self) -> bool:

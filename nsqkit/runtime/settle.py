@@ -48,6 +48,7 @@ class Settler:
 
     Attributes:
         is_told: Whether somebody wants to know of each success, and not only of their number.
+        unlogged: Number of successes without a log line before the next one with one; infinite if none has.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class Settler:
         self._hooks = hooks
         self._unhandled = unhandled
         self._observer = observer
-        self.is_told = outcome_log.log_success or observer is not None or bool(hooks)
+        self.is_told = observer is not None or bool(hooks)
+        self.unlogged = outcome_log.unlogged()
         self._log = shared.log
 
     async def settle(
@@ -137,8 +139,12 @@ class Settler:
 
     def _succeed(self, delivery: Delivery) -> bool:
         """Finish a success the fast way; return False if it is to be logged or its lease is lost."""
-        if self._outcome_log.log_success or delivery.is_over(self._now_s()) or not delivery.message.finish():
+        if not self.unlogged:
+            self.unlogged = self._outcome_log.unlogged()
             return False
+        if delivery.is_over(self._now_s()) or not delivery.message.finish():
+            return False
+        self.unlogged -= 1
         delivery.is_done = True
         self._meter.processed(OutcomeLabel.SUCCESS)
         if self._observer is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.decoder import Decoder
+from nsqkit.handler.current import CURRENT, NO_MESSAGE
 from nsqkit.policy.outcome import DeadLetter, Finish
 from nsqkit.policy.verdict import SUCCESS
 from nsqkit.runtime import unawaited
@@ -83,7 +84,7 @@ class Starter:
         """Handle fresh messages of one connection, until one of them needs more.
 
         It also ends after *until_s*, when the gate is shut, and when a handler has cancelled the task or left
-        a context variable changed, which the next message must not see.
+        another context variable changed than ``CURRENT``, which the next message must not see.
 
         Args:
             fresh: Messages in the order of their arrival, one or more; those that are handled are removed.
@@ -95,7 +96,10 @@ class Starter:
             The delivery that needs more, and occupies a slot; None if there is none.
         """
         now_s, decode, start = self._clock.now_s, self._decode, self._dispatcher.start
+        set_current, is_plain_call = CURRENT.set, self._dispatcher.is_plain
+        returns = _NeverRaisedError if is_plain_call else StopIteration
         slots, monitor, is_told = self._slots, self._monitor, self._settler.is_told
+        unlogged = self._settler.unlogged
         link = fresh[0].link
         quiet_s = QUIET_RATIO * link.lease_s
         now_ns, oldest_ns = self._times_ns(link.address)
@@ -122,29 +126,33 @@ class Starter:
                 except (DecodeError, UnknownEventError) as error:
                     delivery = self._unread(message, error)
                     break
-                ctx = MessageContext(message, decoded, self._deliver)
+                ctx = MessageContext(message, decoded, self._shared, self._watch)
+                set_current(ctx)
                 ctx.started_s = started_s = now_s()
                 try:
                     call = start(decoded.event, ctx)
-                    waits_for = call.send(None)
-                except StopIteration as end:
+                    waits_for = None if is_plain_call else call.send(None)
+                except returns as end:
                     returned = end.value
                 except BaseException as error:  # noqa: BLE001 - the delivery's task raises it
                     delivery = self._begun(ctx, _raised(error))
                     delivery.has_returned = self._may_give_up(message, error)
                     break
                 else:
-                    delivery = self._begun(ctx, self._dispatcher.rest(call, waits_for, ctx))
-                    break
+                    if not is_plain_call:
+                        delivery = self._begun(ctx, self._dispatcher.rest(call, waits_for, ctx))
+                        break
+                    returned = call
                 ended_s = now_s()
                 is_plain = returned is None or type(returned) is Finish
                 is_late = ended_s - message.received_s > quiet_s
-                is_more = ctx.outgoing or ctx.recorders or ctx.unawaited is not None
-                if not is_plain or is_more or is_told or is_late:
+                wants_more = is_told or not unlogged or is_late or ctx.unawaited is not None
+                if wants_more or not is_plain or ctx.outgoing or ctx.recorders:
                     delivery = self._begun(ctx, self._dispatcher.ended(returned, ctx))
                     delivery.has_returned = bool(ctx.outgoing) or type(returned) is DeadLetter
                     break
                 done.append((message, ended_s - started_s))
+                unlogged -= 1
                 if monitor.is_watching:
                     monitor.judge(epoch, SUCCESS, None)
                 try:
@@ -154,6 +162,8 @@ class Starter:
                 if ended_s > until_s or not is_same or task.cancelling():
                     break
         finally:
+            set_current(NO_MESSAGE)
+            self._settler.unlogged = unlogged
             if done:
                 self._finish(link, done, now_ns)
             if delivery is None:
@@ -186,11 +196,6 @@ class Starter:
         is_final = isinstance(error, Exception) and not self._retry.retries(error)
         return is_final or message.attempts >= self._retry.max_attempts
 
-    def _deliver(self, ctx: MessageContext) -> Delivery:
-        delivery = Delivery(ctx.message, self._shared, self._watch)
-        delivery.decoded = ctx.decoded
-        return delivery
-
     def _unread(self, message: Message, error: DecodeError | UnknownEventError) -> Delivery:
         delivery = Delivery(message, self._shared, self._watch)
         delivery.unread = error
@@ -218,6 +223,10 @@ class Starter:
             self._meter.age((now_ns - message.timestamp_ns) / 1e9)
             self._meter.duration(duration_s)
             self._settler.settle_now(Delivery(message, self._shared, self._watch), SUCCESS)
+
+
+class _NeverRaisedError(StopIteration):
+    """Ends no call of a plain handler: a ``StopIteration`` that it raises is an error like any other."""
 
 
 async def _raised(error: BaseException) -> Any:

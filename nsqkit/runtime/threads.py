@@ -8,6 +8,7 @@ from typing import Any, cast
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.context import Context
+from nsqkit.handler.current import CURRENT, NO_MESSAGE
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.thread_queue import ThreadQueue
 from nsqkit.policy.verdict import SUCCESS
@@ -112,7 +113,9 @@ class Threads:
             self._meter.age((self._clock.now_ns_at(message.address) - message.timestamp_ns) / 1e9)
             return False
         ctx = delivery.make_context()
+        CURRENT.set(ctx)  # for the copy of the context in which the thread calls the handler
         delivery.task = call = DeliveryCall(self._dispatcher.handle, (decoded.event, ctx), now_s, delivery)
+        CURRENT.set(NO_MESSAGE)
         self._pool.put(call)
         return True
 
@@ -142,9 +145,11 @@ class Threads:
                 continue
             if self._monitor.is_watching:
                 self._monitor.judge(delivery.epoch, SUCCESS, None)
-            if is_told or delivery.is_redelivered or now_s >= delivery.quiet_until_s:
+            is_logged = not self._settler.unlogged
+            if is_told or is_logged or delivery.is_redelivered or now_s >= delivery.quiet_until_s:
                 self._settle(call, now_s)
             else:
+                self._settler.unlogged -= 1
                 done.setdefault(delivery.message.link, []).append(call)
         for link, finished in done.items():
             self._finish(link, finished, now_s)

@@ -106,6 +106,7 @@ class Settings:
         "info", "lowest level that is logged", choices=("debug", "info", "warning", "error", "critical")
     )
     log_success: bool = rows.switch("log a line for every success too")
+    log_success_ratio: float = rows.number(1.0, 0, 1, "", "share of the successes that log_success logs")
     middleware: tuple[str, ...] = rows.listing(
         "names", "middleware around every handler, as module:Class, outermost first"
     )

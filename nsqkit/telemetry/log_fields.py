@@ -13,7 +13,7 @@ LONGEST: Final = 10_000
 
 _SHORT: Final = 64
 _IDS: Final = frozenset(
-    {"message_id", "event_id", "traceparent", "trace_id", "span_id", "timestamp", "level"}
+    {"message_id", "event_id", "request_id", "traceparent", "trace_id", "span_id", "timestamp", "level"}
 )
 _STACKS: Final = frozenset({"stack", "exception"})
 

@@ -1,41 +1,45 @@
-"""Logs: structured log lines, coloured on a terminal and JSON elsewhere. Logging never raises.
+"""Logs: the loggers of nsqkit, and its configuration of logs. Logging never raises.
 
-Records of the standard library's ``logging`` are written in the same way. No line contains a message's body.
+Only the command line and :func:`configure_logs` configure anything. Without that, lines of nsqkit go through
+the structlog that the program has configured, or else through standard logging under the name ``nsqkit``. No
+line contains a message's body.
 """
 
-import io
-import json
-import logging
+import contextlib
 import os
 import sys
-import threading
+import warnings
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, TextIO, cast
 
-import orjson
 import structlog
-from structlog.typing import FilteringBoundLogger, WrappedLogger
+from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
 
+from nsqkit.handler.current import log_fields
 from nsqkit.policy.visible import visible
 from nsqkit.settings.settings import Settings
-from nsqkit.telemetry.line_writer import LineWriter, writer_of
+from nsqkit.telemetry import standard_logging
+from nsqkit.telemetry.console import console_line
+from nsqkit.telemetry.json_line import json_line
 from nsqkit.telemetry.log_fields import readable, redacted
+from nsqkit.telemetry.log_lines import LogLines
 
-__all__ = ["FilteringBoundLogger", "configure", "get_logger"]
+__all__ = ["FilteringBoundLogger", "configure_logs", "folds_failures", "get_logger"]
 
-# Their lines repeat what nsqkit logs about connections and requests.
-_SILENCED: Final = ("nsq", "tornado.access", "tornado.general")
-
+_NAME: Final = "nsqkit"
 _MULTILINE: Final = frozenset({"stack", "exception"})
 _TOO_LONG_FOR_JSON: Final = 2**63
 
 _Fields = MutableMapping[str, Any]
+_Render = Callable[[WrappedLogger, str, _Fields], str]
 
 
-def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Write the logs of nsqkit, the handlers and the libraries to one stream.
+def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
+    """Write the logs of nsqkit, the handlers and the libraries to one stream, and Python's warnings too.
 
-    May be called again. Existing loggers then use the new configuration; loggers with bound values do not.
+    The command line does so by itself. A program calls it if it wants the same lines; it replaces the
+    program's own configuration of structlog, and handlers of standard logging that write to the stream. It
+    may be called again. Existing loggers then use the new configuration; loggers with bound values do not.
 
     Args:
         settings: The settings ``log_format`` and ``log_level`` are used.
@@ -43,131 +47,102 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
             ``NO_COLOR`` is not set.
     """
     output = sys.stderr if stream is None else stream
-    lines = _Lines(output)
+    of_others, own = (LogLines(output, _report_dropped) for _ in range(2))
     on_terminal = output.isatty()
-    console = settings.log_format == "console" or (settings.log_format == "auto" and on_terminal)
+    is_console = settings.log_format == "console" or (settings.log_format == "auto" and on_terminal)
+    _Folding.is_on = is_console and settings.log_level != "debug"
+    colors = on_terminal and "NO_COLOR" not in os.environ
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            # Lines of nsqkit name their message by themselves; its timers may run in any message's context.
+            lambda logger, _name, fields: fields if logger is own else {**log_fields(), **fields},
             structlog.processors.add_log_level,
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             lambda _logger, _name, fields: redacted(fields),
-            *(_console(colors=on_terminal and "NO_COLOR" not in os.environ) if console else _json()),
+            *(_console(colors=colors, is_short=_Folding.is_on) if is_console else _json()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
-        logger_factory=lambda *_: lines,
+        logger_factory=lambda *names: own if names == (_NAME,) else of_others,
         cache_logger_on_first_use=False,
     )
-    _route_standard_logging(settings.log_level.upper())
+    standard_logging.route(settings.log_level, output)
+    warnings.showwarning = _log_warning
+
+
+class _Folding:
+    """Whether the configured lines are those for a person, who reads a repeated failure once."""
+
+    is_on = False
+
+
+def folds_failures() -> bool:
+    """Return whether repeats of a failure are to be counted instead of written."""
+    return _Folding.is_on
 
 
 def get_logger(**fields: object) -> FilteringBoundLogger:
-    """Return a logger that adds *fields* to every line."""
-    return cast("FilteringBoundLogger", structlog.get_logger(**fields))
+    """Return a logger of nsqkit that adds *fields* to every line."""
+    return cast("FilteringBoundLogger", _Logger(fields))
 
 
-def get_logger_from(level: str) -> FilteringBoundLogger:
-    """Return a logger that writes lines of *level* and above, also before :func:`configure` is called.
+class _Logger:
+    """A logger that finds out where its lines go when it writes one, or binds fields."""
 
-    Args:
-        level: A value of the setting ``log_level``, such as ``warning``.
-    """
-    return cast(
-        "FilteringBoundLogger",
-        structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(level)),
-    )
+    def __init__(self, fields: dict[str, object]) -> None:
+        self._fields = fields
 
+    def bind(self, **fields: object) -> Any:
+        """Return a logger with further fields, whose lines go where they go now."""
+        make = structlog.get_logger if structlog.is_configured() else standard_logging.standard_logger
+        return make(_NAME).bind(**{**self._fields, **fields})
 
-class _Lines:
-    """Writes whole lines. A closed stream, or a character that it cannot encode, raises nothing.
-
-    A real file descriptor is written to without waiting for its reader: a full pipe must not stop the worker.
-    """
-
-    # Reentrant: the garbage collector may run while it is held, and asyncio logs lost tasks that it finds.
-    _lock = threading.RLock()
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._writer = _writer_of(stream)
-
-    def msg(self, line: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        try:
-            encoded = line.encode(encoding, "backslashreplace")
-            if self._writer is not None:
-                self._writer.write(encoded + b"\n")
-                return
-            writable = encoded.decode(encoding)
-            with self._lock:
-                self._stream.write(f"{writable}\n")
-                self._stream.flush()
-        except (OSError, ValueError):  # closed pipe, full disk or closed stream: nowhere is left to report it
-            return
-
-    debug = info = warning = error = critical = msg
-
-
-def _writer_of(stream: TextIO) -> LineWriter | None:
-    """Return the writer of a stream's descriptor; None for a stream without one, such as one of a test."""
-    if type(stream) is not io.TextIOWrapper:
-        return None
-    try:
-        return writer_of(stream.fileno(), _report_dropped)
-    except (OSError, ValueError):  # a stream in memory, or a closed one
-        return None
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bind(), name)
 
 
 def _report_dropped(count: int) -> None:
     get_logger().error("log_lines_dropped", count=count)
 
 
-class _Bridge(logging.Handler):
-    """Passes records of the standard library's logging to structlog."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            event = record.getMessage()
-        except Exception:  # noqa: BLE001 - a format or an argument's __str__ may raise anything; keep the line
-            event = f"{readable(record.msg)} {readable(record.args)}"
-        level = max(level for level in _LEVELS if level <= max(record.levelno, logging.DEBUG))
-        get_logger().log(level, event, logger=record.name, exc_info=record.exc_info)
-
-
-_LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
-
-
-def _route_standard_logging(level: str) -> None:
-    root = logging.getLogger()
-    for handler in [each for each in root.handlers if isinstance(each, _Bridge)]:
-        root.removeHandler(handler)
-    root.addHandler(_Bridge())
-    root.setLevel(level)
-    for name in _SILENCED:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+def _log_warning(  # noqa: PLR0917 - Python's signature
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Log a warning of Python, such as one of a team's module. The code that causes it must not fail."""
+    with contextlib.suppress(Exception):
+        structlog.get_logger().warning(
+            "python_warning", category=category.__name__, detail=str(message), at=f"{filename}:{lineno}"
+        )
 
 
-def _console(*, colors: bool) -> tuple[structlog.typing.Processor, ...]:
+def _console(*, colors: bool, is_short: bool) -> tuple[Processor, ...]:
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    if is_short:
+        return (stamp, _Guarded(lambda _logger, _name, fields: console_line(fields, colors=colors)))
     render = structlog.dev.ConsoleRenderer(
         colors=colors,
         sort_keys=False,
         pad_event_to=24,
         exception_formatter=structlog.dev.plain_traceback,  # the default one prints local variables
     )
-    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
     return (stamp, _Guarded(lambda logger, name, fields: render(logger, name, _printable(fields))))
 
 
-def _json() -> tuple[structlog.typing.Processor, ...]:
+def _json() -> tuple[Processor, ...]:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    return (stamp, _Guarded(_json_line))
+    return (stamp, _Guarded(lambda _logger, _name, fields: json_line(fields)))
 
 
 class _Guarded:
     """A renderer that replaces values which cannot be rendered by readable text."""
 
-    def __init__(self, render: Callable[[WrappedLogger, str, _Fields], str]) -> None:
+    def __init__(self, render: _Render) -> None:
         self._render = render
 
     def __call__(self, logger: WrappedLogger, name: str, fields: _Fields) -> str:
@@ -176,12 +151,6 @@ class _Guarded:
         except Exception as error:  # noqa: BLE001 - a value's __repr__ may raise anything
             shown = {readable(key): _stand_in(value) for key, value in fields.items()}
             return self._render(logger, name, shown | {"log_error": readable(error)})
-
-
-def _json_line(_logger: WrappedLogger, _name: str, fields: _Fields) -> str:
-    first = {key: fields.pop(key) for key in ("timestamp", "level", "event") if key in fields}
-    line = orjson.dumps(first | dict(fields), default=readable, option=orjson.OPT_NON_STR_KEYS).decode()
-    return line if line.isprintable() else json.dumps(orjson.loads(line))  # a terminal may show it
 
 
 def _printable(fields: _Fields) -> dict[str, Any]:

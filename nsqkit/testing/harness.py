@@ -75,7 +75,7 @@ class Harness(Questions):
     ) -> None:
         specs = tuple(handler.spec for handler in handlers)
         self._settings = settings or Settings()
-        self._log = logs.get_logger_from(self._settings.log_level)
+        self._log = logs.get_logger()
         known = resources_in([sys.modules[spec.handler.__module__] for spec in specs])
         self._resources = with_stand_ins(specs, known, resources or {})
         if problems := check(specs, self._resources, self._settings, middleware):

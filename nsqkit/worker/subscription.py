@@ -15,6 +15,7 @@ from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.dropped import dropped
 from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.options import connection_options
+from nsqkit.policy.folds import Folds
 from nsqkit.policy.outage import rest_s
 from nsqkit.policy.outcome import Finish
 from nsqkit.policy.redaction import redact
@@ -33,6 +34,7 @@ from nsqkit.runtime.scope import Scope, succeeded
 from nsqkit.runtime.settle import Settler
 from nsqkit.runtime.slots import Slots
 from nsqkit.settings.settings import Settings
+from nsqkit.telemetry import logs
 from nsqkit.worker.parts import WorkerParts
 
 _PROBE_S = 15.0
@@ -140,6 +142,13 @@ class Subscription:
 
     def _make_intake(self, shared: Shared, ready: ReadyHandler, parts: WorkerParts) -> Intake:
         settings = parts.settings
+        self._outcome_log = OutcomeLog(
+            shared,
+            log_success=settings.log_success,
+            success_ratio=settings.log_success_ratio,
+            log_stacks=settings.log_level == "debug",
+            folds=Folds() if logs.folds_failures() else None,
+        )
         settler = Settler(
             shared,
             publishes=parts.publishes,
@@ -151,9 +160,7 @@ class Subscription:
                 max_msg_bytes=parts.max_msg_bytes,
                 limit_of=parts.limit_of,
             ),
-            outcome_log=OutcomeLog(
-                shared, log_success=settings.log_success, log_stacks=settings.log_level == "debug"
-            ),
+            outcome_log=self._outcome_log,
             hooks=ready.hooks.on_settled,
             unhandled=ready.hooks.on_unhandled,
             observer=parts.observer,
@@ -267,6 +274,7 @@ class Subscription:
         self.gate.close()
         self.intake.close()
         self.dispatcher.close()
+        self._outcome_log.close()
 
     def _try_again(self) -> None:
         self._probe = None

@@ -103,7 +103,6 @@ class Worker:
             of such a handler again after the lease ends. The handler does not keep the process from exiting,
             unless it waits for a thread that it started by itself, as with ``asyncio.to_thread``.
         """
-        logs.configure(self.settings)
         left: list[str] = []
         program.run(self._run(), self.settings.event_loop, on_left=left.extend)
         log_left(left)

@@ -92,6 +92,12 @@ LOG_EVENTS: Final = {
         "A delivery has its outcome. Successes are logged only with `log_success`. It is a warning after an "
         "error, a dead letter or a lost lease, else info."
     ),
+    "outcomes_repeated": (
+        "On the console, instead of further lines `message_settled` or `message_kept`: how often an outcome "
+        "has repeated, with the same error from the same place. It has `outcome`, `reason`, `error_type`, "
+        "`at` and `detail` of the first line."
+    ),
+    "python_warning": "Python warns of something, such as a call that a library will not support for long.",
     "more_nsqd_failed": (
         "Further nsqd cannot be reached or have refused, after ten lines within a minute. Some are named."
     ),
@@ -157,13 +163,15 @@ LOG_EVENTS: Final = {
 }
 
 FIELDS: Final = {
+    "action": "Type of the event: what the handler has to do.",
     "at": "File and line of the innermost frame of the team's own code.",
     "attempts": "Deliveries so far, this one included.",
     "blocked_s": "Seconds by which the event loop is late: until now, or in all.",
     "channel": "The handler's channel; null if it is about the whole topic.",
     "channels": "Topic and channel of each.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
-    "count": "How many log lines were dropped.",
+    "category": "Class of the warning.",
+    "count": "How many log lines were dropped, or outcomes repeated.",
     "delay_s": "Delay of a requeue, in seconds.",
     "depth": "Messages that wait in the channel.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
@@ -174,7 +182,7 @@ FIELDS: Final = {
     "failures": "Failed calls so far.",
     "feed": "File of the feed.",
     "files": "Files that changed.",
-    "for_s": "Seconds of the pause; null without an end.",
+    "for_s": "Seconds of the pause, null without an end; or in which outcomes have repeated.",
     "function": "The innermost function of the stack, with its module.",
     "grace_s": "The setting.",
     "handler": "Class name of the handler; null if none is involved.",
@@ -191,6 +199,7 @@ FIELDS: Final = {
     "left_behind": "Messages whose handlers still ran at the end.",
     "line": "Number of the line in the feed's file.",
     "look": "The command that shows the dead letters.",
+    "max_attempts": "After so many attempts a message that fails is a dead letter.",
     "message_id": "nsqd's id; unique only together with topic and nsqd.",
     "messages": "How many messages it is about.",
     "more": "How many there are in addition.",
@@ -209,6 +218,10 @@ FIELDS: Final = {
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
     "refused": "Lines of a feed that were not published.",
+    "request_id": (
+        "The same for all messages of a request: the envelope's `requestid`, else its `correlationid`, else "
+        "its `id`."
+    ),
     "resources": "Names of resources.",
     "retry_in_s": "Seconds until the next try.",
     "running": "Names of tasks and threads.",

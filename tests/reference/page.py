@@ -18,7 +18,9 @@ from tests.reference.meanings import BOUND_FIELDS, FIELDS, LOG_EVENTS
 from tests.reference.signatures import Argument, arguments, type_text, without_none
 
 # What the runtime gives to a Context and calls on it; a handler has no use for it.
-_OF_THE_RUNTIME = frozenset({"deadline_s", "delivery", "now_s", "recorders", "start", "started_s", "wait"})
+_OF_THE_RUNTIME = frozenset(
+    {"deadline_s", "delivery", "log_fields", "now_s", "recorders", "start", "started_s", "wait"}
+)
 
 
 def page() -> str:
@@ -170,6 +172,8 @@ def _running() -> Iterator[str]:
     worker = nsqkit.Worker
     for method in (worker.run, worker.start, worker.wait_ready, worker.stop):
         yield _method(f"worker.{method.__name__}", method)
+    yield _called("configure_logs")
+    yield _called("log_fields")
     yield f"### Settings\n\n{doc_of(nsqkit.Settings).summary} {prose.SETTINGS}"
 
 

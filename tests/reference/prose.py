@@ -41,7 +41,9 @@ LOGS: Final = """\
 ## Log events
 
 Log lines are console lines on a terminal and JSON elsewhere, unless the setting `log_format` says otherwise.
-A JSON line also has `timestamp`, `level` and `event`. Lines about one handler have {bound}. Lines about one
-message, those of `ctx.log` included, have {message}; `event_id` is missing if the body has no envelope. The
-embedded broker logs sentences instead of events.
+A JSON line also has `timestamp`, `level` and `event`; a console line is shorter
+([Logs](operations.md#logs)). Lines about one handler have {bound}. Lines about one message, and all lines
+that are written inside a handler, have {message}; without an envelope there is no `request_id` and no
+`event_id`.
+The embedded broker logs sentences instead of events.
 """

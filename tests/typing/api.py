@@ -311,6 +311,8 @@ around: Sequence[Middleware] = [audited, Limited(3)]
 
 
 def run() -> int:
+    nsqkit.configure_logs(Settings(log_format="json"))
+    assert_type(nsqkit.log_fields(), dict[str, Any])
     worker = Worker(
         handlers=[Notify, Reserve, Charge, Count, Refund, Totals, Archive],
         settings=Settings(nsqd=("127.0.0.1:4150",), threads=4, grace_s=5),

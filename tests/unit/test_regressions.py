@@ -419,7 +419,6 @@ class TestSignalDuringStart:
 
         monkeypatch.setattr("nsqkit.worker.worker.stop_event", stop_event)
         monkeypatch.setattr("nsqkit.process.run.stop_event", stop_event)
-        monkeypatch.setattr("nsqkit.telemetry.logs.configure", lambda _: None)
         CLOSED.clear()
 
     def test_of_a_worker(self) -> None:

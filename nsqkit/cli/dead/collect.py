@@ -31,7 +31,7 @@ def collect(
     from nsqkit.telemetry import logs
 
     topics = wanted_topics(sources or [])
-    logs.configure(settings)
+    logs.configure_logs(settings)
     report = run(
         settings,
         topics=topics,

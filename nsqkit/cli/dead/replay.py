@@ -50,7 +50,7 @@ def replay(
 
     options.checked_rate(rate)
     filters = selection.filters(ids=ids, where=where, since=since, handler=handler)
-    logs.configure(settings)
+    logs.configure_logs(settings)
     with Store(Path(settings.dead_store)) as store:
         chosen = _chosen(store, filters, limit=limit, again=again)
         if edit and (dry_run or len(chosen) != 1):

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
-from structlog import contextvars
 
 from nsqkit.errors import PublishError
 from nsqkit.handler.batch import Delivery
@@ -178,15 +177,13 @@ def _leave_failed_batch(ctx: Context) -> None:
 
 @contextmanager
 def _current(process: ProcessSpan) -> Iterator[None]:
-    """Make a span the current one of the task, of the threads that it starts, and of their log lines."""
+    """Make a span the current one of the task and of the threads that it starts."""
     token = otel_context.attach(trace.set_span_in_context(process.span))
     watch = breaker_watch.set(process.breaker)
-    bound = contextvars.bind_contextvars(**process.log_fields)
     try:
         yield
     finally:
         with suppress(ValueError):  # Python closes a discarded coroutine in another context
-            contextvars.reset_contextvars(**bound)  # unbinding would leave variables behind
             breaker_watch.reset(watch)
             otel_context.detach(token)
 

@@ -22,8 +22,8 @@ from opentelemetry.trace import (
 from nsqkit.handler.batch import Delivery
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Publish
-from nsqkit.policy.sampling import Sampling
 from nsqkit.policy.trace_context import TraceContext
+from nsqkit.policy.trace_sampling import Sampling
 from nsqkit.telemetry.traces import attributes, conventions
 from nsqkit.version import __version__
 

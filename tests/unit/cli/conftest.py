@@ -27,7 +27,7 @@ def nsqkit(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
     for name in [name for name in os.environ if name.startswith("NSQKIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("nsqkit.telemetry.logs.configure", lambda *_: None)
+    monkeypatch.setattr("nsqkit.telemetry.logs.configure_logs", lambda *_: None)
 
     def run(*arguments: str) -> Result:
         code = main(arguments)

@@ -16,6 +16,11 @@ def preparer(source: str, max_msg_bytes: int) -> Any:
     return Preparer(source=source, max_msg_bytes=max_msg_bytes).event
 
 
+def caused(**extensions: object) -> bytes:
+    envelope = {"specversion": "1.0", "type": "sent.v1", "source": "shop", "id": "e-1", "data": {}}
+    return json.dumps(envelope | extensions).encode()
+
+
 class TestPreparer:
     """What is made of an event before it is sent."""
 
@@ -54,6 +59,16 @@ class TestPreparer:
                 {"correlationid": "e-1", "causationid": "e-1"},
                 id="its cause begins the flow",
             ),
+            pytest.param(
+                Context(event_id="e-1", body=caused(requestid="r-1")),
+                {"correlationid": "e-1", "causationid": "e-1", "requestid": "r-1"},
+                id="it belongs to the request of its cause",
+            ),
+            pytest.param(
+                Context(event_id="e-1", body=caused(requestid=5)),
+                {"correlationid": "e-1", "causationid": "e-1"},
+                id="an id of a request is text",
+            ),
             pytest.param(Context(), {}, id="a bare body has no id"),
             pytest.param(None, {}, id="no handler publishes it"),
         ],
@@ -64,7 +79,8 @@ class TestPreparer:
         ready = Preparer(source="shop", max_msg_bytes=10_000).event(Sent(1), None, 0.0, ctx)
         assert ready is not None
         written = json.loads(ready.body)
-        assert {name: written[name] for name in written if name.endswith("ationid")} == expected
+        ids = {"correlationid", "causationid", "requestid"}
+        assert {name: written[name] for name in written if name in ids} == expected
 
     def test_what_an_extension_gives_comes_before_the_cause(self) -> None:
         def give(publish: Publish) -> None:

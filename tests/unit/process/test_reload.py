@@ -149,7 +149,12 @@ class TestReplace:
         ],
     )
     async def test_code_that_does_not_load_leaves_the_old_worker_running_and_says_why(
-        self, stage: Stage, capfd: pytest.CaptureFixture[str], source: str, said: str
+        self,
+        stage: Stage,
+        capfd: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture,
+        source: str,
+        said: str,
     ) -> None:
         stage.write(1)
         stage.start()
@@ -161,11 +166,11 @@ class TestReplace:
             nonlocal err
             captured = capfd.readouterr()
             err += captured.err + captured.out
-            return "reload_failed" in err
+            return "reload_failed" in caplog.text
 
         await stage.until(is_told)
         assert said in err
-        assert "the previous worker continues" in err
+        assert "the previous worker continues" in caplog.text
         await stage.publish(1)
         await stage.until(lambda: stage.seen == {"1:1"})
         assert await stage.end() == 0
@@ -201,15 +206,14 @@ class TestReplace:
         assert await stage.end() == 0
 
     async def test_a_worker_that_ends_by_itself_is_told_and_replaced_at_the_next_change(
-        self, stage: Stage, capfd: pytest.CaptureFixture[str]
+        self, stage: Stage, caplog: pytest.LogCaptureFixture
     ) -> None:
         stage.write(1, "os._exit(3)")
         stage.start()
         await stage.runs()
         await stage.publish(1)
         await stage.until(lambda: stage.reload and stage.reload._code == 3)
-        captured = capfd.readouterr()
-        assert "worker_ended" in captured.err + captured.out
+        assert "worker_ended" in caplog.text
         stage.write(2)
         await stage.runs()
         assert await stage.end() == 0
@@ -265,10 +269,7 @@ class TestFeeds:
         await stage.until(lambda: stage.seen == {"1:1"})
         assert await stage.end() == 1
 
-    def test_one_that_cannot_be_read_is_told_before_anything_starts(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("nsqkit.telemetry.logs.configure", lambda _: None)
+    def test_one_that_cannot_be_read_is_told_before_anything_starts(self, tmp_path: Path) -> None:
         plan = Plan(("team",), Settings())
         reload = Reload(plan, command=(), changes=watch([tmp_path]), feeds=[("t", tmp_path / "missing")])
         with pytest.raises(FeedError, match="cannot be read"):

@@ -341,6 +341,9 @@ class Bench:
         most: How many may be in flight, with those that wait for a thread; by default as many as run.
         middleware: The outermost first.
         max_msg_bytes: The largest message that the fake nsqd takes.
+        log_success: Whether successes are logged.
+        success_ratio: Share of them that is.
+        draw: What each random draw yields.
         quarantine: By default one of its own.
         now_s: The clock, if not ``clock``, which stands still.
         hooks: Receive every outcome.
@@ -359,6 +362,8 @@ class Bench:
         middleware: Sequence[Middleware] = (),
         max_msg_bytes: int = 1_000_000,
         log_success: bool = False,
+        success_ratio: float = 1.0,
+        draw: float = 0.0,
         quarantine: Quarantine | None = None,
         now_s: Callable[[], float] | None = None,
         hooks: Sequence[OnSettled] = (),
@@ -391,7 +396,7 @@ class Bench:
             clock=Clock(
                 now_s=now_s,
                 now_ns=lambda: NOW_NS,
-                draw=lambda: 0.0,
+                draw=lambda: draw,
                 skews_ns=defaultdict(int) if skews_ns is None else skews_ns,
             ),
         )
@@ -405,7 +410,7 @@ class Bench:
                 max_msg_bytes=max_msg_bytes,
                 limit_of=self.publishes.max_msg_bytes,
             ),
-            outcome_log=OutcomeLog(shared, log_success=log_success),
+            outcome_log=OutcomeLog(shared, log_success=log_success, success_ratio=success_ratio),
             hooks=hooks,
             unhandled=unhandled,
             observer=(lambda *ending: self.told.append(ending)) if is_observed else None,

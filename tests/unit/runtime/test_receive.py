@@ -1308,6 +1308,7 @@ class TestContext:
                     "topic": "consumed",
                     "channel": "work",
                     "handler": "Scripted",
+                    "action": "bench.happened.v1",
                     "attempts": 2,
                     "user_id": "u-1",
                 },

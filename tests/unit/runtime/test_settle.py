@@ -403,6 +403,7 @@ class TestClose:
             "channel": "work",
             "handler": "Scripted",
             "attempts": 1,
+            "max_attempts": 5,
             "outcome": "requeue",
             "reason": "error",
             "delay_s": 1.235,
@@ -411,7 +412,8 @@ class TestClose:
         }
         (quiet,) = self.closed(Verdict(OutcomeLabel.LEASE_LOST)).log.settled()
         assert quiet.keys() == {
-            *("message_id", "topic", "channel", "handler", "attempts", "outcome", "latency_ms"),
+            *("message_id", "topic", "channel", "handler", "attempts", "max_attempts"),
+            *("outcome", "latency_ms"),
         }
 
     def test_over_a_lost_connection_no_outcome_but_lease_lost_is_counted(self) -> None:

@@ -85,6 +85,17 @@ class TestTogether:
         await bench.idle()
         assert [len(ids) for ids in link.finished] == [3]
 
+    async def test_a_plain_handler_that_raises_stop_iteration_has_failed(self) -> None:
+        """It has not returned, as a coroutine would have."""
+
+        def stop(_event: Happened, _ctx: Context) -> None:
+            raise StopIteration
+
+        bench = Bench(plain(stop, run_on_loop=True))
+        bench.receive_chunk(*chunk(bench, 3))
+        await bench.idle()
+        assert bench.meter.outcomes == {"requeue": 3}
+
     async def test_over_a_lost_connection_all_have_lost_their_lease(self) -> None:
         bench = Bench(scripted(Started()))
         messages = chunk(bench, 3, is_connected=False)

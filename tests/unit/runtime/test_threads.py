@@ -377,7 +377,7 @@ class TestTimes:
         queue.script.let_out(0)
         await queue.script.starts(0, 1)
         ctx = queue.script.contexts[1]
-        assert ctx.remaining_s() == 30.0
+        assert ctx.remaining_s() == pytest.approx(30.0)
         await passed(hours, 29.0)
         assert (ctx.remaining_s(), ctx.cancelled) == (1.0, False)
         await passed(hours, 1.0)

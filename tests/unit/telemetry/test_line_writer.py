@@ -194,7 +194,7 @@ FORKING = """
 import os, sys
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
-logs.configure(Settings(log_format="json"))
+logs.configure_logs(Settings(log_format="json"))
 for number in range(1000):
     logs.get_logger().info("parent", text="x" * 200)  # more than the pipe holds: a thread waits for room
 if not os.fork():
@@ -248,7 +248,7 @@ from nsqkit.telemetry import logs, line_writer
 
 async def main():
     stop = stop_event(on_second_signal)
-    logs.configure(Settings(log_format="json"))
+    logs.configure_logs(Settings(log_format="json"))
     while not line_writer.lines_dropped():
         logs.get_logger().warning("unread", text="x" * 9000)
     print("dropped", flush=True)

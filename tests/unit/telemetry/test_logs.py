@@ -4,17 +4,21 @@ import dataclasses
 import io
 import json
 import logging
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import structlog
 
+from nsqkit import Context, Worker
+from nsqkit.handler.current import CURRENT
 from nsqkit.policy.redaction import is_secret_name
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.log_fields import LONGEST
 from tests.reference.meanings import FIELDS
+from tests.unit.runtime.bench import Bench, Happened, asynchronous
 
 
 class _Terminal(io.StringIO):
@@ -39,8 +43,10 @@ def _fail(password: str) -> None:
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, showwarning = root.handlers[:], root.level, warnings.showwarning
     yield
+    warnings.showwarning = showwarning
+    logs._Folding.is_on = False
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -56,7 +62,7 @@ def _configured(
     log_format: str = "json", log_level: str = "info", stream: io.StringIO | None = None
 ) -> io.StringIO:
     stream = stream or io.StringIO()
-    logs.configure(Settings(log_format=log_format, log_level=log_level), stream)
+    logs.configure_logs(Settings(log_format=log_format, log_level=log_level), stream)
     return stream
 
 
@@ -67,14 +73,6 @@ def test_a_line_is_json_with_the_fixed_names_first() -> None:
     assert list(line) == ["timestamp", "level", "event", "handler", "attempts", "latency_ms"]
     assert (line["level"], line["event"], line["attempts"]) == ("warning", "handler_failed", 3)
     assert line["timestamp"].endswith("Z")
-
-
-def test_a_logger_may_be_less_talkative_than_what_is_configured() -> None:
-    stream = _configured(log_level="debug")
-    for say in (logs.get_logger_from("warning"), logs.get_logger_from("warning").bind(n=1)):
-        say.info("too_little")
-        say.warning("enough")
-    assert [line["event"] for line in _json_lines(stream)] == ["enough", "enough"]
 
 
 @pytest.mark.parametrize(
@@ -166,44 +164,6 @@ def test_a_traceback_stays_without_local_variables(log_format: str) -> None:
     assert "hunter2" not in text
 
 
-def test_standard_logging_comes_out_the_same_way() -> None:
-    stream = _configured()
-    logging.getLogger("asyncio").warning("took %.1f s", 2.5)
-    (line,) = _json_lines(stream)
-    assert (line["event"], line["level"], line["logger"]) == ("took 2.5 s", "warning", "asyncio")
-
-
-def test_standard_logging_loses_no_line_to_its_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own raises on a bad format
-    stream = _configured()
-    logging.getLogger("team").error("%d", "x")
-    logging.getLogger("team").error("%s", _Unreadable())
-    first, second = _json_lines(stream)
-    assert first["event"] == "%d ('x',)"
-    assert second["event"].startswith("%s ")
-
-
-@pytest.mark.parametrize(
-    ("number", "level"),
-    [
-        pytest.param(logging.INFO + 5, "info", id="between info and warning"),
-        pytest.param(logging.CRITICAL + 5, "critical", id="above critical"),
-    ],
-)
-def test_a_level_of_ones_own_is_the_next_lower_known_one(number: int, level: str) -> None:
-    stream = _configured()
-    logging.getLogger("team").log(number, "odd")
-    assert _json_lines(stream)[0]["level"] == level
-
-
-def test_pynsq_and_tornados_lines_about_requests_are_silenced() -> None:
-    stream = _configured(log_level="debug")
-    logging.getLogger("nsq.client").error("failed to unpack size")
-    logging.getLogger("tornado.access").warning("404 GET /")
-    logging.getLogger("tornado.general").info("Malformed HTTP message from 10.0.0.1")
-    assert stream.getvalue() == ""
-
-
 def test_context_variables_are_in_every_line() -> None:
     stream = _configured()
     with structlog.contextvars.bound_contextvars(request_id="r1"):
@@ -231,7 +191,7 @@ def test_a_closed_stream_stops_nobody() -> None:
 def test_a_character_that_the_stream_cannot_spell_is_escaped() -> None:
     raw = io.BytesIO()
     ascii_only = io.TextIOWrapper(raw, encoding="ascii")
-    logs.configure(Settings(log_format="console"), ascii_only)
+    logs.configure_logs(Settings(log_format="console"), ascii_only)
     logs.get_logger().info("naïve")
     assert b"na\\xefve" in raw.getvalue()
 
@@ -301,8 +261,152 @@ def test_no_field_of_nsqkit_has_the_name_of_a_secret() -> None:
 
 
 def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure(Settings())
+    logs.configure_logs(Settings())
     logs.get_logger().info("here")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert '"event":"here"' in captured.err
+
+
+class Message:
+    """A message, as the log names it."""
+
+    log_fields = {"message_id": "m-1", "handler": "Charge"}  # noqa: RUF012 - as of a message
+
+
+@pytest.fixture
+def in_handler() -> Iterator[None]:
+    """The test is code that a handler calls."""
+    token = CURRENT.set(Message())
+    yield
+    CURRENT.reset(token)
+
+
+@pytest.mark.usefixtures("in_handler")
+class TestInsideAHandler:
+    """Every line names the message, whoever writes it."""
+
+    def test_plain_structlog_does(self) -> None:
+        stream = _configured()
+        structlog.get_logger("shop").info("charged", order=7)
+        (line,) = _json_lines(stream)
+        assert (line["message_id"], line["handler"], line["order"]) == ("m-1", "Charge", 7)
+
+    def test_standard_logging_of_a_library_does(self) -> None:
+        stream = _configured()
+        logging.getLogger("client").warning("slow")
+        (line,) = _json_lines(stream)
+        assert (line["message_id"], line["handler"], line["logger"]) == ("m-1", "Charge", "client")
+
+    def test_a_warning_of_python_does(self) -> None:
+        stream = _configured()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("old password=hush-1", DeprecationWarning, stacklevel=1)
+        (line,) = _json_lines(stream)
+        assert (line["event"], line["level"], line["message_id"]) == ("python_warning", "warning", "m-1")
+        assert (line["category"], line["detail"]) == ("DeprecationWarning", "old password=[redacted]")
+        assert line["at"].startswith(f"{__file__}:")
+
+    def test_what_a_handler_binds_is_in_lines_of_others(self) -> None:
+        stream = _configured()
+        with structlog.contextvars.bound_contextvars(order=7):
+            logging.getLogger("client").warning("slow")
+        assert _json_lines(stream)[0]["order"] == 7
+
+    def test_a_field_of_the_line_itself_is_kept(self) -> None:
+        stream = _configured()
+        structlog.get_logger().info("compared", handler="other")
+        assert _json_lines(stream)[0]["handler"] == "other"
+
+    def test_a_line_of_nsqkit_does_not_by_itself(self) -> None:
+        """A connection that opens now is not the message's; lines about the message name it anyway."""
+        stream = _configured()
+        logs.get_logger(nsqd="127.0.0.1:4150").info("nsqd_connected")
+        assert "message_id" not in _json_lines(stream)[0]
+
+    @pytest.mark.parametrize("log_format", ["json", "console"])
+    def test_no_format_needs_more(self, log_format: str) -> None:
+        stream = _configured(log_format)
+        structlog.get_logger().info("charged")
+        assert "m-1" in stream.getvalue()
+
+
+async def test_a_real_handler_and_its_library_write_the_same_ids() -> None:
+    stream = _configured()
+
+    async def work(_event: Happened, ctx: Any) -> None:
+        structlog.get_logger().info("by structlog")
+        logging.getLogger("client").error("by a library")
+
+    await Bench(asynchronous(work)).run()
+    assert [line["message_id"] for line in _json_lines(stream)] == ["0000000000000001"] * 2
+
+
+class TestConsole:
+    def test_is_short_and_folds_unless_details_are_asked_for(self) -> None:
+        stream = _configured("console")
+        logs.get_logger().warning("worker_ready", handler="Charge", message_id="0" * 16)
+        assert stream.getvalue().endswith(" warning  Charge         worker_ready  00000000\n")
+        assert logs.folds_failures()
+
+    def test_has_all_fields_at_level_debug(self) -> None:
+        stream = _configured("console", "debug")
+        logs.get_logger().warning("worker_ready", handler="Charge", message_id="0" * 16)
+        assert f"message_id={'0' * 16} " not in stream.getvalue()[:30]
+        assert f"message_id={'0' * 16}" in stream.getvalue()
+        assert not logs.folds_failures()
+
+    def test_json_folds_nothing(self) -> None:
+        _configured("json")
+        assert not logs.folds_failures()
+
+
+class TestOfAProgram:
+    """A program's logging is its own: nsqkit configures nothing unless it is asked to."""
+
+    def test_without_any_configuration_lines_go_through_standard_logging(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        logs.get_logger(handler="Charge").info("intake_paused", for_s=2.5)
+        assert caplog.record_tuples == [("nsqkit", logging.INFO, "intake_paused handler=Charge for_s=2.5")]
+
+    def test_with_structlog_configured_lines_go_through_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        log = logs.get_logger(handler="Charge")
+        with structlog.testing.capture_logs() as lines:
+            log.warning("intake_paused", for_s=2.5)
+        assert lines == [
+            {"event": "intake_paused", "handler": "Charge", "for_s": 2.5, "log_level": "warning"}
+        ]
+        assert caplog.records == []
+
+    @pytest.mark.parametrize(
+        "configure",
+        [
+            pytest.param(lambda: None, id="nothing is configured"),
+            pytest.param(lambda: logging.getLogger().setLevel("ERROR"), id="standard logging is"),
+            pytest.param(
+                lambda: structlog.configure(processors=[structlog.processors.KeyValueRenderer()]),
+                id="structlog is",
+            ),
+        ],
+    )
+    def test_a_worker_that_runs_changes_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, configure: Callable[[], None]
+    ) -> None:
+        monkeypatch.setattr("nsqkit.program.run", lambda main, *_, **__: main.close())
+        configure()
+        before = _configuration()
+        handler = type(asynchronous(_nothing))
+        Worker([handler], settings=Settings(nsqd=("127.0.0.1:1",), admin_port=0)).run()
+        assert _configuration() == before
+
+
+def _configuration() -> list[object]:
+    root = logging.getLogger()
+    return [root.level, *root.handlers, *structlog.get_config().values(), warnings.showwarning]
+
+
+async def _nothing(_event: Happened, _ctx: Context) -> None:
+    return None

@@ -534,7 +534,6 @@ class TestRun:
 
         monkeypatch.setattr(module, "stop_event", stop_event)
         monkeypatch.setattr(Worker, "start", started)
-        monkeypatch.setattr("nsqkit.telemetry.logs.configure", lambda _: None)
 
     @pytest.mark.usefixtures("stopped")
     def test_a_clean_end_is_0(self, threaded_broker: DevBroker) -> None:

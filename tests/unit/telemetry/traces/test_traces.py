@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -48,6 +47,7 @@ from nsqkit import (
     event,
 )
 from nsqkit.devbroker import DevBroker
+from nsqkit.handler.current import log_fields
 from nsqkit.handler.extension import Hooks
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.policy.trace_context import TraceContext, parse_traceparent
@@ -258,15 +258,17 @@ class TestProcess:
 
     @pytest.mark.parametrize("traceparent", [CREATOR, UNSAMPLED], ids=["sampled", "not sampled"])
     async def test_log_lines_of_the_handler_carry_its_ids(self, recorded: Recorded, traceparent: str) -> None:
-        found: list[dict[str, Any]] = []
-        await play(
-            ordering(lambda _: found.append(structlog.contextvars.get_contextvars())),
-            recorded.traces(),
-            traceparent=traceparent,
-        )
+        found: list[tuple[Any, Any]] = []
+
+        def note(_: object) -> None:
+            fields = log_fields()
+            found.append((fields.get("trace_id"), fields.get("span_id")))
+
+        await play(ordering(note), recorded.traces(), traceparent=traceparent)
         contexts = [context_of(span) for span in recorded.spans]
-        expected = [{"trace_id": f"{c.trace_id:032x}", "span_id": f"{c.span_id:016x}"} for c in contexts]
-        assert found == (expected or [{}])
+        expected: list[tuple[Any, Any]]
+        expected = [(f"{each.trace_id:032x}", f"{each.span_id:016x}") for each in contexts]
+        assert found == (expected or [(None, None)])
 
     async def test_it_leaves_no_context_variable_behind(self, recorded: Recorded) -> None:
         """Otherwise each message would need a task of its own."""
