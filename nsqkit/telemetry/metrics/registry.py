@@ -3,26 +3,28 @@
 Labels come from the registered handlers and breakers and the nsqd, never from messages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from nsqkit.handler.breaker import breaker_states
 from nsqkit.policy.breaker import BreakerState
 from nsqkit.telemetry.line_writer import lines_dropped
+from nsqkit.telemetry.metrics.exposition import Exposition, Format, prometheus_buckets
 from nsqkit.telemetry.metrics.families import FAMILIES
-from nsqkit.telemetry.metrics.handler import HandlerMetrics, HandlerSummary
+from nsqkit.telemetry.metrics.handler import Columns, HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
+from nsqkit.telemetry.metrics.process import ProcessFigures
+from nsqkit.telemetry.metrics.snapshot import Labels, Series, Snapshot
+from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+Figure = tuple[str, Labels, Any]
+"""A family, the values of its labels, and the number of the series."""
 
 _LOOP_LAG: Final = "nsqkit_event_loop_lag_seconds"
-_LOOP_BLOCKS: Final = "nsqkit_event_loop_blocks_total"
-_LINES_DROPPED: Final = "nsqkit_log_lines_dropped_total"
-_CLOCK_SKEW: Final = "nsqkit_clock_skew_seconds"
 _KINDS: Final = MappingProxyType(
     {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 )
@@ -41,8 +43,9 @@ class Metrics:
         self._clock_skews_s: dict[str, float] = {}
         self._loop_blocks = 0
         self._loop_lag = Histogram(FAMILIES[_LOOP_LAG].buckets)
+        self._sources: list[Callable[[], Iterable[Figure]]] = [self._own, ProcessFigures()]
+        self._exposition = Exposition()
         self.registry.register(self)
-        ProcessCollector(namespace="nsqkit", registry=self.registry)
 
     def for_handler(
         self,
@@ -87,45 +90,49 @@ class Metrics:
         else:
             self._clock_skews_s[nsqd] = skew_s
 
+    def add_source(self, source: Callable[[], Iterable[Figure]]) -> None:
+        """Read figures that another part of the process knows, at each snapshot.
+
+        Args:
+            source: Returns family, label values and number of each series; it must not block. A family is one
+                of :data:`FAMILIES`.
+        """
+        self._sources.append(source)
+
+    def snapshot(self) -> Snapshot:
+        """Return all present numbers; they belong to one moment."""
+        columns: Columns = {name: ([], []) for name in FAMILIES}
+        for handler in self._handlers.values():
+            handler.put_into(columns)
+        for source in self._sources:
+            for family, labels, number in source():
+                columns[family][0].append(labels)
+                columns[family][1].append(number)
+        return Snapshot({name: Series(*map(tuple, both)) for name, both in columns.items()})
+
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return one row per handler, in the order in which they were registered."""
-        return tuple(handler.summary() for handler in self._handlers.values())
+        return summaries(self.snapshot())
 
-    def exposition(self) -> bytes:
-        """Return everything in Prometheus' text format, see :data:`CONTENT_TYPE`."""
-        return generate_latest(self.registry)
+    def exposition(self, form: Format = Format.TEXT) -> Iterator[bytes]:
+        """Return the present numbers as Prometheus reads them, in parts; see :class:`Exposition`."""
+        return self._exposition.parts(self.snapshot(), form)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the present values; called by the registry."""
-        for family in FAMILIES.values():
-            metric = _KINDS[family.kind](family.name, family.help, labels=family.labels)
-            if family.per_handler:
-                self._add_handlers(metric, family.name)
-            else:
-                self._add_process(metric, family.name)
+        """Yield the present values for the registry; :meth:`exposition` is many times faster."""
+        for name, series in self.snapshot().families.items():
+            family = FAMILIES[name]
+            metric: Any = _KINDS[family.kind](name, family.help, labels=family.labels)
+            for labels, point in zip(*series, strict=True):
+                metric.add_metric(labels, *(prometheus_buckets(point) if family.buckets else (point,)))
             yield metric
 
-    def _add_handlers(self, metric: Any, name: str) -> None:
-        for handler in self._handlers.values():
-            for value, number in handler.numbers().get(name, {}).items():
-                metric.add_metric((*handler.labels, value), number)
-            if (histogram := handler.histograms().get(name)) is not None:
-                metric.add_metric(handler.labels, *histogram.buckets())
-
-    def _add_process(self, metric: Any, name: str) -> None:
-        if name == _LOOP_LAG:
-            metric.add_metric((), *self._loop_lag.buckets())
-            return
-        if name == _LOOP_BLOCKS:
-            metric.add_metric((), self._loop_blocks)
-            return
-        if name == _LINES_DROPPED:
-            metric.add_metric((), lines_dropped())
-            return
-        if name == _CLOCK_SKEW:
-            for nsqd, skew_s in self._clock_skews_s.items():
-                metric.add_metric((nsqd,), skew_s)
-            return
+    def _own(self) -> Iterator[Figure]:
+        yield _LOOP_LAG, (), self._loop_lag.snapshot()
+        yield "nsqkit_event_loop_blocks_total", (), self._loop_blocks
+        yield "nsqkit_log_lines_dropped_total", (), lines_dropped()
+        for nsqd, skew_s in self._clock_skews_s.items():
+            yield "nsqkit_clock_skew_seconds", (nsqd,), skew_s
         for dependency, present in breaker_states().items():
             for state in BreakerState:
-                metric.add_metric((dependency, state), state is present)
+                yield "nsqkit_breaker_state", (dependency, state), int(state is present)

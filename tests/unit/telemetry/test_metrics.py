@@ -45,6 +45,10 @@ def _value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, LABELS | labels)
 
 
+def _text(metrics: Metrics) -> str:
+    return b"".join(metrics.exposition()).decode()
+
+
 @pytest.mark.parametrize(
     ("name", "label", "values"),
     [
@@ -62,7 +66,7 @@ def test_every_value_of_a_closed_label_is_there_at_zero(
 
 
 def test_the_names_are_those_of_the_contract(metrics: Metrics, handler: HandlerMetrics) -> None:
-    names = {family.name for family in text_string_to_metric_families(metrics.exposition().decode())}
+    names = {family.name for family in text_string_to_metric_families(_text(metrics))}
     assert names >= {
         "nsqkit_messages_received",  # a counter's samples end in _total
         "nsqkit_messages_processed",
@@ -195,13 +199,13 @@ def test_an_error_type_that_was_not_declared_is_other(metrics: Metrics, handler:
 def test_the_number_of_series_does_not_grow_with_what_is_counted(
     metrics: Metrics, handler: HandlerMetrics
 ) -> None:
-    before = metrics.exposition().count(b"\n")
+    before = _text(metrics).count("\n")
     for n in range(1000):
         handler.error(f"Error{n}")
         handler.duration(n)
         handler.age(-n)
-    assert metrics.exposition().count(b"\n") == before
-    series = [line for line in metrics.exposition().decode().splitlines() if 'handler="Reserve"' in line]
+    assert _text(metrics).count("\n") == before
+    series = [line for line in _text(metrics).splitlines() if 'handler="Reserve"' in line]
     histograms = sum(len(bounds) + 3 for bounds in (DURATION_BUCKETS_S, AGE_BUCKETS_S, WAIT_BUCKETS_S))
     counters = len(OUTCOMES) + len(REQUEUE_REASONS) + len(DEAD_LETTER_REASONS) + len(COMMANDS) + 3 + 2
     assert len(series) == histograms + counters + 6
@@ -268,13 +272,13 @@ def test_quantile(values: list[float], share: float, expected: float | None) -> 
     histogram = Histogram((1.0, 2.0, 4.0))
     for value in values:
         histogram.observe(value)
-    assert histogram.quantile(share) == (None if expected is None else pytest.approx(expected))
+    assert histogram.snapshot().quantile(share) == (None if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.1, math.nan])
 def test_quantile_refuses_a_share_outside_its_range(share: float) -> None:
     with pytest.raises(ValueError, match="is not in"):
-        Histogram((1.0,)).quantile(share)
+        Histogram((1.0,)).snapshot().quantile(share)
 
 
 @given(
@@ -288,7 +292,7 @@ def test_the_estimate_lies_in_the_bucket_of_the_true_quantile(values: list[float
     true = sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
     upper = next(bound for bound in DURATION_BUCKETS_S if true <= bound)
     lower = max((bound for bound in DURATION_BUCKETS_S if bound < upper), default=0.0)
-    estimate = histogram.quantile(share)
+    estimate = histogram.snapshot().quantile(share)
     assert estimate is not None
     assert lower <= estimate <= upper
 
@@ -298,5 +302,5 @@ def test_quantiles_grow_with_their_share(values: list[float]) -> None:
     histogram = Histogram(DURATION_BUCKETS_S)
     for value in values:
         histogram.observe(value)
-    estimates = [histogram.quantile(share) or 0.0 for share in (0.1, 0.5, 0.95, 0.99, 1.0)]
+    estimates = [histogram.snapshot().quantile(share) or 0.0 for share in (0.1, 0.5, 0.95, 0.99, 1.0)]
     assert estimates == sorted(estimates)

@@ -384,7 +384,7 @@ class TestAdmin:
         assert await self.asked(free, "/readyz") == (200, "ready\n")
         assert (await self.asked(free, "/healthz"))[0] == 200
         _, metrics = await self.asked(free, "/metrics")
-        assert 'nsqkit_max_in_flight{channel="work",handler="Work",topic="worked"} 100.0' in metrics
+        assert 'nsqkit_max_in_flight{topic="worked",channel="work",handler="Work"} 100\n' in metrics
         await broker.stop()
         await until(lambda: bool(worker.problems()))
         status, problems = await self.asked(free, "/readyz")
