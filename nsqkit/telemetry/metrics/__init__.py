@@ -15,8 +15,8 @@ from nsqkit.telemetry.metrics.families import (
 )
 from nsqkit.telemetry.metrics.handler import HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
-from nsqkit.telemetry.metrics.registry import Metrics
-from nsqkit.telemetry.metrics.snapshot import Exemplar, HistogramSnapshot, Snapshot
+from nsqkit.telemetry.metrics.registry import Figure, Metrics
+from nsqkit.telemetry.metrics.snapshot import Exemplar, HistogramSnapshot, Labels, Snapshot
 from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
 __all__ = [
@@ -32,11 +32,13 @@ __all__ = [
     "Exemplar",
     "Exposition",
     "Family",
+    "Figure",
     "Format",
     "HandlerMetrics",
     "HandlerSummary",
     "Histogram",
     "HistogramSnapshot",
+    "Labels",
     "Metrics",
     "Snapshot",
     "summaries",

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
+from nsqkit.handler.publish_counts import PublishOutcome
 from nsqkit.policy.breaker import BreakerState
+from nsqkit.policy.connection_state import ConnectionState
 from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 
@@ -108,7 +110,43 @@ _TABLE: Final = (
         merge="max",
     ),
     Family("nsqkit_stalls_total", "counter", "Times that an nsqd stopped delivering waiting messages."),
-    Family("nsqkit_channel_paused", "gauge", "1 while the handler's topic or channel is paused in an nsqd."),
+    Family(
+        "nsqkit_connection_state",
+        "gauge",
+        "1 for the present state of a handler's connections to an nsqd.",
+        (*_NSQD_LABELS, "state"),
+        tuple(map(str, ConnectionState)),
+        merge="max",
+    ),
+    Family("nsqkit_rdy", "gauge", "Deliveries that nsqd may have in flight here (RDY).", _NSQD_LABELS),
+    Family(
+        "nsqkit_channel_depth",
+        "gauge",
+        "Messages that wait in the handler's channel in an nsqd.",
+        _NSQD_LABELS,
+        merge="max",
+    ),
+    Family(
+        "nsqkit_channel_deferred",
+        "gauge",
+        "Messages in the handler's channel in an nsqd whose delay is not over.",
+        _NSQD_LABELS,
+        merge="max",
+    ),
+    Family(
+        "nsqkit_channel_in_flight",
+        "gauge",
+        "Messages of the handler's channel in an nsqd that any consumer has not answered yet.",
+        _NSQD_LABELS,
+        merge="max",
+    ),
+    Family(
+        "nsqkit_channel_paused",
+        "gauge",
+        "1 while the handler's topic or channel is paused in an nsqd.",
+        _NSQD_LABELS,
+        merge="max",
+    ),
     Family(
         "nsqkit_kill_switch_state",
         "gauge",
@@ -137,6 +175,19 @@ _TABLE: Final = (
         "histogram",
         "Time that a plain handler waited for a thread.",
         buckets=WAIT_BUCKETS_S,
+    ),
+    Family(
+        "nsqkit_published_total",
+        "counter",
+        "Messages that handlers and publishers of the process published, by outcome.",
+        ("topic", "outcome"),
+        tuple(map(str, PublishOutcome)),
+    ),
+    Family(
+        "nsqkit_background_tasks_died",
+        "gauge",
+        "Background tasks that have died; the process needs a restart.",
+        (),
     ),
     Family(
         "nsqkit_log_lines_dropped_total",

@@ -141,10 +141,6 @@ class HandlerMetrics:
         """Set whether nsqlookupd names no nsqd that has its topic."""
         self._numbers["nsqkit_topic_without_producer"][""] = int(is_without)
 
-    def channel_paused(self, is_paused: bool) -> None:  # noqa: FBT001 - its one argument
-        """Set whether its topic or channel is paused in an nsqd."""
-        self._numbers["nsqkit_channel_paused"][""] = int(is_paused)
-
     def stalled(self) -> None:
         """Count that an nsqd has stopped delivering messages that wait for it."""
         self._numbers["nsqkit_stalls_total"][""] += 1

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from nsqkit.handler.breaker import breaker_states
+from nsqkit.handler.publish_counts import published
 from nsqkit.policy.breaker import BreakerState
 from nsqkit.telemetry.line_writer import lines_dropped
 from nsqkit.telemetry.metrics.exposition import Exposition, Format, prometheus_buckets
@@ -24,6 +25,7 @@ from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 Figure = tuple[str, Labels, Any]
 """A family, the values of its labels, and the number of the series."""
 
+_FIGURES_PER_PART: Final = 500
 _LOOP_LAG: Final = "nsqkit_event_loop_lag_seconds"
 _KINDS: Final = MappingProxyType(
     {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
@@ -82,7 +84,7 @@ class Metrics:
         """Set how far this machine's clock is ahead of an nsqd's.
 
         Args:
-            nsqd: ``host:port`` of nsqd's HTTP port.
+            nsqd: ``host:port`` of nsqd's TCP port.
             skew_s: Seconds; None if the nsqd is gone.
         """
         if skew_s is None:
@@ -91,32 +93,36 @@ class Metrics:
             self._clock_skews_s[nsqd] = skew_s
 
     def add_source(self, source: Callable[[], Iterable[Figure]]) -> None:
-        """Read figures that another part of the process knows, at each snapshot.
+        """Read figures that another part of the process knows, at each scrape.
 
         Args:
             source: Returns family, label values and number of each series; it must not block. A family is one
-                of :data:`FAMILIES`.
+                of :data:`FAMILIES`. Other work may run between two figures.
         """
         self._sources.append(source)
 
     def snapshot(self) -> Snapshot:
-        """Return all present numbers; they belong to one moment."""
-        columns: Columns = {name: ([], []) for name in FAMILIES}
-        for handler in self._handlers.values():
-            handler.put_into(columns)
-        for source in self._sources:
-            for family, labels, number in source():
-                columns[family][0].append(labels)
-                columns[family][1].append(number)
-        return Snapshot({name: Series(*map(tuple, both)) for name, both in columns.items()})
+        """Return all present numbers."""
+        columns = self._counted()
+        for figure in self._figures():
+            _add(columns, figure)
+        return _snapshot(columns)
 
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return one row per handler, in the order in which they were registered."""
-        return summaries(self.snapshot())
+        return summaries(_snapshot(self._counted()))
 
     def exposition(self, form: Format = Format.TEXT) -> Iterator[bytes]:
-        """Return the present numbers as Prometheus reads them, in parts; see :class:`Exposition`."""
-        return self._exposition.parts(self.snapshot(), form)
+        """Yield the present numbers as Prometheus reads them, in parts, so that other work may run between.
+
+        The counts of all handlers are of one moment. A part may be empty: there is none to send yet.
+        """
+        columns = self._counted()
+        for number, figure in enumerate(self._figures()):
+            if not number % _FIGURES_PER_PART:
+                yield b""
+            _add(columns, figure)
+        yield from self._exposition.parts(_snapshot(columns), form)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the present values for the registry; :meth:`exposition` is many times faster."""
@@ -127,12 +133,34 @@ class Metrics:
                 metric.add_metric(labels, *(prometheus_buckets(point) if family.buckets else (point,)))
             yield metric
 
+    def _counted(self) -> Columns:
+        columns: Columns = {name: ([], []) for name in FAMILIES}
+        for handler in self._handlers.values():
+            handler.put_into(columns)
+        return columns
+
+    def _figures(self) -> Iterator[Figure]:
+        for source in self._sources:
+            yield from source()
+
     def _own(self) -> Iterator[Figure]:
         yield _LOOP_LAG, (), self._loop_lag.snapshot()
         yield "nsqkit_event_loop_blocks_total", (), self._loop_blocks
         yield "nsqkit_log_lines_dropped_total", (), lines_dropped()
+        for topic_and_outcome, count in published().items():
+            yield "nsqkit_published_total", topic_and_outcome, count
         for nsqd, skew_s in self._clock_skews_s.items():
             yield "nsqkit_clock_skew_seconds", (nsqd,), skew_s
         for dependency, present in breaker_states().items():
             for state in BreakerState:
                 yield "nsqkit_breaker_state", (dependency, state), int(state is present)
+
+
+def _add(columns: Columns, figure: Figure) -> None:
+    family, labels, number = figure
+    columns[family][0].append(labels)
+    columns[family][1].append(number)
+
+
+def _snapshot(columns: Columns) -> Snapshot:
+    return Snapshot({name: Series(*map(tuple, both)) for name, both in columns.items()})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from nsqkit.handler.breaker import Breaker
+from nsqkit.handler.publish_counts import count_published
 from nsqkit.policy.breaker import BreakerState
 from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.telemetry.metrics import (
@@ -25,6 +26,12 @@ from nsqkit.telemetry.metrics import (
     Histogram,
     Metrics,
 )
+
+OF_A_WORKER = (
+    *("nsqkit_rdy", "nsqkit_connection_state", "nsqkit_background_tasks_died"),
+    *(f"nsqkit_channel_{name}" for name in ("depth", "deferred", "in_flight", "paused")),
+)
+"""Metrics that a worker knows by itself."""
 
 LABELS = {"topic": "orders", "channel": "inventory", "handler": "Reserve"}
 
@@ -86,6 +93,8 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics, handler: HandlerM
         "nsqkit_executor_wait_seconds",
         "nsqkit_process_cpu_seconds",
         "nsqkit_process_resident_memory_bytes",
+        "nsqkit_published",
+        *OF_A_WORKER,
     }
     assert all(name.startswith("nsqkit_") for name in names)
 
@@ -95,7 +104,9 @@ def test_every_metric_is_in_the_table_and_is_shown_as_it_says(
 ) -> None:
     breaker = Breaker("tabled warehouse", failures=1)
     handler.kill_switch("closed")
-    metrics.clock_skew("127.0.0.1:4151", 0.0)
+    metrics.clock_skew("127.0.0.1:4150", 0.0)
+    count_published("tabled", None)
+    metrics.add_source(lambda: [(name, ("x",) * len(FAMILIES[name].labels), 1) for name in OF_A_WORKER])
     shown = {family.name: family for family in metrics.collect()}
     assert breaker is not None
     assert list(shown) == [name.removesuffix("_total") for name in FAMILIES]
@@ -208,7 +219,7 @@ def test_the_number_of_series_does_not_grow_with_what_is_counted(
     series = [line for line in _text(metrics).splitlines() if 'handler="Reserve"' in line]
     histograms = sum(len(bounds) + 3 for bounds in (DURATION_BUCKETS_S, AGE_BUCKETS_S, WAIT_BUCKETS_S))
     counters = len(OUTCOMES) + len(REQUEUE_REASONS) + len(DEAD_LETTER_REASONS) + len(COMMANDS) + 3 + 2
-    assert len(series) == histograms + counters + 6
+    assert len(series) == histograms + counters + 5
     assert {label for line in series for label in re.findall(r'(\w+)="', line)} == {
         *LABELS,
         *("outcome", "reason", "error_type", "command", "le"),
