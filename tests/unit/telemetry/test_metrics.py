@@ -22,6 +22,7 @@ from nsqkit.telemetry.metrics import (
     OUTCOMES,
     REQUEUE_REASONS,
     WAIT_BUCKETS_S,
+    Family,
     HandlerMetrics,
     Histogram,
     Metrics,
@@ -115,6 +116,17 @@ def test_every_metric_is_in_the_table_and_is_shown_as_it_says(
         assert (metric.type, metric.documentation) == (family.kind, family.help)
         labels = {label for sample in metric.samples for label in sample.labels}
         assert labels - {"le"} == set(family.labels)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_a_name_follows_the_conventions_of_prometheus(family: Family) -> None:
+    """Counters end in _total, histograms in a base unit, and no name repeats its kind."""
+    assert re.fullmatch(r"nsqkit(_[a-z]+)+", family.name)
+    assert family.name.endswith("_total") == (family.kind == "counter")
+    assert family.kind != "histogram" or family.name.endswith(("_seconds", "_bytes"))
+    assert not set(family.name.split("_")) & {"counter", "gauge", "histogram", "ms", "milliseconds", "count"}
+    assert family.help.endswith(".")
+    assert not set(family.labels) & {"le", "quantile", "job", "instance"}
 
 
 def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: HandlerMetrics) -> None:
