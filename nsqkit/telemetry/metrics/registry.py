@@ -1,6 +1,6 @@
 """Registry: all counts of one process, as Prometheus reads them.
 
-Labels come from the registered handlers and breakers and the nsqd, never from messages.
+Labels come from the registered handlers, events and breakers and the nsqd, never from messages.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -93,7 +93,7 @@ class Metrics:
             self._clock_skews_s[nsqd] = skew_s
 
     def add_source(self, source: Callable[[], Iterable[Figure]]) -> None:
-        """Read figures that another part of the process knows, at each scrape.
+        """Read figures that another part of the process knows, such as a pool of connections, at each scrape.
 
         Args:
             source: Returns family, label values and number of each series; it must not block. A family is one
@@ -149,7 +149,7 @@ class Metrics:
         yield "nsqkit_log_lines_dropped_total", (), lines_dropped()
         for topic_and_outcome, count in published().items():
             yield "nsqkit_published_total", topic_and_outcome, count
-        for nsqd, skew_s in self._clock_skews_s.items():
+        for nsqd, skew_s in tuple(self._clock_skews_s.items()):  # more may come between two figures
             yield "nsqkit_clock_skew_seconds", (nsqd,), skew_s
         for dependency, present in breaker_states().items():
             for state in BreakerState:

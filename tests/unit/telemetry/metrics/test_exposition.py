@@ -163,6 +163,22 @@ def test_templates_follow_the_labels() -> None:
         assert {each.labels["nsqd"]: each.value for each in shown} == skews
 
 
+def test_series_may_come_and_go_in_the_middle_of_a_scrape() -> None:
+    metrics = Metrics()
+    for number in range(2_000):
+        metrics.clock_skew(f"{number}:1", 0.0)
+    parts = metrics.exposition()
+    assert (next(parts), next(parts)) == (b"", b"")
+    metrics.clock_skew("0:1", None)
+    metrics.clock_skew("late:1", 0.0)
+    metrics.for_handler("orders", "late", "Late")
+    text = b"".join(parts).decode()
+    assert len(read(text, Format.TEXT)["nsqkit_clock_skew_seconds"].samples) == 2_000
+    assert ("late:1" in text, 'handler="Late"' in text) == (False, False)
+    text = rendered(metrics, Format.TEXT)
+    assert ("late:1" in text, 'handler="Late"' in text) == (True, True)
+
+
 def test_an_empty_snapshot_has_the_families_all_the_same() -> None:
     text = b"".join(Exposition().parts(Snapshot({}), Format.OPENMETRICS)).decode()
     assert set(read(text, Format.OPENMETRICS)) == {name.removesuffix("_total") for name in FAMILIES}
