@@ -13,8 +13,9 @@ from nsqkit.nsq.consumer_options import ConsumerOptions
 from nsqkit.nsq.identify import ConnectionOptions
 from nsqkit.nsq.lookup import Lookup
 from nsqkit.nsq.pauses import Pauses
-from nsqkit.policy.channel_stats import ChannelStats
 from nsqkit.policy.connection_state import ConnectionState
+from nsqkit.policy.registration import Pair
+from nsqkit.policy.stall import ChannelCounts
 from nsqkit.telemetry.metrics import Metrics
 from nsqkit.worker.hangs import Hangs
 from nsqkit.worker.watch import Watch
@@ -22,6 +23,8 @@ from tests.unit.runtime.bench import RecordingLog
 
 NOBODY = "127.0.0.1:1"
 LOST = ConnectionState.DISCONNECTED
+WAITING = ChannelCounts(depth=7, left=2, returned=0, is_paused=False, in_flight=2, deferred=3)
+REPLAYED = ChannelCounts(depth=2, left=0, returned=0, is_paused=False)
 
 
 @event("watch.happened", version=1, topic="watched")
@@ -93,31 +96,38 @@ async def test_only_nsqd_that_are_subscribed_or_may_hang_are_asked(
 
 
 @pytest.mark.parametrize(
-    ("is_paused", "stats", "shown"),
+    ("is_paused", "answer", "shown"),
     [
         pytest.param(None, None, {}, id="nsqd has never answered over HTTP"),
         pytest.param(True, None, {"paused": 1}, id="it does not answer any more"),
         pytest.param(
             False,
-            ChannelStats(depth=7, in_flight=2, deferred=3),
-            {"paused": 0, "depth": 7, "in_flight": 2, "deferred": 3},
-            id="what it has answered",
+            {("watched", "stock"): WAITING, ("watched.stock.retry", "stock"): REPLAYED},
+            {"paused": 0, "depth": 9, "in_flight": 2, "deferred": 3},
+            id="the messages of both topics",
+        ),
+        pytest.param(
+            False,
+            {},
+            {"paused": 0, "depth": 0, "in_flight": 0, "deferred": 0},
+            id="the channel is not there yet",
         ),
     ],
 )
 async def test_the_channel_of_a_handler_is_shown_for_each_nsqd(
     monkeypatch: pytest.MonkeyPatch,
     is_paused: bool | None,  # noqa: FBT001 - a parameter of the test
-    stats: ChannelStats | None,
+    answer: dict[Pair, ChannelCounts] | None,
     shown: dict[str, int],
 ) -> None:
     monkeypatch.setattr(Pauses, "is_paused", lambda *_: is_paused)
-    monkeypatch.setattr(Pauses, "stats", lambda *_: stats)
     monkeypatch.setattr(Consumer, "states", {"a:4150": ConnectionState.SUBSCRIBED, "b:4150": LOST})
     monkeypatch.setattr(Consumer, "rdy", {"a:4150": 5})
     monkeypatch.setattr(Consumer, "http_address", lambda _, address: {"a:4150": "a:4151"}.get(address))
     metrics = Metrics()
-    consume(watch(Stock, metrics))
+    watching = watch(Stock, metrics)
+    consume(watching)
+    watching._on_poll({} if answer is None else {"a:4151": answer})
     found = metrics.snapshot()
 
     def of(name: str) -> dict[tuple[str, ...], int]:
