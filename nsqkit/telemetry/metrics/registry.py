@@ -18,7 +18,7 @@ from nsqkit.telemetry.metrics.exposition import Exposition, Format, prometheus_b
 from nsqkit.telemetry.metrics.families import FAMILIES
 from nsqkit.telemetry.metrics.handler import Columns, HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
-from nsqkit.telemetry.metrics.process import ProcessFigures
+from nsqkit.telemetry.metrics.process import process_figures
 from nsqkit.telemetry.metrics.snapshot import Labels, Series, Snapshot
 from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
@@ -45,7 +45,7 @@ class Metrics:
         self._clock_skews_s: dict[str, float] = {}
         self._loop_blocks = 0
         self._loop_lag = Histogram(FAMILIES[_LOOP_LAG].buckets)
-        self._sources: list[Callable[[], Iterable[Figure]]] = [self._own, ProcessFigures()]
+        self._sources: list[Callable[[], Iterable[Figure]]] = [self._own, process_figures]
         self._exposition = Exposition()
         self.registry.register(self)
 
