@@ -1,15 +1,18 @@
 """Pages: the paths of the admin server. Each calls the worker once and writes the answer."""
 
+import asyncio
+import contextlib
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
+from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from nsqkit.admin.handlers import Handlers, HandlerState
 from nsqkit.policy.peer_text import peer_text
 from nsqkit.policy.redaction import redact
-from nsqkit.telemetry.metrics import CONTENT_TYPE, Metrics
+from nsqkit.telemetry.metrics import Format, Metrics
 
 if TYPE_CHECKING:
     from nsqkit.admin.access import Access
@@ -81,16 +84,21 @@ class Missing(Page):
 
 
 class MetricsPage(Page):
-    """All metrics in Prometheus' text format."""
+    """All metrics, in Prometheus' text format or OpenMetrics."""
 
     def initialize(self, metrics: Metrics) -> None:
         """Keep the metrics to show."""
         self._metrics = metrics
 
-    def get(self) -> None:
-        """Write the metrics."""
-        self.set_header("Content-Type", CONTENT_TYPE)
-        self.write(self._metrics.exposition())
+    async def get(self) -> None:
+        """Write the metrics in parts, since those of hundreds of handlers would block the event loop."""
+        form = Format.accepted(self.request.headers.get("Accept", ""))
+        self.set_header("Content-Type", form.value)
+        with contextlib.suppress(StreamClosedError):  # the client is gone
+            for part in self._metrics.exposition(form):
+                self.write(part)
+                await self.flush()
+                await asyncio.sleep(0)
 
 
 class HealthPage(Page):

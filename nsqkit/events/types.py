@@ -36,9 +36,14 @@ class EventType:
 
 
 class EventRegistry:
-    """The event types of this process, and their upcasters."""
+    """The event types of this process, and their upcasters.
+
+    Attributes:
+        topics: The default topics of all event types.
+    """
 
     def __init__(self) -> None:
+        self.topics: frozenset[str] = frozenset()
         self._by_model: dict[type[Any], EventType] = {}
         self._upcasters: dict[tuple[str, int], Upcaster] = {}
 
@@ -60,6 +65,7 @@ class EventRegistry:
                 )
         self._by_model = {old: known for old, known in self._by_model.items() if known.wire_type != wire_type}
         self._by_model[model] = event_type
+        self.topics = frozenset(known.topic for known in self._by_model.values() if known.topic)
 
     def of(self, model: type[Any]) -> EventType:
         """Return the event type of a class.

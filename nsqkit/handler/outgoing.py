@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nsqkit.errors import EncodeError
 from nsqkit.events.codec.encoder import encode, type_of
 from nsqkit.events.stamp import Stamp, stamp
+from nsqkit.handler.publish_counts import count_published
 from nsqkit.policy.names import topic_problem
 from nsqkit.policy.retry import MAX_DELAY_S
 
@@ -46,7 +47,7 @@ class Outgoing:
 
 
 async def reported(publish: Awaitable[None], outgoing: Sequence[Outgoing]) -> None:
-    """Await a publish, then call ``when_done`` of its messages with the result."""
+    """Await a publish, then count its messages, and call their ``when_done`` with the result."""
     failure: BaseException | None = None
     try:
         await publish
@@ -55,6 +56,7 @@ async def reported(publish: Awaitable[None], outgoing: Sequence[Outgoing]) -> No
         raise
     finally:
         for each in outgoing:
+            count_published(each.topic, failure)
             each.done(failure)
 
 

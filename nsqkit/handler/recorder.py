@@ -19,6 +19,10 @@ class Recorder(Protocol):
     def log_fields(self) -> Mapping[str, str]:
         """Fields for nsqkit's log lines about the message, such as the id of its trace."""
 
+    @property
+    def trace_id(self) -> str:
+        """The trace that the message belongs to, 32 hexadecimal digits, as the exemplar of its duration."""
+
     def settled(self, verdict: Verdict, error: BaseException | None) -> None:
         """Receive the outcome of the delivery, after FIN or REQ is sent.
 

@@ -25,7 +25,8 @@ class ClockSkews:
 
     Args:
         timeout_s: Time limit of one request, in seconds above 0.
-        on_skew: Called with an nsqd's HTTP address and its skew in seconds; None if the nsqd is gone.
+        on_skew: Called with ``host:port`` of an nsqd's TCP port and its skew in seconds; None if the nsqd is
+            gone.
         log: Logger for skews.
         now_ns: This machine's clock, nanoseconds since 1970 UTC.
 
@@ -78,8 +79,8 @@ class ClockSkews:
             for address in self._nsqd.pop(gone):
                 self.skews_ns.pop(address, None)
                 self._unknown.discard(address)
+                self._on_skew(address, None)
             self._reported.discard(gone)
-            self._on_skew(gone, None)
 
     async def _measure(self, http_address: str) -> str:
         """Return why the skew cannot be measured; empty if it was."""
@@ -95,7 +96,7 @@ class ClockSkews:
         for address in self._nsqd[http_address]:
             self.skews_ns[address] = round(skew_s * 1e9)
             self._unknown.discard(address)
-        self._on_skew(http_address, skew_s)
+            self._on_skew(address, skew_s)
         was_reported = http_address in self._reported
         if is_reported(skew_s, before=was_reported):
             self._reported.add(http_address)

@@ -22,6 +22,7 @@ from nsqkit.nsq.rdy import RdyController
 from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.connection_state import ConnectionState
 from nsqkit.policy.stall import Room
 
 
@@ -114,6 +115,19 @@ class Consumer:
     def connections(self) -> tuple[Source, ...]:
         """Address and topic of every active subscription."""
         return tuple(self._keepers.live)
+
+    @property
+    def states(self) -> dict[str, ConnectionState]:
+        """The state of the connections to each nsqd that is to be subscribed or is, by its address."""
+        return self._keepers.states
+
+    @property
+    def rdy(self) -> dict[str, int]:
+        """The RDY last sent to each nsqd, by its address, over the connections of all topics."""
+        sent: Counter[str] = Counter()
+        for source, connection in self._keepers.live.items():
+            sent[source.address] += connection.rdy
+        return sent
 
     @property
     def http_addresses(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ import contextlib
 import heapq
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nsqkit.background import Background
@@ -23,6 +23,7 @@ from nsqkit.nsq.log import Log
 from nsqkit.nsq.rdy import RdyController
 from nsqkit.nsq.time_limit import TimeLimit
 from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.connection_state import ConnectionState, connection_state
 from nsqkit.policy.retry import Exponential
 
 _RECONNECT = Exponential(base_s=0.2, max_s=12.0)  # 15 s with the longest jitter
@@ -112,6 +113,17 @@ class Keepers:
         left = len(self._missing) - len(missing)
         more = (f"{left} more subscriptions are missing",) if left else ()
         return (*map(self._failures.problem, missing), *more)
+
+    @property
+    def states(self) -> dict[str, ConnectionState]:
+        """The state of the connections to each nsqd with a source that is wanted or subscribed."""
+        wanted, live = _by_address(self._discovery.wanted), _by_address(self.live)
+        absent = _by_address(self._discovery.absent)
+        none: frozenset[str] = frozenset()
+        return {
+            address: connection_state(*(each.get(address, none) for each in (wanted, live, absent)))
+            for address in {**wanted, **live}
+        }
 
     def connect(self) -> None:
         """Start a task for every wanted subscription that has none."""
@@ -235,6 +247,14 @@ class _Past:
 
     attempts: int = 0
     lost_s: float | None = None
+
+
+def _by_address(sources: Iterable[Source]) -> dict[str, set[str]]:
+    """Return the topics of the sources on each nsqd."""
+    found: dict[str, set[str]] = {}
+    for source in sources:
+        found.setdefault(source.address, set()).add(source.topic)
+    return found
 
 
 def _retry_in_s(error: NsqkitError, attempts: int) -> float:

@@ -94,6 +94,21 @@ class Pauses:
             if paused.stops(wanted, channel)
         )
 
+    def is_paused(self, address: str, topics: Iterable[str], channel: str) -> bool | None:
+        """Return whether an nsqd delivers nothing from a channel on one of its topics.
+
+        Args:
+            address: ``host:port`` of the HTTP port of the nsqd.
+            topics: The topics on which a handler reads the channel.
+            channel: The channel.
+
+        Returns:
+            None if the nsqd has never answered.
+        """
+        wanted = tuple(topics)
+        found = self._found.get(address)
+        return None if found is None else any(paused.stops(wanted, channel) for paused in found)
+
     async def _poll(self) -> None:
         growing = Exponential(base_s=min(_FIRST_POLL_S, self._poll_s), max_s=min(self._poll_s, MAX_DELAY_S))
         polls = 0

@@ -36,11 +36,19 @@ class PublishBatcher:
     Args:
         send: Publishes groups of bodies to a topic in one command, all or none.
         wait_s: How long the first body waits for others, in seconds; 0 for one turn of the event loop.
+        on_end: Called once for each body that was sent, or for several together, with their topic, the error
+            if nsqd has not confirmed them, and their number.
     """
 
-    def __init__(self, send: Callable[[str, Groups], Awaitable[None]], wait_s: float) -> None:
+    def __init__(
+        self,
+        send: Callable[[str, Groups], Awaitable[None]],
+        wait_s: float,
+        on_end: Callable[[str, BaseException | None, int], None] = lambda *_: None,
+    ) -> None:
         self._send = send
         self._wait_s = wait_s
+        self._on_end = on_end
         self._commands: dict[str, _Command] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Task[None]] = set()
@@ -122,18 +130,22 @@ class PublishBatcher:
         self, topic: str, groups: Groups, confirmed: "Sequence[asyncio.Future[None]]"
     ) -> None:
         failure: Exception | None = None
+        messages = sum(map(len, groups))
         try:
             await self._send(topic, groups)
         except Exception as error:  # noqa: BLE001 - every caller receives the error
             failure = error
         except asyncio.CancelledError:
-            _resolve(confirmed, _loop_ended(topic))
+            failure = _loop_ended(topic)
+            self._on_end(topic, failure, messages)
+            _resolve(confirmed, failure)
             raise
         if len(groups) > 1 and failure is not None and _is_of_some(failure):
             # nsqd accepted none and does not say which body is at fault, so each group is sent separately.
             pairs = zip(groups, confirmed, strict=True)
             await asyncio.gather(*(self._send_and_confirm(topic, [group], [each]) for group, each in pairs))
         else:
+            self._on_end(topic, failure, messages)
             _resolve(confirmed, failure)
 
 

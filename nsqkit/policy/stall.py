@@ -18,12 +18,16 @@ class ChannelCounts(NamedTuple):
         left: Messages in flight or finished: all that were put in, but the waiting and the deferred ones.
         returned: Messages that came back so far, requeued or after their timeout.
         is_paused: Whether the channel or its topic is paused.
+        in_flight: Messages that a consumer, of this worker or another, has not answered yet.
+        deferred: Messages that wait for the end of a delay.
     """
 
     depth: int
     left: int
     returned: int
     is_paused: bool
+    in_flight: int = 0
+    deferred: int = 0
 
 
 class Room(NamedTuple):
@@ -111,11 +115,14 @@ def channel_counts(stats: Mapping[str, Any], subscribed: Iterable[Pair]) -> dict
 
 
 def _counts(channel: Mapping[str, Any], *, is_paused: bool) -> ChannelCounts:
-    depth, deferred, put, requeued, timed_out = (
-        _count(channel, name)
-        for name in ("depth", "deferred_count", "message_count", "requeue_count", "timeout_count")
+    depth, in_flight, deferred = (
+        _count(channel, name) for name in ("depth", "in_flight_count", "deferred_count")
     )
-    return ChannelCounts(depth, put - depth - deferred, requeued + timed_out, is_paused)
+    put, requeued, timed_out = (
+        _count(channel, name) for name in ("message_count", "requeue_count", "timeout_count")
+    )
+    left = put - depth - deferred
+    return ChannelCounts(depth, left, requeued + timed_out, is_paused, in_flight, deferred)
 
 
 def _count(channel: Mapping[str, Any], name: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from nsqkit.errors import PublishError, SettingsError
 from nsqkit.handler.extension import Extension, Hooks
 from nsqkit.handler.outgoing import Outgoing, Preparer, reported
+from nsqkit.handler.publish_counts import count_published
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publish_batcher import Groups, PublishBatcher
 from nsqkit.nsq.publisher_pool import PublisherPool
@@ -147,9 +148,7 @@ class Publisher:
         Raises:
             PublishError: If no nsqd confirmed it; the message may have arrived nevertheless.
         """
-        if not self._preparer.hooks:
-            await self._publish(topic, body, defer_s)
-        elif (ready := self._preparer.unchecked(topic, body, defer_s)) is not None:
+        if (ready := self._preparer.unchecked(topic, body, defer_s)) is not None:
             await reported(self._publish(topic, body, defer_s), (ready,))
 
     async def _publish(self, topic: str, body: bytes, defer_s: float) -> None:
@@ -170,7 +169,7 @@ class Publisher:
             connection_options(self._settings), publish_timeout_s=self._settings.publish_timeout_s
         )
         self._turn = PublishBatcher(self._send, wait_s=0.0)
-        self._soon = PublishBatcher(self._send, wait_s=_SOON_S)
+        self._soon = PublishBatcher(self._send, wait_s=_SOON_S, on_end=count_published)
 
     def _use_loop(self) -> None:
         """Begin again, with new connections, if the event loop of the connections does not run any more."""

@@ -123,6 +123,7 @@ class Meter(Protocol):
     def succeeded(self, ages_s: Sequence[float], durations_s: Sequence[float]) -> None: ...  # noqa: D102
     def age(self, seconds: float) -> None: ...  # noqa: D102
     def duration(self, seconds: float) -> None: ...  # noqa: D102
+    def exemplar(self, trace_id: str, duration_s: float, at_s: float) -> None: ...  # noqa: D102
     def processed(self, outcome: str) -> None: ...  # noqa: D102
     def requeued(self, reason: str) -> None: ...  # noqa: D102
     def dead_lettered(self, reason: str) -> None: ...  # noqa: D102

@@ -172,7 +172,10 @@ class Processor:
             CURRENT.set(NO_MESSAGE)
             delivery.in_handler = False
             if ctx.started_s is not None:
-                self._meter.duration(self._clock.now_s() - ctx.started_s)
+                duration_s = self._clock.now_s() - ctx.started_s
+                self._meter.duration(duration_s)
+                for each in ctx.recorders:
+                    self._meter.exemplar(each.trace_id, duration_s, self._clock.now_ns() / 1e9)
         if type(outcome) is Finish:
             return SUCCESS, None
         attempts = delivery.attempts

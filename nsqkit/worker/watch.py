@@ -1,6 +1,6 @@
 """Watch: what the nsqlookupd and nsqd of a worker report about its handlers. It receives no messages."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,12 @@ from nsqkit.nsq.producers import Producers
 from nsqkit.nsq.rdy_timer import RdyTimer
 from nsqkit.nsq.registrations import Registrations
 from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.connection_state import ConnectionState
 from nsqkit.policy.redaction import redact
-from nsqkit.policy.registration import durable
+from nsqkit.policy.registration import Pair, durable
 from nsqkit.runtime.clock import Clock
 from nsqkit.settings.settings import Settings
-from nsqkit.telemetry.metrics import Metrics
+from nsqkit.telemetry.metrics import Figure, Labels, Metrics
 from nsqkit.worker.hangs import Hangs
 from nsqkit.worker.stalls import Stalls
 
@@ -61,9 +62,10 @@ class Watch:
         self._settings = settings
         self._metrics = metrics
         self._log = log
-        self._consumers: list[Consumer] = []
+        self._consumers: dict[Pair, Consumer] = {}
         self._stalls: dict[tuple[str, str], Stalls] = {}
         self._hangs: list[Hangs] = []
+        self._polled: Polled = {}
         self._rdy_timer = RdyTimer()
         self._endpoints = Endpoints(settings.nsqd, lookup, poll_s, configured_http(settings))
         self._dials = Dials()
@@ -83,6 +85,7 @@ class Watch:
             clocks=self._clocks,
             **common,
         )
+        metrics.add_source(self._figures)
 
     def consumer(self, options: ConsumerOptions, **callbacks: Any) -> Consumer:
         """Return a new consumer of one handler, which reports to this watch; arguments as of ``Consumer``."""
@@ -97,7 +100,7 @@ class Watch:
             rdy_timer=self._rdy_timer,
             **callbacks,
         )
-        self._consumers.append(consumer)
+        self._consumers[options.topics[0], options.channel] = consumer
         self._look_at(consumer, options, callbacks["log"])
         return consumer
 
@@ -111,7 +114,7 @@ class Watch:
 
     def http_address(self, address: str) -> str | None:
         """Return ``host:port`` of the HTTP port of an nsqd that a handler consumes from, if it is known."""
-        known = (consumer.http_address(address) for consumer in self._consumers)
+        known = (consumer.http_address(address) for consumer in self._consumers.values())
         return next(filter(None, known), None)
 
     def start(self) -> None:
@@ -158,7 +161,7 @@ class Watch:
 
     def _addresses(self) -> Iterable[str]:
         """Return the HTTP address of every nsqd to ask: of many dead ones each would be waited for."""
-        live = (consumer.live_http_addresses for consumer in self._consumers)
+        live = (consumer.live_http_addresses for consumer in self._consumers.values())
         silent = (each.http_addresses for each in self._hangs)
         return self._settings.nsqd_http or frozenset().union(*live, *silent)
 
@@ -169,12 +172,35 @@ class Watch:
                 meter.topic_without_producer(not has_producer)
 
     def _on_poll(self, found: Polled) -> None:
+        self._polled = found
         for stalls in self._stalls.values():
             stalls.polled(found)
         for hangs in self._hangs:
             hangs.polled(found.keys())
-        wanted = (consumer.http_addresses for consumer in self._consumers)
+        wanted = (consumer.http_addresses for consumer in self._consumers.values())
         self._clocks.keep(frozenset().union(*wanted))
-        for spec in self._specs.values():
-            meter = self._metrics.for_handler(spec.topic, spec.channel, spec.name)
-            meter.channel_paused(bool(self._paused(spec)))
+
+    def _figures(self) -> Iterator[Figure]:
+        """Yield the metrics of every handler at every nsqd that it has or wants a connection to."""
+        for pair, consumer in tuple(self._consumers.items()):
+            rdy = consumer.rdy
+            for address, state in consumer.states.items():
+                labels = (*pair, self._specs[pair].name, address)
+                yield "nsqkit_rdy", labels, rdy.get(address, 0)
+                for each in ConnectionState:
+                    yield "nsqkit_connection_state", (*labels, each), int(each is state)
+                yield from self._channel_figures(self._specs[pair], labels, consumer.http_address(address))
+
+    def _channel_figures(
+        self, spec: HandlerSpec, labels: Labels, http_address: str | None
+    ) -> Iterator[Figure]:
+        if http_address is None:
+            return
+        is_paused = self._pauses.is_paused(http_address, spec.topics, spec.channel)
+        if is_paused is not None:
+            yield "nsqkit_channel_paused", labels, int(is_paused)
+        if (found := self._polled.get(http_address)) is not None:
+            counts = [found[topic, spec.channel] for topic in spec.topics if (topic, spec.channel) in found]
+            yield "nsqkit_channel_depth", labels, sum(each.depth for each in counts)
+            yield "nsqkit_channel_in_flight", labels, sum(each.in_flight for each in counts)
+            yield "nsqkit_channel_deferred", labels, sum(each.deferred for each in counts)

@@ -75,6 +75,7 @@ class Worker:
             raise SettingsError("no NSQ to consume from: set nsqd (host:4150) or lookupd (host:4161)")
         self._log = logs.get_logger()
         self._background = Background(self._log)
+        self.metrics.add_source(lambda: [("nsqkit_background_tasks_died", (), len(self._background.died))])
         self._loop_watch = LoopWatch(self.specs, self._log, self.metrics.event_loop_blocked)
         self._subscriptions: tuple[Subscription, ...] = ()
         self._admin = self._admin_server() if self.settings.admin_port else None

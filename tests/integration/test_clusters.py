@@ -181,7 +181,7 @@ async def test_no_message_expires_by_a_skew_of_the_clocks(
     async with running(handled, nsqd=(nsqd.tcp_address,), nsqd_http=(nsqd.http_address,)) as worker:
         await handled.all_got(20)
         skew_s = worker.metrics.registry.get_sample_value(
-            "nsqkit_clock_skew_seconds", {"nsqd": nsqd.http_address}
+            "nsqkit_clock_skew_seconds", {"nsqd": nsqd.tcp_address}
         )
         assert skew_s is not None
         assert abs(skew_s - ahead_s) < 300.0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from nsqkit import Context, Handler, Settings, Worker, event
+from nsqkit import Context, Handler, Outcome, Requeue, Settings, Worker, event
 from nsqkit.devbroker import DevBroker, DevLookupd
 from nsqkit.devbroker.lookupd_registry import Registry
 from nsqkit.nsq import ConnectionOptions, Lookup, NsqdHttp, NsqdPublisher
@@ -116,12 +116,12 @@ def at(nsqd: DevBroker | Server) -> dict[str, Any]:
     return {"nsqd": (nsqd.tcp_address,), "nsqd_http": (nsqd.http_address,)}
 
 
-def gauge(worker: Worker, name: str, handled: Handled) -> list[float | None]:
+def gauge(worker: Worker, name: str, handled: Handled, **labels: str) -> list[float | None]:
     """Return a gauge of every handler."""
     return [
         worker.metrics.registry.get_sample_value(
             f"nsqkit_{name}",
-            {"topic": handled.topic, "channel": each.spec.channel, "handler": each.spec.name},
+            {"topic": handled.topic, "channel": each.spec.channel, "handler": each.spec.name, **labels},
         )
         for each in handled.handlers
     ]
@@ -337,6 +337,10 @@ class TestNsqd:
         http = NsqdHttp(nsqd.http_address)
         handled = Handled("ready.orders")
         async with running(handled, **at(nsqd)) as worker:
+
+            def shown() -> list[float | None]:
+                return gauge(worker, "channel_paused", handled, nsqd=nsqd.tcp_address)
+
             await http.pause_channel("ready.orders", "stock")
             line = await lines.next("paused_in_nsqd")
             assert (line["nsqd"], line["topic"], line["channel"]) == (
@@ -344,7 +348,7 @@ class TestNsqd:
                 "ready.orders",
                 "stock",
             )
-            await until(lambda: gauge(worker, "channel_paused", handled), lambda found: found == [1, 0, 0])
+            await until(shown, lambda found: found == [1, 0, 0])
             assert [each.paused_in_nsqd for each in worker.handler_states()] == [
                 (f"{nsqd.http_address} ready.orders/stock",),
                 (),
@@ -355,5 +359,39 @@ class TestNsqd:
             await http.pause_topic("ready.orders")
             line = await lines.next("paused_in_nsqd")
             assert (line["topic"], line["channel"]) == ("ready.orders", None)
-            await until(lambda: gauge(worker, "channel_paused", handled), lambda found: found == [1, 1, 1])
+            await until(shown, lambda found: found == [1, 1, 1])
             assert worker.problems() == (), "a pause is no fault of the worker"
+
+    async def test_the_messages_in_nsqd_are_shown_by_channel(self, nsq: Nsq) -> None:
+        """Of five messages two are in flight and three wait; all are deferred after a requeue."""
+        _, nsqd = nsq
+        may_end = asyncio.Event()
+
+        class Held(Handler[Happened], topic="ready.orders", channel="stock", max_in_flight=2):
+            async def handle(self, event: Happened, ctx: Context) -> Outcome:
+                await may_end.wait()
+                return Requeue(delay_s=60.0)
+
+        worker = Worker([Held], settings=Settings(admin_port=0, lookupd_poll_s=0.2, **at(nsqd)))
+        labels = {"topic": "ready.orders", "channel": "stock", "handler": "Held", "nsqd": nsqd.tcp_address}
+
+        def shown(name: str, **more: str) -> float | None:
+            return worker.metrics.registry.get_sample_value(f"nsqkit_{name}", labels | more)
+
+        def channel() -> list[float | None]:
+            return [shown(f"channel_{name}") for name in ("in_flight", "depth", "deferred")]
+
+        def states() -> list[float | None]:
+            return [shown("connection_state", state=each) for each in ("subscribed", "disconnected")]
+
+        assert (shown("rdy"), channel()) == (None, [None] * 3), "nothing is known yet"
+        await worker.start()
+        assert states() == [0, 1]
+        await worker.wait_ready()
+        assert states() == [1, 0]
+        assert (shown("rdy") or 0) >= 1
+        await publish(nsqd.tcp_address, "ready.orders", 5)
+        await until(channel, lambda found: found == [2, 3, 0])
+        may_end.set()
+        await until(channel, lambda found: found == [0, 0, 5])
+        await worker.stop()

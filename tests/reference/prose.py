@@ -34,7 +34,7 @@ METRICS: Final = """\
 ## Metrics
 
 The worker serves them on `/metrics` of its admin port, for Prometheus. A histogram has series that end in
-`_bucket`, `_sum` and `_count`. On Linux there are also the usual `nsqkit_process_…` metrics of the process.
+`_bucket`, `_sum` and `_count`. The `nsqkit_process_…` metrics exist on Linux only.
 """
 
 LOGS: Final = """\

@@ -261,7 +261,7 @@ def test_the_page_for_operations_names_metrics_that_there_are() -> None:
     metrics = Metrics()
     metrics.for_handler("parcels", "carrier", "BookCarrier")
     named = set(_METRIC.findall((ROOT / "docs" / "operations.md").read_text()))
-    assert named - set(_METRIC.findall(metrics.exposition().decode())) == set()
+    assert named - set(_METRIC.findall(b"".join(metrics.exposition()).decode())) == set()
 
 
 def test_every_decision_is_in_the_list_of_decisions() -> None:

@@ -1,5 +1,6 @@
 """What is counted for each handler and for the process, and how Prometheus reads it."""
 
+from nsqkit.telemetry.metrics.exposition import Exposition, Format
 from nsqkit.telemetry.metrics.families import (
     AGE_BUCKETS_S,
     COMMANDS,
@@ -12,14 +13,15 @@ from nsqkit.telemetry.metrics.families import (
     WAIT_BUCKETS_S,
     Family,
 )
-from nsqkit.telemetry.metrics.handler import HandlerMetrics, HandlerSummary
+from nsqkit.telemetry.metrics.handler import HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
-from nsqkit.telemetry.metrics.registry import CONTENT_TYPE, Metrics
+from nsqkit.telemetry.metrics.registry import Figure, Metrics
+from nsqkit.telemetry.metrics.snapshot import Exemplar, HistogramSnapshot, Labels, Snapshot
+from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
 __all__ = [
     "AGE_BUCKETS_S",
     "COMMANDS",
-    "CONTENT_TYPE",
     "DEAD_LETTER_REASONS",
     "DURATION_BUCKETS_S",
     "FAMILIES",
@@ -27,9 +29,17 @@ __all__ = [
     "OUTCOMES",
     "REQUEUE_REASONS",
     "WAIT_BUCKETS_S",
+    "Exemplar",
+    "Exposition",
     "Family",
+    "Figure",
+    "Format",
     "HandlerMetrics",
     "HandlerSummary",
     "Histogram",
+    "HistogramSnapshot",
+    "Labels",
     "Metrics",
+    "Snapshot",
+    "summaries",
 ]

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
+from nsqkit.handler.publish_counts import PublishOutcome
 from nsqkit.policy.breaker import BreakerState
+from nsqkit.policy.connection_state import ConnectionState
 from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 
@@ -14,6 +16,7 @@ DEAD_LETTER_REASONS: Final = tuple(map(str, DeadLetterReason))
 COMMANDS: Final = ("FIN", "REQ", "TOUCH")
 OTHER_ERROR: Final = "other"
 HANDLER_LABELS: Final = ("topic", "channel", "handler")
+_NSQD_LABELS: Final = (*HANDLER_LABELS, "nsqd")
 
 # Seconds, upper bounds, inclusive. Durations are read as quantiles, so their buckets are fine.
 DURATION_BUCKETS_S: Final = (
@@ -39,6 +42,8 @@ class Family(NamedTuple):
         labels: Names of its labels; for a metric per handler, :data:`HANDLER_LABELS` come first.
         values: The closed set of values of its last label; each is shown, at 0 too. Empty without one.
         buckets: Of a histogram: upper bounds, inclusive, in seconds.
+        merge: How several processes share a gauge: their sum, or the largest, as of what each of them reads
+            from the same nsqd. Counters and histograms always add up.
     """
 
     name: str
@@ -47,11 +52,12 @@ class Family(NamedTuple):
     labels: tuple[str, ...] = HANDLER_LABELS
     values: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    merge: Literal["sum", "max"] = "sum"
 
     @property
     def per_handler(self) -> bool:
-        """Whether each handler has its own."""
-        return self.labels[: len(HANDLER_LABELS)] == HANDLER_LABELS
+        """Whether each handler counts its own, which exists from the start."""
+        return self.labels[: len(HANDLER_LABELS)] == HANDLER_LABELS and "nsqd" not in self.labels
 
 
 _TABLE: Final = (
@@ -94,20 +100,60 @@ _TABLE: Final = (
     Family("nsqkit_in_flight", "gauge", "Deliveries in flight now."),
     Family("nsqkit_max_in_flight", "gauge", "Deliveries that may be in flight."),
     Family("nsqkit_lost_slots", "gauge", "Handler calls that run on after the lease of their message."),
-    Family("nsqkit_intake_paused", "gauge", "1 while no messages are taken in, for whatever reason."),
+    Family(
+        "nsqkit_intake_paused", "gauge", "1 while no messages are taken in, for whatever reason.", merge="max"
+    ),
     Family(
         "nsqkit_topic_without_producer",
         "gauge",
         "1 while nsqlookupd names no nsqd with the handler's topic.",
+        merge="max",
     ),
     Family("nsqkit_stalls_total", "counter", "Times that an nsqd stopped delivering waiting messages."),
-    Family("nsqkit_channel_paused", "gauge", "1 while the handler's topic or channel is paused in an nsqd."),
+    Family(
+        "nsqkit_connection_state",
+        "gauge",
+        "1 for the present state of a handler's connections to an nsqd.",
+        (*_NSQD_LABELS, "state"),
+        tuple(map(str, ConnectionState)),
+        merge="max",
+    ),
+    Family("nsqkit_rdy", "gauge", "Deliveries that nsqd may have in flight here (RDY).", _NSQD_LABELS),
+    Family(
+        "nsqkit_channel_depth",
+        "gauge",
+        "Messages that wait in the handler's channel in an nsqd.",
+        _NSQD_LABELS,
+        merge="max",
+    ),
+    Family(
+        "nsqkit_channel_deferred",
+        "gauge",
+        "Messages in the handler's channel in an nsqd whose delay is not over.",
+        _NSQD_LABELS,
+        merge="max",
+    ),
+    Family(
+        "nsqkit_channel_in_flight",
+        "gauge",
+        "Messages of the handler's channel in an nsqd that any consumer has not answered yet.",
+        _NSQD_LABELS,
+        merge="max",
+    ),
+    Family(
+        "nsqkit_channel_paused",
+        "gauge",
+        "1 while the handler's topic or channel is paused in an nsqd.",
+        _NSQD_LABELS,
+        merge="max",
+    ),
     Family(
         "nsqkit_kill_switch_state",
         "gauge",
         "1 for the present state of a handler's kill switch.",
         (*HANDLER_LABELS, "state"),
         tuple(map(str, SwitchState)),
+        merge="max",
     ),
     Family(
         "nsqkit_breaker_state",
@@ -115,6 +161,7 @@ _TABLE: Final = (
         "1 for the present state of a dependency's breaker.",
         ("dependency", "state"),
         tuple(map(str, BreakerState)),
+        merge="max",
     ),
     Family(
         "nsqkit_handler_duration_seconds",
@@ -128,6 +175,19 @@ _TABLE: Final = (
         "histogram",
         "Time that a plain handler waited for a thread.",
         buckets=WAIT_BUCKETS_S,
+    ),
+    Family(
+        "nsqkit_published_total",
+        "counter",
+        "Messages that handlers and publishers of the process published, by outcome.",
+        ("topic", "outcome"),
+        tuple(map(str, PublishOutcome)),
+    ),
+    Family(
+        "nsqkit_background_tasks_died",
+        "gauge",
+        "Background tasks that have died; the process needs a restart.",
+        (),
     ),
     Family(
         "nsqkit_log_lines_dropped_total",
@@ -153,6 +213,19 @@ _TABLE: Final = (
         "gauge",
         "How far this machine's clock is ahead of an nsqd's; 0 if they agree to about a second.",
         ("nsqd",),
+        merge="max",
+    ),
+    Family("nsqkit_process_cpu_seconds_total", "counter", "CPU time of the process, user and system.", ()),
+    Family("nsqkit_process_resident_memory_bytes", "gauge", "Resident memory of the process.", ()),
+    Family("nsqkit_process_virtual_memory_bytes", "gauge", "Virtual memory of the process.", ()),
+    Family("nsqkit_process_open_fds", "gauge", "Open file descriptors of the process.", ()),
+    Family("nsqkit_process_max_fds", "gauge", "File descriptors that the process may open.", ()),
+    Family(
+        "nsqkit_process_start_time_seconds",
+        "gauge",
+        "When the process started, since 1970 UTC.",
+        (),
+        merge="max",
     ),
 )
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType({each.name: each for each in _TABLE})

@@ -5,12 +5,16 @@ somebody scrapes. Six counts change per message, and the client's own cost four 
 All methods are therefore for the event loop's thread only.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.telemetry.metrics.families import FAMILIES, OTHER_ERROR
 from nsqkit.telemetry.metrics.histogram import Histogram
+from nsqkit.telemetry.metrics.snapshot import Exemplar, Labels
+
+Columns = Mapping[str, tuple[list[Labels], list[Any]]]
+"""A snapshot in the making: of each family the labels and the points of its series."""
 
 
 class HandlerMetrics:
@@ -46,6 +50,7 @@ class HandlerMetrics:
         "_processed",
         "_received",
         "_requeued",
+        "_series",
         "_settle_failures",
         "age",
         "duration",
@@ -76,6 +81,7 @@ class HandlerMetrics:
         self._numbers["nsqkit_handler_errors_total"] = self._errors
         self._kill_switch: dict[str, int] = {}  # until it is known to have one
         self._numbers["nsqkit_kill_switch_state"] = self._kill_switch
+        self._series = {name: self._labelled(numbers) for name, numbers in self._numbers.items()}
         self._durations = self._histograms["nsqkit_handler_duration_seconds"]
         self.duration = self._durations.observe
         self._ages = self._histograms["nsqkit_message_age_seconds"]
@@ -129,15 +135,11 @@ class HandlerMetrics:
 
     def paused(self, is_paused: bool) -> None:  # noqa: FBT001 - its one argument
         """Set whether its intake is paused, for whatever reason."""
-        self._paused[""] = is_paused
+        self._paused[""] = int(is_paused)
 
     def topic_without_producer(self, is_without: bool) -> None:  # noqa: FBT001 - its one argument
         """Set whether nsqlookupd names no nsqd that has its topic."""
-        self._numbers["nsqkit_topic_without_producer"][""] = is_without
-
-    def channel_paused(self, is_paused: bool) -> None:  # noqa: FBT001 - its one argument
-        """Set whether its topic or channel is paused in an nsqd."""
-        self._numbers["nsqkit_channel_paused"][""] = is_paused
+        self._numbers["nsqkit_topic_without_producer"][""] = int(is_without)
 
     def stalled(self) -> None:
         """Count that an nsqd has stopped delivering messages that wait for it."""
@@ -146,7 +148,8 @@ class HandlerMetrics:
     def kill_switch(self, state: str) -> None:
         """Set the state of its kill switch, one of ``closed``, ``open`` and ``half_open``."""
         present = SwitchState(state)
-        self._kill_switch.update({each: each is present for each in SwitchState})
+        self._kill_switch.update({each: int(each is present) for each in SwitchState})
+        self._series["nsqkit_kill_switch_state"] = self._labelled(self._kill_switch)
 
     def settle_failure(self, command: str) -> None:
         """Count an E_…_FAILED answer, by one of :data:`COMMANDS`."""
@@ -156,70 +159,27 @@ class HandlerMetrics:
         """Count a requeue delay that was cut to the longest allowed one."""
         self._clamped[""] += 1
 
-    def numbers(self) -> Mapping[str, Mapping[str, int]]:
-        """Return the counters and gauges by family, and in each by the value of its own label, "" without."""
+    def exemplar(self, trace_id: str, duration_s: float, at_s: float) -> None:
+        """Keep the trace of a call as the example of its duration's bucket.
+
+        Args:
+            trace_id: 32 hexadecimal digits.
+            duration_s: How long the handler ran, in seconds; :meth:`duration` counts it.
+            at_s: When it ended, seconds since 1970 UTC.
+        """
+        self._durations.exemplar(Exemplar(trace_id, max(duration_s, 0.0), at_s))
+
+    def put_into(self, columns: Columns) -> None:
+        """Add all present numbers to a snapshot."""
         self._numbers["nsqkit_in_flight"][""] = self._received[""] - sum(self._processed.values())
-        return self._numbers
+        for name, numbers in self._numbers.items():
+            labels, points = columns[name]
+            labels.extend(self._series[name])
+            points.extend(numbers.values())
+        for name, histogram in self._histograms.items():
+            labels, points = columns[name]
+            labels.append(self.labels)
+            points.append(histogram.snapshot())
 
-    def histograms(self) -> Mapping[str, Histogram]:
-        """Return the histograms by family."""
-        return self._histograms
-
-    def summary(self) -> "HandlerSummary":
-        """Return the counts so far as one row of a table."""
-        failed = self._requeued["error"] + self._requeued["timeout"]
-        received = self._received[""]
-        topic, channel, handler = self.labels
-        return HandlerSummary(
-            handler=handler,
-            topic=topic,
-            channel=channel,
-            received=received,
-            success=self._processed["success"],
-            requeued=self._processed["requeue"],
-            requeue_rate_ratio=failed / received if received else 0.0,
-            dead_lettered=self._processed["dead_letter"],
-            p50_s=self._durations.quantile(0.50),
-            p95_s=self._durations.quantile(0.95),
-            p99_s=self._durations.quantile(0.99),
-            given_back=self._processed["requeue"] - failed,
-            discarded=self._processed["discard"],
-            lease_lost=self._processed["lease_lost"],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class HandlerSummary:
-    """What one handler did since the process started.
-
-    Attributes:
-        handler: The handler's name.
-        topic: The source topic.
-        channel: The channel.
-        received: Deliveries that arrived.
-        success: Deliveries with this outcome.
-        requeued: All requeues.
-        requeue_rate_ratio: Requeues after an error or a timeout over received, in [0, 1].
-        dead_lettered: Deliveries with this outcome.
-        p50_s: Estimated median of the handler's duration in seconds; None while nothing ran.
-        p95_s: Its 95th percentile.
-        p99_s: Its 99th percentile.
-        given_back: Requeues without an error or a timeout.
-        discarded: Deliveries with this outcome.
-        lease_lost: Deliveries with this outcome.
-    """
-
-    handler: str
-    topic: str
-    channel: str
-    received: int
-    success: int
-    requeued: int
-    requeue_rate_ratio: float
-    dead_lettered: int
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
-    given_back: int = 0
-    discarded: int = 0
-    lease_lost: int = 0
+    def _labelled(self, values: Iterable[str]) -> tuple[Labels, ...]:
+        return tuple((*self.labels, value) if value else self.labels for value in values)

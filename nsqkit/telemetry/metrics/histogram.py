@@ -1,11 +1,10 @@
-"""Histograms: how many values fell into each bucket, and quantiles estimated from that."""
+"""Histograms: how many values fell into each bucket; snapshots estimate quantiles from that."""
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 
-from prometheus_client.utils import floatToGoString
+from nsqkit.telemetry.metrics.snapshot import Exemplar, HistogramSnapshot
 
 
 class Histogram:
@@ -15,14 +14,15 @@ class Histogram:
         bounds: Upper bounds of the buckets, inclusive, increasing; one more bucket takes all values above.
     """
 
-    __slots__ = ("_bounds", "_counts", "_largest", "_smallest", "_sum")
+    __slots__ = ("_bounds", "_counts", "_exemplars", "_largest", "_smallest", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
+        self._bounds = tuple(bounds)
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
         self._smallest = math.inf
         self._largest = 0.0
+        self._exemplars: dict[int, Exemplar] = {}
 
     def observe(self, value: float) -> None:
         """Count one value; a negative one, from a clock that was set back, counts as zero."""
@@ -51,40 +51,17 @@ class Histogram:
         self._smallest = min(self._smallest, ordered[0])
         self._largest = max(self._largest, ordered[-1])
 
-    def quantile(self, share: float) -> float | None:
-        """Estimate a quantile by a straight line inside the bucket that holds it.
+    def exemplar(self, exemplar: Exemplar) -> None:
+        """Keep an exemplar of a value that is counted elsewhere, instead of its bucket's earlier one."""
+        self._exemplars[bisect_left(self._bounds, exemplar.value)] = exemplar
 
-        The line ends at the smallest and the largest value observed.
-
-        Args:
-            share: The share of values at or below it, in (0, 1]: 0.5 is the median.
-
-        Returns:
-            A number in the same bucket as the quantile itself; None when nothing was observed.
-
-        Raises:
-            ValueError: If *share* is outside (0, 1].
-
-        Source:
-            The method of Prometheus' histogram_quantile().
-        """
-        if not 0.0 < share <= 1.0:
-            raise ValueError(f"share={share!r} is not in (0, 1]")
-        total = sum(self._counts)
-        if total == 0:
-            return None
-        rank = share * total
-        below = 0
-        lowest = 0.0
-        for bound, count in zip(self._bounds, self._counts, strict=False):
-            if count and below + count >= rank:
-                lowest, highest = max(lowest, self._smallest), min(bound, self._largest)
-                return lowest + (highest - lowest) * (rank - below) / count
-            below += count
-            lowest = bound
-        return self._largest
-
-    def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        """Return Prometheus' cumulative (bound, count) pairs, and the sum of all values."""
-        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
-        return list(zip(bounds, map(float, accumulate(self._counts)), strict=True)), self._sum
+    def snapshot(self) -> HistogramSnapshot:
+        """Return the present counts."""
+        return HistogramSnapshot(
+            self._bounds,
+            tuple(self._counts),
+            self._sum,
+            self._smallest,
+            self._largest,
+            dict(self._exemplars),
+        )

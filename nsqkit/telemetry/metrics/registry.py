@@ -1,28 +1,32 @@
 """Registry: all counts of one process, as Prometheus reads them.
 
-Labels come from the registered handlers and breakers and the nsqd, never from messages.
+Labels come from the registered handlers, events and breakers and the nsqd, never from messages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from nsqkit.handler.breaker import breaker_states
+from nsqkit.handler.publish_counts import published
 from nsqkit.policy.breaker import BreakerState
 from nsqkit.telemetry.line_writer import lines_dropped
+from nsqkit.telemetry.metrics.exposition import Exposition, Format, prometheus_buckets
 from nsqkit.telemetry.metrics.families import FAMILIES
-from nsqkit.telemetry.metrics.handler import HandlerMetrics, HandlerSummary
+from nsqkit.telemetry.metrics.handler import Columns, HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
+from nsqkit.telemetry.metrics.process import process_figures
+from nsqkit.telemetry.metrics.snapshot import Labels, Series, Snapshot
+from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+Figure = tuple[str, Labels, Any]
+"""A family, the values of its labels, and the number of the series."""
 
+_FIGURES_PER_PART: Final = 500
 _LOOP_LAG: Final = "nsqkit_event_loop_lag_seconds"
-_LOOP_BLOCKS: Final = "nsqkit_event_loop_blocks_total"
-_LINES_DROPPED: Final = "nsqkit_log_lines_dropped_total"
-_CLOCK_SKEW: Final = "nsqkit_clock_skew_seconds"
 _KINDS: Final = MappingProxyType(
     {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 )
@@ -41,8 +45,9 @@ class Metrics:
         self._clock_skews_s: dict[str, float] = {}
         self._loop_blocks = 0
         self._loop_lag = Histogram(FAMILIES[_LOOP_LAG].buckets)
+        self._sources: list[Callable[[], Iterable[Figure]]] = [self._own, process_figures]
+        self._exposition = Exposition()
         self.registry.register(self)
-        ProcessCollector(namespace="nsqkit", registry=self.registry)
 
     def for_handler(
         self,
@@ -79,7 +84,7 @@ class Metrics:
         """Set how far this machine's clock is ahead of an nsqd's.
 
         Args:
-            nsqd: ``host:port`` of nsqd's HTTP port.
+            nsqd: ``host:port`` of nsqd's TCP port.
             skew_s: Seconds; None if the nsqd is gone.
         """
         if skew_s is None:
@@ -87,45 +92,75 @@ class Metrics:
         else:
             self._clock_skews_s[nsqd] = skew_s
 
+    def add_source(self, source: Callable[[], Iterable[Figure]]) -> None:
+        """Read figures that another part of the process knows, such as a pool of connections, at each scrape.
+
+        Args:
+            source: Returns family, label values and number of each series; it must not block. A family is one
+                of :data:`FAMILIES`. Other work may run between two figures.
+        """
+        self._sources.append(source)
+
+    def snapshot(self) -> Snapshot:
+        """Return all present numbers."""
+        columns = self._counted()
+        for figure in self._figures():
+            _add(columns, figure)
+        return _snapshot(columns)
+
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return one row per handler, in the order in which they were registered."""
-        return tuple(handler.summary() for handler in self._handlers.values())
+        return summaries(_snapshot(self._counted()))
 
-    def exposition(self) -> bytes:
-        """Return everything in Prometheus' text format, see :data:`CONTENT_TYPE`."""
-        return generate_latest(self.registry)
+    def exposition(self, form: Format = Format.TEXT) -> Iterator[bytes]:
+        """Yield the present numbers as Prometheus reads them, in parts, so that other work may run between.
+
+        The counts of all handlers are of one moment. A part may be empty: there is none to send yet.
+        """
+        columns = self._counted()
+        for number, figure in enumerate(self._figures()):
+            if not number % _FIGURES_PER_PART:
+                yield b""
+            _add(columns, figure)
+        yield from self._exposition.parts(_snapshot(columns), form)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the present values; called by the registry."""
-        for family in FAMILIES.values():
-            metric = _KINDS[family.kind](family.name, family.help, labels=family.labels)
-            if family.per_handler:
-                self._add_handlers(metric, family.name)
-            else:
-                self._add_process(metric, family.name)
+        """Yield the present values for the registry; :meth:`exposition` is many times faster."""
+        for name, series in self.snapshot().families.items():
+            family = FAMILIES[name]
+            metric: Any = _KINDS[family.kind](name, family.help, labels=family.labels)
+            for labels, point in zip(*series, strict=True):
+                metric.add_metric(labels, *(prometheus_buckets(point) if family.buckets else (point,)))
             yield metric
 
-    def _add_handlers(self, metric: Any, name: str) -> None:
+    def _counted(self) -> Columns:
+        columns: Columns = {name: ([], []) for name in FAMILIES}
         for handler in self._handlers.values():
-            for value, number in handler.numbers().get(name, {}).items():
-                metric.add_metric((*handler.labels, value), number)
-            if (histogram := handler.histograms().get(name)) is not None:
-                metric.add_metric(handler.labels, *histogram.buckets())
+            handler.put_into(columns)
+        return columns
 
-    def _add_process(self, metric: Any, name: str) -> None:
-        if name == _LOOP_LAG:
-            metric.add_metric((), *self._loop_lag.buckets())
-            return
-        if name == _LOOP_BLOCKS:
-            metric.add_metric((), self._loop_blocks)
-            return
-        if name == _LINES_DROPPED:
-            metric.add_metric((), lines_dropped())
-            return
-        if name == _CLOCK_SKEW:
-            for nsqd, skew_s in self._clock_skews_s.items():
-                metric.add_metric((nsqd,), skew_s)
-            return
+    def _figures(self) -> Iterator[Figure]:
+        for source in self._sources:
+            yield from source()
+
+    def _own(self) -> Iterator[Figure]:
+        yield _LOOP_LAG, (), self._loop_lag.snapshot()
+        yield "nsqkit_event_loop_blocks_total", (), self._loop_blocks
+        yield "nsqkit_log_lines_dropped_total", (), lines_dropped()
+        for topic_and_outcome, count in published().items():
+            yield "nsqkit_published_total", topic_and_outcome, count
+        for nsqd, skew_s in tuple(self._clock_skews_s.items()):  # more may come between two figures
+            yield "nsqkit_clock_skew_seconds", (nsqd,), skew_s
         for dependency, present in breaker_states().items():
             for state in BreakerState:
-                metric.add_metric((dependency, state), state is present)
+                yield "nsqkit_breaker_state", (dependency, state), int(state is present)
+
+
+def _add(columns: Columns, figure: Figure) -> None:
+    family, labels, number = figure
+    columns[family][0].append(labels)
+    columns[family][1].append(number)
+
+
+def _snapshot(columns: Columns) -> Snapshot:
+    return Snapshot({name: Series(*map(tuple, both)) for name, both in columns.items()})

@@ -76,6 +76,11 @@ class MessageRecorder:
         """The ids of trace and span."""
         return self.process.log_fields
 
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace."""
+        return self.process.log_fields["trace_id"]
+
     def settled(self, verdict: Verdict, error: BaseException | None) -> None:
         """Record the outcome, and end the span if this was its last message."""
         if self._is_single:

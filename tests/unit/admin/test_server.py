@@ -2,9 +2,10 @@
 
 import asyncio
 import errno
+import itertools
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from nsqkit import Settings
 from nsqkit.admin import Access, AdminServer, HandlerState, IntakeState
 from nsqkit.errors import SettingsError
-from nsqkit.telemetry.metrics import Metrics
+from nsqkit.telemetry.metrics import Format, Metrics
 from tests.unit.runtime.bench import RecordingLog
 from tests.waiting import PATIENCE_S
 
@@ -109,9 +110,56 @@ async def test_metrics_are_prometheus_text(port: int) -> None:
     assert response.code == 200
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert (
-        b'nsqkit_messages_received_total{channel="inventory",handler="Reserve",topic="orders"} 1.0'
+        b'nsqkit_messages_received_total{topic="orders",channel="inventory",handler="Reserve"} 1\n'
         in response.body
     )
+
+
+async def test_metrics_are_openmetrics_for_a_client_that_asks_for_it(port: int) -> None:
+    response = await _get(port, "/metrics", accept="application/openmetrics-text; version=1.0.0")
+    assert response.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert response.body.endswith(b"# EOF\n")
+
+
+async def test_the_event_loop_turns_between_two_parts_of_the_metrics(
+    health: _Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[int] = []
+
+    def parts(_form: Format) -> Iterator[bytes]:
+        for number in range(3):
+            asyncio.get_running_loop().call_soon(turns.append, number)
+            yield b"part\n"
+            assert turns[-1] == number
+
+    metrics = Metrics()
+    monkeypatch.setattr(metrics, "exposition", parts)
+    server = AdminServer(metrics, health, "127.0.0.1", 0, handlers=_Handlers(), access=_access())
+    assert (await _get(await server.start(), "/metrics")).body == b"part\n" * 3
+    await server.stop()
+
+
+async def test_a_client_that_leaves_in_the_middle_of_the_metrics_is_no_error(
+    health: _Health, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = asyncio.Event()
+
+    def parts(_form: Format) -> Iterator[bytes]:
+        try:
+            yield from itertools.repeat(b"part\n" * 100_000)
+        finally:
+            left.set()
+
+    metrics = Metrics()
+    monkeypatch.setattr(metrics, "exposition", parts)
+    server = AdminServer(metrics, health, "127.0.0.1", 0, handlers=_Handlers(), access=_access())
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start())
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert await reader.readuntil(b"part")
+    writer.transport.abort()
+    await asyncio.wait_for(left.wait(), PATIENCE_S)
+    await server.stop()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_healthz_when_there_is_no_fault(port: int) -> None:

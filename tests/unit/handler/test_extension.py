@@ -33,7 +33,7 @@ from nsqkit.handler.recorder import Recorder
 from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.policy.verdict import SUCCESS
 from nsqkit.testing import Harness
-from tests.unit.runtime.bench import Bench, FakeMessage, delivery, ending
+from tests.unit.runtime.bench import NOW_NS, Bench, FakeMessage, delivery, ending
 
 
 @event("extension.placed", version=1, topic="extended")
@@ -494,6 +494,7 @@ class Witness:
     """A recorder that notes everything."""
 
     log_fields: ClassVar[Mapping[str, str]] = {"note": "n-1"}
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
 
     def settled(self, verdict: Verdict, error: BaseException | None) -> None:
         JOURNAL.append(("settled", str(verdict.label), type(error).__name__))
@@ -575,3 +576,12 @@ async def test_an_error_of_a_recorder_is_logged_and_changes_nothing(fails: bool)
     message = await bench.run()
     assert message.answers == [("REQ", 1.0) if fails else ("FIN",)]
     assert [name for level, name, _ in bench.log.lines if level == "exception"] == ["extension_failed"]
+
+
+@pytest.mark.parametrize(
+    "ends", [pytest.param(None, id="a success"), pytest.param(ValueError("x"), id="an error")]
+)
+async def test_the_trace_of_a_recorder_is_the_exemplar_of_the_duration(ends: object) -> None:
+    bench = Bench(ending(ends), middleware=[Recording(Witness()).around_handle])
+    await bench.run()
+    assert bench.meter.exemplars == [(Witness.trace_id, bench.meter.durations[0], NOW_NS / 1e9)]

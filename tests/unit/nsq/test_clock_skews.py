@@ -61,7 +61,7 @@ async def test_a_skew_is_measured_and_logged_until_the_clocks_agree(nsqd: Nsqd, 
     await skews.clocks.measure(nsqd.address)
     await skews.clocks.measure(nsqd.address)
     assert skews.of(NSQD) == 600_500_000_000
-    assert skews.shown == {nsqd.address: 600.5}
+    assert skews.shown == {NSQD: 600.5}
     (line,) = skews.log.of("clock_skew")
     assert (line["nsqd"], line["skew_s"]) == (nsqd.address, 600.5)
     assert "ahead of" in str(line["hint"])
@@ -118,4 +118,4 @@ async def test_an_nsqd_that_is_gone_is_forgotten(nsqd: Nsqd, skews: Skews) -> No
     assert skews.of(NSQD) == 0
     skews.clocks.keep([])
     assert skews.of(NSQD) is None
-    assert skews.shown == {nsqd.address: None}
+    assert skews.shown == {NSQD: None}

@@ -23,6 +23,7 @@ from nsqkit.nsq.lookup import Lookup, LookupResult, Node
 from nsqkit.nsq.message import Message, one_by_one
 from nsqkit.nsq.stream import Stream
 from nsqkit.nsq.topic_channels import TopicChannels
+from nsqkit.policy.connection_state import ConnectionState
 from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import Exponential
 from tests.unit.nsq.fake_nsqd import ID, FakeNsqd, Peer, message_frame
@@ -306,6 +307,33 @@ class TestConnections:
         }
         assert consumer.subscribed_to(nsqd.address)
         assert not consumer.subscribed_to("127.0.0.1:1")
+
+    async def test_the_state_and_rdy_of_each_nsqd_are_known(
+        self, nsqd: FakeNsqd, other: FakeNsqd, intake: Intake
+    ) -> None:
+        """Ten messages are shared by two nsqd, and each topic beside the handler's own gets one more."""
+        topics = ("orders", "orders.stock.retry")
+        lookup = ScriptedLookup(orders=found(nsqd, other))
+        consumer = intake(nsqd.address, lookup=lookup, topics=topics)
+        assert (consumer.states, consumer.rdy) == ({nsqd.address: ConnectionState.DISCONNECTED}, {})
+        consumer.start()
+        await nsqd.serve(*topics)
+        await lookup.wait_asked(1)
+        peers = await other.serve(*topics)
+        await ready(consumer)
+        both = {nsqd.address, other.address}
+        assert consumer.states == dict.fromkeys(both, ConnectionState.SUBSCRIBED)
+        assert consumer.rdy == dict.fromkeys(both, 6)
+        lookup.results = {"orders": found(nsqd)}
+        consumer.poll_now()
+        await lookup.wait_asked(lookup.asked + 1)
+        assert consumer.states == dict.fromkeys(both, ConnectionState.SUBSCRIBED), "it still works"
+        for peer in peers.values():
+            await peer.close()
+        await until(
+            lambda: consumer.states, lambda states: states == {nsqd.address: ConnectionState.SUBSCRIBED}
+        )
+        assert consumer.rdy == {nsqd.address: 11}
 
     async def test_an_nsqd_named_twice_is_connected_to_once(self, nsqd: FakeNsqd, intake: Intake) -> None:
         """Pynsq can end up with two connections to one nsqd, of which one is managed by nobody."""
@@ -859,6 +887,7 @@ class TestAbsentTopic:
         assert consumer.ready
         assert consumer.problems == ()
         assert reports == {"orders": False}
+        assert consumer.states == {broker.tcp_address: ConnectionState.TOPIC_ABSENT}
         broker.ledger.publish("orders", [b"{}"], timestamp_ns=0, now_s=0.0)
         async with asyncio.timeout(PATIENCE_S):
             assert (await intake.messages.get()).address == broker.tcp_address

@@ -28,7 +28,7 @@ class Nsqd:
         self.polled = asyncio.Event()
 
     def paused(self, address: str, *, topic: bool = False, **channels: bool) -> None:
-        counts = dict.fromkeys(("deferred_count", "requeue_count", "timeout_count"), 0)
+        counts = dict.fromkeys(("in_flight_count", "deferred_count", "requeue_count", "timeout_count"), 0)
         found = [
             {"channel_name": name, "paused": is_paused, "depth": 2, "message_count": 5, **counts}
             for name, is_paused in channels.items()
@@ -166,6 +166,25 @@ async def test_an_nsqd_that_is_gone_is_forgotten(nsqd: Nsqd, of: Of) -> None:
     await nsqd.poll()
     assert of("stock") == ()
     assert len(nsqd.lines) == 1
+
+
+async def test_a_pause_is_known_of_each_nsqd(nsqd: Nsqd, pauses: Pauses) -> None:
+    nsqd.paused("a:4151", stock=True, mail=False)
+    nsqd.paused("b:4151", topic=True, stock=False)
+    await nsqd.poll()
+    found = {
+        (address, channel): pauses.is_paused(address, ("orders", "orders.retry"), channel)
+        for address in ("a:4151", "b:4151", "c:4151")
+        for channel in ("stock", "mail")
+    }
+    assert found == {
+        ("a:4151", "stock"): True,
+        ("a:4151", "mail"): False,
+        ("b:4151", "stock"): True,
+        ("b:4151", "mail"): True,
+        ("c:4151", "stock"): None,
+        ("c:4151", "mail"): None,
+    }
 
 
 async def test_close_before_start_is_no_mistake() -> None:

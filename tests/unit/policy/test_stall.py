@@ -98,8 +98,9 @@ def test_a_stall_is_only_what_was_the_same_at_every_look_of_a_minute(
 
 
 def channel(name: str, *, paused: bool = False, **fields: Any) -> dict[str, Any]:
-    zeros = dict.fromkeys(("depth", "deferred_count", "message_count", "requeue_count", "timeout_count"), 0)
-    return {"channel_name": name, "paused": paused, **zeros, **fields}
+    now = dict.fromkeys(("depth", "in_flight_count", "deferred_count"), 0)
+    so_far = dict.fromkeys(("message_count", "requeue_count", "timeout_count"), 0)
+    return {"channel_name": name, "paused": paused, **now, **so_far, **fields}
 
 
 def topic(name: str, *channels: dict[str, Any], paused: bool = False) -> dict[str, Any]:
@@ -118,8 +119,13 @@ def topic(name: str, *channels: dict[str, Any], paused: bool = False) -> dict[st
         ),
         pytest.param(
             [topic("orders", channel("stock", depth=5, deferred_count=2, message_count=20))],
-            {ORDERS: counts(5, 13, 0)},
+            {ORDERS: counts(5, 13, 0)._replace(deferred=2)},
             id="13 of 20 are in flight or finished",
+        ),
+        pytest.param(
+            [topic("orders", channel("stock", in_flight_count=3, message_count=20))],
+            {ORDERS: counts(0, 20, 0)._replace(in_flight=3)},
+            id="3 are in flight",
         ),
         pytest.param(
             [topic("orders", channel("stock", requeue_count=3, timeout_count=4))],

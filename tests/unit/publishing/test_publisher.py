@@ -5,16 +5,28 @@ import json
 import re
 import socket
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from nsqkit import EncodeError, Publisher, PublishError, SettingsError
+from nsqkit import EncodeError, Publisher, PublishError, SettingsError, event
 from nsqkit.devbroker import DevBroker
+from nsqkit.handler.publish_counts import PublishOutcome, published
 from tests.unit.nsq.fake_nsqd import FakeNsqd
 from tests.unit.publishing.sent import NOBODY, Homeless, Sent, told
 from tests.unit.reading import take, topics
 from tests.waiting import PATIENCE_S, turns
+
+Counted = Callable[[], dict[tuple[str, PublishOutcome], int]]
+
+
+@event("publisher.padded", version=1, topic="sent")
+@dataclass
+class Padded:
+    n: int
+    padding: str
 
 
 def sized(data: bytes) -> bytes:
@@ -381,3 +393,51 @@ class TestAnotherLoop:
         asyncio.run(use())
         with pytest.raises(PublishError, match="the publisher is closed"):
             asyncio.run(publisher.publish(Sent(2)))
+
+
+class TestCounts:
+    """Each message counts once, whichever way it was published, and however often it was sent."""
+
+    @pytest.fixture
+    def counted(self) -> Counted:
+        before = published()
+        return lambda: {
+            key: n - before.get(key, 0) for key, n in published().items() if n != before.get(key, 0)
+        }
+
+    async def test_each_way_to_publish_counts(self, broker: DevBroker, counted: Counted) -> None:
+        async with Publisher(broker.tcp_address, settings=told()) as publisher:
+            await publisher.publish(Sent(1))
+            await publisher.publish_many([Sent(2), Sent(3)])
+            await asyncio.gather(*(publisher.publish_soon(Sent(n)) for n in range(4)))
+            await publisher.publish_raw("sent", b"raw")
+            await publisher.publish_raw("elsewhere", b"raw")
+        assert counted() == {("sent", PublishOutcome.CONFIRMED): 8, ("other", PublishOutcome.CONFIRMED): 1}
+
+    async def test_what_no_nsqd_confirms_counts_as_failed(self, counted: Counted) -> None:
+        async with Publisher(NOBODY, settings=told()) as publisher:
+            publishes = [publisher.publish(Sent(1)), publisher.publish_many([Sent(2), Sent(3)])]
+            publishes += [publisher.publish_raw("sent", b"raw")]
+            soon = publisher.publish_soon(Sent(4))
+            failures = await asyncio.gather(*publishes, soon, return_exceptions=True)
+        assert {type(each) for each in failures} == {PublishError}
+        assert counted() == {("sent", PublishOutcome.FAILED): 5}
+
+    async def test_a_message_that_another_nsqd_confirms_counts_once(
+        self, broker: DevBroker, counted: Counted
+    ) -> None:
+        async with Publisher([NOBODY, broker.tcp_address], settings=told()) as publisher:
+            await publisher.publish(Sent(1))
+            await publisher.publish_soon(Sent(2))
+        assert counted() == {("sent", PublishOutcome.CONFIRMED): 2}
+
+    async def test_messages_that_are_sent_again_by_themselves_count_once(
+        self, broker: DevBroker, counted: Counted
+    ) -> None:
+        """One body is larger than nsqd takes, so it refuses the command of all."""
+        async with Publisher(broker.tcp_address, settings=told(max_msg_bytes=5_000_000)) as publisher:
+            bodies = [Padded(n, "x" * (2_000_000 * (n == 2))) for n in range(4)]
+            soon = [publisher.publish_soon(each) for each in bodies]
+            ends = await asyncio.gather(*soon, return_exceptions=True)
+        assert [type(each) for each in ends] == [type(None), type(None), PublishError, type(None)]
+        assert counted() == {("sent", PublishOutcome.CONFIRMED): 3, ("sent", PublishOutcome.FAILED): 1}

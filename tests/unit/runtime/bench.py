@@ -243,6 +243,7 @@ class RecordingMeter:
         self.states: list[str] = []
         self.durations: list[float] = []
         self.ages: list[float] = []
+        self.exemplars: list[tuple[str, float, float]] = []
 
     def received(self, count: int) -> None:
         self.n_received += count
@@ -259,6 +260,9 @@ class RecordingMeter:
 
     def duration(self, seconds: float) -> None:
         self.durations.append(seconds)
+
+    def exemplar(self, trace_id: str, duration_s: float, at_s: float) -> None:
+        self.exemplars.append((trace_id, duration_s, at_s))
 
     def age(self, seconds: float) -> None:
         self.ages.append(seconds)

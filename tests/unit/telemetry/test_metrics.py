@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from nsqkit.handler.breaker import Breaker
+from nsqkit.handler.publish_counts import count_published
 from nsqkit.policy.breaker import BreakerState
 from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.telemetry.metrics import (
@@ -21,10 +22,17 @@ from nsqkit.telemetry.metrics import (
     OUTCOMES,
     REQUEUE_REASONS,
     WAIT_BUCKETS_S,
+    Family,
     HandlerMetrics,
     Histogram,
     Metrics,
 )
+
+OF_A_WORKER = (
+    *("nsqkit_rdy", "nsqkit_connection_state", "nsqkit_background_tasks_died"),
+    *(f"nsqkit_channel_{name}" for name in ("depth", "deferred", "in_flight", "paused")),
+)
+"""Metrics that a worker knows by itself."""
 
 LABELS = {"topic": "orders", "channel": "inventory", "handler": "Reserve"}
 
@@ -45,6 +53,10 @@ def _value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, LABELS | labels)
 
 
+def _text(metrics: Metrics) -> str:
+    return b"".join(metrics.exposition()).decode()
+
+
 @pytest.mark.parametrize(
     ("name", "label", "values"),
     [
@@ -62,7 +74,7 @@ def test_every_value_of_a_closed_label_is_there_at_zero(
 
 
 def test_the_names_are_those_of_the_contract(metrics: Metrics, handler: HandlerMetrics) -> None:
-    names = {family.name for family in text_string_to_metric_families(metrics.exposition().decode())}
+    names = {family.name for family in text_string_to_metric_families(_text(metrics))}
     assert names >= {
         "nsqkit_messages_received",  # a counter's samples end in _total
         "nsqkit_messages_processed",
@@ -82,6 +94,8 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics, handler: HandlerM
         "nsqkit_executor_wait_seconds",
         "nsqkit_process_cpu_seconds",
         "nsqkit_process_resident_memory_bytes",
+        "nsqkit_published",
+        *OF_A_WORKER,
     }
     assert all(name.startswith("nsqkit_") for name in names)
 
@@ -91,7 +105,9 @@ def test_every_metric_is_in_the_table_and_is_shown_as_it_says(
 ) -> None:
     breaker = Breaker("tabled warehouse", failures=1)
     handler.kill_switch("closed")
-    metrics.clock_skew("127.0.0.1:4151", 0.0)
+    metrics.clock_skew("127.0.0.1:4150", 0.0)
+    count_published("tabled", None)
+    metrics.add_source(lambda: [(name, ("x",) * len(FAMILIES[name].labels), 1) for name in OF_A_WORKER])
     shown = {family.name: family for family in metrics.collect()}
     assert breaker is not None
     assert list(shown) == [name.removesuffix("_total") for name in FAMILIES]
@@ -100,6 +116,17 @@ def test_every_metric_is_in_the_table_and_is_shown_as_it_says(
         assert (metric.type, metric.documentation) == (family.kind, family.help)
         labels = {label for sample in metric.samples for label in sample.labels}
         assert labels - {"le"} == set(family.labels)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_a_name_follows_the_conventions_of_prometheus(family: Family) -> None:
+    """Counters end in _total, histograms in a base unit, and no name repeats its kind."""
+    assert re.fullmatch(r"nsqkit(_[a-z]+)+", family.name)
+    assert family.name.endswith("_total") == (family.kind == "counter")
+    assert family.kind != "histogram" or family.name.endswith(("_seconds", "_bytes"))
+    assert not set(family.name.split("_")) & {"counter", "gauge", "histogram", "ms", "milliseconds", "count"}
+    assert family.help.endswith(".")
+    assert not set(family.labels) & {"le", "quantile", "job", "instance"}
 
 
 def test_each_method_counts_in_its_own_series(metrics: Metrics, handler: HandlerMetrics) -> None:
@@ -195,16 +222,16 @@ def test_an_error_type_that_was_not_declared_is_other(metrics: Metrics, handler:
 def test_the_number_of_series_does_not_grow_with_what_is_counted(
     metrics: Metrics, handler: HandlerMetrics
 ) -> None:
-    before = metrics.exposition().count(b"\n")
+    before = _text(metrics).count("\n")
     for n in range(1000):
         handler.error(f"Error{n}")
         handler.duration(n)
         handler.age(-n)
-    assert metrics.exposition().count(b"\n") == before
-    series = [line for line in metrics.exposition().decode().splitlines() if 'handler="Reserve"' in line]
+    assert _text(metrics).count("\n") == before
+    series = [line for line in _text(metrics).splitlines() if 'handler="Reserve"' in line]
     histograms = sum(len(bounds) + 3 for bounds in (DURATION_BUCKETS_S, AGE_BUCKETS_S, WAIT_BUCKETS_S))
     counters = len(OUTCOMES) + len(REQUEUE_REASONS) + len(DEAD_LETTER_REASONS) + len(COMMANDS) + 3 + 2
-    assert len(series) == histograms + counters + 6
+    assert len(series) == histograms + counters + 5
     assert {label for line in series for label in re.findall(r'(\w+)="', line)} == {
         *LABELS,
         *("outcome", "reason", "error_type", "command", "le"),
@@ -268,13 +295,13 @@ def test_quantile(values: list[float], share: float, expected: float | None) -> 
     histogram = Histogram((1.0, 2.0, 4.0))
     for value in values:
         histogram.observe(value)
-    assert histogram.quantile(share) == (None if expected is None else pytest.approx(expected))
+    assert histogram.snapshot().quantile(share) == (None if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.1, math.nan])
 def test_quantile_refuses_a_share_outside_its_range(share: float) -> None:
     with pytest.raises(ValueError, match="is not in"):
-        Histogram((1.0,)).quantile(share)
+        Histogram((1.0,)).snapshot().quantile(share)
 
 
 @given(
@@ -288,7 +315,7 @@ def test_the_estimate_lies_in_the_bucket_of_the_true_quantile(values: list[float
     true = sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
     upper = next(bound for bound in DURATION_BUCKETS_S if true <= bound)
     lower = max((bound for bound in DURATION_BUCKETS_S if bound < upper), default=0.0)
-    estimate = histogram.quantile(share)
+    estimate = histogram.snapshot().quantile(share)
     assert estimate is not None
     assert lower <= estimate <= upper
 
@@ -298,5 +325,5 @@ def test_quantiles_grow_with_their_share(values: list[float]) -> None:
     histogram = Histogram(DURATION_BUCKETS_S)
     for value in values:
         histogram.observe(value)
-    estimates = [histogram.quantile(share) or 0.0 for share in (0.1, 0.5, 0.95, 0.99, 1.0)]
+    estimates = [histogram.snapshot().quantile(share) or 0.0 for share in (0.1, 0.5, 0.95, 0.99, 1.0)]
     assert estimates == sorted(estimates)

@@ -384,7 +384,10 @@ class TestAdmin:
         assert await self.asked(free, "/readyz") == (200, "ready\n")
         assert (await self.asked(free, "/healthz"))[0] == 200
         _, metrics = await self.asked(free, "/metrics")
-        assert 'nsqkit_max_in_flight{channel="work",handler="Work",topic="worked"} 100.0' in metrics
+        labels = 'topic="worked",channel="work",handler="Work"'
+        assert f"nsqkit_max_in_flight{{{labels}}} 100\n" in metrics
+        subscribed = f'{labels},nsqd="{broker.tcp_address}",state="subscribed"'
+        assert f"nsqkit_connection_state{{{subscribed}}} 1\n" in metrics
         await broker.stop()
         await until(lambda: bool(worker.problems()))
         status, problems = await self.asked(free, "/readyz")
@@ -442,6 +445,8 @@ class TestAdmin:
         name = f"connection to {broker.tcp_address} for worked/work"
         assert f"background task '{name}' has died: LookupError: a defect" in text.splitlines()
         assert name in {line["task"] for line in log if line["event"] == "background_task_died"}
+        died = worker.metrics.registry.get_sample_value("nsqkit_background_tasks_died")
+        assert died == text.count("has died")
         await worker.stop()
 
 

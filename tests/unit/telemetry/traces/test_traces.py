@@ -55,6 +55,7 @@ from nsqkit.policy.verdict import LEASE_LOST, SHUTDOWN, SUCCESS
 from nsqkit.testing import Harness
 from tests.unit.publishing.sent import NOBODY, Sent, told
 from tests.unit.reading import take
+from tests.unit.runtime.bench import Bench, ending
 
 
 @event("traced.ordered", version=1, topic="traced")
@@ -181,6 +182,20 @@ class TestProcess:
         assert span.links[0].context.trace_state.to_header() == "vendor=1"
         assert f"{context_of(span).trace_id:032x}" not in CREATOR
         assert span.status.status_code is StatusCode.UNSET
+
+    @pytest.mark.parametrize(
+        ("sampler", "count"),
+        [pytest.param(DEFAULT_ON, 1, id="sampled"), pytest.param(DEFAULT_OFF, 0, id="not")],
+    )
+    async def test_its_trace_is_the_exemplar_of_the_duration(self, sampler: Sampler, count: int) -> None:
+        recorded = Recorded(sampler)
+        traces = recorded.traces()
+        assert traces.is_on
+        bench = Bench(ending(None), middleware=[traces.around_handle])
+        await bench.run()
+        assert len(recorded.spans) == count
+        trace_ids = [f"{context_of(span).trace_id:032x}" for span in recorded.spans]
+        assert [trace_id for trace_id, *_ in bench.meter.exemplars] == trace_ids
 
     async def test_on_request_it_is_a_child_of_the_creator(self, recorded: Recorded) -> None:
         await play(ordering(), recorded.traces(creator="parent"))
