@@ -253,6 +253,23 @@ class BreakerOpenError(NsqkitError):
         return f"{self.dependency} was not called: its breaker is open for another {self.remaining_s:.3g} s"
 
 
+class SchemaError(NsqkitError):
+    """A database does not have the tables that this nsqkit needs.
+
+    Args:
+        database: Name of the database.
+        reason: What is wrong, and what to do.
+    """
+
+    def __init__(self, database: str, reason: str) -> None:
+        super().__init__(database, reason)
+        self.database = database
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"database {self.database}: {self.reason}"
+
+
 class DeadLetterStoreError(NsqkitError):
     """A store of dead letters cannot be used.
 

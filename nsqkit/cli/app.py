@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from nsqkit.cli import broker, check, config, new, pause, publish, run, tail, terminal
+from nsqkit.cli import broker, check, config, db, new, pause, publish, run, tail, terminal
 from nsqkit.cli.dead.app import app as dead
 from nsqkit.errors import (
     EventError,
@@ -51,6 +51,7 @@ for _name, _command, _help in (
 ):
     app.command(_name, short_help=_help)(_command)
 app.add_typer(dead, name="dead", short_help="Collect, list, show, replay and delete dead letters.")
+app.add_typer(db.app, name="db", short_help="Create and upgrade nsqkit's tables in a database of handlers.")
 app.command("reloaded", hidden=True)(run.reloaded)
 
 

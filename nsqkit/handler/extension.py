@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nsqkit.handler.context import Context
 from nsqkit.handler.resources import Resource
@@ -47,7 +47,7 @@ class Extension:
             every message of its handlers.
     """
 
-    uses: ClassVar[Sequence[Resource[Any]]] = ()
+    uses: Sequence[Resource[Any]] = ()
 
     @property
     def is_on(self) -> bool:

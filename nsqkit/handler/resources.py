@@ -3,7 +3,7 @@
 import functools
 import inspect
 import typing
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from nsqkit.errors import HandlerError
@@ -27,10 +27,17 @@ class Resource(Generic[T]):
         per: Scope of one instance: ``worker``, ``message`` or ``thread``.
         is_async: Whether it is opened and closed on the event loop.
         function: The generator function, as written.
+        brings: Resources that it may ask for although no module of the handlers has them.
     """
 
-    def __init__(self, function: Callable[..., AsyncIterator[T] | Iterator[T]], per: Per = "worker") -> None:
+    def __init__(
+        self,
+        function: Callable[..., AsyncIterator[T] | Iterator[T]],
+        per: Per = "worker",
+        brings: "Sequence[Resource[Any]]" = (),
+    ) -> None:
         self.function = function
+        self.brings = tuple(brings)
         self.name = function.__name__
         self.provides = _provided(function)
         self.per = _checked_per(function, per)
@@ -161,6 +168,18 @@ def circle(resources: Sequence[Resource[Any]]) -> tuple[Resource[Any], ...]:
         return ()
 
     return next((found for each in resources if (found := walk((each,)))), ())
+
+
+def with_brought(
+    resources: Sequence[Resource[Any]], uses: Iterable[Resource[Any]]
+) -> tuple[Resource[Any], ...]:
+    """Return resources, and those that the resources of messages bring with them; each once.
+
+    Args:
+        resources: The resources of the handlers' modules.
+        uses: What handlers and extensions name in ``uses``.
+    """
+    return tuple(dict.fromkeys((*resources, *(brought for each in uses for brought in each.brings))))
 
 
 def needs(resource: Resource[Any], resources: Sequence[Resource[Any]]) -> Iterator[Resource[Any]]:

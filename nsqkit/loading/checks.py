@@ -6,7 +6,7 @@ from typing import Any
 
 from nsqkit.events.types import REGISTRY
 from nsqkit.handler.extension import Extension, Layer
-from nsqkit.handler.resources import Per, Resource, circle, needs, parameters, provider
+from nsqkit.handler.resources import Per, Resource, circle, needs, parameters, provider, with_brought
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.settings.settings import Settings
 
@@ -26,7 +26,9 @@ def check(
         middleware: Extensions of the worker.
     """
     layers = (*middleware, *(layer for spec in specs for layer in spec.middleware))
-    every = tuple(dict.fromkeys((*resources, *_used(specs, layers))))
+    used = tuple(_used(specs, layers))
+    resources = with_brought(resources, used)
+    every = tuple(dict.fromkeys((*resources, *used)))
     unmet = [*_needs(specs, resources, every), *_extension_needs(layers, resources)]
     return [
         *_same_subscription(specs),

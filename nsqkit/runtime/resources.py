@@ -9,7 +9,7 @@ from nsqkit.errors import NsqkitError, ResourceError
 from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.extension import Extension, Hooks, Layer, Middleware
 from nsqkit.handler.handler import AnyHandler
-from nsqkit.handler.resources import Per, Resource, parameters, provider
+from nsqkit.handler.resources import Per, Resource, parameters, provider, with_brought
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.redaction import describe
 from nsqkit.runtime.failure import raise_all
@@ -81,6 +81,7 @@ class Resources:
         layers = [await self._layer(each) for each in (*middleware, *spec.middleware)]
         extensions = [each for each in layers if isinstance(each, Extension)]
         uses = (*spec.uses, *(resource for each in extensions for resource in each.uses))
+        self.known = with_brought(self.known, uses)
         made = (spec.handler, *(type(each) for each in extensions if type(each) in self._extensions))
         asking = [
             *((kind.__init__, "worker") for kind in made if _asks(kind)),

@@ -129,6 +129,10 @@ class Settings:
         choices=("none", "deflate", "snappy"),
     )
     deflate_level: int = rows.number(6, 1, 9, "", "1 is fast, 9 is small; nsqd has a separate maximum")
+    sql_pool_size: int = rows.number(10, 1, 200, "", "connections to PostgreSQL for each kind of handler")
+    lock_timeout_s: float = rows.number(
+        5.0, 0.05, 300, "s", "longest wait of a database transaction for a lock of another one"
+    )
     app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

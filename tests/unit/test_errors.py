@@ -24,12 +24,19 @@ from nsqkit.errors import (
     RefusedError,
     ReplayError,
     ResourceError,
+    SchemaError,
     SettingsError,
     UnawaitedError,
     UnknownEventError,
 )
 
 FIELDS = [
+    pytest.param(
+        SchemaError,
+        {"database": "stock", "reason": "it has no tables of nsqkit; run `nsqkit db upgrade stock`"},
+        "database stock: it has no tables of nsqkit; run `nsqkit db upgrade stock`",
+        id="a database without the tables is named",
+    ),
     pytest.param(
         HandlerError,
         {"problems": ("a.py:1: no topic", "a.py:9: no channel")},

@@ -30,7 +30,10 @@ PROMISED = {
     *("configure_logs", "log_fields"),
     *("ConnectionLostError", "LookupFailedError", "RefusedError", "ResourceError"),
 }
-HEAVY = ("tornado", "nsq", "typer", "rich", "pydantic", "prometheus_client", "stamina", "asyncio.subprocess")
+HEAVY = (
+    *("tornado", "nsq", "typer", "rich", "pydantic", "prometheus_client", "stamina", "asyncio.subprocess"),
+    *("sqlalchemy", "nsqkit.sql"),
+)
 
 
 @pytest.mark.parametrize("name", sorted(PROMISED))

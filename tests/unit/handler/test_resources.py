@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nsqkit.errors import HandlerError
-from nsqkit.handler.resources import Resource, circle, parameters, provider, resource
+from nsqkit.handler.resources import Resource, circle, parameters, provider, resource, with_brought
 from nsqkit.settings.settings import Settings
 
 
@@ -212,3 +212,16 @@ def test_a_provider_is_the_only_one_of_its_type(
     name: str, wanted: Any, among: tuple[Resource[Any], ...], expected: Resource[Any] | None
 ) -> None:
     assert provider(name, wanted, among) is expected
+
+
+def test_a_resource_of_messages_brings_what_no_module_has() -> None:
+    def opened() -> Iterator[int]:
+        yield 1
+
+    def session(opened: int) -> Iterator[str]:
+        yield str(opened)
+
+    pool = Resource(opened)
+    brings = Resource(session, "message", brings=(pool,))
+    assert with_brought((), [brings, brings]) == (pool,)
+    assert with_brought((pool,), [brings]) == (pool,)

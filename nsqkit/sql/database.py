@@ -1,0 +1,99 @@
+"""Database: what a team names in its handlers. It opens nothing; the worker does."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from nsqkit.errors import SettingsError
+from nsqkit.handler.resources import Resource
+from nsqkit.policy.verdict import OutcomeLabel, Verdict
+from nsqkit.settings.settings import Settings
+from nsqkit.sql import schema
+from nsqkit.sql.open_database import OpenDatabase
+from nsqkit.sql.urls import DatabaseUrl
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_COMMITS: Final = frozenset({OutcomeLabel.SUCCESS, OutcomeLabel.DISCARD})
+
+
+class Database:
+    """A database of the team, by its name. Define it once, in a module.
+
+    The URL of ``Database("inventory")`` is the team's own setting ``inventory_url``:
+    ``NSQKIT_APP_INVENTORY_URL``, or a key of the table ``[app]`` in ``nsqkit.toml``. A worker connects
+    when it starts, if one of its handlers uses the database.
+
+    Args:
+        name: Lower-case letters, digits and ``_``.
+
+    Attributes:
+        session: The ``AsyncSession`` of a message, for ``ctx.resource`` in an ``async def handle``.
+        plain_session: The ``Session`` of a message, for ``ctx.resource`` in a plain ``def handle``.
+
+    Raises:
+        SettingsError: If the name is not valid.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):  # type: ignore[redundant-expr]
+            raise SettingsError(f"Database({name!r}): give lower-case letters, digits and _")
+        self.name = name
+        self._kind: type[OpenDatabase] = type(
+            f"OpenDatabase_{name}", (OpenDatabase,), {}
+        )  # each has its own, to be found by type
+        opened = self._opened()
+        self.session: Resource[AsyncSession] = self._session(opened)
+        self.plain_session: Resource[Session] = self._plain_session(opened)
+
+    def __repr__(self) -> str:
+        return f"Database({self.name!r})"
+
+    def upgrade(self, settings: Settings) -> tuple[str | None, str]:
+        """Create or upgrade nsqkit's tables, as ``nsqkit db upgrade`` does.
+
+        Args:
+            settings: The URL.
+
+        Returns:
+            The revisions of the schema before, None for none, and after.
+
+        Raises:
+            SettingsError: If the URL is missing, or names no supported database.
+            SchemaError: If the schema is newer than this nsqkit.
+        """
+        return schema.upgrade(DatabaseUrl.read(self.name, settings), self.name)
+
+    def _opened(self) -> Resource[OpenDatabase]:
+        async def opened(settings: Settings) -> AsyncIterator[OpenDatabase]:
+            async with self._kind.opened(self.name, settings) as found:
+                yield found
+
+        opened.__name__ = self.name
+        opened.__annotations__["return"] = AsyncIterator[self._kind]  # type: ignore[name-defined]
+        return Resource(opened)
+
+    def _session(self, opened: Resource[OpenDatabase]) -> Resource[AsyncSession]:
+        async def session(database: OpenDatabase) -> AsyncGenerator[AsyncSession, Verdict]:
+            async with AsyncSession(database.engines.on_loop, expire_on_commit=False) as found:
+                verdict = yield found
+                if verdict.label in _COMMITS:
+                    await found.commit()
+
+        return self._of_message(session, "session", opened)
+
+    def _plain_session(self, opened: Resource[OpenDatabase]) -> Resource[Session]:
+        def plain_session(database: OpenDatabase) -> Generator[Session, Verdict, None]:
+            with Session(database.engines.plain, expire_on_commit=False) as found:
+                verdict = yield found
+                if verdict.label in _COMMITS:
+                    found.commit()
+
+        return self._of_message(plain_session, "plain_session", opened)
+
+    def _of_message(self, function: Any, name: str, opened: Resource[OpenDatabase]) -> Resource[Any]:
+        function.__name__ = f"{self.name}.{name}"
+        function.__annotations__["database"] = self._kind
+        return Resource(function, "message", brings=(opened,))

@@ -1,0 +1,82 @@
+"""Engines: connections to one database, for the event loop and for threads; how SQLite is set up."""
+
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from nsqkit.sql.urls import DatabaseUrl
+
+POOL_WAIT_S: Final = 30.0
+"""Longest wait for a free connection of the pool, in seconds."""
+_BUSY: Final = 5  # SQLITE_BUSY
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+
+
+class Engines:
+    """The engines of one database; they connect at their first use.
+
+    Args:
+        url: URL of the database.
+        pool_size: Connections of each engine to PostgreSQL; 1 or more. SQLite gets one of each: it has one
+            writer at a time.
+        lock_timeout_s: Longest wait for SQLite's write lock, in seconds.
+
+    Attributes:
+        on_loop: For the event loop.
+        plain: For threads.
+    """
+
+    def __init__(self, url: DatabaseUrl, *, pool_size: int, lock_timeout_s: float) -> None:
+        is_sqlite = url.plain.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {
+            "pool_size": 1 if is_sqlite else pool_size,
+            "max_overflow": 0,
+            "pool_timeout": POOL_WAIT_S,
+            "pool_pre_ping": not is_sqlite,
+        }
+        self.on_loop: AsyncEngine = create_async_engine(url.on_loop, **options)
+        self.plain: Engine = create_engine(url.plain, **options)
+        for engine in (self.on_loop.sync_engine, self.plain):
+            prepare(engine, lock_timeout_s=lock_timeout_s)
+
+    async def close(self) -> None:
+        """Close the connections that are not in use."""
+        await self.on_loop.dispose()
+        self.plain.dispose()
+
+
+def prepare(engine: Engine, *, lock_timeout_s: float) -> None:
+    """Let transactions on SQLite take the write lock when they begin; do nothing on PostgreSQL.
+
+    A transaction that takes it at its first write fails at once if another one has written in the meantime,
+    however long the timeout is.
+
+    Args:
+        engine: The engine, before its first connection.
+        lock_timeout_s: Longest wait for the lock, in seconds.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins no transaction itself
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {round(lock_timeout_s * 1000)}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    def begins(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begins)
+
+
+def is_lock_timeout(error: DBAPIError) -> bool:
+    """Return whether a statement failed because another transaction kept a lock for too long."""
+    cause = error.orig
+    busy: int = getattr(cause, "sqlite_errorcode", 0)
+    return busy & 0xFF == _BUSY or getattr(cause, "sqlstate", None) == _LOCK_NOT_AVAILABLE

@@ -1,0 +1,1 @@
+"""Migrations: the scripts with which alembic creates and changes nsqkit's tables."""

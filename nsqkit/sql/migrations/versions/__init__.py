@@ -1,0 +1,1 @@
+"""Versions: one script for each revision of the schema. A released one is never changed."""

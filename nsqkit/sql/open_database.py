@@ -1,0 +1,60 @@
+"""Open database: the connections of one worker to one database."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Self
+
+from nsqkit.settings.settings import Settings
+from nsqkit.sql.engines import Engines
+from nsqkit.sql.schema import require_current
+from nsqkit.sql.urls import DatabaseUrl
+
+
+class OpenDatabase:
+    """One database, open for one worker.
+
+    Args:
+        name: Name of the database.
+        settings: Its URL, and the limits.
+        now_s: Wall clock, seconds since 1970 UTC.
+
+    Attributes:
+        engines: Connections to the database.
+        lock_timeout_s: Longest wait of a transaction for a lock, in seconds.
+        now_s: Wall clock, seconds since 1970 UTC; every statement has its time from it.
+
+    Raises:
+        SettingsError: If the URL is missing, or names no supported database.
+    """
+
+    def __init__(self, name: str, settings: Settings, *, now_s: Callable[[], float] = time.time) -> None:
+        self.name = name
+        self.now_s = now_s
+        self.lock_timeout_s = settings.lock_timeout_s
+        self.engines = Engines(
+            DatabaseUrl.read(name, settings),
+            pool_size=settings.sql_pool_size,
+            lock_timeout_s=settings.lock_timeout_s,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, name: str, settings: Settings) -> AsyncIterator[Self]:
+        """Connect to a database, and close its connections afterwards.
+
+        Args:
+            name: Name of the database.
+            settings: Its URL, and the limits.
+
+        Raises:
+            SettingsError: If the URL is missing, or names no supported database.
+            SchemaError: If the schema of the database is not that of this nsqkit.
+        """
+        found = cls(name, settings)
+        try:
+            async with found.engines.on_loop.connect() as connection:
+                await connection.run_sync(require_current, name)
+            yield found
+        finally:
+            await found.engines.close()

@@ -1,0 +1,79 @@
+"""A real PostgreSQL for tests: started on a free port in a temporary folder, never as root."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S, until_blocking
+
+MISSING = "PostgreSQL not found: run scripts/install-postgres; skipping tests that need it"
+
+
+def programs() -> Path | None:
+    """Return the folder of initdb and postgres, of the newest version that is installed; None if none is."""
+    if (found := shutil.which("initdb")) and shutil.which("postgres"):
+        return Path(found).resolve().parent
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    return installed[-1].parent if installed else None
+
+
+@contextlib.contextmanager
+def running() -> Iterator[str]:
+    """Run a server with one database, and yield the URL of the database.
+
+    Without PostgreSQL the test is skipped; with ``CI=true`` it fails.
+    """
+    found = programs()
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    folder = Path(tempfile.mkdtemp(prefix="nsqkit-postgres-"))
+    as_user = _not_root(folder)
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    data, port = folder / "data", free_port()
+    initdb = [
+        str(found / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "tests",
+        "--auth=trust",
+        "--no-sync",
+        "-E",
+        "UTF8",
+    ]
+    subprocess.run(initdb, check=True, timeout=PATIENCE_S, **options, **as_user)
+    arguments = ["-D", str(data), "-k", str(folder), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+    server = subprocess.Popen(
+        [str(found / "postgres"), *arguments, "-c", "fsync=off", "-c", "max_connections=60"],
+        **options,
+        **as_user,
+    )
+    try:
+        ready = [str(found / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+        until_blocking(lambda: subprocess.run(ready, check=False, **options).returncode == 0)
+        yield f"postgresql://tests@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)  # a fast shutdown: it ends the connections
+        server.wait(PATIENCE_S)
+        shutil.rmtree(folder)
+
+
+def _not_root(folder: Path) -> dict[str, Any]:
+    """Return the user to run as, who owns the folder: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam("postgres")
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

@@ -1,0 +1,53 @@
+"""What tests of nsqkit.sql share: each test has an empty database, on SQLite and on PostgreSQL."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from nsqkit import Settings
+from nsqkit.sql import Database
+from nsqkit.sql.urls import DatabaseUrl
+from tests.postgres import running
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A server for all tests of the run; the URL of its database."""
+    with running() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/team.sqlite"
+    server: str = request.getfixturevalue("postgresql")
+    name = f"team{next(_numbers)}"
+    address = server.replace("postgresql:", "postgresql+psycopg:")
+    engine = sa.create_engine(address, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return f"{server.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture
+def settings(url: str) -> Settings:
+    """Settings of a worker with the database ``team``, which has nsqkit's tables."""
+    found = Settings(app={"team_url": url}, lock_timeout_s=0.2)
+    Database("team").upgrade(found)
+    return found
+
+
+@pytest.fixture
+def outside(url: str) -> Iterator[sa.Engine]:
+    """An engine of somebody else's on the database."""
+    engine = sa.create_engine(DatabaseUrl.read("team", Settings(app={"team_url": url})).plain)
+    yield engine
+    engine.dispose()
