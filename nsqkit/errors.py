@@ -270,6 +270,23 @@ class SchemaError(NsqkitError):
         return f"database {self.database}: {self.reason}"
 
 
+class TransactionError(NsqkitError):
+    """The transaction of a message cannot be committed, so its message fails.
+
+    Args:
+        database: Name of the database.
+        reason: What is wrong, and what to change in the handler.
+    """
+
+    def __init__(self, database: str, reason: str) -> None:
+        super().__init__(database, reason)
+        self.database = database
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"database {self.database}: {self.reason}"
+
+
 class DeadLetterStoreError(NsqkitError):
     """A store of dead letters cannot be used.
 

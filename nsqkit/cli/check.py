@@ -22,11 +22,13 @@ def check(
 ) -> int:
     """Check handlers and list all problems at once. Connects to NSQ only with --connect."""
     from nsqkit.errors import SettingsError
+    from nsqkit.loading.checks import short_retention
     from nsqkit.loading.dropped import dropped
     from nsqkit.loading.loader import load
 
     specs = load(modules, settings).handlers
     problems = [problem for spec in specs for problem in dropped(spec.handler)]
+    problems += short_retention(specs, settings)
     if connect:
         if not (settings.nsqd or settings.lookupd):
             raise SettingsError("--connect needs an nsqd: give --nsqd HOST:4150 or --lookupd HOST:4161")

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final, get_args
 
 from nsqkit.handler.extension import Extension
+from nsqkit.handler.once import Once
 from nsqkit.handler.options import MAX_IN_FLIGHT, MAX_THREADS, MAX_TIMEOUT_S
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.kill_switch import KillSwitch
@@ -69,6 +70,16 @@ def _flag(name: str, value: Any) -> Iterator[str]:
         yield f"{name}={value!r} is not True or False"
 
 
+def _database(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, type) or not isinstance(value, Once):
+        yield f'{name}={value!r} is not a database; write {name}=Database("…"), from nsqkit.sql'
+
+
+def _function(name: str, value: Any) -> Iterator[str]:
+    if not callable(value):
+        yield f"{name}={value!r} is not a function; write {name}=lambda event: event.…"
+
+
 def _error_types(name: str, value: Any) -> Iterator[str]:
     if not isinstance(value, tuple):
         yield f"{name}={value!r} is not a tuple; write {name}=(ThisError, ThatError)"
@@ -117,6 +128,8 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "rate_limit": _policy(RateLimit, "RateLimit(per_s=…)"),
         "errors": _error_types,
         "middleware": _list_of(_is_layer, "MyExtension()"),
+        "once": _database,
+        "event_key": _function,
         "uses": _list_of(_is_scoped, 'a @resource(per="message")'),
     }
 )

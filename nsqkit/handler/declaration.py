@@ -43,7 +43,7 @@ class Declaration:
     def problems(self) -> list[str]:
         """Return one line per mistake; each says what to change."""
         values = (problem for name in CHECKS for problem in self._value(name))
-        together = (*self._full_batches(), *self._batch_time())
+        together = (*self._full_batches(), *self._batch_time(), *self._once())
         return [*self._events(), *values, *together, *self._method()]
 
     def _events(self) -> Iterator[str]:
@@ -98,6 +98,16 @@ class Declaration:
                 f"max_wait_s={wait_s:g} plus timeout_s={timeout_s:g} is more than the {MAX_TIMEOUT_S:g} "
                 "seconds that a message can be in flight; lower one of them"
             )
+
+    def _once(self) -> Iterator[str]:
+        if "once" not in self._options:
+            if "event_key" in self._options:
+                yield "event_key is for once=…; add it, or leave out event_key"
+            return
+        if "max_messages" in self._options:
+            yield "once is not for a BatchHandler; derive from Handler, or leave out once"
+        if self._options.get("run_on_loop"):
+            yield "once would block the event loop with run_on_loop; write async def handle, or leave it out"
 
     def _is_wrong(self, *names: str) -> bool:
         return any(True for name in names for _ in self._value(name))

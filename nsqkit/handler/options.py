@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypedDict
 
 from nsqkit.handler.extension import Layer
+from nsqkit.handler.once import EventKey, Once
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.kill_switch import KillSwitch
 from nsqkit.policy.rate import RateLimit
@@ -55,6 +56,10 @@ class HandlerOptions(TypedDict, total=False):
         middleware: Extensions around the handler, outermost first, inside those of the worker; added to
             those of the base class.
         uses: Per-message and per-thread resources for ``ctx.resource``; added to those of the base class.
+        once: Database that remembers the handled events, so that an event is handled once: its row and what
+            the handler writes are one transaction. Not for a ``BatchHandler``, nor with ``run_on_loop``.
+        event_key: With ``once``, returns what identifies an event without an envelope, a text that is not
+            empty. Without it, such an event becomes a dead letter.
     """
 
     topic: str | None
@@ -73,6 +78,8 @@ class HandlerOptions(TypedDict, total=False):
     rate_limit: RateLimit | None
     middleware: Sequence[Layer] | None
     uses: Sequence[Resource[Any]] | None
+    once: Once | None
+    event_key: EventKey | None
 
 
 class BatchOptions(HandlerOptions, total=False):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.extension import Layer
+from nsqkit.handler.once import EventKey, Once
 from nsqkit.handler.options import TIMEOUT_S
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.kill_switch import KillSwitch
@@ -58,6 +59,8 @@ class HandlerSpec:
     rate_limit: RateLimit | None = None
     middleware: tuple[Layer, ...] = ()
     uses: tuple[Resource[Any], ...] = ()
+    once: Once | None = None
+    event_key: EventKey | None = None
     max_messages: int | None = None
     max_wait_s: float = 0.0
 
@@ -134,10 +137,16 @@ def spec_of(
     defaults: dict[str, Any] = {"topic": event_types[0].topic}
     if "max_messages" in options:
         defaults["max_in_flight"] = options["max_messages"]
+    is_async = inspect.iscoroutinefunction(handler.handle)
+    once: Once | None = options.get("once")
+    if once is not None:
+        inbox = once.inbox(handler.__name__, is_async=is_async, event_key=options.get("event_key"))
+        defaults["middleware"] = (*options.get("middleware", ()), inbox)
+        options = {name: value for name, value in options.items() if name != "middleware"}
     return HandlerSpec(
         handler=handler,
         event_types=event_types,
-        is_async=inspect.iscoroutinefunction(handler.handle),
+        is_async=is_async,
         location=location,
         **{**defaults, **options},
     )

@@ -8,6 +8,7 @@ from nsqkit.events.types import REGISTRY
 from nsqkit.handler.extension import Extension, Layer
 from nsqkit.handler.resources import Per, Resource, circle, needs, parameters, provider, with_brought
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.policy.retention import least_retention_s
 from nsqkit.settings.settings import Settings
 
 
@@ -36,6 +37,25 @@ def check(
         *(problem for spec in specs for problem in _long_delay(spec, settings)),
         *(unmet or [*_circle(every)] or _thread_resources(specs, every)),
     ]
+
+
+def short_retention(specs: Sequence[HandlerSpec], settings: Settings) -> list[str]:
+    """Return a warning for each handler whose inbox forgets an event before its last delivery.
+
+    Args:
+        specs: Specs of the handlers.
+        settings: For how long the inbox remembers an event.
+    """
+    found = []
+    for spec in specs:
+        least_s = least_retention_s(spec.retry, holds_s=spec.holds_s)
+        if spec.once is not None and settings.inbox_retention_s < least_s:
+            found.append(
+                f"{spec.location}: {spec.name}: once=… remembers an event for "
+                f"inbox_retention_s={settings.inbox_retention_s:g}, but its retries and a replay may take "
+                f"{least_s:.0f} s; raise the setting, or lower max_attempts or max_s of its retry policy"
+            )
+    return found
 
 
 def _same_subscription(specs: Sequence[HandlerSpec]) -> Iterator[str]:

@@ -133,6 +133,9 @@ class Settings:
     lock_timeout_s: float = rows.number(
         5.0, 0.05, 300, "s", "longest wait of a database transaction for a lock of another one"
     )
+    inbox_retention_s: float = rows.number(
+        604800.0, 60, 31536000, "s", "time for which `once=` remembers a handled event"
+    )
     app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

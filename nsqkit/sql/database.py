@@ -8,14 +8,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from nsqkit.errors import SettingsError
+from nsqkit.handler.extension import Extension
+from nsqkit.handler.once import EventKey
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import schema
+from nsqkit.sql.once import InboxExtension, handling
 from nsqkit.sql.open_database import OpenDatabase
+from nsqkit.sql.transaction import Transaction
 from nsqkit.sql.urls import DatabaseUrl
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+# The transaction of a message encloses those that its handler commits by itself.
+_JOINS: Final[dict[str, Any]] = {"join_transaction_mode": "rollback_only", "expire_on_commit": False}
 _COMMITS: Final = frozenset({OutcomeLabel.SUCCESS, OutcomeLabel.DISCARD})
 
 
@@ -51,6 +57,17 @@ class Database:
     def __repr__(self) -> str:
         return f"Database({self.name!r})"
 
+    def inbox(self, handler: str, *, is_async: bool, event_key: EventKey | None) -> Extension:
+        """Return the extension that lets a handler handle each event once; for ``once=`` of a handler.
+
+        Args:
+            handler: Name of the handler class.
+            is_async: Whether its ``handle`` is a coroutine function.
+            event_key: Identifies events without an envelope; None if the handler takes none.
+        """
+        session = self.session if is_async else self.plain_session
+        return InboxExtension(handler, session, lambda found: found.info[Transaction], event_key)
+
     def upgrade(self, settings: Settings) -> tuple[str | None, str]:
         """Create or upgrade nsqkit's tables, as ``nsqkit db upgrade`` does.
 
@@ -77,19 +94,27 @@ class Database:
 
     def _session(self, opened: Resource[OpenDatabase]) -> Resource[AsyncSession]:
         async def session(database: OpenDatabase) -> AsyncGenerator[AsyncSession, Verdict]:
-            async with AsyncSession(database.engines.on_loop, expire_on_commit=False) as found:
+            async with (
+                database.engines.on_loop.connect() as connection,
+                AsyncSession(connection, **_JOINS) as found,
+            ):
+                transaction = found.info[Transaction] = Transaction(found.sync_session, database)
                 verdict = yield found
                 if verdict.label in _COMMITS:
-                    await found.commit()
+                    await found.run_sync(lambda _: transaction.commit())
 
         return self._of_message(session, "session", opened)
 
     def _plain_session(self, opened: Resource[OpenDatabase]) -> Resource[Session]:
         def plain_session(database: OpenDatabase) -> Generator[Session, Verdict, None]:
-            with Session(database.engines.plain, expire_on_commit=False) as found:
+            with database.engines.plain.connect() as connection, Session(connection, **_JOINS) as found:
+                transaction = Transaction(found, database)
+                resource, key = handling.get() or (None, None)
+                if key is not None and resource is self.plain_session:
+                    transaction.begin(key)
                 verdict = yield found
                 if verdict.label in _COMMITS:
-                    found.commit()
+                    transaction.commit()
 
         return self._of_message(plain_session, "plain_session", opened)
 

@@ -10,6 +10,8 @@ from nsqkit.sql.urls import DatabaseUrl
 
 POOL_WAIT_S: Final = 30.0
 """Longest wait for a free connection of the pool, in seconds."""
+READS_ONLY: Final = "nsqkit_reads_only"
+"""Execution option of a connection that writes nothing, and so needs no write lock of SQLite."""
 _BUSY: Final = 5  # SQLITE_BUSY
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
@@ -69,7 +71,8 @@ def prepare(engine: Engine, *, lock_timeout_s: float) -> None:
         cursor.close()
 
     def begins(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads_only = connection.get_execution_options().get(READS_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begins)

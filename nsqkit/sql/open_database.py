@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 from nsqkit.settings.settings import Settings
-from nsqkit.sql.engines import Engines
+from nsqkit.sql.cleaning import Cleaner
+from nsqkit.sql.engines import READS_ONLY, Engines
 from nsqkit.sql.schema import require_current
 from nsqkit.sql.urls import DatabaseUrl
+from nsqkit.telemetry import logs
 
 
 class OpenDatabase:
@@ -37,6 +39,17 @@ class OpenDatabase:
             pool_size=settings.sql_pool_size,
             lock_timeout_s=settings.lock_timeout_s,
         )
+        self._cleaner = Cleaner(
+            name,
+            self.engines.on_loop,
+            retention_s=settings.inbox_retention_s,
+            now_s=now_s,
+            log=logs.get_logger(),
+        )
+
+    def committed(self) -> None:
+        """Do what follows a commit of a message; called in any thread."""
+        self._cleaner.committed()
 
     @classmethod
     @asynccontextmanager
@@ -54,7 +67,9 @@ class OpenDatabase:
         found = cls(name, settings)
         try:
             async with found.engines.on_loop.connect() as connection:
+                await connection.execution_options(**{READS_ONLY: True})
                 await connection.run_sync(require_current, name)
             yield found
         finally:
+            await found._cleaner.close()
             await found.engines.close()

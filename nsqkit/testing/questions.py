@@ -98,6 +98,10 @@ class Questions:
         """Ask for deliveries that were discarded; arguments and errors as for ``handled``."""
         return self._ended(OutcomeLabel.DISCARD, event, question("discarded", event, by=by), by=by)
 
+    def duplicated(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
+        """Ask for deliveries that were finished as duplicates; arguments and errors as for ``handled``."""
+        return self._ended(OutcomeLabel.DUPLICATE, event, question("duplicated", event, by=by), by=by)
+
     def lost(self, event: object = None, *, by: type[AnyHandler[Any]] | None = None) -> Found[Settled]:
         """Ask for deliveries whose lease or connection ended before an answer (outcome ``lease_lost``).
 

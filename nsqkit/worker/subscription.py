@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -110,6 +111,7 @@ class Subscription:
     ) -> Dispatcher | BatchDispatcher:
         spec, handler = self.spec, ready.handler
         is_batch = isinstance(handler, BatchHandler)
+        rules = replace(rules, keeps_dead_letters=True)  # resources see a dead letter that will be discarded
         scope = Scope(
             ready.openings,
             is_threaded=not (spec.is_async or spec.run_on_loop),

@@ -22,6 +22,7 @@ LOG_EVENTS: Final = {
         "anyway, and the first one gets the topic's backlog."
     ),
     "channels_registered": "An nsqlookupd now knows these channels; an nsqd with a new topic creates them.",
+    "cleaning_failed": "Old rows of the inbox could not be deleted; the next cleaning tries again.",
     "clock_skew": (
         "This machine's clock and an nsqd's differ by two seconds or more. Ages are corrected by the skew."
     ),
@@ -169,6 +170,7 @@ FIELDS: Final = {
     "blocked_s": "Seconds by which the event loop is late: until now, or in all.",
     "channel": "The handler's channel; null if it is about the whole topic.",
     "channels": "Topic and channel of each.",
+    "database": "Name of the database.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
     "category": "Class of the warning.",
     "count": "How many log lines were dropped, or outcomes repeated.",

@@ -30,6 +30,7 @@ DOCUMENTS = (
     "docs/coming-from-pynsq.md",
     "docs/event-versioning.md",
     "docs/extensions.md",
+    "docs/inbox.md",
     "docs/tutorial.md",
     "docs/testing.md",
     "docs/resilience.md",

@@ -26,11 +26,18 @@ from nsqkit.errors import (
     ResourceError,
     SchemaError,
     SettingsError,
+    TransactionError,
     UnawaitedError,
     UnknownEventError,
 )
 
 FIELDS = [
+    pytest.param(
+        TransactionError,
+        {"database": "stock", "reason": "the handler has rolled back its transaction"},
+        "database stock: the handler has rolled back its transaction",
+        id="a transaction that cannot be committed names its database",
+    ),
     pytest.param(
         SchemaError,
         {"database": "stock", "reason": "it has no tables of nsqkit; run `nsqkit db upgrade stock`"},

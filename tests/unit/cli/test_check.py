@@ -60,6 +60,15 @@ def test_connect_compares_with_nsqds_limits(
     assert result.err.splitlines() == [f"error: {problem}" for problem in problems]
 
 
+def test_a_retention_that_is_too_short_is_a_problem(nsqkit: "Nsqkit", handlers: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{handlers}.py"
+    source = file.read_text().replace("channel='notify'", "channel='notify', once=Database('stock')")
+    file.write_text(f"from nsqkit.sql import Database\n{source}")
+    result = nsqkit("check", handlers, "--set", "inbox_retention_s=60")
+    assert (result.code, result.out) == (1, "")
+    assert "Notify: once=… remembers an event for inbox_retention_s=60, but" in result.err
+
+
 def test_handlers_are_printed_with_their_effective_configuration(nsqkit: "Nsqkit", handlers: str) -> None:
     result = nsqkit("handlers", handlers)
     assert result.code == 0

@@ -29,12 +29,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/team.sqlite"
     server: str = request.getfixturevalue("postgresql")
     name = f"team{next(_numbers)}"
-    address = server.replace("postgresql:", "postgresql+psycopg:")
-    engine = sa.create_engine(address, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine = sa.create_engine(server.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {name}")  # made faster than a database
     engine.dispose()
-    return f"{server.rpartition('/')[0]}/{name}"
+    return f"{server}?options=-csearch_path%3D{name}"
 
 
 @pytest.fixture

@@ -1,0 +1,23 @@
+"""Once: what the class keyword ``once`` takes; ``nsqkit.sql.Database`` implements it."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+from nsqkit.handler.extension import Extension
+
+EventKey = Callable[[Any], str]
+"""Returns what identifies an event that has no envelope; the same for every copy of the event."""
+
+
+@runtime_checkable
+class Once(Protocol):
+    """A database that remembers which events a handler has handled."""
+
+    def inbox(self, handler: str, *, is_async: bool, event_key: EventKey | None) -> Extension:
+        """Return the extension that lets a handler handle each event once, as its innermost layer.
+
+        Args:
+            handler: Name of the handler class.
+            is_async: Whether its ``handle`` is a coroutine function; otherwise it runs in threads.
+            event_key: Identifies events without an envelope; None if the handler takes none.
+        """

@@ -1,0 +1,104 @@
+"""Inbox: the rows of handled events. It begins and commits no transaction."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Self
+
+from sqlalchemy import Connection, text
+
+from nsqkit.handler.context import Context
+
+_LONGEST: Final = 255
+_COLUMNS: Final = "topic, channel, handler, source, event_id, handled_at"
+_VALUES: Final = ":topic, :channel, :handler, :source, :event_id, :handled_at"
+# PostgreSQL sets the limit for the whole transaction in the same round trip, and before it waits for a lock.
+_INSERT: Final = {
+    "postgresql": text(
+        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) SELECT {_VALUES} "  # noqa: S608 - constants
+        "FROM set_config('lock_timeout', :lock_timeout, true) ON CONFLICT DO NOTHING"
+    ),
+    "sqlite": text(
+        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+    ),
+}
+_DELETE: Final = {
+    dialect: text(
+        f"DELETE FROM nsqkit_inbox WHERE {row} IN "  # noqa: S608 - constants
+        f"(SELECT {row} FROM nsqkit_inbox WHERE handled_at < :before LIMIT :most)"
+    )
+    for dialect, row in (("postgresql", "ctid"), ("sqlite", "rowid"))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InboxKey:
+    """What identifies one event for one handler.
+
+    Args:
+        topic: Source topic of the handler, also for a replayed message.
+        channel: Channel of the handler.
+        handler: Name of the handler class.
+        source: Publisher of the event; empty for an event without an envelope.
+        event_id: Id of the event, unique for its source.
+    """
+
+    topic: str
+    channel: str
+    handler: str
+    source: str
+    event_id: str
+
+    @classmethod
+    def of(cls, handler: str, ctx: Context, source: str, event_id: str) -> Self:
+        """Return the key of a message; a text that a database may refuse is replaced by its hash.
+
+        Args:
+            handler: Name of the handler class.
+            ctx: Context of the message.
+            source: Publisher of the event.
+            event_id: Id of the event.
+        """
+        return cls(ctx.topic, ctx.channel, handler, _storable(source), _storable(event_id))
+
+
+def add(connection: Connection, key: InboxKey, *, now_s: float, lock_timeout_s: float) -> bool:
+    """Add the row of an event in the running transaction; wait for another transaction that adds it too.
+
+    Args:
+        connection: A connection in a transaction.
+        key: The event and its handler.
+        now_s: The present time, seconds since 1970 UTC.
+        lock_timeout_s: Longest wait for a lock, in seconds, for this and every later statement of the
+            transaction. SQLite has waited for its lock already.
+
+    Returns:
+        Whether the row is new.
+    """
+    values: dict[str, object] = {
+        "topic": key.topic,
+        "channel": key.channel,
+        "handler": key.handler,
+        "source": key.source,
+        "event_id": key.event_id,
+        "handled_at": now_s,
+    }
+    if connection.dialect.name == "postgresql":
+        values["lock_timeout"] = f"{round(lock_timeout_s * 1000)}ms"
+    return connection.execute(_INSERT[connection.dialect.name], values).rowcount > 0
+
+
+def forget(connection: Connection, *, before_s: float, most: int) -> int:
+    """Delete rows that are older than a time, and return their number.
+
+    Args:
+        connection: A connection in a transaction.
+        before_s: Rows that were handled before it are deleted; seconds since 1970 UTC.
+        most: Most rows to delete; 1 or more.
+    """
+    return connection.execute(_DELETE[connection.dialect.name], {"before": before_s, "most": most}).rowcount
+
+
+def _storable(value: str) -> str:
+    if len(value) <= _LONGEST and "\0" not in value:
+        return value
+    return f"sha256:{hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()}"

@@ -1,0 +1,94 @@
+"""Once: the extension that lets a handler handle each event once."""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from nsqkit.handler.context import Context
+from nsqkit.handler.extension import Extension, Next
+from nsqkit.handler.once import EventKey
+from nsqkit.handler.outgoing import Publish
+from nsqkit.handler.resources import Resource
+from nsqkit.policy.outcome import DeadLetter, Discard, Duplicate, Finish, Outcome, Requeue
+from nsqkit.sql.inbox import InboxKey
+from nsqkit.sql.transaction import HandledBeforeError, LockedError, Transaction
+
+_NAMELESS: Final = "the event has no envelope with source and id; add event_key=… to the handler's once=…"
+handling: ContextVar[tuple[Resource[Any], InboxKey] | None] = ContextVar("handling", default=None)
+"""The plain session of the message that is being handled, and its key in the inbox; threads see it too."""
+
+
+class InboxExtension(Extension):
+    """Asks the inbox before each call of one handler. It has no state, so that workers may share it.
+
+    Args:
+        handler: Name of the handler class.
+        session: Its session, on the event loop or in a thread.
+        transaction_of: Returns the transaction of a session.
+        event_key: Identifies events without an envelope; None if the handler takes none.
+    """
+
+    def __init__(
+        self,
+        handler: str,
+        session: Resource[AsyncSession] | Resource[Session],
+        transaction_of: Callable[[AsyncSession], Transaction],
+        event_key: EventKey | None,
+    ) -> None:
+        self.uses = (session,)
+        self._handler = handler
+        self._session: Resource[Any] = session
+        self._transaction_of = transaction_of
+        self._event_key = event_key
+
+    async def around_handle(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:
+        """Add the event to the inbox and call the handler; finish the message if it was handled before."""
+        key = self._key(event, ctx)
+        if key is None:
+            return DeadLetter(_NAMELESS)
+        try:
+            if self._session.is_async:
+                return await self._on_loop(event, ctx, call_next, key)
+            token = handling.set((self._session, key))
+            try:
+                return await call_next(event, ctx)
+            finally:
+                handling.reset(token)
+        except HandledBeforeError:
+            return Duplicate()
+        except LockedError:
+            return Requeue()
+
+    def on_publish(self, publish: Publish) -> None:
+        """Refuse follow-up events: one that nsqd does not confirm would be lost after the commit.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(f"{self._handler} has once=…, and cannot publish events yet")
+
+    async def _on_loop(self, event: Any, ctx: Context, call_next: Next, key: InboxKey) -> Outcome | None:
+        session: AsyncSession = ctx.resource(self._session)
+        transaction = self._transaction_of(session)
+        await session.run_sync(lambda _: transaction.begin(key))
+        transaction.is_given_up = True
+        outcome = await call_next(event, ctx)
+        transaction.is_given_up = not (outcome is None or isinstance(outcome, Finish | Discard))
+        return outcome
+
+    def _key(self, event: Any, ctx: Context) -> InboxKey | None:
+        """Return what identifies the event; None if nothing does."""
+        envelope = ctx.envelope
+        if envelope is not None and envelope.id:
+            return InboxKey.of(self._handler, ctx, envelope.source, envelope.id)
+        if self._event_key is None:
+            return None
+        given: object = self._event_key(event)
+        if not (isinstance(given, str) and given):
+            raise TypeError(
+                f"event_key of {self._handler} returned {given!r}; return a text that is not empty"
+            )
+        return InboxKey.of(self._handler, ctx, "", given)
