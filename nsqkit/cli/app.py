@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from nsqkit.cli import broker, check, config, db, new, pause, publish, run, tail, terminal
+from nsqkit.cli import broker, check, config, db, new, outbox, pause, publish, relay, run, tail, terminal
 from nsqkit.cli.dead.app import app as dead
 from nsqkit.errors import (
     EventError,
@@ -45,6 +45,7 @@ for _name, _command, _help in (
     ("tail", tail.tail, "Show the messages of a topic as they arrive."),
     ("pause", pause.pause, "Pause a channel, or one handler of one worker."),
     ("resume", pause.resume, "Resume a channel or a handler that was paused."),
+    ("relay", relay.relay, "Publish the waiting events of a database's outbox."),
     ("broker", broker.broker, "Run the embedded broker alone, for development."),
     ("config", config.config, "Print every setting and where its value came from."),
     ("version", config.version, "Print the version."),
@@ -52,6 +53,7 @@ for _name, _command, _help in (
     app.command(_name, short_help=_help)(_command)
 app.add_typer(dead, name="dead", short_help="Collect, list, show, replay and delete dead letters.")
 app.add_typer(db.app, name="db", short_help="Create and upgrade nsqkit's tables in a database of handlers.")
+app.add_typer(outbox.app, name="outbox", short_help="List and replay parked events of an outbox.")
 app.command("reloaded", hidden=True)(run.reloaded)
 
 

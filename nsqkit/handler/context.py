@@ -203,7 +203,8 @@ class Context:
         """Publish a follow-up event after this handler succeeds and before its message is finished.
 
         Nothing is sent if the handler fails. If nsqd does not confirm the event, the message is
-        requeued: the event may be published twice, but it is never lost.
+        requeued: the event may be published twice, but it is never lost. With ``once=``, the event is a
+        row of the handler's transaction instead, and a relay publishes it again.
 
         Args:
             event: An instance of a class decorated with ``@event``; encoded immediately.

@@ -28,6 +28,7 @@ class Outgoing:
         defer_s: Seconds until nsqd delivers it; 0 or more.
         event: The event in the body; None for raw bytes.
         when_done: Functions to call once, when the publish is confirmed or has failed.
+        is_stored: Whether an outbox has it, which publishes it later if it is not published now.
     """
 
     topic: str
@@ -35,6 +36,7 @@ class Outgoing:
     defer_s: float = 0.0
     event: object = field(default=None, compare=False)
     when_done: tuple[Done, ...] = field(default=(), compare=False, repr=False)
+    is_stored: bool = field(default=False, compare=False)
 
     def done(self, error: BaseException | None) -> None:
         """Call ``when_done`` with the result of the publish.

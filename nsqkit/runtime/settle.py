@@ -166,6 +166,9 @@ class Settler:
             await publish_together(self._publishes, message.address, leaving)
         except PublishError as failure:
             detail = redact(str(failure))
+            if all(each.is_stored for each in leaving):
+                self._log.warning("events_left_in_outbox", detail=detail, **delivery.log_fields)
+                return verdict, None
             is_setup = fault_behind(failure) is Fault.SETUP
             if is_setup:
                 self._dead_letters.block(f"{self._name} cannot publish its events: {failure}")

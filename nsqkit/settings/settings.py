@@ -136,6 +136,12 @@ class Settings:
     inbox_retention_s: float = rows.number(
         604800.0, 60, 31536000, "s", "time for which `once=` remembers a handled event"
     )
+    outbox_lease_s: float = rows.number(
+        30.0, 1, 3600, "s", "time for which one process alone publishes an event of the outbox"
+    )
+    outbox_retention_s: float = rows.number(
+        86400.0, 0, 31536000, "s", "time for which the outbox keeps an event that was published"
+    )
     app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

@@ -1,6 +1,7 @@
 """SQL: effects that happen once, in the database of a team; needs the extra ``nsqkit[sql]``."""
 
 try:
+    from nsqkit.sql import outbox
     from nsqkit.sql.database import Database
 except ModuleNotFoundError as error:
     if "sqlalchemy" not in str(error.name):
@@ -9,4 +10,4 @@ except ModuleNotFoundError as error:
         "nsqkit.sql needs SQLAlchemy: pip install 'nsqkit[sql]'", name=error.name
     ) from None
 
-__all__ = ["Database"]
+__all__ = ["Database", "outbox"]

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from nsqkit.background import Background
 from nsqkit.policy.redaction import describe
-from nsqkit.sql import inbox
+from nsqkit.sql import inbox, outbox
 
 EVERY_S: Final = 60.0
 """Seconds from one cleaning to the next."""
@@ -24,17 +24,26 @@ class Cleaner:
     Args:
         database: Name of the database, for the log.
         engine: Connections to it.
-        retention_s: Age of rows to delete, in seconds.
+        inbox_retention_s: Age of handled events to forget, in seconds.
+        outbox_retention_s: Time since their publishing of events to forget, in seconds.
         now_s: Wall clock, seconds since 1970 UTC.
         log: structlog logger.
     """
 
     def __init__(
-        self, database: str, engine: AsyncEngine, *, retention_s: float, now_s: Callable[[], float], log: Any
+        self,
+        database: str,
+        engine: AsyncEngine,
+        *,
+        inbox_retention_s: float,
+        outbox_retention_s: float,
+        now_s: Callable[[], float],
+        log: Any,
     ) -> None:
         self._database = database
         self._engine = engine
-        self._retention_s = retention_s
+        self._inbox_retention_s = inbox_retention_s
+        self._outbox_retention_s = outbox_retention_s
         self._now_s = now_s
         self._log = log
         self._background = Background(log)
@@ -62,15 +71,15 @@ class Cleaner:
 
     async def clean(self) -> None:
         """Delete all rows that are old, in small transactions; a failure is logged, and tried again later."""
-        before_s = self._now_s() - self._retention_s
+        now_s = self._now_s()
         try:
-            while await self._delete_some(before_s) == MOST_ROWS:
+            while await self._delete_some(inbox.forget, now_s - self._inbox_retention_s) == MOST_ROWS:
+                pass
+            while await self._delete_some(outbox.forget, now_s - self._outbox_retention_s) == MOST_ROWS:
                 pass
         except SQLAlchemyError as error:
             self._log.warning("cleaning_failed", database=self._database, reason=describe(error))
 
-    async def _delete_some(self, before_s: float) -> int:
+    async def _delete_some(self, forget: Callable[..., int], before_s: float) -> int:
         async with self._engine.begin() as connection:
-            return await connection.run_sync(
-                lambda plain: inbox.forget(plain, before_s=before_s, most=MOST_ROWS)
-            )
+            return await connection.run_sync(forget, before_s=before_s, most=MOST_ROWS)

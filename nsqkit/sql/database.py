@@ -101,7 +101,7 @@ class Database:
                 transaction = found.info[Transaction] = Transaction(found.sync_session, database)
                 verdict = yield found
                 if verdict.label in _COMMITS:
-                    await found.run_sync(lambda _: transaction.commit())
+                    await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
 
         return self._of_message(session, "session", opened)
 
@@ -109,12 +109,12 @@ class Database:
         def plain_session(database: OpenDatabase) -> Generator[Session, Verdict, None]:
             with database.engines.plain.connect() as connection, Session(connection, **_JOINS) as found:
                 transaction = Transaction(found, database)
-                resource, key = handling.get() or (None, None)
-                if key is not None and resource is self.plain_session:
-                    transaction.begin(key)
+                handled = handling.get()
+                if handled is not None and handled.session is self.plain_session:
+                    transaction.begin(handled.key, handled.ctx)
                 verdict = yield found
                 if verdict.label in _COMMITS:
-                    transaction.commit()
+                    transaction.commit(publishes=_publishes(verdict))
 
         return self._of_message(plain_session, "plain_session", opened)
 
@@ -122,3 +122,7 @@ class Database:
         function.__name__ = f"{self.name}.{name}"
         function.__annotations__["database"] = self._kind
         return Resource(function, "message", brings=(opened,))
+
+
+def _publishes(verdict: Verdict) -> bool:
+    return verdict.label is OutcomeLabel.SUCCESS

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,15 +11,31 @@ from sqlalchemy.orm import Session
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Extension, Next
 from nsqkit.handler.once import EventKey
-from nsqkit.handler.outgoing import Publish
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.outcome import DeadLetter, Discard, Duplicate, Finish, Outcome, Requeue
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.sql.transaction import HandledBeforeError, LockedError, Transaction
 
 _NAMELESS: Final = "the event has no envelope with source and id; add event_key=… to the handler's once=…"
-handling: ContextVar[tuple[Resource[Any], InboxKey] | None] = ContextVar("handling", default=None)
-"""The plain session of the message that is being handled, and its key in the inbox; threads see it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """A message that a plain handler is about to handle in a thread.
+
+    Args:
+        session: Its session.
+        key: Its key in the inbox.
+        ctx: Its Context.
+    """
+
+    session: Resource[Any]
+    key: InboxKey
+    ctx: Context
+
+
+handling: ContextVar[Handling | None] = ContextVar("handling", default=None)
+"""The message whose handler is called; its thread sees it too."""
 
 
 class InboxExtension(Extension):
@@ -52,7 +69,7 @@ class InboxExtension(Extension):
         try:
             if self._session.is_async:
                 return await self._on_loop(event, ctx, call_next, key)
-            token = handling.set((self._session, key))
+            token = handling.set(Handling(self._session, key, ctx))
             try:
                 return await call_next(event, ctx)
             finally:
@@ -62,18 +79,10 @@ class InboxExtension(Extension):
         except LockedError:
             return Requeue()
 
-    def on_publish(self, publish: Publish) -> None:
-        """Refuse follow-up events: one that nsqd does not confirm would be lost after the commit.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError(f"{self._handler} has once=…, and cannot publish events yet")
-
     async def _on_loop(self, event: Any, ctx: Context, call_next: Next, key: InboxKey) -> Outcome | None:
         session: AsyncSession = ctx.resource(self._session)
         transaction = self._transaction_of(session)
-        await session.run_sync(lambda _: transaction.begin(key))
+        await session.run_sync(lambda _: transaction.begin(key, ctx))
         transaction.is_given_up = True
         outcome = await call_next(event, ctx)
         transaction.is_given_up = not (outcome is None or isinstance(outcome, Finish | Discard))

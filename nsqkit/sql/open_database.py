@@ -7,6 +7,7 @@ from typing import Self
 
 from nsqkit.settings.settings import Settings
 from nsqkit.sql.cleaning import Cleaner
+from nsqkit.sql.confirmations import Confirmations
 from nsqkit.sql.engines import READS_ONLY, Engines
 from nsqkit.sql.schema import require_current
 from nsqkit.sql.urls import DatabaseUrl
@@ -24,6 +25,8 @@ class OpenDatabase:
     Attributes:
         engines: Connections to the database.
         lock_timeout_s: Longest wait of a transaction for a lock, in seconds.
+        outbox_lease_s: Seconds for which only this process publishes the events that it has written.
+        confirmations: Marks events of the outbox as sent.
         now_s: Wall clock, seconds since 1970 UTC; every statement has its time from it.
 
     Raises:
@@ -31,6 +34,7 @@ class OpenDatabase:
     """
 
     def __init__(self, name: str, settings: Settings, *, now_s: Callable[[], float] = time.time) -> None:
+        log = logs.get_logger()
         self.name = name
         self.now_s = now_s
         self.lock_timeout_s = settings.lock_timeout_s
@@ -42,10 +46,13 @@ class OpenDatabase:
         self._cleaner = Cleaner(
             name,
             self.engines.on_loop,
-            retention_s=settings.inbox_retention_s,
+            inbox_retention_s=settings.inbox_retention_s,
+            outbox_retention_s=settings.outbox_retention_s,
             now_s=now_s,
-            log=logs.get_logger(),
+            log=log,
         )
+        self.outbox_lease_s = settings.outbox_lease_s
+        self.confirmations = Confirmations(name, self.engines.on_loop, now_s=now_s, log=log)
 
     def committed(self) -> None:
         """Do what follows a commit of a message; called in any thread."""
@@ -71,5 +78,6 @@ class OpenDatabase:
                 await connection.run_sync(require_current, name)
             yield found
         finally:
+            await found.confirmations.close()
             await found._cleaner.close()
             await found.engines.close()

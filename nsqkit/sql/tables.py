@@ -5,7 +5,19 @@ Times are seconds since 1970 UTC, from the caller's clock: every statement has i
 
 from typing import Final
 
-from sqlalchemy import Column, Double, Index, MetaData, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
 
 VERSION_TABLE: Final = "nsqkit_schema"
 """Where alembic keeps the revision; a team's own migrations have another table."""
@@ -26,3 +38,28 @@ INBOX: Final = Table(
     Index("nsqkit_inbox_handled_at", "handled_at"),
 )
 """One row for each event that a handler has handled."""
+
+OUTBOX: Final = Table(
+    "nsqkit_outbox",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), Identity(always=True), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("claimed_until", Double, nullable=False),
+    Column("sent_at", Double),
+    Column("parked_at", Double),
+    Column("problem", Text),
+)
+"""One row for each event to publish.
+
+A process may publish a row that has neither ``sent_at`` nor ``parked_at`` once ``claimed_until`` has passed.
+"""
+Index(
+    "nsqkit_outbox_waiting",
+    OUTBOX.c.claimed_until,
+    postgresql_where=OUTBOX.c.sent_at.is_(None) & OUTBOX.c.parked_at.is_(None),
+    sqlite_where=OUTBOX.c.sent_at.is_(None) & OUTBOX.c.parked_at.is_(None),
+)
+Index("nsqkit_outbox_sent_at", OUTBOX.c.sent_at)

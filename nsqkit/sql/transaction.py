@@ -3,6 +3,9 @@
 The functions are plain. On the event loop, SQLAlchemy calls them in a greenlet.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Final, cast
 
 from sqlalchemy import Connection, RootTransaction
@@ -10,7 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from nsqkit.errors import TransactionError
-from nsqkit.sql import inbox
+from nsqkit.handler.context import Context
+from nsqkit.handler.outgoing import Outgoing
+from nsqkit.sql import inbox, outbox
 from nsqkit.sql.engines import is_lock_timeout
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.sql.open_database import OpenDatabase
@@ -44,21 +49,24 @@ class Transaction:
         self._session = session
         self._database = database
         self._outer: RootTransaction | None = None
+        self._ctx: Context | None = None
         self.is_given_up = False
 
-    def begin(self, key: InboxKey) -> None:
+    def begin(self, key: InboxKey, ctx: Context) -> None:
         """Begin with the row of the event. Without this call, the session begins by itself.
 
         ``session.commit()`` of the handler ends nothing then: the transaction belongs to the message.
 
         Args:
             key: The event and its handler.
+            ctx: Context of the message; what it publishes becomes rows of the outbox.
 
         Raises:
             HandledBeforeError: If the handler has handled the event before.
             LockedError: If another transaction that handles it takes too long.
         """
         database, connection = self._database, self._connection
+        self._ctx = ctx
         try:
             self._outer = connection.begin()
             is_new = inbox.add(
@@ -71,8 +79,11 @@ class Transaction:
         if not is_new:
             raise HandledBeforeError
 
-    def commit(self) -> None:
-        """Write what the session has not written yet, and commit.
+    def commit(self, *, publishes: bool) -> None:
+        """Write what the session has not written yet and the follow-up events, and commit.
+
+        Args:
+            publishes: Whether the handler's follow-up events are published.
 
         Raises:
             TransactionError: If the handler has rolled back, or has caught an error that ended the
@@ -81,19 +92,35 @@ class Transaction:
         if self.is_given_up:
             return
         self._session.flush()
-        if self._outer is not None and not self._outer.is_active:
-            raise TransactionError(
-                self._database.name, f"the handler has rolled back its transaction; {_SAVEPOINT}"
-            )
-        if _has_failed(self._connection):
-            raise TransactionError(
-                self._database.name,
-                f"the transaction has failed, and the handler caught the error; {_SAVEPOINT}",
-            )
+        self._require_usable()
+        ctx = self._ctx if publishes else None
+        stored = self._stored(ctx.outgoing) if ctx is not None and ctx.outgoing else ()
         self._session.commit()
         if self._outer is not None:
             self._outer.commit()
+        if ctx is not None and stored:
+            ctx.outgoing = stored
         self._database.committed()
+
+    def _require_usable(self) -> None:
+        name = self._database.name
+        if self._outer is not None and not self._outer.is_active:
+            raise TransactionError(name, f"the handler has rolled back its transaction; {_SAVEPOINT}")
+        if _has_failed(self._connection):
+            raise TransactionError(
+                name, f"the transaction has failed, and the handler caught the error; {_SAVEPOINT}"
+            )
+
+    def _stored(self, outgoing: Sequence[Outgoing]) -> tuple[Outgoing, ...]:
+        """Add events to the outbox; return them so that they are marked as sent once nsqd has them."""
+        database = self._database
+        ids = outbox.store(
+            self._connection, outgoing, now_s=database.now_s(), lease_s=database.outbox_lease_s
+        )
+        return tuple(
+            replace(each, is_stored=True, when_done=(*each.when_done, partial(_on_publish, database, row)))
+            for each, row in zip(outgoing, ids, strict=True)
+        )
 
     @property
     def _connection(self) -> Connection:
@@ -104,3 +131,8 @@ def _has_failed(connection: Connection) -> bool:
     """Return whether PostgreSQL only accepts a rollback; SQLite has no such state."""
     info = getattr(connection.connection.driver_connection, "info", None)
     return info is not None and info.transaction_status.name == "INERROR"
+
+
+def _on_publish(database: OpenDatabase, row: int, error: BaseException | None) -> None:
+    if error is None:
+        database.confirmations.add(row)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nsqkit.errors import PublishError
-from nsqkit.events.codec.formats import loads
+from nsqkit.events.body import Body
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
@@ -163,4 +163,4 @@ def _is_dead_letter(spec: HandlerSpec, topic: str) -> bool:
 
 
 def _type_of(body: bytes) -> str:
-    return str(loads(body)["type"])
+    return Body.read(body).attribute("type") or "bytes"

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from nsqkit.events.body import Body
 from nsqkit.events.codec.decoder import Decoder
-from nsqkit.events.codec.formats import loads
 from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.spec import HandlerSpec
@@ -189,5 +189,5 @@ def _event_type(event: object) -> EventType:
 
 def _read(sent: Sent, known: EventType) -> Iterator[Any]:
     """Yield the decoded event if it is of this type."""
-    if loads(sent.body)["type"] == known.wire_type:
+    if Body.read(sent.body).attribute("type") == known.wire_type:
         yield Decoder(sent.topic, (known,)).decode(sent.body).event

@@ -58,6 +58,11 @@ LOG_EVENTS: Final = {
         "handler, no TOUCH, no answer of the admin port."
     ),
     "event_loop_resumed": "The event loop turns again after `event_loop_blocked`.",
+    "event_parked": "A relay has set an event aside, because nsqd can never take it; see `nsqkit outbox ls`.",
+    "events_left_in_outbox": (
+        "nsqd did not confirm the events of a handler with `once=`; a relay publishes them. The message is "
+        "finished."
+    ),
     "extension_failed": (
         "An extension's `on_settled` or `on_unhandled` raised, or its recorder of a message. The outcome of "
         "the message does not change."
@@ -108,6 +113,7 @@ LOG_EVENTS: Final = {
     ),
     "nsqd_unreachable": "An nsqd cannot be reached, or closed the connection. It is tried again.",
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
+    "outbox_not_marked": "Published events could not be marked as sent; a relay publishes them again.",
     "paused_in_nsqd": "A handler's topic or channel is paused in an nsqd, which delivers nothing of it.",
     "registration_failed": (
         "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
@@ -117,6 +123,8 @@ LOG_EVENTS: Final = {
         "An nsqd has registered an address that cannot be used, and is skipped; or two nsqd have registered "
         "the same address, and only one of them is consumed."
     ),
+    "relay_failed": "A relay could not use its database; it tries again.",
+    "relay_waits": "nsqd did not confirm events of a relay; they are tried again when their lease is over.",
     "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
     "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
@@ -173,7 +181,7 @@ FIELDS: Final = {
     "database": "Name of the database.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
     "category": "Class of the warning.",
-    "count": "How many log lines were dropped, or outcomes repeated.",
+    "count": "How many log lines were dropped, outcomes repeated, or events of an outbox are concerned.",
     "delay_s": "Delay of a requeue, in seconds.",
     "depth": "Messages that wait in the channel.",
     "detail": "One line about the error or from the outcome, with secrets masked.",
@@ -226,6 +234,7 @@ FIELDS: Final = {
     ),
     "resources": "Names of resources.",
     "retry_in_s": "Seconds until the next try.",
+    "row": "Number of an event in the outbox.",
     "running": "Names of tasks and threads.",
     "setting": "The setting to change.",
     "silent_s": "Seconds since the last sign of life.",

@@ -6,6 +6,8 @@ from typing import Any, TypeVar, assert_type
 
 import msgspec
 import pydantic
+from sqlalchemy import orm
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import nsqkit
 from nsqkit import (
@@ -49,6 +51,7 @@ from nsqkit import (
     retrying,
     upcast,
 )
+from nsqkit.sql import Database, outbox
 from nsqkit.testing import Harness, Settled
 
 # Events of each kind keep their own types.
@@ -440,3 +443,22 @@ def explain(error: NsqkitError) -> str:
 
 assert_type(nsqkit.__version__, str)
 assert_type(RetryPolicy().schedule_s(), tuple[float, ...])
+
+
+# A database, and its sessions with their types.
+
+inventory = Database("inventory")
+
+
+class ReserveOnce(
+    Handler[OrderCreated], channel="once", once=inventory, event_key=lambda event: str(event.order_id)
+):
+    async def handle(self, event: OrderCreated, ctx: Context) -> None:
+        session = ctx.resource(inventory.session)
+        assert_type(session, AsyncSession)
+        outbox.add(session, event)
+
+
+class ReserveOncePlain(Handler[OrderCreated], channel="once-plain", once=inventory):
+    def handle(self, event: OrderCreated, ctx: Context) -> None:
+        assert_type(ctx.resource(inventory.plain_session), orm.Session)

@@ -432,3 +432,7 @@ class OneForSeveral(Handler[OrderCreated], channel="one", middleware=WrongHook()
     async def handle(self, event: OrderCreated, ctx: Context) -> int:  # type: ignore[override]  # not an outcome
         found: int = ctx.resource(session)  # type: ignore[assignment]  # a Session
         return found
+
+
+class OnceByName(Handler[OrderCreated], channel="once", once="inventory"):  # type: ignore[arg-type]
+    async def handle(self, event: OrderCreated, ctx: Context) -> None: ...

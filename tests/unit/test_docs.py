@@ -31,6 +31,7 @@ DOCUMENTS = (
     "docs/event-versioning.md",
     "docs/extensions.md",
     "docs/inbox.md",
+    "docs/outbox.md",
     "docs/tutorial.md",
     "docs/testing.md",
     "docs/resilience.md",

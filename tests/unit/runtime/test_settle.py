@@ -319,6 +319,24 @@ class TestPublished:
         assert bench.log.settled()[0]["error_type"] == "PublishError"
         assert bench.meter.errors == {"PublishError": 1}
 
+    @pytest.mark.parametrize(
+        "failure",
+        [unconfirmed(), refused(), refused_with("E_UNAUTHORIZED")],
+        ids=["unconfirmed", "refused", "forbidden"],
+    )
+    async def test_events_of_an_outbox_decide_over_no_message(self, failure: PublishError) -> None:
+        """They are published later, and the message would only be delivered again."""
+
+        async def behave(_: Happened, ctx: Context) -> None:
+            ctx.publish(Noted("a"))
+            ctx.outgoing = tuple(dataclasses.replace(each, is_stored=True) for each in ctx.outgoing)
+
+        bench = Bench(asynchronous(behave))
+        bench.publishes.failures.append(failure)
+        message = await bench.run()
+        assert (bench.outcome, message.answers, bench.blocks) == ("success", [("FIN",)], [])
+        assert [name for _, name, _ in bench.log.lines] == ["events_left_in_outbox"]
+
     async def test_what_the_setup_forbids_blocks_the_handler_and_decides_over_no_message(self) -> None:
         bench = Bench(noting("a"))
         bench.publishes.failures.append(refused_with("E_UNAUTHORIZED"))

@@ -11,6 +11,7 @@ from nsqkit import Settings
 from nsqkit.sql import Database
 from nsqkit.sql.urls import DatabaseUrl
 from tests.postgres import running
+from tests.waiting import PATIENCE_S
 
 _numbers = itertools.count(1)
 
@@ -39,7 +40,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def settings(url: str) -> Settings:
     """Settings of a worker with the database ``team``, which has nsqkit's tables."""
-    found = Settings(app={"team_url": url}, lock_timeout_s=0.2)
+    found = Settings(app={"team_url": url}, lock_timeout_s=PATIENCE_S)
     Database("team").upgrade(found)
     return found
 

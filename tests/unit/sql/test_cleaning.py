@@ -23,6 +23,8 @@ class Log:
     def warning(self, event: str, **fields: Any) -> None:
         self.lines.append((event, fields))
 
+    error = warning
+
 
 class Bench:
     """A cleaner whose clock the test sets; events are remembered for an hour."""
@@ -33,7 +35,12 @@ class Bench:
         self.outside = outside
         self.engines = Engines(DatabaseUrl.read("team", settings), pool_size=1, lock_timeout_s=1)
         self.cleaner = Cleaner(
-            "team", self.engines.on_loop, retention_s=3600, now_s=lambda: self.now_s, log=self.log
+            "team",
+            self.engines.on_loop,
+            inbox_retention_s=3600,
+            outbox_retention_s=600,
+            now_s=lambda: self.now_s,
+            log=self.log,
         )
 
     def remember(self, count: int, handled_at_s: float) -> None:

@@ -33,7 +33,7 @@ def test_an_upgrade_creates_the_tables_that_the_code_uses(url: str, outside: sa.
     settings = Settings(app={"team_url": url})
     assert Database("team").upgrade(settings) == (None, REVISIONS[-1])
     with outside.connect() as connection:
-        options = {"version_table": VERSION_TABLE, "compare_server_default": True}
+        options = {"version_table": VERSION_TABLE}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
         require_current(connection, "team")
 

@@ -52,6 +52,15 @@ class TestOutcomes:
             h.handled(Charged, by=Notify).once()
         assert gateway.asked == ["o-1"]
 
+    async def test_a_handler_may_publish_what_is_no_event(self) -> None:
+        kind = acting(lambda ctx: ctx.publish_raw("others", b"\0 no JSON"))
+        async with Harness([kind]) as h:
+            await h.publish(ORDER)
+            await h.settle()
+            h.handled(ORDER).once()
+            h.published(Charged).never()
+            assert "published bytes to others" in h.history()
+
     @pytest.mark.parametrize(
         "options", [{"run_on_loop": True}, {"threads": 1}], ids=["on the loop", "in a thread"]
     )

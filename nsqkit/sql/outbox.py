@@ -1,0 +1,187 @@
+"""Outbox: the rows of events to publish. It publishes none, and commits no transaction."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, insert, select, true, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, registry
+
+from nsqkit.handler.outgoing import Outgoing, Preparer
+from nsqkit.settings.settings import Settings
+from nsqkit.sql.tables import OUTBOX
+
+MOST_IDS: Final = 500
+"""Most ids in one statement; SQLite has a limit for parameters."""
+_WAITS: Final = OUTBOX.c.sent_at.is_(None) & OUTBOX.c.parked_at.is_(None)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event in the outbox.
+
+    Args:
+        id: Its number; a later event may have a lower one, since transactions commit in any order.
+        topic: Topic to publish to.
+        body: The message body.
+        due_at: Time before which no consumer gets it, seconds since 1970 UTC.
+    """
+
+    id: int
+    topic: str
+    body: bytes
+    due_at: float
+
+
+class OutboxRow:
+    """A row of the outbox as an object of a session."""
+
+    def __init__(self, outgoing: Outgoing, now_s: float) -> None:
+        self.topic = outgoing.topic
+        self.body = outgoing.body
+        self.created_at = self.claimed_until = now_s  # so that a relay may publish it at once
+        self.due_at = now_s + outgoing.defer_s
+
+
+registry().map_imperatively(OutboxRow, OUTBOX)
+
+
+def add(
+    session: Session | AsyncSession,
+    event: object,
+    *,
+    topic: str | None = None,
+    defer_s: float = 0.0,
+    preparer: Preparer | None = None,
+) -> None:
+    """Add an event to the transaction of any session; ``nsqkit relay`` publishes it after the commit.
+
+    It is for code outside of handlers, such as a web request. In a handler with ``once=``, use
+    ``ctx.publish``: its events leave without a relay.
+
+    Args:
+        session: The session, plain or asynchronous. It is neither flushed nor committed.
+        event: An instance of a class decorated with ``@event``; encoded immediately.
+        topic: Topic to publish to; by default the topic of its ``@event``.
+        defer_s: Seconds from now until a consumer gets it; 0 to 3600.
+        preparer: Encodes the event; by default with the settings of this process: ``service`` is the source.
+
+    Raises:
+        EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+        SettingsError: If the settings of this process are wrong.
+    """
+    outgoing = (preparer or _default_preparer()).event(event, topic, defer_s)
+    if outgoing is not None:
+        session.add(OutboxRow(outgoing, time.time()))
+
+
+@cache
+def _default_preparer() -> Preparer:
+    settings = Settings.load()
+    return Preparer(source=settings.service, max_msg_bytes=settings.max_msg_bytes)
+
+
+def store(connection: Connection, outgoing: Sequence[Outgoing], *, now_s: float, lease_s: float) -> list[int]:
+    """Add events in the running transaction, claimed by the caller, and return their ids in order.
+
+    Args:
+        connection: A connection in a transaction.
+        outgoing: The events, 1 or more.
+        now_s: The present time, seconds since 1970 UTC.
+        lease_s: Seconds for which only the caller publishes them; 0 or more.
+    """
+    rows = [
+        {
+            "topic": each.topic,
+            "body": each.body,
+            "created_at": now_s,
+            "due_at": now_s + each.defer_s,
+            "claimed_until": now_s + lease_s,
+        }
+        for each in outgoing
+    ]
+    added = insert(OUTBOX).returning(OUTBOX.c.id, sort_by_parameter_order=True)
+    return list(connection.execute(added, rows).scalars())
+
+
+def claim(connection: Connection, *, now_s: float, lease_s: float, most: int) -> list[StoredEvent]:
+    """Claim events that wait and that no other process has claimed; rows in use elsewhere are skipped.
+
+    Args:
+        connection: A connection in a transaction.
+        now_s: The present time, seconds since 1970 UTC.
+        lease_s: Seconds for which only the caller publishes them; above 0.
+        most: Most events to claim; 1 or more.
+    """
+    free = (
+        select(OUTBOX.c.id)
+        .where(_WAITS, OUTBOX.c.claimed_until <= now_s)
+        .order_by(OUTBOX.c.claimed_until)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    claimed = (
+        update(OUTBOX)
+        .where(OUTBOX.c.id.in_(free.scalar_subquery()))
+        .values(claimed_until=now_s + lease_s)
+        .returning(OUTBOX.c.id, OUTBOX.c.topic, OUTBOX.c.body, OUTBOX.c.due_at)
+    )
+    return [StoredEvent(*row) for row in connection.execute(claimed)]
+
+
+def mark_sent(connection: Connection, ids: Sequence[int], *, now_s: float) -> None:
+    """Mark events as published.
+
+    Args:
+        connection: A connection in a transaction.
+        ids: Events that nsqd has confirmed; at most ``MOST_IDS``.
+        now_s: The present time, seconds since 1970 UTC.
+    """
+    connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(ids)).values(sent_at=now_s))
+
+
+def park(connection: Connection, event_id: int, problem: str, *, now_s: float) -> None:
+    """Set an event aside that can never be published; it stays until somebody replays or deletes it.
+
+    Args:
+        connection: A connection in a transaction.
+        event_id: The event.
+        problem: Why nsqd refuses it, in one line.
+        now_s: The present time, seconds since 1970 UTC.
+    """
+    connection.execute(update(OUTBOX).where(OUTBOX.c.id == event_id).values(parked_at=now_s, problem=problem))
+
+
+def parked(connection: Connection) -> Sequence[Any]:
+    """Return the parked events, oldest first, as rows with id, topic, created_at, parked_at and problem."""
+    columns = (OUTBOX.c.id, OUTBOX.c.topic, OUTBOX.c.created_at, OUTBOX.c.parked_at, OUTBOX.c.problem)
+    return connection.execute(
+        select(*columns).where(OUTBOX.c.parked_at.is_not(None)).order_by(OUTBOX.c.id)
+    ).all()
+
+
+def replay(connection: Connection, ids: Sequence[int]) -> int:
+    """Let relays publish parked events again, and return how many there are.
+
+    Args:
+        connection: A connection in a transaction.
+        ids: The events; all parked ones if it is empty.
+    """
+    chosen = OUTBOX.c.id.in_(ids) if ids else true()
+    again = update(OUTBOX).where(OUTBOX.c.parked_at.is_not(None), OUTBOX.c.sent_at.is_(None), chosen)
+    return connection.execute(again.values(parked_at=None, problem=None, claimed_until=0.0)).rowcount
+
+
+def forget(connection: Connection, *, before_s: float, most: int) -> int:
+    """Delete events that were published before a time, and return their number.
+
+    Args:
+        connection: A connection in a transaction.
+        before_s: Seconds since 1970 UTC.
+        most: Most rows to delete; 1 or more.
+    """
+    old = select(OUTBOX.c.id).where(OUTBOX.c.sent_at < before_s).limit(most)
+    return connection.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(old.scalar_subquery()))).rowcount

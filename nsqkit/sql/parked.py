@@ -1,0 +1,73 @@
+"""Parked: the events of an outbox that can never be published, for the commands of operators."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection, create_engine
+
+from nsqkit.settings.settings import Settings
+from nsqkit.sql import outbox
+from nsqkit.sql.engines import prepare
+from nsqkit.sql.schema import require_current
+from nsqkit.sql.urls import DatabaseUrl
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedEvent:
+    """An event that can never be published as it is.
+
+    Args:
+        id: Its number in the outbox.
+        topic: Topic to publish to.
+        parked_at: When it was parked, seconds since 1970 UTC.
+        problem: Why nsqd refuses it.
+    """
+
+    id: int
+    topic: str
+    parked_at: float
+    problem: str
+
+
+def parked_events(name: str, settings: Settings) -> list[ParkedEvent]:
+    """Return the parked events of a database, oldest first.
+
+    Args:
+        name: Name of the database.
+        settings: Its URL.
+
+    Raises:
+        SettingsError: If the URL is missing or wrong.
+        SchemaError: If the schema of the database is not that of this nsqkit.
+    """
+    rows = _within(name, settings, outbox.parked)
+    return [ParkedEvent(row.id, row.topic, row.parked_at, row.problem) for row in rows]
+
+
+def replay(name: str, settings: Settings, ids: Sequence[int] = ()) -> int:
+    """Let relays publish parked events again, and return how many there are.
+
+    Args:
+        name: Name of the database.
+        settings: Its URL.
+        ids: The events; all parked ones if it is empty.
+
+    Raises:
+        SettingsError: If the URL is missing or wrong.
+        SchemaError: If the schema of the database is not that of this nsqkit.
+    """
+    return _within(name, settings, lambda connection: outbox.replay(connection, ids))
+
+
+def _within(name: str, settings: Settings, work: Callable[[Connection], T]) -> T:
+    engine = create_engine(DatabaseUrl.read(name, settings).plain)
+    prepare(engine, lock_timeout_s=settings.lock_timeout_s)
+    try:
+        with engine.begin() as connection:
+            require_current(connection, name)
+            return work(connection)
+    finally:
+        engine.dispose()

@@ -1,0 +1,177 @@
+"""Relay: publishes the events of an outbox that the process which wrote them has not published."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from nsqkit.errors import PublishError
+from nsqkit.policy.redaction import describe, redact
+from nsqkit.policy.refusal import Fault, fault_behind
+from nsqkit.program import OnSecondSignal, is_set_within, stop_event
+from nsqkit.publishing.publisher import Publisher
+from nsqkit.settings.settings import Settings
+from nsqkit.sql import outbox
+from nsqkit.sql.open_database import OpenDatabase
+from nsqkit.sql.outbox import StoredEvent
+from nsqkit.telemetry import logs
+
+MOST_CLAIMED: Final = 500
+"""Most events that one sweep claims, so that it publishes them all within the lease."""
+POLL_S: Final = 1.0
+"""Seconds from one sweep to the next if there was nothing left."""
+
+
+class PublishesRaw(Protocol):
+    """Publishes bodies; ``Publisher`` does."""
+
+    async def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a relay has done.
+
+    Attributes:
+        sent: Events that nsqd has confirmed.
+        parked: Events that can never be published.
+        failed: Events that are tried again when their lease is over.
+    """
+
+    sent: int = 0
+    parked: int = 0
+    failed: int = 0
+
+
+class Relay:
+    """Sweeps one outbox. Several relays of one database share the work.
+
+    Args:
+        database: The open database.
+        publisher: Publishes to nsqd; to the next one if one is away.
+        lease_s: Seconds for which no other relay publishes what this one has claimed; above 0.
+        log: structlog logger.
+
+    Attributes:
+        swept: What it has done so far.
+    """
+
+    def __init__(self, database: OpenDatabase, publisher: PublishesRaw, *, lease_s: float, log: Any) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._lease_s = lease_s
+        self._log = log
+        self.swept = Swept()
+
+    async def sweep(self) -> int:
+        """Claim events, publish them outside of the transaction, and mark those that nsqd has confirmed.
+
+        Returns:
+            How many events were claimed; 0 if none waits.
+
+        Raises:
+            SQLAlchemyError: If the database fails. Events that were published may be published again.
+        """
+        now_s = self._database.now_s()
+        async with self._database.engines.on_loop.begin() as connection:
+            claimed: list[StoredEvent] = await connection.run_sync(
+                outbox.claim, now_s=now_s, lease_s=self._lease_s, most=MOST_CLAIMED
+            )
+        self._database.committed()
+        if claimed:
+            results = await asyncio.gather(*map(self._publish, claimed), return_exceptions=True)
+            await self._record(claimed, results)
+        return len(claimed)
+
+    async def run(self, stop: asyncio.Event, *, exit_when_idle: bool = False) -> None:
+        """Sweep until *stop* is set; a database that fails is tried again.
+
+        Args:
+            stop: Ends the relay after the running sweep.
+            exit_when_idle: Whether to end when no event waits, apart from those that are claimed.
+        """
+        while not stop.is_set():
+            count = 0
+            try:
+                count = await self.sweep()
+            except SQLAlchemyError as error:
+                self._log.error("relay_failed", database=self._database.name, reason=describe(error))
+            if count < MOST_CLAIMED:
+                if exit_when_idle and not count:
+                    return
+                await is_set_within(stop, 0.0 if exit_when_idle else POLL_S)
+
+    async def _publish(self, event: StoredEvent) -> None:
+        defer_s = max(0.0, event.due_at - self._database.now_s())
+        async with asyncio.timeout(self._lease_s):  # then another relay may publish it
+            await self._publisher.publish_raw(event.topic, event.body, defer_s=defer_s)
+
+    async def _record(self, claimed: Sequence[StoredEvent], results: Sequence[BaseException | None]) -> None:
+        now_s, swept = self._database.now_s(), self.swept
+        sent = [event.id for event, error in zip(claimed, results, strict=True) if error is None]
+        unsent = [(event, error) for event, error in zip(claimed, results, strict=True) if error is not None]
+        hopeless = [(event, error) for event, error in unsent if _is_hopeless(error)]
+        async with self._database.engines.on_loop.begin() as connection:
+            if sent:
+                await connection.run_sync(outbox.mark_sent, sent, now_s=now_s)
+            for event, error in hopeless:
+                await connection.run_sync(outbox.park, event.id, redact(str(error)), now_s=now_s)
+        swept.sent += len(sent)
+        swept.parked += len(hopeless)
+        swept.failed += len(unsent) - len(hopeless)
+        for event, error in hopeless:
+            self._log.error("event_parked", topic=event.topic, row=event.id, reason=redact(str(error)))
+        if len(unsent) > len(hopeless):
+            waiting = next(error for event, error in unsent if not _is_hopeless(error))
+            self._log.warning(
+                "relay_waits",
+                database=self._database.name,
+                count=len(unsent) - len(hopeless),
+                reason=describe(waiting),
+                retry_in_s=self._lease_s,
+            )
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    """Return whether an event can never be published: nsqd refuses this message, whatever people set."""
+    if not isinstance(error, PublishError) or not error.permanent:
+        return False
+    return fault_behind(error) in {Fault.MESSAGE, None}
+
+
+def relay(
+    name: str,
+    settings: Settings,
+    *,
+    exit_when_idle: bool = False,
+    on_second_signal: OnSecondSignal = None,
+) -> Swept:
+    """Publish the events of an outbox until SIGTERM or SIGINT; runs its own event loop.
+
+    Args:
+        name: Name of the database.
+        settings: Its URL, and the nsqd to publish to.
+        exit_when_idle: Whether to end when no event waits, apart from those that are claimed.
+        on_second_signal: See :func:`~nsqkit.program.stop_event`.
+
+    Returns:
+        What was done.
+
+    Raises:
+        SettingsError: If there is no nsqd, or the URL is missing or wrong.
+        SchemaError: If the schema of the database is not that of this nsqkit.
+    """
+
+    async def run() -> Swept:
+        stop, log = stop_event(on_second_signal), logs.get_logger()
+        async with (
+            Publisher(settings=settings) as publisher,
+            OpenDatabase.opened(name, settings) as database,
+        ):
+            found = Relay(database, publisher, lease_s=settings.outbox_lease_s, log=log)
+            await found.run(stop, exit_when_idle=exit_when_idle)
+        return found.swept
+
+    return asyncio.run(run())
