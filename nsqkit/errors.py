@@ -253,6 +253,24 @@ class BreakerOpenError(NsqkitError):
         return f"{self.dependency} was not called: its breaker is open for another {self.remaining_s:.3g} s"
 
 
+class DatabaseAwayError(BreakerOpenError):
+    """A database cannot be reached. The handler pauses, and its messages use up no attempts.
+
+    Args:
+        dependency: The database, such as ``database stock``.
+        remaining_s: Seconds until it is tried again, 0 or more.
+        reason: Description of the error.
+    """
+
+    def __init__(self, dependency: str, remaining_s: float, reason: str) -> None:
+        super().__init__(dependency, remaining_s)
+        self.args = (dependency, remaining_s, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.dependency} is away, and tried again in {self.remaining_s:.3g} s: {self.reason}"
+
+
 class SchemaError(NsqkitError):
     """A database does not have the tables that this nsqkit needs.
 

@@ -16,6 +16,7 @@ from nsqkit.settings.settings import Settings
 from nsqkit.sql import schema
 from nsqkit.sql.once import InboxExtension, handling
 from nsqkit.sql.open_database import OpenDatabase
+from nsqkit.sql.outage import as_outage
 from nsqkit.sql.transaction import Transaction
 from nsqkit.sql.urls import DatabaseUrl
 
@@ -94,20 +95,25 @@ class Database:
 
     def _session(self, opened: Resource[OpenDatabase]) -> Resource[AsyncSession]:
         async def session(database: OpenDatabase) -> AsyncGenerator[AsyncSession, Verdict]:
-            async with (
-                database.engines.on_loop.connect() as connection,
-                AsyncSession(connection, **_JOINS) as found,
-            ):
-                transaction = found.info[Transaction] = Transaction(found.sync_session, database)
-                verdict = yield found
-                if verdict.label in _COMMITS:
-                    await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
+            with as_outage(self.name):
+                async with (
+                    database.engines.on_loop.connect() as connection,
+                    AsyncSession(connection, **_JOINS) as found,
+                ):
+                    transaction = found.info[Transaction] = Transaction(found.sync_session, database)
+                    verdict = yield found
+                    if verdict.label in _COMMITS:
+                        await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
 
         return self._of_message(session, "session", opened)
 
     def _plain_session(self, opened: Resource[OpenDatabase]) -> Resource[Session]:
         def plain_session(database: OpenDatabase) -> Generator[Session, Verdict, None]:
-            with database.engines.plain.connect() as connection, Session(connection, **_JOINS) as found:
+            with (
+                as_outage(self.name),
+                database.engines.plain.connect() as connection,
+                Session(connection, **_JOINS) as found,
+            ):
                 transaction = Transaction(found, database)
                 handled = handling.get()
                 if handled is not None and handled.session is self.plain_session:

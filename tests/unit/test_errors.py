@@ -10,6 +10,7 @@ from nsqkit import errors
 from nsqkit.errors import (
     BreakerOpenError,
     ConnectionLostError,
+    DatabaseAwayError,
     DeadLetterStoreError,
     DecodeError,
     EncodeError,
@@ -37,6 +38,12 @@ FIELDS = [
         {"database": "stock", "reason": "the handler has rolled back its transaction"},
         "database stock: the handler has rolled back its transaction",
         id="a transaction that cannot be committed names its database",
+    ),
+    pytest.param(
+        DatabaseAwayError,
+        {"dependency": "database stock", "remaining_s": 5.0, "reason": "connection refused"},
+        "database stock is away, and tried again in 5 s: connection refused",
+        id="a database that is away is named",
     ),
     pytest.param(
         SchemaError,
