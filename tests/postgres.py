@@ -1,10 +1,11 @@
-"""A real PostgreSQL for tests: started on a free port in a temporary folder, never as root."""
+"""A real PostgreSQL and a pooler for tests, on free ports and in temporary folders, never as root."""
 
 import contextlib
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until_blocking
 
 MISSING = "PostgreSQL not found: run scripts/install-postgres; skipping tests that need it"
+
+MISSING_POOLER = "pgbouncer not found: run scripts/install-postgres; skipping tests that need it"
 
 
 def programs() -> Path | None:
@@ -77,3 +80,45 @@ def _not_root(folder: Path) -> dict[str, Any]:
     user = pwd.getpwnam("postgres")
     os.chown(folder, user.pw_uid, user.pw_gid)
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def pooled(url: str) -> Iterator[str]:
+    """Run pgbouncer in transaction mode in front of a server, and yield the URL of the same database.
+
+    Args:
+        url: URL of the database, as :func:`running` yields it.
+    """
+    program = shutil.which("pgbouncer")
+    if program is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(MISSING_POOLER)
+        pytest.skip(MISSING_POOLER)
+    server, _, database = url.rpartition("/")
+    user, _, address = server.removeprefix("postgresql://").partition("@")
+    host, _, server_port = address.partition(":")
+    port = free_port()
+    folder = Path(tempfile.mkdtemp(prefix="nsqkit-pgbouncer-"))
+    settings = folder / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n{database} = host={host} port={server_port} dbname={database} user={user}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    as_user = _not_root(folder)
+    settings.chmod(0o644)
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    pooler = subprocess.Popen([program, str(settings)], cwd=folder, **quiet, **as_user)
+    try:
+        until_blocking(lambda: _accepts(port))
+        yield f"postgresql://{user}@127.0.0.1:{port}/{database}"
+    finally:
+        pooler.terminate()
+        pooler.wait(PATIENCE_S)
+        shutil.rmtree(folder)
+
+
+def _accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False

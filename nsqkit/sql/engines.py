@@ -12,6 +12,8 @@ POOL_WAIT_S: Final = 30.0
 """Longest wait for a free connection of the pool, in seconds."""
 READS_ONLY: Final = "nsqkit_reads_only"
 """Execution option of a connection that writes nothing, and so needs no write lock of SQLite."""
+RECYCLE_S: Final = 300
+"""Age at which a connection is replaced before its next use, in seconds: a firewall may have ended it."""
 _BUSY: Final = 5  # SQLITE_BUSY
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
@@ -36,8 +38,10 @@ class Engines:
             "pool_size": 1 if is_sqlite else pool_size,
             "max_overflow": 0,
             "pool_timeout": POOL_WAIT_S,
-            "pool_pre_ping": not is_sqlite,
         }
+        if not is_sqlite:
+            options["pool_recycle"] = RECYCLE_S
+            options["connect_args"] = {"prepare_threshold": None}  # poolers may not keep them (ADR 0057)
         self.on_loop: AsyncEngine = create_async_engine(url.on_loop, **options)
         self.plain: Engine = create_engine(url.plain, **options)
         for engine in (self.on_loop.sync_engine, self.plain):
