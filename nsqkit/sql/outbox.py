@@ -55,7 +55,7 @@ def add(
     *,
     topic: str | None = None,
     defer_s: float = 0.0,
-    preparer: Preparer | None = None,
+    source: str | None = None,
 ) -> None:
     """Add an event to the transaction of any session; ``nsqkit relay`` publishes it after the commit.
 
@@ -67,21 +67,21 @@ def add(
         event: An instance of a class decorated with ``@event``; encoded immediately.
         topic: Topic to publish to; by default the topic of its ``@event``.
         defer_s: Seconds from now until a consumer gets it; 0 to 3600.
-        preparer: Encodes the event; by default with the settings of this process: ``service`` is the source.
+        source: The ``source`` of the envelope; by default the setting ``service`` of this process.
 
     Raises:
         EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         SettingsError: If the settings of this process are wrong.
     """
-    outgoing = (preparer or _default_preparer()).event(event, topic, defer_s)
+    outgoing = _preparer(source).event(event, topic, defer_s)
     if outgoing is not None:
         session.add(OutboxRow(outgoing, time.time()))
 
 
 @cache
-def _default_preparer() -> Preparer:
+def _preparer(source: str | None) -> Preparer:
     settings = Settings.load()
-    return Preparer(source=settings.service, max_msg_bytes=settings.max_msg_bytes)
+    return Preparer(source=source or settings.service, max_msg_bytes=settings.max_msg_bytes)
 
 
 def store(connection: Connection, outgoing: Sequence[Outgoing], *, now_s: float, lease_s: float) -> list[int]:

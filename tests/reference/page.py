@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any, get_type_hints
 
 import nsqkit
-from nsqkit import errors
+from nsqkit import errors, sql
 from nsqkit.handler.options import BatchOptions, HandlerOptions
 from nsqkit.handler.outgoing import Publish
 from nsqkit.policy import verdict
@@ -32,6 +32,7 @@ def page() -> str:
         *_outcomes(),
         *_policies(),
         *_publishing(),
+        *_databases(),
         *_running(),
         *_errors(),
         *_metrics(),
@@ -164,6 +165,15 @@ def _publishing() -> Iterator[str]:
             for each, member in vars(cls).items()
             if inspect.isfunction(member) and not each.startswith("_")
         )
+
+
+def _databases() -> Iterator[str]:
+    yield prose.DATABASES
+    yield _described("### Database", sql.Database, doc_of(sql.Database))
+    attributes = doc_of(sql.Database).of("Attributes").items()
+    yield _table(("attribute", "meaning"), ((f"`database.{name}`", text) for name, text in attributes))
+    yield _method("database.upgrade", sql.Database.upgrade)
+    yield _method("outbox.add", sql.outbox.add)
 
 
 def _running() -> Iterator[str]:

@@ -10,6 +10,13 @@ except where another module is named. The [index](README.md) lists the guides by
 [glossary](glossary.md) explains the words, and [Settings](settings.md) has every setting.
 """
 
+DATABASES: Final = """\
+## Databases
+
+See [Inbox](inbox.md) and [Outbox](outbox.md). `Database` and `outbox` are imported from `nsqkit.sql`, which
+needs the extra `sql`.
+"""
+
 BATCHES: Final = """\
 It takes the class keywords of `Handler`, and two more:"""
 

@@ -25,7 +25,7 @@ from nsqkit import (
 )
 from nsqkit.events.codec.encoder import encode
 from nsqkit.events.stamp import stamp
-from nsqkit.handler.outgoing import Outgoing, Preparer
+from nsqkit.handler.outgoing import Outgoing
 from nsqkit.sql import Database, outbox
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.testing import Harness
@@ -70,7 +70,6 @@ class SortPlain(Handler[ParcelSorted], channel="sort-plain", once=team):
 KINDS = pytest.mark.parametrize("handler", [Sort, SortPlain])
 AnyKind = type[Handler[ParcelSorted]]
 EVENT = ParcelSorted("p1")
-PREPARER = Preparer(source="web", max_msg_bytes=1_000_000)
 BODY = encode(EVENT, stamp("scales"))[1]
 
 
@@ -184,9 +183,9 @@ async def test_a_row_that_cannot_be_marked_is_reported_and_left_to_a_relay(
 
 def test_an_event_can_be_added_to_any_transaction(settings: Settings, outside: sa.Engine) -> None:
     with Session(outside) as session:
-        outbox.add(session, LabelPrinted("kept"), preparer=PREPARER)
+        outbox.add(session, LabelPrinted("kept"), source="web")
         session.commit()
-        outbox.add(session, LabelPrinted("dropped"), preparer=PREPARER)
+        outbox.add(session, LabelPrinted("dropped"), source="web")
         session.rollback()
     with outside.begin() as connection:
         (found,) = outbox.claim(connection, now_s=time.time(), lease_s=1.0, most=10)
@@ -199,26 +198,26 @@ async def test_an_event_can_be_added_to_an_async_session(settings: Settings, out
         OpenDatabase.opened("team", settings) as database,
         AsyncSession(database.engines.on_loop) as session,
     ):
-        outbox.add(session, LabelPrinted("p1"), topic="elsewhere", preparer=PREPARER)
+        outbox.add(session, LabelPrinted("p1"), topic="elsewhere", source="web")
         await session.commit()
     assert stored(outside) == [("elsewhere", False)]
 
 
 def test_what_is_no_event_is_refused(outside: sa.Engine) -> None:
     with Session(outside) as session, pytest.raises(EncodeError):
-        outbox.add(session, "p1", preparer=PREPARER)
+        outbox.add(session, "p1", source="web")
 
 
 def test_events_come_from_the_service_of_the_settings(
     settings: Settings, outside: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NSQKIT_SERVICE", "web")
-    outbox._default_preparer.cache_clear()
+    outbox._preparer.cache_clear()
     with Session(outside) as session:
         outbox.add(session, LabelPrinted("p1"))
         session.commit()
         body = session.execute(sa.text("SELECT body FROM nsqkit_outbox")).scalar_one()
-    outbox._default_preparer.cache_clear()
+    outbox._preparer.cache_clear()
     assert msgspec.json.decode(bytes(body))["source"] == "web"
 
 
