@@ -114,6 +114,7 @@ def handler(row: HandlerRow) -> Table:
         ("rate limit", row.rate_limit),
         ("middleware", ", ".join(row.middleware) or None),
         ("uses", ", ".join(row.uses) or None),
+        ("once", f"database {row.once}" if row.once else None),
         ("defined in", row.location),
     ):
         if value is not None:

@@ -11,7 +11,13 @@ EventKey = Callable[[Any], str]
 
 @runtime_checkable
 class Once(Protocol):
-    """A database that remembers which events a handler has handled."""
+    """A database that remembers which events a handler has handled.
+
+    Attributes:
+        name: Name of the database.
+    """
+
+    name: str
 
     def inbox(self, handler: str, *, is_async: bool, event_key: EventKey | None) -> Extension:
         """Return the extension that lets a handler handle each event once, as its innermost layer.

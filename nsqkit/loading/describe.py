@@ -31,6 +31,7 @@ class HandlerRow:
         rate_limit: Messages started per second, in words; None without a limit.
         middleware: Names of its own extensions, the outermost first.
         uses: Names of its resources per message or per thread.
+        once: Name of the database that remembers the events that it has handled; None for none.
     """
 
     handler: str
@@ -48,6 +49,7 @@ class HandlerRow:
     rate_limit: str | None = None
     middleware: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    once: str | None = None
 
 
 def table(specs: Sequence[HandlerSpec], settings: Settings | None = None) -> tuple[HandlerRow, ...]:
@@ -57,6 +59,7 @@ def table(specs: Sequence[HandlerSpec], settings: Settings | None = None) -> tup
 
 
 def _row(spec: HandlerSpec, settings: Settings) -> HandlerRow:
+    layers = spec.middleware[:-1] if spec.once else spec.middleware  # the innermost is the inbox
     return HandlerRow(
         handler=spec.name,
         topic=spec.topic,
@@ -71,8 +74,9 @@ def _row(spec: HandlerSpec, settings: Settings) -> HandlerRow:
         location=spec.location,
         kill_switch=_switch_text(spec.kill_switch) if spec.kill_switch else None,
         rate_limit=_rate_text(spec.rate_limit) if spec.rate_limit else None,
-        middleware=tuple(getattr(each, "__name__", type(each).__name__) for each in spec.middleware),
+        middleware=tuple(getattr(each, "__name__", type(each).__name__) for each in layers),
         uses=tuple(each.name for each in spec.uses),
+        once=spec.once.name if spec.once else None,
     )
 
 

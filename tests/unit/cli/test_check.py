@@ -67,6 +67,9 @@ def test_a_retention_that_is_too_short_is_a_problem(nsqkit: "Nsqkit", handlers: 
     result = nsqkit("check", handlers, "--set", "inbox_retention_s=60")
     assert (result.code, result.out) == (1, "")
     assert "Notify: once=… remembers an event for inbox_retention_s=60, but" in result.err
+    shown = nsqkit("handlers", f"{handlers}:Notify").out
+    assert "once            database stock" in shown
+    assert "middleware" not in shown
 
 
 def test_handlers_are_printed_with_their_effective_configuration(nsqkit: "Nsqkit", handlers: str) -> None:
