@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from nsqkit.errors import PublishError
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Extension, Next
 from nsqkit.handler.once import EventKey
@@ -71,7 +72,7 @@ class InboxExtension(Extension):
                 return await self._on_loop(event, ctx, call_next, key)
             token = handling.set(Handling(self._session, key, ctx))
             try:
-                return await call_next(event, ctx)
+                return await _called(event, ctx, call_next)
             finally:
                 handling.reset(token)
         except HandledBeforeError:
@@ -84,8 +85,8 @@ class InboxExtension(Extension):
         transaction = self._transaction_of(session)
         await session.run_sync(lambda _: transaction.begin(key, ctx))
         transaction.is_given_up = True
-        outcome = await call_next(event, ctx)
-        transaction.is_given_up = not (outcome is None or isinstance(outcome, Finish | Discard))
+        outcome = await _called(event, ctx, call_next)
+        transaction.is_given_up = not _is_final(outcome)
         return outcome
 
     def _key(self, event: Any, ctx: Context) -> InboxKey | None:
@@ -101,3 +102,21 @@ class InboxExtension(Extension):
                 f"event_key of {self._handler} returned {given!r}; return a text that is not empty"
             )
         return InboxKey.of(self._handler, ctx, "", given)
+
+
+async def _called(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+    """Call the handler; drop its follow-up events if nothing is committed, whatever a middleware returns."""
+    is_final = False
+    try:
+        outcome = await call_next(event, ctx)
+        is_final = _is_final(outcome)
+        return outcome
+    finally:
+        if not is_final:
+            dropped, ctx.outgoing = ctx.outgoing, ()
+            for each in dropped:
+                each.done(PublishError(each.topic, "", "its transaction was rolled back", permanent=True))
+
+
+def _is_final(outcome: Outcome | None) -> bool:
+    return outcome is None or isinstance(outcome, Finish | Discard)

@@ -1,5 +1,6 @@
 """Outbox: what a handler with once= publishes is a row of its transaction, and leaves once that commits."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from nsqkit import (
     EncodeError,
     Extension,
     Handler,
+    Next,
     Outcome,
     Publish,
     Requeue,
@@ -145,6 +147,24 @@ async def test_a_commit_that_fails_publishes_nothing(
         await h.settle(through_delays=True)
         h.published(LabelPrinted).once()
     assert stored(outside) == [("sql-labels", True), ("sql-raw", True)]
+
+
+@KINDS
+async def test_events_of_a_failure_that_a_middleware_swallows_do_not_leave(
+    handler: AnyKind, settings: Settings, outside: sa.Engine
+) -> None:
+    async def swallow(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
+        with contextlib.suppress(ValueError):
+            return await call_next(event, ctx)
+        return None
+
+    ends["p1"] = ValueError("torn")
+    async with Harness([handler], settings=settings, middleware=[swallow]) as h:
+        await h.publish_raw("sql-outbox", BODY)
+        await h.settle()
+        h.handled(EVENT).once()
+        h.published(LabelPrinted).never()
+    assert stored(outside) == []
 
 
 async def test_extensions_see_stored_events_and_their_confirmation(
