@@ -24,6 +24,7 @@ from bench import (
     stages,
     throughput,
     traces,
+    watching,
 )
 from bench.orders import Orders
 from bench.programs import CONSUMERS, EVERYDAY, HOLDER, NSQKIT, Program, named
@@ -42,7 +43,7 @@ def main() -> int:
     if missing := [program.name for program in CONSUMERS if not program.is_installed]:
         print(f"bench: not installed, so left out: {', '.join(missing)} (scripts/install-clients)")
     orders = Orders.read(asked.orders)
-    with broker.running(queue=asked.messages + 10_000) as nsqd:
+    with broker.running(queue=watching.MOST_TIMES * asked.messages + 10_000) as nsqd:
         if asked.profile:
             print(stages.measure(nsqd, orders, asked.messages))
             return 0
@@ -102,6 +103,7 @@ def _measures(
             nsqd, orders, messages=asked.messages, idle_s=IDLE_S, held=[HOLDER, *beside(HOLDER)], **extent
         ),
         "traces": lambda: traces.measure(nsqd, orders, messages=asked.messages, **extent),
+        "watched": lambda: watching.measure(nsqd, orders, messages=asked.messages, **extent),
     }
 
 

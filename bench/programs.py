@@ -189,6 +189,18 @@ TRACED = (
 )
 """Programs for traces."""
 
+_WATCHED = _ours("consume_watched")
+WATCHED = (
+    Program("not watched", "one order in twenty fails once", _WATCHED),
+    Program(
+        "watched",
+        "the same, with folded log lines, and scraped four times a second",
+        _WATCHED,
+        variant="watched",
+    ),
+)
+"""Programs for the cost of being watched."""
+
 HOLDER = Program("nsqkit", "holds messages", _NSQKIT, variant="hold", max_in_flight=2000)
 SAMPLED = Program("nsqkit", "is sampled", _NSQKIT, variant="sampled")
 STEADY = Program("steady publisher", "a plain socket", _ours("publish_steadily"))

@@ -161,6 +161,17 @@ def _traces(found: dict[str, Any]) -> Table:
     return Table("traces", "Traces", header, rows, note, words=2)
 
 
+def _watched(found: dict[str, Any]) -> Table:
+    rows = tuple(
+        (client["name"], client["does"], f"{median_of(client):,.0f}", f"{median_of(client, 'cpu_us'):.1f}")
+        for client in found["clients"]
+    )
+    note = f"{found['messages']:,} orders, median of {_rounds(found)}.{_missing(found)}"
+    return Table(
+        "watched", "Watched", ("worker", "does", "messages/s", "CPU µs/message"), rows, note, words=2
+    )
+
+
 def _cost(found: dict[str, Any]) -> Table:
     rows = [
         (f"CPU per message, {_handlers(each['handlers'])}", f"{each['cpu_us']:.1f} µs")
@@ -188,6 +199,7 @@ _TABLES = {
     "publish": _publish,
     "cost": _cost,
     "traces": _traces,
+    "watched": _watched,
 }
 
 

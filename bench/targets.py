@@ -67,7 +67,13 @@ def machine_class(results: Results) -> str | None:
 
 def targets(results: Results) -> list[Target]:
     """Return all targets for which there are results."""
-    return [*_throughput(results), *_everyday(results), *_publish(results), *_cost(results)]
+    return [
+        *_throughput(results),
+        *_everyday(results),
+        *_publish(results),
+        *_cost(results),
+        *_watched(results),
+    ]
 
 
 def _medians(results: Results, section: str, figure: str = "messages_per_s") -> dict[str, float]:
@@ -155,3 +161,11 @@ def _cost(results: Results) -> Iterator[Target]:
     for name, says, bound, shown, unit in figures:
         if name in cost:
             yield Target(says, bound, shown(cost[name]), is_least=False, unit=unit)
+
+
+def _watched(results: Results) -> Iterator[Target]:
+    rates = _medians(results, "watched")
+    if len(rates) == 2:  # noqa: PLR2004 - watched and not watched
+        yield Target(
+            "worker that is watched over one that is not", 0.95, rates["watched"] / rates["not watched"]
+        )
