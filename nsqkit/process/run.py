@@ -7,17 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from nsqkit import program
-from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.loading.loader import LoadedModules, load
-from nsqkit.nsq.http import NsqdHttp
-from nsqkit.nsq.idle import Unhandled, unhandled, wait_idle
-from nsqkit.nsq.nodes import http_addresses, target_address
+from nsqkit.nsq.nodes import target_address
 from nsqkit.ops.channels import make_channels, subscriptions, unread_problem
 from nsqkit.ops.feed import check_feed
 from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.ops.publish import publish_files
 from nsqkit.process.dev import DevNsq, start_broker
 from nsqkit.process.traces import traced
+from nsqkit.process.idle import IdleWatch, Workload
 from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
@@ -45,7 +43,6 @@ class Run:
     worker: Worker | None = field(default=None, init=False)
     _left: list[str] = field(default_factory=list, init=False)
     _feeding: bool = field(default=False, init=False)
-    _answered: set[str] = field(default_factory=set, init=False)
 
     def execute(self, on_second_signal: OnSecondSignal = None) -> int:
         """Run to the end, and return the exit code: 0 for a complete run, 1 if work was left undone.
@@ -131,49 +128,9 @@ class Run:
         return address
 
     async def _idle(self, worker: Worker) -> bool:
-        """Wait until three checks in a row find no message queued, deferred or in flight.
+        """Wait until idle and return True; or False as soon as a handler is blocked."""
 
-        Returns:
-            True when idle; False as soon as a handler is blocked, because its messages are not handled.
-        """
-        await wait_idle(
-            lambda: self._empty(worker),
-            report=lambda: self._report(worker),
-            gives_up=lambda: worker.is_blocked,
-        )
-        return not worker.is_blocked
+        async def workload() -> Workload:
+            return Workload(worker.held, worker.next_requeue_s, worker.is_blocked)
 
-    async def _empty(self, worker: Worker) -> bool:
-        if worker.held:
-            return False
-        found = await self._unhandled(worker)
-        return found is not None and not any(found)
-
-    async def _report(self, worker: Worker) -> None:
-        queued, in_flight, deferred = await self._unhandled(worker) or (None, None, None)
-        next_s = worker.next_requeue_s
-        logs.get_logger().info(
-            "waiting_until_idle",
-            held=worker.held,
-            queued=queued,
-            in_flight=in_flight,
-            deferred=deferred,
-            next_requeue_s=None if next_s is None else round(next_s),
-        )
-
-    async def _unhandled(self, worker: Worker) -> Unhandled | None:
-        """Return the messages of the handlers' channels on all nsqd; None if their state is not known."""
-        wanted = frozenset(worker.subscribed)
-        found = []
-        for address in await http_addresses(self.settings):
-            try:
-                left = await NsqdHttp(address).read_stats(partial(unhandled, subscriptions=wanted))
-            except NsqkitError as error:
-                if address in self._answered:  # it may be busy or restarting: ask again
-                    return None
-                raise SettingsError(
-                    f"{error}; --exit-when-idle needs its HTTP address: --nsqd-http"
-                ) from error
-            self._answered.add(address)
-            found.append(left)
-        return Unhandled(*map(sum, zip(*found, strict=True))) if found else None
+        return await IdleWatch(self.settings, lambda: worker.subscribed, workload).wait()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from nsqkit import FeedError, LoadError, Settings, SettingsError
 from nsqkit.dead_letters.filters import Filters
@@ -17,7 +16,6 @@ from nsqkit.devbroker import DevBroker
 from nsqkit.process import run as module
 from nsqkit.process.run import Run
 from nsqkit.telemetry.metrics import HandlerSummary
-from tests.unit.nsq.fake_http import FakeHttp
 from tests.unit.reading import topics_of
 
 NOBODY = "127.0.0.1:1"
@@ -262,105 +260,3 @@ class TestRefused:
         run = Run([handlers], told())
         assert run.summary() == ()
         assert run.left_behind == 0
-
-
-class FakeWorker:
-    """A worker that holds so many messages."""
-
-    subscribed = (("ran", "work"), ("ran.work.retry", "work"))
-    is_blocked = False
-    next_requeue_s: float | None = None
-
-    def __init__(self, *held: int) -> None:
-        self._held = list(held)
-        self.looks = 0
-
-    @property
-    def held(self) -> int:
-        self.looks += 1
-        return self._held.pop(0) if self._held else 0
-
-
-def topic(name: str, depth: int = 0, **channels: tuple[int, int, int]) -> dict[str, Any]:
-    names = ("depth", "in_flight_count", "deferred_count")
-    return {
-        "topic_name": name,
-        "depth": depth,
-        "channels": [
-            {"channel_name": channel, **dict(zip(names, counts, strict=True))}
-            for channel, counts in channels.items()
-        ],
-    }
-
-
-class TestIdle:
-    """Idle is: three looks in a row find nothing queued, deferred, in flight or held."""
-
-    @pytest.mark.parametrize(
-        ("topics", "expected"),
-        [
-            pytest.param(None, True, id="no topics at all"),
-            pytest.param([topic("ran", work=(0, 0, 0))], True, id="an empty channel"),
-            pytest.param([topic("ran", work=(1, 0, 0))], False, id="a message is queued"),
-            pytest.param([topic("ran", work=(0, 1, 0))], False, id="a message is in flight"),
-            pytest.param([topic("ran", work=(0, 0, 1))], False, id="a message is deferred"),
-            pytest.param([topic("ran.work.retry", work=(1, 0, 0))], False, id="a replayed message is queued"),
-            pytest.param(
-                [topic("ran", 1, work=(0, 0, 0))], False, id="a message has not reached its channels"
-            ),
-            pytest.param([topic("ran", work=(0, 0, 0), other=(9, 9, 9))], True, id="others work there"),
-            pytest.param([topic("else", 9, work=(9, 9, 9))], True, id="others work elsewhere"),
-        ],
-    )
-    async def test_what_nsqd_says(self, topics: list[dict[str, Any]] | None, expected: bool) -> None:  # noqa: FBT001
-        async with FakeHttp((200, {"topics": topics})) as http:
-            run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(http.address,)))
-            assert await run._empty(FakeWorker()) is expected  # type: ignore[arg-type]
-
-    @pytest.mark.parametrize("held", [0, 2])
-    @pytest.mark.parametrize(
-        ("next_s", "shown"), [(None, None), (29.6, 30)], ids=["no requeue is known", "one is due in 30 s"]
-    )
-    async def test_a_long_wait_is_explained(self, held: int, next_s: float | None, shown: int | None) -> None:
-        topics = [topic("ran", 1, work=(2, 3, 9), other=(7, 7, 7)), topic("ran.work.retry", work=(4, 0, 1))]
-        answer = (200, {"topics": topics})
-        async with FakeHttp(answer) as http, FakeHttp(answer) as other:
-            run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(http.address, other.address)))
-            worker = FakeWorker(held)
-            worker.next_requeue_s = next_s
-            with structlog.testing.capture_logs() as log:
-                await run._report(worker)  # type: ignore[arg-type]
-        (line,) = log
-        assert (line["event"], line["held"]) == ("waiting_until_idle", held)
-        assert (line["queued"], line["in_flight"], line["deferred"]) == (14, 6, 20)
-        assert line["next_requeue_s"] == shown
-
-    async def test_what_is_not_known_is_not_counted(self) -> None:
-        run = Run(["unused"], told(lookupd=(NOBODY,)))
-        with structlog.testing.capture_logs() as log:
-            await run._report(FakeWorker())  # type: ignore[arg-type]
-        assert (log[0]["queued"], log[0]["in_flight"], log[0]["deferred"]) == (None, None, None)
-
-    async def test_what_the_worker_holds_is_enough(self) -> None:
-        run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(NOBODY,)))
-        assert not await run._empty(FakeWorker(1))  # type: ignore[arg-type]
-
-    async def test_while_no_nsqlookupd_answers_nothing_is_known(self) -> None:
-        run = Run(["unused"], told(lookupd=(NOBODY,)))
-        assert not await run._empty(FakeWorker())  # type: ignore[arg-type]
-
-    async def test_one_busy_look_begins_the_count_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Statistics are not atomic: a circulating message can be missed by a look or two."""
-        monkeypatch.setattr("nsqkit.nsq.idle.INTERVAL_S", 0.0)
-        async with FakeHttp((200, {"topics": None})) as http:
-            run = Run(["unused"], told(nsqd=(NOBODY,), nsqd_http=(http.address,)))
-            worker = FakeWorker(1, 0, 0, 1, 0, 0, 0)
-            assert await run._idle(worker)  # type: ignore[arg-type]
-            assert worker.looks == 7
-
-    async def test_a_blocked_handler_is_not_waited_for(self) -> None:
-        """Its messages stay where they are until somebody mends it."""
-        worker = FakeWorker(1)
-        worker.is_blocked = True
-        assert not await Run(["unused"], told(nsqd=(NOBODY,)))._idle(worker)  # type: ignore[arg-type]
-        assert worker.looks == 0
