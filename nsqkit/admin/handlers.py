@@ -1,5 +1,6 @@
 """Handlers: their state as the admin server shows it, and the protocol for pausing and resuming them."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -37,6 +38,7 @@ class HandlerState:
             nsqd's HTTP address; None if no nsqd has answered.
         stalled_in_nsqd: Where an nsqd keeps messages back although the handler has room for them, as
             ``host:port topic/channel``, with nsqd's HTTP address.
+        worker: Number of the worker process with ``--workers``, from 1; 0 without.
     """
 
     name: str
@@ -51,16 +53,17 @@ class HandlerState:
     has_producer: bool | None = None
     paused_in_nsqd: tuple[str, ...] | None = None
     stalled_in_nsqd: tuple[str, ...] = ()
+    worker: int = 0
 
 
 class Handlers(Protocol):
-    """The handlers of a worker, as the admin server needs them."""
+    """The handlers of a worker, or of several processes, as the admin server needs them."""
 
-    def handler_states(self) -> tuple[HandlerState, ...]:
+    def handler_states(self) -> tuple[HandlerState, ...] | Awaitable[tuple[HandlerState, ...]]:
         """Return the present state of every handler."""
         ...
 
-    def pause_handler(self, name: str, for_s: float | None) -> bool:
+    def pause_handler(self, name: str, for_s: float | None) -> bool | Awaitable[bool]:
         """Stop the intake of a handler.
 
         Args:
@@ -72,7 +75,7 @@ class Handlers(Protocol):
         """
         ...
 
-    def resume_handler(self, name: str) -> bool:
+    def resume_handler(self, name: str) -> bool | Awaitable[bool]:
         """End a handler's pause; other reasons that pause its intake remain.
 
         Args:

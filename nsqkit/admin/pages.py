@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
@@ -17,6 +18,7 @@ from nsqkit.telemetry.metrics import Format, Metrics
 if TYPE_CHECKING:
     from nsqkit.admin.access import Access
 
+T = TypeVar("T")
 MAX_PAUSE_S = 7 * 86400.0
 """A week. For a pause without an end, leave the number out."""
 _MOST_PROBLEMS = 100
@@ -24,13 +26,13 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Health(Protocol):
-    """The health of a worker, or of several, as the admin server needs it."""
+    """The health of a worker, or of several processes, as the admin server needs it."""
 
-    def faults(self) -> tuple[str, ...]:
+    def faults(self) -> tuple[str, ...] | Awaitable[tuple[str, ...]]:
         """Return why only a restart helps, one line each; empty if the process is live."""
         ...
 
-    def problems(self) -> tuple[str, ...]:
+    def problems(self) -> tuple[str, ...] | Awaitable[tuple[str, ...]]:
         """Return why the worker is not ready, one line each; empty if it is ready."""
         ...
 
@@ -110,9 +112,9 @@ class HealthPage(Page):
         """Keep the worker's health."""
         self._health = health
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Answer 200 if live, else 503 with a line for each fault."""
-        faults = _bounded(self._health.faults())
+        faults = _bounded(await _answer(self._health.faults()))
         self.set_status(503 if faults else 200)
         self.write("\n".join(faults or ("ok",)) + "\n")
 
@@ -126,9 +128,9 @@ class ReadyPage(Page):
         """Keep the worker's health."""
         self._health = health
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Answer 200 if ready, else 503 with a line for each problem."""
-        problems = _bounded(self._health.problems())
+        problems = _bounded(await _answer(self._health.problems()))
         self.set_status(503 if problems else 200)
         if "application/json" in self.request.headers.get("Accept", ""):
             self.write({"ready": not problems, "problems": list(problems)})
@@ -143,9 +145,9 @@ class HandlersPage(Page):
         """Keep the worker's handlers."""
         self._handlers = handlers
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Write the states as JSON."""
-        self.write({"handlers": [_shown(each) for each in self._handlers.handler_states()]})
+        self.write({"handlers": [_shown(each) for each in await _answer(self._handlers.handler_states())]})
 
 
 class IntakePage(Page):
@@ -161,21 +163,21 @@ class IntakePage(Page):
         """Keep the worker's handlers."""
         self._handlers = handlers
 
-    def post(self, name: str, command: str) -> None:
+    async def post(self, name: str, command: str) -> None:
         """Pause or resume, and write the handler's state; a refusal is ``{"message": …}``."""
         if "Origin" in self.request.headers:
             self.refuse(403, "not from a web page: the request has an Origin header")
             return
         if command == "resume":
-            known = self._handlers.resume_handler(name)
+            known = await _answer(self._handlers.resume_handler(name))
         else:
             try:
                 for_s = _seconds(self.get_query_argument("for_s", None))
             except ValueError as error:
                 self.refuse(400, str(error))
                 return
-            known = self._handlers.pause_handler(name, for_s)
-        states = self._handlers.handler_states()
+            known = await _answer(self._handlers.pause_handler(name, for_s))
+        states = await _answer(self._handlers.handler_states())
         if known:
             self.write({"handlers": [_shown(each) for each in states if each.name == name]})
         else:
@@ -188,9 +190,17 @@ class IntakePage(Page):
         self.finish({"message": message})
 
 
+async def _answer(given: T | Awaitable[T]) -> T:
+    """Return an answer, which takes a while if it comes from other processes."""
+    return await given if isinstance(given, Awaitable) else given
+
+
 def _shown(state: HandlerState) -> dict[str, object]:
     problems = _bounded(state.problems)
-    return {**asdict(state), "problems": problems, "ready": not problems}
+    shown = {**asdict(state), "problems": problems, "ready": not problems}
+    if not state.worker:
+        del shown["worker"]
+    return shown
 
 
 def _bounded(problems: tuple[str, ...]) -> tuple[str, ...]:

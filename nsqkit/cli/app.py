@@ -55,6 +55,7 @@ app.add_typer(dead, name="dead", short_help="Collect, list, show, replay and del
 app.add_typer(db.app, name="db", short_help="Create and upgrade nsqkit's tables in a database of handlers.")
 app.add_typer(outbox.app, name="outbox", short_help="List and replay parked events of an outbox.")
 app.command("reloaded", hidden=True)(run.reloaded)
+app.command("child", hidden=True)(run.child)
 
 
 @app.callback()

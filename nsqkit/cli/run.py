@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,7 +12,12 @@ from nsqkit.cli import ending, options, terminal
 if TYPE_CHECKING:
     from nsqkit.process.run import Run
     from nsqkit.settings.settings import Settings
+    from nsqkit.telemetry.metrics import HandlerSummary
 
+MAX_WORKERS: Final = 256
+_Link = Annotated[
+    int, typer.Argument(metavar="DESCRIPTOR", help="Connection to the process that started this one.")
+]
 _RUN: options.Group = {
     "admin_port": Annotated[
         int | None,
@@ -52,6 +57,10 @@ def run(
             help="With --reload: a folder to watch; may be repeated. [default: the working directory]",
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=MAX_WORKERS, help="Run the handlers in N processes."),
+    ] = None,
     nsqd: Sequence[str] | None,
     lookupd: Sequence[str] | None,
     nsqd_http: Sequence[str] | None,
@@ -63,20 +72,22 @@ def run(
 
     logs.configure_logs(settings)  # before any import that may warn
     _check_nsq(settings, dev=dev, has_nsq_options=bool(nsqd or lookupd or nsqd_http))
-    _check_reload(reload=reload, exit_when_idle=exit_when_idle, watch=watch)
+    _check_reload(reload=reload, exit_when_idle=exit_when_idle, watch=watch, workers=workers)
     pairs = [options.pair("--feed", each, "TOPIC=FILE") for each in feed or ()]
     feeds = tuple((topic, Path(file)) for topic, file in pairs)
     if reload:
         return _reloading(modules, settings, watch or [Path.cwd()], dev=dev, feeds=feeds, debug=debug)
+    if workers:
+        command = _child_command("child", debug=debug)
+        given = {"dev": dev, "feeds": feeds, "exit_when_idle": exit_when_idle}
+        return _supervised(modules, settings, workers, command, **given)
     from nsqkit.process.run import Run
 
     return _ended(Run(modules, settings, dev=dev, feeds=feeds, exit_when_idle=exit_when_idle))
 
 
 def reloaded(
-    link: Annotated[
-        int, typer.Argument(metavar="DESCRIPTOR", help="Connection to the process that started this one.")
-    ],
+    link: _Link,
     *,
     debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
@@ -94,6 +105,30 @@ def reloaded(
         return _ended(Run(plan.targets, plan.settings))
 
 
+def child(
+    link: _Link,
+    *,
+    debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
+) -> int:
+    """Run handlers for another nsqkit, which asks for their state. `nsqkit run --workers` starts it."""
+    from nsqkit.ops.channels import subscriptions_of
+    from nsqkit.process.child import ParentLink
+    from nsqkit.process.child_run import ChildRun
+    from nsqkit.telemetry import logs
+
+    with ParentLink(link) as parent:
+        plan = parent.plan()
+        logs.configure_logs(plan.settings)
+        logs.add_to_every_line(worker=plan.number)
+        if not parent.wait_turn(subscriptions_of(plan.targets, plan.settings)):
+            return 0
+        work = ChildRun(plan, parent)
+        code = work.run()
+        if work.left_behind:
+            ending.end_at_once(code)
+        return code
+
+
 def _check_nsq(settings: "Settings", *, dev: bool, has_nsq_options: bool) -> None:
     from nsqkit.errors import SettingsError
 
@@ -107,8 +142,13 @@ def _check_nsq(settings: "Settings", *, dev: bool, has_nsq_options: bool) -> Non
         )
 
 
-def _check_reload(*, reload: bool, exit_when_idle: bool, watch: Sequence[Path] | None) -> None:
+def _check_reload(
+    *, reload: bool, exit_when_idle: bool, watch: Sequence[Path] | None, workers: int | None
+) -> None:
     from nsqkit.errors import SettingsError
+
+    if reload and workers:
+        raise SettingsError("--reload runs one process: leave out --workers, or --reload")
 
     if reload and exit_when_idle:
         raise SettingsError("--reload runs until Ctrl-C: leave out --exit-when-idle, or --reload")
@@ -128,18 +168,42 @@ def _reloading(
     from nsqkit.process.child import Plan
     from nsqkit.process.reload import Reload, watch
 
-    command = [sys.executable, "-m", "nsqkit", "reloaded", *(["--debug"] if debug else [])]
     plan = Plan(tuple(modules), settings)
+    command = _child_command("reloaded", debug=debug)
     return Reload(plan, command=command, changes=watch(folders), dev=dev, feeds=feeds).execute()
+
+
+def _supervised(
+    modules: Sequence[str],
+    settings: "Settings",
+    workers: int,
+    command: Sequence[str],
+    **given: Any,
+) -> int:
+    from nsqkit.process.child import Plan
+    from nsqkit.process.supervisor import Supervisor
+
+    supervisor = Supervisor(Plan(tuple(modules), settings), workers, command=command, **given)
+    code = supervisor.execute(ending.on_second_signal)
+    _show(supervisor.summary())
+    return code
+
+
+def _child_command(name: str, *, debug: bool) -> list[str]:
+    return [sys.executable, "-m", "nsqkit", name, *(["--debug"] if debug else [])]
 
 
 def _ended(work: "Run") -> int:
     """Run to the end, print the summary, and return the exit code."""
-    from nsqkit.cli import tables
-
     code = work.execute(ending.on_second_signal)
-    terminal.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
-    tables.show(tables.summary(work.summary()))
+    _show(work.summary())
     if work.left_behind:
         ending.end_at_once(code)
     return code
+
+
+def _show(rows: "Sequence[HandlerSummary]") -> None:
+    from nsqkit.cli import tables
+
+    terminal.echo("", nl=sys.stdout.isatty())  # the terminal shows ^C at the start of the line
+    tables.show(tables.summary(rows))

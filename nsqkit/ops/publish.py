@@ -1,7 +1,7 @@
 """Publish: `nsqkit publish` as functions; one message, or a file of them, each confirmed by nsqd."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -104,6 +104,37 @@ async def publish_files(
         log.info("feed_confirmed", published=report.published, refused=len(report.refused))
         reports.append(report)
     return not any(report.refused for report in reports)
+
+
+async def publish_feeds(
+    feeds: Sequence[tuple[str, Path]],
+    subscriptions: Sequence[tuple[str, str]],
+    settings: Settings,
+    *,
+    wait_subscribed: Callable[[str], Awaitable[object]] | None = None,
+) -> bool:
+    """Publish files for handlers that run in other processes; keeps trying while no nsqd can be reached.
+
+    Args:
+        feeds: (topic, file) pairs.
+        subscriptions: (topic, channel) pairs of the handlers; these channels are created first.
+        settings: The nsqd to publish to, and the largest size of a message.
+        wait_subscribed: Called with the nsqd's ``host:port`` before the first message; None to publish at
+            once.
+
+    Returns:
+        Whether no line was refused.
+
+    Raises:
+        FeedError: If a file cannot be read.
+        PublishError: If nsqd refuses permanently.
+    """
+    async with _publishers(settings) as publishers:
+        address = await keep_trying(partial(target_address, settings), logs.get_logger())
+        await make_channels(subscriptions, publishers, address)
+        if wait_subscribed is not None:
+            await wait_subscribed(address)
+        return await publish_files(feeds, publishers, address, settings)
 
 
 @asynccontextmanager

@@ -9,10 +9,11 @@ import contextlib
 import json
 import os
 import pickle
+import select
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -20,6 +21,7 @@ from nsqkit.settings.settings import Settings
 
 _GO = b"g"
 _LENGTH_BYTES = 4
+_MOST_LINE_BYTES = 16 << 20
 
 Subscriptions = Sequence[tuple[str, str]]
 
@@ -31,10 +33,12 @@ class Plan:
     Args:
         targets: Modules, packages or ``module:Class``.
         settings: Settings of the worker.
+        number: Number of the child for its log lines, from 1; 0 for the only one.
     """
 
     targets: tuple[str, ...]
     settings: Settings
+    number: int = 0
 
 
 class ChildWorker:
@@ -58,7 +62,14 @@ class ChildWorker:
         self.runs = False
 
     @classmethod
-    async def start(cls, command: Sequence[str], plan: Plan) -> Self:
+    async def start(
+        cls,
+        command: Sequence[str],
+        plan: Plan,
+        *,
+        blocked: Collection[signal.Signals] = (signal.SIGINT,),
+        env: Mapping[str, str] | None = None,
+    ) -> Self:
         """Start a child process that loads its handlers.
 
         A terminal sends Ctrl-C to all of its processes. SIGINT is blocked in the child, so that only the
@@ -67,17 +78,15 @@ class ChildWorker:
         Args:
             command: Program and arguments; the number of a file descriptor is appended.
             plan: Modules and settings to load.
+            blocked: Signals that the child does not receive.
+            env: Its environment; by default that of this process.
         """
         ours, theirs = socket.socketpair()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_MOST_LINE_BYTES)
         try:
-            with theirs, _blocked(signal.SIGINT):
+            with theirs, _blocked(blocked):
                 process = await asyncio.create_subprocess_exec(
-                    *command,
-                    str(theirs.fileno()),
-                    pass_fds=(theirs.fileno(),),
-                    # Bytecode is stale if a file changes twice in a second and keeps its size.
-                    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                    *command, str(theirs.fileno()), pass_fds=(theirs.fileno(),), env=env
                 )
         except BaseException:
             writer.close()
@@ -85,6 +94,16 @@ class ChildWorker:
         pickled = pickle.dumps(plan)
         writer.write(len(pickled).to_bytes(_LENGTH_BYTES, "big") + pickled)
         return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
+    def link(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The streams of the link, for messages after the command to run."""
+        return self._reader, self._writer
 
     async def loaded(self) -> Subscriptions | None:
         """Wait for the handlers to load, and return their subscriptions; None if loading fails."""
@@ -101,7 +120,9 @@ class ChildWorker:
 
     async def wait(self) -> int:
         """Wait for the process to end, and return its exit code; negative after a signal."""
-        return await self._process.wait()
+        code = await self._process.wait()
+        self._writer.close()
+        return code
 
     async def stop(self) -> int:
         """Drain the worker if it runs, and wait for its process to end; may be called again.
@@ -171,19 +192,29 @@ class ParentLink:
         except ConnectionError:
             return False
         if command == _GO:
-            threading.Thread(target=self._end_with_parent, name="parent", daemon=True).start()
+            thread = threading.Thread(
+                target=self._end_with_parent, args=[self._link.fileno()], name="parent", daemon=True
+            )
+            thread.start()
         return command == _GO
 
-    def _end_with_parent(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            self._link.recv(1)
+    async def streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return the streams of the link, for messages after the command to run; they own it from now on."""
+        link, self._link = self._link, socket.socket()
+        return await asyncio.open_unix_connection(sock=link, limit=_MOST_LINE_BYTES)
+
+    def _end_with_parent(self, descriptor: int) -> None:
+        """Wait until the parent closes the link, without reading it."""
+        hang_up = select.poll()
+        hang_up.register(descriptor, 0)
+        hang_up.poll()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def _blocked(number: signal.Signals) -> Iterator[None]:
-    """Block a signal; a process that is started meanwhile inherits the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+def _blocked(numbers: Collection[signal.Signals]) -> Iterator[None]:
+    """Block signals; a process that is started meanwhile inherits the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

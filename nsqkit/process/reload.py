@@ -6,20 +6,15 @@ the workers import handlers. For development.
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from nsqkit.errors import SettingsError
-from nsqkit.nsq.nodes import target_address
-from nsqkit.nsq.options import connection_options
-from nsqkit.nsq.publisher_pool import PublisherPool
-from nsqkit.ops.channels import make_channels
 from nsqkit.ops.feed import check_feed
-from nsqkit.ops.keep_trying import keep_trying
-from nsqkit.ops.publish import publish_files
+from nsqkit.ops.publish import publish_feeds
 from nsqkit.process.child import ChildWorker, Plan, Subscriptions
 from nsqkit.process.dev import start_broker
 from nsqkit.program import stop_event, together, unless
@@ -108,7 +103,9 @@ class Reload:
 
     async def _replace(self) -> None:
         """Start a new worker, and if it loads, run it in place of the current one."""
-        candidate = await ChildWorker.start(self._command, self._plan)
+        # Bytecode is stale if a file changes twice in a second and keeps its size.
+        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        candidate = await ChildWorker.start(self._command, self._plan, env=env)
         self._processes.append(candidate)
         subscriptions = await self._loaded(candidate)
         if subscriptions is None:
@@ -167,14 +164,7 @@ class Reload:
             self._is_fed = True
             return
         await self._has_loaded.wait()
-        settings = self._plan.settings
-        publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)
-        try:
-            address = await keep_trying(partial(target_address, settings), self._log)
-            await make_channels(self._subscriptions, publishers, address)
-            self._is_fed = await publish_files(self._feeds, publishers, address, settings)
-        finally:
-            await publishers.close()
+        self._is_fed = await publish_feeds(self._feeds, self._subscriptions, self._plan.settings)
 
 
 def watch(folders: Sequence[Path]) -> Changes:

@@ -14,8 +14,8 @@ from nsqkit.ops.feed import check_feed
 from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.ops.publish import publish_files
 from nsqkit.process.dev import DevNsq, start_broker
-from nsqkit.process.traces import traced
 from nsqkit.process.idle import IdleWatch, Workload
+from nsqkit.process.traces import traced
 from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs

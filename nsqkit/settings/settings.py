@@ -66,6 +66,9 @@ class Settings:
     dev_tcp_port: int = rows.number(4150, 0, MAX_PORT, "", "TCP port of the --dev broker; 0 for a free one")
     dev_http_port: int = rows.number(4151, 0, MAX_PORT, "", "HTTP port of the --dev broker; 0 for a free one")
     threads: int = rows.number(8, 1, 256, "", "threads for plain `def handle` handlers")
+    max_worker_memory_mb: int = rows.number(
+        0, 0, 1048576, "MB", "with --workers: resident memory above which a worker is replaced; 0: none"
+    )
     max_requeue_delay_s: float = rows.number(
         900.0, 0, 3600, "s", "longest delay of a requeue; longer ones are clamped"
     )

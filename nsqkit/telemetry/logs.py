@@ -87,6 +87,11 @@ def get_logger(**fields: object) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", _Logger(fields))
 
 
+def add_to_every_line(**fields: object) -> None:
+    """Add fields to every line of this context and of all tasks that start in it."""
+    structlog.contextvars.bind_contextvars(**fields)
+
+
 class _Logger:
     """A logger that finds out where its lines go when it writes one, or binds fields."""
 

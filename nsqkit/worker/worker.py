@@ -143,10 +143,19 @@ class Worker:
         Args:
             address: ``host:port`` of the nsqd.
         """
-        for each in self._subscriptions:
-            while not each.consumer.subscribed_to(address):
-                each.consumer.poll_now()
-                await asyncio.sleep(LOOKUP_RETRY_S)
+        while not self.subscribed_to(address):  # noqa: ASYNC110 - nsqlookupd answers
+            await asyncio.sleep(LOOKUP_RETRY_S)
+
+    def subscribed_to(self, address: str) -> bool:
+        """Return whether every handler is subscribed at one nsqd; if not, nsqlookupd is asked again.
+
+        Args:
+            address: ``host:port`` of the nsqd.
+        """
+        missing = [each for each in self._subscriptions if not each.consumer.subscribed_to(address)]
+        for each in missing:
+            each.consumer.poll_now()
+        return not missing
 
     async def stop(self, *, signalled: bool = False) -> None:
         """Drain: stop the intake, let handlers finish, settle messages, disconnect, and close resources.

@@ -114,6 +114,7 @@ LOG_EVENTS: Final = {
     "nsqd_unreachable": "An nsqd cannot be reached, or closed the connection. It is tried again.",
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
     "outbox_not_marked": "Published events could not be marked as sent; a relay publishes them again.",
+    "pause_not_passed_on": "`--workers`: a new worker does not know of a handler's pause; pause it again.",
     "paused_in_nsqd": "A handler's topic or channel is paused in an nsqd, which delivers nothing of it.",
     "registration_failed": (
         "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
@@ -128,6 +129,7 @@ LOG_EVENTS: Final = {
     "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
     "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
+    "replacement_failed": "`--workers`: a new worker ended before it was ready; the earlier one continues.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
     "settling_failed": "A defect in nsqkit, with its stack. The message is requeued.",
     "slot_lost": (
@@ -139,6 +141,7 @@ LOG_EVENTS: Final = {
         "A defect in nsqkit: for 15 minutes a subscription has shown no sign of life, while its nsqd answers "
         "over HTTP. `/healthz` answers 503 until it shows one."
     ),
+    "systemd_unreachable": "systemd asks for the state of the service, and its socket cannot be reached.",
     "suspect_started": (
         "A message whose earlier deliveries had no outcome now runs alone in its worker. If this is the last "
         "line of a process, the message has ended it."
@@ -164,15 +167,23 @@ LOG_EVENTS: Final = {
         "coroutine function without `await`."
     ),
     "waiting_until_idle": "`--exit-when-idle` still finds messages to handle or to collect.",
-    "worker_ended": "`--reload`: the worker ended by itself.",
+    "worker_ended": "A worker process of `--workers` or `--reload` has ended by itself.",
+    "worker_failed": "`--workers`: a worker has ended before it was ready, so all workers end.",
+    "worker_killed": "`--workers`: a worker did not end in time; nsqd delivers its messages again.",
+    "worker_memory_high": "`--workers`: a worker is above `max_worker_memory_mb` and is replaced.",
     "worker_ready": "Every handler is subscribed on every nsqd that is named or found.",
     "worker_started": "Resources are open, and the handlers begin to connect.",
     "worker_stopped": "The drain is over and resources are closed.",
     "worker_stopping": "The drain begins. With messages in flight, `hint` says for how long it may take.",
+    "worker_unreadable": "`--workers`: a worker has sent something unreadable to its parent, which ends it.",
+    "workers_ready": "`--workers`: all workers are ready.",
+    "workers_replaced": "`--workers`: SIGHUP has replaced all workers.",
+    "workers_replacing": "`--workers`: SIGHUP replaces the workers, one at a time.",
 }
 
 FIELDS: Final = {
     "action": "Type of the event: what the handler has to do.",
+    "after_s": "Seconds that a worker had to end.",
     "at": "File and line of the innermost frame of the team's own code.",
     "attempts": "Deliveries so far, this one included.",
     "blocked_s": "Seconds by which the event loop is late: until now, or in all.",
@@ -210,6 +221,7 @@ FIELDS: Final = {
     "line": "Number of the line in the feed's file.",
     "look": "The command that shows the dead letters.",
     "max_attempts": "After so many attempts a message that fails is a dead letter.",
+    "max_worker_memory_mb": "The setting.",
     "message_id": "nsqd's id; unique only together with topic and nsqd.",
     "messages": "How many messages it is about.",
     "more": "How many there are in addition.",
@@ -223,6 +235,7 @@ FIELDS: Final = {
     "nsqd": "`host:port` of the nsqd.",
     "nsqlookupd": "`host:port` of the nsqlookupd.",
     "outcome": "One of the outcomes above.",
+    "pid": "Number of the process.",
     "probe_in_s": "Seconds until messages are tried; 15 at first, growing to 300.",
     "published": "Lines of a feed that nsqd has confirmed.",
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
@@ -232,7 +245,9 @@ FIELDS: Final = {
         "The same for all messages of a request: the envelope's `requestid`, else its `correlationid`, else "
         "its `id`."
     ),
+    "resident_mb": "Resident memory of the worker process, in MB.",
     "resources": "Names of resources.",
+    "restart_in_s": "Seconds until another worker is started in its place.",
     "retry_in_s": "Seconds until the next try.",
     "row": "Number of an event in the outbox.",
     "running": "Names of tasks and threads.",
@@ -242,10 +257,13 @@ FIELDS: Final = {
     "skew_s": "Seconds by which this machine's clock is ahead; negative if it is behind.",
     "stalled_s": "Seconds since the worker first saw that nothing was delivered.",
     "still": "The reason that keeps the intake paused, or null.",
+    "socket": "The value of `NOTIFY_SOCKET`.",
     "stored": "Dead letters stored.",
     "task": "What the task does, and for which part of the worker.",
     "timeout_s": "The handler's timeout, in seconds.",
     "topic": "The handler's source topic, also for a replayed message.",
     "url": "Where metrics are served.",
     "wait_s": "Seconds until the call is made again.",
+    "worker": "Number of the worker process with `--workers`, from 1.",
+    "workers": "How many worker processes there are.",
 }

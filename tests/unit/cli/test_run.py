@@ -108,6 +108,8 @@ def test_the_table_is_printed_and_the_runs_code_returned(
         ),
         pytest.param(["--nsqd", "a"], "nsqd=['a'] has address 'a': give host:port", id="a bad address"),
         pytest.param(["--dev", "--reload", "--exit-when-idle"], "leave out --exit-when-idle", id="two ends"),
+        pytest.param(["--dev", "--reload", "--workers", "2"], "leave out --workers", id="two parents"),
+        pytest.param(["--dev", "--workers", "0"], "greater than or equal to 1", id="no worker"),
         pytest.param(["--dev", "--watch", "."], "--watch goes with --reload", id="watching for nothing"),
         pytest.param(["--dev", "--reload", "--watch", "gone"], "'gone' does not exist", id="no such folder"),
     ],
@@ -178,7 +180,7 @@ class TestReloaded:
     ) -> None:
         ours, descriptor = self.link(Plan((f"{handlers}:Notify",), Settings(threads=3)), b"g")
         with ours, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("nsqkit.process.child.ParentLink._end_with_parent", lambda _: None)
+            patch.setattr("nsqkit.process.child.ParentLink._end_with_parent", lambda *_: None)
             result = nsqkit("reloaded", descriptor)
             told = ours.makefile().readline()
         assert result.code == 0
@@ -204,3 +206,88 @@ class TestReloaded:
 
     def test_it_is_not_in_the_help(self, nsqkit: "Nsqkit") -> None:
         assert "reloaded" not in nsqkit("--help").out
+
+
+class _Supervisor:
+    """Stands for nsqkit.process.supervisor.Supervisor."""
+
+    made: ClassVar[list["_Supervisor"]] = []
+
+    def __init__(self, plan: Plan, count: int, **options: Any) -> None:
+        self.plan, self.count, self.options = plan, count, options
+        self.made.append(self)
+
+    def execute(self, _: object) -> int:
+        return 137
+
+    def summary(self) -> tuple[HandlerSummary, ...]:
+        return (ROW,)
+
+
+class TestWorkers:
+    """`nsqkit run --workers`: other processes run, this one keeps them running."""
+
+    @pytest.fixture(autouse=True)
+    def _fake(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nsqkit.process.supervisor.Supervisor", _Supervisor)
+        monkeypatch.setattr(_Supervisor, "made", [])
+
+    def test_everything_is_passed_on_and_one_table_is_printed(self, nsqkit: "Nsqkit") -> None:
+        arguments = ("--dev", "--feed", "t=x.jsonl", "--exit-when-idle", "--set", "threads=3", "--debug")
+        result = nsqkit("run", "shop.parcels", "--workers", "3", *arguments)
+        assert result.code == 137
+        assert result.out.splitlines()[-1].startswith("Reserve")
+        (made,) = _Supervisor.made
+        assert (made.plan.targets, made.plan.settings.threads, made.count) == (("shop.parcels",), 3, 3)
+        assert made.options["command"][1:] == ["-m", "nsqkit", "child", "--debug"]
+        assert made.options["feeds"] == (("t", Path("x.jsonl")),)
+        assert (made.options["dev"], made.options["exit_when_idle"]) == (True, True)
+
+
+class TestChild:
+    """`nsqkit child`: one of the processes that run."""
+
+    @pytest.fixture(autouse=True)
+    def fields(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+        """The fields that all of its log lines have."""
+        fields: dict[str, object] = {}
+        monkeypatch.setattr("nsqkit.telemetry.logs.add_to_every_line", fields.update)
+        return fields
+
+    def link(self, plan: Plan, *told: bytes) -> tuple[socket.socket, str]:
+        ours, theirs = socket.socketpair()
+        pickled = pickle.dumps(plan)
+        ours.sendall(b"".join((len(pickled).to_bytes(4, "big"), pickled, *told)))
+        return ours, str(theirs.detach())
+
+    @pytest.mark.parametrize("left_behind", [0, 2])
+    def test_it_says_what_it_subscribes_to_and_runs_without_a_table(
+        self,
+        nsqkit: "Nsqkit",
+        handlers: str,
+        monkeypatch: pytest.MonkeyPatch,
+        fields: dict[str, object],
+        left_behind: int,
+    ) -> None:
+        ended: list[int] = []
+        monkeypatch.setattr("nsqkit.process.child.ParentLink._end_with_parent", lambda *_: None)
+        monkeypatch.setattr("nsqkit.process.child_run.ChildRun.run", lambda _: 1)
+        monkeypatch.setattr("nsqkit.process.child_run.ChildRun.left_behind", left_behind)
+        monkeypatch.setattr("nsqkit.cli.ending.end_at_once", ended.append)
+        ours, descriptor = self.link(Plan((f"{handlers}:Notify",), Settings(), 2), b"g")
+        with ours:
+            result = nsqkit("child", descriptor)
+            told = ours.makefile().readline()
+        assert (result.code, result.out) == (1, "")
+        assert fields == {"worker": 2}
+        assert told == f'[["{handlers}", "notify"], ["{handlers}.notify.retry", "notify"]]\n'
+        assert ended == ([1] if left_behind else []), "threads that never end would keep it alive"
+
+    def test_one_that_is_not_wanted_any_more_does_not_run(self, nsqkit: "Nsqkit", handlers: str) -> None:
+        ours, descriptor = self.link(Plan((handlers,), Settings()))
+        ours.shutdown(socket.SHUT_WR)
+        with ours:
+            assert nsqkit("child", descriptor).code == 0
+
+    def test_it_is_not_in_the_help(self, nsqkit: "Nsqkit") -> None:
+        assert "child " not in nsqkit("--help").out
