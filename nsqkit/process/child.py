@@ -34,11 +34,13 @@ class Plan:
         targets: Modules, packages or ``module:Class``.
         settings: Settings of the worker.
         number: Number of the child for its log lines, from 1; 0 for the only one.
+        counts: File descriptor of the memory for its counts; None without.
     """
 
     targets: tuple[str, ...]
     settings: Settings
     number: int = 0
+    counts: int | None = None
 
 
 class ChildWorker:
@@ -84,9 +86,10 @@ class ChildWorker:
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_MOST_LINE_BYTES)
         try:
+            descriptors = [theirs.fileno(), *([] if plan.counts is None else [plan.counts])]
             with theirs, _blocked(blocked):
                 process = await asyncio.create_subprocess_exec(
-                    *command, str(theirs.fileno()), pass_fds=(theirs.fileno(),), env=env
+                    *command, str(theirs.fileno()), pass_fds=descriptors, env=env
                 )
         except BaseException:
             writer.close()

@@ -1,19 +1,28 @@
 """Child run: one run of a worker for its parent process, which asks for its state and stops it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from nsqkit.loading.loader import LoadedModules
 from nsqkit.process.child import ParentLink, Plan
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.requests import Answers
 from nsqkit.process.run import Run
-from nsqkit.program import together, unless
+from nsqkit.program import OnSecondSignal, together, unless
+from nsqkit.telemetry.loop_lag import LoopLag
+from nsqkit.telemetry.metrics.shared import SharedMetrics
 from nsqkit.worker.worker import Worker
 
 STARTED = "started"
 READY = "ready"
+COUNTS = "counts"
+
+SHARE_S = 0.25
+SHARE_RATIO = 100
+"""Copying all counts may take 1 % of the CPU time: with hundreds of handlers it happens less often."""
 
 
 class ChildRun(Run):
@@ -23,24 +32,51 @@ class ChildRun(Run):
     the link cause two. The parent kills a child that has to end at once.
 
     Args:
-        plan: Modules and settings, from the parent.
+        plan: Modules and settings, and the memory for its counts, from the parent.
         link: The link to the parent, which has sent the command to run.
     """
 
     def __init__(self, plan: Plan, link: ParentLink) -> None:
-        super().__init__(plan.targets, plan.settings)
+        if plan.counts is None:
+            raise ValueError("a child worker needs memory for its counts")
+        self._shared = SharedMetrics(plan.counts)
+        super().__init__(plan.targets, plan.settings, metrics=self._shared)
         self._link = link
 
     def run(self) -> int:
         """Run to the end, and return the exit code."""
         return self.execute(lambda: None)
 
+    async def _run(self, loaded: LoadedModules, on_second_signal: OnSecondSignal = None) -> int:
+        try:
+            return await super()._run(loaded, on_second_signal)
+        finally:
+            self._shared.share()  # with the counts of the drain
+
     async def _until_end(self, worker: Worker, stop: asyncio.Event) -> bool:
         answers = Answers(*await self._link.streams(), calls_of(worker))
+        lag = LoopLag(self._shared.event_loop_lag)
+        lag.start()
+        self._share(answers)
         answers.tell(STARTED)
-        await unless(stop, together(answers.serve(), _report_ready(worker, answers)))
+        await unless(
+            stop, together(answers.serve(), _report_ready(worker, answers), self._keep_sharing(answers))
+        )
         await stop.wait()  # the link has closed: the signal is on its way
+        lag.stop()
         return True
+
+    async def _keep_sharing(self, answers: Answers) -> None:
+        while True:
+            spent_s = self._share(answers)
+            await asyncio.sleep(max(SHARE_S, SHARE_RATIO * spent_s))
+
+    def _share(self, answers: Answers) -> float:
+        """Copy all counts for the parent, and return how many seconds of CPU that took."""
+        began_s = time.thread_time()
+        if groups := self._shared.share():
+            answers.tell(COUNTS, groups=groups)
+        return time.thread_time() - began_s
 
 
 async def _report_ready(worker: Worker, answers: Answers) -> None:

@@ -19,7 +19,7 @@ from nsqkit.process.traces import traced
 from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
-from nsqkit.telemetry.metrics import HandlerSummary
+from nsqkit.telemetry.metrics import HandlerSummary, Metrics
 from nsqkit.worker.worker import Worker, log_left
 
 
@@ -33,6 +33,7 @@ class Run:
         dev: Whether to start the embedded broker and use only that.
         feeds: Pairs of topic and file to publish when all handlers are subscribed.
         exit_when_idle: Whether to end when nsqd has confirmed the feeds and all messages are handled.
+        metrics: Counts of the worker.
     """
 
     targets: Sequence[str]
@@ -40,6 +41,7 @@ class Run:
     dev: bool = False
     feeds: Sequence[tuple[str, Path]] = ()
     exit_when_idle: bool = False
+    metrics: Metrics = field(default_factory=Metrics)
     worker: Worker | None = field(default=None, init=False)
     _left: list[str] = field(default_factory=list, init=False)
     _feeding: bool = field(default=False, init=False)
@@ -71,7 +73,7 @@ class Run:
 
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return the counts of each handler."""
-        return self.worker.metrics.summary() if self.worker else ()
+        return self.metrics.summary()
 
     async def _run(self, loaded: LoadedModules, on_second_signal: OnSecondSignal = None) -> int:
         stop = stop_event(on_second_signal)
@@ -82,6 +84,7 @@ class Run:
                 settings=self.settings,
                 resources=loaded.resources,
                 middleware=traced(loaded.middleware, self.settings.service),
+                metrics=self.metrics,
             )
             if not await unless(stop, worker.start()):
                 return 1 if self.feeds else 0

@@ -7,11 +7,12 @@ from typing import Any
 from nsqkit.errors import NsqkitError
 from nsqkit.policy.redaction import describe
 from nsqkit.process.child import ChildWorker, Subscriptions
-from nsqkit.process.child_run import READY, STARTED
+from nsqkit.process.child_run import COUNTS, READY, STARTED
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.exit_code import described
 from nsqkit.process.requests import Message, NoAnswerError, Requests
 from nsqkit.program import unless
+from nsqkit.telemetry.metrics.cells import CellReader
 
 
 class ChildEndedError(NsqkitError):
@@ -37,14 +38,16 @@ class RunningChild:
     Args:
         number: Its number for people, from 1.
         worker: The process and the link.
+        counts: The memory of its counts.
         log: structlog logger.
     """
 
-    def __init__(self, number: int, worker: ChildWorker, log: Any) -> None:
+    def __init__(self, number: int, worker: ChildWorker, counts: CellReader, log: Any) -> None:
         self.number = number
         self.subscriptions: Subscriptions = ()
         self.has_started = False
         self._worker = worker
+        self._counts = counts
         self._log = log
         self._ready = asyncio.Event()
         self._requests = Requests(*worker.link, self._on_event)
@@ -73,7 +76,9 @@ class RunningChild:
 
     async def wait(self) -> int:
         """Wait for its end, and return its exit code; negative after a signal."""
-        return await self._worker.wait()
+        code = await self._worker.wait()
+        self._counts.close()
+        return code
 
     async def stop(self, grace_s: float) -> int:
         """Let it drain, and return its exit code; may be called again.
@@ -83,11 +88,13 @@ class RunningChild:
         """
         try:
             async with asyncio.timeout(grace_s):
-                return await self._worker.stop()
+                code = await self._worker.stop()
         except TimeoutError:
             self._log.error("worker_killed", worker=self.number, after_s=grace_s)
             self.kill()
-            return await self._worker.stop()
+            code = await self._worker.stop()
+        self._counts.close()
+        return code
 
     def kill(self) -> None:
         """End it at once."""
@@ -118,7 +125,9 @@ class RunningChild:
             self.kill()
 
     def _on_event(self, message: Message) -> None:
-        if message["event"] == STARTED:
+        if message["event"] == COUNTS:
+            self._counts.extend(message["groups"])
+        elif message["event"] == STARTED:
             self.has_started = True
         elif message["event"] == READY:
             self._ready.set()

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from nsqkit.policy.retry import Exponential
-from nsqkit.process.child import ChildWorker
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.exit_code import described
 from nsqkit.process.running_child import ChildEndedError, RunningChild
@@ -22,7 +21,7 @@ class Slot:
 
     Args:
         number: Number for people, from 1.
-        start: Starts the process of a child worker with this number.
+        start: Starts a child worker with this number.
         on_ready: Called with each child when it is ready.
         grace_s: Seconds that a child has to drain until it is killed.
         log: structlog logger.
@@ -35,7 +34,7 @@ class Slot:
     def __init__(
         self,
         number: int,
-        start: Callable[[int], Awaitable[ChildWorker]],
+        start: Callable[[int], Awaitable[RunningChild]],
         *,
         on_ready: Callable[[RunningChild], Awaitable[object]],
         grace_s: float,
@@ -104,7 +103,7 @@ class Slot:
         return await child.state()
 
     async def _ready_child(self) -> RunningChild:
-        child = RunningChild(self.number, await self._start(self.number), self._log)
+        child = await self._start(self.number)
         self._processes.append(child)
         try:
             await child.run()

@@ -22,6 +22,7 @@ from nsqkit.process.child import ChildWorker, Plan
 from nsqkit.process.dev import start_broker
 from nsqkit.process.exit_code import combined
 from nsqkit.process.fleet import Fleet
+from nsqkit.process.fleet_metrics import FleetMetrics
 from nsqkit.process.idle import IdleWatch
 from nsqkit.process.replacement import Replacement
 from nsqkit.process.requests import NoAnswerError
@@ -29,7 +30,7 @@ from nsqkit.process.running_child import ChildEndedError, RunningChild
 from nsqkit.process.slot import Slot
 from nsqkit.program import OnSecondSignal, stop_event, together, unless
 from nsqkit.telemetry import logs
-from nsqkit.telemetry.metrics import HandlerSummary, Metrics
+from nsqkit.telemetry.metrics import HandlerSummary
 
 _SUBSCRIBED_LOOK_S: Final = 0.1
 _END_S: Final = 10.0
@@ -64,7 +65,7 @@ class Supervisor:
         self._feeds = feeds
         self._exit_when_idle = exit_when_idle
         self._log = logs.get_logger()
-        self._metrics = Metrics()
+        self._metrics = FleetMetrics()
         settings = plan.settings
         grace_s = settings.connect_timeout_s + settings.grace_s + _END_S
         self._slots = [
@@ -95,7 +96,7 @@ class Supervisor:
 
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return the counts of each handler over all children."""
-        return ()
+        return self._metrics.summary()
 
     async def _run(self, on_second_signal: OnSecondSignal) -> int:
         stop = stop_event(lambda: self._end_at_once(on_second_signal))
@@ -175,12 +176,19 @@ class Supervisor:
         while not await self._fleet.subscribed_to(address):  # noqa: ASYNC110 - other processes answer
             await asyncio.sleep(_SUBSCRIBED_LOOK_S)
 
-    async def _start_child(self, number: int) -> ChildWorker:
+    async def _start_child(self, number: int) -> RunningChild:
         """Start a child: a terminal's Ctrl-C and hang-up are for the parent, as are systemd and the port."""
         env = {name: value for name, value in os.environ.items() if name != systemd.ADDRESS}
-        plan = replace(self._plan, settings=replace(self._plan.settings, admin_port=0), number=number)
+        settings = replace(self._plan.settings, admin_port=0)
+        counts = self._metrics.add_child()
+        plan = Plan(self._plan.targets, settings, number, counts.descriptor)
         blocked = (signal.SIGINT, signal.SIGHUP)
-        return await ChildWorker.start(self._command, plan, blocked=blocked, env=env)
+        try:
+            worker = await ChildWorker.start(self._command, plan, blocked=blocked, env=env)
+        except BaseException:
+            counts.close()
+            raise
+        return RunningChild(number, worker, counts, self._log)
 
     async def _pause_again(self, child: RunningChild) -> None:
         """Pause the handlers in a new child that an operator has paused in the others."""

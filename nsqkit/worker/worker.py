@@ -43,6 +43,7 @@ class Worker:
         settings: Settings of the worker; by default read from the environment and the settings file.
         resources: Resources that handlers may ask for; by default those in the handlers' modules.
         middleware: Extensions around every handler, outermost first.
+        metrics: Where it counts; by default its own.
 
     Attributes:
         specs: Declarations of the handlers.
@@ -61,10 +62,11 @@ class Worker:
         settings: Settings | None = None,
         resources: Sequence[Resource[Any]] | None = None,
         middleware: Sequence[Layer] = (),
+        metrics: Metrics | None = None,
     ) -> None:
         self.specs = tuple(handler.spec for handler in handlers)
         self.settings = settings or Settings.load()
-        self.metrics = Metrics()
+        self.metrics = Metrics() if metrics is None else metrics
         self.left_behind = 0
         modules = [sys.modules[spec.handler.__module__] for spec in self.specs]
         self._resources = Resources(resources_in(modules) if resources is None else resources, self.settings)

@@ -39,6 +39,8 @@ class Metrics:
         registry: The Prometheus registry to register with; a new one by default.
     """
 
+    handler_type: type[HandlerMetrics] = HandlerMetrics
+
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
         self._handlers: dict[tuple[str, str, str], HandlerMetrics] = {}
@@ -69,7 +71,7 @@ class Metrics:
         """
         key = (topic, channel, handler)
         if key not in self._handlers:
-            self._handlers[key] = HandlerMetrics(*key, max_in_flight=max_in_flight, declared=declared)
+            self._handlers[key] = self.handler_type(*key, max_in_flight=max_in_flight, declared=declared)
         return self._handlers[key]
 
     def event_loop_lag(self, seconds: float) -> None:

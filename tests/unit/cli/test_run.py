@@ -2,6 +2,7 @@
 
 import pickle
 import socket
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -274,10 +275,12 @@ class TestChild:
         monkeypatch.setattr("nsqkit.process.child_run.ChildRun.run", lambda _: 1)
         monkeypatch.setattr("nsqkit.process.child_run.ChildRun.left_behind", left_behind)
         monkeypatch.setattr("nsqkit.cli.ending.end_at_once", ended.append)
-        ours, descriptor = self.link(Plan((f"{handlers}:Notify",), Settings(), 2), b"g")
-        with ours:
-            result = nsqkit("child", descriptor)
-            told = ours.makefile().readline()
+        with tempfile.TemporaryFile() as counts:
+            plan = Plan((f"{handlers}:Notify",), Settings(), 2, counts.fileno())
+            ours, descriptor = self.link(plan, b"g")
+            with ours:
+                result = nsqkit("child", descriptor)
+                told = ours.makefile().readline()
         assert (result.code, result.out) == (1, "")
         assert fields == {"worker": 2}
         assert told == f'[["{handlers}", "notify"], ["{handlers}.notify.retry", "notify"]]\n'

@@ -14,6 +14,7 @@ from nsqkit.process.child import ChildWorker, Plan
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.running_child import ChildEndedError, RunningChild
 from nsqkit.process.slot import Slot
+from nsqkit.telemetry.metrics.cells import CellReader
 from tests.waiting import PATIENCE_S, until
 
 PLAN = Plan(("unused",), Settings())
@@ -38,13 +39,13 @@ class Place:
     def __init__(self) -> None:
         self.lines: tuple[str, ...] = (LOAD, READY, PAUSE)
         self.ready: list[RunningChild] = []
-        self.slot = Slot(
-            1, self.start, on_ready=self.on_ready, grace_s=PATIENCE_S, log=structlog.get_logger()
-        )
+        self.log = structlog.get_logger()
+        self.slot = Slot(1, self.start, on_ready=self.on_ready, grace_s=PATIENCE_S, log=self.log)
         self.keeping: asyncio.Task[None] | None = None
 
-    async def start(self, _: int) -> ChildWorker:
-        return await ChildWorker.start([sys.executable, "-c", "\n".join((BEGIN, *self.lines))], PLAN)
+    async def start(self, number: int) -> RunningChild:
+        worker = await ChildWorker.start([sys.executable, "-c", "\n".join((BEGIN, *self.lines))], PLAN)
+        return RunningChild(number, worker, CellReader(), self.log)
 
     async def on_ready(self, child: RunningChild) -> None:
         self.ready.append(child)

@@ -20,6 +20,8 @@ from nsqkit.process import replacement, slot
 from nsqkit.process import supervisor as module
 from nsqkit.process.child import Plan
 from nsqkit.process.supervisor import Supervisor
+from nsqkit.telemetry.metrics import HandlerSummary
+from tests.ports import free_port
 from tests.unit.reading import topics
 from tests.waiting import PATIENCE_S, until
 
@@ -104,6 +106,13 @@ class Stage:
     def numbers(self) -> set[int]:
         return {number for _, _, number in self.seen}
 
+    @property
+    def row(self) -> HandlerSummary:
+        """The one row of the one table."""
+        assert self.supervisor is not None
+        (row,) = self.supervisor.summary()
+        return row
+
     def events(self, name: str) -> list[Any]:
         return [line for line in self.log if line["event"] == name]
 
@@ -167,6 +176,8 @@ class TestRun:
         stage.start(feeds=[stage.feed(50)], exit_when_idle=True)
         assert await stage.code() == 0
         assert stage.numbers == set(range(50))
+        assert len(stage.seen) == stage.row.success == 50, "no count is lost with the process"
+        assert stage.row.received == 51
         assert len({pid for _, pid, _ in stage.seen}) >= 2
         (line,) = stage.events("worker_ended")
         assert "SIGKILL" in line["reason"]
@@ -254,6 +265,7 @@ class TestDeploy:
         work = (await topics(settings.nsqd_http[0]))["supervised"]["channels"][0]
         assert (work["message_count"], work["timeout_count"]) == (sent + 1, 0)
         assert await stage.end() == 0
+        assert (stage.row.success, stage.row.requeued) == (sent + 1, work["requeue_count"])
 
     async def test_broken_code_leaves_the_earlier_workers(self, stage: Stage) -> None:
         stage.write(1)
@@ -341,9 +353,8 @@ class TestAdmin:
 
     @pytest.fixture
     async def port(self, stage: Stage) -> int:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            stage.options["admin_port"] = int(free.getsockname()[1])
-        return int(stage.options["admin_port"])
+        stage.options["admin_port"] = port = free_port()
+        return port
 
     @pytest.mark.usefixtures("port")
     async def test_health_handlers_and_pause_are_of_all_workers(self, stage: Stage) -> None:
@@ -352,6 +363,8 @@ class TestAdmin:
         await stage.until(lambda: stage.events("workers_ready"))
         assert await self.ask(stage, "/healthz") == (200, "ok\n")
         assert await self.ask(stage, "/readyz") == (200, "ready\n")
+        _, shown = await self.ask(stage, "/metrics")
+        assert '\nnsqkit_max_in_flight{topic="supervised",channel="work",handler="Work"} 10\n' in shown
         code, shown = await self.ask(stage, "/handlers/Work/pause", "POST")
         states = json.loads(shown)["handlers"]
         assert (code, [(each["worker"], each["state"]) for each in states]) == (
