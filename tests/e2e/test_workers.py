@@ -36,7 +36,7 @@ class Work(Handler[Worked], channel="work", retry=QUICK, timeout_s=50, max_in_fl
             raise ConnectionError
         while event.n == -1 and not Path("FOLDER/released").exists():
             Path("FOLDER/held").touch()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # a file has no event
 """
 WORKERS = ("run", "e2e_workers", "--workers", "2", "--set", "msg_timeout_s=1")
 
