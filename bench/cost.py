@@ -58,6 +58,9 @@ def measure(
         found["workers"] = workers.measure(broker, orders.first(messages), rounds)
         for each in found["workers"]:
             say(f"  {each['workers']:>3} workers  {each['cpu_us']:.1f} µs CPU per message")
+        found["services"] = workers.measure_service(broker, orders.first(messages), rounds)
+        for each in found["services"]:
+            say(f"  {each['started']:<24} {each['cpu_us']:.1f} µs CPU per message")
     except ProgramError as error:
         print(f"bench: {error}", file=sys.stderr)
     in_flight = interleaved(held, rounds, lambda program: in_flight_bytes(broker, orders, program))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bench.workers import BY_HAND, SUPERVISED
+
 Results = dict[str, Any]
 ByClass = tuple[float, float]
 """A figure for slow machines, and the one for fast machines."""
@@ -147,6 +149,10 @@ def _cost(results: Results) -> Iterator[Target]:
     if by_workers:
         ratio = by_workers[2] / by_workers[1]
         yield Target("CPU per message, two workers on a channel over one", 1.1, ratio, 1.05, is_least=False)
+    services = {each["started"]: each["cpu_us"] for each in cost.get("services", ())}
+    if services:
+        ratio = services[SUPERVISED] / services[BY_HAND]
+        yield Target("CPU per message, --workers 2 over two by hand", 1.05, ratio, 1.0, is_least=False)
     in_flight = {each["name"]: each["bytes"] for each in cost.get("in_flight", ())}
     for name, their_bytes in in_flight.items():
         if name.startswith(AGAINST) and OURS in in_flight:

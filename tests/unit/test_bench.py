@@ -296,3 +296,14 @@ def test_the_page_on_performance_shows_the_results_that_are_kept() -> None:
     assert pages.filled(page, results) == page
     drawn = pages.plots(results) if results else {}
     assert {name: pages.PAGE.with_name(name).read_text() for name in drawn} == drawn
+
+
+def test_two_workers_of_one_parent_are_compared_with_two_by_hand() -> None:
+    services = [
+        {"started": "two nsqkit run", "cpu_us": 10.0},
+        {"started": "nsqkit run --workers 2", "cpu_us": 10.2},
+    ]
+    results = RESULTS | {"cost": {"services": services}}
+    (target,) = [each for each in targets(results) if "--workers" in each.says]
+    assert target.found == pytest.approx(1.02)
+    assert target.is_met
