@@ -181,8 +181,10 @@ def _cost(found: dict[str, Any]) -> Table:
         who = "1 worker on a channel" if each["workers"] == 1 else f"{each['workers']} workers on a channel"
         rows.append((f"CPU per message, {who}", f"{each['cpu_us']:.1f} µs"))
         rows.append((f"throughput, {who}", f"{each['messages_per_s']:,.0f} messages/s"))
-    for each in found.get("services", ()):
-        rows.append((f"CPU per message, `{each['started']}`", f"{each['cpu_us']:.1f} µs"))
+    rows += [
+        (f"CPU per message, `{each['started']}`", f"{each['cpu_us']:.1f} µs")
+        for each in found.get("services", ())
+    ]
     for each in found.get("in_flight", ()):
         held = f"{found['in_flight_messages']:,} messages, bodies of {found['body_bytes']:,} bytes"
         rows.append((f"memory per message in flight, {each['name']} ({held})", f"{each['bytes']:,} bytes"))
