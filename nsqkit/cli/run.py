@@ -113,9 +113,10 @@ def child(
     """Run handlers for another nsqkit, which asks for their state. `nsqkit run --workers` starts it."""
     from nsqkit.ops.channels import subscriptions_of
     from nsqkit.process.child import ParentLink
-    from nsqkit.process.child_run import ChildRun
+    from nsqkit.process.child_run import ChildRun, leave_signals_to_parent
     from nsqkit.telemetry import logs
 
+    leave_signals_to_parent()
     with ParentLink(link) as parent:
         plan = parent.plan()
         logs.configure_logs(plan.settings)

@@ -60,7 +60,8 @@ def send_to_worker(
         token: The worker's ``admin_token``; empty for none.
 
     Returns:
-        The state of the handler afterwards, as the worker's ``/handlers`` shows it.
+        The state of the handler afterwards, as the worker's ``/handlers`` shows it. With ``--workers`` it is
+        that of the first process, and ``held`` is the sum over all.
 
     Raises:
         SettingsError: If *worker* is not an address, or the worker has no such handler, refuses *for_s*, or
@@ -78,7 +79,8 @@ def send_to_worker(
     except ConnectionLostError as error:
         raise NsqkitError(f"worker {worker}: {error.reason}; is this its admin port?") from error
     try:
-        shown: dict[str, Any] = json.loads(answer)["handlers"][0]
+        states: list[dict[str, Any]] = json.loads(answer)["handlers"]
+        shown = states[0] | {"held": sum(each["held"] for each in states)}
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise NsqkitError(f"worker {worker}: its answer cannot be read: {answer[:64]!r}") from error
     return shown

@@ -203,7 +203,7 @@ class ParentLink:
 
     async def streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return the streams of the link, for messages after the command to run; they own it from now on."""
-        link, self._link = self._link, socket.socket()
+        link = socket.socket(fileno=self._link.detach())
         return await asyncio.open_unix_connection(sock=link, limit=_MOST_LINE_BYTES)
 
     def _end_with_parent(self, descriptor: int) -> None:

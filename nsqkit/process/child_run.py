@@ -1,6 +1,7 @@
 """Child run: one run of a worker for its parent process, which asks for its state and stops it."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -42,6 +43,7 @@ class ChildRun(Run):
         self._shared = SharedMetrics(plan.counts)
         super().__init__(plan.targets, plan.settings, metrics=self._shared)
         self._link = link
+        self._writer: asyncio.StreamWriter | None = None
 
     def run(self) -> int:
         """Run to the end, and return the exit code."""
@@ -52,9 +54,12 @@ class ChildRun(Run):
             return await super()._run(loaded, on_second_signal)
         finally:
             self._shared.share()  # with the counts of the drain
+            if self._writer is not None:
+                self._writer.close()
 
     async def _until_end(self, worker: Worker, stop: asyncio.Event) -> bool:
-        answers = Answers(*await self._link.streams(), calls_of(worker))
+        reader, self._writer = await self._link.streams()
+        answers = Answers(reader, self._writer, calls_of(worker))
         lag = LoopLag(self._shared.event_loop_lag)
         lag.start()
         self._share(answers)
@@ -77,6 +82,15 @@ class ChildRun(Run):
         if groups := self._shared.share():
             answers.tell(COUNTS, groups=groups)
         return time.thread_time() - began_s
+
+
+def leave_signals_to_parent() -> None:
+    """Ignore Ctrl-C and hang-up until the run decides: a terminal sends them to all of its processes.
+
+    uvloop starts processes without the signals that :class:`~nsqkit.process.child.ChildWorker` blocks.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def _report_ready(worker: Worker, answers: Answers) -> None:

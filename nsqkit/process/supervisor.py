@@ -31,6 +31,7 @@ from nsqkit.process.slot import Slot
 from nsqkit.program import OnSecondSignal, stop_event, together, unless
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import HandlerSummary
+from nsqkit.worker.worker import log_left
 
 _SUBSCRIBED_LOOK_S: Final = 0.1
 _END_S: Final = 10.0
@@ -92,7 +93,11 @@ class Supervisor:
         self._replacement.check()
         for topic, path in self._feeds:
             check_feed(topic, path)
-        return program.run(self._run(on_second_signal), self._plan.settings.event_loop)
+        left: list[str] = []
+        work = self._run(on_second_signal)
+        code = program.run(work, self._plan.settings.event_loop, on_left=left.extend)
+        log_left(left)
+        return code or int(bool(left))
 
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return the counts of each handler over all children."""

@@ -253,6 +253,7 @@ class TestChild:
         """The fields that all of its log lines have."""
         fields: dict[str, object] = {}
         monkeypatch.setattr("nsqkit.telemetry.logs.add_to_every_line", fields.update)
+        monkeypatch.setattr("nsqkit.process.child_run.leave_signals_to_parent", lambda: None)
         return fields
 
     def link(self, plan: Plan, *told: bytes) -> tuple[socket.socket, str]:

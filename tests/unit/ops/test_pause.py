@@ -134,6 +134,13 @@ async def test_a_worker_that_requires_a_token_gets_it() -> None:
         await port.server.stop()
 
 
+async def test_of_several_processes_the_messages_in_flight_are_added() -> None:
+    states = [SHOWN, SHOWN | {"held": 4}]
+    async with FakeHttp((200, {"handlers": states})) as worker:
+        shown = await asyncio.to_thread(send_to_worker, "pause", "Reserve", worker.address)
+    assert shown == SHOWN | {"held": 7}
+
+
 async def test_a_name_cannot_lead_to_another_page() -> None:
     async with FakeHttp((200, {"handlers": [SHOWN]})) as worker:
         await asyncio.to_thread(send_to_worker, "pause", "a/../b?c", worker.address)
