@@ -38,7 +38,7 @@ class Replacement:
         check_memory_is_known(self._max_memory_mb)
 
     def request(self) -> None:
-        """Replace all children, once more if that is going on."""
+        """Replace all children; if that is going on, give up a new one that is not ready, and begin again."""
         self._requested.set()
 
     async def run(self) -> None:
@@ -54,7 +54,9 @@ class Replacement:
     async def _replace_all(self) -> None:
         self._log.info("workers_replacing", workers=len(self._slots))
         for slot in self._slots:
-            if not await slot.replace():  # the code is broken: the others would end in the same way
+            if not await slot.replace(
+                self._requested
+            ):  # the code is broken: the others would end in the same way
                 return
         self._log.info("workers_replaced", workers=len(self._slots))
 
@@ -73,6 +75,6 @@ class Replacement:
                     resident_mb=resident_mb,
                     max_worker_memory_mb=self._max_memory_mb,
                 )
-                if not await slot.replace():
+                if not await slot.replace(self._requested):
                     return False
         return True

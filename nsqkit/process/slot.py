@@ -10,6 +10,7 @@ from nsqkit.policy.retry import Exponential
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.exit_code import described
 from nsqkit.process.running_child import ChildEndedError, RunningChild
+from nsqkit.program import unless
 
 RESTARTS: Final = Exponential(base_s=1.0, factor=2.0, max_s=60.0)
 STEADY_S: Final = 60.0
@@ -67,15 +68,18 @@ class Slot:
                 child = self.child
             await self._until_replaced(child)
 
-    async def replace(self) -> bool:
+    async def replace(self, give_up: asyncio.Event) -> bool:
         """Put a new child in place of the present one, which drains as soon as the new one is ready.
 
+        Args:
+            give_up: Ends the wait for the new one when it is set.
+
         Returns:
-            False if the new one ended before it was ready; then the present one stays.
+            False if the new one ended before it was ready, or was given up; then the present one stays.
         """
         async with self._changes:
             try:
-                new = await self._ready_child()
+                new = await self._ready_child(give_up)
             except ChildEndedError as error:
                 self._log.error("replacement_failed", reason=str(error), next="the earlier worker continues")
                 return False
@@ -102,14 +106,16 @@ class Slot:
             return ChildState(problems=(self._waits_for,))
         return await child.state()
 
-    async def _ready_child(self) -> RunningChild:
+    async def _ready_child(self, give_up: asyncio.Event | None = None) -> RunningChild:
         child = await self._start(self.number)
         self._processes.append(child)
         try:
-            await child.run()
+            is_ready = await unless(give_up or asyncio.Event(), child.run())
         except ChildEndedError:
-            self._processes.remove(child)
+            self._forget(child)
             raise
+        if not is_ready:
+            raise ChildEndedError(self.number, await self._end(child))
         await self._on_ready(child)
         return child
 
@@ -120,7 +126,7 @@ class Slot:
         if self.child is not child:
             return
         self.child = None
-        self._processes.remove(child)
+        self._forget(child)
         is_steady = time.monotonic() - ready_s >= STEADY_S
         self._failures = 1 if is_steady else self._failures + 1
         wait_s = RESTARTS.delay_s(self._failures, draw=random.random())  # noqa: S311 - it spreads restarts
@@ -136,6 +142,9 @@ class Slot:
 
     async def _end(self, child: RunningChild) -> int:
         code = await child.stop(self._grace_s)
+        self._forget(child)
+        return code
+
+    def _forget(self, child: RunningChild) -> None:
         if child in self._processes:
             self._processes.remove(child)
-        return code

@@ -67,6 +67,7 @@ class CellWriter:
     def __init__(self, descriptor: int) -> None:
         self.cells = memoryview(b"").cast("q")
         self._descriptor = descriptor
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - it has no name there
         self._used = 0
         self._columns = {name: _Column() for name in FAMILIES}
         self._exemplars: dict[int, Exemplar] = {}
@@ -138,18 +139,17 @@ class CellWriter:
 
 
 class CellReader:
-    """Reads the numbers of another process; owns the memory."""
+    """Reads the numbers of another process; owns the memory.
+
+    Attributes:
+        descriptor: The file descriptor that the writing process needs.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is open until close()
+        self.descriptor = _memory()
         self._cells = memoryview(b"").cast("q")
         self._groups: list[Group] = []
         self._last: Snapshot | None = None
-
-    @property
-    def descriptor(self) -> int:
-        """The file descriptor that the writing process needs."""
-        return self._file.fileno()
 
     @property
     def is_closed(self) -> bool:
@@ -192,7 +192,7 @@ class CellReader:
         if self._last is None:
             self._last = _ended(self.snapshot())
             self._cells = memoryview(b"").cast("q")
-            self._file.close()
+            os.close(self.descriptor)
 
     def _points(self, group: Group) -> Iterable[Any]:
         family = FAMILIES[group.family]
@@ -239,6 +239,14 @@ def _ended(snapshot: Snapshot) -> Snapshot:
         elif FAMILIES[name].per_handler:
             families[name] = Series(series.labels, (0,) * len(series.labels))
     return Snapshot(families)
+
+
+def _memory() -> int:
+    """Return the descriptor of a file without a name."""
+    if hasattr(os, "memfd_create"):  # a full disk would end the process that writes, by SIGBUS
+        return os.memfd_create("nsqkit-counts")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _mapped(descriptor: int, cells: int = 0) -> memoryview:

@@ -30,7 +30,7 @@ class _Slot:
         self._replaced = replaced
         self._works = works
 
-    async def replace(self) -> bool:
+    async def replace(self, _: asyncio.Event) -> bool:
         self._replaced.append(self.number)
         await self.may_end.wait()
         return self._works

@@ -144,7 +144,7 @@ async def test_a_replacement_is_ready_before_the_old_one_is_told_to_end(place: P
         await real(child)
 
     place.slot._on_ready = on_ready
-    assert await place.slot.replace()
+    assert await place.slot.replace(asyncio.Event())
     assert is_ended_when_ready == [False]
     assert await ended is not None
     after = await place.runs()
@@ -160,16 +160,31 @@ async def test_a_replacement_that_is_never_ready_leaves_the_old_one(place: Place
     before = await place.runs()
     place.lines = ("sys.exit(2)",)
     with structlog.testing.capture_logs() as log:
-        assert not await place.slot.replace()
+        assert not await place.slot.replace(asyncio.Event())
     assert [line["event"] for line in log] == ["replacement_failed"]
     assert place.slot.child is before
+
+
+async def test_a_replacement_that_hangs_is_given_up_on_request(place: Place) -> None:
+    place.keep()
+    before = await place.runs()
+    place.lines = (PAUSE,)
+    give_up = asyncio.Event()
+    with structlog.testing.capture_logs() as log:
+        replacing = asyncio.create_task(place.slot.replace(give_up))
+        await until(lambda: len(place.slot._processes) == 2)
+        give_up.set()
+        assert not await replacing
+    assert [line["event"] for line in log] == ["replacement_failed"]
+    assert place.slot.child is before
+    assert len(place.slot._processes) == 1
 
 
 async def test_the_end_interrupts_a_replacement(place: Place) -> None:
     place.keep()
     before = await place.runs()
     place.lines = (PAUSE,)
-    replacing = asyncio.create_task(place.slot.replace())
+    replacing = asyncio.create_task(place.slot.replace(asyncio.Event()))
     await until(lambda: len(place.slot._processes) == 2)
     replacing.cancel()
     assert await place.end() == [0, 0]

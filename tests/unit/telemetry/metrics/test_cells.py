@@ -205,10 +205,25 @@ class TestExtend:
             reader.extend([Group(RECEIVED, start, (RESERVE,))])
 
 
-def test_the_memory_has_no_name_and_grows_with_its_series(writer: CellWriter, reader: CellReader) -> None:
+@pytest.mark.parametrize("has_memfd", [True, False], ids=["on Linux", "elsewhere"])
+def test_the_memory_has_no_name_and_grows_with_its_series(
+    monkeypatch: pytest.MonkeyPatch,
+    has_memfd: bool,  # noqa: FBT001
+) -> None:
+    if not has_memfd:
+        monkeypatch.delattr(os, "memfd_create")
+    reader = CellReader()
+    writer = CellWriter(reader.descriptor)
     assert os.fstat(reader.descriptor).st_nlink == 0
     shared(writer, reader, numbers(messages_received={RESERVE: 1}))
     before = os.fstat(reader.descriptor).st_size
     many = {("t", "c", str(number)): number for number in range(20_000)}
     assert shared(writer, reader, numbers(messages_received={RESERVE: 1, **many})).of(RECEIVED)[RESERVE] == 1
     assert os.fstat(reader.descriptor).st_size > before
+    reader.close()
+
+
+def test_programs_that_a_handler_starts_do_not_get_the_memory(reader: CellReader) -> None:
+    os.set_inheritable(reader.descriptor, True)  # as in a process that was given it
+    CellWriter(reader.descriptor)
+    assert not os.get_inheritable(reader.descriptor)
