@@ -127,7 +127,7 @@ class TestService:
         """A service with a message that a handler works on."""
         given = ("--dev", *ANY_PORTS, *NO_ADMIN, "--set", "grace_s=3600")
         program = start(*WORKERS, *given, *feed(folder, -1))
-        program.until((folder / "held").exists)
+        program.until(lambda: (folder / "held").exists() and program.said("feed_confirmed"))
         return program
 
     def test_a_signal_to_every_process_lets_handlers_finish(self, folder: Path, held: Program) -> None:
