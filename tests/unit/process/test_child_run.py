@@ -95,7 +95,7 @@ async def test_it_reports_its_counts_that_it_has_started_and_that_it_is_ready(ch
 async def test_its_state_is_that_of_its_worker(child: Child) -> None:
     await until(lambda: "ready" in child.events)
     state = ChildState.read(await child.requests.ask("state"))
-    assert (state.live, state.dead_tasks, state.problems) == (True, (), ())
+    assert (state.faults, state.problems) == ((), ())
     (take,) = state.handlers
     assert (take.name, take.max_in_flight, take.state) == ("Take", 7, "running")
     assert (state.held, state.next_requeue_s, state.is_blocked) == (0, None, False)
