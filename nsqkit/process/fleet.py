@@ -54,9 +54,10 @@ class Fleet:
             name: Class name of the handler.
             for_s: Seconds above 0; None until it is resumed.
         """
+        self._paused_until_s[name] = math.inf if for_s is None else time.monotonic() + for_s
         known = await self._ask_all("pause", name=name, for_s=for_s)
-        if known:
-            self._paused_until_s[name] = math.inf if for_s is None else time.monotonic() + for_s
+        if not known:
+            del self._paused_until_s[name]
         return known
 
     async def resume_handler(self, name: str) -> bool:

@@ -43,6 +43,7 @@ class Requests:
         self._on_event = on_event
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._is_open = True
 
     async def ask(self, question: str, **arguments: object) -> Any:
         """Ask the child, and return its answer.
@@ -54,6 +55,8 @@ class Requests:
         Raises:
             NoAnswerError: If the child does not answer within ``ANSWER_S``, has ended, or answers an error.
         """
+        if not self._is_open:
+            raise NoAnswerError("does not answer")
         number = next(self._ids)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
@@ -74,12 +77,20 @@ class Requests:
         Raises:
             Exception: If a line is not a message, or too long.
         """
-        while line := await self._next_line():
-            message = json.loads(line)
-            if "event" in message:
-                self._on_event(message)
-            elif (waiting := self._waiting.get(message.get("id", 0))) is not None and not waiting.done():
-                waiting.set_result(message)
+        try:
+            while line := await self._next_line():
+                self._receive(json.loads(line))
+        finally:
+            self._is_open = False
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ConnectionError())
+
+    def _receive(self, message: Message) -> None:
+        if "event" in message:
+            self._on_event(message)
+        elif (waiting := self._waiting.get(message.get("id", 0))) is not None and not waiting.done():
+            waiting.set_result(message)
 
     async def _next_line(self) -> bytes:
         try:

@@ -101,10 +101,14 @@ class Slot:
 
     async def state(self) -> ChildState:
         """Return the state of the child; while there is none, of one that is starting."""
-        child = self.child or next(reversed(self._processes), None)
-        if child is None:
-            return ChildState(problems=(self._waits_for,))
-        return await child.state()
+        while (child := self._shown()) is not None:
+            state = await child.state()
+            if child is self._shown():  # otherwise it was replaced meanwhile: its state is nobody's
+                return state
+        return ChildState(problems=(self._waits_for,))
+
+    def _shown(self) -> RunningChild | None:
+        return self.child or next(reversed(self._processes), None)
 
     async def _ready_child(self, give_up: asyncio.Event | None = None) -> RunningChild:
         child = await self._start(self.number)

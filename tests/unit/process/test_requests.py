@@ -85,6 +85,18 @@ async def test_a_silent_child_is_not_waited_for_and_its_late_answer_is_ignored(
         task.cancel()
 
 
+async def test_a_child_that_ends_does_not_answer_and_is_not_waited_for(link: tuple[STREAMS, STREAMS]) -> None:
+    requests = Requests(*link[0], lambda _: None)
+    reading = asyncio.ensure_future(requests.read())
+    asking = asyncio.ensure_future(requests.ask("state"))
+    await link[1][0].readline()
+    link[1][1].close()
+    await reading
+    for question in (asking, requests.ask("state")):
+        with pytest.raises(NoAnswerError, match="does not answer"):
+            await question
+
+
 async def test_reading_ends_with_the_link(link: tuple[STREAMS, STREAMS]) -> None:
     requests = Requests(*link[0], lambda _: None)
     link[1][1].close()

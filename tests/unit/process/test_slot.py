@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock
 
 import pytest
 import structlog
@@ -15,7 +16,7 @@ from nsqkit.process.child_state import ChildState
 from nsqkit.process.running_child import ChildEndedError, RunningChild
 from nsqkit.process.slot import Slot
 from nsqkit.telemetry.metrics.cells import CellReader
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S, turns, until
 
 PLAN = Plan(("unused",), Settings())
 BEGIN = """
@@ -153,6 +154,22 @@ async def test_a_replacement_is_ready_before_the_old_one_is_told_to_end(place: P
     assert not place.keeping.done(), "the end of the old one is no failure"
     after.kill()
     await until(lambda: place.slot.child is None)
+
+
+async def test_a_question_to_a_child_that_is_replaced_is_for_the_new_one(place: Place) -> None:
+    place.keep()
+    before = await place.runs()
+    answer = ChildState(problems=("of the new one",))
+
+    async def on_ready(child: RunningChild) -> None:
+        child.state = AsyncMock(return_value=answer)  # type: ignore[method-assign]
+
+    place.slot._on_ready = on_ready
+    asked = asyncio.create_task(place.slot.state())
+    await turns()
+    assert await place.slot.replace(asyncio.Event())
+    assert await asked == answer
+    assert await before.wait() is not None
 
 
 async def test_a_replacement_that_is_never_ready_leaves_the_old_one(place: Place) -> None:
