@@ -22,6 +22,8 @@ from nsqkit.settings.settings import Settings
 _GO = b"g"
 _LENGTH_BYTES = 4
 _MOST_LINE_BYTES = 16 << 20
+_MASKS: list[set[int | signal.Signals]] = []
+"""The mask of signals before each start of a process that goes on, the first one first."""
 
 Subscriptions = Sequence[tuple[str, str]]
 
@@ -216,9 +218,14 @@ class ParentLink:
 
 @contextlib.contextmanager
 def _blocked(numbers: Collection[signal.Signals]) -> Iterator[None]:
-    """Block signals; a process that is started meanwhile inherits the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    """Block signals; a process that is started meanwhile inherits the block.
+
+    Several processes may start at once: the last one restores the mask that the first one found.
+    """
+    _MASKS.append(signal.pthread_sigmask(signal.SIG_BLOCK, numbers))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        mask = _MASKS.pop()
+        if not _MASKS:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

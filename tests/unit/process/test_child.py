@@ -96,6 +96,13 @@ class TestChildWorker:
         worker.run()
         assert await worker.wait() == 7
 
+    async def test_several_that_start_at_once_leave_the_parents_signals_as_they_were(
+        self, start: Starter
+    ) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        await asyncio.gather(*(start("while True: signal.pause()") for _ in range(3)))
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
     async def test_nothing_is_left_of_one_that_cannot_be_started(self) -> None:
         with pytest.raises(FileNotFoundError):
             await ChildWorker.start(["no-such-program"], PLAN)
