@@ -91,7 +91,8 @@ class UnknownEventError(NsqkitError):
 
     Args:
         topic: Topic of the message.
-        event_type: Wire type of the event, such as ``order.created.v3``.
+        event_type: Wire type of the event, such as ``order.created.v3``; the tag of a body without an
+            envelope; empty if the handler's ``select`` returned None.
 
     Attributes:
         event_id: Id in the envelope; None if it could not be read.
@@ -105,7 +106,10 @@ class UnknownEventError(NsqkitError):
         self.event_type = event_type
 
     def __str__(self) -> str:
-        return f"topic {self.topic}: no handler here for event type {self.event_type!r}"
+        what = (
+            f"event type {self.event_type!r}" if self.event_type else "this bare body: select returned None"
+        )
+        return f"topic {self.topic}: no handler here for {what}"
 
 
 class ConnectionLostError(NsqkitError):

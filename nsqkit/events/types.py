@@ -1,15 +1,18 @@
 """Event types: register classes as events, with name and version, and upcast old versions."""
 
+import builtins
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, overload
 
 from nsqkit.errors import EventError
 from nsqkit.policy.names import topic_problem
 
 E = TypeVar("E")
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+Select = Callable[[Any], type[Any] | None]
+"""Takes the parsed body; returns the event class, or None if the handler does not take it."""
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
@@ -22,17 +25,19 @@ class EventType:
         version: Version of the schema; 1 or more.
         topic: Default topic for publishing; None if the caller must name one.
         model: Class whose instances are the events.
+        exact: The envelope's ``type`` if other systems chose it; None if name and version make it.
     """
 
     name: str
     version: int
     topic: str | None
     model: type[Any]
+    exact: str | None = None
 
     @property
     def wire_type(self) -> str:
         """The envelope's ``type``, such as ``order.created.v1``."""
-        return f"{self.name}.v{self.version}"
+        return self.exact or f"{self.name}.v{self.version}"
 
 
 class EventRegistry:
@@ -59,9 +64,9 @@ class EventRegistry:
             raise EventError(f"{_where(model)} is already the event {twice.wire_type}; remove one @event")
         for other in self._by_model.values():
             if other.wire_type == wire_type and not _same_definition(other.model, model):
+                remedy = "remove one" if event_type.exact else "raise the version, or choose another name"
                 raise EventError(
-                    f"{_where(model)}: {wire_type} is already the event {_where(other.model)}; "
-                    "raise the version, or choose another name",
+                    f"{_where(model)}: {wire_type} is already the event {_where(other.model)}; {remedy}",
                 )
         self._by_model = {old: known for old, known in self._by_model.items() if known.wire_type != wire_type}
         self._by_model[model] = event_type
@@ -110,26 +115,42 @@ class EventRegistry:
 REGISTRY = EventRegistry()
 
 
-def event(name: str, *, version: int, topic: str | None = None) -> Callable[[type[E]], type[E]]:
+@overload
+def event(
+    name: str, *, version: int, topic: str | None = None, type: str | None = None
+) -> Callable[[type[E]], type[E]]: ...
+@overload
+def event(name: str, *, type: str, topic: str | None = None) -> Callable[[type[E]], type[E]]: ...
+def event(
+    name: str,
+    *,
+    version: int | None = None,
+    topic: str | None = None,
+    type: str | None = None,  # noqa: A002 - the envelope's own word
+) -> Callable[[builtins.type[E]], builtins.type[E]]:
     """Make a dataclass, ``msgspec.Struct`` or pydantic model an event.
 
     Put it above ``@dataclass``. The envelope's ``type`` becomes ``<name>.v<version>``.
 
     Args:
         name: Words joined by dots, such as ``order.created``.
-        version: Version of the schema, 1 or more; raise it when old readers cannot read the new schema.
+        version: Version of the schema, 1 or more; raise it when old readers cannot read the new schema. It
+            may be omitted with *type*.
         topic: Default topic for publishing; handlers of the event subscribe to it unless they name another.
+        type: The envelope's exact ``type``, for events of other systems, such as
+            ``Microsoft.Storage.BlobCreated``; upcasters do not apply to it.
 
     Raises:
-        EventError: If the class is of another kind, the name, topic or version is invalid, or another class
-            has the same name and version.
+        EventError: If the class is of another kind, the name, topic, type or version is invalid, or another
+            class has the same name and version, or the same type.
     """
+    number = 1 if version is None and type is not None else version
 
-    def decorate(model: type[E]) -> type[E]:
-        problem = _event_problem(model, name, version, topic)
+    def decorate(model: builtins.type[E]) -> builtins.type[E]:
+        problem = _event_problem(model, name, number, topic) or _type_problem(type)
         if problem:
             raise EventError(f"{_where(model)}: {problem}")
-        REGISTRY.add(EventType(name, version, topic, model))
+        REGISTRY.add(EventType(name, cast("int", number), topic, model, type))
         return model
 
     return decorate
@@ -166,7 +187,7 @@ def is_model(model: type[Any]) -> bool:
     return any(hasattr(model, mark) for mark in marks)
 
 
-def _event_problem(model: type[Any], name: str, version: int, topic: str | None) -> str | None:
+def _event_problem(model: type[Any], name: str, version: object, topic: str | None) -> str | None:
     if not is_model(model):
         return (
             f"@event({name!r}) needs a dataclass, a msgspec.Struct or a pydantic model; "
@@ -180,6 +201,12 @@ def _event_problem(model: type[Any], name: str, version: int, topic: str | None)
     if hidden:
         return f"field {hidden[0]!r} begins with _, so it would not be published; rename it"
     return None if topic is None else topic_problem(topic)
+
+
+def _type_problem(exact: object) -> str | None:
+    if exact is None or (isinstance(exact, str) and exact and exact.isprintable()):
+        return None
+    return f"type={exact!r} must be the text that producers send as type, such as com.example.created"
 
 
 def _same_definition(one: object, other: object) -> bool:

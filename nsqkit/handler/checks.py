@@ -1,5 +1,6 @@
 """Checks: the values that each class keyword accepts. Rules on two keywords are in ``declaration.py``."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, get_args
@@ -65,6 +66,11 @@ def _policy(kind: type, example: str) -> Check:
     return check
 
 
+def _function(name: str, value: Any) -> Iterator[str]:
+    if not callable(value) or inspect.iscoroutinefunction(value):
+        yield f"{name}={value!r} is not a plain function; write def {name}_event(body) above the class"
+
+
 def _flag(name: str, value: Any) -> Iterator[str]:
     if type(value) is not bool:
         yield f"{name}={value!r} is not True or False"
@@ -121,6 +127,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "max_wait_s": _seconds(MAX_TIMEOUT_S),
         "on_unknown": _one_of(get_args(OnUnknown)),
         "on_expired": _one_of(get_args(OnExpired)),
+        "select": _function,
         "run_on_loop": _flag,
         "dead_letters": _flag,
         "retry": _policy(RetryPolicy, "RetryPolicy(max_attempts=…, backoff=…)"),

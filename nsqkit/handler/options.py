@@ -6,6 +6,7 @@ The accepted values are in ``checks.py``, the defaults in ``spec.py``.
 from collections.abc import Sequence
 from typing import Any, Final, TypedDict
 
+from nsqkit.events.types import Select
 from nsqkit.handler.extension import Layer
 from nsqkit.handler.once import EventKey, Once
 from nsqkit.handler.resources import Resource
@@ -47,6 +48,10 @@ class HandlerOptions(TypedDict, total=False):
         on_expired: Outcome of older messages: ``"dead_letter"`` (default) or ``"discard"``.
         on_unknown: Outcome of event types that the handler does not take: ``"requeue"``,
             ``"discard"`` or ``"dead_letter"``; required if the topic has other known types.
+        select: Chooses the event class of a body without an envelope, for producers that send several types:
+            a function from the parsed JSON to one of the handler's event classes, or None for a type that
+            the handler does not take (``on_unknown``). Not needed if msgspec tags or pydantic discriminators
+            tell the types apart.
         dead_letters: False discards messages instead of dead-lettering them; the default on ephemeral
             topics and channels.
         errors: Exception types with a separate metric label; those in ``retry`` have one already.
@@ -72,6 +77,7 @@ class HandlerOptions(TypedDict, total=False):
     max_age_s: float | None
     on_expired: OnExpired | None
     on_unknown: OnUnknown | None
+    select: Select | None
     dead_letters: bool | None
     errors: tuple[type[Exception], ...] | None
     kill_switch: KillSwitch | None

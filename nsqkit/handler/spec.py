@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nsqkit.events.types import REGISTRY, EventType
+from nsqkit.events.types import REGISTRY, EventType, Select
 from nsqkit.handler.extension import Layer
 from nsqkit.handler.once import EventKey, Once
 from nsqkit.handler.options import TIMEOUT_S
@@ -53,6 +53,7 @@ class HandlerSpec:
     max_age_s: float | None = None
     on_expired: OnExpired = "dead_letter"
     on_unknown: OnUnknown | None = None
+    select: Select | None = None
     dead_letters: bool | None = None
     errors: tuple[type[Exception], ...] = ()
     kill_switch: KillSwitch | None = None

@@ -167,7 +167,7 @@ class Subscription:
             unhandled=ready.hooks.on_unhandled,
             observer=parts.observer,
         )
-        decoder = Decoder(shared.spec.topic, shared.spec.event_types)
+        decoder = Decoder(shared.spec.topic, shared.spec.event_types, select=shared.spec.select)
         processor = Processor(
             shared,
             decoder=decoder,

@@ -55,22 +55,22 @@ class OrderCancelled:
 # Events and upcasters
 
 
-@event("order.paid")  # type: ignore[call-arg]  # no version
+@event("order.paid")  # type: ignore[call-overload]  # no version
 @dataclass
 class NoVersion: ...
 
 
-@event("order.paid", version="1")  # type: ignore[arg-type]  # a text as version
+@event("order.paid", version="1")  # type: ignore[call-overload]  # a text as version
 @dataclass
 class TextVersion: ...
 
 
-@event("order.paid", 1)  # type: ignore[call-arg]  # the version without its name
+@event("order.paid", 1)  # type: ignore[call-overload]  # the version without its name
 @dataclass
 class BareVersion: ...
 
 
-@event("order.paid", version=1, topics=["orders"])  # type: ignore[call-arg]  # a keyword that does not exist
+@event("order.paid", version=1, topics=["orders"])  # type: ignore[call-overload]  # a keyword that does not exist
 @dataclass
 class Topics: ...
 

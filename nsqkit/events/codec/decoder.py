@@ -2,33 +2,22 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
-import orjson
 
 from nsqkit.errors import DecodeError, UnknownEventError
-from nsqkit.events.codec.envelope import MARK
-from nsqkit.events.codec.models import Read, explain, kind_of
-from nsqkit.events.types import REGISTRY, EventRegistry, EventType
+from nsqkit.events.codec.bare import NotTakenError, chooser
+from nsqkit.events.codec.envelope import MARK, Parts, batch_size, read_parts
+from nsqkit.events.codec.faults import FaultError, fault
+from nsqkit.events.codec.models import Read, explain, is_syntax, kind_of
+from nsqkit.events.codec.upcasting import upcasting
+from nsqkit.events.types import REGISTRY, EventRegistry, EventType, Select
 
+_BATCH = (
+    "a batch of {} CloudEvents; nsqkit takes one event per message: let the producer publish them one by one"
+)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
-
-
-class _Envelope(msgspec.Struct):
-    """The attributes that the decoder reads; none is required, because a bare body may contain anything."""
-
-    specversion: Any = None
-    type: Any = None
-    source: Any = None
-    id: Any = None
-    traceparent: Any = None
-    tracestate: Any = None
-    correlationid: Any = None
-    data: msgspec.Raw = msgspec.Raw()
-
-
-_read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 class Decoded(msgspec.Struct, frozen=True):
@@ -56,7 +45,9 @@ class Decoded(msgspec.Struct, frozen=True):
 class _Whole(Decoded, frozen=True, kw_only=True):
     """An event and its envelope, decoded in one pass."""
 
-    specversion: Any = None
+    specversion: Literal["1.0"]
+    datacontenttype: Literal["application/json"] | None = None
+    data_base64: None = None
 
 
 class Decoder:
@@ -65,16 +56,25 @@ class Decoder:
     Args:
         topic: Topic name, for errors.
         event_types: Event types that the handler handles; one or more.
-        registry: Registry with the upcasters of these types.
+        registry: Registry with the upcasters of these types, and the other types of the topic.
+        select: Chooses the event class of a body without an envelope; None to go by marks in the body.
     """
 
     def __init__(
-        self, topic: str, event_types: tuple[EventType, ...], registry: EventRegistry = REGISTRY
+        self,
+        topic: str,
+        event_types: tuple[EventType, ...],
+        registry: EventRegistry = REGISTRY,
+        *,
+        select: Select | None = None,
     ) -> None:
         self._topic = topic
         self._types = event_types
         self._registry = registry
         self._decoders = {known.wire_type: kind_of(known.model).reader(known.model) for known in event_types}
+        names = {known.name for known in event_types}
+        others = [known for known in registry.on_topic(topic) if known.name not in names]
+        self._choose = chooser(event_types, others, select)
         self._at_once = [
             (b'"%s"' % known.wire_type.encode(), known.wire_type, _at_once(known.model))
             for known in event_types
@@ -96,7 +96,7 @@ class Decoder:
                     raise
                 except BaseException:  # noqa: BLE001 - decoding in steps finds the reason
                     break
-                if found.wire_type == wire_type and found.specversion is not None:
+                if found.wire_type == wire_type:
                     return found
         return self._decode_in_steps(body)
 
@@ -104,52 +104,60 @@ class Decoder:
         """Decode the envelope first, then the data by its type: this handles every valid form of a body."""
         if MARK not in body:
             return self._bare(body)
-        envelope = self._envelope(body)
-        if envelope.specversion is None:
+        try:
+            parts = read_parts(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if (n_events := batch_size(body)) > 0:
+                raise self._invalid("", FaultError("$", _BATCH.format(n_events))) from None
+            raise self._error("", "$", error, body) from None
+        if not parts.is_envelope:
             return self._bare(body)
         try:
-            return self._enveloped(envelope)
+            return self._enveloped(parts, body)
+        except FaultError as error:
+            raise _from_envelope(self._invalid("", error), parts) from None
         except (DecodeError, UnknownEventError) as error:
-            error.event_id = envelope.id if isinstance(envelope.id, str) else None
+            _from_envelope(error, parts)
             raise
 
-    def _enveloped(self, envelope: _Envelope) -> Decoded:
-        wire_type = self._text(envelope, "type")
+    def _enveloped(self, parts: Parts, body: bytes) -> Decoded:
+        parts.check()
+        wire_type = parts.text("type")
         decode = self._decoders.get(wire_type)
         if decode is None:
             wire_type, decode = self._lifted(wire_type)
-        if not envelope.data:
-            raise DecodeError(self._topic, wire_type, "$.data", "the envelope has no data")
+        try:
+            payload, name = parts.payload()
+        except FaultError as error:
+            raise self._invalid(wire_type, error) from None
+        whole = body if name == "data" else bytes(payload)
         return Decoded(
-            self._read(wire_type, decode, envelope.data, "$.data"),
+            self._read(wire_type, decode, payload, f"$.{name}", whole),
             wire_type,
-            self._text(envelope, "id"),
-            self._text(envelope, "source"),
-            _text_or_none(envelope.traceparent),
-            _text_or_none(envelope.tracestate),
-            _text_or_none(envelope.correlationid),
+            parts.text("id"),
+            parts.text("source"),
+            _text_or_none(parts.traceparent),
+            _text_or_none(parts.tracestate),
+            _text_or_none(parts.correlationid),
         )
 
-    def _envelope(self, body: bytes) -> _Envelope:
-        try:
-            return _read_envelope(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._error("", "$", error) from None
-
-    def _text(self, envelope: _Envelope, field: str) -> str:
-        value = getattr(envelope, field)
-        if not isinstance(value, str) or not value:
-            found = "" if value is None else f", not {value!r:.60}"
-            raise DecodeError(self._topic, "", f"$.{field}", f"must be a non-empty string{found}")
-        return value
-
     def _bare(self, body: bytes) -> Decoded:
-        if len(self._types) > 1:
-            names = ", ".join(known.wire_type for known in self._types)
-            reason = f"no CloudEvents envelope, and the handler takes several event types ({names})"
-            raise DecodeError(self._topic, "", "$", reason)
         wire_type = self._types[0].wire_type
-        return Decoded(self._read(wire_type, self._decoders[wire_type], body, "$"), wire_type)
+        if self._choose is not None:
+            wire_type = self._chosen(self._choose, body)
+        return Decoded(self._read(wire_type, self._decoders[wire_type], body, "$", body), wire_type)
+
+    def _chosen(self, choose: Callable[[bytes], str], body: bytes) -> str:
+        try:
+            return choose(body)
+        except FaultError as error:
+            raise self._invalid("", error) from None
+        except NotTakenError as error:
+            raise UnknownEventError(self._topic, error.event_type) from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a team's select may raise anything
+            raise self._error("", "$", error, body) from None
 
     def _lifted(self, wire_type: str) -> tuple[str, Read]:
         name, _, version = wire_type.rpartition(".v")
@@ -157,20 +165,30 @@ class Decoder:
         for known in self._types:
             steps = self._registry.upcasters(known, number) if known.name == name else ()
             if steps:
-                return wire_type, _upcasting(self._decoders[known.wire_type], steps)
+                return wire_type, upcasting(self._decoders[known.wire_type], steps)
         raise UnknownEventError(self._topic, wire_type)
 
-    def _read(self, wire_type: str, decode: Read, raw: bytes | msgspec.Raw, root: str) -> Any:
+    def _read(self, wire_type: str, decode: Read, raw: bytes | msgspec.Raw, root: str, whole: bytes) -> Any:
         try:
             return decode(raw)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a team's class or upcaster may raise anything
-            raise self._error(wire_type, root, error) from None
+            raise self._error(wire_type, root, error, whole, max(0, whole.find(bytes(raw)))) from None
 
-    def _error(self, wire_type: str, root: str, error: BaseException) -> DecodeError:
-        path, reason = _explain(error)
+    def _invalid(self, wire_type: str, error: FaultError) -> DecodeError:
+        return DecodeError(self._topic, wire_type, error.path, error.reason)
+
+    def _error(
+        self, wire_type: str, root: str, error: BaseException, whole: bytes, offset: int = 0
+    ) -> DecodeError:
+        path, reason = _explain(error, whole, offset)
         return DecodeError(self._topic, wire_type, root + path.removeprefix("$"), reason)
+
+
+def _from_envelope(error: DecodeError | UnknownEventError, parts: Parts) -> DecodeError | UnknownEventError:
+    error.event_id = parts.id if isinstance(parts.id, str) else None
+    return error
 
 
 def _at_once(model: type[Any]) -> Callable[[bytes], _Whole]:
@@ -189,22 +207,12 @@ def _text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _upcasting(decode: Read, steps: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]) -> Read:
-    def lift(raw: bytes | msgspec.Raw) -> Any:
-        data = orjson.loads(bytes(raw))
-        for step in steps:
-            data = step(data)
-        return decode(orjson.dumps(data))
-
-    return lift
-
-
-def _explain(error: BaseException) -> tuple[str, str]:
+def _explain(error: BaseException, whole: bytes, offset: int) -> tuple[str, str]:
     """Return the JSON path (from ``$``) and the reason of a decoding error."""
     if isinstance(error, RecursionError):
         return "$", "nested too deeply"
     if (place := explain(error)) is not None:
         return place
-    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | orjson.JSONDecodeError):
-        return "$", f"not JSON: {error}"
+    if is_syntax(error):
+        return "$", f"not JSON: {fault(whole, str(error), offset)}"
     return "$", f"{type(error).__name__}: {error}"

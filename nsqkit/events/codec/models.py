@@ -41,6 +41,11 @@ def explain(error: BaseException) -> Place | None:
     return next((found for kind in KINDS if (found := kind.explain(error))), None)
 
 
+def is_syntax(error: BaseException) -> bool:
+    """Return whether a reader's error says that the bytes are not JSON."""
+    return isinstance(error, msgspec.DecodeError | UnicodeDecodeError) or _is_pydantic_error(error)
+
+
 def to_plain(value: object) -> object:
     """Convert a value that orjson cannot write into one that it can.
 
@@ -61,10 +66,16 @@ def _pydantic_reader(model: Any) -> Read:
     return lambda raw: model.model_validate_json(bytes(raw))  # its own validator is the fastest
 
 
+def _is_pydantic_error(error: BaseException) -> bool:
+    return type(error).__module__.startswith("pydantic_core")  # its ValidationError, without importing it
+
+
 def _explain_pydantic(error: Any) -> Place | None:
-    if not type(error).__module__.startswith("pydantic_core"):  # its ValidationError, without importing it
+    if not _is_pydantic_error(error):
         return None
     first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return None
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     return f"${path}", first["msg"]
 

@@ -156,6 +156,42 @@ def test_a_class_that_is_no_event_is_named_with_what_to_write() -> None:
     )
 
 
+def test_a_producers_own_type_is_the_wire_type() -> None:
+    @event("test_events.blob", type="Microsoft.Storage.BlobCreated")
+    @dataclasses.dataclass
+    class Blob:
+        url: str
+
+    known = REGISTRY.of(Blob)
+    assert (known.wire_type, known.name, known.version) == (
+        "Microsoft.Storage.BlobCreated",
+        "test_events.blob",
+        1,
+    )
+
+
+@pytest.mark.parametrize("exact", ["", "a\nb", 7])
+def test_a_producers_type_is_a_text(exact: Any) -> None:
+    with pytest.raises(EventError, match=r"type=.* must be the text that producers send"):
+        event("order.created", version=1, type=exact)(Plain)
+
+
+def test_an_event_needs_a_version_or_a_type() -> None:
+    with pytest.raises(EventError, match="version=None must be a whole number"):
+        event("order.created")(Plain)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("exact", ["order.created.v1", "com.example.created"])
+def test_a_type_that_another_event_has_is_refused(exact: str) -> None:
+    registry = EventRegistry()
+    registry.add(EventType("order.created", 1, None, Plain))
+    registry.add(EventType("order.made", 1, None, Checked, "com.example.created"))
+    with pytest.raises(EventError) as caught:
+        registry.add(EventType("order.other", 1, None, Packed, exact))
+    assert f"{exact} is already the event" in str(caught.value)
+    assert str(caught.value).endswith("; remove one")
+
+
 def test_two_classes_cannot_be_the_same_event() -> None:
     registry = EventRegistry()
     registry.add(EventType("order.created", 1, "orders", Plain))
