@@ -20,6 +20,7 @@ from nsqkit.errors import (
     SettingsError,
     UnknownEventError,
 )
+from nsqkit.events.codec.protocol import Codec
 from nsqkit.events.types import event, upcast
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.breaker import Breaker
@@ -37,6 +38,9 @@ from nsqkit.settings.settings import Settings
 from nsqkit.version import __version__
 
 if TYPE_CHECKING:
+    from nsqkit.events.codec.binary import BytesCodec, MsgpackCodec, ProtobufCodec
+    from nsqkit.events.codec.codecs import JsonCodec
+    from nsqkit.events.codec.compressed import GzipCodec
     from nsqkit.events.codec.envelope import Envelope
     from nsqkit.handler.outgoing import Publish
     from nsqkit.handler.retrying import retrying
@@ -51,6 +55,8 @@ __all__ = [
     "BlockingPublisher",
     "Breaker",
     "BreakerOpenError",
+    "BytesCodec",
+    "Codec",
     "ConnectionLostError",
     "Context",
     "DeadLetter",
@@ -65,18 +71,22 @@ __all__ = [
     "Extension",
     "FeedError",
     "Finish",
+    "GzipCodec",
     "Handler",
     "HandlerError",
     "HandlerTimeoutError",
+    "JsonCodec",
     "KillSwitch",
     "LoadError",
     "LookupFailedError",
     "Middleware",
+    "MsgpackCodec",
     "Next",
     "NextBatch",
     "NsqkitError",
     "Outcome",
     "Pause",
+    "ProtobufCodec",
     "Publish",
     "PublishError",
     "Publisher",
@@ -102,7 +112,12 @@ __all__ = [
 
 _LAZY = {
     "BlockingPublisher": "publishing.blocking",
+    "BytesCodec": "events.codec.binary",
     "Envelope": "events.codec.envelope",
+    "GzipCodec": "events.codec.compressed",
+    "JsonCodec": "events.codec.codecs",
+    "MsgpackCodec": "events.codec.binary",
+    "ProtobufCodec": "events.codec.binary",
     "Publish": "handler.outgoing",
     "Publisher": "publishing.publisher",
     "Traces": "telemetry.traces",

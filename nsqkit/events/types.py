@@ -1,18 +1,24 @@
 """Event types: register classes as events, with name and version, and upcast old versions."""
 
 import builtins
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, overload
 
 from nsqkit.errors import EventError
+from nsqkit.events.codec.protocol import Codec
+from nsqkit.events.shape import PLAIN, Hooks, Rename, Shape, shape_problem
 from nsqkit.policy.names import topic_problem
 
 E = TypeVar("E")
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 Select = Callable[[Any], type[Any] | None]
 """Takes the parsed body; returns the event class, or None if the handler does not take it."""
+_KINDS = ("__struct_fields__", "__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__", "__total__")
+"""What marks a Struct, a dataclass, a class of pydantic, an attrs class and a TypedDict."""
+_CODEC = ("content_type", "decode", "encode")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
@@ -26,6 +32,9 @@ class EventType:
         topic: Default topic for publishing; None if the caller must name one.
         model: Class whose instances are the events.
         exact: The envelope's ``type`` if other systems chose it; None if name and version make it.
+        shape: How its JSON differs from the class.
+        codec: Format of the data; None for JSON.
+        is_enveloped: Whether it is published in an envelope.
     """
 
     name: str
@@ -33,6 +42,9 @@ class EventType:
     topic: str | None
     model: type[Any]
     exact: str | None = None
+    shape: Shape = PLAIN
+    codec: Codec | None = None
+    is_enveloped: bool = True
 
     @property
     def wire_type(self) -> str:
@@ -85,6 +97,10 @@ class EventRegistry:
             )
         return known
 
+    def known(self, model: Any) -> EventType | None:
+        """Return the event type of a class; None if it is no event."""
+        return self._by_model.get(model)
+
     def on_topic(self, topic: str) -> tuple[EventType, ...]:
         """Return the event types whose default topic is *topic*."""
         return tuple(known for known in self._by_model.values() if known.topic == topic)
@@ -117,16 +133,43 @@ REGISTRY = EventRegistry()
 
 @overload
 def event(
-    name: str, *, version: int, topic: str | None = None, type: str | None = None
-) -> Callable[[type[E]], type[E]]: ...
+    name: str,
+    *,
+    version: int,
+    topic: str | None = None,
+    type: str | None = None,
+    rename: Rename | None = None,
+    strict: bool = True,
+    decode: Hooks | None = None,
+    encode: Hooks | None = None,
+    codec: Codec | None = None,
+    envelope: bool | None = None,
+) -> Callable[[builtins.type[E]], builtins.type[E]]: ...
 @overload
-def event(name: str, *, type: str, topic: str | None = None) -> Callable[[type[E]], type[E]]: ...
+def event(
+    name: str,
+    *,
+    type: str,
+    topic: str | None = None,
+    rename: Rename | None = None,
+    strict: bool = True,
+    decode: Hooks | None = None,
+    encode: Hooks | None = None,
+    codec: Codec | None = None,
+    envelope: bool | None = None,
+) -> Callable[[builtins.type[E]], builtins.type[E]]: ...
 def event(
     name: str,
     *,
     version: int | None = None,
     topic: str | None = None,
     type: str | None = None,  # noqa: A002 - the envelope's own word
+    rename: Rename | None = None,
+    strict: bool = True,
+    decode: Hooks | None = None,
+    encode: Hooks | None = None,
+    codec: Codec | None = None,
+    envelope: bool | None = None,
 ) -> Callable[[builtins.type[E]], builtins.type[E]]:
     """Make a dataclass, ``msgspec.Struct`` or pydantic model an event.
 
@@ -139,18 +182,33 @@ def event(
         topic: Default topic for publishing; handlers of the event subscribe to it unless they name another.
         type: The envelope's exact ``type``, for events of other systems, such as
             ``Microsoft.Storage.BlobCreated``; upcasters do not apply to it.
+        rename: Names of the fields in JSON: ``"camel"`` (``orderId``), ``"pascal"`` (``OrderId``), or a
+            mapping from field to name. For dataclasses and attrs classes, also inside of the event.
+        strict: False also takes numbers and booleans in texts, and seconds since 1970 as times.
+        decode: Functions by the type of a field, from the JSON value to the value of the field; what they
+            raise makes the message a dead letter.
+        encode: Functions by the type of a field, from its value to the JSON value that ``decode`` takes.
+        codec: Format of the data instead of JSON, such as ``GzipCodec()``.
+        envelope: Whether the event is published in an envelope; by default unless there is a codec.
 
     Raises:
-        EventError: If the class is of another kind, the name, topic, type or version is invalid, or another
-            class has the same name and version, or the same type.
+        EventError: If the class is of another kind, a value is invalid or not for this kind of class, or
+            another class has the same name and version, or the same type.
     """
     number = 1 if version is None and type is not None else version
+    shape = Shape(rename, strict, decode or {}, encode or {})
+    is_enveloped = codec is None if envelope is None else envelope
 
     def decorate(model: builtins.type[E]) -> builtins.type[E]:
-        problem = _event_problem(model, name, number, topic) or _type_problem(type)
+        problem = (
+            _event_problem(model, name, number, topic, codec)
+            or _type_problem(type)
+            or shape_problem(shape, model)
+            or _codec_problem(model, codec, envelope)
+        )
         if problem:
             raise EventError(f"{_where(model)}: {problem}")
-        REGISTRY.add(EventType(name, cast("int", number), topic, model, type))
+        REGISTRY.add(EventType(name, cast("int", number), topic, model, type, shape, codec, is_enveloped))
         return model
 
     return decorate
@@ -181,14 +239,15 @@ def upcast(name: str, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
     return decorate
 
 
-def is_model(model: type[Any]) -> bool:
-    """Return whether a class can be an event: a dataclass, a Struct or a pydantic model."""
-    marks = ("__dataclass_fields__", "__struct_fields__", "model_fields")
-    return any(hasattr(model, mark) for mark in marks)
+def is_model(model: Any) -> bool:
+    """Return whether a class can be an event of JSON."""
+    return inspect.isclass(model) and any(hasattr(model, mark) for mark in _KINDS)
 
 
-def _event_problem(model: type[Any], name: str, version: object, topic: str | None) -> str | None:
-    if not is_model(model):
+def _event_problem(
+    model: type[Any], name: str, version: object, topic: str | None, codec: object
+) -> str | None:
+    if not (is_model(model) or (codec is not None and inspect.isclass(model))):
         return (
             f"@event({name!r}) needs a dataclass, a msgspec.Struct or a pydantic model; "
             "if it is a dataclass, put @event above @dataclass"
@@ -207,6 +266,22 @@ def _type_problem(exact: object) -> str | None:
     if exact is None or (isinstance(exact, str) and exact and exact.isprintable()):
         return None
     return f"type={exact!r} must be the text that producers send as type, such as com.example.created"
+
+
+def _codec_problem(model: type[Any], codec: object, envelope: object) -> str | None:
+    if envelope not in (None, True, False):
+        return f"envelope={envelope!r} is not True or False"
+    if codec is None:
+        return None if envelope is not False else "envelope=False is for an event with a codec: JsonCodec()"
+    return codec_problem(codec, model)
+
+
+def codec_problem(codec: Any, model: type[Any] | None = None) -> str | None:
+    """Return why a value is not a codec, or not one for a class; None if it is."""
+    if inspect.isclass(codec) or not all(hasattr(codec, name) for name in _CODEC):
+        return f"codec={codec!r} is not a codec: give an instance with content_type, decode and encode"
+    problem = getattr(codec, "problem", None)
+    return problem(model) if callable(problem) and model is not None else None
 
 
 def _same_definition(one: object, other: object) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
+from nsqkit.events.types import codec_problem
 from nsqkit.handler.extension import Extension
 from nsqkit.handler.once import Once
 from nsqkit.handler.options import MAX_IN_FLIGHT, MAX_THREADS, MAX_TIMEOUT_S
@@ -71,6 +72,11 @@ def _function(name: str, value: Any) -> Iterator[str]:
         yield f"{name}={value!r} is not a plain function; write def {name}_event(body) above the class"
 
 
+def _codec(_name: str, value: Any) -> Iterator[str]:
+    if problem := codec_problem(value):
+        yield problem
+
+
 def _flag(name: str, value: Any) -> Iterator[str]:
     if type(value) is not bool:
         yield f"{name}={value!r} is not True or False"
@@ -128,6 +134,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "on_unknown": _one_of(get_args(OnUnknown)),
         "on_expired": _one_of(get_args(OnExpired)),
         "select": _function,
+        "codec": _codec,
         "run_on_loop": _flag,
         "dead_letters": _flag,
         "retry": _policy(RetryPolicy, "RetryPolicy(max_attempts=…, backoff=…)"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
 from nsqkit.errors import EventError
-from nsqkit.events.types import REGISTRY, EventType
+from nsqkit.events.types import REGISTRY, EventType, codec_problem
 from nsqkit.handler.checks import CHECKS
 from nsqkit.handler.options import MAX_TIMEOUT_S, TIMEOUT_S
 from nsqkit.policy.suggestion import suggestion
@@ -57,6 +57,14 @@ class Declaration:
                 REGISTRY.of(model)
             except EventError as error:
                 yield str(error)
+        yield from self._codec()
+
+    def _codec(self) -> Iterator[str]:
+        """Yield which events the handler's codec cannot read."""
+        codec = self._options.get("codec")
+        if codec is not None and not self._is_wrong("codec"):
+            problems = (codec_problem(codec, model) for model in self._models if isinstance(model, type))
+            yield from filter(None, problems)
 
     def _value(self, name: str) -> Iterator[str]:
         """Yield the mistakes of one keyword by itself."""

@@ -6,6 +6,7 @@ The accepted values are in ``checks.py``, the defaults in ``spec.py``.
 from collections.abc import Sequence
 from typing import Any, Final, TypedDict
 
+from nsqkit.events.codec.protocol import Codec
 from nsqkit.events.types import Select
 from nsqkit.handler.extension import Layer
 from nsqkit.handler.once import EventKey, Once
@@ -52,6 +53,7 @@ class HandlerOptions(TypedDict, total=False):
             a function from the parsed JSON to one of the handler's event classes, or None for a type that
             the handler does not take (``on_unknown``). Not needed if msgspec tags or pydantic discriminators
             tell the types apart.
+        codec: Format of the data, such as ``GzipCodec()``, instead of the codecs of its events.
         dead_letters: False discards messages instead of dead-lettering them; the default on ephemeral
             topics and channels.
         errors: Exception types with a separate metric label; those in ``retry`` have one already.
@@ -78,6 +80,7 @@ class HandlerOptions(TypedDict, total=False):
     on_expired: OnExpired | None
     on_unknown: OnUnknown | None
     select: Select | None
+    codec: Codec | None
     dead_letters: bool | None
     errors: tuple[type[Exception], ...] | None
     kill_switch: KillSwitch | None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nsqkit.events.codec.protocol import Codec
 from nsqkit.events.types import REGISTRY, EventType, Select
 from nsqkit.handler.extension import Layer
 from nsqkit.handler.once import EventKey, Once
@@ -54,6 +55,7 @@ class HandlerSpec:
     on_expired: OnExpired = "dead_letter"
     on_unknown: OnUnknown | None = None
     select: Select | None = None
+    codec: Codec | None = None
     dead_letters: bool | None = None
     errors: tuple[type[Exception], ...] = ()
     kill_switch: KillSwitch | None = None

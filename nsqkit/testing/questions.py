@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from nsqkit.events.body import Body
+from nsqkit.errors import DecodeError
 from nsqkit.events.codec.decoder import Decoder
+from nsqkit.events.codec.envelope import read_envelope
 from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.spec import HandlerSpec
@@ -189,5 +191,9 @@ def _event_type(event: object) -> EventType:
 
 def _read(sent: Sent, known: EventType) -> Iterator[Any]:
     """Yield the decoded event if it is of this type."""
-    if Body.read(sent.body).attribute("type") == known.wire_type:
+    envelope = read_envelope(sent.body)
+    if envelope is not None and envelope.type == known.wire_type:
         yield Decoder(sent.topic, (known,)).decode(sent.body).event
+    elif envelope is None and not known.is_enveloped:
+        with suppress(DecodeError):  # bare bytes of another type
+            yield Decoder(sent.topic, (known,)).decode(sent.body).event

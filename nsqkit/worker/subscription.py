@@ -167,7 +167,13 @@ class Subscription:
             unhandled=ready.hooks.on_unhandled,
             observer=parts.observer,
         )
-        decoder = Decoder(shared.spec.topic, shared.spec.event_types, select=shared.spec.select)
+        decoder = Decoder(
+            shared.spec.topic,
+            shared.spec.event_types,
+            select=shared.spec.select,
+            codec=shared.spec.codec,
+            max_msg_bytes=parts.max_msg_bytes,
+        )
         processor = Processor(
             shared,
             decoder=decoder,

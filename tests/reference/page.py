@@ -45,6 +45,11 @@ def _events() -> Iterator[str]:
     yield "## Events\n\nSee [Event versioning](event-versioning.md)."
     yield _called("event", "@event")
     yield _called("upcast", "@upcast")
+    yield "### Codecs\n\nSee [Messages from other systems](messages-from-other-systems.md#other-formats)."
+    for codec in (nsqkit.JsonCodec, nsqkit.GzipCodec, nsqkit.BytesCodec, nsqkit.MsgpackCodec):
+        yield f"#### {codec.__name__}\n\n{doc_of(codec).summary}"
+    yield f"#### ProtobufCodec\n\n{doc_of(nsqkit.ProtobufCodec).summary}"
+    yield f"#### Codec\n\n{doc_of(nsqkit.Codec).summary}"
 
 
 def _handlers() -> Iterator[str]:

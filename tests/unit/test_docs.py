@@ -32,6 +32,7 @@ DOCUMENTS = (
     "docs/extensions.md",
     "docs/inbox.md",
     "docs/outbox.md",
+    "docs/messages-from-other-systems.md",
     "docs/tutorial.md",
     "docs/testing.md",
     "docs/resilience.md",

@@ -8,6 +8,7 @@ import msgspec
 from nsqkit.events.codec.faults import FaultError
 from nsqkit.events.types import EventType, Select
 
+Parse = Callable[[bytes], Any]
 Mark = tuple[str, frozenset[object]]
 """A field and the values that it has in one event type."""
 
@@ -28,33 +29,38 @@ class NotTakenError(Exception):
 
 
 def chooser(
-    taken: Sequence[EventType], others: Sequence[EventType], select: Select | None
+    taken: Sequence[EventType],
+    others: Sequence[EventType],
+    select: Select | None,
+    parse: Parse | None = None,
 ) -> Callable[[bytes], str] | None:
     """Return a function from a bare body to its wire type; None if there is only one type.
 
     Args:
-        taken: The event types that the handler takes; one or more.
+        taken: The event types that the handler takes; one or more. A single one takes every bare body that
+            does not say that it is another type.
         others: Further event types of the topic.
         select: The handler's own choice; it wins over marks in the body.
+        parse: Reads a body that is not JSON into plain values; None for JSON.
     """
     if select is not None:
-        return _selecting(taken, select)
-    is_one = len(taken) == 1 and not others
-    if is_one and _tag(taken[0].model) is None:
+        return _selecting(taken, select, parse or _read_value)
+    marks = _marks((*taken, *others)) or _marks(taken)
+    is_one = len(taken) == 1
+    if is_one and (marks is None or (not others and _tag(taken[0].model) is None)):
         return None
-    marks = _marks((*taken, *others))
     if marks is None:
-        return _refusing(taken, others)
+        return _refusing(taken)
     name, by_value = marks
     wire_types = {value: known.wire_type for value, known in by_value.items() if known in taken}
     return _by_mark(name, wire_types, default=taken[0].wire_type if is_one else None)
 
 
-def _selecting(taken: Sequence[EventType], select: Select) -> Callable[[bytes], str]:
+def _selecting(taken: Sequence[EventType], select: Select, parse: Parse) -> Callable[[bytes], str]:
     by_model = {known.model: known.wire_type for known in taken}
 
     def choose(body: bytes) -> str:
-        model = select(_read_value(body))
+        model = select(parse(body))
         if model is None:
             raise NotTakenError("")
         if model not in by_model:
@@ -82,13 +88,9 @@ def _by_mark(name: str, wire_types: Mapping[object, str], default: str | None) -
     return choose
 
 
-def _refusing(taken: Sequence[EventType], others: Sequence[EventType]) -> Callable[[bytes], str]:
+def _refusing(taken: Sequence[EventType]) -> Callable[[bytes], str]:
     names = ", ".join(known.wire_type for known in taken)
     reason = f"no CloudEvents envelope, and the handler takes several event types ({names})"
-    if len(taken) == 1:
-        also = ", ".join(known.wire_type for known in others)
-        remedy = "tag the events, or give the handler select="
-        reason = f"no CloudEvents envelope, and the topic also has {also}; {remedy}"
 
     def choose(body: bytes) -> str:
         _read_value(body)

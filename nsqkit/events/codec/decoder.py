@@ -8,15 +8,20 @@ import msgspec
 
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.bare import NotTakenError, chooser
+from nsqkit.events.codec.codecs import JsonCodec, reader_of
+from nsqkit.events.codec.compressed import GzipCodec
 from nsqkit.events.codec.envelope import MARK, Parts, batch_size, read_parts
 from nsqkit.events.codec.faults import FaultError, fault
-from nsqkit.events.codec.models import Read, explain, is_syntax, kind_of
+from nsqkit.events.codec.models import explain, is_syntax, kind_of
+from nsqkit.events.codec.protocol import Codec
+from nsqkit.events.codec.read import Read
 from nsqkit.events.codec.upcasting import upcasting
 from nsqkit.events.types import REGISTRY, EventRegistry, EventType, Select
 
 _BATCH = (
     "a batch of {} CloudEvents; nsqkit takes one event per message: let the producer publish them one by one"
 )
+DEFAULT_MSG_BYTES = 1_048_576
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -58,6 +63,8 @@ class Decoder:
         event_types: Event types that the handler handles; one or more.
         registry: Registry with the upcasters of these types, and the other types of the topic.
         select: Chooses the event class of a body without an envelope; None to go by marks in the body.
+        codec: Format of the data, instead of the codecs of the types; None for those.
+        max_msg_bytes: nsqd's limit for messages, bytes; it bounds decompression.
     """
 
     def __init__(
@@ -67,18 +74,23 @@ class Decoder:
         registry: EventRegistry = REGISTRY,
         *,
         select: Select | None = None,
+        codec: Codec | None = None,
+        max_msg_bytes: int = DEFAULT_MSG_BYTES,
     ) -> None:
         self._topic = topic
         self._types = event_types
         self._registry = registry
-        self._decoders = {known.wire_type: kind_of(known.model).reader(known.model) for known in event_types}
+        codecs = [_bounded(codec or known.codec, max_msg_bytes) for known in event_types]
+        pairs = tuple(zip(event_types, codecs, strict=True))
+        self._decoders = {known.wire_type: reader_of(known, each) for known, each in pairs}
+        self._codec = codecs[0]  # of bare bodies
         names = {known.name for known in event_types}
         others = [known for known in registry.on_topic(topic) if known.name not in names]
-        self._choose = chooser(event_types, others, select)
+        self._choose = chooser(event_types, others, select, getattr(self._codec, "parse", None))
         self._at_once = [
             (b'"%s"' % known.wire_type.encode(), known.wire_type, _at_once(known.model))
-            for known in event_types
-            if kind_of(known.model).is_msgspecs
+            for known, each in pairs
+            if each is None and known.shape.is_plain and kind_of(known.model).is_msgspecs
         ]
 
     def decode(self, body: bytes) -> Decoded:
@@ -102,6 +114,8 @@ class Decoder:
 
     def _decode_in_steps(self, body: bytes) -> Decoded:
         """Decode the envelope first, then the data by its type: this handles every valid form of a body."""
+        if isinstance(self._codec, GzipCodec):
+            body = self._unpacked(self._codec, body)
         if MARK not in body:
             return self._bare(body)
         try:
@@ -109,6 +123,8 @@ class Decoder:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if (n_events := batch_size(body)) > 0:
                 raise self._invalid("", FaultError("$", _BATCH.format(n_events))) from None
+            if self._codec is not None:
+                return self._bare(body)
             raise self._error("", "$", error, body) from None
         if not parts.is_envelope:
             return self._bare(body)
@@ -159,6 +175,12 @@ class Decoder:
         except BaseException as error:  # noqa: BLE001 - a team's select may raise anything
             raise self._error("", "$", error, body) from None
 
+    def _unpacked(self, codec: GzipCodec, body: bytes) -> bytes:
+        try:
+            return codec.unpacked(body)
+        except FaultError as error:
+            raise self._invalid("", error) from None
+
     def _lifted(self, wire_type: str) -> tuple[str, Read]:
         name, _, version = wire_type.rpartition(".v")
         number = int(version) if _VERSION.fullmatch(version) else 0
@@ -186,6 +208,12 @@ class Decoder:
         return DecodeError(self._topic, wire_type, root + path.removeprefix("$"), reason)
 
 
+def _bounded(codec: Codec | None, max_msg_bytes: int) -> Codec | None:
+    if isinstance(codec, GzipCodec):
+        return codec.bounded(max_msg_bytes)
+    return None if isinstance(codec, JsonCodec) else codec
+
+
 def _from_envelope(error: DecodeError | UnknownEventError, parts: Parts) -> DecodeError | UnknownEventError:
     error.event_id = parts.id if isinstance(parts.id, str) else None
     return error
@@ -211,6 +239,8 @@ def _explain(error: BaseException, whole: bytes, offset: int) -> tuple[str, str]
     """Return the JSON path (from ``$``) and the reason of a decoding error."""
     if isinstance(error, RecursionError):
         return "$", "nested too deeply"
+    if isinstance(error, FaultError):
+        return error.path, error.reason
     if (place := explain(error)) is not None:
         return place
     if is_syntax(error):

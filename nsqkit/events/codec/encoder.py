@@ -1,11 +1,16 @@
 """The encoder: writes typed events as bodies."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
+import orjson
+
 from nsqkit.errors import EncodeError, EventError
+from nsqkit.events.codec.codecs import JsonCodec
 from nsqkit.events.codec.envelope import envelope_of
 from nsqkit.events.codec.formats import encode_json
+from nsqkit.events.codec.readback import Writer
 from nsqkit.events.stamp import Stamp
 from nsqkit.events.types import REGISTRY, EventRegistry, EventType
 
@@ -15,7 +20,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 def encode(
     event: object, stamp: Stamp, registry: EventRegistry = REGISTRY, extensions: Mapping[str, str] = _NONE
 ) -> tuple[EventType, bytes]:
-    """Return an event's type and its CloudEvents body.
+    """Return an event's type and its body: a CloudEvent, or the data alone if its codec has no envelope.
 
     Args:
         event: An instance of a class decorated with ``@event``.
@@ -24,11 +29,19 @@ def encode(
         extensions: Further attributes of the envelope, such as ``correlationid``.
 
     Raises:
-        EncodeError: If the object is not an event, or contains a value that JSON cannot represent.
+        EncodeError: If the object is not an event, or a reader would not get it back as it is.
     """
     known = type_of(event, registry)
-    envelope = envelope_of(known.wire_type, stamp, extensions)
-    envelope["data"] = event
+    data = _writer(known).data(event)
+    if not known.is_enveloped:
+        return known, data
+    codec = known.codec
+    if codec is None or isinstance(codec, JsonCodec):
+        envelope = envelope_of(known.wire_type, stamp, extensions)
+        envelope["data"] = orjson.Fragment(data)
+    else:
+        envelope = envelope_of(known.wire_type, stamp, extensions, codec.content_type)
+        envelope["data_base64"] = data
     return known, encode_json(envelope)
 
 
@@ -42,3 +55,11 @@ def type_of(event: object, registry: EventRegistry = REGISTRY) -> EventType:
         return registry.of(type(event))
     except EventError as error:
         raise EncodeError(f"cannot publish: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def _writer(known: EventType) -> Writer:
+    try:
+        return Writer(known)
+    except Exception as error:
+        raise EncodeError(f"cannot publish {known.wire_type}: {type(error).__name__}: {error}") from error

@@ -156,13 +156,16 @@ def is_json(content_type: str) -> bool:
     return _JSON.fullmatch(content_type.strip()) is not None
 
 
-def envelope_of(wire_type: str, stamp: Stamp, extensions: Mapping[str, str]) -> dict[str, Any]:
+def envelope_of(
+    wire_type: str, stamp: Stamp, extensions: Mapping[str, str], content_type: str = "application/json"
+) -> dict[str, Any]:
     """Return the attributes of an envelope, in the order for writing.
 
     Args:
         wire_type: Event type with its version, such as ``order.created.v1``.
         stamp: Source, id and time of the event.
         extensions: Further attributes by name, such as ``traceparent`` and ``correlationid``.
+        content_type: Media type of the data.
     """
     return {
         "specversion": SPEC_VERSION,
@@ -170,6 +173,6 @@ def envelope_of(wire_type: str, stamp: Stamp, extensions: Mapping[str, str]) -> 
         "source": stamp.source,
         "id": stamp.event_id,
         "time": stamp.time,
-        "datacontenttype": "application/json",
+        "datacontenttype": content_type,
         **extensions,
     }

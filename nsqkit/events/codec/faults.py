@@ -21,7 +21,7 @@ _SURROGATE = re.compile(rb"\xed[\xa0-\xbf]")
 _NUMBERS = re.compile(rb"(NaN|Infinity|nan|inf)\b")
 
 
-class FaultError(Exception):
+class FaultError(ValueError):
     """A part of a body is invalid. The decoder knows the topic, and raises ``DecodeError`` instead.
 
     Args:
@@ -33,6 +33,9 @@ class FaultError(Exception):
         super().__init__(path, reason)
         self.path = path
         self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason if self.path == "$" else f"{self.path}: {self.reason}"
 
 
 def fault(body: bytes, text: str, offset: int = 0) -> str:

@@ -1,34 +1,88 @@
-"""Models: the kinds of class that can be an event, with a reader and error explanations for each."""
+"""Models: the kinds of class that can be an event, each with its reader, its writer and its errors."""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-Read = Callable[[bytes | msgspec.Raw], Any]
-Place = tuple[str, str]
-"""JSON path of an invalid value, from ``$``, and the reason."""
+from nsqkit.events.codec.pydantic_models import PydanticKind
+from nsqkit.events.codec.read import Place, Read
+from nsqkit.events.codec.shaped import shaped_converter, shaped_reader, shaped_writer
+from nsqkit.events.shape import PLAIN, Shape
 
 _PATH = re.compile(r"^(?P<reason>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelKind:
+class ModelKind(Protocol):
     """One kind of event class.
 
-    Args:
-        takes: Returns whether a class is of this kind.
-        reader: Returns a function that reads JSON into a class of this kind.
-        explain: Returns the path and reason for an error of such a reader; None for other errors.
+    Attributes:
         is_msgspecs: Whether msgspec can decode this kind together with the envelope, in one pass.
     """
 
-    takes: Callable[[type[Any]], bool]
-    reader: Callable[[type[Any]], Read]
-    explain: Callable[[BaseException], Place | None]
     is_msgspecs: bool
+
+    def takes(self, model: Any) -> bool:
+        """Return whether a class is of this kind."""
+
+    def reader(self, model: Any, shape: Shape) -> Read:
+        """Return a function from JSON to an instance."""
+
+    def converter(self, model: Any, shape: Shape) -> Callable[[Any], Any]:
+        """Return a function from plain values, as a codec reads them, to an instance."""
+
+    def writer(self, model: Any, shape: Shape) -> Callable[[Any], Any]:
+        """Return a function from an instance to what ``encode_json`` can write."""
+
+    def explain(self, error: BaseException) -> Place | None:
+        """Return the path and reason for an error of such a reader; None for other errors."""
+
+    def is_syntax(self, error: BaseException) -> bool:
+        """Return whether an error of such a reader says that the bytes are not JSON."""
+
+
+class MsgspecKind:
+    """Structs, dataclasses, attrs classes and TypedDicts: msgspec reads them all."""
+
+    is_msgspecs = True
+
+    def takes(self, model: Any) -> bool:  # noqa: ARG002 - it is the last kind to be asked
+        """Return True: this kind takes what no other one does."""
+        return True
+
+    def reader(self, model: Any, shape: Shape) -> Read:
+        """Return a function from JSON to an instance."""
+        if shape.rename is not None or shape.decode:
+            return shaped_reader(model, shape)
+        return msgspec.json.Decoder(model, strict=shape.strict).decode
+
+    def converter(self, model: Any, shape: Shape) -> Callable[[Any], Any]:
+        """Return a function from plain values to an instance."""
+        if shape.rename is not None or shape.decode:
+            return shaped_converter(model, shape)
+        return lambda plain: msgspec.convert(plain, model, strict=shape.strict)
+
+    def writer(self, model: Any, shape: Shape) -> Callable[[Any], Any]:  # noqa: ARG002 - fields tell by themselves
+        """Return a function from an instance to what ``encode_json`` can write."""
+        if shape.rename is not None or shape.encode:
+            return shaped_writer(shape)
+        return lambda event: event
+
+    def explain(self, error: BaseException) -> Place | None:
+        """Return the path and reason of a validation error; None for any other error."""
+        if not isinstance(error, msgspec.ValidationError):
+            return None
+        match = _PATH.match(str(error))
+        return (match["path"], match["reason"]) if match else ("$", str(error))
+
+    def is_syntax(self, error: BaseException) -> bool:
+        """Return whether an error says that the bytes are not JSON."""
+        return isinstance(error, msgspec.DecodeError | UnicodeDecodeError)
+
+
+KINDS: tuple[ModelKind, ...] = (PydanticKind(), MsgspecKind())
+"""The first kind that takes a class reads it: pydantic's, then all that msgspec reads."""
 
 
 def kind_of(model: type[Any]) -> ModelKind:
@@ -43,7 +97,7 @@ def explain(error: BaseException) -> Place | None:
 
 def is_syntax(error: BaseException) -> bool:
     """Return whether a reader's error says that the bytes are not JSON."""
-    return isinstance(error, msgspec.DecodeError | UnicodeDecodeError) or _is_pydantic_error(error)
+    return any(kind.is_syntax(error) for kind in KINDS)
 
 
 def to_plain(value: object) -> object:
@@ -52,47 +106,7 @@ def to_plain(value: object) -> object:
     Raises:
         TypeError: If the value cannot be converted.
     """
-    dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return dump(mode="json")
+    kind = type(value)
+    if hasattr(kind, "__pydantic_serializer__"):
+        return kind_of(kind).writer(kind, PLAIN)(value)
     return msgspec.to_builtins(value)
-
-
-def _is_pydantic(model: type[Any]) -> bool:
-    return hasattr(model, "model_validate_json")
-
-
-def _pydantic_reader(model: Any) -> Read:
-    return lambda raw: model.model_validate_json(bytes(raw))  # its own validator is the fastest
-
-
-def _is_pydantic_error(error: BaseException) -> bool:
-    return type(error).__module__.startswith("pydantic_core")  # its ValidationError, without importing it
-
-
-def _explain_pydantic(error: Any) -> Place | None:
-    if not _is_pydantic_error(error):
-        return None
-    first = error.errors(include_url=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
-        return None
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    return f"${path}", first["msg"]
-
-
-def _msgspec_reader(model: type[Any]) -> Read:
-    return msgspec.json.Decoder(model).decode
-
-
-def _explain_msgspec(error: BaseException) -> Place | None:
-    if not isinstance(error, msgspec.ValidationError):
-        return None
-    match = _PATH.match(str(error))
-    return (match["path"], match["reason"]) if match else ("$", str(error))
-
-
-KINDS = (
-    ModelKind(_is_pydantic, _pydantic_reader, _explain_pydantic, is_msgspecs=False),
-    ModelKind(lambda _: True, _msgspec_reader, _explain_msgspec, is_msgspecs=True),
-)
-"""The first kind that takes a class reads it: pydantic models, then dataclasses and Structs."""

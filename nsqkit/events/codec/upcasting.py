@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
-from nsqkit.events.codec.models import Read
+from nsqkit.events.codec.read import Read
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 

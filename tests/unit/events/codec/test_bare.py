@@ -146,13 +146,13 @@ def test_a_select_that_raises_what_is_no_exception_fails_the_message_only() -> N
         _decoder(Plain, select=leaving).decode(_body(id="1"))
 
 
-def test_a_bare_body_of_a_topic_with_other_types_is_never_guessed() -> None:
-    with pytest.raises(DecodeError) as caught:
-        _decoder(Plain, others=(Other,)).decode(_body(id="1"))
-    assert caught.value.reason == (
-        "no CloudEvents envelope, and the topic also has test_bare.Other.v1; "
-        "tag the events, or give the handler select="
-    )
+def test_a_bare_body_of_a_topic_with_other_types_is_that_of_a_handler_of_one_type() -> None:
+    assert _decoder(Plain, others=(Other,)).decode(_body(id="1")).event == Plain("1")
+
+
+def test_a_fixed_value_of_the_only_type_is_no_discriminator() -> None:
+    with pytest.raises(DecodeError, match=r"\$\.type"):
+        _decoder(Opened).decode(_body(type="paid", id="1"))
 
 
 def test_another_version_of_the_same_event_is_no_other_type() -> None:
