@@ -4,8 +4,8 @@ import builtins
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast, overload
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast, get_origin, overload
 
 from nsqkit.errors import EventError
 from nsqkit.events.codec.protocol import Codec
@@ -90,7 +90,7 @@ class EventRegistry:
         Raises:
             EventError: If the class is not decorated with ``@event``.
         """
-        known = self._by_model.get(model)
+        known = self.known(model)
         if known is None:
             raise EventError(
                 f'{_where(model)} is not an event: decorate it with @event("some.name", version=1)',
@@ -98,8 +98,11 @@ class EventRegistry:
         return known
 
     def known(self, model: Any) -> EventType | None:
-        """Return the event type of a class; None if it is no event."""
-        return self._by_model.get(model)
+        """Return the event type of a class, or of a generic one with arguments; None if it is no event."""
+        known = self._by_model.get(model)
+        if known is None and (origin := _origin(model)) in self._by_model:
+            return replace(self._by_model[origin], model=model)
+        return known
 
     def on_topic(self, topic: str) -> tuple[EventType, ...]:
         """Return the event types whose default topic is *topic*."""
@@ -282,6 +285,11 @@ def codec_problem(codec: Any, model: type[Any] | None = None) -> str | None:
         return f"codec={codec!r} is not a codec: give an instance with content_type, decode and encode"
     problem = getattr(codec, "problem", None)
     return problem(model) if callable(problem) and model is not None else None
+
+
+def _origin(model: Any) -> Any:
+    """Return the generic class of one with arguments, such as ``Page`` of ``Page[Order]``; None without."""
+    return get_origin(model) or getattr(model, "__pydantic_generic_metadata__", {}).get("origin")
 
 
 def _same_definition(one: object, other: object) -> bool:

@@ -1,6 +1,7 @@
 """Checks: the values that each class keyword accepts. Rules on two keywords are in ``declaration.py``."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, get_args
@@ -16,6 +17,7 @@ from nsqkit.policy.rate import RateLimit
 from nsqkit.policy.retry import RetryPolicy
 from nsqkit.policy.verdict import OnExpired, OnUnknown
 
+_LABEL = re.compile(r"[\w.-]+")
 Check = Callable[[str, Any], Iterator[str]]
 """Called with a keyword and its value, not None; yields one line for each mistake."""
 
@@ -28,6 +30,11 @@ def _name(problem: Callable[[str], str | None]) -> Check:
             yield found
 
     return check
+
+
+def _label(name: str, value: Any) -> Iterator[str]:
+    if not (isinstance(value, str) and _LABEL.fullmatch(value)):
+        yield f"{name}={value!r} is not a name of letters, digits, _, - and dots"
 
 
 def _whole(least: int, most: int) -> Check:
@@ -123,6 +130,7 @@ def _is_scoped(value: Any) -> bool:
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
     {
+        "name": _label,
         "topic": _name(topic_problem),
         "channel": _name(channel_problem),
         "max_in_flight": _whole(1, MAX_IN_FLIGHT),

@@ -2,13 +2,12 @@
 
 import inspect
 import sys
-import types
-import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, get_origin
 
 from nsqkit.errors import EventError
 from nsqkit.events.types import REGISTRY, EventType, codec_problem
+from nsqkit.handler.awaited import is_async
 from nsqkit.handler.checks import CHECKS
 from nsqkit.handler.options import MAX_TIMEOUT_S, TIMEOUT_S
 from nsqkit.policy.suggestion import suggestion
@@ -50,7 +49,7 @@ class Declaration:
         if not self._models:
             yield f"derives from {self._kind} without an event type; write {self._kind}[YourEvent]"
         for model in self._models:
-            if not isinstance(model, type):
+            if not (inspect.isclass(model) or REGISTRY.known(get_origin(model))):
                 yield f"event type {model!r} is not a class; define the event above the handler"
                 continue
             try:
@@ -63,7 +62,7 @@ class Declaration:
         """Yield which events the handler's codec cannot read."""
         codec = self._options.get("codec")
         if codec is not None and not self._is_wrong("codec"):
-            problems = (codec_problem(codec, model) for model in self._models if isinstance(model, type))
+            problems = (codec_problem(codec, model) for model in self._models if inspect.isclass(model))
             yield from filter(None, problems)
 
     def _value(self, name: str) -> Iterator[str]:
@@ -125,16 +124,16 @@ class Declaration:
         if handle is None:
             yield f"has no handle method; write async def handle(self, {self._takes})"
             return
-        is_async = inspect.iscoroutinefunction(handle)
+        is_awaited = is_async(handle)
         if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
             yield "handle must not yield; return None or an outcome"
         try:
             inspect.signature(handle).bind(None, *self._takes.split(","))
         except TypeError:
             yield f"handle must take (self, {self._takes})"
-        if is_async and "threads" in self._options:
+        if is_awaited and "threads" in self._options:
             yield "threads is for a plain def handle; an async def handle is bounded by max_in_flight"
-        if is_async and self._options.get("run_on_loop"):
+        if is_awaited and self._options.get("run_on_loop"):
             yield "run_on_loop is for a plain def handle; an async def handle runs on the loop anyway"
 
 
@@ -146,27 +145,6 @@ def misspelt(name: str, known: Iterable[str]) -> str:
         known: The keywords that exist.
     """
     return f"unknown class keyword {name!r}{suggestion(name, known)}"
-
-
-def events_of(cls: type, kind: type) -> tuple[Any, ...]:
-    """Return the event classes in the brackets of a class's base class.
-
-    Args:
-        cls: The class being created.
-        kind: The base class whose brackets contain events; other generic bases are ignored.
-
-    Returns:
-        The members of a union, or the one class; empty without brackets or with a type variable.
-    """
-    for base in cls.__dict__.get("__orig_bases__", ()):
-        origin = typing.get_origin(base)
-        if isinstance(origin, type) and issubclass(origin, kind):
-            (argument, *_) = get_args(base)
-            if isinstance(argument, TypeVar):
-                return ()
-            is_union = typing.get_origin(argument) in {types.UnionType, typing.Union}
-            return get_args(argument) if is_union else (argument,)
-    return ()
 
 
 def location_of(module: str) -> str:

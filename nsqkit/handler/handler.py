@@ -5,8 +5,9 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 from nsqkit.errors import HandlerError
+from nsqkit.handler.brackets import events_of
 from nsqkit.handler.context import Context
-from nsqkit.handler.declaration import Declaration, events_of, location_of, misspelt
+from nsqkit.handler.declaration import Declaration, location_of, misspelt
 from nsqkit.handler.options import HandlerOptions
 from nsqkit.handler.spec import HandlerSpec, spec_of
 from nsqkit.policy.outcome import Outcome

@@ -31,6 +31,8 @@ class HandlerOptions(TypedDict, total=False):
     A class inherits the keywords of its base class and may override them. None is the same as omitting one.
 
     Attributes:
+        name: Name of the handler in logs, metrics and commands; by default the name of the class. Needed if
+            two handlers of one worker have the same class name.
         topic: Topic to consume; by default the topic of the events.
         channel: Channel to consume. Required.
         max_in_flight: Maximum number of messages handled at the same time; 1 to 2500, 100 by default. Those
@@ -69,6 +71,7 @@ class HandlerOptions(TypedDict, total=False):
             empty. Without it, such an event becomes a dead letter.
     """
 
+    name: str | None
     topic: str | None
     channel: str | None
     max_in_flight: int | None

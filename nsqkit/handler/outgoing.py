@@ -191,7 +191,7 @@ class Preparer:
         attributes: Mapping[str, str],
         when_done: tuple[Done, ...] = (),
     ) -> Outgoing:
-        known, body = encode(event, stamped, extensions=attributes)
+        known, body = encode(event, stamped, extensions=attributes, max_bytes=self.max_msg_bytes)
         target = topic or known.topic
         if target is None:
             raise EncodeError(f"{known.wire_type} has no topic; add one to its @event, or give topic=…")

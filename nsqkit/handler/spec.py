@@ -1,12 +1,12 @@
 """Spec: the checked declaration of a handler class, with defaults; it contains no state."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nsqkit.events.codec.protocol import Codec
 from nsqkit.events.types import REGISTRY, EventType, Select
+from nsqkit.handler.awaited import is_async
 from nsqkit.handler.extension import Layer
 from nsqkit.handler.once import EventKey, Once
 from nsqkit.handler.options import TIMEOUT_S
@@ -46,6 +46,7 @@ class HandlerSpec:
     event_types: tuple[EventType, ...]
     is_async: bool
     location: str
+    name: str = ""
     max_in_flight: int = 100
     timeout_s: float = TIMEOUT_S
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -67,10 +68,9 @@ class HandlerSpec:
     max_messages: int | None = None
     max_wait_s: float = 0.0
 
-    @property
-    def name(self) -> str:
-        """The class name, used in metrics and logs."""
-        return self.handler.__name__
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.handler.__name__)
 
     @property
     def holds_s(self) -> float:
@@ -140,16 +140,17 @@ def spec_of(
     defaults: dict[str, Any] = {"topic": event_types[0].topic}
     if "max_messages" in options:
         defaults["max_in_flight"] = options["max_messages"]
-    is_async = inspect.iscoroutinefunction(handler.handle)
+    is_awaited = is_async(handler.handle)
     once: Once | None = options.get("once")
     if once is not None:
-        inbox = once.inbox(handler.__name__, is_async=is_async, event_key=options.get("event_key"))
+        name = options.get("name") or handler.__name__
+        inbox = once.inbox(name, is_async=is_awaited, event_key=options.get("event_key"))
         defaults["middleware"] = (*options.get("middleware", ()), inbox)
         options = {name: value for name, value in options.items() if name != "middleware"}
     return HandlerSpec(
         handler=handler,
         event_types=event_types,
-        is_async=is_async,
+        is_async=is_awaited,
         location=location,
         **{**defaults, **options},
     )

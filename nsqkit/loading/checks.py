@@ -33,6 +33,7 @@ def check(
     unmet = [*_needs(specs, resources, every), *_extension_needs(layers, resources)]
     return [
         *_same_subscription(specs),
+        *_same_name(specs),
         *(problem for spec in specs for problem in _unchosen_unknown(spec)),
         *(problem for spec in specs for problem in _long_delay(spec, settings)),
         *(unmet or [*_circle(every)] or _thread_resources(specs, every)),
@@ -67,6 +68,17 @@ def _same_subscription(specs: Sequence[HandlerSpec]) -> Iterator[str]:
             yield (
                 f"{same[-1].location}: {names} have the same topic {topic!r} and channel {channel!r}; "
                 "give each its own channel, or write one handler for a union of the events"
+            )
+
+
+def _same_name(specs: Sequence[HandlerSpec]) -> Iterator[str]:
+    first: dict[str, HandlerSpec] = {}
+    for spec in specs:
+        other = first.setdefault(spec.name, spec)
+        if other is not spec:
+            yield (
+                f"{spec.location}: {spec.name} is also the name of the handler at {other.location}; "
+                'add name="…" to the class keywords of one, for its logs, metrics and commands'
             )
 
 

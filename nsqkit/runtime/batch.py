@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any, cast
 
+from nsqkit.handler.awaited import as_coroutine
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.context import Context
 from nsqkit.handler.current import CURRENT
@@ -57,12 +58,13 @@ class BatchDispatcher:
         self._log = log
         self._may_rerun = may_rerun
         self._max_messages = spec.max_messages or 1
+        handle = as_coroutine(handler.handle) if spec.is_async else handler.handle
         in_threads = not (spec.is_async or spec.run_on_loop)
         self._max_batches = min(spec.most_calls, threads) if in_threads else spec.most_calls
         self._limit_s = float("inf") if spec.run_on_loop else spec.timeout_s
         scope = scope or Scope()
         self._caller = Caller(
-            scope.inside(lambda batch, _: handler.handle(batch)),
+            scope.inside(lambda batch, _: handle(batch)),
             spec,
             threads=self._max_batches,
             executor_waits=executor_waits,

@@ -1,6 +1,7 @@
 """Call: run a handler's method on the loop or in a thread, within its timeout."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from types import CodeType
 from typing import Any, Protocol, Self, cast
 
 from nsqkit.errors import HandlerTimeoutError
+from nsqkit.handler.awaited import as_coroutine
 from nsqkit.handler.origin import waits_at
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.runtime.deadlines import Deadlines
@@ -126,6 +128,8 @@ class Caller:
 
     async def _on_loop_plain(self, what: Any, argument: Cancellable) -> Any:
         value = self.handle(what, argument)
+        if value is not None and inspect.isawaitable(value):
+            value = await value
         if argument.unawaited is not None:
             raise_unawaited(argument)
         return value
@@ -137,7 +141,17 @@ class Caller:
             await call.ended
         finally:
             self._threads.discard(argument)
-        return self.result(call)
+        returned = self.result(call)
+        return await self.awaited(returned, argument) if inspect.isawaitable(returned) else returned
+
+    async def awaited(self, returned: Awaitable[Any], argument: Cancellable) -> Any:
+        """Await what a plain method has returned, within a timeout of its own; see ``call``."""
+        call = as_coroutine(lambda: returned)()
+        try:
+            waits_for = call.send(None)
+        except StopIteration as end:
+            return end.value
+        return await self.go_on(call, waits_for, argument)
 
     def is_late(self, call: ThreadCall) -> bool:
         """Return whether a call in a thread has ended past its timeout."""

@@ -1,9 +1,11 @@
 """Dispatch: call a handler inside its middleware, and check that it returns an outcome."""
 
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nsqkit.handler.awaited import as_coroutine
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import BatchMiddleware, Middleware, Next
 from nsqkit.handler.handler import AnyHandler
@@ -57,8 +59,9 @@ class Dispatcher:
         spec = handler.spec
         scope = scope or Scope()
         self._name = spec.name
+        handle = as_coroutine(handler.handle) if spec.is_async else handler.handle
         self._caller = Caller(
-            scope.inside(handler.handle),
+            scope.inside(handle),
             spec,
             threads=threads,
             executor_waits=executor_waits,
@@ -74,7 +77,7 @@ class Dispatcher:
         if self._call is self._caller.call:
             self.pool = self._caller.pool
             if spec.is_async:
-                self.start, self._go_on = handler.handle, self._caller.go_on
+                self.start, self._go_on = handle, self._caller.go_on
             elif spec.run_on_loop:
                 self.start, self.is_plain = self.handle, True
 
@@ -109,7 +112,10 @@ class Dispatcher:
 
     async def ended_in_thread(self, call: ThreadCall) -> Outcome | Duplicate:
         """Return the outcome of a call that a thread of the pool has ended; see :meth:`call`."""
-        return self._checked(self._caller.result(call))
+        returned = self._caller.result(call)
+        if inspect.isawaitable(returned):
+            returned = await self._caller.awaited(returned, call.args[-1])
+        return self._checked(returned)
 
     def _checked(self, outcome: Any) -> Outcome | Duplicate:
         return _FINISH if outcome is None else checked(outcome, f"{self._name}.handle")

@@ -1,5 +1,6 @@
 """The encoder: writes typed events as bodies."""
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,7 +19,11 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def encode(
-    event: object, stamp: Stamp, registry: EventRegistry = REGISTRY, extensions: Mapping[str, str] = _NONE
+    event: object,
+    stamp: Stamp,
+    registry: EventRegistry = REGISTRY,
+    extensions: Mapping[str, str] = _NONE,
+    max_bytes: float = math.inf,
 ) -> tuple[EventType, bytes]:
     """Return an event's type and its body: a CloudEvent, or the data alone if its codec has no envelope.
 
@@ -27,12 +32,13 @@ def encode(
         stamp: Source, id and time of the event.
         registry: Registry of the event types.
         extensions: Further attributes of the envelope, such as ``correlationid``.
+        max_bytes: An event with more data is not read back, because nobody will publish it.
 
     Raises:
         EncodeError: If the object is not an event, or a reader would not get it back as it is.
     """
     known = type_of(event, registry)
-    data = _writer(known).data(event)
+    data = _writer(known).data(event, max_bytes)
     if not known.is_enveloped:
         return known, data
     codec = known.codec

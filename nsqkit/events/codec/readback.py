@@ -26,8 +26,12 @@ class Writer:
         self._write = _json_writer(known) if codec is None else codec.encode
         self._read = reader_of(known, codec)
 
-    def data(self, event: Any) -> bytes:
+    def data(self, event: Any, max_bytes: float) -> bytes:
         """Return the data of an event.
+
+        Args:
+            event: The event.
+            max_bytes: Longer data is not read back.
 
         Raises:
             EncodeError: If it cannot be written, or a reader would get another event or none.
@@ -38,6 +42,8 @@ class Writer:
             raise
         except BaseException as error:
             raise self._unwritten(event, error) from error
+        if len(data) > max_bytes:
+            return data
         try:
             found = self._read(data)
         except (KeyboardInterrupt, MemoryError):

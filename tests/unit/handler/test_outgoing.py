@@ -9,7 +9,7 @@ import pytest
 
 from nsqkit import Context, EncodeError, Publish
 from nsqkit.handler.outgoing import Outgoing, Preparer
-from tests.unit.publishing.sent import Homeless, Noted, Sent
+from tests.unit.publishing.sent import Homeless, Sent
 
 
 def preparer(source: str, max_msg_bytes: int) -> Any:
@@ -117,7 +117,7 @@ class TestPreparer:
             pytest.param((Sent(1), None, float("inf")), "defer_s=inf", id="an endless delay"),
             pytest.param(("text", None, 0.0), "cannot publish", id="not an event"),
             pytest.param((Sent(object()), None, 0.0), "JSON", id="a value that JSON cannot hold"),  # type: ignore[arg-type]
-            pytest.param((Noted("x" * 1000), None, 0.0), "nsqd takes 500", id="over nsqd's limit"),
+            pytest.param((Sent("x" * 1000), None, 0.0), "nsqd takes 500", id="over nsqd's limit"),  # type: ignore[arg-type]
         ],
     )
     def test_what_cannot_be_published_is_refused_before_it_is_sent(

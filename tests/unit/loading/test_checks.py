@@ -174,3 +174,28 @@ def test_resources_that_need_each_other_are_told(team: Team) -> None:
     )
     told = "resources need each other: cold needs warehouse needs cold; break the circle"
     assert team.problems() == [f"{at(file, '@resource')}: {told}"]
+
+
+def test_two_handlers_of_one_name_need_another_name(team: Team) -> None:
+    team.write("", "TEAM/__init__.py", prelude=False)
+    second = team.write(NOTIFY, "TEAM/orders.py")
+    imports = "from nsqkit import Context, Handler\nfrom TEAM.orders import Created\n"
+    first = team.write(imports + NOTIFY.replace('"notify"', '"again"'), "TEAM/again.py", prelude=False)
+    (problem,) = team.problems()
+    here, there = (at(file, "class Notify").replace(team.name, "TEAM") for file in (second, first))
+    assert problem == (
+        f"{here}: Notify is also the name of the handler at {there}; "
+        'add name="…" to the class keywords of one, for its logs, metrics and commands'
+    )
+
+
+@pytest.mark.parametrize("name", ["", "not ify", 7])
+def test_a_name_is_one_word(team: Team, name: object) -> None:
+    team.write(NOTIFY.replace('"notify"', f'"notify", name={name!r}'))
+    (problem,) = team.problems()
+    assert problem.endswith(f"name={name!r} is not a name of letters, digits, _, - and dots")
+
+
+def test_a_name_labels_a_handler(team: Team) -> None:
+    team.write(NOTIFY + NOTIFY.replace('"notify"', '"again", name="notify-again"').replace("Notify", "Again"))
+    assert [spec.name for spec in team.load()] == ["Notify", "notify-again"]

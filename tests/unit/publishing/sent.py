@@ -14,12 +14,6 @@ class Sent:
     n: int
 
 
-@event("publisher.noted", version=1, topic="noted")
-@dataclass
-class Noted:
-    text: str
-
-
 @event("publisher.homeless", version=1)
 @dataclass
 class Homeless:
