@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from nsqkit.events.codec.soundness import problems_of
 from nsqkit.events.types import REGISTRY
 from nsqkit.handler.extension import Extension, Layer
 from nsqkit.handler.resources import Per, Resource, circle, needs, parameters, provider, with_brought
@@ -34,6 +35,7 @@ def check(
     return [
         *_same_subscription(specs),
         *_same_name(specs),
+        *(problem for spec in specs for problem in _unsound_events(spec)),
         *(problem for spec in specs for problem in _unchosen_unknown(spec)),
         *(problem for spec in specs for problem in _long_delay(spec, settings)),
         *(unmet or [*_circle(every)] or _thread_resources(specs, every)),
@@ -80,6 +82,14 @@ def _same_name(specs: Sequence[HandlerSpec]) -> Iterator[str]:
                 f"{spec.location}: {spec.name} is also the name of the handler at {other.location}; "
                 'add name="…" to the class keywords of one, for its logs, metrics and commands'
             )
+
+
+def _unsound_events(spec: HandlerSpec) -> Iterator[str]:
+    """Yield what in a handler's events cannot be decoded, or not by the rules that they declare."""
+    for known in spec.event_types:
+        for problem in problems_of(known, spec.codec or known.codec):
+            name = getattr(known.model, "__name__", known.model)
+            yield f"{spec.location}: {spec.name}: event {name}: {problem}"
 
 
 def _unchosen_unknown(spec: HandlerSpec) -> Iterator[str]:

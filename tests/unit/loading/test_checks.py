@@ -199,3 +199,28 @@ def test_a_name_is_one_word(team: Team, name: object) -> None:
 def test_a_name_labels_a_handler(team: Team) -> None:
     team.write(NOTIFY + NOTIFY.replace('"notify"', '"again", name="notify-again"').replace("Notify", "Again"))
     assert [spec.name for spec in team.load()] == ["Notify", "notify-again"]
+
+
+def test_an_event_that_cannot_be_decoded_is_named_at_its_handler(team: Team) -> None:
+    file = team.write(
+        "class Money: ...\n\n\n"
+        + NOTIFY.replace("Created", "Priced")
+        .replace("class Notify", PRICED)
+        .replace('"notify"', '"notify", on_unknown="discard"')
+    )
+    assert team.problems() == [
+        (
+            f"{at(file, 'class Notify')}: Notify: event Priced: field price: nothing can decode Money; "
+            "make it a dataclass, or give @event decode={Money: …}"
+        )
+    ]
+
+
+PRICED = """\
+@event("TEAM.priced", version=1, topic="TEAM")
+@dataclass
+class Priced:
+    price: Money
+
+
+class Notify"""
