@@ -20,6 +20,7 @@ from nsqkit.errors import (
     SettingsError,
     UnknownEventError,
 )
+from nsqkit.events.any_event import AnyEvent
 from nsqkit.events.codec.protocol import Codec
 from nsqkit.events.types import event, upcast
 from nsqkit.handler.batch import BatchHandler, Delivery
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from nsqkit.worker.worker import Worker
 
 __all__ = [
+    "AnyEvent",
     "BatchHandler",
     "BlockingPublisher",
     "Breaker",

@@ -1,5 +1,6 @@
 """Batches: the base class of handlers that receive several messages in one call, and their argument."""
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
@@ -61,6 +62,7 @@ class BatchHandler(AnyHandler[E]):
         known = BatchOptions.__optional_keys__
         cls._declare(BatchHandler, options, known=known, takes="batch", abstract=abstract)
 
+    @abstractmethod
     def handle(
         self, batch: Sequence[Delivery[E]], /
     ) -> Awaitable[Mapping[str, Outcome] | None] | Mapping[str, Outcome] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from nsqkit.events.any_event import AnyEvent
 from nsqkit.handler.resources import Resource
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Context:
         """Return the seconds that the handler may still run; 0 or more, infinite if unlimited."""
         return max(0.0, self.deadline_s - self.now_s())
 
-    def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
+    def publish(self, event: AnyEvent, *, topic: str | None = None, defer_s: float = 0.0) -> None:
         """Publish a follow-up event after this handler succeeds and before its message is finished.
 
         Nothing is sent if the handler fails. If nsqd does not confirm the event, the message is

@@ -1,10 +1,12 @@
 """Handlers: the base class of handlers; it checks each class statement and keeps its declaration."""
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 from nsqkit.errors import HandlerError
+from nsqkit.events.any_event import AnyEvent
 from nsqkit.handler.brackets import events_of
 from nsqkit.handler.context import Context
 from nsqkit.handler.declaration import Declaration, location_of, misspelt
@@ -12,7 +14,7 @@ from nsqkit.handler.options import HandlerOptions
 from nsqkit.handler.spec import HandlerSpec, spec_of
 from nsqkit.policy.outcome import Outcome
 
-E = TypeVar("E")
+E = TypeVar("E", bound=AnyEvent)
 
 deferring: ContextVar[bool] = ContextVar("deferring", default=False)
 """Set by the loader, which reports the mistakes of all classes together."""
@@ -98,6 +100,7 @@ class Handler(AnyHandler[E]):
         known = HandlerOptions.__optional_keys__
         cls._declare(Handler, options, known=known, takes="event, ctx", abstract=abstract)
 
+    @abstractmethod
     def handle(self, event: E, ctx: Context, /) -> Awaitable[Outcome | None] | Outcome | None:
         """Handle one event; ``async def`` runs on the loop, plain ``def`` in a thread.
 

@@ -47,7 +47,7 @@ def imported(name: str, problems: list[str]) -> ModuleType | None:
         return None
 
 
-def defined(module: ModuleType) -> list[type[AnyHandler[object]]]:
+def defined(module: ModuleType) -> list[type[AnyHandler[Any]]]:
     """Return the handler classes that a module defines, in order, without imported ones."""
     return list(_handlers(vars(module), module.__name__))
 
@@ -58,7 +58,7 @@ def resources_in(modules: Sequence[ModuleType]) -> tuple[Resource[Any], ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _handlers(names: dict[str, object], module: str) -> Iterator[type[AnyHandler[object]]]:
+def _handlers(names: dict[str, object], module: str) -> Iterator[type[AnyHandler[Any]]]:
     for value in tuple(names.values()):
         if isinstance(value, type) and issubclass(value, AnyHandler) and value.__module__ == module:
             yield value

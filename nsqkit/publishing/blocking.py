@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from nsqkit.events.any_event import AnyEvent
 from nsqkit.handler.extension import Extension
 from nsqkit.publishing.publisher import Publisher
 from nsqkit.settings.settings import Settings
@@ -56,11 +57,11 @@ class BlockingPublisher:
     ) -> None:
         self.close()
 
-    def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
+    def publish(self, event: AnyEvent, *, topic: str | None = None, defer_s: float = 0.0) -> None:
         """Publish one event and wait for nsqd's OK; arguments and errors as ``Publisher.publish``."""
         self._wait(lambda: self._publisher.publish(event, topic=topic, defer_s=defer_s))
 
-    def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
+    def publish_many(self, events: Iterable[AnyEvent], *, topic: str | None = None) -> None:
         """Publish several events; arguments and errors as ``Publisher.publish_many``."""
         self._wait(lambda: self._publisher.publish_many(events, topic=topic))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self
 
 from nsqkit.errors import PublishError, SettingsError
+from nsqkit.events.any_event import AnyEvent
 from nsqkit.handler.extension import Extension, Hooks
 from nsqkit.handler.outgoing import Outgoing, Preparer, reported
 from nsqkit.handler.publish_counts import count_published
@@ -70,7 +71,7 @@ class Publisher:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    async def publish(self, event: object, *, topic: str | None = None, defer_s: float = 0.0) -> None:
+    async def publish(self, event: AnyEvent, *, topic: str | None = None, defer_s: float = 0.0) -> None:
         """Publish one event and await nsqd's OK.
 
         Args:
@@ -86,7 +87,7 @@ class Publisher:
         if ready is not None:
             await reported(self._publish(ready.topic, ready.body, ready.defer_s), (ready,))
 
-    async def publish_many(self, events: Iterable[object], *, topic: str | None = None) -> None:
+    async def publish_many(self, events: Iterable[AnyEvent], *, topic: str | None = None) -> None:
         """Publish events in one command per topic and await nsqd's OK for each command.
 
         The events of one command arrive all or none. Events of one topic that are together larger than nsqd's
@@ -110,7 +111,7 @@ class Publisher:
             self._use_loop()
             await reported(self._turn.after(target, self._send(target, [bodies])), outgoing)
 
-    def publish_soon(self, event: object, *, topic: str | None = None) -> "asyncio.Future[None]":
+    def publish_soon(self, event: AnyEvent, *, topic: str | None = None) -> "asyncio.Future[None]":
         """Publish an event together with others of the next 2 ms: faster for many events, slower for one.
 
         The number of events that wait for nsqd is not limited: await every future, or every thousandth.

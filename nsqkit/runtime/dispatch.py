@@ -106,6 +106,8 @@ class Dispatcher:
 
     async def ended(self, returned: Any, ctx: Context) -> Outcome | Duplicate:
         """Return the outcome of a call that has returned without a wait; see :meth:`call`."""
+        if inspect.isawaitable(returned):
+            returned = await self._caller.awaited(returned, ctx)
         if ctx.unawaited is not None:
             raise_unawaited(ctx)
         return self._checked(returned)

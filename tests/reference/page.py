@@ -50,6 +50,7 @@ def _events() -> Iterator[str]:
         yield f"#### {codec.__name__}\n\n{doc_of(codec).summary}"
     yield f"#### ProtobufCodec\n\n{doc_of(nsqkit.ProtobufCodec).summary}"
     yield f"#### Codec\n\n{doc_of(nsqkit.Codec).summary}"
+    yield prose.ANY_EVENT
 
 
 def _handlers() -> Iterator[str]:

@@ -54,3 +54,8 @@ that are written inside a handler, have {message}; without an envelope there is 
 `event_id`.
 The embedded broker logs sentences instead of events.
 """
+
+ANY_EVENT = """### AnyEvent
+
+The type of all events, for type checkers. It is the bound of a team's own type variable, without which
+`class Team(Handler[E], abstract=True)` is refused: `E = TypeVar("E", bound=AnyEvent)`."""

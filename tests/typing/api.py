@@ -1,20 +1,26 @@
-"""Code as a team writes it: mypy --strict accepts every line. It is checked, never run."""
+"""Code as a team writes it: mypy --strict and pyright accept every line. It is checked, never run."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, assert_type
+from typing import Any, Generic, TypedDict, TypeVar, assert_type
 
+import attrs
 import msgspec
 import pydantic
+from google.protobuf.wrappers_pb2 import StringValue
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import nsqkit
 from nsqkit import (
+    AnyEvent,
     BatchHandler,
     BlockingPublisher,
     Breaker,
     BreakerOpenError,
+    Codec,
     Context,
     DeadLetter,
     DecodeError,
@@ -25,16 +31,19 @@ from nsqkit import (
     Exponential,
     Extension,
     Finish,
+    GzipCodec,
     Handler,
     HandlerTimeoutError,
     KillSwitch,
     LoadError,
     Middleware,
+    MsgpackCodec,
     Next,
     NextBatch,
     NsqkitError,
     Outcome,
     Pause,
+    ProtobufCodec,
     Publish,
     Publisher,
     PublishError,
@@ -231,7 +240,7 @@ async def try_a_batch_handler() -> None:
     Archive(Warehouse()).handle(created)
 
 
-E = TypeVar("E")
+E = TypeVar("E", bound=AnyEvent)
 
 
 class Team(Handler[E], abstract=True, max_in_flight=7): ...
@@ -462,3 +471,88 @@ class ReserveOnce(
 class ReserveOncePlain(Handler[OrderCreated], channel="once-plain", once=inventory):
     def handle(self, event: OrderCreated, ctx: Context) -> None:
         assert_type(ctx.resource(inventory.plain_session), orm.Session)
+
+
+# Every kind of event, in brackets and published. A decorated handle, and one that returns an awaitable.
+
+
+@event("kind.attrs", version=1, topic="kinds")
+@attrs.frozen
+class AttrsKind:
+    name: str
+
+
+@event("kind.ruled", version=1, topic="kinds")
+@pydantic_dataclass(frozen=True)
+class RuledKind:
+    name: str
+
+
+@event("kind.keyed", version=1, topic="kinds")
+class KeyedKind(TypedDict):
+    name: str
+
+
+@event("kind.generic", version=1, topic="kinds")
+class GenericKind(msgspec.Struct, Generic[E]):
+    item: E
+
+
+@event("kind.renamed", type="com.example.Renamed", topic="kinds", rename="camel", strict=False)
+@dataclass
+class RenamedKind:
+    full_name: str
+
+
+@event("kind.packed", version=1, topic="kinds", codec=GzipCodec(MsgpackCodec()), envelope=True)
+@dataclass
+class PackedKind:
+    name: str
+
+
+class OwnCodec:
+    content_type = "text/plain"
+
+    def decode(self, data: bytes, model: type[Any], /) -> Any:
+        return model(data.decode())
+
+    def encode(self, event: Any, /) -> bytes:
+        return str(event.name).encode()
+
+
+own: Codec = OwnCodec()
+generated = event("kind.generated", version=1, topic="kinds", codec=ProtobufCodec())(StringValue)
+
+
+def which(body: Any) -> type[RenamedKind | PackedKind] | None:
+    return RenamedKind if "fullName" in body else None
+
+
+class OfAttrs(Handler[AttrsKind], channel="kinds", name="attrs"):
+    async def handle(self, event: AttrsKind, ctx: Context) -> None:
+        ctx.publish(event)
+
+
+class OfRuled(Handler[RuledKind], channel="ruled", codec=own):
+    def handle(self, event: RuledKind, ctx: Context) -> Awaitable[Outcome | None]:
+        return asyncio.sleep(0)
+
+
+class OfKeyed(Handler[KeyedKind], channel="keyed"):
+    async def handle(self, event: KeyedKind, ctx: Context) -> None:
+        ctx.publish(event)
+
+
+class OfGeneric(Handler[GenericKind[OrderCreated]], channel="generic"):
+    async def handle(self, event: GenericKind[OrderCreated], ctx: Context) -> None:
+        ctx.publish(event.item)
+
+
+class OfSeveral(Handler[RenamedKind | PackedKind], channel="several", select=which, on_unknown="discard"):
+    async def handle(self, event: RenamedKind | PackedKind, ctx: Context) -> None:
+        ctx.publish(event)
+
+
+class OfGenerated(Handler[StringValue], channel="generated"):
+    async def handle(self, event: StringValue, ctx: Context) -> None:
+        ctx.publish(event)

@@ -1,4 +1,4 @@
-"""Mistakes that a team makes: mypy --strict must refuse each of them. It is checked, never run.
+"""Mistakes that a team makes: mypy --strict and pyright must refuse each of them. It is checked, never run.
 
 Every mistake is silenced on its own line, and mypy warns of what is silenced without need: a mistake that
 is no longer refused fails the check.
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from nsqkit import (
+    AnyEvent,
     Breaker,
     BatchHandler,
     Context,
@@ -38,7 +39,7 @@ from nsqkit import (
 )
 
 
-E = TypeVar("E")
+E = TypeVar("E", bound=AnyEvent)
 
 
 @event("order.created", version=1, topic="orders")
@@ -184,6 +185,20 @@ class TwoEvents(Handler[OrderCreated, OrderCancelled], channel="notify"):  # typ
     async def handle(self, event: OrderCreated, ctx: Context) -> None: ...
 
 
+class NumberEvent(Handler[int], channel="notify"):  # type: ignore[type-var]  # not an event
+    async def handle(self, event: int, ctx: Context) -> None: ...
+
+
+class TextBatch(BatchHandler[str], channel="notify"):  # type: ignore[type-var]  # not an event
+    async def handle(self, batch: Sequence[Delivery[str]]) -> None: ...
+
+
+Unbound = TypeVar("Unbound")
+
+
+class UnboundTeam(Handler[Unbound], abstract=True): ...  # type: ignore[type-var]  # bound=AnyEvent
+
+
 # The handle method
 
 
@@ -229,6 +244,8 @@ class WrongField(Handler[OrderCreated], channel="notify"):
         ctx.attempt  # type: ignore[attr-defined]  # attempts
         ctx.canceled = True  # type: ignore[attr-defined]  # cancelled
         ctx.publish(event, delay_s=5)  # type: ignore[call-arg]  # defer_s
+        ctx.publish(5)  # type: ignore[arg-type]  # not an event
+        ctx.publish("text")  # type: ignore[arg-type]  # not an event
         ctx.publish(event, "orders")  # type: ignore[call-arg]  # the topic without its name
         await ctx.publish(event)  # type: ignore[func-returns-value, misc]  # it is held until the handler succeeds
 
@@ -399,6 +416,7 @@ async def publish() -> None:
     publisher = Publisher("127.0.0.1:4150")
     publisher.publish(OrderCreated("o-1"))  # type: ignore[unused-coroutine]  # not awaited
     await publisher.publish(OrderCreated("o-1"), delay_s=5)  # type: ignore[call-arg]  # defer_s
+    await publisher.publish(b"bytes")  # type: ignore[arg-type]  # publish_raw
     await publisher.publish_many(OrderCreated("o-1"))  # type: ignore[arg-type]  # one for several
 
 

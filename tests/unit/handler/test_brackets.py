@@ -10,14 +10,15 @@ import pydantic
 import pytest
 from typing_extensions import TypeAliasType
 
-from nsqkit import BatchHandler, Context, DecodeError, Handler, event
+from nsqkit import AnyEvent, BatchHandler, Context, DecodeError, Handler, event
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.handler.brackets import events_of
 from nsqkit.handler.handler import AnyHandler
 
-E = TypeVar("E")
+E = TypeVar("E", bound=AnyEvent)
 Out = TypeVar("Out")
 Given = TypeVar("Given")
+Other = TypeVar("Other", bound=AnyEvent)
 
 
 @event("test_brackets.asked", version=1, topic="test_brackets")
@@ -38,14 +39,14 @@ class Page(msgspec.Struct, Generic[E]):
 
 
 @event("test_brackets.checked", version=1, topic="test_brackets_checked")
-class CheckedPage(pydantic.BaseModel, Generic[E]):
-    items: list[E]
+class CheckedPage(pydantic.BaseModel, Generic[Given]):
+    items: list[Given]
 
 
 class Team(Handler[E], Generic[Out, E], abstract=True): ...
 
 
-class Swapped(Team[E, Out], Generic[E, Out], abstract=True): ...
+class Swapped(Team[E, Other], Generic[E, Other], abstract=True): ...
 
 
 class Half(Team[Done, E], abstract=True): ...

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, Union
 import msgspec
 import pytest
 
+from nsqkit import AnyEvent
 from nsqkit.errors import HandlerError
 from nsqkit.events.types import REGISTRY, event
 from nsqkit.handler.context import Context
@@ -116,7 +117,7 @@ def test_an_abstract_class_shares_its_options_and_is_no_handler() -> None:
     assert (Notify.spec.topic, Notify.spec.max_in_flight, Notify.spec.timeout_s) == ("team", 7, 6)
 
 
-E = TypeVar("E")
+E = TypeVar("E", bound=AnyEvent)
 
 
 def test_an_abstract_class_may_leave_the_event_open() -> None:
@@ -269,4 +270,4 @@ def test_a_class_without_a_handle_of_its_own_does_nothing() -> None:
         pass
 
     with pytest.raises(NotImplementedError):
-        Team().handle(Created("o-1"), Context())
+        Team().handle(Created("o-1"), Context())  # type: ignore[abstract]
