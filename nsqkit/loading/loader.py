@@ -51,7 +51,7 @@ def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
     problems: list[str] = []
     token = deferring.set(True)
     try:
-        modules, classes = _collect(targets, problems)
+        modules, classes = _collect(targets, problems, settings.exclude)
         middleware = tuple(_middleware(target, problems) for target in settings.middleware)
     finally:
         deferring.reset(token)
@@ -68,12 +68,18 @@ def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
 def _collect(
     targets: Sequence[str],
     problems: list[str],
+    exclude: Sequence[str],
 ) -> tuple[list[ModuleType], list[type[AnyHandler[Any]]]]:
     modules: list[ModuleType] = []
     classes: dict[type[AnyHandler[Any]], None] = {}
     for target in targets:
         name, _, wanted = target.partition(":")
-        found = modules_of(name, problems)
+        if wanted and (module := imported(name, problems)) and (chosen := _held(module, wanted)):
+            modules += [each for each in (module, sys.modules[chosen.__module__]) if each not in modules]
+            problems += chosen.problems
+            classes[chosen] = None
+            continue
+        found = modules_of(name, problems, exclude)
         modules += [module for module in found if module not in modules]
         here = [handler for module in found for handler in defined(module)]
         if wanted:
@@ -81,6 +87,14 @@ def _collect(
         problems += [problem for handler in here for problem in handler.problems]
         classes.update(dict.fromkeys(here))
     return modules, [handler for handler in classes if "spec" in handler.__dict__]
+
+
+def _held(module: ModuleType, name: str) -> type[AnyHandler[Any]] | None:
+    """Return the handler class that a name of a module holds: defined, imported, or made by a function."""
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, AnyHandler)):
+        return None
+    return found if found.problems or "spec" in found.__dict__ else None
 
 
 def _only(

@@ -18,19 +18,32 @@ from nsqkit.handler.origin import place_of
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.suggestion import suggestion
 
+_PROGRAMS = frozenset({"__main__"})
+_NOT_HANDLERS = frozenset({"tests", "migrations"})
 
-def modules_of(name: str, problems: list[str]) -> list[ModuleType]:
+
+def modules_of(name: str, problems: list[str], exclude: Sequence[str] = ()) -> list[ModuleType]:
     """Import a module, and all modules in it if it is a package.
+
+    In a package it skips ``__main__``, which is a program, and the packages ``tests`` and ``migrations``.
 
     Args:
         name: Dotted name of a module or package.
         problems: Receives a line for each module that cannot be imported.
+        exclude: Further modules and packages to skip, by their whole or their last name.
     """
     module = imported(name, problems)
     if module is None:
         return []
     inner = pkgutil.iter_modules(getattr(module, "__path__", ()), f"{name}.")
-    return [module, *(each for info in inner for each in modules_of(info.name, problems))]
+    wanted = [info.name for info in inner if not _is_skipped(info, exclude)]
+    return [module, *(each for found in wanted for each in modules_of(found, problems, exclude))]
+
+
+def _is_skipped(info: pkgutil.ModuleInfo, exclude: Sequence[str]) -> bool:
+    last = info.name.rpartition(".")[2]
+    is_other = last in _PROGRAMS or (info.ispkg and last in _NOT_HANDLERS)
+    return is_other or last in exclude or info.name in exclude
 
 
 def imported(name: str, problems: list[str]) -> ModuleType | None:
@@ -74,6 +87,8 @@ def _declared(name: str, error: BaseException) -> Iterator[str]:
 
 def _reported(name: str, error: BaseException) -> tuple[str, ...]:
     missing = isinstance(error, ModuleNotFoundError) and error.name
+    if not Path(name).name and name:
+        return (f"{name}: give the name of a module or package{_here()}, as in nsqkit run shop.orders",)
     if name.startswith(".") or "/" in name or (missing and name.endswith(".py")):
         return (f"{name}: give a dotted module, not a file; did you mean {_dotted(name)!r}?",)
     if missing and f"{name}.".startswith(f"{missing}."):
@@ -90,6 +105,11 @@ def _dotted(name: str) -> str:
     path = Path(name)
     inside = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return ".".join(inside.with_suffix("").parts).strip(".")
+
+
+def _here() -> str:
+    names = ", ".join(info.name for info in pkgutil.iter_modules([str(Path.cwd())]))
+    return f" of this folder ({names})" if names else ""
 
 
 def _neighbours(missing: str) -> str:

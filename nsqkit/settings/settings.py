@@ -113,6 +113,9 @@ class Settings:
     middleware: tuple[str, ...] = rows.listing(
         "names", "middleware around every handler, as module:Class, outermost first"
     )
+    exclude: tuple[str, ...] = rows.listing(
+        "names", "modules and packages to skip in a package, as __main__, tests and migrations are"
+    )
     auth_secret: str | None = rows.text(None, "secret for nsqd's AUTH; not allowed as a flag", secret=True)
     auth_secret_file: str | None = rows.text(
         None, "file that contains the secret for AUTH, instead of auth_secret"

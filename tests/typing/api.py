@@ -535,7 +535,7 @@ class OfAttrs(Handler[AttrsKind], channel="kinds", name="attrs"):
 
 class OfRuled(Handler[RuledKind], channel="ruled", codec=own):
     def handle(self, event: RuledKind, ctx: Context) -> Awaitable[Outcome | None]:
-        return asyncio.sleep(0)
+        return asyncio.sleep(0)  # it returns an awaitable
 
 
 class OfKeyed(Handler[KeyedKind], channel="keyed"):

@@ -449,3 +449,54 @@ def test_middleware_that_cannot_be_used_is_told(team: Team, middleware: str, pro
     team.write(MIDDLEWARE, "TEAM_middleware.py", prelude=False)
     told = team.problems(middleware=(middleware.replace("TEAM", team.name),))
     assert told == [problem.replace("CWD", str(team.folder))]
+
+
+# What a package has beside its handlers
+
+
+def test_a_package_is_loaded_without_its_program_tests_and_migrations(team: Team) -> None:
+    team.write("", "TEAM/__init__.py", prelude=False)
+    team.write(NOTIFY, "TEAM/orders.py")
+    for name in ("__main__.py", "tests/__init__.py", "migrations/__init__.py", "migrations/m1.py"):
+        team.write("raise RuntimeError('imported')", f"TEAM/{name}", prelude=False)
+    assert [spec.name for spec in team.load()] == ["Notify"]
+
+
+@pytest.mark.parametrize("exclude", ["legacy", "TEAM.legacy"])
+def test_a_package_is_loaded_without_what_a_setting_excludes(team: Team, exclude: str) -> None:
+    team.write("", "TEAM/__init__.py", prelude=False)
+    team.write(NOTIFY, "TEAM/orders.py")
+    team.write("raise RuntimeError('imported')", "TEAM/legacy.py", prelude=False)
+    assert [spec.name for spec in team.load(exclude=(exclude.replace("TEAM", team.name),))] == ["Notify"]
+
+
+def test_a_program_that_is_named_is_loaded(team: Team) -> None:
+    team.write("", "TEAM/__init__.py", prelude=False)
+    team.write(NOTIFY, "TEAM/__main__.py")
+    assert [spec.name for spec in team.load("TEAM.__main__")] == ["Notify"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("from TEAM_orders import Notify as Chosen\n", id="imported"),
+        pytest.param(
+            "from TEAM_orders import Notify\n\n\ndef make():\n"
+            '    class Made(Notify, channel="made"): ...\n    return Made\n\n\nChosen = make()\n',
+            id="made by a function",
+        ),
+    ],
+)
+def test_an_explicit_name_takes_what_it_holds(team: Team, text: str) -> None:
+    team.write(NOTIFY, "TEAM_orders.py")
+    team.write(text, prelude=False)
+    (spec,) = team.load("TEAM:Chosen")
+    assert spec.name in {"Notify", "Made"}
+
+
+def test_a_folder_is_no_module(team: Team) -> None:
+    team.write(NOTIFY)
+    (problem,) = team.problems(".")
+    assert problem == (
+        ".: give the name of a module or package of this folder (TEAM), as in nsqkit run shop.orders"
+    )
