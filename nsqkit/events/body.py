@@ -5,6 +5,7 @@ It does not decode into event types; the codec does that.
 
 import json
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -13,6 +14,7 @@ from nsqkit.policy.redaction import redact, redact_json
 
 Kind = Literal["json", "text", "binary"]
 _DEEPEST = 200
+_MAX_BYTES = 10_485_760
 _NOT_JSON = object()
 
 
@@ -30,7 +32,8 @@ class Body:
 
     @classmethod
     def read(cls, body: bytes) -> Self:
-        """Classify and decode any bytes."""
+        """Classify and decode any bytes; gzip is read as what is in it."""
+        body = _decompressed(body)
         try:
             text = body.decode()
         except UnicodeDecodeError:
@@ -80,6 +83,15 @@ def line(value: object) -> str:
     """Return a JSON value as one line of JSON that is safe to print on a terminal."""
     written = json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in written)
+
+
+def _decompressed(body: bytes) -> bytes:
+    if not body.startswith(b"\x1f\x8b"):
+        return body
+    try:
+        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(body, _MAX_BYTES) or body
+    except zlib.error:
+        return body
 
 
 def _number(text: str) -> float:

@@ -40,6 +40,7 @@ class MsgpackCodec:
     """MessagePack, by msgspec."""
 
     content_type = "application/vnd.msgpack"
+    shape: Shape | None = None
 
     def decode(self, data: bytes, model: type[T], /) -> T:
         """Return the event in MessagePack.
@@ -47,7 +48,7 @@ class MsgpackCodec:
         Raises:
             ValueError: If it is not MessagePack, or not the event.
         """
-        return cast("T", _converter(cast("Any", model), shape_of(model))(self.parse(data)))
+        return cast("T", _converter(cast("Any", model), self.shape or shape_of(model))(self.parse(data)))
 
     def encode(self, event: Any, /) -> bytes:
         """Return an event as MessagePack.
@@ -56,7 +57,7 @@ class MsgpackCodec:
             TypeError: If it has a value that MessagePack does not have.
         """
         kind = type(event)
-        return msgspec.msgpack.encode(kind_of(kind).writer(kind, shape_of(kind))(event))
+        return msgspec.msgpack.encode(kind_of(kind).writer(kind, self.shape or shape_of(kind))(event))
 
     def parse(self, data: bytes) -> Any:
         """Return the plain values in MessagePack."""

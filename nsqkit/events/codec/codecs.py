@@ -1,5 +1,6 @@
 """Codecs: JSON as a codec, and the readers of data in any codec."""
 
+from copy import copy
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -18,6 +19,7 @@ class JsonCodec:
     """JSON: the default inside an envelope; named as a codec it is published without one."""
 
     content_type = "application/json"
+    shape: Shape | None = None
 
     def decode(self, data: bytes, model: type[T], /) -> T:
         """Return the event in a JSON text.
@@ -25,7 +27,7 @@ class JsonCodec:
         Raises:
             ValueError: If it is not JSON, or not the event; the text names the path or the byte.
         """
-        return cast("T", json_reader(cast("Any", model), shape_of(model))(data))
+        return cast("T", json_reader(cast("Any", model), self.shape or shape_of(model))(data))
 
     def encode(self, event: Any, /) -> bytes:
         """Return an event as JSON.
@@ -34,7 +36,21 @@ class JsonCodec:
             EncodeError: If it has a value that JSON does not have.
         """
         kind = type(event)
-        return encode_json(kind_of(kind).writer(kind, shape_of(kind))(event))
+        return encode_json(kind_of(kind).writer(kind, self.shape or shape_of(kind))(event))
+
+
+def shaped(codec: Codec, shape: Shape) -> Codec:
+    """Return a codec that reads and writes classes in a shape, if it is one that knows their fields.
+
+    Args:
+        codec: Any codec; it is not changed.
+        shape: The shape that an event declares.
+    """
+    if not hasattr(codec, "shape"):
+        return codec
+    found: Any = copy(codec)
+    found.shape = shape
+    return cast("Codec", found)
 
 
 def reader_of(known: EventType, codec: Codec | None) -> Read:
@@ -46,7 +62,7 @@ def reader_of(known: EventType, codec: Codec | None) -> Read:
     """
     if codec is None:
         return kind_of(known.model).reader(known.model, known.shape)
-    model, decode = known.model, codec.decode
+    model, decode = known.model, shaped(codec, known.shape).decode
     return lambda raw: decode(bytes(raw), model)
 
 

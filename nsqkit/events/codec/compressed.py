@@ -3,9 +3,10 @@
 import zlib
 from typing import Any, TypeVar
 
-from nsqkit.events.codec.codecs import JsonCodec
+from nsqkit.events.codec.codecs import JsonCodec, shaped
 from nsqkit.events.codec.faults import FaultError
 from nsqkit.events.codec.protocol import Codec
+from nsqkit.events.shape import Shape
 
 T = TypeVar("T")
 GZIP_RATIO = 10
@@ -28,6 +29,15 @@ class GzipCodec:
     def __init__(self, codec: Codec | None = None, *, max_bytes: int = _MAX_BYTES) -> None:
         self.codec: Codec = codec or JsonCodec()
         self.max_bytes = max_bytes
+
+    @property
+    def shape(self) -> Shape | None:
+        """The shape of the classes that the codec inside reads; None for that of their ``@event``."""
+        return getattr(self.codec, "shape", None)
+
+    @shape.setter
+    def shape(self, shape: Shape) -> None:
+        self.codec = shaped(self.codec, shape)
 
     def decode(self, data: bytes, model: type[T], /) -> T:
         """Return the event in compressed or plain bytes.

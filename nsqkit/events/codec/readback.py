@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nsqkit.errors import EncodeError
-from nsqkit.events.codec.codecs import JsonCodec, reader_of
+from nsqkit.events.codec.codecs import JsonCodec, reader_of, shaped
 from nsqkit.events.codec.faults import FaultError
 from nsqkit.events.codec.formats import encode_json
 from nsqkit.events.codec.models import explain, kind_of
@@ -23,7 +23,7 @@ class Writer:
         codec = known.codec
         self._name = known.wire_type
         self._is_json = codec is None or isinstance(codec, JsonCodec)
-        self._write = _json_writer(known) if codec is None else codec.encode
+        self._write = _json_writer(known) if codec is None else shaped(codec, known.shape).encode
         self._read = reader_of(known, codec)
 
     def data(self, event: Any, max_bytes: float) -> bytes:

@@ -1,5 +1,6 @@
 """Body: any bytes can be read, filtered, masked and shown."""
 
+import gzip
 import json
 
 import pytest
@@ -110,3 +111,8 @@ def test_secrets_are_masked_in_json_and_in_text_of_any_length() -> None:
     assert Body("json", "bob@example.org").redacted().value == "[redacted]"
     long = "x" * 20_000
     assert Body("binary", f"{long} token=abc").redacted() == Body("binary", f"{long} token=[redacted]")
+
+
+def test_gzip_is_read_as_what_is_in_it() -> None:
+    assert Body.read(gzip.compress(b'{"a": 1}')) == Body("json", {"a": 1})
+    assert Body.read(b"\x1f\x8b\x00").kind == "binary"
