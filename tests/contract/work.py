@@ -24,8 +24,9 @@ Behave = Callable[[Asked, Context], Any]
 
 def working(behave: Behave, channel: str = "work", **options: Any) -> type[Handler[Asked]]:
     """Return a handler class that does as it is told."""
+    usual: Any = {"name": named(channel), "retry": QUICK, "on_unknown": "discard"}
 
-    class Work(Handler[Asked], channel=channel, **({"retry": QUICK, "on_unknown": "discard"} | options)):
+    class Work(Handler[Asked], channel=channel, **(usual | options)):
         async def handle(self, event: Asked, ctx: Context) -> Outcome | None:
             outcome: Any = behave(event, ctx)
             if asyncio.iscoroutine(outcome):
@@ -33,6 +34,11 @@ def working(behave: Behave, channel: str = "work", **options: Any) -> type[Handl
             return cast("Outcome | None", outcome)
 
     return Work
+
+
+def named(channel: str) -> str:
+    """Return the name of the handler on a channel, since several may be in one worker."""
+    return "Work" if channel == "work" else f"Work-{channel.removesuffix('#ephemeral')}"
 
 
 def working_plainly(behave: Behave, **options: Any) -> type[Handler[Asked]]:
@@ -64,8 +70,8 @@ def body(n: int, what: str = "") -> bytes:
 
 
 def count(worker: Worker, name: str, channel: str = "work", topic: str = TOPIC, **labels: str) -> int:
-    """Return what /metrics shows of the handler ``Work``."""
-    handler = {"topic": topic, "channel": channel, "handler": "Work"}
+    """Return what /metrics shows of the handler on a channel."""
+    handler = {"topic": topic, "channel": channel, "handler": named(channel)}
     value = worker.metrics.registry.get_sample_value(f"nsqkit_{name}", handler | labels)
     assert value is not None, f"no metric {name} {labels}"
     return int(value)
