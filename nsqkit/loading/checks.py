@@ -35,6 +35,7 @@ def check(
     return [
         *_same_subscription(specs),
         *_same_name(specs),
+        *(problem for spec in specs for problem in _unwritten(spec)),
         *(problem for spec in specs for problem in _unsound_events(spec)),
         *(problem for spec in specs for problem in _unchosen_unknown(spec)),
         *(problem for spec in specs for problem in _long_delay(spec, settings)),
@@ -82,6 +83,12 @@ def _same_name(specs: Sequence[HandlerSpec]) -> Iterator[str]:
                 f"{spec.location}: {spec.name} is also the name of the handler at {other.location}; "
                 'add name="…" to the class keywords of one, for its logs, metrics and commands'
             )
+
+
+def _unwritten(spec: HandlerSpec) -> Iterator[str]:
+    """Yield the abstract methods of a handler class, which keep it from being created."""
+    for name in sorted(getattr(spec.handler, "__abstractmethods__", ())):
+        yield f"{spec.location}: {spec.name}: method {name} is abstract; define it, or say abstract=True"
 
 
 def _unsound_events(spec: HandlerSpec) -> Iterator[str]:

@@ -224,3 +224,30 @@ class Priced:
 
 
 class Notify"""
+
+
+ABSTRACT = """\
+from abc import ABC, abstractmethod
+
+
+class Base(Handler[Created], ABC, abstract=True):
+    @abstractmethod
+    def address(self) -> str: ...
+
+    async def handle(self, event: Created, ctx: Context) -> None: ...
+
+
+class Notify(Base, channel="notify"): ...
+
+
+class Full(Base, channel="full"):
+    def address(self) -> str:
+        return "a"
+"""
+
+
+def test_an_abstract_method_that_is_not_written_is_named(team: Team) -> None:
+    file = team.write(ABSTRACT)
+    (problem,) = team.problems()
+    place = at(file, "class Notify")
+    assert problem == f"{place}: Notify: method address is abstract; define it, or say abstract=True"
