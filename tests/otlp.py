@@ -2,7 +2,7 @@
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -121,7 +121,7 @@ def _received(span: trace_pb2.Span, service: str, scope: str, schema_url: str) -
     )
 
 
-def _fields(pairs: "list[KeyValue]") -> Fields:
+def _fields(pairs: "Iterable[KeyValue]") -> Fields:
     return {each.key: _value(each.value) for each in pairs}
 
 
