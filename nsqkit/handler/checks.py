@@ -74,7 +74,7 @@ def _policy(kind: type, example: str) -> Check:
     return check
 
 
-def _function(name: str, value: Any) -> Iterator[str]:
+def _select(name: str, value: Any) -> Iterator[str]:
     if not callable(value) or inspect.iscoroutinefunction(value):
         yield f"{name}={value!r} is not a plain function; write def {name}_event(body) above the class"
 
@@ -141,7 +141,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
         "max_wait_s": _seconds(MAX_TIMEOUT_S),
         "on_unknown": _one_of(get_args(OnUnknown)),
         "on_expired": _one_of(get_args(OnExpired)),
-        "select": _function,
+        "select": _select,
         "codec": _codec,
         "run_on_loop": _flag,
         "dead_letters": _flag,
