@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast, get_origin, overload
 
 from nsqkit.errors import EventError
-from nsqkit.events.codec.protocol import Codec
+from nsqkit.events.codec.protocol import Codec, codec_problem
 from nsqkit.events.shape import PLAIN, Hooks, Rename, Shape, shape_problem
 from nsqkit.policy.names import topic_problem
 
@@ -18,7 +18,6 @@ Select = Callable[[Any], type[Any] | None]
 """Takes the parsed body; returns the event class, or None if the handler does not take it."""
 _KINDS = ("__struct_fields__", "__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__", "__total__")
 """What marks a Struct, a dataclass, a class of pydantic, an attrs class and a TypedDict."""
-_CODEC = ("content_type", "decode", "encode")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
@@ -277,14 +276,6 @@ def _codec_problem(model: type[Any], codec: object, envelope: object) -> str | N
     if codec is None:
         return None if envelope is not False else "envelope=False is for an event with a codec: JsonCodec()"
     return codec_problem(codec, model)
-
-
-def codec_problem(codec: Any, model: type[Any] | None = None) -> str | None:
-    """Return why a value is not a codec, or not one for a class; None if it is."""
-    if inspect.isclass(codec) or not all(hasattr(codec, name) for name in _CODEC):
-        return f"codec={codec!r} is not a codec: give an instance with content_type, decode and encode"
-    problem = getattr(codec, "problem", None)
-    return problem(model) if callable(problem) and model is not None else None
 
 
 def _origin(model: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
-from nsqkit.events.types import codec_problem
+from nsqkit.events.codec.protocol import codec_problem
 from nsqkit.handler.extension import Extension
 from nsqkit.handler.once import Once
 from nsqkit.handler.options import MAX_IN_FLIGHT, MAX_THREADS, MAX_TIMEOUT_S

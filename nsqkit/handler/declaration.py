@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_origin
 
 from nsqkit.errors import EventError
-from nsqkit.events.types import REGISTRY, EventType, codec_problem
+from nsqkit.events.codec.protocol import codec_problem
+from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.awaited import is_async
 from nsqkit.handler.checks import CHECKS
 from nsqkit.handler.options import MAX_TIMEOUT_S, TIMEOUT_S

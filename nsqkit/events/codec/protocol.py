@@ -1,8 +1,10 @@
 """The protocol of codecs: what nsqkit asks of a format of data. It loads none."""
 
+import inspect
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+_CODEC = ("content_type", "decode", "encode")
 
 
 class Codec(Protocol):
@@ -32,3 +34,11 @@ class Codec(Protocol):
             Exception: Any, if the event has a value that the format does not have; the publisher gets it as
                 ``EncodeError``.
         """
+
+
+def codec_problem(codec: Any, model: type[Any] | None = None) -> str | None:
+    """Return why a value is not a codec, or not one for a class; None if it is."""
+    if inspect.isclass(codec) or not all(hasattr(codec, name) for name in _CODEC):
+        return f"codec={codec!r} is not a codec: give an instance with content_type, decode and encode"
+    problem = getattr(codec, "problem", None)
+    return problem(model) if callable(problem) and model is not None else None

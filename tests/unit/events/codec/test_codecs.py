@@ -18,9 +18,9 @@ from nsqkit.events.codec.codecs import JsonCodec
 from nsqkit.events.codec.compressed import GzipCodec
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.events.codec.encoder import encode
-from nsqkit.events.codec.protocol import Codec
+from nsqkit.events.codec.protocol import Codec, codec_problem
 from nsqkit.events.stamp import Stamp
-from nsqkit.events.types import EventRegistry, EventType, codec_problem, event
+from nsqkit.events.types import EventRegistry, EventType, event
 
 STAMP = Stamp(source="shop", event_id="e-1", time="2024-05-01T10:00:00Z")
 AT = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
