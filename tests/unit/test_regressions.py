@@ -338,6 +338,7 @@ async def test_an_nsqd_that_misses_one_look_does_not_end_a_run(monkeypatch: pyte
     class Idle:
         subscribed = (("t", "c"),)
         held = 0
+        next_requeue_s = None
         is_blocked = False
 
     looks: Iterator[Any] = iter(
