@@ -1,0 +1,83 @@
+"""deploy/prometheus: the rules do what their stories say, and a real Prometheus watches a live worker."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.conftest import DEPLOY, ROOT, Prometheus, Tool, Worker, run
+from tests.e2e.conftest import get
+from tests.waiting import until_blocking
+
+FOLDER = DEPLOY / "prometheus"
+ALERTS = re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yml").read_text())
+RECORDS = re.findall(r"- record: (\S+)", (FOLDER / "recording.yml").read_text())
+STORIES = (FOLDER / "rules_test.yml").read_text()
+PAGE = (ROOT / "docs" / "deployment.md").read_text()
+
+
+def test_the_rules_do_what_their_stories_say(tool: Tool) -> None:
+    ended = run(tool("promtool"), "test", "rules", FOLDER / "rules_test.yml")
+    assert ended.code == 0, ended.out + ended.err
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_fires_in_a_story_and_is_explained(alert: str) -> None:
+    assert re.search(rf"\b{alert}\b", STORIES)
+    assert f"| `{alert}` |" in PAGE
+
+
+def test_the_page_explains_no_other_alert() -> None:
+    assert set(re.findall(r"`(Nsqkit\w+)`", PAGE)) == set(ALERTS)
+
+
+def test_the_configuration_is_valid(tool: Tool) -> None:
+    ended = run(tool("promtool"), "check", "config", "--syntax-only", FOLDER / "prometheus.yml")
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_pods_are_scraped_by_the_name_of_their_port(tool: Tool, tmp_path: Path) -> None:
+    """Debian's Prometheus cannot discover pods, so this checks the rest of that configuration."""
+    text = (FOLDER / "kubernetes.yml").read_text()
+    discovery = "kubernetes_sd_configs:\n      - role: pod\n"
+    assert discovery in text
+    for rules in ("recording.yml", "alerts.yml"):
+        (tmp_path / rules).write_text((FOLDER / rules).read_text())
+    config = tmp_path / "prometheus.yml"
+    config.write_text(text.replace(discovery, 'static_configs:\n      - targets: ["10.1.2.3:9464"]\n'))
+    ended = run(tool("promtool"), "check", "config", "--syntax-only", config)
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.slow
+class TestLive:
+    """A real Prometheus and a live worker whose gateway fails; a minute of the rules lasts a second."""
+
+    def test_the_admin_port_asks_prometheus_for_the_token(
+        self, worker: Worker, prometheus: Prometheus
+    ) -> None:
+        assert get(worker.admin_address, "/metrics")[0] == 401
+        until_blocking(lambda: prometheus.query('up{job="nsqkit"} == 1'))
+
+    def test_the_alert_fires_for_the_handler_that_fails_and_for_no_other(
+        self, prometheus: Prometheus
+    ) -> None:
+        def firing() -> set[str]:
+            found = prometheus.query('ALERTS{alertname="NsqkitRequeueRateHigh", alertstate="firing"}')
+            return {series["metric"]["handler"] for series in found}
+
+        assert until_blocking(firing) == {"ChargePayment"}
+
+    @pytest.mark.parametrize("record", RECORDS)
+    def test_a_recorded_figure_is_a_number(self, prometheus: Prometheus, record: str) -> None:
+        found = until_blocking(lambda: prometheus.query(record))
+        assert [series for series in found if series["value"][1] == "NaN"] == []
+
+    def test_an_idle_handler_has_no_ratio(self, prometheus: Prometheus) -> None:
+        def handlers(record: str) -> set[str]:
+            return {series["metric"]["handler"] for series in prometheus.query(record)}
+
+        idle = handlers("handler:nsqkit_messages_received:rate5m") - handlers(
+            "handler:nsqkit_requeues:ratio_rate5m"
+        )
+        assert idle == {"BookCarrier"}
