@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 TOKEN_FILE = "/etc/prometheus/nsqkit-admin-token"
 _TOOLS = ROOT / ".deploy-tools"
-_MISSING = "{} not found: run scripts/install-deploy-tools; skipping tests that need it"
+_MISSING = "{} not found: run scripts/install-deploy-tools, or install systemd; skipping tests that need it"
 
 Tool = Callable[[str], str]
 
