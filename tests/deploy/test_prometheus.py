@@ -1,5 +1,6 @@
 """deploy/prometheus: the rules do what their stories say, and a real Prometheus watches a live worker."""
 
+import json
 import re
 from pathlib import Path
 
@@ -36,17 +37,47 @@ def test_the_configuration_is_valid(tool: Tool) -> None:
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_pods_are_scraped_by_the_name_of_their_port(tool: Tool, tmp_path: Path) -> None:
-    """Debian's Prometheus cannot discover pods, so this checks the rest of that configuration."""
+POD = """static_configs:
+      - targets: ["10.1.2.3:9464"]
+        labels:
+          __meta_kubernetes_pod_container_port_name: {port}
+          __meta_kubernetes_pod_phase: {phase}
+          __meta_kubernetes_namespace: shop
+          __meta_kubernetes_pod_name: payments-1
+"""
+
+
+@pytest.mark.parametrize(
+    ("port", "phase", "is_scraped"),
+    [
+        pytest.param("nsqkit-admin", "Running", True, id="a worker"),
+        pytest.param("http", "Running", False, id="another port"),
+        pytest.param("nsqkit-admin", "Succeeded", False, id="a worker that has ended"),
+    ],
+)
+def test_pods_are_scraped_by_the_name_of_their_port(
+    tool: Tool,
+    tmp_path: Path,
+    *,
+    port: str,
+    phase: str,
+    is_scraped: bool,
+) -> None:
+    """Debian's Prometheus cannot discover pods: fixed labels replace the discovery."""
     text = (FOLDER / "kubernetes.yml").read_text()
     discovery = "kubernetes_sd_configs:\n      - role: pod\n"
     assert discovery in text
     for rules in ("recording.yml", "alerts.yml"):
         (tmp_path / rules).write_text((FOLDER / rules).read_text())
     config = tmp_path / "prometheus.yml"
-    config.write_text(text.replace(discovery, 'static_configs:\n      - targets: ["10.1.2.3:9464"]\n'))
-    ended = run(tool("promtool"), "check", "config", "--syntax-only", config)
-    assert (ended.code, ended.err) == (0, "")
+    config.write_text(text.replace(discovery, POD.format(port=port, phase=phase)))
+    ended = run(tool("promtool"), "check", "service-discovery", "--timeout=1s", config, "nsqkit")
+    assert ended.code == 0, ended.err
+    (target,) = json.loads(ended.out)
+    labels = {"instance": "10.1.2.3:9464", "job": "nsqkit", "namespace": "shop", "pod": "payments-1"}
+    assert {name: (target["labels"] or {}).get(name) for name in labels} == (
+        labels if is_scraped else dict.fromkeys(labels)
+    )
 
 
 @pytest.mark.slow
