@@ -158,7 +158,7 @@ class Worker:
     token_file: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def worker(pod: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """A worker with the settings of the Kubernetes manifest; its gateway fails four times out of five."""
     folder = tmp_path_factory.mktemp("worker")
@@ -193,7 +193,7 @@ def faster(text: str) -> str:
     return re.sub(r"\b(\d+)m\b", r"\1s", text.replace("15s", "1s"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prometheus(tool: Tool, worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A real Prometheus with the configuration and the rules of deploy/, whose minutes last a second."""
     folder = tmp_path_factory.mktemp("prometheus")

@@ -5,32 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.conftest import DEPLOY, Prometheus, faster
-from tests.waiting import until_blocking
+from tests.deploy.conftest import DEPLOY
 
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "nsqkit.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
-
-
-QUERIES = [
-    pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
-    for panel in PANELS
-    for target in panel["targets"]
-]
-
-
-def filled_in(expression: str) -> str:
-    """Return a query as Grafana sends it, for all handlers."""
-    interval = expression.replace("$__rate_interval", "5m")
-    return faster(interval.replace("$handler", VARIABLES["handler"]["allValue"]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("expression", QUERIES)
-def test_a_query_returns_data(prometheus: Prometheus, expression: str) -> None:
-    assert "$" not in filled_in(expression)
-    until_blocking(lambda: prometheus.query(filled_in(expression)))
 
 
 def test_the_variable_lists_the_handlers() -> None:

@@ -6,9 +6,7 @@ import pytest
 
 from nsqkit import Settings
 from nsqkit.cli import main
-from tests.deploy.conftest import DEPLOY, TOKEN, Tool, Worker, drain_s, run
-from tests.e2e.conftest import get
-from tests.waiting import until_blocking
+from tests.deploy.conftest import DEPLOY, Tool, drain_s, run
 
 MANIFESTS = DEPLOY / "kubernetes" / "worker.yaml"
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
@@ -29,17 +27,6 @@ def test_the_probes_ask_the_admin_port(pod: dict[str, Any]) -> None:
     (port,) = container["ports"]
     assert port["containerPort"] == Settings().admin_port
     assert {container[probe]["httpGet"]["port"] for probe in PROBES} == {port["name"]}
-
-
-@pytest.mark.slow
-def test_a_worker_with_the_settings_of_the_manifest_answers_the_probes(
-    worker: Worker, pod: dict[str, Any]
-) -> None:
-    (container,) = pod["containers"]
-    paths = {container[probe]["httpGet"]["path"] for probe in PROBES}
-    until_blocking(lambda: {get(worker.admin_address, path)[0] for path in paths} == {200})
-    assert get(worker.admin_address, "/metrics")[0] == 401
-    assert TOKEN not in get(worker.admin_address, "/readyz")[1]
 
 
 def test_the_command_has_options_that_nsqkit_knows(

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import DEPLOY, ROOT, Prometheus, Tool, Worker, run
-from tests.e2e.conftest import get
-from tests.waiting import until_blocking
+from tests.deploy.conftest import DEPLOY, ROOT, Tool, run
 
 FOLDER = DEPLOY / "prometheus"
 ALERTS = re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yml").read_text())
@@ -78,37 +76,3 @@ def test_pods_are_scraped_by_the_name_of_their_port(
     assert {name: (target["labels"] or {}).get(name) for name in labels} == (
         labels if is_scraped else dict.fromkeys(labels)
     )
-
-
-@pytest.mark.slow
-class TestLive:
-    """A real Prometheus and a live worker whose gateway fails; a minute of the rules lasts a second."""
-
-    def test_the_admin_port_asks_prometheus_for_the_token(
-        self, worker: Worker, prometheus: Prometheus
-    ) -> None:
-        assert get(worker.admin_address, "/metrics")[0] == 401
-        until_blocking(lambda: prometheus.query('up{job="nsqkit"} == 1'))
-
-    def test_the_alert_fires_for_the_handler_that_fails_and_for_no_other(
-        self, prometheus: Prometheus
-    ) -> None:
-        def firing() -> set[str]:
-            found = prometheus.query('ALERTS{alertname="NsqkitRequeueRateHigh", alertstate="firing"}')
-            return {series["metric"]["handler"] for series in found}
-
-        assert until_blocking(firing) == {"ChargePayment"}
-
-    @pytest.mark.parametrize("record", RECORDS)
-    def test_a_recorded_figure_is_a_number(self, prometheus: Prometheus, record: str) -> None:
-        found = until_blocking(lambda: prometheus.query(record))
-        assert [series for series in found if series["value"][1] == "NaN"] == []
-
-    def test_an_idle_handler_has_no_ratio(self, prometheus: Prometheus) -> None:
-        def handlers(record: str) -> set[str]:
-            return {series["metric"]["handler"] for series in prometheus.query(record)}
-
-        idle = handlers("handler:nsqkit_messages_received:rate5m") - handlers(
-            "handler:nsqkit_requeues:ratio_rate5m"
-        )
-        assert idle == {"BookCarrier"}

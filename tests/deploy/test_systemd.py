@@ -1,4 +1,4 @@
-"""deploy/systemd: systemd accepts the unit, and the unit leaves a worker the time to drain."""
+"""deploy/systemd: systemd accepts the unit, and the unit leaves workers the time to drain."""
 
 import re
 import sys
@@ -23,14 +23,24 @@ def test_systemd_accepts_the_unit(tool: Tool, tmp_path: Path) -> None:
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_the_worker_has_the_time_to_drain() -> None:
+def test_the_workers_have_the_time_to_drain() -> None:
     assert int(option("TimeoutStopSec")) >= drain_s()
 
 
-def test_only_the_worker_gets_sigterm() -> None:
+def test_the_parent_of_workers_reports_that_it_is_ready() -> None:
+    assert option("Type") == "notify"
+    assert "--workers" in option("ExecStart").split()
+    assert option("ExecReload") == "/bin/kill -HUP $MAINPID"
+
+
+def test_a_start_waits_while_nsqd_is_away() -> None:
+    assert option("TimeoutStartSec") == "infinity"
+
+
+def test_only_the_parent_gets_sigterm() -> None:
     assert (option("KillSignal"), option("KillMode")) == ("SIGTERM", "mixed")
 
 
-def test_a_worker_that_must_be_corrected_is_not_started_again() -> None:
+def test_a_service_that_must_be_corrected_is_not_started_again() -> None:
     assert option("Restart") == "on-failure"
     assert option("RestartPreventExitStatus") == "2"
