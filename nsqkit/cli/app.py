@@ -10,7 +10,21 @@ from typing import Annotated, TextIO
 
 import typer
 
-from nsqkit.cli import broker, check, config, db, new, outbox, pause, publish, relay, run, tail, terminal
+from nsqkit.cli import (
+    broker,
+    check,
+    config,
+    db,
+    new,
+    outbox,
+    pause,
+    publish,
+    relay,
+    run,
+    status,
+    tail,
+    terminal,
+)
 from nsqkit.cli.dead.app import app as dead
 from nsqkit.errors import (
     EventError,
@@ -43,6 +57,7 @@ for _name, _command, _help in (
     ("handlers", check.handlers, "Print topic, channel, events and retry delays of handlers."),
     ("publish", publish.publish, "Publish a message, or a file of them, confirmed by nsqd."),
     ("tail", tail.tail, "Show the messages of a topic as they arrive."),
+    ("status", status.status, "Print depth, in flight, pauses and clients of the handlers' channels."),
     ("pause", pause.pause, "Pause a channel, or one handler of one worker."),
     ("resume", pause.resume, "Resume a channel or a handler that was paused."),
     ("relay", relay.relay, "Publish the waiting events of a database's outbox."),

@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -16,6 +18,9 @@ from nsqkit.policy.visible import visible
 from nsqkit.settings.setting import shown
 from nsqkit.settings.settings import TABLE, SettingRow
 from nsqkit.telemetry.metrics import HandlerSummary
+
+if TYPE_CHECKING:  # it imports tornado, which other commands do not need
+    from nsqkit.ops.status import ChannelStatus
 
 _UNLIMITED = 10_000
 
@@ -122,6 +127,32 @@ def handler(row: HandlerRow) -> Table:
     return table
 
 
+def channels(rows: Sequence["ChannelStatus"]) -> Table:
+    """Return a row for each channel: sums over all nsqd, and in how many of them it is paused.
+
+    A channel that no nsqd has, has "-" for its counts. Messages that wait in topics have a column only if
+    there are any.
+    """
+    columns: dict[str, list[str]] = {}
+    if any(row.total("topic_depth") for row in rows):
+        columns["in\ntopic"] = [_total(row, "topic_depth") for row in rows]
+    for heading, field in (
+        ("depth", "depth"),
+        ("in\nflight", "in_flight"),
+        ("deferred", "deferred"),
+        ("clients", "clients"),
+    ):
+        columns[heading] = [_total(row, field) for row in rows]
+    columns["paused"] = [_pauses(row) for row in rows]
+    columns["nsqd"] = [str(len([each for each in row.nsqd if not each.is_missing])) for row in rows]
+    table = _table("handler", "topic / channel")
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
+    for row, *cells in zip(rows, *columns.values(), strict=True):
+        _add(table, row.handler, f"{row.topic} / {row.channel}", *cells)
+    return table
+
+
 def settings(rows: Iterable[SettingRow]) -> Table:
     """Return every setting, its value and where the value came from."""
     table = _table("setting", "value", "from")
@@ -150,6 +181,20 @@ def _table(*headings: str) -> Table:
 
 def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(cell, cells))
+
+
+def _total(row: "ChannelStatus", field: str) -> str:
+    has_figure = row.nsqd if field == "topic_depth" else [each for each in row.nsqd if not each.is_missing]
+    return f"{row.total(field):,}" if has_figure else "-"
+
+
+def _pauses(row: "ChannelStatus") -> str:
+    """Return such as "no", "channel", or "topic 1/3" if that nsqd is one of three."""
+    found = Counter(each.paused for each in row.nsqd if each.paused != "no")
+    counts = (
+        name if count == len(row.nsqd) else f"{name} {count}/{len(row.nsqd)}" for name, count in found.items()
+    )
+    return " ".join(counts) or "no"
 
 
 def _milliseconds(seconds: float | None) -> str:
