@@ -1,0 +1,204 @@
+"""Diagnosis: says in words which handler fails, since when, and what the evidence points to.
+
+It is never more certain than its evidence: without a sign, or with signs of two causes, the cause is unknown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nsqkit.policy.requeue_level import MIN_DELIVERIES, Level, Share
+
+_ONE_PLACE_RATIO: Final = 0.9
+_AFTER_START_S: Final = 120.0
+_MOST_NAMES: Final = 3
+_ORDER: Final = tuple(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Errors of one type at one line.
+
+    Args:
+        error_type: Name of the exception's type.
+        place: ``file:line`` of the team's code; empty if it is not known.
+        count: Their number in the last minutes.
+    """
+
+    error_type: str
+    place: str
+    count: int
+
+    @property
+    def label(self) -> str:
+        """Type and place in words."""
+        return f"{self.error_type} at {self.place}" if self.place else self.error_type
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Facts about one handler.
+
+    Args:
+        name: The handler's name.
+        level: How bad it is.
+        minute: Deliveries of the last minute.
+        since_ago_s: Seconds since the failures began; None if that is not known.
+        since: The time when they began, as a clock shows it; empty if that is not known.
+        groups: Its errors, the most frequent first.
+        paused: Why its intake is paused, in words; empty if it is not.
+    """
+
+    name: str
+    level: Level
+    minute: Share
+    since_ago_s: float | None = None
+    since: str = ""
+    groups: tuple[ErrorGroup, ...] = ()
+    paused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A verdict on a worker, with its evidence.
+
+    Args:
+        key: Changes when the verdict is another one, but not with each figure.
+        level: The level of the worst handler.
+        word: The level in one or two words.
+        line: The verdict in one sentence.
+        cause: What the evidence points to, in a few words; empty if no handler fails.
+        evidence: Why, and what is not known; one sentence each.
+        handler: The handler that it is about; empty if it is about none.
+    """
+
+    key: str
+    level: Level
+    word: str
+    line: str
+    cause: str = ""
+    evidence: tuple[str, ...] = ()
+    handler: str = ""
+
+
+def diagnose(findings: Sequence[Finding], *, up_s: float, saturated: Sequence[str]) -> Diagnosis:
+    """Return the verdict on all handlers of a worker.
+
+    Args:
+        findings: Facts about each handler.
+        up_s: Seconds since the worker started.
+        saturated: The limits of the process that are passed now, in words; empty if there are none.
+    """
+    worst = min(findings, key=_rank, default=None)
+    if worst is None or worst.level is Level.UNKNOWN:
+        return Diagnosis("idle", Level.UNKNOWN, "Unknown", "No messages in the last minute.")
+    match worst.level:
+        case Level.BAD:
+            return _failing(worst, findings, up_s=up_s, saturated=saturated)
+        case Level.HELD:
+            return _paused(findings)
+        case Level.WARN:
+            line = f"{worst.name} requeues {_percent(worst.minute)}, more than usual. No handler is failing."
+            return Diagnosis(f"warn:{worst.name}", Level.WARN, "To watch", line, handler=worst.name)
+        case _:
+            return _healthy(findings, saturated)
+
+
+def _rank(finding: Finding) -> tuple[int, float]:
+    return _ORDER.index(finding.level), -(finding.minute.ratio or 0.0)
+
+
+def _healthy(findings: Sequence[Finding], saturated: Sequence[str]) -> Diagnosis:
+    few = [each for each in findings if each.minute.received < MIN_DELIVERIES]
+    evidence = []
+    if few:
+        evidence.append(f"Not known: fewer than {MIN_DELIVERIES} deliveries a minute of {_names(few)}.")
+    if saturated:
+        evidence.append(f"To watch: {'; '.join(saturated)}.")
+        line = f"No handler fails, but the process is saturated: {saturated[0]}."
+        return Diagnosis("saturated", Level.WARN, "To watch", line, "saturation", tuple(evidence))
+    known = len(findings) - len(few)
+    line = "No handler fails." if few else f"{_handlers(known)} within their usual requeue rate."
+    return Diagnosis("ok", Level.OK, "Healthy", line, evidence=tuple(evidence))
+
+
+def _paused(findings: Sequence[Finding]) -> Diagnosis:
+    held = [each for each in findings if each.level is Level.HELD]
+    first = held[0]
+    more = f" {_handlers(len(held) - 1, more=True)} paused." if len(held) > 1 else ""
+    key = f"held:{','.join(each.name for each in held)}"
+    line = f"{first.name} takes in no messages: {first.paused or 'paused'}.{more}"
+    return Diagnosis(key, Level.HELD, "Paused", line, handler=first.name)
+
+
+def _failing(
+    worst: Finding, findings: Sequence[Finding], *, up_s: float, saturated: Sequence[str]
+) -> Diagnosis:
+    others = [each for each in findings if each is not worst]
+    failing = [each for each in others if each.level is Level.BAD]
+    since = f" since {worst.since}" if worst.since else ", since before the data begin"
+    top = f": {worst.groups[0].label}" if worst.groups else ""
+    line = f"{worst.name} requeues {_percent(worst.minute)}{since}{top}. {_about_others(others, failing)}"
+    cause, evidence = _cause(worst, others, failing, up_s=up_s, saturated=saturated)
+    label = worst.groups[0].label if worst.groups else ""
+    key = f"bad:{worst.name}:{label}:{cause}"
+    return Diagnosis(key, Level.BAD, "Failing", line.rstrip(), cause, evidence, worst.name)
+
+
+def _about_others(others: Sequence[Finding], failing: Sequence[Finding]) -> str:
+    if failing:
+        return f"{_handlers(len(failing), more=True)} failing."
+    is_healthy = others and all(each.level is Level.OK for each in others)
+    return "Other handlers are healthy." if is_healthy else ""
+
+
+def _cause(
+    worst: Finding,
+    others: Sequence[Finding],
+    failing: Sequence[Finding],
+    *,
+    up_s: float,
+    saturated: Sequence[str],
+) -> tuple[str, tuple[str, ...]]:
+    """Return the suspected cause, and the evidence for and against it."""
+    evidence, causes = [], []
+    share = _top_share(worst)
+    healthy = [each for each in others if each.level is Level.OK]
+    if share is not None:
+        evidence.append(f"{share:.0%} of its errors are {worst.groups[0].label}.")
+    if healthy and not failing:
+        evidence.append(f"{_handlers(len(healthy))} of the same process healthy.")
+    if share is not None and share >= _ONE_PLACE_RATIO and healthy and not failing and not saturated:
+        causes.append("a dependency")
+    if worst.since_ago_s is not None and up_s - worst.since_ago_s <= _AFTER_START_S:
+        evidence.append("It began within 2 minutes after the worker started.")
+        causes.append("the code")
+    if saturated:
+        evidence.append(f"The process is saturated: {'; '.join(saturated)}.")
+        causes.append("saturation")
+    else:
+        evidence.append("No sign of saturation.")
+    if len(causes) == 1:
+        return f"looks like {causes[0]}", (*evidence, "Not known: the state of the dependency itself.")
+    reason = f"signs of {' and '.join(causes)}" if causes else "no sign points to one cause"
+    return "cause not known", (*evidence, f"Not known: the cause; {reason}.")
+
+
+def _top_share(finding: Finding) -> float | None:
+    total = sum(each.count for each in finding.groups)
+    return finding.groups[0].count / total if total else None
+
+
+def _percent(share: Share) -> str:
+    return f"{share.ratio or 0.0:.0%}".replace("%", " %")
+
+
+def _handlers(count: int, *, more: bool = False) -> str:
+    word = "more handler" if more else "handler"
+    return f"1 {word} is" if count == 1 else f"{count} {word}s are"
+
+
+def _names(findings: Sequence[Finding]) -> str:
+    shown = ", ".join(each.name for each in findings[:_MOST_NAMES])
+    left = len(findings) - _MOST_NAMES
+    return f"{shown} and {left} more" if left > 0 else shown
