@@ -56,12 +56,12 @@ class Gateway:
     """A simulated payment gateway with a configurable failure rate.
 
     Args:
-        failure_ratio: Share of the calls that fail, 0 to 1.
+        failure_ratio: Share of the calls that fail, 0 to 1; it may be changed at any time.
         seed: Seed of the random failures.
     """
 
     def __init__(self, failure_ratio: float, seed: int = 0) -> None:
-        self._failure_ratio = failure_ratio
+        self.failure_ratio = failure_ratio
         self._draws = random.Random(seed)  # noqa: S311 - a simulation
         self.charged_cents = 0
 
@@ -74,7 +74,7 @@ class Gateway:
         """
         if amount_cents == 0:
             raise PaymentDeclinedError(f"order {order_id} has a total of 0")
-        if self._draws.random() < self._failure_ratio:
+        if self._draws.random() < self.failure_ratio:
             raise GatewayError(f"no answer for order {order_id}")
         self.charged_cents += amount_cents
 

@@ -6,6 +6,7 @@ It runs on the worker's event loop. So if the loop is blocked, it does not answe
 import asyncio
 import errno
 import socket
+from collections.abc import Sequence
 
 from tornado.web import Application, RequestHandler
 
@@ -27,6 +28,9 @@ from nsqkit.telemetry.metrics import Metrics
 
 _BACKLOG = 128
 
+Route = tuple[str, type[RequestHandler], dict[str, object]]
+"""A path, its page, and the arguments of the page's ``initialize``."""
+
 
 class AdminServer:
     """Serves metrics and health, and pauses and resumes handlers.
@@ -38,21 +42,31 @@ class AdminServer:
         port: Port to listen on, 0 to 65535; 0 takes a free one.
         handlers: The worker's handlers for /handlers.
         access: Decides which requests are answered.
+        more_pages: Pages of other parts, as tornado takes them.
     """
 
     def __init__(
-        self, metrics: Metrics, health: Health, host: str, port: int, *, handlers: Handlers, access: Access
+        self,
+        metrics: Metrics,
+        health: Health,
+        host: str,
+        port: int,
+        *,
+        handlers: Handlers,
+        access: Access,
+        more_pages: Sequence[Route] = (),
     ) -> None:
         self._host = host
         self._port = port
         self._access = access
         self._lag = LoopLag(metrics.event_loop_lag)
-        pages: list[tuple[str, type[RequestHandler], dict[str, object]]] = [
+        pages: list[Route] = [
             ("/metrics", MetricsPage, {"metrics": metrics}),
             ("/healthz", HealthPage, {"health": health}),
             ("/readyz", ReadyPage, {"health": health}),
             ("/handlers", HandlersPage, {"handlers": handlers}),
             ("/handlers/([^/]+)/(pause|resume)", IntakePage, {"handlers": handlers}),
+            *more_pages,
         ]
         self._server = BoundedServer(
             Application(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nsqkit.policy.requeue_level import MIN_DELIVERIES, Level, Share
+from nsqkit.policy.saturation import Saturation
 
 _ONE_PLACE_RATIO: Final = 0.9
 _AFTER_START_S: Final = 120.0
@@ -81,13 +82,13 @@ class Diagnosis:
     handler: str = ""
 
 
-def diagnose(findings: Sequence[Finding], *, up_s: float, saturated: Sequence[str]) -> Diagnosis:
+def diagnose(findings: Sequence[Finding], *, up_s: float, saturated: Sequence[Saturation]) -> Diagnosis:
     """Return the verdict on all handlers of a worker.
 
     Args:
         findings: Facts about each handler.
         up_s: Seconds since the worker started.
-        saturated: The limits of the process that are passed now, in words; empty if there are none.
+        saturated: The limits of the process that are passed now; empty if there are none.
     """
     worst = min(findings, key=_rank, default=None)
     if worst is None or worst.level is Level.UNKNOWN:
@@ -108,16 +109,18 @@ def _rank(finding: Finding) -> tuple[int, float]:
     return _ORDER.index(finding.level), -(finding.minute.ratio or 0.0)
 
 
-def _healthy(findings: Sequence[Finding], saturated: Sequence[str]) -> Diagnosis:
+def _healthy(findings: Sequence[Finding], saturated: Sequence[Saturation]) -> Diagnosis:
+    worst = max(findings, key=lambda finding: finding.minute.ratio or 0.0)
     few = [each for each in findings if each.minute.received < MIN_DELIVERIES]
-    evidence = []
+    evidence = [f"The highest share is {_percent(worst.minute, digits=1)}, of {worst.name}."]
     if few:
         evidence.append(f"Not known: fewer than {MIN_DELIVERIES} deliveries a minute of {_names(few)}.")
     if saturated:
-        evidence.append(f"To watch: {'; '.join(saturated)}.")
-        line = f"No handler fails, but the process is saturated: {saturated[0]}."
+        evidence.append(f"To watch: {_words(saturated)}.")
+        line = f"No handler fails, but the process is saturated: {saturated[0].text}."
         return Diagnosis("saturated", Level.WARN, "To watch", line, "saturation", tuple(evidence))
     known = len(findings) - len(few)
+    evidence.append("No sign of saturation.")
     line = "No handler fails." if few else f"{_handlers(known)} within their usual requeue rate."
     return Diagnosis("ok", Level.OK, "Healthy", line, evidence=tuple(evidence))
 
@@ -132,7 +135,7 @@ def _paused(findings: Sequence[Finding]) -> Diagnosis:
 
 
 def _failing(
-    worst: Finding, findings: Sequence[Finding], *, up_s: float, saturated: Sequence[str]
+    worst: Finding, findings: Sequence[Finding], *, up_s: float, saturated: Sequence[Saturation]
 ) -> Diagnosis:
     others = [each for each in findings if each is not worst]
     failing = [each for each in others if each.level is Level.BAD]
@@ -158,24 +161,27 @@ def _cause(
     failing: Sequence[Finding],
     *,
     up_s: float,
-    saturated: Sequence[str],
+    saturated: Sequence[Saturation],
 ) -> tuple[str, tuple[str, ...]]:
     """Return the suspected cause, and the evidence for and against it."""
     evidence, causes = [], []
     share = _top_share(worst)
     healthy = [each for each in others if each.level is Level.OK]
+    came_first = [each for each in saturated if _is_before(each, worst)]
     if share is not None:
-        evidence.append(f"{share:.0%} of its errors are {worst.groups[0].label}.")
+        evidence.append(f"{100 * share:.0f} % of its errors are {worst.groups[0].label}.")
     if healthy and not failing:
-        evidence.append(f"{_handlers(len(healthy))} of the same process healthy.")
-    if share is not None and share >= _ONE_PLACE_RATIO and healthy and not failing and not saturated:
+        evidence.append(f"{len(healthy)} of the {len(others)} other handlers in the process healthy.")
+    if share is not None and share >= _ONE_PLACE_RATIO and healthy and not failing and not came_first:
         causes.append("a dependency")
     if worst.since_ago_s is not None and up_s - worst.since_ago_s <= _AFTER_START_S:
         evidence.append("It began within 2 minutes after the worker started.")
         causes.append("the code")
-    if saturated:
-        evidence.append(f"The process is saturated: {'; '.join(saturated)}.")
+    if came_first:
+        evidence.append(f"The process was saturated before: {_words(came_first)}.")
         causes.append("saturation")
+    elif saturated:
+        evidence.append(f"The process is saturated, but not from before it began: {_words(saturated)}.")
     else:
         evidence.append("No sign of saturation.")
     if len(causes) == 1:
@@ -189,13 +195,21 @@ def _top_share(finding: Finding) -> float | None:
     return finding.groups[0].count / total if total else None
 
 
-def _percent(share: Share) -> str:
-    return f"{share.ratio or 0.0:.0%}".replace("%", " %")
+def _percent(share: Share, digits: int = 0) -> str:
+    return f"{100 * (share.ratio or 0.0):.{digits}f} %"
 
 
 def _handlers(count: int, *, more: bool = False) -> str:
     word = "more handler" if more else "handler"
     return f"1 {word} is" if count == 1 else f"{count} {word}s are"
+
+
+def _is_before(saturation: Saturation, finding: Finding) -> bool:
+    return finding.since_ago_s is not None and saturation.for_s > finding.since_ago_s
+
+
+def _words(saturated: Sequence[Saturation]) -> str:
+    return "; ".join(each.text for each in saturated)
 
 
 def _names(findings: Sequence[Finding]) -> str:

@@ -34,6 +34,10 @@ Observer = Callable[[Delivery, Verdict, BaseException | None], None]
 """Called with each settled delivery, its verdict, and the exception that caused it, if any."""
 
 
+OnFailure = Callable[[Delivery, Verdict | None, BaseException], None]
+"""Called with each delivery that an exception ended, its verdict, and the exception; None if it is kept."""
+
+
 class Settler:
     """Settles the deliveries of one handler.
 
@@ -45,6 +49,7 @@ class Settler:
         hooks: ``on_settled`` hooks of extensions, called after every outcome.
         unhandled: ``on_unhandled`` hooks, called after the outcome of a message whose handler was not called.
         observer: Called with every outcome and its delivery, as the test harness needs; None for none.
+        on_failure: Called with every delivery that an exception ended; None for none.
 
     Attributes:
         is_told: Whether somebody wants to know of each success, and not only of their number.
@@ -61,6 +66,7 @@ class Settler:
         hooks: Sequence[OnSettled] = (),
         unhandled: Sequence[OnSettled] = (),
         observer: Observer | None = None,
+        on_failure: OnFailure | None = None,
     ) -> None:
         self._name = shared.spec.name
         self._rules = shared.rules
@@ -74,6 +80,7 @@ class Settler:
         self._hooks = hooks
         self._unhandled = unhandled
         self._observer = observer
+        self._on_failure = on_failure
         self.is_told = observer is not None or bool(hooks)
         self.unlogged = outcome_log.unlogged()
         self._log = shared.log
@@ -118,6 +125,7 @@ class Settler:
             _drop(delivery.ctx.outgoing, error)
         if error is not None:
             self._meter.error(type_name(error))
+            self._failed(delivery, None, error)
         delivery.is_kept = True
         self._outcome_log.kept(delivery, reason, error)
         for each in delivery.ctx.recorders if delivery.ctx is not None else ():
@@ -201,6 +209,8 @@ class Settler:
             meter.dead_lettered(verdict.reason)
         if error is not None and delivery.ctx is not None:
             meter.error(type_name(error))
+        if error is not None:
+            self._failed(delivery, verdict, error)
         if verdict.clamped:
             meter.delay_clamped()
             self._outcome_log.clamped(delivery, verdict)
@@ -213,6 +223,11 @@ class Settler:
                 hook(delivery.ctx or delivery.make_context(), verdict, error)
         if delivery.ctx is not None:
             self._tell_recorders(delivery.ctx, delivery, verdict, error)
+
+    def _failed(self, delivery: Delivery, verdict: Verdict | None, error: BaseException) -> None:
+        if self._on_failure is not None:
+            with self._guarding(delivery):
+                self._on_failure(delivery, verdict, error)
 
     def _tell_recorders(
         self, ctx: Context, delivery: Delivery, verdict: Verdict, error: BaseException | None

@@ -8,7 +8,7 @@ from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.dead_letter_publisher import not_known
 from nsqkit.runtime.ports import Publishes, Source
 from nsqkit.runtime.quarantine import Quarantine
-from nsqkit.runtime.settle import Observer
+from nsqkit.runtime.settle import Observer, OnFailure
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
 
@@ -45,6 +45,7 @@ class WorkerParts:
         log: structlog logger without fields.
         quarantine: Runs the suspects of all handlers of the worker.
         observer: Called with every outcome and its delivery; None for none.
+        on_failure: Called with every delivery that an exception ended; None for none.
         clock: Time and random numbers.
     """
 
@@ -57,4 +58,5 @@ class WorkerParts:
     quarantine: Quarantine = field(default_factory=Quarantine)
     limit_of: Callable[[str], Awaitable[int | None]] = not_known
     observer: Observer | None = None
+    on_failure: OnFailure | None = None
     clock: Clock = field(default_factory=Clock)

@@ -166,6 +166,7 @@ class Subscription:
             hooks=ready.hooks.on_settled,
             unhandled=ready.hooks.on_unhandled,
             observer=parts.observer,
+            on_failure=parts.on_failure,
         )
         decoder = Decoder(
             shared.spec.topic,

@@ -15,6 +15,8 @@ from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Resource
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
+from nsqkit.monitor import Monitor
+from nsqkit.monitor.pages import routes
 from nsqkit.nsq.joining_publisher import JoiningPublisher
 from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
@@ -80,6 +82,7 @@ class Worker:
         self.metrics.add_source(lambda: [("nsqkit_background_tasks_died", (), len(self._background.died))])
         self._loop_watch = LoopWatch(self.specs, self._log, self.metrics.event_loop_blocked)
         self._subscriptions: tuple[Subscription, ...] = ()
+        self._monitor = Monitor(self.metrics, self, self.settings.service)
         self._admin = self._admin_server() if self.settings.admin_port else None
         self._is_draining = False
         self.publishers = PublisherPool(
@@ -179,6 +182,7 @@ class Worker:
             subscription.close()
         await self.publishers.close()
         if self._admin is not None:
+            self._monitor.stop()
             await self._admin.stop()
         hung = [each.spec.handler for each in self._subscriptions if each.intake.held]
         if left_open := await self._resources.close(hung):
@@ -278,18 +282,22 @@ class Worker:
             limit_of=self.publishers.max_msg_bytes,
             log=self._log,
             clock=self._watch.clock,
+            on_failure=self._monitor.on_failure if self._admin is not None else None,
         )
         return tuple(Subscription(handler, parts) for handler in handlers)
 
     def _admin_server(self) -> AdminServer:
         access = Access(self.settings, self._log)
         host, port = self.settings.admin_host, self.settings.admin_port
-        return AdminServer(self.metrics, self, host, port, handlers=self, access=access)
+        return AdminServer(
+            self.metrics, self, host, port, handlers=self, access=access, more_pages=routes(self._monitor)
+        )
 
     async def _serve_admin(self) -> None:
         if self._admin is not None:
+            self._monitor.start(self._background)
             address = join_address(self.settings.admin_host, await self._admin.start())
-            self._log.info("admin_listening", url=f"http://{address}/metrics")
+            self._log.info("admin_listening", url=f"http://{address}/")
 
     async def _run(self) -> None:
         stop = stop_event()

@@ -10,7 +10,7 @@ LOG_EVENTS: Final = {
         "The admin port is reachable beyond loopback and no `admin_token` is set, so it answers only "
         "`/healthz` and `/readyz`."
     ),
-    "admin_listening": "The worker serves metrics and health.",
+    "admin_listening": "The worker serves its monitor page, metrics and health.",
     "background_task_died": (
         "A defect in nsqkit, with its stack: a task that must run until the worker stops has ended. From now "
         "on `/healthz` answers 503."

@@ -16,7 +16,7 @@ from nsqkit.telemetry.metrics.families import (
 from nsqkit.telemetry.metrics.handler import HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
 from nsqkit.telemetry.metrics.registry import Figure, Metrics
-from nsqkit.telemetry.metrics.snapshot import Exemplar, HistogramSnapshot, Labels, Snapshot
+from nsqkit.telemetry.metrics.snapshot import Exemplar, HandlerCounts, HistogramSnapshot, Labels, Snapshot
 from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Family",
     "Figure",
     "Format",
+    "HandlerCounts",
     "HandlerMetrics",
     "HandlerSummary",
     "Histogram",

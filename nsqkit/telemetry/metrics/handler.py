@@ -11,7 +11,7 @@ from typing import Any
 from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.telemetry.metrics.families import FAMILIES, OTHER_ERROR
 from nsqkit.telemetry.metrics.histogram import Histogram
-from nsqkit.telemetry.metrics.snapshot import Exemplar, Labels
+from nsqkit.telemetry.metrics.snapshot import Exemplar, HandlerCounts, Labels
 
 Columns = Mapping[str, tuple[list[Labels], list[Any]]]
 """A snapshot in the making: of each family the labels and the points of its series."""
@@ -52,6 +52,7 @@ class HandlerMetrics:
         "_requeued",
         "_series",
         "_settle_failures",
+        "_waits",
         "age",
         "duration",
         "executor_waits",
@@ -86,7 +87,8 @@ class HandlerMetrics:
         self.duration = self._durations.observe
         self._ages = self._histograms["nsqkit_message_age_seconds"]
         self.age = self._ages.observe
-        self.executor_waits = self._histograms["nsqkit_executor_wait_seconds"].observe_all
+        self._waits = self._histograms["nsqkit_executor_wait_seconds"]
+        self.executor_waits = self._waits.observe_all
 
     def received(self, count: int) -> None:
         """Count deliveries that arrived, and are in flight until :meth:`processed`."""
@@ -168,6 +170,21 @@ class HandlerMetrics:
             at_s: When it ended, seconds since 1970 UTC.
         """
         self._durations.exemplar(Exemplar(trace_id, max(duration_s, 0.0), at_s))
+
+    def counts(self) -> HandlerCounts:
+        """Return the counts that are read every second."""
+        requeued = self._requeued
+        return HandlerCounts(
+            self.labels,
+            self._received[""],
+            requeued["error"],
+            requeued["timeout"],
+            sum(requeued.values()),
+            self._processed["dead_letter"],
+            self._ages.counts(),
+            self._waits.counts(),
+            self._paused[""] == 1,
+        )
 
     def put_into(self, columns: Columns) -> None:
         """Add all present numbers to a snapshot."""

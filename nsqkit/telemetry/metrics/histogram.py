@@ -55,6 +55,10 @@ class Histogram:
         """Keep an exemplar of a value that is counted elsewhere, instead of its bucket's earlier one."""
         self._exemplars[bisect_left(self._bounds, exemplar.value)] = exemplar
 
+    def counts(self) -> tuple[int, ...]:
+        """Return the values in each bucket so far, not cumulative; the last is of all values above."""
+        return tuple(self._counts)
+
     def snapshot(self) -> HistogramSnapshot:
         """Return the present counts."""
         return HistogramSnapshot(

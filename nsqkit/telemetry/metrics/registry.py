@@ -19,7 +19,7 @@ from nsqkit.telemetry.metrics.families import FAMILIES
 from nsqkit.telemetry.metrics.handler import Columns, HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
 from nsqkit.telemetry.metrics.process import process_figures
-from nsqkit.telemetry.metrics.snapshot import Labels, Series, Snapshot
+from nsqkit.telemetry.metrics.snapshot import HandlerCounts, Labels, Series, Snapshot
 from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
 Figure = tuple[str, Labels, Any]
@@ -113,6 +113,14 @@ class Metrics:
     def summary(self) -> tuple[HandlerSummary, ...]:
         """Return one row per handler, in the order in which they were registered."""
         return summaries(_snapshot(self._counted()))
+
+    def counts(self) -> tuple[HandlerCounts, ...]:
+        """Return the counts of each handler that are read every second; much cheaper than a snapshot."""
+        return tuple(handler.counts() for handler in self._handlers.values())
+
+    def loop_lags(self) -> tuple[int, ...]:
+        """Return the samples of the loop's lag in each of :data:`WAIT_BUCKETS_S`, and one more above."""
+        return self._loop_lag.counts()
 
     def exposition(self, form: Format = Format.TEXT) -> Iterator[bytes]:
         """Yield the present numbers as Prometheus reads them, in parts, so that other work may run between.

@@ -1,0 +1,94 @@
+"""Pages: the paths of the monitor. The files of the page are public; what it shows needs the admin token."""
+
+import contextlib
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Final
+
+from tornado.iostream import StreamClosedError
+
+from nsqkit.admin.pages import Page
+from nsqkit.admin.server import Route
+from nsqkit.monitor.monitor import Monitor
+from nsqkit.policy.peer_text import peer_text
+
+_TYPES: Final = MappingProxyType(
+    {
+        "html": "text/html; charset=utf-8",
+        "css": "text/css; charset=utf-8",
+        "js": "text/javascript; charset=utf-8",
+        "svg": "image/svg+xml",
+    }
+)
+_CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+INDEX: Final = "index.html"
+
+
+class FilePage(Page):
+    """A file of the page, the same for everybody: it needs no token, so that the page can ask for one."""
+
+    is_health = True
+
+    def initialize(self, found: dict[str, bytes]) -> None:
+        """Keep the files."""
+        self._files = found
+
+    def get(self, name: str = INDEX) -> None:
+        """Write the file."""
+        content = self._files.get(name)
+        if content is None:
+            self.send_error(404)
+            return
+        self.set_header("Content-Type", _TYPES[name.rpartition(".")[2]])
+        self.set_header("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.write(content)
+
+
+class EventsPage(Page):
+    """The first screen, once a second, as server-sent events, until the client or the server closes."""
+
+    def initialize(self, monitor: Monitor) -> None:
+        """Keep the monitor."""
+        self._monitor = monitor
+
+    async def get(self) -> None:
+        """Write an event at once, and one after each sample."""
+        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        with contextlib.suppress(StreamClosedError):  # the client is gone, or its time is over
+            while True:
+                self.write(f"data: {self._monitor.state_text()}\n\n")
+                await self.flush()
+                await self._monitor.sampled()
+
+
+class ErrorsPage(Page):
+    """The errors of one handler, with examples."""
+
+    def initialize(self, monitor: Monitor) -> None:
+        """Keep the monitor."""
+        self._monitor = monitor
+
+    def get(self, name: str) -> None:
+        """Write the errors as JSON."""
+        errors = self._monitor.errors(name)
+        if errors is None:
+            self.refuse(404, f"there is no handler {peer_text(repr(name))} here")
+        else:
+            self.write({"errors": errors})
+
+
+def routes(monitor: Monitor) -> list[Route]:
+    """Return the paths of the monitor, as tornado takes them."""
+    folder = files("nsqkit.monitor") / "page"
+    found = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+    return [
+        ("/", FilePage, {"found": found}),
+        (r"/monitor/([a-z]+\.[a-z]+)", FilePage, {"found": found}),
+        ("/monitor/events", EventsPage, {"monitor": monitor}),
+        ("/monitor/handlers/([^/]+)", ErrorsPage, {"monitor": monitor}),
+    ]

@@ -1,0 +1,73 @@
+"""A worker of two handlers whose time a test sets, and its monitor."""
+
+from nsqkit.admin import HandlerState, IntakeState
+from nsqkit.handler.spec import HandlerSpec
+from nsqkit.monitor import Monitor
+from nsqkit.policy.verdict import OutcomeLabel, RequeueReason, Verdict
+from nsqkit.runtime.clock import Clock
+from nsqkit.runtime.delivery import Delivery
+from nsqkit.telemetry.metrics import HandlerMetrics, Metrics
+from tests.unit.runtime.bench import FakeMessage, delivery
+
+REQUEUE = Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, 0.2)
+START_S = 10_000
+AT_NS = 1_795_960_800_000_000_000  # 14:00:00 UTC
+CHARGE = ("orders", "payments", "Charge")
+NOTIFY = ("orders", "notify", "Notify")
+
+
+class Shop:
+    """Handlers ``Charge`` and ``Notify``, and their monitor; nothing happens before a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = float(START_S)
+        self.states = {
+            labels: HandlerState(labels[2], *labels[:2], 3, 100, IntakeState.RUNNING)
+            for labels in (CHARGE, NOTIFY)
+        }
+        self.metrics = Metrics()
+        self.charge: HandlerMetrics = self.metrics.for_handler(*CHARGE)
+        self.notify: HandlerMetrics = self.metrics.for_handler(*NOTIFY)
+        clock = Clock(now_s=lambda: self.now_s, now_ns=lambda: AT_NS + int(self.now_s - START_S) * 10**9)
+        self.monitor = Monitor(self.metrics, self, "shop", clock)
+        self.monitor.sample()
+
+    def handler_states(self) -> tuple[HandlerState, ...]:
+        return tuple(self.states.values())
+
+    def pause_handler(self, name: str, for_s: float | None) -> bool:
+        raise NotImplementedError
+
+    def resume_handler(self, name: str) -> bool:
+        raise NotImplementedError
+
+    def run(self, seconds: int, *, received: int = 10, failed: int = 0) -> None:
+        """Let time pass: both handlers receive, and ``Charge`` fails, the same each second."""
+        for _ in range(seconds):
+            self.now_s += 1.0
+            self.charge.received(received)
+            self.notify.received(received)
+            for _ in range(failed):
+                self.fail()
+            self.monitor.sample()
+
+    def fail(self) -> None:
+        self.charge.requeued("error")
+        try:
+            raise ConnectionRefusedError("no gateway")  # noqa: TRY301 - for its traceback
+        except ConnectionRefusedError as error:
+            self.monitor.on_failure(_of_charge(), REQUEUE, error)
+
+
+def _of_charge() -> Delivery:
+    found = delivery(FakeMessage())
+    spec = _Spec()
+    object.__setattr__(found.shared, "spec", spec)
+    return found
+
+
+class _Spec(HandlerSpec):
+    topic, channel, name = CHARGE  # type: ignore[assignment]  # of one that no test has to declare
+
+    def __init__(self) -> None:
+        """Leave out all other fields."""

@@ -1,0 +1,124 @@
+"""History: a sample a second in a fixed amount of memory, and what one costs."""
+
+import sys
+from collections import Counter
+from types import FrameType
+
+from nsqkit.monitor.history import MOST_MARKS, History
+from nsqkit.monitor.ring import SECONDS
+from nsqkit.policy.requeue_level import Share
+from nsqkit.telemetry.metrics import Metrics
+
+MOST_CALLS_PER_HANDLER = 40
+"""Of Python and C, for each sample."""
+MOST_CALLS = 1500
+"""For each sample, however many handlers there are: the figures of the process."""
+LABELS = ("orders", "payments", "Charge")
+
+
+def _history(metrics: Metrics, reason: str = "") -> History:
+    return History(metrics, lambda _: reason)
+
+
+def test_a_second_is_sampled_once() -> None:
+    metrics = Metrics()
+    meter = metrics.for_handler(*LABELS)
+    history = _history(metrics)
+    history.sample(100)
+    meter.received(5)
+    history.sample(101)
+    meter.received(7)
+    history.sample(101)
+    assert history.tracks[LABELS].share(101, 60) == Share(0, 5)
+    history.sample(102)
+    assert history.tracks[LABELS].share(102, 60) == Share(0, 12)
+
+
+def test_after_a_block_of_the_event_loop_the_counts_are_in_the_last_second() -> None:
+    metrics = Metrics()
+    meter = metrics.for_handler(*LABELS)
+    history = _history(metrics)
+    history.sample(100)
+    meter.received(5)
+    history.sample(100 + 3 * SECONDS)
+    assert history.tracks[LABELS].share(history.second or 0, 1) == Share(0, 5)
+    assert history.tracks[LABELS].share(history.second or 0, SECONDS) == Share(0, 5)
+
+
+def test_a_handler_that_is_registered_later_has_a_track_too() -> None:
+    metrics = Metrics()
+    history = _history(metrics)
+    history.sample(1)
+    metrics.for_handler(*LABELS).received(3)
+    history.sample(2)
+    assert history.tracks[LABELS].share(2, 60) == Share(0, 0)
+
+
+def test_pauses_are_marked_with_their_reason() -> None:
+    metrics = Metrics()
+    meter = metrics.for_handler(*LABELS)
+    history = _history(metrics, "kill switch open")
+    history.sample(1)
+    meter.paused(True)
+    history.sample(2)
+    history.sample(3)
+    meter.paused(False)
+    history.sample(4)
+    assert [(mark.second, mark.kind, mark.handler) for mark in history.marks] == [
+        (1, "start", ""),
+        (2, "kill switch open", "Charge"),
+        (4, "resumed", "Charge"),
+    ]
+    assert list(history.tracks[LABELS].paused.last(4, 4)) == [0, 1, 1, 0]
+
+
+def test_marks_are_few_and_of_the_last_15_minutes() -> None:
+    metrics = Metrics()
+    meter = metrics.for_handler(*LABELS)
+    history = _history(metrics)
+    for second in range(3 * MOST_MARKS):
+        meter.paused(second % 2 == 0)
+        history.sample(second)
+    assert len(history.marks) <= MOST_MARKS + 1
+    history.sample(10 * SECONDS)
+    meter.paused(True)
+    history.sample(10 * SECONDS + 1)
+    assert len(history.marks) == 1
+
+
+def test_the_lag_is_a_bound_of_the_last_seconds() -> None:
+    metrics = Metrics()
+    history = _history(metrics)
+    history.sample(1)
+    assert history.lag_s(1, 10) is None
+    metrics.event_loop_lag(0.03)
+    history.sample(2)
+    assert history.lag_s(2, 10) == 0.05
+
+
+def test_a_sample_costs_few_calls() -> None:
+    """Nobody may be looking: the cost is counted in calls, since time is noise on a shared machine."""
+    few, many = _calls_of_a_sample(10), _calls_of_a_sample(210)
+    assert (many - few) / 200 <= MOST_CALLS_PER_HANDLER
+    assert few <= MOST_CALLS + 10 * MOST_CALLS_PER_HANDLER
+
+
+def _calls_of_a_sample(handlers: int) -> int:
+    metrics = Metrics()
+    meters = [metrics.for_handler("orders", "payments", f"Handler{number}") for number in range(handlers)]
+    history = _history(metrics)
+    history.sample(1)
+    for meter in meters:
+        meter.received(1)
+        meter.succeeded([0.1], [0.1])
+    calls: Counter[str] = Counter()
+
+    def count(_frame: FrameType, kind: str, _argument: object) -> None:
+        calls[kind] += 1
+
+    sys.setprofile(count)
+    try:
+        history.sample(2)
+    finally:
+        sys.setprofile(None)
+    return calls["call"] + calls["c_call"]

@@ -1,0 +1,51 @@
+"""The monitor: one sample a second, and one text a second however many pages are open."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nsqkit.background import Background
+from nsqkit.monitor import Monitor, monitor
+from tests.unit.monitor.bench import Shop
+from tests.unit.runtime.bench import RecordingLog
+from tests.waiting import PATIENCE_S, until
+
+
+async def test_it_samples_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "next_beat_s", lambda now_s, _: now_s)
+    shop = Shop()
+    shop.monitor.start(Background(RecordingLog()))
+    shop.monitor.start(Background(RecordingLog()))
+    async with asyncio.timeout(PATIENCE_S):
+        await shop.monitor.sampled()
+        await shop.monitor.sampled()
+    shop.monitor.stop()
+    shop.monitor.stop()
+
+
+async def test_a_sampler_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "next_beat_s", lambda now_s, _: now_s)
+    shop, background = Shop(), Background(RecordingLog())
+    shop.monitor.start(background)
+    monkeypatch.setattr(shop.metrics, "counts", lambda: 1 / 0)
+    shop.now_s += 1.0
+    died = await until(lambda: background.died)
+    assert "monitor" in died[0]
+
+
+def test_the_text_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    state = Monitor.state
+
+    def counted(self: Monitor) -> Any:
+        made.append(self)
+        return state(self)
+
+    monkeypatch.setattr(Monitor, "state", counted)
+    shop = Shop()
+    texts = [shop.monitor.state_text() for _ in range(3)]
+    shop.run(1)
+    texts.append(shop.monitor.state_text())
+    assert len(made) == 2
+    assert texts[0] == texts[2] != texts[3]

@@ -1,0 +1,118 @@
+"""The paths of the monitor over real sockets: what is public, what needs the token, and what is refused."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from importlib.resources import files
+
+import pytest
+
+from nsqkit import Settings
+from nsqkit.admin import Access, AdminServer
+from nsqkit.monitor.pages import routes
+from nsqkit.telemetry.metrics import Metrics
+from tests.unit.admin.port import TOKEN, Port
+from tests.unit.monitor.bench import Shop
+from tests.unit.runtime.bench import RecordingLog
+from tests.waiting import PATIENCE_S
+
+LOCAL = b"Host: localhost"
+AUTHORIZED = b"Authorization: Bearer " + TOKEN
+PAGE = files("nsqkit.monitor") / "page"
+FILES = sorted(each.name for each in PAGE.iterdir())
+
+
+class MonitorPort(Port):
+    """An admin port with a monitor, which requires a token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shop = Shop()
+        access = Access(Settings(admin_token=TOKEN.decode()), RecordingLog())
+        self.server = AdminServer(
+            Metrics(),
+            self.worker,
+            "127.0.0.1",
+            0,
+            handlers=self.worker,
+            access=access,
+            more_pages=routes(self.shop.monitor),
+        )
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[MonitorPort]:
+    port = MonitorPort()
+    port.number = await port.server.start()
+    yield port
+    await port.server.stop()
+
+
+@pytest.mark.parametrize("path", ["/", *(f"/monitor/{name}" for name in FILES)])
+async def test_files_are_public_and_have_a_strict_policy(port: MonitorPort, path: str) -> None:
+    answer = await port.ask(path, LOCAL)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    policy = re.search(rb"Content-Security-Policy: (.*)\r", head)
+    assert policy is not None
+    assert b"default-src 'none'" in policy[1]
+    assert b"unsafe" not in policy[1]
+    assert b"nosniff" in head
+    assert body == (PAGE / (path.rpartition("/")[2] or "index.html")).read_bytes()
+
+
+async def test_a_file_that_is_none_is_missing(port: MonitorPort) -> None:
+    assert (await port.ask("/monitor/other.js", LOCAL)).startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("path", ["/monitor/events", "/monitor/handlers/Charge"])
+async def test_figures_need_the_token(port: MonitorPort, path: str) -> None:
+    answer = await port.ask(path, LOCAL)
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert b"Charge" not in answer
+
+
+@pytest.mark.parametrize("path", ["/", "/monitor/events"])
+async def test_another_host_is_refused(port: MonitorPort, path: str) -> None:
+    assert (await port.ask(path, b"Host: evil.example", AUTHORIZED)).startswith(b"HTTP/1.1 403")
+
+
+async def test_events_come_at_once_and_after_each_sample(port: MonitorPort) -> None:
+    reader, writer = await port.connect()
+    writer.write(b"\r\n".join((b"GET /monitor/events HTTP/1.1", LOCAL, AUTHORIZED, b"", b"")))
+    async with asyncio.timeout(PATIENCE_S):
+        assert b"text/event-stream" in await reader.readuntil(b"\r\n\r\n")
+        first = await _event(reader)
+        port.shop.run(1)
+        second = await _event(reader)
+    writer.close()
+    assert second["second"] == first["second"] + 1
+    assert [row["name"] for row in second["handlers"]] == ["Charge", "Notify"]
+
+
+async def test_errors_of_a_handler(port: MonitorPort) -> None:
+    port.shop.run(1, failed=1)
+    answer = await port.ask("/monitor/handlers/Charge", LOCAL, AUTHORIZED)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["type"] == "ConnectionRefusedError"
+    other = await port.ask("/monitor/handlers/Nobody", LOCAL, AUTHORIZED)
+    assert other.startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
+def test_the_page_makes_no_markup_of_data(name: str) -> None:
+    """Texts of errors are data: elements and text nodes only."""
+    text = (PAGE / name).read_text()
+    found = re.findall(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|\bon[a-z]+=|style=", text
+    )
+    assert found == []
+    assert re.findall(r"https?://(?!www\.w3\.org/)", text) == []
+
+
+async def _event(reader: asyncio.StreamReader) -> dict[str, object]:
+    line = b""
+    while not line.startswith(b"data: "):
+        line = await reader.readline()
+    found: dict[str, object] = json.loads(line.removeprefix(b"data: "))
+    return found
