@@ -41,6 +41,7 @@ class Monitor:
         self._view = View(self._history, self._failures, service)
         self._sampled = asyncio.Event()
         self._shown: tuple[int | None, str] = (None, "")
+        self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self, background: Background) -> None:
@@ -50,7 +51,9 @@ class Monitor:
             self._task = background.start(self._run(), "monitor")
 
     def stop(self) -> None:
-        """Stop sampling; may be called twice, and before start."""
+        """Stop sampling, and end the waits for a sample. Final; may be called twice, and before start."""
+        self._is_stopped = True
+        self._sampled.set()
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -70,9 +73,10 @@ class Monitor:
         sampled, self._sampled = self._sampled, asyncio.Event()
         sampled.set()
 
-    async def sampled(self) -> None:
-        """Wait for the next sample."""
+    async def sampled(self) -> bool:
+        """Wait for the next sample, and return whether there is one: False once it is stopped."""
         await self._sampled.wait()
+        return not self._is_stopped
 
     def state(self) -> dict[str, Any]:
         """Return the first screen."""

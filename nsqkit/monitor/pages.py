@@ -60,10 +60,11 @@ class EventsPage(Page):
         """Write an event at once, and one after each sample."""
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         with contextlib.suppress(StreamClosedError):  # the client is gone, or its time is over
-            while True:
+            is_on = True
+            while is_on:
                 self.write(f"data: {self._monitor.state_text()}\n\n")
                 await self.flush()
-                await self._monitor.sampled()
+                is_on = await self._monitor.sampled()
 
 
 class ErrorsPage(Page):

@@ -67,7 +67,7 @@ def _of_charge() -> Delivery:
 
 
 class _Spec(HandlerSpec):
-    topic, channel, name = CHARGE  # type: ignore[assignment]  # of one that no test has to declare
+    topic, channel, name = CHARGE
 
     def __init__(self) -> None:
         """Leave out all other fields."""

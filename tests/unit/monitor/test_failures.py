@@ -1,7 +1,5 @@
 """Failures: groups by type and line, bounded and redacted, with a cost that does not follow their rate."""
 
-from typing import Any
-
 import pytest
 
 from nsqkit.monitor import failures
@@ -98,8 +96,13 @@ def test_a_kept_message_is_an_example_too(kept: Failures) -> None:
 def test_examples_are_made_at_most_once_a_second(
     kept: Failures, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Any] = []
-    monkeypatch.setattr(failures, "stack_of", lambda error: made.append(error) or "")
+    made: list[BaseException | None] = []
+
+    def stack_of(error: BaseException | None) -> str:
+        made.append(error)
+        return ""
+
+    monkeypatch.setattr(failures, "stack_of", stack_of)
     for _ in range(50):
         _add(kept, _raised(ValueError("again")))
     assert len(made) == 1

@@ -18,10 +18,11 @@ async def test_it_samples_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -
     shop.monitor.start(Background(RecordingLog()))
     shop.monitor.start(Background(RecordingLog()))
     async with asyncio.timeout(PATIENCE_S):
-        await shop.monitor.sampled()
-        await shop.monitor.sampled()
-    shop.monitor.stop()
-    shop.monitor.stop()
+        assert await shop.monitor.sampled()
+        assert await shop.monitor.sampled()
+        shop.monitor.stop()
+        shop.monitor.stop()
+        assert not await shop.monitor.sampled()
 
 
 async def test_a_sampler_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

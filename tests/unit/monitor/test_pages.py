@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from importlib.resources import files
+from typing import Any
 
 import pytest
 
@@ -110,9 +111,9 @@ def test_the_page_makes_no_markup_of_data(name: str) -> None:
     assert re.findall(r"https?://(?!www\.w3\.org/)", text) == []
 
 
-async def _event(reader: asyncio.StreamReader) -> dict[str, object]:
+async def _event(reader: asyncio.StreamReader) -> dict[str, Any]:
     line = b""
     while not line.startswith(b"data: "):
         line = await reader.readline()
-    found: dict[str, object] = json.loads(line.removeprefix(b"data: "))
+    found: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
     return found

@@ -1,0 +1,84 @@
+"""The monitor page in a real Chromium, with the sample handlers: the gateway fails, and the page says so."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from handlers import orders
+from nsqkit import Publisher, Settings, Worker, resource
+from nsqkit.devbroker import DevBroker
+from tests.chromium import MISSING, Tab, browser, chromium
+from tests.ports import free_port
+from tests.waiting import until
+
+PER_TURN = 20
+TURN_S = 0.1
+ORDER = orders.OrderCreated("1", "2", "3", "2026-11-30T14:00:00Z", (orders.Line("4", 1, 500),), 500)
+HANDLERS = (orders.ReserveStock, orders.ChargePayment, orders.NotifyCustomer, orders.SalesTotals)
+
+
+@pytest.fixture
+async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
+    program = chromium()
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    async with browser(program, tmp_path) as tab:
+        yield tab
+
+
+async def _publish(settings: Settings) -> None:
+    """Publish orders until cancelled."""
+    async with Publisher(settings=settings) as publisher:
+        for turn in itertools.count():
+            numbers = range(turn * PER_TURN, (turn + 1) * PER_TURN)
+            await publisher.publish_many([_order(str(number)) for number in numbers])
+            await asyncio.sleep(TURN_S)  # the rate of the load
+
+
+def _order(number: str) -> orders.OrderCreated:
+    return orders.OrderCreated(
+        number, ORDER.customer_id, ORDER.store, ORDER.placed_at, ORDER.lines, ORDER.total_cents
+    )
+
+
+async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab) -> None:
+    gateway = orders.Gateway(0.0)
+
+    @resource
+    async def sample_gateway() -> AsyncIterator[orders.Gateway]:
+        yield gateway
+
+    broker = DevBroker(tcp_port=0, http_port=0)
+    await broker.start()
+    settings = Settings(nsqd=(broker.tcp_address,), nsqd_http=(broker.http_address,), admin_port=free_port())
+    worker = Worker(HANDLERS, settings=settings, resources=[sample_gateway, orders.warehouse])
+    await worker.start()
+    load = asyncio.create_task(_publish(settings))
+    try:
+        await tab.open(f"http://127.0.0.1:{settings.admin_port}/")
+        await until(lambda: tab.text("#verdict .v-line"), lambda line: line.startswith("Healthy."))
+        gateway.failure_ratio = 0.5
+        line = await until(lambda: tab.text("#verdict .v-line"), lambda line: line.startswith("Failing."))
+        assert line.startswith("Failing. ChargePayment requeues ")
+        assert "GatewayError at handlers/orders.py:78" in line
+        assert (await tab.text(".row.l-bad .name")).startswith("ChargePayment")
+        await tab.evaluate("document.querySelector('.row.l-bad .rowbtn').click()")
+        await until(lambda: tab.text(".error summary"), lambda text: "GatewayError" in text)
+        await tab.evaluate("document.querySelector('.error').open = true")
+        await until(lambda: tab.text(".example"), lambda text: "no answer for order" in text)
+        await tab.send(
+            "Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=False
+        )
+        assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert tab.problems == []
+    finally:
+        load.cancel()
+        await asyncio.gather(load, return_exceptions=True)
+        await worker.stop()
+        await broker.stop()
