@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
-from nsqkit.admin import Handlers
+from nsqkit.admin import HandlerState
 from nsqkit.background import Background
 from nsqkit.monitor.failures import Failures
 from nsqkit.monitor.history import History
@@ -23,21 +24,25 @@ class Monitor:
 
     Args:
         metrics: The metrics of the worker.
-        handlers: The handlers of the worker.
+        states: Returns the present states of the handlers of the worker.
         service: Name of the service.
         clock: Time.
     """
 
     def __init__(
-        self, metrics: Metrics, handlers: Handlers, service: str, clock: Clock | None = None
+        self,
+        metrics: Metrics,
+        states: Callable[[], tuple[HandlerState, ...]],
+        service: str,
+        clock: Clock | None = None,
     ) -> None:
         clock = clock or Clock()
         self._now_s = clock.now_s
         self._now_ns = clock.now_ns
         self._metrics = metrics
-        self._handlers = handlers
+        self._states = states
         self._failures: dict[Labels, Failures] = {}
-        self._history = History(metrics, lambda name: reason_of(handlers.handler_states(), name))
+        self._history = History(metrics, lambda name: reason_of(states(), name))
         self._view = View(self._history, self._failures, service)
         self._sampled = asyncio.Event()
         self._shown: tuple[int | None, str] = (None, "")
@@ -80,7 +85,7 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """Return the first screen."""
-        return self._view.state(self._handlers.handler_states(), self._metrics.snapshot(), self._at_s())
+        return self._view.state(self._states(), self._metrics.snapshot(), self._at_s())
 
     def state_text(self) -> str:
         """Return the first screen as JSON, made once a second however many pages are open."""

@@ -82,7 +82,7 @@ class Worker:
         self.metrics.add_source(lambda: [("nsqkit_background_tasks_died", (), len(self._background.died))])
         self._loop_watch = LoopWatch(self.specs, self._log, self.metrics.event_loop_blocked)
         self._subscriptions: tuple[Subscription, ...] = ()
-        self._monitor = Monitor(self.metrics, self, self.settings.service)
+        self._monitor = Monitor(self.metrics, self.handler_states, self.settings.service)
         self._admin = self._admin_server() if self.settings.admin_port else None
         self._is_draining = False
         self.publishers = PublisherPool(

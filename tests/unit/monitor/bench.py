@@ -29,17 +29,11 @@ class Shop:
         self.charge: HandlerMetrics = self.metrics.for_handler(*CHARGE)
         self.notify: HandlerMetrics = self.metrics.for_handler(*NOTIFY)
         clock = Clock(now_s=lambda: self.now_s, now_ns=lambda: AT_NS + int(self.now_s - START_S) * 10**9)
-        self.monitor = Monitor(self.metrics, self, "shop", clock)
+        self.monitor = Monitor(self.metrics, self.handler_states, "shop", clock)
         self.monitor.sample()
 
     def handler_states(self) -> tuple[HandlerState, ...]:
         return tuple(self.states.values())
-
-    def pause_handler(self, name: str, for_s: float | None) -> bool:
-        raise NotImplementedError
-
-    def resume_handler(self, name: str) -> bool:
-        raise NotImplementedError
 
     def run(self, seconds: int, *, received: int = 10, failed: int = 0) -> None:
         """Let time pass: both handlers receive, and ``Charge`` fails, the same each second."""
