@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from nsqkit.monitor.ring import SECONDS, Ring
-from nsqkit.monitor.track import Track, bound_of, highest_bucket
-from nsqkit.telemetry.metrics import WAIT_BUCKETS_S, Labels, Metrics
+from nsqkit.monitor.track import Track, highest_bucket
+from nsqkit.telemetry.metrics import Labels, Metrics
 from nsqkit.telemetry.metrics.process import process_figures
 
 MOST_MARKS: Final = 100
@@ -43,6 +43,7 @@ class History:
         first: The first second.
         tracks: The track of each handler, by its labels.
         lags: The highest bucket of the event loop's lag in each second, from 1.
+        waits: The highest bucket of the waits for a thread in each second, from 1.
         cpu: CPU time in thousandths of one core in each second.
         memory: Resident memory in MiB in each second.
         marks: The last marks, the oldest first.
@@ -56,7 +57,7 @@ class History:
         self.second: int | None = None
         self.first = 0
         self.tracks: dict[Labels, Track] = {}
-        self.lags, self.cpu, self.memory = Ring(), Ring(), Ring()
+        self.lags, self.waits, self.cpu, self.memory = Ring(), Ring(), Ring(), Ring()
         self.marks: list[Mark] = []
 
     def sample(self, second: int) -> None:
@@ -75,10 +76,6 @@ class History:
             return
         self.second = second
 
-    def lag_s(self, second: int, seconds: int) -> float | None:
-        """Return an upper bound of the event loop's lag in the last seconds; None without samples."""
-        return bound_of(max(self.lags.last(second, seconds)), WAIT_BUCKETS_S)
-
     def _begin(self, second: int) -> None:
         self.first = second
         self.tracks = {counts.labels: Track(counts) for counts in self._metrics.counts()}
@@ -94,6 +91,7 @@ class History:
             if counts.is_paused != track.counts.is_paused:
                 self._mark_pause(second, counts.labels[-1], is_paused=counts.is_paused)
             track.put(second, counts)
+        self.waits.put(second, max((track.wait for track in self.tracks.values()), default=0))
         self._put_process(second)
 
     def _put_process(self, second: int) -> None:
@@ -109,7 +107,7 @@ class History:
     def _skip(self, second: int) -> None:
         for track in self.tracks.values():
             track.skip(second)
-        for ring in (self.lags, self.cpu, self.memory):
+        for ring in (self.lags, self.waits, self.cpu, self.memory):
             ring.put(second, 0)
 
     def _mark_pause(self, second: int, handler: str, *, is_paused: bool) -> None:

@@ -85,7 +85,7 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """Return the first screen."""
-        return self._view.state(self._states(), self._metrics.snapshot(), self._at_s())
+        return self._view.state(self._states(), self._metrics.figures(), self._at_s())
 
     def state_text(self) -> str:
         """Return the first screen as JSON, made once a second however many pages are open."""

@@ -4,9 +4,10 @@ from typing import Final
 
 from nsqkit.monitor.ring import Ring
 from nsqkit.policy.requeue_level import Share
-from nsqkit.telemetry.metrics import AGE_BUCKETS_S, WAIT_BUCKETS_S, HandlerCounts
+from nsqkit.telemetry.metrics import AGE_BUCKETS_S, HandlerCounts
 
 MINUTE_S: Final = 60
+_BEFORE_STEPS: Final = 60
 
 
 class Track:
@@ -23,7 +24,7 @@ class Track:
         requeued: All requeues in each second.
         dead_lettered: Dead letters in each second.
         ages: The highest age bucket in each second, from 1; 0 without deliveries.
-        waits: The highest bucket of waits for a thread in each second, from 1; 0 without calls.
+        wait: The highest bucket of waits for a thread in the last second, from 1; 0 without calls.
         paused: 1 in each second in which its intake was paused.
     """
 
@@ -36,13 +37,14 @@ class Track:
         "received",
         "requeued",
         "timeouts",
-        "waits",
+        "wait",
     )
 
     def __init__(self, counts: HandlerCounts) -> None:
         self.counts = counts
         self.received, self.errors, self.timeouts, self.requeued = Ring(), Ring(), Ring(), Ring()
-        self.dead_lettered, self.ages, self.waits, self.paused = Ring(), Ring(), Ring(), Ring()
+        self.dead_lettered, self.ages, self.paused = Ring(), Ring(), Ring()
+        self.wait = 0
 
     def put(self, second: int, counts: HandlerCounts) -> None:
         """Keep what has happened since the second before."""
@@ -53,7 +55,7 @@ class Track:
         self.requeued.put(second, counts.requeued - old.requeued)
         self.dead_lettered.put(second, counts.dead_lettered - old.dead_lettered)
         self.ages.put(second, highest_bucket(old.ages, counts.ages))
-        self.waits.put(second, highest_bucket(old.waits, counts.waits))
+        self.wait = highest_bucket(old.waits, counts.waits)
         self.paused.put(second, counts.is_paused)
 
     def skip(self, second: int) -> None:
@@ -67,10 +69,21 @@ class Track:
 
     def shares(self, second: int) -> list[Share]:
         """Return the shares of the 90 steps of 10 seconds."""
-        steps = zip(
-            self.received.steps(second), self.errors.steps(second), self.timeouts.steps(second), strict=True
+        rings = (self.received, self.errors, self.timeouts)
+        steps = zip(*(ring.totals(second) for ring in rings), strict=True)
+        return [Share(errors + timeouts, received) for received, errors, timeouts in steps]
+
+    def baseline(self, second: int, min_received: int) -> float | None:
+        """Return the share of failed deliveries in the 10 minutes before the last 5.
+
+        Args:
+            second: The last second.
+            min_received: Deliveries below which it is not known; 1 or more.
+        """
+        received, errors, timeouts = (
+            sum(ring.totals(second)[:_BEFORE_STEPS]) for ring in (self.received, self.errors, self.timeouts)
         )
-        return [Share(sum(errors) + sum(timeouts), sum(received)) for received, errors, timeouts in steps]
+        return Share(errors + timeouts, received).ratio if received >= min_received else None
 
     def oldest_s(self, second: int, seconds: int) -> float | None:
         """Return an upper bound of the ages of the last seconds' deliveries; None without deliveries.
@@ -78,10 +91,6 @@ class Track:
         Above the highest bucket of :data:`AGE_BUCKETS_S` it is infinite.
         """
         return bound_of(max(self.ages.last(second, seconds)), AGE_BUCKETS_S)
-
-    def longest_wait_s(self, second: int, seconds: int) -> float | None:
-        """Return an upper bound of the last seconds' waits for a thread; None without such calls."""
-        return bound_of(max(self.waits.last(second, seconds)), WAIT_BUCKETS_S)
 
 
 def highest_bucket(old: tuple[int, ...], new: tuple[int, ...]) -> int:

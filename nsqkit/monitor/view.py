@@ -4,21 +4,20 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from nsqkit.admin.handlers import HandlerState, IntakeState
 from nsqkit.monitor.failures import Failures, Group
 from nsqkit.monitor.history import History
+from nsqkit.monitor.limit import Limit
+from nsqkit.monitor.nsqd import Nsqd
 from nsqkit.monitor.ring import SECONDS, STEP_S, STEPS
 from nsqkit.monitor.track import MINUTE_S, Track
 from nsqkit.policy.change_point import change_point
 from nsqkit.policy.diagnosis import Diagnosis, ErrorGroup, Finding, diagnose
 from nsqkit.policy.requeue_level import MIN_DELIVERIES, Level, level_of, threshold
-from nsqkit.policy.saturation import Saturation, passed_for_s
-from nsqkit.telemetry.metrics import WAIT_BUCKETS_S, Labels, Snapshot
+from nsqkit.telemetry.metrics import WAIT_BUCKETS_S, Figure, Labels
 from nsqkit.version import __version__
 
 NOW_S: Final = 10
@@ -28,61 +27,6 @@ _ABOVE_ALL_S: Final = 20.0  # for values above all buckets, which have no upper 
 _DIGITS: Final = 4
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A figure of the process and its limit.
-
-    Args:
-        key: Its name in JSON.
-        label: Its name in words.
-        unit: The unit of the figure.
-        limit: The highest value that is not above it; None if there is none.
-        values: The figure of each second, the oldest first; 1 to 900.
-        is_bound: Whether the figures are upper bounds.
-    """
-
-    key: str
-    label: str
-    unit: str
-    limit: float | None
-    values: list[float]
-    is_bound: bool = False
-
-    @property
-    def recent(self) -> float:
-        """The median of the last 10 seconds."""
-        return median(self.values[-NOW_S:] or [0.0])
-
-    @property
-    def saturation(self) -> Saturation | None:
-        """For how long the limit has been passed; None if it is not."""
-        for_s = 0 if self.limit is None else passed_for_s(self.values, self.limit)
-        text = f"{self.label} {self.recent:.0f} {self.unit}, limit {self.limit or 0.0:.0f}"
-        return Saturation(text, for_s) if for_s else None
-
-    def shown(self, second: int) -> Json:
-        """Return it as JSON, with the highest value of each step of 10 seconds.
-
-        Args:
-            second: The second of the last value.
-        """
-        newest = second % STEP_S + 1
-        ends = range(len(self.values) - newest, 0, -STEP_S)
-        steps = [self.values[-newest:], *(self.values[max(0, end - STEP_S) : end] for end in ends)]
-        series: list[float | None] = [round(max(step), 1) if step else None for step in reversed(steps)]
-        return {
-            "key": self.key,
-            "label": self.label,
-            "unit": self.unit,
-            "value": round(self.recent, 1),
-            "peak": round(max(self.values[-NOW_S:], default=0.0), 1),
-            "is_bound": self.is_bound,
-            "limit": self.limit,
-            "level": Level.OK if self.saturation is None else Level.WARN,
-            "series": ([None] * STEPS + series)[-STEPS:],
-        }
 
 
 class View:
@@ -99,16 +43,17 @@ class View:
         self._failures = failures
         self._service = service
 
-    def state(self, states: tuple[HandlerState, ...], snapshot: Snapshot, at_s: float) -> Json:
+    def state(self, states: tuple[HandlerState, ...], figures: Iterable[Figure], at_s: float) -> Json:
         """Return the whole first screen.
 
         Args:
             states: The present states of the handlers.
-            snapshot: The present metrics, for the figures of nsqd.
+            figures: The present metrics that handlers do not count themselves.
             at_s: The present time, seconds since 1970 UTC.
         """
         second = self._history.second or 0
         limits = self._limits(second)
+        nsqd = Nsqd(figures)
         rows, findings = [], []
         for state in states:
             labels = (state.topic, state.channel, state.name)
@@ -116,7 +61,7 @@ class View:
             if track is not None:
                 finding = self._finding(state, labels, track, at_s)
                 findings.append(finding)
-                rows.append(self._row(state, track, finding) | _nsqd_sums(snapshot, labels))
+                rows.append(self._row(state, track, finding) | nsqd.of_handler(labels))
         up_s = second - self._history.first
         diagnosis = diagnose(
             findings, up_s=up_s, saturated=[*filter(None, (each.saturation for each in limits))]
@@ -134,7 +79,7 @@ class View:
             "verdict": _verdict(diagnosis),
             "handlers": rows,
             "saturation": [each.shown(second) for each in limits],
-            "nsqd": _nsqds(snapshot),
+            "nsqd": nsqd.rows,
             "marks": [
                 {
                     "step": self._step(mark.second),
@@ -171,13 +116,10 @@ class View:
     def _finding(self, state: HandlerState, labels: Labels, track: Track, at_s: float) -> Finding:
         second = self._history.second or 0
         minute = track.share(second, MINUTE_S)
-        shares = track.shares(second)
-        before = shares[: STEPS - FIVE_MINUTES_S // STEP_S]
-        failed, received = (sum(column) for column in zip(*before, strict=True))
-        baseline = failed / received if received >= MIN_DELIVERIES else None
+        baseline = track.baseline(second, MIN_DELIVERIES)
         level = level_of(minute, baseline, is_paused=state.state in _SHUT)
         since_ago_s = None
-        index = change_point(shares, threshold(baseline)) if level is Level.BAD else None
+        index = change_point(track.shares(second), threshold(baseline)) if level is Level.BAD else None
         if index:  # the first step of the data says only: before
             since_ago_s = float((STEPS - 1 - index) * STEP_S + second % STEP_S)
         return Finding(
@@ -218,20 +160,19 @@ class View:
             if finding.since_ago_s is None
             else self._step(second - int(finding.since_ago_s)),
             "series": [_ratio(share.ratio) for share in track.shares(second)],
-            "paused": [index for index, step in enumerate(track.paused.steps(second)) if any(step)],
+            "paused": [index for index, seconds in enumerate(track.paused.totals(second)) if seconds],
             "throughput": round(sum(track.received.last(second, NOW_S)) / NOW_S, 1),
             "oldest_s": _finite(track.oldest_s(second, NOW_S)),
             "in_flight": state.held,
             "max_in_flight": state.max_in_flight,
-            "dead": sum(track.dead_lettered.last(second, SECONDS)),
+            "dead": sum(track.dead_lettered.totals(second)),
             "dead_m1": sum(track.dead_lettered.last(second, MINUTE_S)),
         }
 
     def _limits(self, second: int) -> list[Limit]:
         """Return the figures of the process, each in its unit."""
         history, seconds = self._history, min(second - self._history.first + 1, SECONDS)
-        tracks = [track.waits.last(second, seconds) for track in history.tracks.values()]
-        waits = [max(column) for column in zip(*tracks, strict=True)]
+        waits = history.waits.last(second, seconds)
         lags = history.lags.last(second, seconds)
         return [
             Limit("lag", "Event-loop lag", "ms", 100.0, [_ms(bucket) for bucket in lags], is_bound=True),
@@ -292,29 +233,6 @@ def _errors(group: Group, second: int, zero_at_s: float) -> Json:
             for each in reversed(group.examples)
         ],
     }
-
-
-def _nsqd_sums(snapshot: Snapshot, labels: Labels) -> Json:
-    """Return depth and deferred messages of a handler's channel over all nsqd; None if no nsqd told them."""
-    sums: Json = {}
-    for key, family in (("depth", "nsqkit_channel_depth"), ("deferred", "nsqkit_channel_deferred")):
-        found = [value for each, value in snapshot.of(family).items() if each[:3] == labels]
-        sums[key] = sum(found) if found else None
-    return sums
-
-
-def _nsqds(snapshot: Snapshot) -> list[Json]:
-    """Return the figures of each nsqd, summed over the handlers' channels."""
-    found: dict[str, Json] = {}
-    for (*_, nsqd, state), value in snapshot.of("nsqkit_connection_state").items():
-        row = found.setdefault(nsqd, {"address": nsqd, "states": {}})
-        if value:
-            row["states"][state] = row["states"].get(state, 0) + 1
-    for key in ("rdy", "channel_depth", "channel_deferred", "channel_in_flight", "channel_paused"):
-        for (*_, nsqd), value in snapshot.of(f"nsqkit_{key}").items():
-            row = found.setdefault(nsqd, {"address": nsqd, "states": {}})
-            row[key.removeprefix("channel_")] = row.get(key.removeprefix("channel_"), 0) + value
-    return [found[address] for address in sorted(found)]
 
 
 def _ms(bucket: int) -> float:

@@ -114,6 +114,10 @@ class Metrics:
         """Return one row per handler, in the order in which they were registered."""
         return summaries(_snapshot(self._counted()))
 
+    def figures(self) -> Iterator[Figure]:
+        """Yield all present numbers that handlers do not count themselves, such as those of nsqd."""
+        yield from self._figures()
+
     def counts(self) -> tuple[HandlerCounts, ...]:
         """Return the counts of each handler that are read every second; much cheaper than a snapshot."""
         return tuple(handler.counts() for handler in self._handlers.values())

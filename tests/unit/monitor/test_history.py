@@ -7,7 +7,7 @@ from types import FrameType
 from nsqkit.monitor.history import MOST_MARKS, History
 from nsqkit.monitor.ring import SECONDS
 from nsqkit.policy.requeue_level import Share
-from nsqkit.telemetry.metrics import Metrics
+from nsqkit.telemetry.metrics import WAIT_BUCKETS_S, Metrics
 
 MOST_CALLS_PER_HANDLER = 40
 """Of Python and C, for each sample."""
@@ -86,14 +86,18 @@ def test_marks_are_few_and_of_the_last_15_minutes() -> None:
     assert len(history.marks) == 1
 
 
-def test_the_lag_is_a_bound_of_the_last_seconds() -> None:
+def test_lags_and_waits_are_the_worst_of_each_second() -> None:
     metrics = Metrics()
+    meters = [metrics.for_handler("orders", "payments", name) for name in ("One", "Other")]
     history = _history(metrics)
     history.sample(1)
-    assert history.lag_s(1, 10) is None
     metrics.event_loop_lag(0.03)
+    meters[0].executor_waits([0.0005, 0.002])
+    meters[1].executor_waits([0.0005])
     history.sample(2)
-    assert history.lag_s(2, 10) == 0.05
+    history.sample(3)
+    assert list(history.lags.last(3, 3)) == [0, 1 + WAIT_BUCKETS_S.index(0.05), 0]
+    assert list(history.waits.last(3, 3)) == [0, 1 + WAIT_BUCKETS_S.index(0.0025), 0]
 
 
 def test_a_sample_costs_few_calls() -> None:

@@ -27,7 +27,6 @@ def test_steps_begin_at_multiples_of_10_seconds(newest: int) -> None:
     ring, second = Ring(), 10 * SECONDS - 10 + newest - 1
     for each in range(second - SECONDS + 1, second + 1):
         ring.put(each, each // 10)
-    steps = ring.steps(second)
-    assert len(steps) == STEPS
-    assert [len(step) for step in steps] == [10] * (STEPS - 1) + [newest]
-    assert all(len(set(step)) == 1 for step in steps)
+    oldest = second // 10 - STEPS + 1
+    sums = [10 * step for step in range(oldest, second // 10)]
+    assert list(ring.totals(second)) == [*sums, newest * (second // 10)]

@@ -49,14 +49,6 @@ def test_the_age_is_a_bound_of_the_oldest_delivery() -> None:
     assert track.oldest_s(3, 1) == math.inf
 
 
-def test_the_wait_is_a_bound_of_the_longest() -> None:
-    meter = Metrics().for_handler("orders", "payments", "Charge")
-    track = Track(meter.counts())
-    meter.executor_waits([0.002, 0.3])
-    track.put(1, meter.counts())
-    assert track.longest_wait_s(1, 10) == 0.5
-
-
 @pytest.mark.parametrize(
     ("old", "new", "bucket"),
     [

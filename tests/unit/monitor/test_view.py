@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nsqkit.admin import IntakeState
-from nsqkit.monitor.view import Limit, reason_of
+from nsqkit.monitor.view import reason_of
 from tests.unit.monitor.bench import CHARGE, NOTIFY, Shop
 
 
@@ -115,14 +115,6 @@ def test_a_limit_that_is_passed_is_in_the_verdict(shop: Shop) -> None:
     levels = {each["key"]: each["level"] for each in state["saturation"]}
     assert (levels["lag"], levels["wait"]) == ("warn", "warn")
     assert "Event-loop lag 250 ms, limit 100" in state["verdict"]["line"]
-
-
-@pytest.mark.parametrize("count", [1, 9, 25, 900])
-def test_the_series_of_a_limit_has_90_steps_and_gaps_before_the_start(count: int) -> None:
-    shown = Limit("cpu", "CPU", "%", 90.0, [5.0] * count).shown(7)
-    assert len(shown["series"]) == 90
-    steps = (count - 8 + 9) // 10 + 1 if count > 8 else 1
-    assert [value for value in shown["series"] if value is not None] == [5.0] * min(90, steps)
 
 
 def test_the_state_is_bounded_whatever_the_number_of_messages(shop: Shop) -> None:
