@@ -61,6 +61,11 @@ class Access:
         if self._token is None and not self._is_loopback:
             self._log.warning("admin_health_only", host=address, hint=_HEALTH_ONLY_HINT)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server listens on a loopback address; False before :meth:`listen`."""
+        return self._is_loopback
+
     def refusal(self, request: HTTPServerRequest, *, is_health: bool) -> Refusal | None:
         """Return why a request is not answered; None if it is.
 

@@ -165,8 +165,8 @@ class IntakePage(Page):
 
     async def post(self, name: str, command: str) -> None:
         """Pause or resume, and write the handler's state; a refusal is ``{"message": …}``."""
-        if "Origin" in self.request.headers:
-            self.refuse(403, "not from a web page: the request has an Origin header")
+        if problem := self.origin_problem():
+            self.refuse(403, problem)
             return
         if command == "resume":
             known = await _answer(self._handlers.resume_handler(name))
@@ -183,6 +183,14 @@ class IntakePage(Page):
         else:
             names = ", ".join(each.name for each in states) or "none"
             self.refuse(404, f"there is no handler {peer_text(repr(name))} here; the handlers are: {names}")
+
+    def origin_problem(self) -> str:
+        """Return why a change must not come from where the request does; empty if it may."""
+        return (
+            "not from a web page: the request has an Origin header"
+            if "Origin" in self.request.headers
+            else ""
+        )
 
     def refuse(self, status: int, message: str) -> None:
         """Answer ``{"message": …}``, as commands read it."""

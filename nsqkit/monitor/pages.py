@@ -7,8 +7,10 @@ from typing import Final
 
 from tornado.iostream import StreamClosedError
 
-from nsqkit.admin.pages import Page
+from nsqkit.admin import Access, Handlers
+from nsqkit.admin.pages import IntakePage, Page
 from nsqkit.admin.server import Route
+from nsqkit.monitor.control import Control
 from nsqkit.monitor.monitor import Monitor
 from nsqkit.policy.peer_text import peer_text
 
@@ -83,8 +85,40 @@ class ErrorsPage(Page):
             self.write({"errors": errors})
 
 
-def routes(monitor: Monitor) -> list[Route]:
-    """Return the paths of the monitor, as tornado takes them."""
+class TokenPage(Page):
+    """The token with which the page may pause handlers; null if it is read-only."""
+
+    def initialize(self, control: Control) -> None:
+        """Keep who may change what."""
+        self._control = control
+
+    def get(self) -> None:
+        """Write it as JSON."""
+        self.write({"token": self._control.token})
+
+
+class ControlPage(IntakePage):
+    """Pauses and resumes a handler's intake, for the page of this process only."""
+
+    def initialize(self, handlers: Handlers, control: Control) -> None:  # type: ignore[override]
+        """Keep the worker's handlers, and who may change them."""
+        super().initialize(handlers)
+        self._control = control
+
+    def origin_problem(self) -> str:
+        """Return why the request must not change anything; empty if it may."""
+        return self._control.problem(self.request)
+
+
+def routes(monitor: Monitor, handlers: Handlers, access: Access) -> list[Route]:
+    """Return the paths of the monitor, as tornado takes them.
+
+    Args:
+        monitor: What the page shows.
+        handlers: The handlers that it may pause.
+        access: Who may ask the server.
+    """
+    control = Control(access)
     folder = files("nsqkit.monitor") / "page"
     found = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
     return [
@@ -92,4 +126,10 @@ def routes(monitor: Monitor) -> list[Route]:
         (r"/monitor/([a-z]+\.[a-z]+)", FilePage, {"found": found}),
         ("/monitor/events", EventsPage, {"monitor": monitor}),
         ("/monitor/handlers/([^/]+)", ErrorsPage, {"monitor": monitor}),
+        ("/monitor/token", TokenPage, {"control": control}),
+        (
+            "/monitor/handlers/([^/]+)/(pause|resume)",
+            ControlPage,
+            {"handlers": handlers, "control": control},
+        ),
     ]

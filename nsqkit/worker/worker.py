@@ -290,7 +290,13 @@ class Worker:
         access = Access(self.settings, self._log)
         host, port = self.settings.admin_host, self.settings.admin_port
         return AdminServer(
-            self.metrics, self, host, port, handlers=self, access=access, more_pages=routes(self._monitor)
+            self.metrics,
+            self,
+            host,
+            port,
+            handlers=self,
+            access=access,
+            more_pages=routes(self._monitor, self, access),
         )
 
     async def _serve_admin(self) -> None:

@@ -72,6 +72,12 @@ async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab) -> None:
         await until(lambda: tab.text(".error summary"), lambda text: "GatewayError" in text)
         await tab.evaluate("document.querySelector('.error').open = true")
         await until(lambda: tab.text(".example"), lambda text: "no answer for order" in text)
+        buttons = "[...document.querySelectorAll('.acts .btn')]"
+        await until(lambda: tab.evaluate(f"{buttons}.length"))
+        await tab.evaluate(f"{buttons}[0].click()")
+        await until(lambda: tab.text(".row .pill"), lambda text: text.startswith("paused, "))
+        await tab.evaluate(f"{buttons}[2].click()")
+        await until(lambda: tab.evaluate("document.querySelector('.row.open .pill').hidden"))
         await tab.send(
             "Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=False
         )

@@ -11,9 +11,29 @@ export class Detail {
     this.feed = feed;
     this.body = el("div");
     this.groups = new Map();
-    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body));
+    this.acts = el("p", { class: "acts" });
+    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body));
     this.timer = setInterval(() => this.load(), EVERY_MS);
     this.load();
+    this.offer();
+  }
+
+  // A read-only page shows no dead buttons.
+  async offer() {
+    if (!(await this.feed.pageToken())) return;
+    const said = el("span", { role: "status", class: "small" });
+    const act = (label, command, done) => {
+      const button = el("button", { type: "button", class: "btn" }, label);
+      button.addEventListener("click", async () => {
+        text(said, (await this.feed.change(this.name, command).catch(() => "no answer")) || done);
+      });
+      return button;
+    };
+    this.acts.replaceChildren(
+      act("Pause for 15 min", "pause?for_s=900", "Paused for 15 minutes, in this worker."),
+      act("Pause", "pause", "Paused until somebody resumes it, in this worker."),
+      act("Resume", "resume", "The pause has ended, in this worker."), said,
+    );
   }
 
   close() {

@@ -35,6 +35,23 @@ export class Feed {
     return fetch(path, { ...options, headers, cache: "no-store" });
   }
 
+  // Returns the token with which this page may pause handlers; null if it is read-only.
+  async pageToken() {
+    try {
+      const answer = await this.get("/monitor/token");
+      return answer.ok ? (await answer.json()).token : null;
+    } catch {
+      return null;
+    }
+  }
+
+  async change(name, command) {
+    const headers = { "X-Nsqkit-Page": await this.pageToken() };
+    const path = `/monitor/handlers/${encodeURIComponent(name)}/${command}`;
+    const answer = await this.get(path, { method: "POST", headers });
+    return answer.ok ? "" : (await answer.json()).message;
+  }
+
   async follow(abort) {
     this.abort = abort;
     try {

@@ -30,7 +30,7 @@ class MonitorPort(Port):
     def __init__(self) -> None:
         super().__init__()
         self.shop = Shop()
-        access = Access(Settings(admin_token=TOKEN.decode()), RecordingLog())
+        access = self.access = Access(Settings(admin_token=TOKEN.decode()), RecordingLog())
         self.server = AdminServer(
             Metrics(),
             self.worker,
@@ -38,7 +38,7 @@ class MonitorPort(Port):
             0,
             handlers=self.worker,
             access=access,
-            more_pages=routes(self.shop.monitor),
+            more_pages=routes(self.shop.monitor, self.worker, access),
         )
 
 
@@ -98,6 +98,60 @@ async def test_errors_of_a_handler(port: MonitorPort) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["type"] == "ConnectionRefusedError"
     other = await port.ask("/monitor/handlers/Nobody", LOCAL, AUTHORIZED)
     assert other.startswith(b"HTTP/1.1 404")
+
+
+class TestControl:
+    """Pauses from the page: of this process, on loopback."""
+
+    PAUSE = "/monitor/handlers/Reserve/pause"
+    SAME = b"Origin: http://localhost"
+
+    async def _token(self, port: MonitorPort) -> bytes:
+        answer = await port.ask("/monitor/token", LOCAL, AUTHORIZED)
+        token: str = json.loads(answer.partition(b"\r\n\r\n")[2])["token"]
+        return b"X-Nsqkit-Page: " + token.encode()
+
+    @pytest.mark.parametrize("command", ["pause", "resume"])
+    async def test_the_page_changes_a_handler(self, port: MonitorPort, command: str) -> None:
+        headers = (LOCAL, AUTHORIZED, self.SAME, await self._token(port), b"Content-Length: 0")
+        answer = await port.ask(f"/monitor/handlers/Reserve/{command}", *headers, method=b"POST")
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert port.worker.changes == 1
+
+    @pytest.mark.parametrize(
+        ("origin", "token", "reason"),
+        [
+            pytest.param(b"Origin: http://evil.example", None, b"another site", id="another site"),
+            pytest.param(b"Origin: https://localhost", None, b"another site", id="another scheme"),
+            pytest.param(b"Origin: null", None, b"another site", id="no origin"),
+            pytest.param(b"Accept: */*", None, b"another site", id="not from a page"),
+            pytest.param(SAME, b"X-Nsqkit-Page: other", b"reload", id="another token"),
+            pytest.param(SAME, b"Accept: */*", b"reload", id="no token"),
+        ],
+    )
+    async def test_nobody_else_does(
+        self, port: MonitorPort, origin: bytes, token: bytes | None, reason: bytes
+    ) -> None:
+        headers = (LOCAL, AUTHORIZED, origin, token or await self._token(port), b"Content-Length: 0")
+        answer = await port.ask(self.PAUSE, *headers, method=b"POST")
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert reason in answer
+        assert port.worker.changes == 0
+
+    async def test_it_needs_the_admin_token_too(self, port: MonitorPort) -> None:
+        headers = (LOCAL, self.SAME, await self._token(port), b"Content-Length: 0")
+        assert (await port.ask(self.PAUSE, *headers, method=b"POST")).startswith(b"HTTP/1.1 401")
+        assert (await port.ask("/monitor/token", LOCAL)).startswith(b"HTTP/1.1 401")
+
+    async def test_beyond_loopback_the_page_is_read_only(self, port: MonitorPort) -> None:
+        token = await self._token(port)
+        port.access.listen("192.0.2.1")
+        answer = await port.ask("/monitor/token", LOCAL, AUTHORIZED)
+        assert answer.endswith(b'{"token": null}')
+        headers = (LOCAL, AUTHORIZED, self.SAME, token, b"Content-Length: 0")
+        answer = await port.ask(self.PAUSE, *headers, method=b"POST")
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert b"read-only beyond loopback" in answer
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
