@@ -12,7 +12,7 @@ export class Detail {
     this.body = el("div");
     this.groups = new Map();
     this.acts = el("p", { class: "acts" });
-    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body));
+    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body, deadLetters(name)));
     this.timer = setInterval(() => this.load(), EVERY_MS);
     this.load();
     this.offer();
@@ -70,6 +70,10 @@ export class Detail {
     group.show(error, total);
     return group.root;
   }
+}
+
+function deadLetters(name) {
+  return el("p", { class: "small muted" }, "Its dead letters: ", el("code", {}, `nsqkit dead ls --handler ${name}`));
 }
 
 class Group {
