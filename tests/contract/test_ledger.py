@@ -48,7 +48,7 @@ Behave = Callable[[Asked, Context], Any]
 def working(behave: Behave, channel: str = "work", **options: Any) -> type[Handler[Asked]]:
     """Return a handler class that does as it is told."""
 
-    class Work(Handler[Asked], channel=channel, **({"retry": RETRY} | options)):
+    class Work(Handler[Asked], channel=channel, name=channel.title(), **({"retry": RETRY} | options)):
         async def handle(self, event: Asked, ctx: Context) -> Outcome | None:
             outcome: Any = behave(event, ctx)
             if asyncio.iscoroutine(outcome):
