@@ -245,7 +245,8 @@ async def test_the_settings_of_the_page_for_operations_work(
     start_nsqd: StartNsqd, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = Path(__file__).parents[2] / "docs" / "operations.md"
-    (block,) = re.findall(r"^```toml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```toml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [each for each in blocks if "tls = true" in each]
     own = authority.certificate("worker.example")
     folder = tmp_path / "work" / "tls"
     folder.mkdir(parents=True)
