@@ -67,10 +67,15 @@ class Confirm(Handler[Billed], channel="shop"):
         seen.append(ctx)
 
 
+providers: list[TracerProvider] = []
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with receiving() as receiver:
         yield receiver
+        while providers:
+            providers.pop().shutdown()  # or its thread outlives the test
 
 
 def traces(receiver: Receiver, service: str) -> Traces:
@@ -78,6 +83,7 @@ def traces(receiver: Receiver, service: str) -> Traces:
     provider = TracerProvider(resource=Resource({"service.name": service}), shutdown_on_exit=False)
     exporter = OTLPSpanExporter(f"{receiver.endpoint}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
+    providers.append(provider)
     return Traces(provider)
 
 
