@@ -20,8 +20,15 @@ def stop() -> None:
 
 def counting(plan: Plan, tally: Tally, topic: str) -> type[Handler[Any]]:
     """Return an async handler that only counts."""
+    options: dict[str, Any] = {"name": f"Count.{topic}"} if len(plan.topics) > 1 else {}
 
-    class Count(Handler[OrderCreated], topic=topic, channel=plan.channel, max_in_flight=plan.max_in_flight):
+    class Count(
+        Handler[OrderCreated],
+        topic=topic,
+        channel=plan.channel,
+        max_in_flight=plan.max_in_flight,
+        **options,  # earlier commits know no name
+    ):
         async def handle(self, event: OrderCreated, ctx: Context) -> None:  # noqa: ARG002 - decoding is the work
             if tally.tick():
                 stop()
