@@ -1,4 +1,4 @@
-"""History: the last 15 minutes of all handlers and of the process, sampled once a second."""
+"""History: the last 15 minutes of all handlers and of the process, by the second."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

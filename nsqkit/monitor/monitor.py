@@ -1,14 +1,17 @@
-"""Monitor: samples the metrics of a worker once a second, and tells the page what it shows."""
+"""Monitor: samples the metrics of a worker, and tells the page what it shows."""
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from nsqkit.admin import HandlerState
 from nsqkit.background import Background
 from nsqkit.monitor.failures import Failures
 from nsqkit.monitor.history import History
+from nsqkit.monitor.ring import STEP_S
 from nsqkit.monitor.view import View, reason_of
 from nsqkit.policy.beats import next_beat_s
 from nsqkit.policy.verdict import Verdict
@@ -16,11 +19,14 @@ from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.delivery import Delivery
 from nsqkit.telemetry.metrics import Labels, Metrics
 
+_WATCHED_S: Final = 60.0
+"""Seconds after a look in which there is a sample each second."""
+
 
 class Monitor:
     """The last 15 minutes of a worker, in a fixed amount of memory.
 
-    While nobody looks, it costs one sample of counts a second, and one count for each failed delivery.
+    While nobody looks, it costs one sample of counts in ten seconds, and one count for each failed delivery.
 
     Args:
         metrics: The metrics of the worker.
@@ -45,6 +51,8 @@ class Monitor:
         self._history = History(metrics, lambda name: reason_of(states(), name))
         self._view = View(self._history, self._failures, service)
         self._sampled = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._watched_until_s = -math.inf
         self._shown: tuple[int | None, str] = (None, "")
         self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -80,6 +88,7 @@ class Monitor:
 
     async def sampled(self) -> bool:
         """Wait for the next sample, and return whether there is one: False once it is stopped."""
+        self._look()
         await self._sampled.wait()
         return not self._is_stopped
 
@@ -98,11 +107,22 @@ class Monitor:
         """Return the errors of a handler with examples, the most frequent first; None if it is not known."""
         return self._view.errors(name, self._at_s())
 
+    def _look(self) -> None:
+        """Take samples each second for a while, as somebody looks."""
+        now_s = self._now_s()
+        if now_s >= self._watched_until_s:
+            self._looked.set()
+        self._watched_until_s = now_s + _WATCHED_S
+
     def _at_s(self) -> float:
         return self._now_ns() / 1e9
 
     async def _run(self) -> None:
         while True:
             now_s = self._now_s()
-            await asyncio.sleep(next_beat_s(now_s, 1.0) - now_s)
+            every_s = 1.0 if now_s < self._watched_until_s else STEP_S
+            self._looked.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(next_beat_s(now_s, every_s) - now_s):
+                    await self._looked.wait()
             self.sample()

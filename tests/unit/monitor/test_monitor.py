@@ -1,4 +1,4 @@
-"""The monitor: one sample a second, and one text a second however many pages are open."""
+"""The monitor: one sample a second while somebody looks, and one text however many pages are open."""
 
 import asyncio
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from nsqkit.background import Background
 from nsqkit.monitor import Monitor, monitor
+from nsqkit.monitor.ring import STEP_S
 from tests.unit.monitor.bench import Shop
 from tests.unit.runtime.bench import RecordingLog
 from tests.waiting import PATIENCE_S, until
@@ -23,6 +24,26 @@ async def test_it_samples_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -
         shop.monitor.stop()
         shop.monitor.stop()
         assert not await shop.monitor.sampled()
+
+
+async def test_it_samples_each_second_only_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample in each second would double the CPU of an idle worker."""
+    steps: list[float] = []
+
+    def at_once(now_s: float, every_s: float) -> float:
+        steps.append(every_s)
+        return now_s
+
+    monkeypatch.setattr(monitor, "next_beat_s", at_once)
+    shop = Shop()
+    shop.monitor.start(Background(RecordingLog()))
+    await until(lambda: len(steps) > 2)
+    assert set(steps) == {STEP_S}
+    assert await shop.monitor.sampled()
+    await until(lambda: steps[-1] == 1.0)
+    shop.now_s += 60.0
+    await until(lambda: steps[-1] == STEP_S)
+    shop.monitor.stop()
 
 
 async def test_a_sampler_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
