@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +23,16 @@ from bench import (
     report,
     stages,
     throughput,
-    traces,
-    watching,
 )
 from bench.orders import Orders
-from bench.programs import CONSUMERS, EVERYDAY, HOLDER, NSQKIT, Program, named
+from bench.programs import CONSUMERS, EVERYDAY, HOLDER, NSQKIT, TRACED, WATCHED, Program, named
 
 IN_FILE = 50_000
 IDLE_S = 2.0
+MOST_TRACED = 10_000
+"""Messages for traces: a sampled one takes many times as long as another, so more would take minutes."""
+TIMES_WATCHED = 3
+"""Times the messages of other sections: a watched worker must run for several scrapes."""
 
 
 def main() -> int:
@@ -43,7 +45,7 @@ def main() -> int:
     if missing := [program.name for program in CONSUMERS if not program.is_installed]:
         print(f"bench: not installed, so left out: {', '.join(missing)} (scripts/install-clients)")
     orders = Orders.read(asked.orders)
-    with broker.running(queue=watching.MOST_TIMES * asked.messages + 10_000) as nsqd:
+    with broker.running(queue=TIMES_WATCHED * asked.messages + 10_000) as nsqd:
         if asked.profile:
             print(stages.measure(nsqd, orders, asked.messages))
             return 0
@@ -86,24 +88,25 @@ def _measures(
     def beside(ours: Program) -> list[Program]:
         return [other.of(ours)] if other else []
 
-    def rates(orders: Orders) -> dict[str, Any]:
-        programs = [*named(CONSUMERS, asked.client), *beside(NSQKIT)]
-        return throughput.measure(nsqd, orders, messages=asked.messages, programs=programs, **extent)
+    consumers = [*named(CONSUMERS, asked.client), *beside(NSQKIT)]
+
+    def rates(orders: Orders, programs: Sequence[Program], messages: int = asked.messages) -> dict[str, Any]:
+        return throughput.measure(nsqd, orders, messages=messages, programs=programs, **extent)
 
     def loads() -> dict[str, Any]:
         programs = [*named(EVERYDAY, asked.client), *beside(NSQKIT)]
         return everyday.measure(nsqd, file, seconds=asked.seconds, programs=programs, **extent)
 
     return {
-        "throughput": lambda: rates(orders),
-        "small": lambda: rates(orders.small()),
+        "throughput": lambda: rates(orders, consumers),
+        "small": lambda: rates(orders.small(), consumers),
         "everyday": loads,
         "publish": lambda: publishing.measure(nsqd, file, messages=asked.messages, **extent),
         "cost": lambda: cost.measure(
             nsqd, orders, messages=asked.messages, idle_s=IDLE_S, held=[HOLDER, *beside(HOLDER)], **extent
         ),
-        "traces": lambda: traces.measure(nsqd, orders, messages=asked.messages, **extent),
-        "watched": lambda: watching.measure(nsqd, orders, messages=asked.messages, **extent),
+        "traces": lambda: rates(orders, TRACED, min(asked.messages, MOST_TRACED)),
+        "watched": lambda: rates(orders, WATCHED, TIMES_WATCHED * asked.messages),
     }
 
 
