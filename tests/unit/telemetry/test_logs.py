@@ -40,20 +40,6 @@ def _fail(password: str) -> None:
     raise _Unprintable(password)
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, showwarning = root.handlers[:], root.level, warnings.showwarning
-    yield
-    warnings.showwarning = showwarning
-    logs._Folding.is_on = False
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-    for name in ("nsq", "tornado.access", "tornado.general"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-
-
 def _json_lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 

@@ -3,12 +3,9 @@
 import io
 import json
 import logging
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from nsqkit import Settings
 from nsqkit.telemetry import logs
@@ -20,21 +17,6 @@ LIBRARY = json.__file__
 class _Unreadable:
     def __repr__(self) -> str:
         raise RuntimeError("no")
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as before:
-        root = logging.getLogger()
-        before.setattr(root, "handlers", root.handlers[:])
-        before.setattr(warnings, "showwarning", warnings.showwarning)
-        level = root.level
-        yield
-    root.setLevel(level)
-    structlog.reset_defaults()
-    logs._Folding.is_on = False
-    for name in ("nsq", "tornado.access", "tornado.general", "client"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def _json_lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -140,9 +122,9 @@ def test_libraries_write_warnings_and_above(level: int, file: str, *, is_written
     assert bool(stream.getvalue()) is is_written
 
 
-def test_a_library_writes_more_where_its_level_is_set() -> None:
+def test_a_library_writes_more_where_its_level_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = _configured("debug")
-    logging.getLogger("client").setLevel(logging.DEBUG)
+    monkeypatch.setattr(logging.getLogger("client"), "level", logging.DEBUG)
     _logged("client.pool", logging.DEBUG)
     _logged("other", logging.DEBUG)
     assert [line["logger"] for line in _json_lines(stream)] == ["client.pool"]
