@@ -10,6 +10,7 @@ from nsqkit.errors import HandlerError
 
 T = TypeVar("T")
 Per = Literal["worker", "message", "thread"]
+Figures = Callable[[Any], Iterable[tuple[str, tuple[str, ...], float]]]
 _ASKS: Mapping[Per, frozenset[Per]] = {
     "worker": frozenset({"worker"}),
     "thread": frozenset({"worker", "thread"}),
@@ -28,6 +29,7 @@ class Resource(Generic[T]):
         is_async: Whether it is opened and closed on the event loop.
         function: The generator function, as written.
         brings: Resources that it may ask for although no module of the handlers has them.
+        figures: Returns family, label values and number of each metric of an opened one; None if it has none.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class Resource(Generic[T]):
         function: Callable[..., AsyncIterator[T] | Iterator[T]],
         per: Per = "worker",
         brings: "Sequence[Resource[Any]]" = (),
+        figures: Figures | None = None,
     ) -> None:
         self.function = function
         self.brings = tuple(brings)
+        self.figures = figures
         self.name = function.__name__
         self.provides = _provided(function)
         self.per = _checked_per(function, per)

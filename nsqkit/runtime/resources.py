@@ -160,6 +160,16 @@ class Resources:
         except Exception as error:
             raise ResourceError(resource.name, describe(error)) from error
 
+    def figures(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        """Yield the metrics of the open resources, those with the same labels added up."""
+        totals: dict[tuple[str, tuple[str, ...]], float] = {}
+        for resource in self._stacks:
+            if resource.figures is not None and resource in self._opened:
+                for family, labels, number in resource.figures(self._opened[resource]):
+                    totals[family, labels] = totals.get((family, labels), 0) + number
+        for (family, labels), number in totals.items():
+            yield family, labels, number
+
     async def close(self, left_behind: Sequence[type[AnyHandler[Any]]] = ()) -> tuple[str, ...]:
         """Close the extensions, then the open resources, the last opened first, whatever the others raise.
 

@@ -91,7 +91,7 @@ class Database:
 
         opened.__name__ = self.name
         opened.__annotations__["return"] = AsyncIterator[self._kind]  # type: ignore[name-defined]
-        return Resource(opened)
+        return Resource(opened, figures=OpenDatabase.figures)
 
     def _session(self, opened: Resource[OpenDatabase]) -> Resource[AsyncSession]:
         async def session(database: OpenDatabase) -> AsyncGenerator[AsyncSession, Verdict]:

@@ -1,11 +1,13 @@
 """Engines: connections to one database, for the event loop and for threads; how SQLite is set up."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from nsqkit.sql.pools import LoopPool, PlainPool
 from nsqkit.sql.urls import DatabaseUrl
 
 POOL_WAIT_S: Final = 30.0
@@ -42,10 +44,16 @@ class Engines:
         if not is_sqlite:
             options["pool_recycle"] = RECYCLE_S
             options["connect_args"] = {"prepare_threshold": None}  # poolers may not keep them (ADR 0057)
-        self.on_loop: AsyncEngine = create_async_engine(url.on_loop, **options)
-        self.plain: Engine = create_engine(url.plain, **options)
+        self.on_loop: AsyncEngine = create_async_engine(url.on_loop, poolclass=LoopPool, **options)
+        self.plain: Engine = create_engine(url.plain, poolclass=PlainPool, **options)
         for engine in (self.on_loop.sync_engine, self.plain):
             prepare(engine, lock_timeout_s=lock_timeout_s)
+
+    @property
+    def pools(self) -> Mapping[str, PlainPool]:
+        """The pool of each kind of handler, ``async`` and ``plain``."""
+        engines = {"async": self.on_loop.sync_engine, "plain": self.plain}
+        return {kind: cast("PlainPool", engine.pool) for kind, engine in engines.items()}
 
     async def close(self) -> None:
         """Close the connections that are not in use."""

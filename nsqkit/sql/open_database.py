@@ -1,11 +1,12 @@
 """Open database: the connections of one worker to one database."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Self
 
 from nsqkit.settings.settings import Settings
+from nsqkit.sql import pools
 from nsqkit.sql.cleaning import Cleaner
 from nsqkit.sql.confirmations import Confirmations
 from nsqkit.sql.engines import READS_ONLY, Engines
@@ -53,6 +54,10 @@ class OpenDatabase:
         )
         self.outbox_lease_s = settings.outbox_lease_s
         self.confirmations = Confirmations(name, self.engines.on_loop, now_s=now_s, log=log)
+
+    def figures(self) -> Iterable[tuple[str, tuple[str, ...], float]]:
+        """Return the size and the use of its pools, as metrics have them."""
+        return pools.figures(self.name, self.engines.pools)
 
     def committed(self) -> None:
         """Do what follows a commit of a message; called in any thread."""

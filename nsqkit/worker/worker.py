@@ -80,6 +80,7 @@ class Worker:
         self._log = logs.get_logger()
         self._background = Background(self._log)
         self.metrics.add_source(lambda: [("nsqkit_background_tasks_died", (), len(self._background.died))])
+        self.metrics.add_source(self._resources.figures)
         self._loop_watch = LoopWatch(self.specs, self._log, self.metrics.event_loop_blocked)
         self._subscriptions: tuple[Subscription, ...] = ()
         self._monitor = Monitor(self.metrics, self.handler_states, self.settings.service)

@@ -17,6 +17,7 @@ COMMANDS: Final = ("FIN", "REQ", "TOUCH")
 OTHER_ERROR: Final = "other"
 HANDLER_LABELS: Final = ("topic", "channel", "handler")
 _NSQD_LABELS: Final = (*HANDLER_LABELS, "nsqd")
+_POOL_LABELS: Final = ("database", "kind")
 
 # Seconds, upper bounds, inclusive. Durations are read as quantiles, so their buckets are fine.
 DURATION_BUCKETS_S: Final = (
@@ -214,6 +215,19 @@ _TABLE: Final = (
         "How far this machine's clock is ahead of an nsqd's; 0 if they agree to about a second.",
         ("nsqd",),
         merge="max",
+    ),
+    Family(
+        "nsqkit_database_pool_size",
+        "gauge",
+        "Connections to a database that handlers of a kind may use at the same time.",
+        _POOL_LABELS,
+    ),
+    Family("nsqkit_database_pool_in_use", "gauge", "Connections of the pool that are in use.", _POOL_LABELS),
+    Family(
+        "nsqkit_database_pool_waiting",
+        "gauge",
+        "Callers that wait for a connection of the pool, or for the database to accept a new one.",
+        _POOL_LABELS,
     ),
     Family("nsqkit_process_cpu_seconds_total", "counter", "CPU time of the process, user and system.", ()),
     Family("nsqkit_process_resident_memory_bytes", "gauge", "Resident memory of the process.", ()),

@@ -7,6 +7,7 @@ import pytest
 
 from nsqkit import Context, Extension, Handler, Settings, resource
 from nsqkit.errors import ResourceError
+from nsqkit.handler.resources import Resource
 from nsqkit.runtime.resources import Resources
 from tests.unit.runtime.bench import Happened
 
@@ -216,3 +217,17 @@ class TestLeftBehind:
         with pytest.raises(OSError, match="cannot close"):
             await resources.close([Sessions])
         assert JOURNAL == ["pool opened", "mailer opened", "unclosable closed"]
+
+
+async def test_metrics_of_open_resources_with_the_same_labels_add_up() -> None:
+    """Two objects may be of one database, and no series may be shown twice."""
+    figures = [("nsqkit_database_pool_size", ("shop", "async"), 2)]
+    measured = [Resource(each.function, figures=lambda _: figures) for each in (pool, sorter)]
+    resources = Resources([*measured, mailer], Settings())
+    assert list(resources.figures()) == []
+    await resources.make(Sorting.spec)
+    assert list(resources.figures()) == figures
+    await resources.make(Mailing.spec)
+    assert list(resources.figures()) == [("nsqkit_database_pool_size", ("shop", "async"), 4)]
+    await resources.close()
+    assert list(resources.figures()) == []

@@ -31,6 +31,7 @@ from nsqkit.telemetry.metrics import (
 OF_A_WORKER = (
     *("nsqkit_rdy", "nsqkit_connection_state", "nsqkit_background_tasks_died"),
     *(f"nsqkit_channel_{name}" for name in ("depth", "deferred", "in_flight", "paused")),
+    *(f"nsqkit_database_pool_{name}" for name in ("size", "in_use", "waiting")),
 )
 """Metrics that a worker knows by itself."""
 
