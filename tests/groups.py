@@ -1,7 +1,7 @@
-"""The groups of tests, which run at the same time, each in a pytest process; the last line adds up (ADR 0082).
+"""The groups of tests, which run at the same time, each in a pytest process (ADR 0082).
 
-``python -m tests.groups FOLDER`` prints the output of each group whole, failed groups last. In FOLDER it leaves
-``coverage.NAME`` of each group, and ``closing_line``: pytest's closing line for all groups together.
+``python -m tests.groups FOLDER`` prints each group's output as a whole, failed groups last. In FOLDER it leaves
+``coverage.NAME`` of each group, and ``closing_line``: pytest's closing line for all groups.
 """
 
 import os
@@ -94,7 +94,10 @@ def _ended(folder: Path) -> Iterator[Ended]:
 
 
 def _show(group: Ended) -> None:
-    print(f"--- tests: group {group.name} {'passed' if group.passed else 'FAILED'}\n{group.output}", flush=True)
+    sys.stdout.write(
+        f"--- tests: group {group.name} {'passed' if group.passed else 'FAILED'}\n{group.output}\n"
+    )
+    sys.stdout.flush()
 
 
 def main(folder: Path) -> int:
