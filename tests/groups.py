@@ -1,7 +1,7 @@
 """The groups of tests, which run at the same time, each in a pytest process (ADR 0082).
 
-``python -m tests.groups FOLDER`` prints each group's output as a whole, failed groups last. In FOLDER it leaves
-``coverage.NAME`` of each group, and ``closing_line``: pytest's closing line for all groups.
+``python -m tests.groups FOLDER`` prints each group's output as a whole, failed groups last. FOLDER gets a
+file ``coverage.NAME`` of each group, and ``closing_line``, pytest's closing line for all groups together.
 """
 
 import os
