@@ -311,7 +311,7 @@ def run(
 
 @contextmanager
 def _unmeasured() -> Iterator[None]:
-    """Measure no coverage, which takes longer than millions of steps do; the tables of flow cover its lines."""
+    """Measure no coverage, which costs more than millions of steps do; the tables of flow cover them."""
     trace = sys.gettrace()
     sys.settrace(None)
     try:
