@@ -22,7 +22,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Paths by the group's name, balanced by time. A group more, ``rest``, has all other tests."""
 
-_CLOSING_LINE = re.compile(r"^=+ (?P<counts>[\w ,]+) in [\d.]+s( \([\d:, days]+\))? =+$", re.MULTILINE)
+_CLOSING_LINE = re.compile(
+    r"^(=+ )?(?P<counts>no tests ran|\d+ \w+(, \d+ \w+)*) in [\d.]+s( \([\d:, days]+\))?( =+)?$", re.MULTILINE
+)
 _WORDS = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning", "error")
 _WIDTH = 80
 

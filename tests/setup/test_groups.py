@@ -35,6 +35,9 @@ PASSED = "tests/a.py ..\n======= 2 passed, 1 skipped, 1 warning in 0.12s =======
             "1 failed in 2.00s",
             id="what a test printed does not count",
         ),
+        pytest.param(
+            ["..\n2 passed in 1.00s\n", PASSED], 3.0, "4 passed, 1 skipped, 1 warning in 3.00s", id="-q"
+        ),
         pytest.param(["=== no tests ran in 0.01s ==="], 1.0, "no tests ran in 1.00s", id="no test"),
     ],
 )
