@@ -1,5 +1,6 @@
 """What all tests share: hypothesis measures no time, and each test begins with unconfigured logs."""
 
+import gc
 import logging
 import warnings
 from collections.abc import Iterator
@@ -12,6 +13,12 @@ from nsqkit.telemetry import logs
 
 hypothesis.settings.register_profile("nsqkit", deadline=None)  # the machine may be busy
 hypothesis.settings.load_profile("nsqkit")
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the collected tests from garbage collection: with thousands, it took about half of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
