@@ -1,7 +1,7 @@
 """What is taken out of an error's text before it is kept or shown."""
 
 from nsqkit.policy.leaves import leaves
-from nsqkit.policy.secret_rules import GROUPS, MASK, is_secret_name, names_a_secret
+from nsqkit.policy.secret_rules import GROUPS, MASK, compiled, is_secret_name, names_a_secret
 
 __all__ = ["MASK", "describe", "is_secret_name", "redact", "redact_json", "redact_whole"]
 
@@ -31,7 +31,7 @@ def redact(text: str, *, limit: int = 1000) -> str:
         if _has_any(lower, group_hints):
             for hints, pattern, replacement in rules:
                 if _has_any(lower, hints):
-                    text = pattern.sub(replacement, text)
+                    text = compiled(pattern).sub(replacement, text)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

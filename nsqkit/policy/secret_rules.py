@@ -7,6 +7,7 @@ repeat is either bounded, or ends at the first character that it does not take.
 import base64
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Final, NamedTuple
 
 MASK: Final = "[redacted]"
@@ -81,13 +82,19 @@ class Rule(NamedTuple):
 
     Args:
         hints: Texts in lower case, one of which is in every text that the pattern matches; none for any text.
-        pattern: What to replace.
+        pattern: What to replace; see :func:`compiled`.
         replacement: What to put there, as for :func:`re.sub`.
     """
 
     hints: tuple[str, ...]
-    pattern: re.Pattern[str]
+    pattern: str
     replacement: str | Callable[[re.Match[str]], str]
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern when the first text needs it: all of them would delay the start of each process."""
+    return re.compile(pattern)
 
 
 def is_secret_name(name: str) -> bool:
@@ -103,7 +110,7 @@ def names_a_secret(fields: dict[str, object]) -> bool:
 
 def _whole(hints: str, pattern: str, mask: str = MASK, *, flags: str = "ix") -> Rule:
     """Return a rule that masks all of a match."""
-    return Rule(tuple(hints.split()), re.compile(f"(?{flags}) {pattern}"), mask)
+    return Rule(tuple(hints.split()), f"(?{flags}) {pattern}", mask)
 
 
 def _after(hints: str, key: str, value: str = _VALUE) -> Rule:
@@ -231,7 +238,7 @@ _TOKENS: Final = (
     ),
     Rule(
         ("basic",),
-        re.compile(r"(?ix) (?P<key> \b basic \s{1,9} ) (?P<value> [a-z0-9+/]{4,2000} ) ={0,2}"),
+        r"(?ix) (?P<key> \b basic \s{1,9} ) (?P<value> [a-z0-9+/]{4,2000} ) ={0,2}",
         _basic,
     ),
     _whole("eyj", r"\b eyJ [\w-]{6,} \. [\w-]+ (?: \. [\w-]* ){0,3}"),  # JSON web tokens
