@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from nsqkit.errors import (
     BreakerOpenError,
     ConnectionLostError,
+    CreationError,
     DecodeError,
     EncodeError,
     EventError,
@@ -61,6 +62,7 @@ __all__ = [
     "Codec",
     "ConnectionLostError",
     "Context",
+    "CreationError",
     "DeadLetter",
     "DecodeError",
     "Delivery",

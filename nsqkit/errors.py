@@ -49,15 +49,37 @@ class ResourceError(NsqkitError):
     Args:
         name: Name of the resource.
         reason: Description of the error that the resource function raised.
+        place: ``file:line`` that raised it; empty if it is not known.
     """
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
+    def __init__(self, name: str, reason: str, place: str = "") -> None:
+        super().__init__(name, reason, place)
         self.name = name
         self.reason = reason
+        self.place = place
 
     def __str__(self) -> str:
-        return f"resource {self.name} cannot be opened: {self.reason}"
+        where = f"{self.place}: " if self.place else ""
+        return f"{where}resource {self.name} cannot be opened: {self.reason}"
+
+
+class CreationError(NsqkitError):
+    """A handler or an extension cannot be created, because its ``__init__`` raised an error.
+
+    Args:
+        name: Name of the class.
+        reason: Description of the error.
+        place: ``file:line`` that raised it.
+    """
+
+    def __init__(self, name: str, reason: str, place: str) -> None:
+        super().__init__(name, reason, place)
+        self.name = name
+        self.reason = reason
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.name} cannot be created: {self.reason}"
 
 
 class DecodeError(NsqkitError):

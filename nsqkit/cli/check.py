@@ -25,8 +25,11 @@ def check(
     from nsqkit.loading.checks import short_retention
     from nsqkit.loading.dropped import dropped
     from nsqkit.loading.loader import load
+    from nsqkit.loading.unread_settings import unread_settings
 
     specs = load(modules, settings).handlers
+    for warning in unread_settings(settings):
+        terminal.echo(f"warning: {warning}", err=True)
     problems = [problem for spec in specs for problem in dropped(spec.handler)]
     problems += short_retention(specs, settings)
     if connect:

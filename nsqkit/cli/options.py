@@ -10,7 +10,10 @@ import typer
 if TYPE_CHECKING:
     from nsqkit.settings.settings import Settings
 
-Modules = Annotated[list[str], typer.Argument(metavar="MODULE", help="Modules, packages or module:Class.")]
+Modules = Annotated[
+    list[str],
+    typer.Argument(metavar="MODULE", help="Modules, packages or module:Class. [default: setting modules]"),
+]
 Rate = Annotated[float | None, typer.Option(metavar="N", help="At most N messages per second.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -75,7 +78,7 @@ def with_settings(*groups: Group) -> Callable[[Command], Command]:
     """Make a function that takes ``settings`` a command with options for them.
 
     The command has the function's own options, those of the groups, and ``--debug``, which ``main()`` reads.
-    The function may take any of these too, by name.
+    The function may take any of these too, by name. Without any, ``modules`` are those of the settings.
 
     Args:
         *groups: Options in the order in which ``--help`` lists them.
@@ -85,11 +88,14 @@ def with_settings(*groups: Group) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         taken = inspect.signature(command).parameters
         own = [each for each in taken.values() if each.name not in {*shared, "settings", "debug"}]
+        own = [each.replace(default=None) if each.name == "modules" else each for each in own]
         options = [_keyword(name, annotation, None) for name, annotation in shared.items()]
 
         def run(**given: Any) -> int:
             found = settings(**{name: given[name] for name in shared})
             passed = {name: value for name, value in given.items() if name in taken}
+            if "modules" in taken:
+                passed["modules"] = given["modules"] or _modules(found)
             return command(**passed, settings=found)
 
         run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
@@ -123,6 +129,18 @@ def settings(
     named: dict[str, object] = dict(pair("--set", each) for each in set_ or ())
     own = dict(pair("--app", each) for each in app or ())
     return Settings.load({**named, **_given(flags), "app": own}, file=config)
+
+
+def _modules(settings: "Settings") -> list[str]:
+    """Return the modules that the settings name, for a command that names none."""
+    from nsqkit.errors import SettingsError
+
+    if not settings.modules:
+        raise SettingsError(
+            "no modules: name them, as in nsqkit run shop.orders, or set them in nsqkit.toml, below "
+            '[nsqkit]: modules = ["shop.orders"]'
+        )
+    return list(settings.modules)
 
 
 def pair(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, str]:

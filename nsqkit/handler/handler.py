@@ -2,22 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Mapping
-from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
-from nsqkit.errors import HandlerError
 from nsqkit.events.any_event import AnyEvent
 from nsqkit.handler.brackets import events_of
 from nsqkit.handler.context import Context
 from nsqkit.handler.declaration import Declaration, location_of, misspelt
+from nsqkit.handler.mistakes import report
 from nsqkit.handler.options import HandlerOptions
 from nsqkit.handler.spec import HandlerSpec, spec_of
 from nsqkit.policy.outcome import Outcome
 
 E = TypeVar("E", bound=AnyEvent)
-
-deferring: ContextVar[bool] = ContextVar("deferring", default=False)
-"""Set by the loader, which reports the mistakes of all classes together."""
 
 
 class AnyHandler(Generic[E]):
@@ -66,8 +62,7 @@ class AnyHandler(Generic[E]):
             declared = Declaration(cls._models, cls._options, handle, kind=kind.__name__, takes=takes)
             found += declared.problems()
         cls.problems = tuple(f"{location}: {cls.__name__}: {problem}" for problem in found)
-        if cls.problems and not deferring.get():
-            raise HandlerError(cls.problems)
+        report(cls.problems)
         if not (cls.problems or abstract):
             cls.spec = spec_of(cls, cls._models, cls._options, location)
 

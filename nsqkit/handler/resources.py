@@ -3,12 +3,25 @@
 import functools
 import inspect
 import typing
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar, get_args, overload
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, overload
 
 from nsqkit.errors import HandlerError
+from nsqkit.events.unreadable import unreadable
+from nsqkit.handler.mistakes import report
 
 T = TypeVar("T")
+_YIELDING = (AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator)
 Per = Literal["worker", "message", "thread"]
 Figures = Callable[[Any], Iterable[tuple[str, tuple[str, ...], float]]]
 _ASKS: Mapping[Per, frozenset[Per]] = {
@@ -24,12 +37,12 @@ class Resource(Generic[T]):
 
     Attributes:
         name: Name of the function.
-        provides: The type by which handlers and other resources ask for it.
         per: Scope of one instance: ``worker``, ``message`` or ``thread``.
         is_async: Whether it is opened and closed on the event loop.
         function: The generator function, as written.
         brings: Resources that it may ask for although no module of the handlers has them.
         figures: Returns family, label values and number of each metric of an opened one; None if it has none.
+        problems: The mistakes in its declaration, one line each.
     """
 
     def __init__(
@@ -43,8 +56,9 @@ class Resource(Generic[T]):
         self.brings = tuple(brings)
         self.figures = figures
         self.name = function.__name__
-        self.provides = _provided(function)
-        self.per = _checked_per(function, per)
+        self.per = per
+        self.problems = tuple(_mistakes(function, per))
+        report(self.problems)
         self.is_async = inspect.isasyncgenfunction(function)
         functools.update_wrapper(self, function)
 
@@ -52,6 +66,19 @@ class Resource(Generic[T]):
     def location(self) -> str:
         """``file:line`` of the function."""
         return _location(self.function)
+
+    @functools.cached_property
+    def provides(self) -> Any:
+        """The type by which handlers and other resources ask for it; read when all modules are loaded.
+
+        Raises:
+            HandlerError: If the return annotation cannot be read.
+        """
+        try:
+            return get_args(_returned(self.function))[0]
+        except Exception as error:
+            problem = unreadable(error, self.function.__module__)
+            raise HandlerError((f"{self.location}: resource {self.name}: {problem}",)) from error
 
     def __call__(self, *args: Any, **kwargs: Any) -> AsyncIterator[T] | Iterator[T]:
         """Call the function as written, as tests do."""
@@ -118,29 +145,28 @@ def _location(function: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
-def _provided(function: Callable[..., Any]) -> Any:
+def _mistakes(function: Callable[..., Any], per: Per) -> Iterator[str]:
+    """Yield the mistakes in the declaration of a resource, one line each."""
     if not inspect.isfunction(function):
         raise TypeError(f"{function!r} cannot be a resource: @resource is for a generator function")
     where = f"{_location(function)}: resource {function.__name__}"
     if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
-        raise HandlerError((f"{where}: must be a generator function; yield the resource once",))
-    try:
-        returned = typing.get_type_hints(function).get("return")
-    except NameError as error:
-        raise HandlerError((f"{where}: its annotations cannot be read: {error}",)) from None
-    provided = get_args(returned)
-    if not provided:
-        raise HandlerError((f"{where}: annotate what it yields, as in -> AsyncIterator[Warehouse]",))
-    return provided[0]
-
-
-def _checked_per(function: Callable[..., Any], per: Per) -> Per:
-    where = f"{_location(function)}: resource {function.__name__}"
+        yield f"{where}: must be a generator function; yield the resource once"
+        return
     if per not in get_args(Per):
-        raise HandlerError((f"{where}: per={per!r} is not one of {get_args(Per)}",))
-    if per == "thread" and inspect.isasyncgenfunction(function):
-        raise HandlerError((f'{where}: per="thread" is for a plain generator function; remove async',))
-    return per
+        yield f"{where}: per={per!r} is not one of {get_args(Per)}"
+    elif per == "thread" and inspect.isasyncgenfunction(function):
+        yield f'{where}: per="thread" is for a plain generator function; remove async'
+    try:
+        returned = _returned(function)
+    except Exception:  # noqa: BLE001 - it may name a class that is defined below; else provides raises
+        return
+    if get_origin(returned) not in _YIELDING or not get_args(returned):
+        yield f"{where}: annotate what it yields, as in -> AsyncIterator[Warehouse]"
+
+
+def _returned(function: Callable[..., Any]) -> Any:
+    return typing.get_type_hints(function).get("return")
 
 
 def parameters(function: Any) -> dict[str, Any]:

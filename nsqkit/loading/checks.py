@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from nsqkit.errors import HandlerError
 from nsqkit.events.codec.soundness import problems_of
 from nsqkit.events.types import REGISTRY
+from nsqkit.events.unreadable import unreadable
 from nsqkit.handler.extension import Extension, Layer
 from nsqkit.handler.resources import Per, Resource, circle, needs, parameters, provider, with_brought
 from nsqkit.handler.spec import HandlerSpec
@@ -30,8 +32,14 @@ def check(
     layers = (*middleware, *(layer for spec in specs for layer in spec.middleware))
     used = tuple(_used(specs, layers))
     resources = with_brought(resources, used)
-    every = tuple(dict.fromkeys((*resources, *used)))
-    unmet = [*_needs(specs, resources, every), *_extension_needs(layers, resources)]
+    unsound = {each: found for each in (*resources, *used) if (found := _unsound_resource(each))}
+    resources = tuple(each for each in resources if each not in unsound)
+    every = tuple(dict.fromkeys((*resources, *(each for each in used if each not in unsound))))
+    unmet = [
+        *(problem for problems in unsound.values() for problem in problems),
+        *_needs(specs, resources, every),
+        *_extension_needs(layers, resources),
+    ]
     return [
         *_same_subscription(specs),
         *_same_name(specs),
@@ -86,8 +94,9 @@ def _same_name(specs: Sequence[HandlerSpec]) -> Iterator[str]:
 
 
 def _unwritten(spec: HandlerSpec) -> Iterator[str]:
-    """Yield the abstract methods of a handler class, which keep it from being created."""
-    for name in sorted(getattr(spec.handler, "__abstractmethods__", ())):
+    """Yield the abstract methods of a handler class, also if it does not derive from ``abc.ABC``."""
+    named = ((name, getattr(spec.handler, name, None)) for name in dir(spec.handler))
+    for name in (name for name, found in named if getattr(found, "__isabstractmethod__", False)):
         yield f"{spec.location}: {spec.name}: method {name} is abstract; define it, or say abstract=True"
 
 
@@ -97,6 +106,15 @@ def _unsound_events(spec: HandlerSpec) -> Iterator[str]:
         for problem in problems_of(known, spec.codec or known.codec):
             name = getattr(known.model, "__name__", known.model)
             yield f"{spec.location}: {spec.name}: event {name}: {problem}"
+
+
+def _unsound_resource(resource: Resource[Any]) -> tuple[str, ...]:
+    """Return the mistakes in a resource, among them an annotation that cannot be read."""
+    try:
+        _ = resource.problems or resource.provides
+    except HandlerError as error:
+        return error.problems
+    return resource.problems
 
 
 def _unchosen_unknown(spec: HandlerSpec) -> Iterator[str]:
@@ -172,8 +190,8 @@ def _unprovided(
 ) -> Iterator[str]:
     try:
         wanted = parameters(function)
-    except NameError as error:
-        yield f"{where}: its annotations cannot be read: {error}"
+    except Exception as error:  # noqa: BLE001 - an annotation may be any expression
+        yield f"{where}: {unreadable(error, function.__module__)}"
         return
     for name, kind in wanted.items():
         if kind is None:

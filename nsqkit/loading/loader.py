@@ -10,7 +10,8 @@ from typing import Any
 
 from nsqkit.errors import LoadError
 from nsqkit.handler.extension import Extension, Layer
-from nsqkit.handler.handler import AnyHandler, deferring
+from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.mistakes import deferring
 from nsqkit.handler.resources import Resource
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.checks import check
@@ -55,9 +56,10 @@ def load(targets: Sequence[str], settings: Settings) -> LoadedModules:
         middleware = tuple(_middleware(target, problems) for target in settings.middleware)
     finally:
         deferring.reset(token)
+    resources = resources_in(modules)
+    problems += [problem for each in resources for problem in each.problems]
     if not classes and not problems:
         problems.append(f"{', '.join(targets)}: no handler class found")
-    resources = resources_in(modules)
     specs = tuple(handler.spec for handler in classes)
     problems += check(specs, resources, settings)
     if problems:

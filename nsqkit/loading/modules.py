@@ -87,7 +87,7 @@ def _declared(name: str, error: BaseException) -> Iterator[str]:
 
 def _reported(name: str, error: BaseException) -> tuple[str, ...]:
     missing = isinstance(error, ModuleNotFoundError) and error.name
-    if not Path(name).name and name:
+    if name and not name.strip("./"):
         return (f"{name}: give the name of a module or package{_here()}, as in nsqkit run shop.orders",)
     if name.startswith(".") or "/" in name or (missing and name.endswith(".py")):
         return (f"{name}: give a dotted module, not a file; did you mean {_dotted(name)!r}?",)

@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from nsqkit.errors import NsqkitError, ResourceError
+from nsqkit.errors import CreationError, NsqkitError, ResourceError
 from nsqkit.handler.batch import BatchHandler
 from nsqkit.handler.extension import Extension, Hooks, Layer, Middleware
 from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.origin import place_of
 from nsqkit.handler.resources import Per, Resource, parameters, provider, with_brought
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.redaction import describe
@@ -62,9 +63,9 @@ class Resources:
 
         Raises:
             ResourceError: If a resource cannot be opened.
-            Exception: Any error of the class's ``__init__``.
+            CreationError: If an ``__init__`` raises an error.
         """
-        handler: AnyHandler[Any] = await self._instance(spec.handler)
+        handler: AnyHandler[Any] = await self._instance(spec.handler, spec.location)
         return handler
 
     async def prepare(self, spec: HandlerSpec, middleware: Sequence[Layer] = ()) -> ReadyHandler:
@@ -76,7 +77,7 @@ class Resources:
 
         Raises:
             ResourceError: If a resource cannot be opened.
-            Exception: Any error of the class's ``__init__``.
+            CreationError: If an ``__init__`` raises an error.
         """
         layers = [await self._layer(each) for each in (*middleware, *spec.middleware)]
         extensions = [each for each in layers if isinstance(each, Extension)]
@@ -103,8 +104,15 @@ class Resources:
             self._extensions[layer] = await self._instance(layer)
         return self._extensions[layer]
 
-    async def _instance(self, kind: type[Any]) -> Any:
-        return kind(**(await self._arguments(kind.__init__) if _asks(kind) else {}))
+    async def _instance(self, kind: type[Any], location: str = "") -> Any:
+        arguments = await self._arguments(kind.__init__) if _asks(kind) else {}
+        try:
+            return kind(**arguments)
+        except NsqkitError:  # its text already says what to change, as for a setting out of range
+            raise
+        except Exception as error:
+            place = place_of(error) or location
+            raise CreationError(kind.__qualname__, describe(error), place) from error
 
     def _needed(self, function: Any, per: Per) -> Iterator[Resource[Any]]:
         """Yield the resources that a function asks for, and those that they need."""
@@ -158,7 +166,8 @@ class Resources:
         except NsqkitError:  # its text already says what to change, as for a setting out of range
             raise
         except Exception as error:
-            raise ResourceError(resource.name, describe(error)) from error
+            place = place_of(error) or resource.location
+            raise ResourceError(resource.name, describe(error), place) from error
 
     def figures(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
         """Yield the metrics of the open resources, those with the same labels added up."""

@@ -52,6 +52,9 @@ class Settings:
     nsqd_http: tuple[str, ...] = rows.listing(
         "addresses", "HTTP addresses of the nsqd, for their limits and statistics"
     )
+    modules: tuple[str, ...] = rows.listing(
+        "names", "modules, packages or module:Class of the handlers, for commands that name none"
+    )
     service: str = rows.text("nsqkit", "name of this service: the `source` of the events that it publishes")
     admin_host: str = rows.text("127.0.0.1", "address that serves metrics and health")
     admin_port: int = rows.number(9464, 0, MAX_PORT, "", "port for metrics and health; 0 turns them off")

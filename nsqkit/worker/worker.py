@@ -121,7 +121,7 @@ class Worker:
         Raises:
             SettingsError: If the admin port is in use.
             ResourceError: If a resource cannot be opened.
-            Exception: Any error of a handler's ``__init__``.
+            CreationError: If the ``__init__`` of a handler or an extension raises an error.
         """
         self._loop_watch.start()
         try:

@@ -10,6 +10,7 @@ from nsqkit import errors
 from nsqkit.errors import (
     BreakerOpenError,
     ConnectionLostError,
+    CreationError,
     DatabaseAwayError,
     DeadLetterStoreError,
     DecodeError,
@@ -100,9 +101,21 @@ FIELDS = [
     ),
     pytest.param(
         ResourceError,
-        {"name": "warehouse", "reason": "OSError: down"},
+        {"name": "warehouse", "reason": "OSError: down", "place": ""},
         "resource warehouse cannot be opened: OSError: down",
         id="a resource is named",
+    ),
+    pytest.param(
+        ResourceError,
+        {"name": "warehouse", "reason": "OSError: down", "place": "shop.py:3"},
+        "shop.py:3: resource warehouse cannot be opened: OSError: down",
+        id="a resource is named with its line",
+    ),
+    pytest.param(
+        CreationError,
+        {"name": "Notify", "reason": "KeyError: 'host'", "place": "shop.py:3"},
+        "shop.py:3: Notify cannot be created: KeyError: 'host'",
+        id="a handler is named with its line",
     ),
     pytest.param(
         RefusedError,

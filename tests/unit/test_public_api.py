@@ -29,7 +29,7 @@ PROMISED = {
     *("NsqkitError", "HandlerTimeoutError", "PublishError", "DecodeError", "UnknownEventError"),
     *("EncodeError", "EventError", "FeedError", "HandlerError", "LoadError", "SettingsError"),
     *("configure_logs", "log_fields"),
-    *("ConnectionLostError", "LookupFailedError", "RefusedError", "ResourceError"),
+    *("ConnectionLostError", "LookupFailedError", "RefusedError", "ResourceError", "CreationError"),
 }
 HEAVY = (
     *("tornado", "nsq", "typer", "rich", "pydantic", "prometheus_client", "stamina", "asyncio.subprocess"),

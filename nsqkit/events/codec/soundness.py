@@ -14,6 +14,7 @@ from nsqkit.events.codec.compressed import GzipCodec
 from nsqkit.events.codec.protocol import Codec
 from nsqkit.events.codec.values import field_names
 from nsqkit.events.types import EventType
+from nsqkit.events.unreadable import unreadable
 
 _LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
 
@@ -26,14 +27,13 @@ def problems_of(known: EventType, codec: Codec | None) -> list[str]:
         codec: Codec of the handler, or of the event; None for JSON.
     """
     try:
+        _rebuild(known.model)
         reader_of(known, codec)
         found = list(_Fields(known).problems()) if _has_fields(codec) else []
     except NameError as error:
-        return [
-            f"its annotations cannot be read: {error}; import it outside of TYPE_CHECKING, above the class"
-        ]
+        return [unreadable(error, known.model.__module__)]
     except Exception as error:  # noqa: BLE001 - annotations are any code of a team
-        return [f"it cannot be decoded: {error}"]
+        return [f"it cannot be decoded: {str(error).splitlines()[0]}"]
     return list(dict.fromkeys(found))
 
 
@@ -58,8 +58,7 @@ class _Fields:
             return
         self._seen.add(model)
         plain = get_origin(model) or model
-        if not getattr(plain, "__pydantic_complete__", True) and hasattr(plain, "model_rebuild"):
-            plain.model_rebuild()
+        _rebuild(plain)
         for name, kind in _hints(plain).items():
             if name in (field_names(plain) or (name,)):
                 yield from self._annotation(kind, f"{path}.{name}".lstrip("."), plain)
@@ -109,6 +108,12 @@ class _Fields:
         if not self._by_pydantic:
             remedy = "msgspec.Meta(…), or make it a pydantic dataclass or model"
         return f"field {path}: {owner.__name__} does not enforce {rule!r}; write {remedy}"
+
+
+def _rebuild(model: Any) -> None:
+    """Let pydantic read the annotations again that named classes defined below the model."""
+    if not getattr(model, "__pydantic_complete__", True) and hasattr(model, "model_rebuild"):
+        model.model_rebuild()
 
 
 def _hints(model: Any) -> dict[str, Any]:

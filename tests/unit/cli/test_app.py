@@ -48,7 +48,7 @@ def test_without_a_command_the_help_is_shown_and_the_use_is_wrong(nsqkit: "Nsqki
     [
         pytest.param(["rnu"], "Did you mean 'run'?", id="a misspelt command"),
         pytest.param(["run", "m", "--fed", "x"], "--feed", id="a misspelt option"),
-        pytest.param(["run"], "Missing argument 'MODULE'", id="a missing argument"),
+        pytest.param(["tail"], "Missing argument 'TOPIC'", id="a missing argument"),
         pytest.param(["run", "m", "--admin-port", "x"], "'--admin-port'", id="not a number"),
         pytest.param(["broker", "--tcp-port", "70000"], "'--tcp-port'", id="a number out of range"),
         pytest.param(["version", "now"], "unexpected extra argument", id="an argument too many"),

@@ -38,6 +38,38 @@ def test_a_value_that_a_handler_drops_is_a_problem(nsqkit: "Nsqkit", handlers: s
     assert second.startswith(f"error: {file}:11: ")
 
 
+def test_settings_of_its_own_that_no_module_asks_for_are_named(
+    nsqkit: "Nsqkit", handlers: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"{handlers}.py"
+    file.write_text(f"{file.read_text()}def url(settings): return settings.app_text('carrier_url', '')\n")
+    result = nsqkit("check", handlers, "--app", "carrier_url=a", "--app", "carier_url=b", "--app", "zone=c")
+    assert (result.code, result.out) == (0, "ok: 2 handlers, no problems\n")
+    assert result.err.splitlines() == [
+        "warning: app.carier_url (from flag): no module of yours asks for it; did you mean 'carrier_url'?",
+        "warning: app.zone (from flag): no module of yours asks for it",
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "handlers"])
+def test_a_command_without_modules_takes_those_of_the_settings(
+    nsqkit: "Nsqkit", handlers: str, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "nsqkit.toml").write_text(f'[nsqkit]\nmodules = ["{handlers}:Notify"]\n')
+    assert nsqkit(command).out == nsqkit(command, f"{handlers}:Notify").out
+    assert nsqkit(command, handlers).out != nsqkit(command).out
+
+
+@pytest.mark.parametrize("command", ["check", "handlers", "run", "status"])
+def test_without_any_modules_it_says_how_to_name_them(nsqkit: "Nsqkit", command: str) -> None:
+    result = nsqkit(command)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        "error: no modules: name them, as in nsqkit run shop.orders, or set them in nsqkit.toml, below "
+        '[nsqkit]: modules = ["shop.orders"]\n'
+    )
+
+
 def test_connect_needs_an_nsqd(nsqkit: "Nsqkit", handlers: str) -> None:
     result = nsqkit("check", handlers, "--connect")
     assert result.code == 2

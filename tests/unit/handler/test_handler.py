@@ -11,7 +11,8 @@ from nsqkit import AnyEvent
 from nsqkit.errors import HandlerError
 from nsqkit.events.types import REGISTRY, event
 from nsqkit.handler.context import Context
-from nsqkit.handler.handler import Handler, deferring
+from nsqkit.handler.handler import Handler
+from nsqkit.handler.mistakes import deferring
 from nsqkit.policy.outcome import Discard, Outcome, Requeue
 from nsqkit.policy.retry import RetryPolicy
 

@@ -100,11 +100,39 @@ def _without_brackets() -> Callable[..., Any]:
     return function
 
 
-def _undefined() -> Callable[..., Any]:
-    def function() -> "Iterator[Nowhere]":  # type: ignore[name-defined]  # noqa: F821 - that is the mistake
+def _collects() -> Callable[..., Any]:
+    def function() -> list[Warehouse]:  # type: ignore[misc]
         yield Warehouse()
 
     return function
+
+
+@resource
+def later() -> "Iterator[Later]":
+    yield Later()
+
+
+class Later: ...
+
+
+@resource
+def nowhere() -> "Iterator[Nowhere]":  # type: ignore[name-defined]  # noqa: F821 - that is the mistake
+    yield Warehouse()
+
+
+def test_a_resource_may_yield_what_is_defined_below_it() -> None:
+    assert later.provides is Later
+
+
+def test_a_name_that_does_not_exist_is_told_when_it_is_read() -> None:
+    with pytest.raises(HandlerError) as caught:
+        _ = nowhere.provides
+    assert caught.value.problems == (
+        (
+            f"{nowhere.location}: resource nowhere: its annotations cannot be read: name 'Nowhere' is not "
+            f"defined; define or import it in {__name__}"
+        ),
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,9 +153,9 @@ def _undefined() -> Callable[..., Any]:
             id="one that does not say of what",
         ),
         pytest.param(
-            _undefined,
-            "its annotations cannot be read: name 'Nowhere' is not defined",
-            id="one with a name that does not exist",
+            _collects,
+            "annotate what it yields, as in -> AsyncIterator[Warehouse]",
+            id="a list",
         ),
     ],
 )

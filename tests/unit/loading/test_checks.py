@@ -121,7 +121,7 @@ def test_a_policy_is_measured_by_what_it_reaches(team: Team) -> None:
         pytest.param(
             "",
             "warehouse: 'Nowhere'",
-            "its annotations cannot be read: name 'Nowhere' is not defined",
+            "its annotations cannot be read: name 'Nowhere' is not defined; define or import it in TEAM",
             id="its type does not exist",
         ),
     ],
@@ -226,11 +226,71 @@ class Priced:
 class Notify"""
 
 
+def test_all_mistakes_of_resources_and_handlers_are_told_at_once(team: Team) -> None:
+    file = team.write(
+        "@resource\ndef one() -> Warehouse:\n    yield 1\n\n\n"
+        "@resource\ndef other() -> 'Iterator[Nowhere]':\n    yield 1\n\n\n"
+        + NEEDY.replace("PARAMETER", "warehouse: Warehouse")
+    )
+    assert team.problems() == [
+        f"{at(file, '@resource')}: resource one: annotate what it yields, as in -> AsyncIterator[Warehouse]",
+        (
+            f"{file.parent / 'TEAM.py'}:27: resource other: its annotations cannot be read: "
+            "name 'Nowhere' is not defined; define or import it in TEAM"
+        ),
+        (
+            f"{at(file, 'class Notify')}: Notify: no single resource yields Warehouse for parameter "
+            "'warehouse'; define a @resource with that type, or import it into the module"
+        ),
+    ]
+
+
+FOR_CHECKERS = """\
+from typing import TYPE_CHECKING
+import typing as t
+if TYPE_CHECKING:
+    from decimal import Decimal as Money
+if t.TYPE_CHECKING:
+    import datetime
+
+
+@event("TEAM.priced", version=1, topic="TEAM.priced")
+@dataclass
+class Priced:
+    price: "Money"
+
+
+@event("TEAM.dated", version=1, topic="TEAM.dated")
+@dataclass
+class Dated:
+    at: "datetime.datetime"
+    next: "Dated | None" = None
+
+
+"""
+
+
+def test_a_name_that_is_only_imported_for_type_checkers_is_told_with_its_import(team: Team) -> None:
+    dated = NOTIFY.replace("Created", "Dated").replace("Notify", "Date")
+    file = team.write(FOR_CHECKERS + NOTIFY.replace("Created", "Priced") + dated)
+    what = "its annotations cannot be read"
+    assert team.problems() == [
+        (
+            f"{at(file, 'class Notify')}: Notify: event Priced: {what}: Money is only imported under "
+            f"TYPE_CHECKING; move the import at {at(file, 'as Money')} out of it"
+        ),
+        (
+            f"{at(file, 'class Date(')}: Date: event Dated: {what}: datetime is only imported under "
+            f"TYPE_CHECKING; move the import at {at(file, 'import datetime')} out of it"
+        ),
+    ]
+
+
 ABSTRACT = """\
 from abc import ABC, abstractmethod
 
 
-class Base(Handler[Created], ABC, abstract=True):
+class Base(Handler[Created], BASES abstract=True):
     @abstractmethod
     def address(self) -> str: ...
 
@@ -246,8 +306,9 @@ class Full(Base, channel="full"):
 """
 
 
-def test_an_abstract_method_that_is_not_written_is_named(team: Team) -> None:
-    file = team.write(ABSTRACT)
+@pytest.mark.parametrize("bases", ["ABC,", ""])
+def test_an_abstract_method_that_is_not_written_is_named(team: Team, bases: str) -> None:
+    file = team.write(ABSTRACT.replace("BASES", bases))
     (problem,) = team.problems()
     place = at(file, "class Notify")
     assert problem == f"{place}: Notify: method address is abstract; define it, or say abstract=True"

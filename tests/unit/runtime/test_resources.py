@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from nsqkit import Context, Extension, Handler, Settings, resource
-from nsqkit.errors import ResourceError
+from nsqkit.errors import CreationError, ResourceError
 from nsqkit.handler.resources import Resource
 from nsqkit.runtime.resources import Resources
 from tests.unit.runtime.bench import Happened
@@ -81,6 +81,11 @@ class Configured(Silent, channel="configured"):
 class Unlucky(Silent, channel="unlucky"):
     def __init__(self, pool: Pool, broken: Broken) -> None:
         self.pool = pool
+
+
+class Unready(Silent, channel="unready"):
+    def __init__(self) -> None:
+        raise KeyError("host")
 
 
 class Texted(Silent, channel="texted"):
@@ -164,12 +169,19 @@ async def test_each_is_opened_once_and_closed_in_reverse_order(resources: Resour
 
 
 async def test_one_that_cannot_be_opened_says_so_and_the_others_are_closed(resources: Resources) -> None:
-    told = "^resource broken cannot be opened: ConnectionRefusedError: no database$"
+    told = r"test_resources\.py:\d+: resource broken cannot be opened: ConnectionRefusedError: no database$"
     with pytest.raises(ResourceError, match=told) as raised:
         await resources.make(Unlucky.spec)
     assert isinstance(raised.value.__cause__, ConnectionRefusedError)
     await resources.close()
     assert JOURNAL == ["pool opened", "pool closed"]
+
+
+async def test_a_handler_that_cannot_be_created_is_named_with_its_line(resources: Resources) -> None:
+    told = r"test_resources\.py:\d+: Unready cannot be created: KeyError: 'host'$"
+    with pytest.raises(CreationError, match=told) as raised:
+        await resources.make(Unready.spec)
+    assert isinstance(raised.value.__cause__, KeyError)
 
 
 async def test_one_that_cannot_be_closed_keeps_no_other_from_closing(resources: Resources) -> None:
