@@ -39,10 +39,12 @@ def run(
 
     Raises:
         SettingsError: If *event_loop* is ``uvloop`` and uvloop is not installed.
+        RuntimeError: If an event loop is running here, or this is not the main thread.
     """
     try:
+        _check_place()
         factory = _factory(event_loop)
-    except SettingsError:
+    except (SettingsError, RuntimeError):
         main.close()
         raise
     runner = asyncio.Runner(loop_factory=factory)
@@ -57,6 +59,15 @@ def run(
             on_left(left)
         else:
             runner.close()
+
+
+def _check_place() -> None:
+    """Refuse to run where a new event loop cannot run, or cannot receive signals."""
+    remedy = "write async with Worker(…), which leaves the event loop and the signals to your program"
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented for libraries like this
+        raise RuntimeError(f"an event loop is already running, as in a notebook or a web server: {remedy}")
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(f"only the main thread receives signals; in another one, {remedy}")
 
 
 async def _cancel_tasks() -> tuple[str, ...]:

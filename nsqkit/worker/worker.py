@@ -4,7 +4,7 @@ import asyncio
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from nsqkit import program
 from nsqkit.admin import Access, AdminServer, HandlerState
@@ -39,6 +39,9 @@ LOOKUP_RETRY_S = 0.1
 
 class Worker:
     """Runs handlers until it is stopped.
+
+    ``run()`` is a whole program. Within another program, ``async with Worker(…):`` starts the worker on the
+    running event loop, and drains it at the end. A worker runs once.
 
     Args:
         handlers: Handler classes; one or more.
@@ -85,7 +88,7 @@ class Worker:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._monitor = Monitor(self.metrics, self.handler_states, self.settings.service)
         self._admin = self._admin_server() if self.settings.admin_port else None
-        self._is_draining = False
+        self._has_started = self._is_draining = False
         self.publishers = PublisherPool(
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
@@ -100,6 +103,13 @@ class Worker:
             background=self._background,
         )
 
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, then drain.
 
@@ -109,6 +119,9 @@ class Worker:
             The exit code: 0, or 1 if a handler, another task or a thread still runs. nsqd delivers a message
             of such a handler again after the lease ends. The handler does not keep the process from exiting,
             unless it waits for a thread that it started by itself, as with ``asyncio.to_thread``.
+
+        Raises:
+            RuntimeError: If an event loop is running here, or this is not the main thread.
         """
         left: list[str] = []
         program.run(self._run(), self.settings.event_loop, on_left=left.extend)
@@ -120,9 +133,13 @@ class Worker:
 
         Raises:
             SettingsError: If the admin port is in use.
+            RuntimeError: If it has run before.
             ResourceError: If a resource cannot be opened.
             CreationError: If the ``__init__`` of a handler or an extension raises an error.
         """
+        if self._has_started:
+            raise RuntimeError("a worker runs once; create another Worker")
+        self._has_started = True
         self._loop_watch.start()
         try:
             handlers = [await self._resources.prepare(spec, self._middleware) for spec in self.specs]

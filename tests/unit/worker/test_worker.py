@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -156,6 +157,56 @@ async def publish(broker: DevBroker, *bodies: bytes, topic: str = "worked") -> N
     publisher = NsqdPublisher(broker.tcp_address, ConnectionOptions())
     await publisher.publish_many(topic, bodies)
     await publisher.close()
+
+
+class TestInsideAnotherProgram:
+    """With ``async with`` it shares the event loop, and leaves nothing behind on it."""
+
+    async def test_it_handles_until_the_block_ends(self, broker: DevBroker) -> None:
+        before = asyncio.all_tasks()
+        worker = Worker([Work], settings=told(broker.tcp_address))
+        async with worker:
+            await worker.wait_ready()
+            await publish(broker, b'{"n": 1}')
+            await until(lambda: "handled 1" in JOURNAL)
+        assert JOURNAL == ["opened", "handled 1", "closed"]
+        assert worker.problems() == ("draining",)
+        await until(lambda: asyncio.all_tasks() == before)
+
+    async def test_it_drains_though_the_block_raises(self, broker: DevBroker) -> None:
+        with pytest.raises(KeyError, match="mine"):
+            async with Worker([Work], settings=told(broker.tcp_address)):
+                raise KeyError("mine")
+        assert JOURNAL == ["opened", "closed"]
+
+    async def test_it_runs_once(self) -> None:
+        worker = Worker([Work], settings=told(lookupd=(NOBODY,)))
+        async with worker:
+            pass
+        with pytest.raises(RuntimeError, match="a worker runs once; create another Worker"):
+            await worker.start()
+
+    def test_it_runs_on_an_event_loop_in_a_thread(self, threaded_broker: DevBroker) -> None:
+        async def serve() -> None:
+            async with Worker([Work], settings=told(threaded_broker.tcp_address)) as worker:
+                await worker.wait_ready()
+                await publish(threaded_broker, b'{"n": 1}')
+                await until(lambda: "handled 1" in JOURNAL)
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()))
+        thread.start()
+        thread.join(PATIENCE_S)
+        assert JOURNAL == ["opened", "handled 1", "closed"]
+
+    async def test_run_within_an_event_loop_says_what_to_write(self) -> None:
+        with pytest.raises(RuntimeError, match=r"an event loop is already running.* async with Worker\(…\)"):
+            Worker([Work], settings=told(NOBODY)).run()
+
+    def test_run_in_a_thread_says_what_to_write(self) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(Worker([Work], settings=told(NOBODY)).run)
+        with pytest.raises(RuntimeError, match=r"only the main thread .* async with Worker\(…\)"):
+            running.result()
 
 
 class TestMaking:
