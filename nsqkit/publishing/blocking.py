@@ -18,8 +18,9 @@ T = TypeVar("T")
 class BlockingPublisher:
     """Publishes events from code without an event loop, from any thread. A context manager.
 
-    It runs an event loop in a separate thread. A child process that inherits it by a fork starts its own
-    thread and connects again at its first publish; publishes under way stay with the parent process.
+    It runs an event loop in a separate thread, which the first publish starts. A child process that inherits
+    it by a fork starts its own thread and connects again at its first publish; publishes under way stay with
+    the parent process.
 
     Args:
         nsqd: ``host:port`` of one or more nsqd; by default the setting ``nsqd``.
@@ -44,7 +45,8 @@ class BlockingPublisher:
         self._locks: dict[int, threading.Lock] = {}
         self._inherited: list[asyncio.AbstractEventLoop] = []  # Python warns when it collects them
         self._is_closed = False
-        self._start()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +80,7 @@ class BlockingPublisher:
             if self._is_closed:
                 return
             self._is_closed = True
-        if self._is_inherited:
+        if self._loop is None or self._is_inherited:
             return
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -94,11 +96,17 @@ class BlockingPublisher:
     def _is_inherited(self) -> bool:
         return os.getpid() != self._pid
 
-    def _start(self) -> None:
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop of this process; the first call in each process starts it and its thread."""
+        if self._loop is not None and not self._is_inherited:
+            return self._loop
+        if self._loop is not None:
+            self._inherited.append(self._loop)
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nsqkit-publisher", daemon=True)
         self._thread.start()
+        return self._loop
 
     async def _close(self) -> None:
         await self._publisher.close()
@@ -110,8 +118,5 @@ class BlockingPublisher:
         with self._lock:  # close waits for publishes that begin before it
             if self._is_closed:
                 raise RuntimeError("the publisher is closed")
-            if self._is_inherited:
-                self._inherited.append(self._loop)
-                self._start()
-            future = asyncio.run_coroutine_threadsafe(begin(), self._loop)
+            future = asyncio.run_coroutine_threadsafe(begin(), self._running_loop())
         return future.result()

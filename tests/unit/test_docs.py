@@ -19,6 +19,7 @@ import pytest
 
 from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 from nsqkit.telemetry.metrics import Metrics
+from tests import postgres
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -32,13 +33,14 @@ DOCUMENTS = (
     "docs/extensions.md",
     "docs/inbox.md",
     "docs/outbox.md",
+    "docs/inside-your-application.md",
     "docs/messages-from-other-systems.md",
     "docs/tutorial.md",
     "docs/testing.md",
     "docs/resilience.md",
     "docs/traces.md",
 )
-DEFAULT_PORTS = ("4150", "4151", "9464")
+DEFAULT_PORTS = ("4150", "4151", "9464", "8000", "8001", "8002")
 
 _FENCE = re.compile(
     r'^```(?P<kind>\w*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL
@@ -129,7 +131,7 @@ class Project:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("NSQKIT_", "PYTEST_"))
         }
-        tcp, http, admin = (self.ports[port] for port in DEFAULT_PORTS)
+        tcp, http, admin = (self.ports[port] for port in DEFAULT_PORTS[:3])
         return inherited | {
             "PATH": f"{self.programs}:{inherited['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -157,7 +159,7 @@ def free_ports() -> list[str]:
     tcp, http = free_port(), free_port()
     while http != tcp + 1:
         tcp, http = http, free_port()
-    return [str(port) for port in (tcp, http, free_port())]
+    return [str(port) for port in (tcp, http, *(free_port() for _ in DEFAULT_PORTS[2:]))]
 
 
 @pytest.fixture
@@ -208,7 +210,22 @@ def _lines(part: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_following_a_document_shows_what_it_says(document: str, project: Project) -> None:
-    for block in _FENCE.finditer((ROOT / document).read_text()):
+    follow((ROOT / document).read_text(), document, project)
+
+
+@pytest.mark.slow
+@pytest.mark.postgresql
+def test_a_session_for_each_message_shows_the_same_on_postgresql(project: Project) -> None:
+    document = "docs/inside-your-application.md"
+    text, _, _ = (ROOT / document).read_text().partition("## FastAPI")
+    assert "sqlite:///shop.sqlite" in text
+    with postgres.running() as url:
+        follow(text.replace("sqlite:///shop.sqlite", url), document, project)
+
+
+def follow(text: str, document: str, project: Project) -> None:
+    """Write the files in a text, type its commands, and compare what they show."""
+    for block in _FENCE.finditer(text):
         if block["title"]:
             project.write(block["title"], block["text"])
         elif block["kind"] == "console":

@@ -105,10 +105,18 @@ class TestBlockingPublisher:
 
     def test_closing_twice_does_nothing_and_its_thread_is_gone(self) -> None:
         publisher = BlockingPublisher(NOBODY, settings=told())
+        with pytest.raises(PublishError):
+            publisher.publish(Sent(1))
         assert publisher._thread.is_alive()
         publisher.close()
         publisher.close()
         assert not publisher._thread.is_alive()
+
+    def test_its_thread_starts_with_the_first_publish_so_that_a_server_may_fork_before(self) -> None:
+        before = threading.active_count()
+        publisher = BlockingPublisher(NOBODY, settings=told())
+        assert threading.active_count() == before
+        publisher.close()
 
     def test_a_wrong_address_leaves_no_thread_behind(self) -> None:
         before = threading.active_count()
