@@ -23,6 +23,7 @@ from nsqkit.errors import (
 )
 from nsqkit.events.any_event import AnyEvent
 from nsqkit.events.codec.protocol import Codec
+from nsqkit.events.typed import Typed
 from nsqkit.events.types import event, upcast
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.breaker import Breaker
@@ -102,6 +103,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Traces",
+    "Typed",
     "UnknownEventError",
     "Verdict",
     "Worker",

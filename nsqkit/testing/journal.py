@@ -5,6 +5,7 @@ from typing import Any
 
 from nsqkit.errors import PublishError
 from nsqkit.events.body import Body
+from nsqkit.events.typed import Typed
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy.names import dead_topic
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
@@ -146,7 +147,16 @@ def is_like(event: Any, wanted: object) -> bool:
     """Return whether an event is of a class, or equal to another event; None matches any."""
     if wanted is None:
         return True
+    if isinstance(wanted, Typed):
+        return bool(event == wanted.event)
+    if (required := getattr(wanted, "__required_keys__", None)) is not None:  # a TypedDict
+        return isinstance(event, dict) and required <= event.keys() <= required | _optional_keys(wanted)
     return isinstance(event, wanted) if isinstance(wanted, type) else bool(event == wanted)
+
+
+def _optional_keys(kind: Any) -> frozenset[str]:
+    found: frozenset[str] = kind.__optional_keys__
+    return found
 
 
 def _ending(settled: Settled, ending: OutcomeLabel) -> str:

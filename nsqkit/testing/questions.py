@@ -9,6 +9,7 @@ from typing import Any
 from nsqkit.errors import DecodeError
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.events.codec.envelope import read_envelope
+from nsqkit.events.typed import Typed
 from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.spec import HandlerSpec
@@ -186,6 +187,8 @@ class Questions:
 
 
 def _event_type(event: object) -> EventType:
+    if isinstance(event, Typed):
+        return REGISTRY.of(event.event_class)
     return REGISTRY.of(event if isinstance(event, type) else type(event))
 
 

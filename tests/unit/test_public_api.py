@@ -24,7 +24,7 @@ PROMISED = {
     *("KillSwitch", "RateLimit", "Breaker", "BreakerOpenError", "retrying"),
     *("Finish", "Requeue", "DeadLetter", "Discard", "Pause", "Outcome", "Duplicate", "Verdict"),
     *("Extension", "Publish", "Envelope", "Traces"),
-    *("AnyEvent", "Codec", "JsonCodec", "GzipCodec", "BytesCodec", "MsgpackCodec", "ProtobufCodec"),
+    *("AnyEvent", "Typed", "Codec", "JsonCodec", "GzipCodec", "BytesCodec", "MsgpackCodec", "ProtobufCodec"),
     *("Publisher", "BlockingPublisher", "Worker", "Middleware", "Next", "NextBatch", "Settings"),
     *("NsqkitError", "HandlerTimeoutError", "PublishError", "DecodeError", "UnknownEventError"),
     *("EncodeError", "EventError", "FeedError", "HandlerError", "LoadError", "SettingsError"),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -11,8 +12,10 @@ from nsqkit.errors import EncodeError, EventError
 from nsqkit.events.codec.codecs import JsonCodec
 from nsqkit.events.codec.envelope import envelope_of
 from nsqkit.events.codec.formats import encode_json
+from nsqkit.events.codec.generics import with_arguments
 from nsqkit.events.codec.readback import Writer
 from nsqkit.events.stamp import Stamp
+from nsqkit.events.typed import Typed
 from nsqkit.events.types import REGISTRY, EventRegistry, EventType
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -28,7 +31,7 @@ def encode(
     """Return an event's type and its body: a CloudEvent, or the data alone if its codec has no envelope.
 
     Args:
-        event: An instance of a class decorated with ``@event``.
+        event: An instance of a class decorated with ``@event``, or ``Typed``.
         stamp: Source, id and time of the event.
         registry: Registry of the event types.
         extensions: Further attributes of the envelope, such as ``correlationid``.
@@ -38,7 +41,12 @@ def encode(
         EncodeError: If the object is not an event, or a reader would not get it back as it is.
     """
     known = type_of(event, registry)
-    data = _writer(known).data(event, max_bytes)
+    if type(event) is Typed:
+        event = event.event
+    writer = _writer(known)
+    if writer.is_generic:
+        writer = _writer(replace(known, model=with_arguments(known.model, event)))
+    data = writer.data(event, max_bytes)
     if not known.is_enveloped:
         return known, data
     codec = known.codec
@@ -57,8 +65,10 @@ def type_of(event: object, registry: EventRegistry = REGISTRY) -> EventType:
     Raises:
         EncodeError: If the object is not an event.
     """
+    if type(event) is dict:
+        raise EncodeError("cannot publish a dict without its class: publish Typed(YourTypedDict, …)")
     try:
-        return registry.of(type(event))
+        return registry.of(event.event_class if isinstance(event, Typed) else type(event))
     except EventError as error:
         raise EncodeError(f"cannot publish: {error}") from None
 

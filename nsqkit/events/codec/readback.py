@@ -1,5 +1,6 @@
 """Read-back: an event is only published if a reader gets it as it is; else the error names the field."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,16 +12,25 @@ from nsqkit.events.codec.models import explain, kind_of
 from nsqkit.events.codec.values import Difference, children, culprit, difference, field_names, shown
 from nsqkit.events.types import EventType
 
+_KEY = re.compile(r"^\['([^']*)'\]")
+"""The field of a TypedDict, as the key of a mapping."""
+
 
 class Writer:
     """Writes the data of the events of one type, and reads each of them back.
 
     Args:
         known: The event type.
+
+    Attributes:
+        is_generic: Whether the class has type variables, which its readers replace by types.
     """
 
     def __init__(self, known: EventType) -> None:
         codec = known.codec
+        self.is_generic = (
+            bool(getattr(known.model, "__parameters__", ())) and kind_of(known.model).is_msgspecs
+        )
         self._name = known.wire_type
         self._is_json = codec is None or isinstance(codec, JsonCodec)
         self._write = _json_writer(known) if codec is None else shaped(codec, known.shape).encode
@@ -61,7 +71,8 @@ class Writer:
         return data
 
     def _difference(self, event: Any, found: Any, data: bytes) -> Difference | None:
-        if field_names(type(event)) is None and self._write(found) == data:
+        is_opaque = field_names(type(event)) is None and not isinstance(event, dict)
+        if is_opaque and self._write(found) == data:
             return None  # to a class of protoc, no NaN is equal to a NaN
         return difference(event, found)
 
@@ -71,7 +82,8 @@ class Writer:
 
     def _error(self, event: Any, path: str, reason: str) -> EncodeError:
         path, reason = (self._is_json and culprit(event)) or (path, reason)
-        where = f"field {path.lstrip('.')}" if path else "event"
+        field = _KEY.sub(r"\1", path).lstrip(".")
+        where = f"field {field}" if field else "event"
         return EncodeError(f"{self._name}: {where}: {reason}")
 
 

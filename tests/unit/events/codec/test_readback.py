@@ -25,12 +25,15 @@ from nsqkit.events.codec.codecs import JsonCodec
 from nsqkit.events.codec.compressed import GzipCodec
 from nsqkit.events.codec.decoder import Decoder
 from nsqkit.events.codec.encoder import encode
+from nsqkit.events.codec.generics import with_arguments
 from nsqkit.events.codec.protocol import Codec
 from nsqkit.events.stamp import Stamp
+from nsqkit.events.typed import Typed
 from nsqkit.events.types import EventRegistry, EventType
 
 STAMP = Stamp(source="shop", event_id="e-1", time="2024-05-01T10:00:00Z")
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Colour(enum.Enum):
@@ -106,6 +109,12 @@ TAGGED = _field(Inner | Other, OWN_UNION, Inner(1.5))
 KEYED = _field(Keyed, st.builds(lambda number: {"the-key": number}, st.floats()), {"the-key": 1.5})
 
 
+@dataclasses.dataclass
+class Generous(Generic[T]):
+    item: T
+    items: list[T]
+
+
 class PydanticPage(pydantic.BaseModel, Generic[T]):
     item: T
 
@@ -150,6 +159,16 @@ def _attrs() -> tuple[Any, Fields]:
     return attrs.make_class("AttrsEvent", made), FIELDS
 
 
+def _typeddict() -> tuple[Any, Fields]:
+    return TypedDict("TypedDictEvent", {name: kind for name, (kind, _, _) in FIELDS.items()}), FIELDS
+
+
+def _generic() -> tuple[Any, Fields]:
+    fields = {"item": TAGGED, "items": _field(list[Inner | Other], st.lists(OWN_UNION, max_size=3), [])}
+    model: Any = Generous
+    return model[Inner | Other], fields
+
+
 def _known(
     kind: Callable[[], tuple[Any, Fields]], codec: Codec | None = None, *, enveloped: bool = True
 ) -> tuple[EventType, Fields]:
@@ -162,6 +181,9 @@ FORMATS: list[Any] = [
     pytest.param(*_known(_dataclass), id="dataclass"),
     pytest.param(*_known(_pydantic_model), id="pydantic model"),
     pytest.param(*_known(_pydantic_dataclass), id="pydantic dataclass"),
+    pytest.param(*_known(_typeddict), id="TypedDict"),
+    pytest.param(*_known(_typeddict, MsgpackCodec(), enveloped=False), id="TypedDict in MessagePack"),
+    pytest.param(*_known(_generic), id="generic dataclass"),
     pytest.param(*_known(_struct, GzipCodec(), enveloped=False), id="Struct in gzip"),
     pytest.param(*_known(_dataclass, JsonCodec(), enveloped=False), id="dataclass in bare JSON"),
     pytest.param(*_known(_dataclass, MsgpackCodec()), id="dataclass in MessagePack in an envelope"),
@@ -198,7 +220,7 @@ def _check(known: EventType, fields: Fields, data: st.DataObject) -> None:
     registry = EventRegistry()
     registry.add(known)
     try:
-        _, body = encode(sent, STAMP, registry)
+        _, body = encode(Typed(known.model, sent), STAMP, registry)
     except EncodeError as error:
         assert str(error).startswith(f"test_readback.any.v1: field {name}")  # noqa: PT017 - or it is read back
         return
@@ -300,6 +322,53 @@ def test_values_that_come_back(sent: Any) -> None:
     known, body = encode(sent, STAMP, registry)
     found = Decoder("orders", (known,), registry).decode(body).event
     assert vars(found) == vars(sent)
+
+
+@dataclasses.dataclass
+class Shelf(Generic[T, U]):
+    first: T
+    rest: list[T | None]
+    named: dict[str, U]
+    page: Page[T]
+    pair: tuple[int, T] = (1, None)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(Page(Inner(1.5)), id="a Struct of a Struct"),
+        pytest.param(Page([Line(1.5), None]), id="of a list"),
+        pytest.param(Page({"a": (Line(1.5), 1)}), id="of a mapping with a tuple"),
+        pytest.param(Page(Page({Colour.RED})), id="of another generic one"),
+        pytest.param(
+            Shelf(Line(1.5), [None, Line(2.0)], {"a": NOW}, Page(Line(3.0)), (1, Line(4.0))),
+            id="a dataclass of two type variables",
+        ),
+        pytest.param(Shelf(None, [], {}, Page(None)), id="without values"),
+    ],
+)
+def test_a_generic_event_is_read_back_with_the_types_of_its_values(sent: Any) -> None:
+    registry = _event(type(sent))
+    _, body = encode(sent, STAMP, registry)
+    known = dataclasses.replace(registry.of(type(sent)), model=with_arguments(type(sent), sent))
+    assert Decoder("orders", (known,), registry).decode(body).event == sent
+
+
+def test_what_a_generic_event_cannot_be_read_back_from_names_its_field() -> None:
+    with pytest.raises(EncodeError, match=r"^order.sent.v1: field item.amount: JSON has no nan"):
+        encode(Page(Line(math.nan)), STAMP, _event(Page))
+
+
+def test_a_dict_is_only_published_with_its_class() -> None:
+    registry = _event(Keyed)
+    with pytest.raises(EncodeError, match=r"cannot publish a dict.* Typed\(YourTypedDict, …\)"):
+        encode({"the-key": 1.5}, STAMP, registry)
+    known, body = encode(Typed(Keyed, {"the-key": 1.5}), STAMP, registry)
+    assert Decoder("orders", (known,), registry).decode(body).event == {"the-key": 1.5}
+    with pytest.raises(EncodeError, match="field the-key: a reader would not get it"):
+        encode(Typed(Keyed, {"the-key": "1.5"}), STAMP, registry)
+    with pytest.raises(EncodeError, match=r"cannot publish: builtins\.int is not an event"):
+        encode(Typed(int, 1), STAMP, registry)
 
 
 def test_a_class_without_equality_is_compared_by_its_fields() -> None:
