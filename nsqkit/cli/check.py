@@ -29,7 +29,7 @@ def check(
 
     specs = load(modules, settings).handlers
     for warning in unread_settings(settings):
-        terminal.echo(f"warning: {warning}", err=True)
+        terminal.warn(warning)
     problems = [problem for spec in specs for problem in dropped(spec.handler)]
     problems += short_retention(specs, settings)
     if connect:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nsqkit.events.body import Body
+    from nsqkit.loading.readers import Readers
     from nsqkit.nsq.message import Message
     from nsqkit.settings.settings import Settings
 
@@ -37,12 +38,14 @@ def tail(
 
     A topic's first channel takes the whole backlog, so a topic without a durable channel is refused.
     """
+    from nsqkit.loading.readers import Readers
     from nsqkit.ops.tail import tail as follow
     from nsqkit.telemetry import logs
 
     wanted = [options.pair("--where", each, "FIELD=VALUE") for each in where or ()]
     logs.configure_logs(settings)
-    show = _printer(wanted, count, _as_json if json else _as_line, raw=raw)
+    readers = Readers(settings, terminal.warn)
+    show = _printer(wanted, count, _as_json if json else _as_line, readers, raw=raw)
     follow(topic, settings, show, on_second_signal=ending.on_second_signal)
     return 0
 
@@ -51,16 +54,15 @@ def _printer(
     wanted: list[tuple[str, str]],
     count: int | None,
     render: "Callable[[Message, Body, bool], str]",
+    readers: "Readers",
     *,
     raw: bool,
 ) -> "Callable[[Message], bool]":
-    from nsqkit.events.body import Body
-
     printed = 0
 
     def show(message: "Message") -> bool:
         nonlocal printed
-        body = Body.read(message.body)
+        body = readers.body(message.body, message.topic)
         if all(body.has(path, text) for path, text in wanted):
             terminal.echo_styled(render(message, body if raw else body.redacted(), raw))
             printed += 1

@@ -18,6 +18,11 @@ def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
     typer.echo(visible(text), err=err, nl=nl)
 
 
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    echo(f"warning: {text}", err=True)
+
+
 def style(text: str, **styles: Any) -> str:
     """Return a text with its control characters visible, in a colour; for :func:`echo_styled`.
 

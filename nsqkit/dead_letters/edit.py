@@ -10,23 +10,32 @@ from typing import Final
 
 from nsqkit.errors import SettingsError
 from nsqkit.events.body import Body
+from nsqkit.loading.readers import Draft
 
 _INDENT: Final = 2
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
-def edited(body: bytes) -> bytes | None:
+def edited(body: bytes, draft: Draft | None = None) -> bytes | None:
     """Let a person change a body in ``$VISUAL`` or ``$EDITOR``.
 
     JSON on one line is shown with a line for each value. An unchanged body is returned byte by byte as it
     was. A changed one is returned as it was saved, without the newline that editors add after the last line.
+
+    Args:
+        body: The body.
+        draft: The body as it is to be edited, if it is not JSON or text by itself.
 
     Returns:
         The body; None if the person saved an empty file.
 
     Raises:
         SettingsError: If no editor is set, it cannot be started, or it exits with an error.
+        EncodeError: If a changed draft is no event any more.
     """
+    if draft is not None:
+        text = edited(draft.text)
+        return body if text == draft.text else text and draft.packed(text)
     is_json = Body.read(body).kind == "json"
     offered = laid_out(body.decode()).encode() if is_json and b"\n" not in body else body
     saved = _through_editor(offered, ".json" if is_json else ".txt")

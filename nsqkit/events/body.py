@@ -33,7 +33,7 @@ class Body:
     @classmethod
     def read(cls, body: bytes) -> Self:
         """Classify and decode any bytes; gzip is read as what is in it."""
-        body = _decompressed(body)
+        body = decompressed(body)
         try:
             text = body.decode()
         except UnicodeDecodeError:
@@ -85,7 +85,8 @@ def line(value: object) -> str:
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in written)
 
 
-def _decompressed(body: bytes) -> bytes:
+def decompressed(body: bytes) -> bytes:
+    """Return a body without its gzip, cut at 10 MiB; any other body, and damaged gzip, as it is."""
     if not body.startswith(b"\x1f\x8b"):
         return body
     try:

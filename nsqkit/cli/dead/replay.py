@@ -63,7 +63,7 @@ def replay(
         topics = ", ".join(sorted({target.topic for target in targets}))
         if len(chosen) > 1 and not selection.confirmed(f"replay {counted(len(chosen))} to {topics}", yes=yes):
             return 1
-        body = _edited(chosen[0], store) if edit else None
+        body = _edited(chosen[0], store, settings) if edit else None
         if edit and body is None:
             terminal.echo("the file was left empty: nothing was published", err=True)
             return 1
@@ -90,12 +90,15 @@ def _show_plan(targets: "Counter[Target]") -> None:
         terminal.echo(f"{counted(count)} would go to {target.topic} on nsqd {target.nsqd}")
 
 
-def _edited(number: int, store: "Store") -> bytes | None:
+def _edited(number: int, store: "Store", settings: "Settings") -> bytes | None:
     from nsqkit.dead_letters.edit import edited
     from nsqkit.dead_letters.filters import Filters
+    from nsqkit.loading.readers import Readers
 
     (stored,) = store.find(Filters(ids=(number,)))
-    return edited(stored.letter.body)
+    letter = stored.letter
+    draft = Readers(settings, terminal.warn).draft(letter.body, letter.topic, letter.channel)
+    return edited(letter.body, draft)
 
 
 def _publish(

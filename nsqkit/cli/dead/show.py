@@ -74,6 +74,7 @@ def show(
     from nsqkit.cli.dead import text
     from nsqkit.dead_letters.filters import Filters
     from nsqkit.dead_letters.store import Store
+    from nsqkit.loading.readers import Readers
 
     with Store(Path(settings.dead_store)) as store:
         selection.check_exist([number], store)
@@ -83,5 +84,6 @@ def show(
     elif raw:
         sys.stdout.buffer.write(stored.letter.body)
     else:
-        text.show_one(stored)
+        readers = Readers(settings, terminal.warn)
+        text.show_one(stored, readers.body(stored.letter.body, stored.letter.topic, stored.letter.channel))
     return 0

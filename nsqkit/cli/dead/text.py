@@ -66,8 +66,13 @@ def show_lines(rows: Iterable[StoredLetter | Group]) -> None:
         terminal.echo(json.dumps(known))
 
 
-def show_one(row: StoredLetter) -> None:
-    """Print one in full, its body indented and without what looks like a secret."""
+def show_one(row: StoredLetter, body: Body) -> None:
+    """Print one in full, its body indented and without what looks like a secret.
+
+    Args:
+        row: The dead letter.
+        body: Its body, as its handler reads it.
+    """
     letter = row.letter
     table = _table({"": [], " ": []})
     table.show_header = False
@@ -97,11 +102,10 @@ def show_one(row: StoredLetter) -> None:
     tables.show(table)
     if letter.stack:
         terminal.echo(f"\n{redact_whole(letter.stack.rstrip())}")
-    terminal.echo(f"\n{_content(letter.body)}")
+    terminal.echo(f"\n{_content(body.redacted())}")
 
 
-def _content(raw: bytes) -> str:
-    body = Body.read(raw).redacted()
+def _content(body: Body) -> str:
     return json.dumps(body.value, indent=2, ensure_ascii=False) if body.kind == "json" else str(body.value)
 
 

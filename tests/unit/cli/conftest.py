@@ -38,6 +38,26 @@ def nsqkit(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module with a handler of MessagePack; its topic and its channel have the module's name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"packed_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from nsqkit import Context, Handler, MsgpackCodec, event\n"
+        f"@event('{name}.made', version=1, topic='{name}', codec=MsgpackCodec())\n"
+        "@dataclass\n"
+        "class Made:\n"
+        "    order: str\n"
+        "    mail: str\n"
+        f"class Pack(Handler[Made], channel='{name}'):\n"
+        "    async def handle(self, event: Made, ctx: Context) -> None: ...\n",
+        encoding="utf-8",
+    )
+    return name
+
+
+@pytest.fixture
 def handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module with two handlers, importable from the working directory."""
     monkeypatch.syspath_prepend(tmp_path)

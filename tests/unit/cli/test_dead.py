@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from nsqkit.cli.ending import on_second_signal
@@ -14,6 +15,7 @@ from nsqkit.dead_letters.collect import CollectionReport
 from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.store import FOLDER, Store
 from nsqkit.devbroker import DevBroker
+from nsqkit.policy.names import dead_topic, retry_topic
 from nsqkit.settings.settings import Settings
 from tests.unit.dead_letters.letters import BODY, letter
 from tests.unit.reading import take, topics_of
@@ -254,6 +256,27 @@ class TestReplay:
         editor(monkeypatch, code)
         assert nsqkit("dead", "replay", "1", "--edit").code == 0
         assert asyncio.run(take(threaded_broker.tcp_address, RETRY, 1, "payments")) == [expected]
+
+    def test_what_a_codec_reads_is_shown_edited_and_published_as_json_by_that_codec(
+        self,
+        nsqkit: "Nsqkit",
+        packed: str,
+        store: Path,
+        threaded_broker: DevBroker,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        body = msgspec.msgpack.encode({"order": "o-1", "mail": "bob@example.org"})
+        place = {"topic": packed, "channel": packed, "dead_topic": dead_topic(packed, packed)}
+        with Store(store) as found:
+            found.add([letter(4, nsqd=threaded_broker.tcp_address, body=body, **place)])
+        modules = ("--set", f"modules={packed}")
+        shown = nsqkit("dead", "show", "4", *modules).out
+        assert shown.endswith('{\n  "order": "o-1",\n  "mail": "[redacted]"\n}\n')
+        editor(monkeypatch, "path.write_bytes(path.read_bytes().replace(b'o-1', b'o-2'))")
+        assert nsqkit("dead", "replay", "4", "--edit", *modules).code == 0
+        retry = retry_topic(packed, packed)
+        (sent,) = asyncio.run(take(threaded_broker.tcp_address, retry, 1, packed))
+        assert msgspec.msgpack.decode(sent) == {"order": "o-2", "mail": "bob@example.org"}
 
     def test_an_empty_file_publishes_nothing(
         self, nsqkit: "Nsqkit", store: Path, monkeypatch: pytest.MonkeyPatch

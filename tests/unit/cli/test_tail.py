@@ -1,11 +1,13 @@
 """`nsqkit tail`: what is printed of a message, and which."""
 
 import base64
+import gzip
 import json
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from nsqkit.nsq.message import Message
@@ -104,6 +106,19 @@ def test_as_raw_json_bytes_can_be_had_back(nsqkit: "Nsqkit", fake: _Tail) -> Non
 def test_only_what_is_asked_for(nsqkit: "Nsqkit", fake: _Tail, where: list[str], printed: list[str]) -> None:
     result = nsqkit("tail", "orders", *(each for text in where for each in ("--where", text)))
     assert re.findall(r'"order": "(.*?)"', result.out) == printed
+
+
+def test_a_body_is_read_by_the_codec_of_its_handler(
+    nsqkit: "Nsqkit", fake: _Tail, packed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = msgspec.msgpack.encode({"order": "o-1", "mail": "bob@example.org"})
+    monkeypatch.setattr(f"{__name__}.BODIES", (body, gzip.compress(b'{"order": "o-2"}')))
+    asked = ("--set", f"modules={packed}", "--where", "order=o-1")
+    assert nsqkit("tail", packed, *asked).out.endswith('{"order": "o-1", "mail": "[redacted]"}\n')
+    assert nsqkit("tail", packed, *asked[:2]).out.endswith('- 0000000000000001 {"order": "o-2"}\n')
+    result = nsqkit("tail", "other", "--set", "modules=no_such_module")
+    assert result.err.startswith("warning: no_such_module: ")
+    assert " binary 0000000000000000 " in result.out
 
 
 def test_it_ends_after_so_many_that_were_printed(nsqkit: "Nsqkit", fake: _Tail) -> None:

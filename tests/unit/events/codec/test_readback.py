@@ -160,7 +160,8 @@ def _attrs() -> tuple[Any, Fields]:
 
 
 def _typeddict() -> tuple[Any, Fields]:
-    return TypedDict("TypedDictEvent", {name: kind for name, (kind, _, _) in FIELDS.items()}), FIELDS
+    make: Any = TypedDict
+    return make("TypedDictEvent", {name: kind for name, (kind, _, _) in FIELDS.items()}), FIELDS
 
 
 def _generic() -> tuple[Any, Fields]:
