@@ -45,6 +45,7 @@ def _events() -> Iterator[str]:
     yield "## Events\n\nSee [Event versioning](event-versioning.md)."
     yield _called("event", "@event")
     yield _called("upcast", "@upcast")
+    yield f"### Typed\n\n{doc_of(nsqkit.Typed).summary}\n\n{_argument_table(nsqkit.Typed)}"
     yield "### Codecs\n\nSee [Messages from other systems](messages-from-other-systems.md#other-formats)."
     for codec in (nsqkit.JsonCodec, nsqkit.GzipCodec, nsqkit.BytesCodec, nsqkit.MsgpackCodec):
         yield f"#### {codec.__name__}\n\n{doc_of(codec).summary}"
