@@ -75,7 +75,7 @@ class Resource(Generic[T]):
             HandlerError: If the return annotation cannot be read.
         """
         try:
-            return get_args(_returned(self.function))[0]
+            return _meant(get_args(_returned(self.function))[0])
         except Exception as error:
             problem = unreadable(error, self.function.__module__)
             raise HandlerError((f"{self.location}: resource {self.name}: {problem}",)) from error
@@ -141,7 +141,7 @@ def resource(
 
 
 def _location(function: Callable[..., Any]) -> str:
-    code = function.__code__
+    code = inspect.unwrap(function).__code__  # a decorator, such as asynccontextmanager, is elsewhere
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
@@ -166,7 +166,14 @@ def _mistakes(function: Callable[..., Any], per: Per) -> Iterator[str]:
 
 
 def _returned(function: Callable[..., Any]) -> Any:
-    return typing.get_type_hints(function).get("return")
+    return _meant(typing.get_type_hints(function).get("return"))
+
+
+def _meant(kind: Any) -> Any:
+    """Return what an alias made by a ``type`` statement stands for; any other type as it is."""
+    while type(kind).__name__ == "TypeAliasType":
+        kind = kind.__value__
+    return kind
 
 
 def parameters(function: Any) -> dict[str, Any]:
@@ -182,7 +189,7 @@ def parameters(function: Any) -> dict[str, Any]:
         and parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
-    return {name: hints.get(name) for name in names}
+    return {name: _meant(hints.get(name)) for name in names}
 
 
 def circle(resources: Sequence[Resource[Any]]) -> tuple[Resource[Any], ...]:

@@ -118,8 +118,12 @@ def test_a_handler_of_a_generic_event_reads_its_argument() -> None:
 
 
 PEP_695 = """
+from collections.abc import Iterator
 from dataclasses import dataclass
-from nsqkit import Context, Handler, event
+import msgspec
+from nsqkit import Context, Handler, event, resource
+from nsqkit.events.codec.decoder import Decoder
+from nsqkit.events.types import REGISTRY
 
 @event("test_brackets.new", version=1, topic="new")
 @dataclass
@@ -134,10 +138,34 @@ class Read(Team[int, Some], channel="read"):
     async def handle(self, event: New, ctx: Context) -> None: ...
 
 print(*(known.wire_type for known in Read.spec.event_types))
+
+@event("test_brackets.page", version=1, topic="test_brackets.pages")
+@dataclass
+class Page[Item]:
+    items: list[Item]
+
+@event("test_brackets.sheet", version=1, topic="test_brackets.sheets")
+class Sheet[Item](msgspec.Struct):
+    item: Item
+
+ctx = Context()
+for sent, model in ((Page([New("1")]), Page[New]), (Sheet(New("1")), Sheet[New])):
+    ctx.publish(sent)
+    decoder = Decoder("test_brackets", (REGISTRY.of(model),))
+    print(decoder.decode(ctx.outgoing[-1].body).event == sent)
+
+type Own = New
+type Owns = Iterator[Own]
+
+@resource
+def new() -> Owns:
+    yield New("1")
+
+print(new.provides is New)
 """
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is new in Python 3.12")
 def test_the_syntax_of_python_3_12_is_followed() -> None:
     done = subprocess.run([sys.executable, "-c", PEP_695], capture_output=True, text=True, check=True)
-    assert done.stdout == "test_brackets.new.v1\n"
+    assert done.stdout.splitlines() == ["test_brackets.new.v1", "True", "True", "True"]

@@ -1,10 +1,13 @@
 """Resources: generator functions that handlers find by the type of what they yield."""
 
+import contextlib
 import dataclasses
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from typing_extensions import TypeAliasType
 
 from nsqkit.errors import HandlerError
 from nsqkit.handler.resources import Resource, circle, parameters, provider, resource, with_brought
@@ -122,6 +125,32 @@ def nowhere() -> "Iterator[Nowhere]":  # type: ignore[name-defined]  # noqa: F82
 
 def test_a_resource_may_yield_what_is_defined_below_it() -> None:
     assert later.provides is Later
+
+
+Own = TypeAliasType("Own", Warehouse)
+Owns = TypeAliasType("Owns", Iterator[Own])
+
+
+@resource
+def aliased() -> Owns:
+    yield Warehouse()
+
+
+def _asks(warehouse: Annotated[Own, "of the shop"]) -> None: ...
+
+
+def test_an_alias_is_what_it_stands_for() -> None:
+    assert aliased.provides is Warehouse
+    assert parameters(_asks) == {"warehouse": Warehouse}
+
+
+def test_a_decorated_function_that_is_no_resource_is_told_with_its_own_line() -> None:
+    @contextlib.contextmanager
+    def function() -> Iterator[Warehouse]:
+        yield Warehouse()
+
+    with pytest.raises(HandlerError, match=rf"^{re.escape(__file__)}:\d+: resource function: must be"):
+        resource(function)  # type: ignore[arg-type]
 
 
 def test_a_name_that_does_not_exist_is_told_when_it_is_read() -> None:

@@ -494,9 +494,10 @@ def test_an_explicit_name_takes_what_it_holds(team: Team, text: str) -> None:
     assert spec.name in {"Notify", "Made"}
 
 
-def test_a_folder_is_no_module(team: Team) -> None:
+@pytest.mark.parametrize("folder", [".", "./", ".."])
+def test_a_folder_is_no_module(team: Team, folder: str) -> None:
     team.write(NOTIFY)
-    (problem,) = team.problems(".")
+    (problem,) = team.problems(folder)
     assert problem == (
-        ".: give the name of a module or package of this folder (TEAM), as in nsqkit run shop.orders"
+        f"{folder}: give the name of a module or package of this folder (TEAM), as in nsqkit run shop.orders"
     )
