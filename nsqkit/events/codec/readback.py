@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from nsqkit.errors import EncodeError
 from nsqkit.events.codec.codecs import JsonCodec, reader_of, shaped
 from nsqkit.events.codec.faults import FaultError
@@ -12,6 +14,7 @@ from nsqkit.events.codec.models import explain, kind_of
 from nsqkit.events.codec.values import Difference, children, culprit, difference, field_names, shown
 from nsqkit.events.types import EventType
 
+_write_struct = msgspec.json.Encoder().encode  # orjson would first have each Struct made a dict
 _KEY = re.compile(r"^\['([^']*)'\]")
 """The field of a TypedDict, as the key of a mapping."""
 
@@ -89,7 +92,16 @@ class Writer:
 
 def _json_writer(known: EventType) -> Callable[[Any], bytes]:
     plain = kind_of(known.model).writer(known.model, known.shape)
-    return lambda event: encode_json(plain(event))
+    if not (hasattr(known.model, "__struct_fields__") and known.shape.is_plain):
+        return lambda event: encode_json(plain(event))
+
+    def write(event: Any) -> bytes:
+        try:
+            return _write_struct(event)
+        except Exception:  # noqa: BLE001 - orjson writes more kinds of keys, and its error is reported
+            return encode_json(plain(event))
+
+    return write
 
 
 def _explained(error: BaseException) -> tuple[str, str]:

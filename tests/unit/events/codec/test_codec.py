@@ -270,9 +270,9 @@ def test_what_json_cannot_hold_is_refused(value: object, problem: str) -> None:
 
 def test_what_is_not_an_event_cannot_be_published() -> None:
     with pytest.raises(EncodeError) as caught:
-        encode({"order_id": "o-1"}, STAMP, EventRegistry())
+        encode(["o-1"], STAMP, EventRegistry())
     assert str(caught.value) == (
-        'cannot publish: builtins.dict is not an event: decorate it with @event("some.name", version=1)'
+        'cannot publish: builtins.list is not an event: decorate it with @event("some.name", version=1)'
     )
 
 
