@@ -112,7 +112,7 @@ class Resources:
             raise
         except Exception as error:
             place = place_of(error) or location
-            raise CreationError(kind.__qualname__, describe(error), place) from error
+            raise CreationError(kind.__name__, describe(error), place) from error
 
     def _needed(self, function: Any, per: Per) -> Iterator[Resource[Any]]:
         """Yield the resources that a function asks for, and those that they need."""

@@ -66,7 +66,7 @@ def type_of(event: object, registry: EventRegistry = REGISTRY) -> EventType:
         EncodeError: If the object is not an event.
     """
     if type(event) is dict:
-        raise EncodeError("cannot publish a dict without its class: publish Typed(YourTypedDict, …)")
+        raise EncodeError("cannot publish: a dict is not an event; publish Typed(YourTypedDict, …) instead")
     try:
         return registry.of(event.event_class if isinstance(event, Typed) else type(event))
     except EventError as error:

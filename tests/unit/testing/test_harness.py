@@ -10,6 +10,7 @@ import pytest
 from nsqkit import (
     Breaker,
     Context,
+    CreationError,
     Discard,
     EncodeError,
     EventError,
@@ -352,7 +353,7 @@ class TestWiring:
                 pass
 
         OPENED.clear()
-        with pytest.raises(ConnectionRefusedError, match="no database"):
+        with pytest.raises(CreationError, match=r"Broken cannot be created: .* no database"):
             async with Harness([Charge, Broken]):
                 pytest.fail("entered")
         assert [each.is_open for each in OPENED] == [False]

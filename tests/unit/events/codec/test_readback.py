@@ -362,7 +362,7 @@ def test_what_a_generic_event_cannot_be_read_back_from_names_its_field() -> None
 
 def test_a_dict_is_only_published_with_its_class() -> None:
     registry = _event(Keyed)
-    with pytest.raises(EncodeError, match=r"cannot publish a dict.* Typed\(YourTypedDict, …\)"):
+    with pytest.raises(EncodeError, match=r"a dict is not an event.* Typed\(YourTypedDict, …\)"):
         encode({"the-key": 1.5}, STAMP, registry)
     known, body = encode(Typed(Keyed, {"the-key": 1.5}), STAMP, registry)
     assert Decoder("orders", (known,), registry).decode(body).event == {"the-key": 1.5}
