@@ -53,6 +53,7 @@ from nsqkit import (
     RetryPolicy,
     Settings,
     Traces,
+    Typed,
     Verdict,
     Worker,
     event,
@@ -540,7 +541,7 @@ class OfRuled(Handler[RuledKind], channel="ruled", codec=own):
 
 class OfKeyed(Handler[KeyedKind], channel="keyed"):
     async def handle(self, event: KeyedKind, ctx: Context) -> None:
-        ctx.publish(event)
+        ctx.publish(Typed(KeyedKind, event))
 
 
 class OfGeneric(Handler[GenericKind[OrderCreated]], channel="generic"):
