@@ -1,15 +1,18 @@
-"""What all tests share: hypothesis measures no time, and each test begins with unconfigured logs."""
+"""What all tests share: hypothesis measures no time, logs are unconfigured, and there is a browser."""
 
 import gc
 import logging
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 import structlog
 
 from nsqkit.telemetry import logs
+from tests.chromium import MISSING, Tab, browser, chromium
 
 hypothesis.settings.register_profile("nsqkit", deadline=None)  # the machine may be busy
 hypothesis.settings.load_profile("nsqkit")
@@ -35,3 +38,17 @@ def _unconfigured_logs() -> Iterator[None]:
     logs._Folding.is_on = False
     for name in ("nsq", "tornado.access", "tornado.general"):
         logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
+    """A page of Chromium; the test is skipped where it is missing, and fails in CI."""
+    program = chromium()
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    folder = tmp_path / "chromium"
+    folder.mkdir()
+    async with browser(program, folder) as tab:
+        yield tab

@@ -1,58 +1,50 @@
-"""Monitor: samples the metrics of a worker, and tells the page what it shows."""
+"""Monitor: samples the metrics of a worker, or of several, and tells the page what it shows."""
 
 import asyncio
 import json
 import math
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-from nsqkit.admin import HandlerState
 from nsqkit.background import Background
-from nsqkit.monitor.failures import Failures
 from nsqkit.monitor.history import History
+from nsqkit.monitor.incident import MOST_HANDLERS_WITH_ERRORS, incident, worst_first
+from nsqkit.monitor.look import Json, Source
+from nsqkit.monitor.marks import Mark, MarkKind
 from nsqkit.monitor.ring import STEP_S
-from nsqkit.monitor.view import View, reason_of
+from nsqkit.monitor.view import View
 from nsqkit.policy.beats import next_beat_s
-from nsqkit.policy.verdict import Verdict
 from nsqkit.runtime.clock import Clock
-from nsqkit.runtime.delivery import Delivery
-from nsqkit.telemetry.metrics import Labels, Metrics
+from nsqkit.telemetry.metrics import Metrics
 
 _WATCHED_S: Final = 60.0
 """Seconds after a look in which there is a sample each second."""
 
 
 class Monitor:
-    """The last 15 minutes of a worker, in a fixed amount of memory.
+    """The last 15 minutes of a worker, or of several, in a fixed amount of memory.
 
-    While nobody looks, it costs one sample of counts in ten seconds, and one count for each failed delivery.
+    While nobody looks, it costs one sample of counts in ten seconds.
 
     Args:
-        metrics: The metrics of the worker.
-        states: Returns the present states of the handlers of the worker.
+        metrics: The metrics of the workers.
+        source: Their handlers and failures.
         service: Name of the service.
         clock: Time.
     """
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        states: Callable[[], tuple[HandlerState, ...]],
-        service: str,
-        clock: Clock | None = None,
-    ) -> None:
+    def __init__(self, metrics: Metrics, source: Source, service: str, clock: Clock | None = None) -> None:
         clock = clock or Clock()
         self._now_s = clock.now_s
         self._now_ns = clock.now_ns
         self._metrics = metrics
-        self._states = states
-        self._failures: dict[Labels, Failures] = {}
-        self._history = History(metrics, lambda name: reason_of(states(), name))
-        self._view = View(self._history, self._failures, service)
+        self._source = source
+        self._history = History(metrics, source.reason_of)
+        self._view = View(self._history, service)
         self._sampled = asyncio.Event()
         self._looked = asyncio.Event()
         self._watched_until_s = -math.inf
+        self._making = asyncio.Lock()
         self._shown: tuple[int | None, str] = (None, "")
         self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -71,15 +63,6 @@ class Monitor:
             self._task.cancel()
             self._task = None
 
-    def on_failure(self, delivery: Delivery, verdict: Verdict | None, error: BaseException) -> None:
-        """Count a failed delivery; arguments as of :meth:`Failures.add`."""
-        spec = delivery.shared.spec
-        labels = (spec.topic, spec.channel, spec.name)
-        failures = self._failures.get(labels)
-        if failures is None:
-            failures = self._failures[labels] = Failures(self._now_s)
-        failures.add(delivery, verdict, error)
-
     def sample(self) -> None:
         """Take in the present counts, and wake whoever waits for them."""
         self._history.sample(int(self._now_s()))
@@ -92,20 +75,40 @@ class Monitor:
         await self._sampled.wait()
         return not self._is_stopped
 
-    def state(self) -> dict[str, Any]:
-        """Return the first screen."""
-        return self._view.state(self._states(), self._metrics.figures(), self._at_s())
+    def mark(self, kind: MarkKind, text: str) -> None:
+        """Keep a moment that may explain a change.
 
-    def state_text(self) -> str:
+        Args:
+            kind: What has happened.
+            text: The event in words.
+        """
+        self._history.marks.add(Mark(int(self._now_s()), kind, text))
+
+    async def text(self) -> str:
         """Return the first screen as JSON, made once a second however many pages are open."""
-        second = self._history.second
-        if self._shown[0] != second:
-            self._shown = (second, json.dumps(self.state(), separators=(",", ":")))
-        return self._shown[1]
+        async with self._making:
+            second = self._history.second
+            if self._shown[0] != second:
+                look = await self._source.look()
+                text = await self._view.text(look, self._metrics.figures(), self._now_ns() / 1e9)
+                self._shown = (second, text)
+            return self._shown[1]
 
-    def errors(self, name: str) -> list[dict[str, Any]] | None:
+    async def errors(self, name: str) -> list[Json] | None:
         """Return the errors of a handler with examples, the most frequent first; None if it is not known."""
-        return self._view.errors(name, self._at_s())
+        is_known = any(labels[-1] == name for labels in self._history.tracks)
+        return await self._source.errors(name) if is_known else None
+
+    async def incident(self, style: str) -> str:
+        """Return the first screen and the errors of the worst handlers as one HTML file.
+
+        Args:
+            style: The style sheet of the page.
+        """
+        state = json.loads(await self.text())
+        names = [row["name"] for row in worst_first(state["handlers"])[:MOST_HANDLERS_WITH_ERRORS]]
+        found = {name: await self._source.errors(name) for name in names}
+        return await incident(state, {name: errors for name, errors in found.items() if errors}, style)
 
     def _look(self) -> None:
         """Take samples each second for a while, as somebody looks."""
@@ -113,9 +116,6 @@ class Monitor:
         if now_s >= self._watched_until_s:
             self._looked.set()
         self._watched_until_s = now_s + _WATCHED_S
-
-    def _at_s(self) -> float:
-        return self._now_ns() / 1e9
 
     async def _run(self) -> None:
         while True:

@@ -1,6 +1,5 @@
 """Nsqd: what the nsqd of a worker report about the channels of its handlers, by handler and by nsqd."""
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from nsqkit.telemetry.metrics import HANDLER_LABELS, Figure, Labels
@@ -16,20 +15,19 @@ _FAMILIES: Final = {
 
 
 class Nsqd:
-    """Sums of nsqd's figures.
+    """Sums of nsqd's figures."""
 
-    Args:
-        figures: Metrics; those that are not of an nsqd are left out.
-    """
-
-    def __init__(self, figures: Iterable[Figure]) -> None:
+    def __init__(self) -> None:
         self._handlers: dict[Labels, dict[str, int]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
-        for family, labels, value in figures:
-            if family in _FAMILIES:
-                self._add(_FAMILIES[family], labels, value)
-            elif family == _STATE and value:
-                self._add_state(*labels[len(HANDLER_LABELS) :])
+
+    def add(self, figure: Figure) -> None:
+        """Take in a metric; one that is not of an nsqd is left out."""
+        family, labels, value = figure
+        if family in _FAMILIES:
+            self._add(_FAMILIES[family], labels, value)
+        elif family == _STATE and value:
+            self._add_state(*labels[len(HANDLER_LABELS) :])
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from nsqkit.admin import Access, Handlers
 from nsqkit.admin.pages import IntakePage, Page
 from nsqkit.admin.server import Route
 from nsqkit.monitor.control import Control
+from nsqkit.monitor.incident import policy_of
 from nsqkit.monitor.monitor import Monitor
 from nsqkit.policy.peer_text import peer_text
 
@@ -28,6 +29,7 @@ _CONTENT_SECURITY_POLICY: Final = (
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 INDEX: Final = "index.html"
+STYLE: Final = "monitor.css"
 
 
 class FilePage(Page):
@@ -64,7 +66,7 @@ class EventsPage(Page):
         with contextlib.suppress(StreamClosedError):  # the client is gone, or its time is over
             is_on = True
             while is_on:
-                self.write(f"data: {self._monitor.state_text()}\n\n")
+                self.write(f"data: {await self._monitor.text()}\n\n")
                 await self.flush()
                 is_on = await self._monitor.sampled()
 
@@ -76,13 +78,29 @@ class ErrorsPage(Page):
         """Keep the monitor."""
         self._monitor = monitor
 
-    def get(self, name: str) -> None:
+    async def get(self, name: str) -> None:
         """Write the errors as JSON."""
-        errors = self._monitor.errors(name)
+        errors = await self._monitor.errors(name)
         if errors is None:
             self.refuse(404, f"there is no handler {peer_text(repr(name))} here")
         else:
             self.write({"errors": errors})
+
+
+class IncidentPage(Page):
+    """The first screen as one file, for those who may read the page. It changes nothing."""
+
+    def initialize(self, monitor: Monitor, style: str) -> None:
+        """Keep the monitor, and the style sheet of the page."""
+        self._monitor = monitor
+        self._style = style
+
+    async def get(self) -> None:
+        """Write the file, to be saved and not to be opened here."""
+        self.set_header("Content-Type", _TYPES["html"])
+        self.set_header("Content-Disposition", 'attachment; filename="incident.html"')
+        self.set_header("Content-Security-Policy", f"sandbox; {policy_of(self._style)}")
+        self.write(await self._monitor.incident(self._style))
 
 
 class TokenPage(Page):
@@ -126,6 +144,7 @@ def routes(monitor: Monitor, handlers: Handlers, access: Access) -> list[Route]:
         (r"/monitor/([a-z]+\.[a-z]+)", FilePage, {"found": found}),
         ("/monitor/events", EventsPage, {"monitor": monitor}),
         ("/monitor/handlers/([^/]+)", ErrorsPage, {"monitor": monitor}),
+        ("/monitor/incident", IncidentPage, {"monitor": monitor, "style": found[STYLE].decode()}),
         ("/monitor/token", TokenPage, {"control": control}),
         (
             "/monitor/handlers/([^/]+)/(pause|resume)",

@@ -11,7 +11,8 @@ from nsqkit.policy.requeue_level import MIN_DELIVERIES, Level, Share
 from nsqkit.policy.saturation import Saturation
 
 _ONE_PLACE_RATIO: Final = 0.9
-_AFTER_START_S: Final = 120.0
+_AFTER_CHANGE_S: Final = 120.0
+_STEP_S: Final = 10.0
 _MOST_NAMES: Final = 3
 _ORDER: Final = tuple(Level)
 
@@ -82,12 +83,14 @@ class Diagnosis:
     handler: str = ""
 
 
-def diagnose(findings: Sequence[Finding], *, up_s: float, saturated: Sequence[Saturation]) -> Diagnosis:
+def diagnose(
+    findings: Sequence[Finding], *, changed_ago_s: float, saturated: Sequence[Saturation]
+) -> Diagnosis:
     """Return the verdict on all handlers of a worker.
 
     Args:
         findings: Facts about each handler.
-        up_s: Seconds since the worker started.
+        changed_ago_s: Seconds since the last start or deploy.
         saturated: The limits of the process that are passed now; empty if there are none.
     """
     worst = min(findings, key=_rank, default=None)
@@ -95,7 +98,7 @@ def diagnose(findings: Sequence[Finding], *, up_s: float, saturated: Sequence[Sa
         return Diagnosis("idle", Level.UNKNOWN, "Unknown", "No messages in the last minute.")
     match worst.level:
         case Level.BAD:
-            return _failing(worst, findings, up_s=up_s, saturated=saturated)
+            return _failing(worst, findings, changed_ago_s=changed_ago_s, saturated=saturated)
         case Level.HELD:
             return _paused(findings)
         case Level.WARN:
@@ -135,14 +138,14 @@ def _paused(findings: Sequence[Finding]) -> Diagnosis:
 
 
 def _failing(
-    worst: Finding, findings: Sequence[Finding], *, up_s: float, saturated: Sequence[Saturation]
+    worst: Finding, findings: Sequence[Finding], *, changed_ago_s: float, saturated: Sequence[Saturation]
 ) -> Diagnosis:
     others = [each for each in findings if each is not worst]
     failing = [each for each in others if each.level is Level.BAD]
     since = f" since {worst.since}" if worst.since else ", since before the data begin"
     top = f": {worst.groups[0].label}" if worst.groups else ""
     line = f"{worst.name} requeues {_percent(worst.minute)}{since}{top}. {_about_others(others, failing)}"
-    cause, evidence = _cause(worst, others, failing, up_s=up_s, saturated=saturated)
+    cause, evidence = _cause(worst, others, failing, changed_ago_s=changed_ago_s, saturated=saturated)
     label = worst.groups[0].label if worst.groups else ""
     key = f"bad:{worst.name}:{label}:{cause}"
     return Diagnosis(key, Level.BAD, "Failing", line.rstrip(), cause, evidence, worst.name)
@@ -160,7 +163,7 @@ def _cause(
     others: Sequence[Finding],
     failing: Sequence[Finding],
     *,
-    up_s: float,
+    changed_ago_s: float,
     saturated: Sequence[Saturation],
 ) -> tuple[str, tuple[str, ...]]:
     """Return the suspected cause, and the evidence for and against it."""
@@ -174,8 +177,8 @@ def _cause(
         evidence.append(f"{len(healthy)} of the {len(others)} other handlers in the process healthy.")
     if share is not None and share >= _ONE_PLACE_RATIO and healthy and not failing and not came_first:
         causes.append("a dependency")
-    if worst.since_ago_s is not None and up_s - worst.since_ago_s <= _AFTER_START_S:
-        evidence.append("It began within 2 minutes after the worker started.")
+    if worst.since_ago_s is not None and _is_after(worst.since_ago_s, changed_ago_s):
+        evidence.append("It began within 2 minutes after the last start or deploy.")
         causes.append("the code")
     if came_first:
         evidence.append(f"The process was saturated before: {_words(came_first)}.")
@@ -206,6 +209,11 @@ def _handlers(count: int, *, more: bool = False) -> str:
 
 def _is_before(saturation: Saturation, finding: Finding) -> bool:
     return finding.since_ago_s is not None and saturation.for_s > finding.since_ago_s
+
+
+def _is_after(since_ago_s: float, changed_ago_s: float) -> bool:
+    """Return whether failures began soon after a change; both times are known to a step of 10 seconds."""
+    return -_STEP_S <= changed_ago_s - since_ago_s <= _AFTER_CHANGE_S
 
 
 def _words(saturated: Sequence[Saturation]) -> str:

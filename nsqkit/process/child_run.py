@@ -105,6 +105,8 @@ def calls_of(worker: Worker) -> Mapping[str, Callable[..., Any]]:
         "pause": worker.pause_handler,
         "resume": worker.resume_handler,
         "subscribed": worker.subscribed_to,
+        "recent_errors": partial(_recent_errors, worker),
+        "errors": worker.failures.errors,
     }
 
 
@@ -118,3 +120,8 @@ def _state(worker: Worker) -> Any:
         is_blocked=worker.is_blocked,
     )
     return state.values()
+
+
+def _recent_errors(worker: Worker) -> list[Any]:
+    """Return the labels of each handler with its errors; JSON has no other keys than strings."""
+    return [[labels, errors] for labels, errors in worker.failures.recent().items()]

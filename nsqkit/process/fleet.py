@@ -5,8 +5,10 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from nsqkit.admin import HandlerState
+from nsqkit.background import Background
 from nsqkit.process.child import Subscriptions
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.idle import Workload
@@ -20,10 +22,12 @@ class Fleet:
 
     Args:
         slots: The places of the workers.
+        background: The tasks of the parent that must not die.
     """
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    def __init__(self, slots: Sequence[Slot], background: Background) -> None:
         self._slots = slots
+        self._background = background
         self._paused_until_s: dict[str, float] = {}
 
     @property
@@ -34,18 +38,15 @@ class Fleet:
 
     async def faults(self) -> tuple[str, ...]:
         """Return why only a restart helps, one line each; a worker that is restarted has none."""
-        return _named([state.faults for state in await self._states()])
+        return self._background.died + _named([state.faults for state in await self.states()])
 
     async def problems(self) -> tuple[str, ...]:
         """Return why workers are not ready, one line each; empty if all are."""
-        return _named([state.problems for state in await self._states()])
+        return _named([state.problems for state in await self.states()])
 
     async def handler_states(self) -> tuple[HandlerState, ...]:
         """Return the state of every handler in every worker."""
-        states = await self._states()
-        return tuple(
-            replace(each, worker=number) for number, state in enumerate(states, 1) for each in state.handlers
-        )
+        return numbered(await self.states())
 
     async def pause_handler(self, name: str, for_s: float | None) -> bool:
         """Pause a handler in all workers, and in those that start before the pause ends.
@@ -92,7 +93,7 @@ class Fleet:
 
     async def workload(self) -> Workload | None:
         """Return the messages of all workers together; None while one of them does not run or answer."""
-        states = await self._states()
+        states = await self.states()
         if not all(state.handlers for state in states):
             return None
         return Workload(
@@ -101,16 +102,41 @@ class Fleet:
             any(state.is_blocked for state in states),
         )
 
-    async def _states(self) -> list[ChildState]:
+    async def states(self) -> list[ChildState]:
+        """Return the state of each worker."""
         return await asyncio.gather(*(slot.state() for slot in self._slots))
 
-    async def _ask_all(self, question: str, **arguments: object) -> bool:
-        """Return whether a worker has the handler; one that does not answer has an unknown state."""
+    async def ask_each(self, question: str, **arguments: object) -> list[tuple[int, Any]]:
+        """Return the number of each worker that answers a question, and its answer."""
         children = [slot.child for slot in self._slots if slot.child is not None]
         answers = await asyncio.gather(
             *(child.ask(question, **arguments) for child in children), return_exceptions=True
         )
-        return any(answer is True for answer in answers)
+        pairs = zip(children, answers, strict=True)
+        return [(child.number, answer) for child, answer in pairs if not isinstance(answer, BaseException)]
+
+    def is_paused(self, name: str) -> bool:
+        """Return whether an operator has paused a handler in all workers.
+
+        Args:
+            name: Class name of the handler.
+        """
+        return self._paused_until_s.get(name, 0.0) > time.monotonic()
+
+    async def _ask_all(self, question: str, **arguments: object) -> bool:
+        """Return whether a worker has the handler; one that does not answer has an unknown state."""
+        return any(answer is True for _, answer in await self.ask_each(question, **arguments))
+
+
+def numbered(states: Sequence[ChildState]) -> tuple[HandlerState, ...]:
+    """Return the state of every handler in every worker, with the number of the worker.
+
+    Args:
+        states: The state of each worker.
+    """
+    return tuple(
+        replace(each, worker=number) for number, state in enumerate(states, 1) for each in state.handlers
+    )
 
 
 def _named(lines: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

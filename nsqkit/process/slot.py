@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from nsqkit.monitor import MarkKind
 from nsqkit.policy.retry import Exponential
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.exit_code import described
@@ -24,6 +25,7 @@ class Slot:
         number: Number for people, from 1.
         start: Starts a child worker with this number.
         on_ready: Called with each child when it is ready.
+        on_change: Called after a change of its child, with the kind and a sentence.
         grace_s: Seconds that a child has to drain until it is killed.
         log: structlog logger.
 
@@ -38,6 +40,7 @@ class Slot:
         start: Callable[[int], Awaitable[RunningChild]],
         *,
         on_ready: Callable[[RunningChild], Awaitable[object]],
+        on_change: Callable[[MarkKind, str], object],
         grace_s: float,
         log: Any,
     ) -> None:
@@ -46,6 +49,7 @@ class Slot:
         self.was_ready = asyncio.Event()
         self._start = start
         self._on_ready = on_ready
+        self._on_change = on_change
         self._grace_s = grace_s
         self._log = log
         self._changes = asyncio.Lock()
@@ -64,6 +68,8 @@ class Slot:
                 if self.child is None:
                     self._waits_for = "starting"
                     self.child = await self._ready_child()
+                    if self.was_ready.is_set():
+                        self._on_change(MarkKind.START, f"worker {self.number} has started again")
                     self.was_ready.set()
                 child = self.child
             await self._until_replaced(child)
@@ -84,6 +90,7 @@ class Slot:
                 self._log.error("replacement_failed", reason=str(error), next="the earlier worker continues")
                 return False
             before, self.child = self.child, new
+            self._on_change(MarkKind.DEPLOY, f"worker {self.number} was replaced")
             if before is not None:
                 await self._end(before)
         return True
@@ -134,6 +141,7 @@ class Slot:
         is_steady = time.monotonic() - ready_s >= STEADY_S
         self._failures = 1 if is_steady else self._failures + 1
         wait_s = RESTARTS.delay_s(self._failures, draw=random.random())  # noqa: S311 - it spreads restarts
+        self._on_change(MarkKind.ENDED, f"worker {self.number} ended with {described(code)}")
         self._waits_for = f"ended with {described(code)}; another one starts in about {wait_s:.0f} s"
         self._log.error(
             "worker_ended",

@@ -14,6 +14,9 @@ from typing import Final
 
 from nsqkit import program
 from nsqkit.admin import Access, AdminServer
+from nsqkit.background import Background
+from nsqkit.monitor import Monitor
+from nsqkit.monitor.pages import routes
 from nsqkit.ops.feed import check_feed
 from nsqkit.ops.publish import publish_feeds
 from nsqkit.policy.address import join_address
@@ -23,6 +26,7 @@ from nsqkit.process.dev import start_broker
 from nsqkit.process.exit_code import combined
 from nsqkit.process.fleet import Fleet
 from nsqkit.process.fleet_metrics import FleetMetrics
+from nsqkit.process.fleet_source import FleetSource
 from nsqkit.process.idle import IdleWatch
 from nsqkit.process.replacement import Replacement
 from nsqkit.process.requests import NoAnswerError
@@ -70,10 +74,19 @@ class Supervisor:
         settings = plan.settings
         grace_s = settings.connect_timeout_s + settings.grace_s + _END_S
         self._slots = [
-            Slot(number, self._start_child, on_ready=self._pause_again, grace_s=grace_s, log=self._log)
+            Slot(
+                number,
+                self._start_child,
+                on_ready=self._pause_again,
+                on_change=lambda kind, text: self._monitor.mark(kind, text),  # noqa: PLW0108 - it is set below
+                grace_s=grace_s,
+                log=self._log,
+            )
             for number in range(1, count + 1)
         ]
-        self._fleet = Fleet(self._slots)
+        self._background = Background(self._log)
+        self._fleet = Fleet(self._slots, self._background)
+        self._monitor = Monitor(self._metrics, FleetSource(self._fleet), settings.service)
         self._replacement = Replacement(self._slots, settings.max_worker_memory_mb, self._log)
         self._is_complete = not feeds
 
@@ -139,12 +152,17 @@ class Supervisor:
             yield
             return
         access = Access(self._plan.settings, self._log)
-        server = AdminServer(self._metrics, self._fleet, host, port, handlers=self._fleet, access=access)
+        pages = routes(self._monitor, self._fleet, access)
+        server = AdminServer(
+            self._metrics, self._fleet, host, port, handlers=self._fleet, access=access, more_pages=pages
+        )
         bound = await server.start()
-        self._log.info("admin_listening", url=f"http://{join_address(host, bound)}/metrics")
+        self._monitor.start(self._background)
+        self._log.info("admin_listening", url=f"http://{join_address(host, bound)}/")
         try:
             yield
         finally:
+            self._monitor.stop()
             await server.stop()
 
     async def _until_end(self, stop: asyncio.Event) -> None:

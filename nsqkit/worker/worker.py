@@ -15,7 +15,7 @@ from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.resources import Resource
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
-from nsqkit.monitor import Monitor
+from nsqkit.monitor import FailureLog, Monitor, WorkerSource
 from nsqkit.monitor.pages import routes
 from nsqkit.nsq.joining_publisher import JoiningPublisher
 from nsqkit.nsq.nodes import lookup_of, message_limit
@@ -52,6 +52,7 @@ class Worker:
 
     Attributes:
         specs: Declarations of the handlers.
+        failures: The last failures of the handlers, for the monitor page.
         left_behind: Number of messages that the drain left behind in threads.
 
     Raises:
@@ -86,7 +87,9 @@ class Worker:
         self.metrics.add_source(self._resources.figures)
         self._loop_watch = LoopWatch(self.specs, self._log, self.metrics.event_loop_blocked)
         self._subscriptions: tuple[Subscription, ...] = ()
-        self._monitor = Monitor(self.metrics, self.handler_states, self.settings.service)
+        self.failures = FailureLog()
+        source = WorkerSource(self.handler_states, self.failures)
+        self._monitor = Monitor(self.metrics, source, self.settings.service)
         self._admin = self._admin_server() if self.settings.admin_port else None
         self._has_started = self._is_draining = False
         self.publishers = PublisherPool(
@@ -300,7 +303,7 @@ class Worker:
             limit_of=self.publishers.max_msg_bytes,
             log=self._log,
             clock=self._watch.clock,
-            on_failure=self._monitor.on_failure if self._admin is not None else None,
+            on_failure=self.failures.add,
         )
         return tuple(Subscription(handler, parts) for handler in handlers)
 

@@ -2,16 +2,12 @@
 
 import asyncio
 import itertools
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from handlers import orders
 from nsqkit import Publisher, Settings, Worker, resource
 from nsqkit.devbroker import DevBroker
-from tests.chromium import MISSING, Tab, browser, chromium
+from tests.chromium import Tab
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -19,17 +15,6 @@ PER_TURN = 20
 TURN_S = 0.1
 ORDER = orders.OrderCreated("1", "2", "3", "2026-11-30T14:00:00Z", (orders.Line("4", 1, 500),), 500)
 HANDLERS = (orders.ReserveStock, orders.ChargePayment, orders.NotifyCustomer, orders.SalesTotals)
-
-
-@pytest.fixture
-async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
-    program = chromium()
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    async with browser(program, tmp_path) as tab:
-        yield tab
 
 
 async def _publish(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import { Handlers } from "./handlers.js";
 import { Plot } from "./plots.js";
 import { NOTHING, age, clock, count, duration, percent, rate } from "./words.js";
 
+const SAVED_MS = 60000;
 let isFrozen = false;
 let newest = null;
 const feed = new Feed({ onState: take, onStatus: status, onRefused: refused });
@@ -23,16 +24,32 @@ function take(state) {
 function show(state) {
   const { service } = state;
   text(byId("service"), service.name);
-  text(byId("service-facts"), `${service.host}, process ${service.pid}, up ${duration(service.up_s)}, nsqkit ${service.nsqkit}`);
-  const unready = state.handlers.filter((row) => row.problems.length);
-  const held = state.handlers.filter((row) => row.level === "held" || row.state !== "running");
-  text(byId("ready"), [held.length ? `❚❚ ${held.length} paused` : "", unready.length ? `▲ ${unready.length} not ready` : ""].filter(Boolean).join("  "));
+  const { workers } = service;
+  const scope = workers.length ? `${workers.length} workers` : `process ${service.pid}`;
+  text(byId("service-facts"), `${service.host}, ${scope}, up ${duration(service.up_s)}, nsqkit ${service.nsqkit}`);
+  text(byId("scope"), workers.length ? `Figures are of all ${workers.length} workers together.` : "Figures are of this process.");
+  feed.scope = workers.length ? `in all ${workers.length} workers` : "in this worker";
+  showReady(state);
   document.title = `${state.verdict.word}: ${service.name}`;
   showVerdict(state);
   handlers.show(state);
   showSaturation(state.saturation);
   showNsqd(state.nsqd);
 }
+
+function showReady({ service, handlers: rows }) {
+  const away = service.workers.filter((each) => each.problem);
+  const unready = rows.filter((row) => row.problems.length);
+  const held = rows.filter((row) => !["running", "rate_limited"].includes(row.state));
+  const signs = [
+    ...away.slice(0, 2).map((each) => `▲ worker ${each.worker} ${each.problem}`),
+    away.length > 2 ? `▲ ${away.length - 2} more workers are not ready` : "",
+    held.length ? `❚❚ ${held.length} paused` : "", !away.length && unready.length ? `▲ ${unready.length} not ready` : "",
+  ];
+  text(byId("ready"), signs.filter(Boolean).join("  "));
+}
+
+let announced = "";
 
 function showVerdict({ verdict, handlers: rows, saturation, marks }) {
   attr(byId("verdict"), "class", `card verdict l-${verdict.level}`);
@@ -42,6 +59,8 @@ function showVerdict({ verdict, handlers: rows, saturation, marks }) {
   text(byId("v-text"), verdict.line);
   text(byId("v-cause"), verdict.cause ? `${verdict.cause[0].toUpperCase()}${verdict.cause.slice(1)}.` : "");
   text(byId("v-evidence"), verdict.evidence.join(" "));
+  if (verdict.key !== announced) text(byId("announce"), `${verdict.word}. ${verdict.line}`);
+  announced = verdict.key;
   const row = rows.find((each) => each.name === verdict.handler);
   const held = row?.level === "held" && marks.findLast((mark) => mark.handler === row.name);
   answers(row, rows, saturation, row?.since || (held && clock(held.at).slice(0, 5)) || NOTHING);
@@ -154,6 +173,18 @@ function refused(code, message) {
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   feed.use(byId("token").value);
+});
+byId("save").addEventListener("click", async () => {
+  const answer = await feed.get("/monitor/incident").catch(() => null);
+  if (!answer?.ok) {
+    text(byId("saved"), "Not saved: no answer");
+    return;
+  }
+  const url = URL.createObjectURL(await answer.blob());
+  const name = `incident-${new Date(1000 * newest.at).toISOString().slice(0, 19).replaceAll(":", "")}Z.html`;
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), SAVED_MS);
+  text(byId("saved"), `Saved ${name}`);
 });
 byId("freeze").addEventListener("click", () => {
   isFrozen = !isFrozen;

@@ -12,7 +12,9 @@ export class Detail {
     this.body = el("div");
     this.groups = new Map();
     this.acts = el("p", { class: "acts" });
-    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body, deadLetters(name)));
+    this.changes = el("ul", { class: "changes small" });
+    this.drawn = "";
+    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, this.changes, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body, deadLetters(name)));
     this.timer = setInterval(() => this.load(), EVERY_MS);
     this.load();
     this.offer();
@@ -25,20 +27,27 @@ export class Detail {
     const act = (label, command, done) => {
       const button = el("button", { type: "button", class: "btn" }, label);
       button.addEventListener("click", async () => {
-        text(said, (await this.feed.change(this.name, command).catch(() => "no answer")) || done);
+        text(said, (await this.feed.change(this.name, command).catch(() => "no answer")) || `${done}, ${this.feed.scope}.`);
       });
       return button;
     };
     this.acts.replaceChildren(
-      act("Pause for 15 min", "pause?for_s=900", "Paused for 15 minutes, in this worker."),
-      act("Pause", "pause", "Paused until somebody resumes it, in this worker."),
-      act("Resume", "resume", "The pause has ended, in this worker."), said,
+      act("Pause for 15 min", "pause?for_s=900", "Paused for 15 minutes"),
+      act("Pause", "pause", "Paused until somebody resumes it"),
+      act("Resume", "resume", "The pause has ended"), said,
     );
   }
 
   close() {
     clearInterval(this.timer);
     this.root.remove();
+  }
+
+  mark(marks) {
+    const lines = marks.map((mark) => `${clock(mark.at)}  ${mark.text}`);
+    if (lines.join("\n") === this.drawn) return;
+    this.drawn = lines.join("\n");
+    this.changes.replaceChildren(...lines.map((line) => el("li", {}, line)));
   }
 
   async load() {
@@ -104,7 +113,8 @@ function stack(lines, isOpen) {
 }
 
 function example(each, index) {
-  const facts = `${clock(each.at)}  message ${each.message_id}  ${each.outcome}`;
+  const worker = each.worker ? `  worker ${each.worker}` : "";
+  const facts = `${clock(each.at)}  message ${each.message_id}${worker}  ${each.outcome}`;
   return el(
     "div", { class: "example" },
     el("p", { class: "text" }, each.text), el("p", { class: "mono" }, facts),

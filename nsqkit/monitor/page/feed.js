@@ -12,6 +12,7 @@ export class Feed {
     this.abort = null;
     this.timer = 0;
     this.isRefused = false;
+    this.scope = "in this worker";
     document.addEventListener("visibilitychange", () => this.turn());
     setInterval(() => this.check(), RETRY_MS);
   }

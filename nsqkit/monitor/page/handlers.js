@@ -118,6 +118,7 @@ class Row {
     text(this.pill, isRunning ? "" : intake(row));
     this.figures(row);
     const change = row.since ? [{ step: row.since_step, kind: "change", text: `since ${row.since}` }] : [];
+    this.detail?.mark(marks);
     this.plot.draw(row.series, scale, { paused: row.paused, marks: [...marks, ...change] });
     const share = row.received ? 1 / (scale * row.received) : 0;
     this.why.draw([row.errors * share, row.timeouts * share]);

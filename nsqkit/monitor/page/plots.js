@@ -6,7 +6,10 @@ const WIDTH = 180;
 const HEIGHT = 36;
 const FLOOR = 28;
 const STEPS = 90;
-const GLYPHS = { start: "M0-6 4 0h-8z", change: "M-4-6h8L0 0z", held: "M0-7 4-3 0 1-4-3z" };
+const GLYPHS = {
+  start: "M0-7 4 0h-8z", deploy: "M0-7 4 0h-8z", change: "M-4-7h8L0 0z", ended: "M-4-7-1-3.5-4 0h2L0-2.4 2 0h2L1-3.5 4-7H2L0-4.6-2-7z",
+  pause: "M-3.5-7h2.5v7h-2.5zM1-7h2.5v7H1z", resume: "M-3-7 4-3.5-3 0z", breaker: "M0-7.5 4-3.7 0 0-4-3.7z", kill_switch: "M-3.5-7h7v7h-7z",
+};
 
 const x = (step) => ((step + 0.5) * WIDTH) / STEPS;
 
@@ -53,11 +56,10 @@ function parts(values) {
 const pause = (step) => svg("rect", { class: "paused", x: x(step - 0.5), y: 2, width: WIDTH / STEPS + 0.2, height: FLOOR - 2 });
 
 function mark({ step, kind, text }) {
-  const shape = GLYPHS[kind] ?? GLYPHS.held;
   const group = svg("g", { transform: `translate(${x(step).toFixed(1)} 0)` });
   group.append(
     svg("path", { class: "mark", d: `M0 2V${FLOOR}` }),
-    svg("path", { class: `glyph ${GLYPHS[kind] ? kind : "held"}`, d: shape, transform: `translate(0 ${HEIGHT - 1})` }),
+    svg("path", { class: `glyph ${kind}`, d: GLYPHS[kind] ?? GLYPHS.change, transform: `translate(0 ${HEIGHT - 1})` }),
     Object.assign(svg("title"), { textContent: text }),
   );
   return group;

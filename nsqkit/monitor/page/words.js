@@ -30,6 +30,8 @@ const STATES = {
 };
 
 export function intake(row) {
-  const state = STATES[row.state] ?? row.state;
+  const state = (STATES[row.state] ?? row.state) + inWorkers(row.in_workers);
   return row.remaining_s ? `${state}, ${duration(row.remaining_s)} left` : state;
 }
+
+const inWorkers = (numbers) => (numbers.length ? ` in worker${numbers.length > 1 ? "s" : ""} ${numbers.join(", ")}` : "");

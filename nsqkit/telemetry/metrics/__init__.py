@@ -1,5 +1,6 @@
 """What is counted for each handler and for the process, and how Prometheus reads it."""
 
+from nsqkit.telemetry.metrics.counts import HandlerCounts, Vitals
 from nsqkit.telemetry.metrics.exposition import Exposition, Format
 from nsqkit.telemetry.metrics.families import (
     AGE_BUCKETS_S,
@@ -17,7 +18,7 @@ from nsqkit.telemetry.metrics.families import (
 from nsqkit.telemetry.metrics.handler import HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
 from nsqkit.telemetry.metrics.registry import Figure, Metrics
-from nsqkit.telemetry.metrics.snapshot import Exemplar, HandlerCounts, HistogramSnapshot, Labels, Snapshot
+from nsqkit.telemetry.metrics.snapshot import Exemplar, HistogramSnapshot, Labels, Snapshot
 from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "Labels",
     "Metrics",
     "Snapshot",
+    "Vitals",
     "summaries",
 ]

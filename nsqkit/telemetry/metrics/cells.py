@@ -9,7 +9,7 @@ import mmap
 import os
 import tempfile
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -174,12 +174,18 @@ class CellReader:
             self._groups.append(group)
         self._cells = _mapped(self.descriptor)
 
-    def snapshot(self) -> Snapshot:
-        """Return the present numbers; after :meth:`close`, the last ones."""
+    def snapshot(self, families: Collection[str] = FAMILIES) -> Snapshot:
+        """Return the present numbers; after :meth:`close`, the last ones.
+
+        Args:
+            families: The names of those to read.
+        """
         if self._last is not None:
             return self._last
         columns: dict[str, tuple[list[Labels], list[Any]]] = {}
         for group in self._groups:
+            if group.family not in families:
+                continue
             labels, points = columns.setdefault(group.family, ([], []))
             for each, point in zip(group.labels, self._points(group), strict=True):
                 if point is not None:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nsqkit.policy.kill_switch import SwitchState
+from nsqkit.telemetry.metrics.counts import HandlerCounts
 from nsqkit.telemetry.metrics.families import FAMILIES, OTHER_ERROR
 from nsqkit.telemetry.metrics.histogram import Histogram
-from nsqkit.telemetry.metrics.snapshot import Exemplar, HandlerCounts, Labels
+from nsqkit.telemetry.metrics.snapshot import Exemplar, Labels
 
 Columns = Mapping[str, tuple[list[Labels], list[Any]]]
 """A snapshot in the making: of each family the labels and the points of its series."""
@@ -184,6 +185,7 @@ class HandlerMetrics:
             self._ages.counts(),
             self._waits.counts(),
             self._paused[""] == 1,
+            self._kill_switch.get(SwitchState.CLOSED, 1) == 0,
         )
 
     def put_into(self, columns: Columns) -> None:

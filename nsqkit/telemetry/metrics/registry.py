@@ -14,12 +14,13 @@ from nsqkit.handler.breaker import breaker_states
 from nsqkit.handler.publish_counts import published
 from nsqkit.policy.breaker import BreakerState
 from nsqkit.telemetry.line_writer import lines_dropped
+from nsqkit.telemetry.metrics.counts import HandlerCounts, Vitals
 from nsqkit.telemetry.metrics.exposition import Exposition, Format, prometheus_buckets
 from nsqkit.telemetry.metrics.families import FAMILIES
 from nsqkit.telemetry.metrics.handler import Columns, HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
 from nsqkit.telemetry.metrics.process import process_figures
-from nsqkit.telemetry.metrics.snapshot import HandlerCounts, Labels, Series, Snapshot
+from nsqkit.telemetry.metrics.snapshot import Labels, Series, Snapshot
 from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
 Figure = tuple[str, Labels, Any]
@@ -27,6 +28,7 @@ Figure = tuple[str, Labels, Any]
 
 _FIGURES_PER_PART: Final = 500
 _LOOP_LAG: Final = "nsqkit_event_loop_lag_seconds"
+_VITALS: Final = ("cpu_seconds_total", "resident_memory_bytes")
 _KINDS: Final = MappingProxyType(
     {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 )
@@ -122,9 +124,13 @@ class Metrics:
         """Return the counts of each handler that are read every second; much cheaper than a snapshot."""
         return tuple(handler.counts() for handler in self._handlers.values())
 
-    def loop_lags(self) -> tuple[int, ...]:
-        """Return the samples of the loop's lag in each of :data:`WAIT_BUCKETS_S`, and one more above."""
-        return self._loop_lag.counts()
+    def vitals(self) -> tuple[Vitals, ...]:
+        """Return the figures of each process that are read every second."""
+        figures = {name: value for name, _, value in process_figures()}
+        cpu_s, memory_bytes = (figures.get(f"nsqkit_process_{name}", 0.0) for name in _VITALS)
+        states = breaker_states()
+        open_breakers = tuple(name for name in sorted(states) if states[name] is not BreakerState.CLOSED)
+        return (Vitals(0, cpu_s, memory_bytes, self._loop_lag.counts(), open_breakers),)
 
     def exposition(self, form: Format = Format.TEXT) -> Iterator[bytes]:
         """Yield the present numbers as Prometheus reads them, in parts, so that other work may run between.

@@ -109,32 +109,6 @@ class HistogramSnapshot:
         return self.largest
 
 
-class HandlerCounts(NamedTuple):
-    """The few counts of a handler that are read every second; all but the last are since the start.
-
-    Args:
-        labels: Topic, channel and name of the handler.
-        received: Deliveries that arrived.
-        errors: Requeues after an error.
-        timeouts: Requeues after a timeout.
-        requeued: All requeues.
-        dead_lettered: Deliveries with this outcome.
-        ages: Deliveries in each of :data:`AGE_BUCKETS_S`, and one more above.
-        waits: Calls in each of :data:`WAIT_BUCKETS_S` by their wait for a thread, and one more above.
-        is_paused: Whether its intake is paused now.
-    """
-
-    labels: Labels
-    received: int
-    errors: int
-    timeouts: int
-    requeued: int
-    dead_lettered: int
-    ages: tuple[int, ...]
-    waits: tuple[int, ...]
-    is_paused: bool
-
-
 Point = float | HistogramSnapshot
 """The number of one series, or all numbers of one histogram."""
 

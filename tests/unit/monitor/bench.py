@@ -1,8 +1,11 @@
 """A worker of two handlers whose time a test sets, and its monitor."""
 
+import json
+from typing import Any
+
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.handler.spec import HandlerSpec
-from nsqkit.monitor import Monitor
+from nsqkit.monitor import FailureLog, Monitor, WorkerSource
 from nsqkit.policy.verdict import OutcomeLabel, RequeueReason, Verdict
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.delivery import Delivery
@@ -29,11 +32,18 @@ class Shop:
         self.charge: HandlerMetrics = self.metrics.for_handler(*CHARGE)
         self.notify: HandlerMetrics = self.metrics.for_handler(*NOTIFY)
         clock = Clock(now_s=lambda: self.now_s, now_ns=lambda: AT_NS + int(self.now_s - START_S) * 10**9)
-        self.monitor = Monitor(self.metrics, self.handler_states, "shop", clock)
+        self.failures = FailureLog(clock)
+        source = WorkerSource(self.handler_states, self.failures)
+        self.monitor = Monitor(self.metrics, source, "shop", clock)
         self.monitor.sample()
 
     def handler_states(self) -> tuple[HandlerState, ...]:
         return tuple(self.states.values())
+
+    async def state(self) -> dict[str, Any]:
+        """Return the first screen."""
+        found: dict[str, Any] = json.loads(await self.monitor.text())
+        return found
 
     def run(self, seconds: int, *, received: int = 10, failed: int = 0) -> None:
         """Let time pass: both handlers receive, and ``Charge`` fails, the same each second."""
@@ -50,7 +60,7 @@ class Shop:
         try:
             raise ConnectionRefusedError("no gateway")  # noqa: TRY301 - for its traceback
         except ConnectionRefusedError as error:
-            self.monitor.on_failure(_of_charge(), REQUEUE, error)
+            self.failures.add(_of_charge(), REQUEUE, error)
 
 
 def _of_charge() -> Delivery:

@@ -4,10 +4,13 @@ import sys
 from collections import Counter
 from types import FrameType
 
-from nsqkit.monitor.history import MOST_MARKS, History
+import pytest
+
+from nsqkit.admin import IntakeState
+from nsqkit.monitor.history import History
 from nsqkit.monitor.ring import SECONDS
 from nsqkit.policy.requeue_level import Share
-from nsqkit.telemetry.metrics import WAIT_BUCKETS_S, Metrics
+from nsqkit.telemetry.metrics import WAIT_BUCKETS_S, Metrics, Vitals
 
 MOST_CALLS_PER_HANDLER = 40
 """Of Python and C, for each sample."""
@@ -16,7 +19,7 @@ MOST_CALLS = 1500
 LABELS = ("orders", "payments", "Charge")
 
 
-def _history(metrics: Metrics, reason: str = "") -> History:
+def _history(metrics: Metrics, reason: IntakeState | None = None) -> History:
     return History(metrics, lambda _: reason)
 
 
@@ -54,36 +57,41 @@ def test_a_handler_that_is_registered_later_has_a_track_too() -> None:
     assert history.tracks[LABELS].share(2, 60) == Share(0, 0)
 
 
-def test_pauses_are_marked_with_their_reason() -> None:
+def test_changes_are_marked() -> None:
     metrics = Metrics()
     meter = metrics.for_handler(*LABELS)
-    history = _history(metrics, "kill switch open")
+    history = _history(metrics)
     history.sample(1)
     meter.paused(True)
     history.sample(2)
     history.sample(3)
     meter.paused(False)
     history.sample(4)
-    assert [(mark.second, mark.kind, mark.handler) for mark in history.marks] == [
+    assert [(mark.second, mark.kind, mark.handler) for mark in history.marks.since(0)] == [
         (1, "start", ""),
-        (2, "kill switch open", "Charge"),
-        (4, "resumed", "Charge"),
+        (2, "pause", "Charge"),
+        (4, "resume", "Charge"),
     ]
     assert list(history.tracks[LABELS].paused.last(4, 4)) == [0, 1, 1, 0]
 
 
-def test_marks_are_few_and_of_the_last_15_minutes() -> None:
+def test_of_several_processes_the_worst_figure_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    vitals = [
+        (Vitals(1, 5.0, 1 << 20, (0, 0), ()), Vitals(2, 8.0, 1 << 20, (0, 0), ())),
+        (Vitals(1, 5.1, 3 << 20, (0, 1), ("gateway",)), Vitals(2, 8.5, 2 << 20, (1, 0), ())),
+        (Vitals(3, 9.0, 2 << 20, (9, 9), ()),),
+    ]
     metrics = Metrics()
-    meter = metrics.for_handler(*LABELS)
+    monkeypatch.setattr(metrics, "vitals", iter(vitals).__next__)
     history = _history(metrics)
-    for second in range(3 * MOST_MARKS):
-        meter.paused(second % 2 == 0)
+    for second in range(3):
         history.sample(second)
-    assert len(history.marks) <= MOST_MARKS + 1
-    history.sample(10 * SECONDS)
-    meter.paused(True)
-    history.sample(10 * SECONDS + 1)
-    assert len(history.marks) == 1
+    assert list(history.cpu.last(2, 3)) == [0, 500, 0], "a new process has used nothing yet"
+    assert list(history.memory.last(2, 3)) == [1, 3, 2]
+    assert list(history.lags.last(2, 3)) == [0, 2, 0]
+    assert [mark.text for mark in history.marks.since(1)] == [
+        "the breaker of gateway has opened; the breaker of gateway has closed"
+    ]
 
 
 def test_lags_and_waits_are_the_worst_of_each_second() -> None:

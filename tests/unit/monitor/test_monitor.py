@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nsqkit.background import Background
-from nsqkit.monitor import Monitor, monitor
+from nsqkit.monitor import WorkerSource, monitor
 from nsqkit.monitor.ring import STEP_S
 from tests.unit.monitor.bench import Shop
 from tests.unit.runtime.bench import RecordingLog
@@ -56,18 +56,18 @@ async def test_a_sampler_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch) 
     assert "monitor" in died[0]
 
 
-def test_the_text_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_text_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
-    state = Monitor.state
+    look = WorkerSource.look
 
-    def counted(self: Monitor) -> Any:
+    async def counted(self: WorkerSource) -> Any:
         made.append(self)
-        return state(self)
+        return await look(self)
 
-    monkeypatch.setattr(Monitor, "state", counted)
+    monkeypatch.setattr(WorkerSource, "look", counted)
     shop = Shop()
-    texts = [shop.monitor.state_text() for _ in range(3)]
+    texts = await asyncio.gather(*(shop.monitor.text() for _ in range(3)))
     shop.run(1)
-    texts.append(shop.monitor.state_text())
+    texts.append(await shop.monitor.text())
     assert len(made) == 2
     assert texts[0] == texts[2] != texts[3]

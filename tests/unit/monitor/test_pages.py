@@ -67,7 +67,7 @@ async def test_a_file_that_is_none_is_missing(port: MonitorPort) -> None:
     assert (await port.ask("/monitor/other.js", LOCAL)).startswith(b"HTTP/1.1 404")
 
 
-@pytest.mark.parametrize("path", ["/monitor/events", "/monitor/handlers/Charge"])
+@pytest.mark.parametrize("path", ["/monitor/events", "/monitor/handlers/Charge", "/monitor/incident"])
 async def test_figures_need_the_token(port: MonitorPort, path: str) -> None:
     answer = await port.ask(path, LOCAL)
     assert answer.startswith(b"HTTP/1.1 401")
@@ -98,6 +98,15 @@ async def test_errors_of_a_handler(port: MonitorPort) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["type"] == "ConnectionRefusedError"
     other = await port.ask("/monitor/handlers/Nobody", LOCAL, AUTHORIZED)
     assert other.startswith(b"HTTP/1.1 404")
+
+
+async def test_an_incident_is_a_file_to_save(port: MonitorPort) -> None:
+    answer = await port.ask("/monitor/incident", LOCAL, AUTHORIZED)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b'Content-Disposition: attachment; filename="incident.html"' in head
+    assert b"Content-Security-Policy: sandbox; default-src 'none'; style-src 'sha256-" in head
+    assert body.startswith(b"<!doctype html>")
 
 
 class TestControl:

@@ -16,8 +16,10 @@ NOTIFY = Finding("NotifyCustomer", Level.OK, Share(0, 100))
 RESERVE = Finding("ReserveStock", Level.OK, Share(0, 100))
 
 
-def _diagnosis(*findings: Finding, up_s: float = 3600.0, saturated: tuple[Saturation, ...] = ()) -> Diagnosis:
-    return diagnose(findings, up_s=up_s, saturated=saturated)
+def _diagnosis(
+    *findings: Finding, changed_ago_s: float = 3600.0, saturated: tuple[Saturation, ...] = ()
+) -> Diagnosis:
+    return diagnose(findings, changed_ago_s=changed_ago_s, saturated=saturated)
 
 
 def test_a_failing_handler_is_named_with_share_time_type_and_line() -> None:
@@ -30,12 +32,13 @@ def test_a_failing_handler_is_named_with_share_time_type_and_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("findings", "up_s", "saturated", "cause"),
+    ("findings", "changed_ago_s", "saturated", "cause"),
     [
         pytest.param((CHARGE, NOTIFY), 3600.0, (), "looks like a dependency", id="one line, others healthy"),
         pytest.param((CHARGE,), 3600.0, (), "cause not known", id="without another handler to compare with"),
         pytest.param((CHARGE,), 300.0, (), "looks like the code", id="it began just after the start"),
         pytest.param((CHARGE, NOTIFY), 300.0, (), "cause not known", id="signs of two causes"),
+        pytest.param((CHARGE, NOTIFY), 100.0, (), "looks like a dependency", id="it began before the deploy"),
         pytest.param(
             (CHARGE, NOTIFY), 3600.0, (BEFORE,), "looks like saturation", id="a limit was passed first"
         ),
@@ -59,10 +62,10 @@ def test_a_failing_handler_is_named_with_share_time_type_and_line() -> None:
     ],
 )
 def test_cause(
-    findings: tuple[Finding, ...], up_s: float, saturated: tuple[Saturation, ...], cause: str
+    findings: tuple[Finding, ...], changed_ago_s: float, saturated: tuple[Saturation, ...], cause: str
 ) -> None:
     """A cause is named only if the signs point to it and to no other."""
-    assert _diagnosis(*findings, up_s=up_s, saturated=saturated).cause == cause
+    assert _diagnosis(*findings, changed_ago_s=changed_ago_s, saturated=saturated).cause == cause
 
 
 def test_what_is_not_known_is_said() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from nsqkit import Context, Handler, Settings, event
 from nsqkit.devbroker import DevBroker
+from nsqkit.ops.publish import publish_one
 from nsqkit.process import child_run as module
 from nsqkit.process.child import ParentLink, Plan
 from nsqkit.process.child_run import ChildRun, leave_signals_to_parent
@@ -28,7 +29,8 @@ class Came:
 
 
 class Take(Handler[Came], channel="take", max_in_flight=7):
-    async def handle(self, event: Came, ctx: Context) -> None: ...
+    async def handle(self, event: Came, ctx: Context) -> None:
+        raise KeyError("gone")
 
 
 class Child:
@@ -114,6 +116,17 @@ async def test_it_says_where_it_is_subscribed(child: Child, broker: DevBroker) -
     await until(lambda: "ready" in child.events)
     assert await child.requests.ask("subscribed", address=broker.tcp_address)
     assert not await child.requests.ask("subscribed", address="127.0.0.1:1")
+
+
+async def test_it_answers_with_the_errors_of_its_handlers(child: Child) -> None:
+    await until(lambda: "ready" in child.events)
+    assert await child.requests.ask("recent_errors") == []
+    await asyncio.to_thread(publish_one, "child-run", b"{}", child.run.settings)
+    ((labels, errors),) = await until(lambda: child.requests.ask("recent_errors"))
+    assert (labels, errors[0][0]) == (["child-run", "take", "Take"], "KeyError")
+    (error,) = await child.requests.ask("errors", name="Take")
+    assert error["examples"][0]["text"] == "KeyError: 'gone'"
+    assert await child.requests.ask("errors", name="Unknown") == []
 
 
 async def test_its_counts_are_shared_while_it_runs_and_after_its_drain(child: Child) -> None:

@@ -1,14 +1,18 @@
 """Fleet: every answer is about all workers, and names the one that it is about."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from nsqkit.admin import HandlerState, IntakeState
+from nsqkit.background import Background
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.fleet import Fleet
 from nsqkit.process.idle import Workload
 from nsqkit.process.requests import NoAnswerError
+from tests.unit.runtime.bench import RecordingLog
+from tests.waiting import turns
 
 if TYPE_CHECKING:
     from nsqkit.process.slot import Slot
@@ -20,6 +24,7 @@ class _Child:
     """A child that answers what it is told to answer."""
 
     def __init__(self, **answers: Any) -> None:
+        self.number = 1
         self.subscriptions = [("orders", "inventory")]
         self.asked: list[tuple[str, dict[str, object]]] = []
         self._answers = answers
@@ -44,7 +49,7 @@ class _Slot:
 
 
 def fleet(*slots: _Slot) -> Fleet:
-    return Fleet(cast("list[Slot]", list(slots)))
+    return Fleet(cast("list[Slot]", list(slots)), Background(RecordingLog()))
 
 
 READY = ChildState(handlers=(RESERVE,), held=3)
@@ -165,3 +170,24 @@ async def test_subscribed_is_every_worker(children: list[_Child | None], expecte
 def test_subscriptions_are_each_named_once() -> None:
     workers = fleet(_Slot(READY, _Child()), _Slot(READY, None), _Slot(READY, _Child()))
     assert workers.subscriptions == [("orders", "inventory")]
+
+
+async def test_a_task_of_the_parent_that_died_is_a_fault_of_the_service() -> None:
+    background = Background(RecordingLog())
+    workers = Fleet(cast("list[Slot]", [_Slot(READY)]), background)
+
+    async def die() -> None:
+        raise ValueError
+
+    await asyncio.wait({background.start(die(), "monitor")})
+    await turns()
+    assert "'monitor' has died" in (await workers.faults())[0]
+
+
+async def test_whether_an_operator_has_paused_a_handler() -> None:
+    workers = fleet(_Slot(READY, _Child(pause=True, resume=True)))
+    assert not workers.is_paused("Reserve")
+    await workers.pause_handler("Reserve", None)
+    assert workers.is_paused("Reserve")
+    await workers.resume_handler("Reserve")
+    assert not workers.is_paused("Reserve")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nsqkit.policy.breaker import BreakerState
 from nsqkit.process.fleet_metrics import FleetMetrics
-from nsqkit.telemetry.metrics import Format
+from nsqkit.telemetry.metrics import Figure, Format
 from nsqkit.telemetry.metrics.shared import SharedMetrics
 
 if TYPE_CHECKING:
@@ -113,3 +114,68 @@ def test_the_parents_event_loop_is_not_counted(fleet: FleetMetrics) -> None:
     child.metrics.event_loop_lag(0.1)
     child.share()
     assert lines(fleet)["nsqkit_event_loop_lag_seconds_count"] == 1
+
+
+def test_counts_of_every_second_add_up_and_those_of_an_ended_child_stay(fleet: FleetMetrics) -> None:
+    one, other = Child(fleet), Child(fleet)
+    one.handler.requeued("error")
+    one.handler.requeued("paused")
+    one.handler.paused(True)
+    one.counts(3, 0.001)
+    other.handler.requeued("timeout")
+    other.handler.kill_switch("open")
+    other.counts(4, 0.001)
+    (counts,) = fleet.counts()
+    assert counts[:6] == (LABELS, 7, 1, 1, 3, 0)
+    assert sum(counts.ages) == 2
+    assert (counts.is_paused, counts.is_switched_off) == (True, True)
+    one.reader.close()
+    other.handler.kill_switch("closed")
+    other.share()
+    (ended,) = fleet.counts()
+    assert ended[:6] == counts[:6]
+    assert (ended.is_paused, ended.is_switched_off) == (False, False)
+
+
+async def test_they_are_those_that_one_process_reads(fleet: FleetMetrics) -> None:
+    child = Child(fleet)
+    child.counts(3, 0.001)
+    child.handler.dead_lettered("exhausted")
+    child.handler.processed("dead_letter")
+    child.handler.executor_waits([0.002])
+    child.share()
+    assert fleet.counts() == child.metrics.counts()
+
+
+def test_vitals_are_those_of_each_child_that_runs(
+    fleet: FleetMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {"gateway": BreakerState.OPEN, "warehouse": BreakerState.CLOSED}
+    monkeypatch.setattr("nsqkit.telemetry.metrics.registry.breaker_states", lambda: states)
+    children = [Child(fleet) for _ in range(2)]
+    children[0].metrics.event_loop_lag(0.1)
+    for child in children:
+        child.share()
+    one, other = fleet.vitals()
+    assert one.process != other.process
+    assert (sum(one.lags), sum(other.lags)) == (1, 0)
+    assert one.memory_bytes > 1 << 20
+    assert one.open_breakers == ("gateway",)
+    children[0].reader.close()
+    assert [each.process for each in fleet.vitals()] == [other.process]
+
+
+def test_one_that_has_not_shared_anything_has_none(fleet: FleetMetrics) -> None:
+    fleet.add_child()
+    assert fleet.vitals() == ()
+    assert fleet.counts() == ()
+
+
+def test_figures_of_nsqd_are_merged_over_the_children(fleet: FleetMetrics) -> None:
+    children = [Child(fleet) for _ in range(2)]
+    labels = (*LABELS, "a:4150")
+    for child, depth in zip(children, (5, 7), strict=True):
+        figures: list[Figure] = [("nsqkit_rdy", labels, 3), ("nsqkit_channel_depth", labels, depth)]
+        child.metrics.add_source(figures.copy)
+        child.share()
+    assert sorted(fleet.figures()) == [("nsqkit_channel_depth", labels, 7), ("nsqkit_rdy", labels, 6)]

@@ -41,7 +41,15 @@ class Place:
         self.lines: tuple[str, ...] = (LOAD, READY, PAUSE)
         self.ready: list[RunningChild] = []
         self.log = structlog.get_logger()
-        self.slot = Slot(1, self.start, on_ready=self.on_ready, grace_s=PATIENCE_S, log=self.log)
+        self.changes: list[tuple[str, str]] = []
+        self.slot = Slot(
+            1,
+            self.start,
+            on_ready=self.on_ready,
+            on_change=lambda kind, text: self.changes.append((kind, text)),
+            grace_s=PATIENCE_S,
+            log=self.log,
+        )
         self.keeping: asyncio.Task[None] | None = None
 
     async def start(self, number: int) -> RunningChild:
@@ -105,6 +113,11 @@ async def test_one_that_ends_later_is_started_again(place: Place, monkeypatch: p
     assert "SIGKILL" in line["reason"]
     second = await place.runs()
     assert second.pid != first.pid
+    await until(lambda: len(place.changes) == 2)
+    assert place.changes == [
+        ("ended", f"worker 1 ended with {line['reason']}"),
+        ("start", "worker 1 has started again"),
+    ]
 
 
 async def test_each_restart_waits_longer_until_a_child_lasts(
@@ -152,6 +165,7 @@ async def test_a_replacement_is_ready_before_the_old_one_is_told_to_end(place: P
     assert after.pid != before.pid
     assert place.keeping is not None
     assert not place.keeping.done(), "the end of the old one is no failure"
+    assert place.changes == [("deploy", "worker 1 was replaced")]
     after.kill()
     await until(lambda: place.slot.child is None)
 

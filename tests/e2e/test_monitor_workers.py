@@ -1,0 +1,100 @@
+"""The monitor page of `nsqkit run --workers 2` in a real Chromium: two processes are shown as one service."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.chromium import Tab
+from tests.e2e.conftest import ANY_PORTS, Start
+from tests.ports import free_port
+from tests.waiting import until
+
+TEAM = """
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from nsqkit import Context, Exponential, Handler, RetryPolicy, event
+
+with Path("FOLDER/imported").open("a") as file:
+    file.write(f"{os.getpid()}\\n")
+
+@event("e2e.billed", version=1, topic="monitored")
+@dataclass
+class Billed:
+    n: int
+
+class BankError(Exception): ...
+
+class Bill(
+    Handler[Billed],
+    channel="bill",
+    max_in_flight=4,
+    retry=RetryPolicy(max_attempts=60000, backoff=Exponential(base_s=0.05, max_s=0.05)),
+):
+    async def handle(self, event: Billed, ctx: Context) -> None:
+        raise BankError("no answer for card 4111111111111111")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "e2e_monitored.py").write_text(TEAM.replace("FOLDER", str(tmp_path)))
+    (tmp_path / "feed.jsonl").write_text("".join(f'{{"n": {number}}}\n' for number in range(20)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    return tmp_path
+
+
+async def test_two_workers_are_one_service_that_names_the_worker(
+    folder: Path, start: Start, tab: Tab
+) -> None:
+    port = free_port()
+    feed = ("--feed", f"monitored={folder / 'feed.jsonl'}")
+    program = start(
+        "run", "e2e_monitored", "--workers", "2", "--dev", *ANY_PORTS, "--admin-port", str(port), *feed
+    )
+    parent = program._process.pid
+    await until(lambda: program.said("feed_confirmed"))
+    await tab.open(f"http://127.0.0.1:{port}/")
+    line = await until(lambda: tab.text("#verdict .v-line"), lambda line: line.startswith("Failing."))
+    assert line.startswith("Failing. Bill requeues ")
+    assert "BankError at " in line
+    assert "2 workers" in await tab.text("#service-facts")
+
+    await tab.evaluate("document.querySelector('.rowbtn').click()")
+    await until(lambda: tab.text(".error summary"), lambda text: "BankError" in text)
+    await tab.evaluate("document.querySelector('.error').open = true")
+    example = await until(lambda: tab.text(".example"))
+    assert "no answer for card [redacted]" in example
+    assert "worker 1" in example or "worker 2" in example
+
+    imported = {int(line) for line in (folder / "imported").read_text().split()}
+    assert len(imported) == 2
+    assert parent not in imported, "the parent imports no handler"
+    os.kill(max(imported), signal.SIGKILL)
+    await until(lambda: tab.text(".changes"), lambda text: "ended with SIGKILL" in text)
+    await until(lambda: tab.text(".changes"), lambda text: "has started again" in text)
+    os.kill(parent, signal.SIGHUP)
+    await until(lambda: tab.text(".changes"), lambda text: "worker 2 was replaced" in text)
+
+    buttons = "[...document.querySelectorAll('.acts .btn')]"
+    await until(lambda: tab.evaluate(f"{buttons}.length"))
+    await tab.evaluate(f"{buttons}[1].click()")
+    await until(lambda: tab.text(".acts"), lambda text: "in all 2 workers" in text)
+    assert await until(lambda: tab.text(".row .pill")) == "paused"
+    await until(lambda: tab.text(".changes"), lambda text: "Bill is paused" in text)
+
+    await tab.evaluate("document.querySelector('#save').click()")
+    await until(lambda: tab.text("#saved"), lambda text: text.startswith("Saved incident-"))
+    saved = await tab.evaluate("fetch('/monitor/incident').then((answer) => answer.text())")
+    assert "no answer for card [redacted]" in saved
+    assert "4111111111111111" not in saved
+    (folder / "incident.html").write_text(saved)
+    assert tab.problems == []
+    await tab.open(f"file://{folder / 'incident.html'}")
+    shown = await until(lambda: tab.text(".verdict .v-line"))
+    assert "Bill" in shown
+    assert await tab.evaluate("getComputedStyle(document.querySelector('.card')).borderRadius") == "8px"
+    assert tab.problems == []
+    assert program.terminate() == 0
