@@ -19,12 +19,20 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 from tests.waiting import PATIENCE_S, until
 
 MISSING = "chromium not found: install Debian's package chromium; skipping tests that need it"
+AXE_MISSING = "axe-core not found: run scripts/install-axe; skipping tests that need it"
+_AXE = Path(__file__).parents[1] / ".axe" / "node_modules" / "axe-core" / "axe.min.js"
+_KEYS = {"Tab": 9, "Enter": 13, "Escape": 27}
 _PORT_FILE = "DevToolsActivePort"
 
 
 def chromium() -> str | None:
     """Return the path of Debian's Chromium; None if it is not installed."""
     return shutil.which("chromium")
+
+
+def axe() -> str | None:
+    """Return the source of axe-core; None if it is not installed."""
+    return _AXE.read_text(encoding="utf-8") if _AXE.exists() else None
 
 
 class Tab:
@@ -77,6 +85,36 @@ class Tab:
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )
         await self.send("Page.navigate", url=url)
+
+    async def resize(self, width: int, *, scheme: str = "light") -> None:
+        """Change the width of the window, in pixels, and the colours: ``light`` or ``dark``."""
+        await self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        await self.send("Emulation.setEmulatedMedia", features=features)
+
+    async def frame(self) -> str:
+        """Return the id of the page's frame."""
+        tree = await self.send("Page.getFrameTree")
+        return str(tree["frameTree"]["frame"]["id"])
+
+    async def press(self, key: str) -> None:
+        """Press and release Tab, Enter or Escape."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": _KEYS[key]}
+        await self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **common, **text)
+        await self.send("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    async def violations(self, source: str) -> list[str]:
+        """Return what axe-core finds wrong in the page, a line for each element.
+
+        Args:
+            source: The source of axe-core.
+        """
+        await self.evaluate(f"{source}; 0")
+        found = await self.evaluate("axe.run().then((found) => found.violations)")
+        return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"]]
 
     async def close(self) -> None:
         """Stop reading, and disconnect."""

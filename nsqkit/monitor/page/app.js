@@ -94,7 +94,7 @@ who.addEventListener("click", () => handlers.open(who.textContent));
 function answer(question, main, sub) {
   if (!answerNodes.has(question)) {
     const nodes = { main: el("dd", { class: "main" }), sub: el("dd", { class: "sub" }) };
-    byId("answers").append(el("div", {}, el("dt", {}, question), el("div", {}, nodes.main, nodes.sub)));
+    byId("answers").append(el("div", {}, el("dt", {}, question), nodes.main, nodes.sub));
     answerNodes.set(question, nodes);
   }
   const node = answerNodes.get(question).main;
