@@ -31,6 +31,7 @@ _COLUMNS: Final = (
     *("Handler", "State", "Now", "1 m", "5 m", "15 minutes", "Why, 1 m"),
     *("Received", "Oldest", "Depth", "In flight", "Dead, 15 m"),
 )
+_TEXTS: Final = frozenset({"Handler", "State", "15 minutes", "Why, 1 m", "nsqd", "Connections"})
 
 
 def worst_first(rows: Sequence[Json]) -> list[Json]:
@@ -122,7 +123,8 @@ def _card(title: str, content: Html, note: str = "") -> Html:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Html]) -> Html:
-    head = tag("thead", tag("tr", *(tag("th", column, scope="col") for column in columns)))
+    kinds = ((column, "" if column in _TEXTS else "num") for column in columns)
+    head = tag("thead", tag("tr", *(tag("th", column, scope="col", class_=kind) for column, kind in kinds)))
     return tag("div", tag("table", head, tag("tbody", *rows), class_="i-table"), class_="wide")
 
 
@@ -133,7 +135,8 @@ def _number(text: str, sub: str = "") -> Html:
 def _row(row: Json, top: float) -> Html:
     numbers = row["in_workers"]
     state = row["state"].replace("_", " ") + (f" in worker {', '.join(map(str, numbers))}" if numbers else "")
-    channel = tag("span", f"{row['topic']} / {row['channel']}", class_="sub")
+    others = f", also read by {', '.join(row['other_workers'])}" if row["other_workers"] else ""
+    channel = tag("span", f"{row['topic']} / {row['channel']}{others}", class_="sub")
     deferred = f"{count(row['deferred'])} deferred" if row["deferred"] else ""
     cells = (
         tag("td", tag("b", row["name"]), channel),
@@ -153,7 +156,11 @@ def _row(row: Json, top: float) -> Html:
 
 
 def _why(row: Json) -> str:
-    parts = [f"{count(number)} × {label}" for label, number in row["top"]]
+    parts = []
+    if counts := row["nsqd_counts"]:
+        here = f"here {count(counts['here'])}"
+        parts.append(f"nsqd counts {count(counts['nsqd'])} requeues in {counts['seconds']} s, {here}")
+    parts += [f"{count(number)} × {label}" for label, number in row["top"]]
     parts += [f"{count(row['timeouts'])} timeouts"] * bool(row["timeouts"])
     parts += [f"{count(row['others'])} given back"] * bool(row["others"])
     return ", ".join(parts) or next(iter(row["problems"]), NOTHING)

@@ -3,18 +3,21 @@
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 from nsqkit.background import Background
+from nsqkit.monitor.channels import Channels
 from nsqkit.monitor.history import History
 from nsqkit.monitor.incident import MOST_HANDLERS_WITH_ERRORS, incident, worst_first
-from nsqkit.monitor.look import Json, Source
+from nsqkit.monitor.look import Json, Look, Source, by_labels
 from nsqkit.monitor.marks import Mark, MarkKind
 from nsqkit.monitor.ring import STEP_S
 from nsqkit.monitor.view import View
 from nsqkit.policy.beats import next_beat_s
 from nsqkit.runtime.clock import Clock
+from nsqkit.settings.settings import Settings
 from nsqkit.telemetry.metrics import Metrics
 
 _WATCHED_S: Final = 60.0
@@ -29,30 +32,40 @@ class Monitor:
     Args:
         metrics: The metrics of the workers.
         source: Their handlers and failures.
-        service: Name of the service.
+        settings: Returns the settings with the name of the service and the addresses of nsqd.
         clock: Time.
     """
 
-    def __init__(self, metrics: Metrics, source: Source, service: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        source: Source,
+        settings: Callable[[], Settings],
+        clock: Clock | None = None,
+    ) -> None:
         clock = clock or Clock()
         self._now_s = clock.now_s
         self._now_ns = clock.now_ns
         self._metrics = metrics
         self._source = source
         self._history = History(metrics, source.reason_of)
-        self._view = View(self._history, service)
+        self._channels = Channels(settings)
+        self._view = View(self._history, self._channels, settings().service)
         self._sampled = asyncio.Event()
         self._looked = asyncio.Event()
         self._watched_until_s = -math.inf
         self._making = asyncio.Lock()
         self._shown: tuple[int | None, str] = (None, "")
         self._is_stopped = False
+        self._background: Background | None = None
         self._task: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     def start(self, background: Background) -> None:
         """Start to sample; a second call changes nothing."""
         if self._task is None:
             self.sample()
+            self._background = background
             self._task = background.start(self._run(), "monitor")
 
     def stop(self) -> None:
@@ -90,6 +103,7 @@ class Monitor:
             second = self._history.second
             if self._shown[0] != second:
                 look = await self._source.look()
+                self._read_channels(look)
                 text = await self._view.text(look, self._metrics.figures(), self._now_ns() / 1e9)
                 self._shown = (second, text)
             return self._shown[1]
@@ -109,6 +123,16 @@ class Monitor:
         names = [row["name"] for row in worst_first(state["handlers"])[:MOST_HANDLERS_WITH_ERRORS]]
         found = {name: await self._source.errors(name) for name in names}
         return await incident(state, {name: errors for name, errors in found.items() if errors}, style)
+
+    def _read_channels(self, look: Look) -> None:
+        """Ask nsqd in the background, if it is time for that; this event shows what was read before."""
+        is_read = self._reading is None or self._reading.done()
+        if self._background is None or self._is_stopped or not is_read:
+            return
+        if self._channels.take_turn(int(self._now_s())):
+            handlers = list(by_labels(look.states))
+            work = self._channels.read(handlers, max(1, len(look.workers)), self._now_s)
+            self._reading = self._background.start(work, "nsqd's channels for the monitor page")
 
     def _look(self) -> None:
         """Take samples each second for a while, as somebody looks."""

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable
 from typing import Any, Final
 
+from nsqkit.monitor.channels import Channels
 from nsqkit.monitor.history import History
 from nsqkit.monitor.limit import Limit
 from nsqkit.monitor.look import Look, by_labels
@@ -31,11 +32,13 @@ class View:
 
     Args:
         history: The history.
+        channels: What nsqd say of the channels.
         service: Name of the service.
     """
 
-    def __init__(self, history: History, service: str) -> None:
+    def __init__(self, history: History, channels: Channels, service: str) -> None:
         self._history = history
+        self._channels = channels
         self._service = service
 
     async def text(self, look: Look, figures: Iterable[Figure], at_s: float) -> str:
@@ -56,7 +59,8 @@ class View:
             if track is not None:
                 row = Row(states, track, look.errors.get(labels, ()), second=second, at_s=at_s)
                 findings.append(row.finding)
-                rows.append(_text(row.shown() | nsqd.of_handler(labels)))
+                shown = row.shown() | nsqd.of_handler(labels) | self._channels.shown(labels, track)
+                rows.append(_text(shown))
         limits = self._limits(second, is_fleet=bool(look.workers))
         passed = [*filter(None, (each.saturation for each in limits))]
         changed = self._history.marks.last_change()

@@ -235,17 +235,21 @@ class NsqdHttp:
         """
         return await self.read_stats(_object, topic)
 
-    async def read_stats(self, read: Callable[[Any], T], topic: str | None = None) -> T:
+    async def read_stats(
+        self, read: Callable[[Any], T], topic: str | None = None, *, with_clients: bool = False
+    ) -> T:
         """Return what *read* takes from nsqd's statistics, as :func:`fetch_json` does.
 
         Args:
             read: See :func:`fetch_json`.
             topic: The topic; None for all.
+            with_clients: Whether to ask for the clients of each channel, too.
 
         Raises:
             ConnectionLostError: Also if *read* raises.
         """
-        query = {"format": "json", "include_clients": "false", "include_mem": "false"}
+        clients = "true" if with_clients else "false"
+        query = {"format": "json", "include_clients": clients, "include_mem": "false"}
         if topic is not None:
             query["topic"] = topic
         return await fetch_json(

@@ -174,7 +174,8 @@ def _cause(
     if share is not None:
         evidence.append(f"{100 * share:.0f} % of its errors are {worst.groups[0].label}.")
     if healthy and not failing:
-        evidence.append(f"{len(healthy)} of the {len(others)} other handlers in the process healthy.")
+        verb = "is" if len(healthy) == 1 else "are"
+        evidence.append(f"{len(healthy)} of the {len(others)} other handlers {verb} healthy.")
     if share is not None and share >= _ONE_PLACE_RATIO and healthy and not failing and not came_first:
         causes.append("a dependency")
     if worst.since_ago_s is not None and _is_after(worst.since_ago_s, changed_ago_s):

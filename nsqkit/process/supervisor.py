@@ -86,7 +86,7 @@ class Supervisor:
         ]
         self._background = Background(self._log)
         self._fleet = Fleet(self._slots, self._background)
-        self._monitor = Monitor(self._metrics, FleetSource(self._fleet), settings.service)
+        self._monitor = Monitor(self._metrics, FleetSource(self._fleet), lambda: self._plan.settings)
         self._replacement = Replacement(self._slots, settings.max_worker_memory_mb, self._log)
         self._is_complete = not feeds
 

@@ -89,7 +89,7 @@ class Worker:
         self._subscriptions: tuple[Subscription, ...] = ()
         self.failures = FailureLog()
         source = WorkerSource(self.handler_states, self.failures)
-        self._monitor = Monitor(self.metrics, source, self.settings.service)
+        self._monitor = Monitor(self.metrics, source, lambda: self.settings)
         self._admin = self._admin_server() if self.settings.admin_port else None
         self._has_started = self._is_draining = False
         self.publishers = PublisherPool(

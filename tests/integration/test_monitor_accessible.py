@@ -73,7 +73,9 @@ async def test_a_keyboard_reaches_and_opens_everything(page: Tab) -> None:
 
 async def test_a_new_verdict_is_announced_once(page: Tab) -> None:
     assert await page.evaluate("document.querySelectorAll('[role=status]').length") >= 1
-    assert (await page.evaluate("document.querySelector('#announce').textContent")).startswith("Failing. Charge")
+    assert (await page.evaluate("document.querySelector('#announce').textContent")).startswith(
+        "Failing. Charge"
+    )
     assert await page.evaluate("document.querySelector('.v-line').closest('[role=status]') === null")
 
 

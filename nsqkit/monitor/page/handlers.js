@@ -112,7 +112,8 @@ class Row {
     this.root.classList.add(`l-${row.level}`);
     setIcon(this.icon, row.level);
     text(this.level, WORDS[row.level]);
-    text(this.names, `${row.topic} / ${row.channel}`);
+    const others = row.other_workers.length ? `, also read by ${row.other_workers.join(", ")}` : "";
+    text(this.names, `${row.topic} / ${row.channel}${others}`);
     const isRunning = row.state === "running";
     this.pill.hidden = isRunning;
     text(this.pill, isRunning ? "" : intake(row));
@@ -122,6 +123,7 @@ class Row {
     this.plot.draw(row.series, scale, { paused: row.paused, marks: [...marks, ...change] });
     const share = row.received ? 1 / (scale * row.received) : 0;
     this.why.draw([row.errors * share, row.timeouts * share]);
+    this.why.root.classList.toggle("none", !row.failed);
     text(this.whyText, reasons(row));
   }
 
@@ -159,9 +161,11 @@ class Row {
 }
 
 function reasons(row) {
+  const counts = row.nsqd_counts;
+  const both = counts ? [`nsqd counts ${count(counts.nsqd)} requeues in ${counts.seconds} s, here ${count(counts.here)}`] : [];
   const known = row.top.map(([label, number]) => `${count(number)} × ${label}`);
-  if (!row.failed && !row.others) return row.problems[0] ?? NOTHING;
-  const parts = row.failed ? [...known] : [];
+  if (!row.failed && !row.others && !counts) return row.problems[0] ?? NOTHING;
+  const parts = row.failed ? [...both, ...known] : both;
   if (row.timeouts) parts.push(`${count(row.timeouts)} timeouts`);
   if (row.others) parts.push(`${count(row.others)} given back`);
   return parts.join(", ") || NOTHING;

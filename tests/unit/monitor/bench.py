@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from nsqkit import Settings
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.monitor import FailureLog, Monitor, WorkerSource
@@ -34,7 +35,7 @@ class Shop:
         clock = Clock(now_s=lambda: self.now_s, now_ns=lambda: AT_NS + int(self.now_s - START_S) * 10**9)
         self.failures = FailureLog(clock)
         source = WorkerSource(self.handler_states, self.failures)
-        self.monitor = Monitor(self.metrics, source, "shop", clock)
+        self.monitor = Monitor(self.metrics, source, lambda: Settings(service="shop"), clock)
         self.monitor.sample()
 
     def handler_states(self) -> tuple[HandlerState, ...]:

@@ -7,10 +7,11 @@ import pytest
 
 from nsqkit.background import Background
 from nsqkit.monitor import WorkerSource, monitor
+from nsqkit.monitor.channels import Channels
 from nsqkit.monitor.ring import STEP_S
-from tests.unit.monitor.bench import Shop
+from tests.unit.monitor.bench import CHARGE, NOTIFY, Shop
 from tests.unit.runtime.bench import RecordingLog
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S, turns, until
 
 
 async def test_it_samples_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +72,22 @@ async def test_the_text_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -
     texts.append(await shop.monitor.text())
     assert len(made) == 2
     assert texts[0] == texts[2] != texts[3]
+
+
+async def test_nsqd_is_asked_in_the_background_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    async def read(_channels: Channels, handlers: Any, workers: int, _now_s: Any) -> None:
+        asked.append((list(handlers), workers))
+
+    monkeypatch.setattr(Channels, "read", read)
+    shop = Shop()
+    await shop.monitor.text()
+    assert asked == []
+    shop.monitor.start(Background(RecordingLog()))
+    for _ in range(2):
+        shop.run(1)
+        await shop.monitor.text()
+        await turns()
+    assert asked == [([CHARGE, NOTIFY], 1)]
+    shop.monitor.stop()
