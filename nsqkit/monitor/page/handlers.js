@@ -73,7 +73,7 @@ class Row {
     this.button = el(
       "button", { type: "button", class: "rowbtn", "aria-expanded": "false" },
       el("span", { class: "chev", "aria-hidden": "true" }, "›"), this.icon,
-      el("span", { class: "name" }, name, " ", this.level), this.names, el("span", { class: "sub" }, this.pill),
+      el("span", { class: "name", title: name }, name, " ", this.level), this.names, el("span", { class: "sub" }, this.pill),
     );
     this.plot = new Plot(`Requeue rate of ${name}, 15 minutes`);
     this.why = new Bar("bar", ["f-error", "f-timeout"]);
