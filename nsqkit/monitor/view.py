@@ -10,12 +10,13 @@ from nsqkit.monitor.channels import Channels
 from nsqkit.monitor.history import History
 from nsqkit.monitor.limit import Limit
 from nsqkit.monitor.look import Look, by_labels
-from nsqkit.monitor.marks import Mark
+from nsqkit.monitor.marks import MOST_CHARACTERS, Mark
 from nsqkit.monitor.nsqd import Nsqd
 from nsqkit.monitor.ring import SECONDS
 from nsqkit.monitor.row import Row, step_of
 from nsqkit.monitor.slices import sliced
 from nsqkit.policy.diagnosis import Diagnosis, diagnose
+from nsqkit.policy.redaction import redact
 from nsqkit.telemetry.metrics import WAIT_BUCKETS_S, Figure
 from nsqkit.version import __version__
 
@@ -84,7 +85,10 @@ class View:
             "pid": os.getpid(),
             "nsqkit": __version__,
             "up_s": second - self._history.first,
-            "workers": [{"worker": each.number, "problem": each.problem} for each in look.workers],
+            "workers": [
+                {"worker": each.number, "problem": redact(each.problem)[:MOST_CHARACTERS]}
+                for each in look.workers
+            ],
         }
 
     def _limits(self, second: int, *, is_fleet: bool) -> list[Limit]:

@@ -9,7 +9,9 @@ from types import FrameType
 import pytest
 
 from nsqkit.admin import IntakeState
-from nsqkit.monitor import MarkKind
+from nsqkit.monitor import Look, MarkKind, WorkerSource
+from nsqkit.monitor.look import WorkerShown
+from nsqkit.monitor.marks import MOST_CHARACTERS
 from nsqkit.monitor.view import ROWS_AT_ONCE
 from tests.unit.monitor.bench import CHARGE, NOTIFY, Shop
 
@@ -158,6 +160,22 @@ async def test_a_handler_of_several_workers_is_one_row_that_names_the_worker(sho
     assert (row["in_flight"], row["max_in_flight"]) == (6, 200)
     assert (row["level"], row["state"], row["in_workers"]) == ("ok", "paused", [2])
     assert row["problems"] == ["worker 2: not subscribed"]
+
+
+async def test_a_worker_that_is_not_ready_is_named_without_secrets(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(_source: WorkerSource) -> Look:
+        problem = f"nsqd says 4111111111111111 {'and so on' * 100}"
+        return Look(shop.handler_states(), workers=[WorkerShown(1, ""), WorkerShown(2, problem)])
+
+    monkeypatch.setattr(WorkerSource, "look", look)
+    state = await shop.state()
+    one, other = state["service"]["workers"]
+    assert one == {"worker": 1, "problem": ""}
+    assert other["problem"].startswith("nsqd says [redacted] and")
+    assert len(other["problem"]) == MOST_CHARACTERS
+    assert state["saturation"][0]["label"] == "Event-loop lag, slowest worker"
 
 
 async def test_failures_that_began_with_a_deploy_look_like_the_code(shop: Shop) -> None:
