@@ -6,7 +6,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 
+import pytest
+
 from nsqkit.admin import IntakeState
+from nsqkit.monitor.channels import Channels
 from nsqkit.monitor.incident import MOST_HANDLERS_WITH_ERRORS, worst_first
 from tests.unit.monitor.bench import CHARGE, NOTIFY, Shop
 
@@ -82,6 +85,20 @@ async def test_it_is_of_several_workers_too() -> None:
     shop.states[CHARGE] = replace(shop.states[CHARGE], worker=1)
     shop.states[NOTIFY] = replace(shop.states[CHARGE], worker=2, state=IntakeState.KILL_SWITCH_OPEN)
     assert "kill switch open in worker 2" in Reader(await _saved(shop)).text
+
+
+async def test_it_has_nsqds_figures_and_both_counts_where_they_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop()
+    shop.metrics.add_source(lambda: [("nsqkit_channel_depth", (*CHARGE, "a:4150"), 1234)])
+    counts = {"seconds": 40, "nsqd": 55, "here": 40}
+    shown = {"other_workers": ["shop-2"], "nsqd_counts": counts}
+    monkeypatch.setattr(Channels, "shown", lambda *_: shown)
+    text = Reader(await _saved(shop)).text
+    assert "orders / payments, also read by shop-2" in text
+    assert "nsqd counts 55 requeues in 40 s, here 40" in text
+    assert "a:4150 – 1,234 – – –" in text
 
 
 async def test_it_is_bounded_however_many_handlers_fail() -> None:
