@@ -32,8 +32,8 @@ class Work(Handler[Worked], channel="work", retry=QUICK, timeout_s=50, max_in_fl
     async def handle(self, event: Worked, ctx: Context) -> None:
         if event.n in (20, 40) and ctx.attempts == 1:
             os.kill(os.getpid(), 9)
-        if event.n % 7 == 0 and ctx.attempts == 1:
-            raise ConnectionError
+        if event.n > 50 and event.n % 7 == 0 and ctx.attempts == 1:
+            raise ConnectionError  # after the kills: ADR 0051 says what a kill may count twice
         while event.n == -1 and not Path("FOLDER/released").exists():
             Path("FOLDER/held").touch()
             await asyncio.sleep(0.01)  # a file has no event
