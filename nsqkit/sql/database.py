@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from nsqkit.errors import SettingsError
 from nsqkit.handler.extension import Extension
-from nsqkit.handler.once import EventKey
+from nsqkit.handler.once import BatchInbox, EventKey
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import schema
+from nsqkit.sql.batch_once import DatabaseBatchInbox
 from nsqkit.sql.once import InboxExtension, handling
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outage import as_outage
@@ -69,6 +70,11 @@ class Database:
         session = self.session if is_async else self.plain_session
         return InboxExtension(handler, session, lambda found: found.info[Transaction], event_key)
 
+    def batch_inbox(self, handler: str, *, is_async: bool, event_key: EventKey | None) -> BatchInbox:
+        """Return the same for a batch handler; arguments as of :meth:`inbox`."""
+        session = self.session if is_async else self.plain_session
+        return DatabaseBatchInbox(handler, session, lambda found: found.info[Transaction], event_key)
+
     def upgrade(self, settings: Settings) -> tuple[str | None, str]:
         """Create or upgrade nsqkit's tables, as ``nsqkit db upgrade`` does.
 
@@ -101,9 +107,10 @@ class Database:
                     AsyncSession(connection, **_JOINS) as found,
                 ):
                     transaction = found.info[Transaction] = Transaction(found.sync_session, database)
-                    verdict = yield found
-                    if verdict.label in _COMMITS:
-                        await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
+                    with transaction.watched():
+                        verdict = yield found
+                        if verdict.label in _COMMITS:
+                            await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
 
         return self._of_message(session, "session", opened)
 
@@ -114,13 +121,14 @@ class Database:
                 database.engines.plain.connect() as connection,
                 Session(connection, **_JOINS) as found,
             ):
-                transaction = Transaction(found, database)
-                handled = handling.get()
-                if handled is not None and handled.session is self.plain_session:
-                    transaction.begin(handled.key, handled.ctx)
-                verdict = yield found
-                if verdict.label in _COMMITS:
-                    transaction.commit(publishes=_publishes(verdict))
+                transaction = found.info[Transaction] = Transaction(found, database)
+                with transaction.watched():
+                    handled = handling.get()
+                    if handled is not None and handled.session is self.plain_session:
+                        transaction.begin(handled.key, handled.ctx)
+                    verdict = yield found
+                    if verdict.label in _COMMITS:
+                        transaction.commit(publishes=_publishes(verdict))
 
         return self._of_message(plain_session, "plain_session", opened)
 
