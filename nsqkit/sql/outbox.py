@@ -56,11 +56,13 @@ def add(
     topic: str | None = None,
     defer_s: float = 0.0,
     source: str | None = None,
+    partition_key: str | None = None,
+    sequence: str | None = None,
 ) -> None:
     """Add an event to the transaction of any session; ``nsqkit relay`` publishes it after the commit.
 
-    It is for code outside of handlers, such as a web request. In a handler with ``once=``, use
-    ``ctx.publish``: its events leave without a relay.
+    It is for code outside of handlers, such as a script. Events of a program with an event loop leave without
+    a relay by ``Database.outbox``, and those of a handler with ``once=`` by ``ctx.publish``.
 
     Args:
         session: The session, plain or asynchronous. It is neither flushed nor committed.
@@ -68,12 +70,15 @@ def add(
         topic: Topic to publish to; by default the topic of its ``@event``.
         defer_s: Seconds from now until a consumer gets it; 0 to 3600.
         source: The ``source`` of the envelope; by default the setting ``service`` of this process.
+        partition_key: What the event belongs to, such as an order: the attribute ``partitionkey``.
+        sequence: Its place among the events of that key, a text that grows: the attribute ``sequence``.
 
     Raises:
         EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         SettingsError: If the settings of this process are wrong.
     """
-    outgoing = _preparer(source).event(event, topic, defer_s)
+    preparer = _preparer(source)
+    outgoing = preparer.event(event, topic, defer_s, partition_key=partition_key, sequence=sequence)
     if outgoing is not None:
         session.add(OutboxRow(outgoing, time.time()))
 

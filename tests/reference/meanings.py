@@ -63,6 +63,10 @@ LOG_EVENTS: Final = {
         "nsqd did not confirm the events of a handler with `once=`; a relay publishes them. The message is "
         "finished."
     ),
+    "events_left_to_relay": (
+        "nsqd did not confirm events that a program has committed with `outbox.add`; a relay publishes them "
+        "after `outbox_lease_s`."
+    ),
     "extension_failed": (
         "An extension's `on_settled` or `on_unhandled` raised, or its recorder of a message. The outcome of "
         "the message does not change."
