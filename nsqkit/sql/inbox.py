@@ -12,16 +12,14 @@ from nsqkit.handler.context import Context
 
 _LONGEST: Final = 255
 _COLUMNS: Final = "topic, channel, handler, source, event_id, handled_at"
-_VALUES: Final = ":topic, :channel, :handler, :source, :event_id, :handled_at"
+# For each message, and so in the driver's own words: SQLAlchemy's cost as much as the driver (ADR 0057).
 # PostgreSQL sets the limit for the whole transaction in the same round trip, and before it waits for a lock.
 _INSERT: Final = {
-    "postgresql": text(
-        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) SELECT {_VALUES} "  # noqa: S608 - constants
-        "FROM set_config('lock_timeout', :lock_timeout, true) ON CONFLICT DO NOTHING"
+    "postgresql": (
+        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) SELECT %s, %s, %s, %s, %s, %s "  # noqa: S608 - constants
+        "FROM set_config('lock_timeout', %s, true) ON CONFLICT DO NOTHING"
     ),
-    "sqlite": text(
-        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
-    ),
+    "sqlite": f"INSERT INTO nsqkit_inbox ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608 - constants
 }
 _KEYS: Final = {
     "postgresql": "unnest(CAST(:sources AS text[]), CAST(:event_ids AS text[])) AS given (source, event_id)",
@@ -103,17 +101,11 @@ def add(connection: Connection, key: InboxKey, *, now_s: float, lock_timeout_s: 
     Returns:
         Whether the row is new.
     """
-    values: dict[str, object] = {
-        "topic": key.topic,
-        "channel": key.channel,
-        "handler": key.handler,
-        "source": key.source,
-        "event_id": key.event_id,
-        "handled_at": now_s,
-    }
-    if connection.dialect.name == "postgresql":
-        values["lock_timeout"] = f"{round(lock_timeout_s * 1000)}ms"
-    return connection.execute(_INSERT[connection.dialect.name], values).rowcount > 0
+    dialect = connection.dialect.name
+    values: tuple[object, ...] = (key.topic, key.channel, key.handler, key.source, key.event_id, now_s)
+    if dialect == "postgresql":
+        values += (f"{round(lock_timeout_s * 1000)}ms",)
+    return connection.exec_driver_sql(_INSERT[dialect], values).rowcount > 0
 
 
 def add_all(
