@@ -21,25 +21,28 @@ from nsqkit.events.stamp import stamp
 from nsqkit.sql import Database
 from tests import postgres
 
-NOT_COUNTED = 200
+NOT_COUNTED = 500
 """Messages of a second run, which takes the cost of start and stop away."""
 CONNECTIONS = 10
-IN_BATCH = 100
+IN_BATCH = 500
 TOPIC = "bench_sql"
 EFFECT = text("INSERT INTO effects VALUES (:id)")
-DRIVER: Mapping[str, str] = {
-    "bare driver, one row": "INSERT INTO effects VALUES (%(id)s)",
-    "bare driver, three rows in one statement": """
-        WITH seen AS (
-            INSERT INTO nsqkit_inbox (topic, channel, handler, source, event_id, handled_at)
-            VALUES ('orders', 'bench', 'Bare', 'bench', %(id)s, 1.0) ON CONFLICT DO NOTHING
-        ), effect AS (
-            INSERT INTO effects VALUES (%(id)s)
-        )
-        INSERT INTO nsqkit_outbox (topic, body, created_at, due_at, claimed_until)
-        VALUES ('done', %(body)s, 1.0, 1.0, 31.0) RETURNING id
-    """,
+ROWS = """
+    WITH seen AS (
+        INSERT INTO nsqkit_inbox (topic, channel, handler, source, event_id, handled_at)
+        VALUES ('orders', 'bench', 'Bare', 'bench', %(id)s, 1.0) ON CONFLICT DO NOTHING
+    ), effect AS (
+        INSERT INTO effects VALUES (%(id)s)
+    )
+    INSERT INTO nsqkit_outbox (topic, body, created_at, due_at, claimed_until)
+    VALUES ('done', %(body)s, 1.0, 1.0, 31.0) RETURNING id
+"""
+DRIVER: Mapping[str, tuple[str, bool]] = {
+    "bare driver, one row": ("INSERT INTO effects VALUES (%(id)s)", True),
+    "bare driver, three rows in one statement": (ROWS, True),
+    "the same between BEGIN and COMMIT": (ROWS, False),
 }
+"""Statements of the bare driver, and whether they are their own transaction."""
 
 database = Database("bench")
 
@@ -80,7 +83,7 @@ class Once(WritesAndPublishes, channel=CHANNEL, once=database):
 
 
 class OnceInBatches(
-    BatchHandler[Ordered], channel=CHANNEL, once=database, max_messages=IN_BATCH, max_wait_s=0.05
+    BatchHandler[Ordered], channel=CHANNEL, once=database, max_messages=IN_BATCH, max_in_flight=2 * IN_BATCH
 ):
     """Commits three rows for each message, and many messages at once."""
 
@@ -135,8 +138,8 @@ def measure(broker: Broker, messages: int, rounds: int) -> str:
         database.upgrade(settings)
         _execute(url, "CREATE TABLE effects (id TEXT)")
         for _ in range(rounds):
-            for name, statement in DRIVER.items():
-                spent[name].append(_run(url, partial(_bare, url, statement), messages))
+            for name, (statement, autocommit) in DRIVER.items():
+                spent[name].append(_run(url, partial(_bare, url, statement, autocommit), messages))
             for name, handler in HANDLERS.items():
                 spent[name].append(_run(url, partial(_worker, broker, handler, settings), messages))
     return _shown({name: _median(runs) for name, runs in spent.items()}, messages, rounds)
@@ -156,16 +159,18 @@ def _execute(url: str, statement: str) -> None:
         connection.execute(statement)
 
 
-async def _bare(url: str, statement: str, count: int) -> Spent:
+async def _bare(url: str, statement: str, autocommit: bool, count: int) -> Spent:  # noqa: FBT001
     body = encode(Done("0"), stamp("bench"))[1]
     left = iter(range(count))
 
     async def work() -> None:
         async with await psycopg.AsyncConnection.connect(
-            url, autocommit=True, prepare_threshold=None
+            url, autocommit=autocommit, prepare_threshold=None
         ) as connection:
             for number in left:
                 await connection.execute(statement, {"id": str(number), "body": body})
+                if not autocommit:
+                    await connection.commit()
 
     cpu_s, wall_s = time.process_time(), time.monotonic()
     await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
@@ -195,12 +200,13 @@ def _shown(found: Mapping[str, Spent], messages: int, rounds: int) -> str:
         (name, f"{spent.cpu_s / messages * 1e6:.0f}", f"{messages / spent.wall_s:,.0f}")
         for name, spent in found.items()
     ]
-    _, bare, _, plain, once, batch = found.values()
+    _, bare, in_transaction, _, plain, once, batch = found.values()
     added_s = once.cpu_s - plain.cpu_s
     lines = [
         Table("", "CPU of the client and rate", ("", "µs CPU per message", "messages/s"), tuple(rows)).text(),
         f"medians of {rounds} rounds of {messages:,} messages, {CONNECTIONS} connections",
-        f"once= adds {added_s / messages * 1e6:.0f} µs, {added_s / bare.cpu_s:.1f} × the driver's three rows",
+        f"once= adds {added_s / messages * 1e6:.0f} µs",
+        f"= {added_s / bare.cpu_s:.1f} × the bare driver, {added_s / in_transaction.cpu_s:.1f} × with BEGIN",
         f"batches: {once.wall_s / batch.wall_s:.1f} × the rate, {once.cpu_s / batch.cpu_s:.1f} × less CPU",
     ]
     return "\n".join(lines)

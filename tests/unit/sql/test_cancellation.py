@@ -35,7 +35,7 @@ async def handle(number: int, ctx: Context) -> Outcome:
     return Finish()
 
 
-async def turns_of(call: asyncio.Task[Any]) -> int:
+async def turns_of(call: asyncio.Future[Any]) -> int:
     """Return after how many turns of the event loop a call has ended."""
     turns = 0
     while not call.done():
@@ -44,7 +44,7 @@ async def turns_of(call: asyncio.Task[Any]) -> int:
     return turns
 
 
-async def is_cancelled_after(turns: int, call: asyncio.Task[Any]) -> bool:
+async def is_cancelled_after(turns: int, call: asyncio.Future[Any]) -> bool:
     """Cancel a call after some turns of the event loop; return whether it has not ended before."""
     for _ in range(turns):
         await asyncio.sleep(0)  # one turn
@@ -67,8 +67,8 @@ async def test_a_thousand_cancellations_leave_no_connection_and_no_half_transact
         handled = Scope([Opening(team.session, {"database": database})]).around(handle)
         pool: Any = database.engines.pools["async"]
 
-        def begin(number: int) -> asyncio.Task[Any]:
-            return asyncio.create_task(handled(number, Context()))
+        def begin(number: int) -> asyncio.Future[Any]:
+            return asyncio.ensure_future(handled(number, Context()))
 
         most = await turns_of(begin(TIMES))
         ended: set[str] = set()
