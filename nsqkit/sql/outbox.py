@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, true, update
+from sqlalchemy import Connection, delete, insert, select, text, true, update
+from sqlalchemy import event as events
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, registry
 
@@ -16,6 +17,8 @@ from nsqkit.sql.tables import OUTBOX
 
 MOST_IDS: Final = 500
 """Most ids in one statement; SQLite has a limit for parameters."""
+NOTIFY: Final = text("SELECT pg_notify('nsqkit_outbox', '')")
+"""Wakes the relays that listen, once the transaction is committed."""
 _WAITS: Final = OUTBOX.c.sent_at.is_(None) & OUTBOX.c.parked_at.is_(None)
 # For each message, and so in the driver's own words: SQLAlchemy's cost as much as the driver (ADR 0057).
 _STORE: Final = """
@@ -45,6 +48,9 @@ class StoredEvent:
 
 class OutboxRow:
     """A row of the outbox as an object of a session."""
+
+    notifies = False
+    """Whether its transaction wakes relays that listen."""
 
     def __init__(self, outgoing: Outgoing, now_s: float) -> None:
         self.topic = outgoing.topic
@@ -87,7 +93,23 @@ def add(
     preparer = _preparer(source)
     outgoing = preparer.event(event, topic, defer_s, partition_key=partition_key, sequence=sequence)
     if outgoing is not None:
-        session.add(OutboxRow(outgoing, time.time()))
+        row = OutboxRow(outgoing, time.time())
+        row.notifies = _notifies()
+        session.add(row)
+
+
+@cache
+def _notifies() -> bool:
+    return Settings.load().outbox_notify
+
+
+def _after_insert(_mapper: object, connection: Connection, row: OutboxRow) -> None:
+    """Wake relays with the commit; PostgreSQL sends one notification for all those of a transaction."""
+    if row.notifies and connection.dialect.name == "postgresql":
+        connection.execute(NOTIFY)
+
+
+events.listen(OutboxRow, "after_insert", _after_insert)
 
 
 @cache
