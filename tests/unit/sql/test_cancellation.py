@@ -12,9 +12,13 @@ from nsqkit.sql import Database
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.transaction import Transaction
+from tests.waiting import until
 
 team = Database("team")
 INSERT = sa.text("INSERT INTO effects VALUES (:id)")
+BACKENDS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
 TIMES = 1000
 
 
@@ -53,7 +57,7 @@ async def is_cancelled_after(turns: int, call: asyncio.Future[Any]) -> bool:
     return call.cancelled()
 
 
-def texts(outside: sa.Engine, query: str) -> set[str]:
+def texts(outside: sa.Engine, query: str) -> set[Any]:
     with outside.connect() as connection:
         return set(connection.execute(sa.text(query)).scalars())
 
@@ -78,6 +82,8 @@ async def test_a_thousand_cancellations_leave_no_connection_and_no_half_transact
             were = await asyncio.gather(*[is_cancelled_after(turns, call) for call in calls.values()])
             ended |= {number for number, was in zip(calls, were, strict=True) if not was}
             assert (pool.checkedout(), pool.waiting) == (0, 0)
+    if effects.dialect.name == "postgresql":
+        await until(lambda: texts(effects, BACKENDS) == {0})
     kept = texts(effects, "SELECT id FROM effects")
     assert kept == texts(effects, "SELECT event_id FROM nsqkit_inbox")
     assert ended <= kept
