@@ -21,6 +21,7 @@ from bench import (
     pages,
     publishing,
     report,
+    sql,
     stages,
     throughput,
 )
@@ -31,6 +32,8 @@ IN_FILE = 50_000
 IDLE_S = 2.0
 MOST_TRACED = 10_000
 """Messages for traces: a sampled one takes many times as long as another, so more would take minutes."""
+PER_TRANSACTION = 20
+"""How many times as long a message with a transaction takes, roughly."""
 TIMES_WATCHED = 3
 """Times the messages of other sections: a watched worker must run for several scrapes."""
 
@@ -48,6 +51,9 @@ def main() -> int:
     with broker.running(queue=TIMES_WATCHED * asked.messages + 10_000) as nsqd:
         if asked.profile:
             print(stages.measure(nsqd, orders, asked.messages))
+            return 0
+        if asked.sql:
+            print(sql.measure(nsqd, asked.messages // PER_TRANSACTION, asked.rounds))
             return 0
         results = _measured(asked, nsqd, orders)
     for table in report.tables(results):

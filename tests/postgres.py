@@ -19,6 +19,8 @@ from tests.waiting import PATIENCE_S, until_blocking
 
 MISSING = "PostgreSQL not found: run scripts/install-postgres; skipping tests that need it"
 
+_QUIT_S = 5.0
+
 MISSING_POOLER = "pgbouncer not found: run scripts/install-postgres; skipping tests that need it"
 
 
@@ -69,8 +71,11 @@ def running() -> Iterator[str]:
         yield f"postgresql://tests@127.0.0.1:{port}/postgres"
     finally:
         server.send_signal(signal.SIGQUIT)  # at once: nobody needs the data
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(_QUIT_S)
+        server.kill()  # a server under load once took more than a minute to end
         server.wait(PATIENCE_S)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # its last children may still write
 
 
 def _not_root(folder: Path) -> dict[str, Any]:

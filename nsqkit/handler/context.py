@@ -200,7 +200,15 @@ class Context:
         """Return the seconds that the handler may still run; 0 or more, infinite if unlimited."""
         return max(0.0, self.deadline_s - self.now_s())
 
-    def publish(self, event: AnyEvent, *, topic: str | None = None, defer_s: float = 0.0) -> None:
+    def publish(
+        self,
+        event: AnyEvent,
+        *,
+        topic: str | None = None,
+        defer_s: float = 0.0,
+        partition_key: str | None = None,
+        sequence: str | None = None,
+    ) -> None:
         """Publish a follow-up event after this handler succeeds and before its message is finished.
 
         Nothing is sent if the handler fails. If nsqd does not confirm the event, the message is
@@ -211,11 +219,17 @@ class Context:
             event: An instance of a class decorated with ``@event``; encoded immediately.
             topic: Topic to publish to; by default the topic of its ``@event``.
             defer_s: Seconds until nsqd delivers it; 0 to 3600.
+            partition_key: What the event belongs to, such as an order: the attribute ``partitionkey``.
+            sequence: Its place among the events of that key, by which a consumer refuses stale ones, since
+                NSQ has no order: the attribute ``sequence``, a text that grows.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
-        self._keep(self.delivery.preparer.event(event, topic, defer_s, self))
+        preparer = self.delivery.preparer
+        self._keep(
+            preparer.event(event, topic, defer_s, self, partition_key=partition_key, sequence=sequence)
+        )
 
     def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish bytes as they are, without an envelope, after this handler succeeds.

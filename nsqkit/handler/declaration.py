@@ -112,8 +112,6 @@ class Declaration:
             if "event_key" in self._options:
                 yield "event_key is for once=…; add it, or leave out event_key"
             return
-        if "max_messages" in self._options:
-            yield "once is not for a BatchHandler; derive from Handler, or leave out once"
         if self._options.get("run_on_loop"):
             yield "once would block the event loop with run_on_loop; write async def handle, or leave it out"
 

@@ -66,7 +66,7 @@ class HandlerOptions(TypedDict, total=False):
             those of the base class.
         uses: Per-message and per-thread resources for ``ctx.resource``; added to those of the base class.
         once: Database that remembers the handled events, so that an event is handled once: its row and what
-            the handler writes are one transaction. Not for a ``BatchHandler``, nor with ``run_on_loop``.
+            the handler writes are one transaction, also for a batch. Not with ``run_on_loop``.
         event_key: With ``once``, returns what identifies an event without an envelope, a text that is not
             empty. Without it, such an event becomes a dead letter.
     """

@@ -128,14 +128,24 @@ class Preparer:
     nsqd: str = ""
 
     def event(
-        self, event: object, topic: str | None, defer_s: float, ctx: "Context | None" = None
+        self,
+        event: object,
+        topic: str | None,
+        defer_s: float,
+        ctx: "Context | None" = None,
+        *,
+        partition_key: str | None = None,
+        sequence: str | None = None,
     ) -> Outgoing | None:
-        """Return the message for an event; None if an extension keeps it.
+        """Return the message for an event; None if an extension keeps it. Arguments as of ``ctx.publish``.
 
         Raises:
-            EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+            EncodeError: If it is not an event, has no topic, or cannot be written as JSON; or if a partition
+                key or a sequence is wrong, or the event has no envelope for it.
         """
         attributes = caused_by(ctx) if ctx is not None else {}
+        if partition_key is not None or sequence is not None:
+            attributes |= _order_of(event, partition_key, sequence)
         stamped = stamp(self.source)
         if not self.hooks:
             return self._encoded(event, topic, defer_s, stamped, attributes=attributes)
@@ -207,3 +217,16 @@ class Preparer:
         if len(outgoing.body) > self.max_msg_bytes:
             raise EncodeError(f"{name} has {len(outgoing.body)} bytes; nsqd takes {self.max_msg_bytes}")
         return outgoing
+
+
+def _order_of(event: object, partition_key: str | None, sequence: str | None) -> dict[str, str]:
+    """Return the attributes by which a consumer refuses stale events, as they were given."""
+    given = {"partitionkey": partition_key, "sequence": sequence}
+    attributes = {name: value for name, value in given.items() if value is not None}
+    known = type_of(event)
+    if not known.is_enveloped:
+        raise EncodeError(f"{known.wire_type} has no envelope for {' and '.join(attributes)}")
+    for name, value in attributes.items():
+        if not isinstance(value, str) or not value:  # type: ignore[redundant-expr]
+            raise EncodeError(f"{name}={value!r} of {known.wire_type}: give a text that is not empty")
+    return attributes

@@ -144,7 +144,8 @@ def spec_of(
     once: Once | None = options.get("once")
     if once is not None:
         name = options.get("name") or handler.__name__
-        inbox = once.inbox(name, is_async=is_awaited, event_key=options.get("event_key"))
+        inbox_of = once.batch_inbox if "max_messages" in options else once.inbox
+        inbox = inbox_of(name, is_async=is_awaited, event_key=options.get("event_key"))
         defaults["middleware"] = (*options.get("middleware", ()), inbox)
         options = {name: value for name, value in options.items() if name != "middleware"}
     return HandlerSpec(

@@ -2,21 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 from nsqkit.handler.awaited import as_coroutine
 from nsqkit.handler.batch import BatchHandler, Delivery
 from nsqkit.handler.context import Context
 from nsqkit.handler.current import CURRENT
 from nsqkit.handler.extension import BatchMiddleware, Middleware
+from nsqkit.handler.once import BatchInbox
 from nsqkit.handler.origin import place_of
 from nsqkit.policy.leaves import refused_for_s, type_name
 from nsqkit.policy.outcome import Duplicate, Finish, Outcome, Pause
 from nsqkit.policy.quarantine import is_suspect
 from nsqkit.policy.redaction import describe
-from nsqkit.runtime.batch_call import BatchCall, Member, WithheldError
+from nsqkit.runtime.batch_call import BatchCall, Member, WithheldError, checked_outcomes
 from nsqkit.runtime.call import Begun, Caller
 from nsqkit.runtime.dispatch import wrapped, wrapped_batch
 from nsqkit.runtime.failure import as_failure, is_from_outside
@@ -59,6 +60,9 @@ class BatchDispatcher:
         self._may_rerun = may_rerun
         self._max_messages = spec.max_messages or 1
         handle = as_coroutine(handler.handle) if spec.is_async else handler.handle
+        for layer in spec.middleware:
+            if isinstance(layer, BatchInbox):
+                handle = layer.around(handle)
         in_threads = not (spec.is_async or spec.run_on_loop)
         self._max_batches = min(spec.most_calls, threads) if in_threads else spec.most_calls
         self._limit_s = float("inf") if spec.run_on_loop else spec.timeout_s
@@ -105,7 +109,7 @@ class BatchDispatcher:
     def _checked_outcome(self, outcome: Any) -> Outcome | Duplicate:
         if outcome is None:
             return Finish()
-        if not isinstance(outcome, Outcome):
+        if not isinstance(outcome, Outcome | Duplicate):
             raise TypeError(
                 f"the middleware of {self._spec.name} returned {outcome!r}; return what call_next returned"
             )
@@ -144,7 +148,7 @@ class BatchDispatcher:
 
     # Collecting messages.
 
-    async def _join(self, event: Any, ctx: Context) -> Outcome:
+    async def _join(self, event: Any, ctx: Context) -> Any:
         """Add a message to the next batch, and wait for its outcome."""
         member = self._members[ctx] = Member(Delivery(str(next(self._numbers)), event, ctx))
         ctx.wait()
@@ -274,12 +278,12 @@ class BatchDispatcher:
                 member.end.cancel()
         return None
 
-    async def _outcomes(self, batch: BatchCall) -> dict[str, Outcome] | Exception:
+    async def _outcomes(self, batch: BatchCall) -> dict[str, Outcome | Duplicate] | Exception:
         """Return the outcomes by key that the handler returned, or its error."""
         CURRENT.set(batch)
         deliveries = tuple(member.delivery for member in batch.members)
         try:
-            return self._checked(await self._call_handler(deliveries, batch), deliveries)
+            return checked_outcomes(self._spec.name, await self._call_handler(deliveries, batch), deliveries)
         except asyncio.CancelledError:
             if batch.is_abandoned:
                 raise
@@ -288,17 +292,3 @@ class BatchDispatcher:
             if is_from_outside(error, batch.task, is_stopping=self._is_giving_back):
                 raise
             return as_failure(error)
-
-    def _checked(self, returned: Any, deliveries: Sequence[Delivery[Any]]) -> dict[str, Outcome]:
-        prefix = f"{self._spec.name}.handle returned"
-        if returned is None:
-            return {}
-        if not isinstance(returned, Mapping):
-            raise TypeError(f"{prefix} a {type(returned).__name__}; return None or outcomes by key")
-        keys = {delivery.key for delivery in deliveries}
-        for key, outcome in returned.items():
-            if key not in keys:
-                raise ValueError(f"{prefix} an outcome for {key!r}; use the keys of the deliveries")
-            if not isinstance(outcome, Outcome):
-                raise TypeError(f"{prefix} {outcome!r} for {key!r}; give an outcome like Requeue(5)")
-        return cast("dict[str, Outcome]", dict(returned))

@@ -3,11 +3,11 @@
 import asyncio
 import contextvars
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nsqkit.handler.batch import Delivery
 from nsqkit.handler.resources import Resource
-from nsqkit.policy.outcome import Outcome
+from nsqkit.policy.outcome import Duplicate, Outcome
 
 if TYPE_CHECKING:
     from nsqkit.errors import UnawaitedError
@@ -34,11 +34,11 @@ class Member:
 
     def __init__(self, delivery: Delivery[Any]) -> None:
         self.delivery = delivery
-        self.end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.end: asyncio.Future[Outcome | Duplicate] = asyncio.get_running_loop().create_future()
         self.batch: BatchCall | None = None
         self.context = contextvars.copy_context()
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome | Duplicate) -> None:
         """Set the outcome of the message, unless it is settled already."""
         if not self.end.done():
             self.end.set_result(outcome)
@@ -108,3 +108,31 @@ class BatchCall:
     def resources(self, resources: Mapping[Resource[Any], Any] | None) -> None:
         for member in self.members:
             member.delivery.ctx.resources = resources
+
+
+def checked_outcomes(
+    handler: str, returned: Any, deliveries: Sequence[Delivery[Any]]
+) -> dict[str, Outcome | Duplicate]:
+    """Return what a batch handler returned, if it is outcomes by the keys of its deliveries.
+
+    Args:
+        handler: Name of the handler class.
+        returned: What it returned; None stands for no outcomes.
+        deliveries: What it was called with.
+
+    Raises:
+        TypeError: If it is no mapping, or a value is no outcome; the text says what to return.
+        ValueError: If a key is none of a delivery.
+    """
+    prefix = f"{handler}.handle returned"
+    if returned is None:
+        return {}
+    if not isinstance(returned, Mapping):
+        raise TypeError(f"{prefix} a {type(returned).__name__}; return None or outcomes by key")
+    keys = {delivery.key for delivery in deliveries}
+    for key, outcome in returned.items():
+        if key not in keys:
+            raise ValueError(f"{prefix} an outcome for {key!r}; use the keys of the deliveries")
+        if not isinstance(outcome, Outcome | Duplicate):
+            raise TypeError(f"{prefix} {outcome!r} for {key!r}; give an outcome like Requeue(5)")
+    return cast("dict[str, Outcome | Duplicate]", dict(returned))

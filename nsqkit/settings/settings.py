@@ -151,6 +151,9 @@ class Settings:
     outbox_retention_s: float = rows.number(
         86400.0, 0, 31536000, "s", "time for which the outbox keeps an event that was published"
     )
+    outbox_notify: bool = rows.switch(
+        "whether `outbox.add` wakes relays of a PostgreSQL at each commit, which makes commits slower"
+    )
     app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

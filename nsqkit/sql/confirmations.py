@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from nsqkit.background import Background
 from nsqkit.policy.redaction import describe
+from nsqkit.program import is_set_within
 from nsqkit.sql import outbox
+
+GATHER_S: Final = 0.1
+"""Seconds for which confirmed events gather: a transaction for each one costs more than its handler's."""
 
 
 class Confirmations:
@@ -29,6 +33,7 @@ class Confirmations:
         self._log = log
         self._background = Background(log)
         self._ids: list[int] = []
+        self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, event_id: int) -> None:
@@ -42,12 +47,14 @@ class Confirmations:
             self._task = self._background.start(self._mark(), f"outbox of database {self._database}")
 
     async def close(self) -> None:
-        """Wait until all events that were added are marked."""
+        """Mark all events that were added, and wait for it."""
+        self._closing.set()
         if self._task is not None:
             await asyncio.wait((self._task,))
 
     async def _mark(self) -> None:
         while self._ids:
+            await is_set_within(self._closing, GATHER_S)
             ids, self._ids = self._ids[: outbox.MOST_IDS], self._ids[outbox.MOST_IDS :]
             try:
                 async with self._engine.begin() as connection:

@@ -2,23 +2,30 @@
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from typing import Any, Final
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from nsqkit.errors import SettingsError
 from nsqkit.handler.extension import Extension
-from nsqkit.handler.once import EventKey
+from nsqkit.handler.once import BatchInbox, EventKey
+from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import schema
+from nsqkit.sql.batch_once import DatabaseBatchInbox
 from nsqkit.sql.once import InboxExtension, handling
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outage import as_outage
 from nsqkit.sql.transaction import Transaction
 from nsqkit.sql.urls import DatabaseUrl
+from nsqkit.sql.writer import OutboxWriter
+
+if TYPE_CHECKING:
+    from nsqkit.publishing.publisher import Publisher
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 # The transaction of a message encloses those that its handler commits by itself.
@@ -69,6 +76,34 @@ class Database:
         session = self.session if is_async else self.plain_session
         return InboxExtension(handler, session, lambda found: found.info[Transaction], event_key)
 
+    def batch_inbox(self, handler: str, *, is_async: bool, event_key: EventKey | None) -> BatchInbox:
+        """Return the same for a batch handler; arguments as of :meth:`inbox`."""
+        session = self.session if is_async else self.plain_session
+        return DatabaseBatchInbox(handler, session, lambda found: found.info[Transaction], event_key)
+
+    @asynccontextmanager
+    async def outbox(
+        self, publisher: "Publisher", *, settings: Settings | None = None, source: str | None = None
+    ) -> AsyncIterator[OutboxWriter]:
+        """Open the outbox for a program with an event loop, such as a web service, as long as it runs.
+
+        Args:
+            publisher: Publishes the events after their commit.
+            settings: The URL and the lease; by default read from the environment and the settings file.
+            source: The ``source`` of envelopes; by default the setting ``service``.
+
+        Raises:
+            SettingsError: If the URL is missing, or names no supported database.
+            SchemaError: If the schema of the database is not that of this nsqkit.
+        """
+        found = settings or Settings.load()
+        preparer = Preparer(source=source or found.service, max_msg_bytes=found.max_msg_bytes)
+        async with (
+            self._kind.opened(self.name, found) as database,
+            OutboxWriter(database, publisher, preparer) as writer,
+        ):
+            yield writer
+
     def upgrade(self, settings: Settings) -> tuple[str | None, str]:
         """Create or upgrade nsqkit's tables, as ``nsqkit db upgrade`` does.
 
@@ -101,9 +136,10 @@ class Database:
                     AsyncSession(connection, **_JOINS) as found,
                 ):
                     transaction = found.info[Transaction] = Transaction(found.sync_session, database)
-                    verdict = yield found
-                    if verdict.label in _COMMITS:
-                        await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
+                    with transaction.watched():
+                        verdict = yield found
+                        if verdict.label in _COMMITS:
+                            await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
 
         return self._of_message(session, "session", opened)
 
@@ -114,13 +150,14 @@ class Database:
                 database.engines.plain.connect() as connection,
                 Session(connection, **_JOINS) as found,
             ):
-                transaction = Transaction(found, database)
-                handled = handling.get()
-                if handled is not None and handled.session is self.plain_session:
-                    transaction.begin(handled.key, handled.ctx)
-                verdict = yield found
-                if verdict.label in _COMMITS:
-                    transaction.commit(publishes=_publishes(verdict))
+                transaction = found.info[Transaction] = Transaction(found, database)
+                with transaction.watched():
+                    handled = handling.get()
+                    if handled is not None and handled.session is self.plain_session:
+                        transaction.begin(handled.key, handled.ctx)
+                    verdict = yield found
+                    if verdict.label in _COMMITS:
+                        transaction.commit(publishes=_publishes(verdict))
 
         return self._of_message(plain_session, "plain_session", opened)
 

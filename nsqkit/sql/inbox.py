@@ -1,6 +1,8 @@
 """Inbox: the rows of handled events. It begins and commits no transaction."""
 
 import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -10,16 +12,41 @@ from nsqkit.handler.context import Context
 
 _LONGEST: Final = 255
 _COLUMNS: Final = "topic, channel, handler, source, event_id, handled_at"
-_VALUES: Final = ":topic, :channel, :handler, :source, :event_id, :handled_at"
+# For each message, and so in the driver's own words: SQLAlchemy's cost as much as the driver (ADR 0057).
 # PostgreSQL sets the limit for the whole transaction in the same round trip, and before it waits for a lock.
 _INSERT: Final = {
-    "postgresql": text(
-        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) SELECT {_VALUES} "  # noqa: S608 - constants
-        "FROM set_config('lock_timeout', :lock_timeout, true) ON CONFLICT DO NOTHING"
+    "postgresql": (
+        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) SELECT %s, %s, %s, %s, %s, %s "  # noqa: S608 - constants
+        "FROM set_config('lock_timeout', %s, true) ON CONFLICT DO NOTHING"
     ),
-    "sqlite": text(
-        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+    "sqlite": f"INSERT INTO nsqkit_inbox ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608 - constants
+}
+_KEYS: Final = {
+    "postgresql": "unnest(CAST(:sources AS text[]), CAST(:event_ids AS text[])) AS given (source, event_id)",
+    "sqlite": (
+        "(SELECT json_extract(value, '$[0]') AS source, json_extract(value, '$[1]') AS event_id "
+        "FROM json_each(:keys)) AS given"
     ),
+}
+# The rows of all transactions are in one order, so that no two of them wait for each other.
+_INSERT_ALL: Final = {
+    dialect: text(
+        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) "  # noqa: S608 - constants
+        "SELECT :topic, :channel, :handler, given.source, given.event_id, :handled_at "
+        f"FROM {keys}{limit} WHERE true ORDER BY given.event_id, given.source "
+        "ON CONFLICT DO NOTHING RETURNING source, event_id"
+    )
+    for dialect, keys, limit in (
+        ("postgresql", _KEYS["postgresql"], ", set_config('lock_timeout', :lock_timeout, true)"),
+        ("sqlite", _KEYS["sqlite"], ""),
+    )
+}
+_REMOVE: Final = {
+    dialect: text(
+        "DELETE FROM nsqkit_inbox WHERE topic = :topic AND channel = :channel AND handler = :handler "  # noqa: S608 - constants
+        f"AND (source, event_id) IN (SELECT given.source, given.event_id FROM {keys})"
+    )
+    for dialect, keys in _KEYS.items()
 }
 _DELETE: Final = {
     dialect: text(
@@ -74,17 +101,53 @@ def add(connection: Connection, key: InboxKey, *, now_s: float, lock_timeout_s: 
     Returns:
         Whether the row is new.
     """
-    values: dict[str, object] = {
-        "topic": key.topic,
-        "channel": key.channel,
-        "handler": key.handler,
-        "source": key.source,
-        "event_id": key.event_id,
-        "handled_at": now_s,
-    }
-    if connection.dialect.name == "postgresql":
+    dialect = connection.dialect.name
+    values: tuple[object, ...] = (key.topic, key.channel, key.handler, key.source, key.event_id, now_s)
+    if dialect == "postgresql":
+        values += (f"{round(lock_timeout_s * 1000)}ms",)
+    return connection.exec_driver_sql(_INSERT[dialect], values).rowcount > 0
+
+
+def add_all(
+    connection: Connection, keys: Sequence[InboxKey], *, now_s: float, lock_timeout_s: float
+) -> frozenset[InboxKey]:
+    """Add the rows of several events of one handler, as :func:`add` does; return those that are new.
+
+    Args:
+        connection: A connection in a transaction.
+        keys: The events, of one handler; 1 or more, each once.
+        now_s: The present time, seconds since 1970 UTC.
+        lock_timeout_s: As of :func:`add`.
+    """
+    dialect = connection.dialect.name
+    values = {**_given(dialect, keys), "handled_at": now_s}
+    if dialect == "postgresql":
         values["lock_timeout"] = f"{round(lock_timeout_s * 1000)}ms"
-    return connection.execute(_INSERT[connection.dialect.name], values).rowcount > 0
+    added = connection.execute(_INSERT_ALL[dialect], values)
+    first = keys[0]
+    return frozenset(
+        InboxKey(first.topic, first.channel, first.handler, source, event_id) for source, event_id in added
+    )
+
+
+def remove(connection: Connection, keys: Sequence[InboxKey]) -> None:
+    """Delete the rows of events of one handler.
+
+    Args:
+        connection: A connection in a transaction.
+        keys: The events; 1 or more.
+    """
+    connection.execute(_REMOVE[connection.dialect.name], _given(connection.dialect.name, keys))
+
+
+def _given(dialect: str, keys: Sequence[InboxKey]) -> dict[str, object]:
+    """Return the parameters for the keys of one handler."""
+    first = keys[0]
+    handler: dict[str, object] = {"topic": first.topic, "channel": first.channel, "handler": first.handler}
+    if dialect == "postgresql":
+        sources, event_ids = [each.source for each in keys], [each.event_id for each in keys]
+        return {**handler, "sources": sources, "event_ids": event_ids}
+    return {**handler, "keys": json.dumps([(each.source, each.event_id) for each in keys])}
 
 
 def forget(connection: Connection, *, before_s: float, most: int) -> int:

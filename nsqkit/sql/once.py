@@ -8,16 +8,16 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from nsqkit.errors import PublishError
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Extension, Next
 from nsqkit.handler.once import EventKey
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.outcome import DeadLetter, Discard, Duplicate, Finish, Outcome, Requeue
 from nsqkit.sql.inbox import InboxKey
-from nsqkit.sql.transaction import HandledBeforeError, LockedError, Transaction
+from nsqkit.sql.transaction import HandledBeforeError, LockedError, Transaction, drop_events
 
-_NAMELESS: Final = "the event has no envelope with source and id; add event_key=… to the handler's once=…"
+NAMELESS: Final = "the event has no envelope with source and id; add event_key=… to the handler's once=…"
+"""Why an event without a key becomes a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class InboxExtension(Extension):
 
     async def around_handle(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:
         """Add the event to the inbox and call the handler; finish the message if it was handled before."""
-        key = self._key(event, ctx)
+        key = key_of(self._handler, event, ctx, self._event_key)
         if key is None:
-            return DeadLetter(_NAMELESS)
+            return DeadLetter(NAMELESS)
         try:
             if self._session.is_async:
                 return await self._on_loop(event, ctx, call_next, key)
@@ -86,22 +86,31 @@ class InboxExtension(Extension):
         await session.run_sync(lambda _: transaction.begin(key, ctx))
         transaction.is_given_up = True
         outcome = await _called(event, ctx, call_next)
-        transaction.is_given_up = not _is_final(outcome)
+        transaction.is_given_up = not is_final_outcome(outcome)
         return outcome
 
-    def _key(self, event: Any, ctx: Context) -> InboxKey | None:
-        """Return what identifies the event; None if nothing does."""
-        envelope = ctx.envelope
-        if envelope is not None and envelope.id:
-            return InboxKey.of(self._handler, ctx, envelope.source, envelope.id)
-        if self._event_key is None:
-            return None
-        given: object = self._event_key(event)
-        if not (isinstance(given, str) and given):
-            raise TypeError(
-                f"event_key of {self._handler} returned {given!r}; return a text that is not empty"
-            )
-        return InboxKey.of(self._handler, ctx, "", given)
+
+def key_of(handler: str, event: Any, ctx: Context, event_key: EventKey | None) -> InboxKey | None:
+    """Return what identifies an event; None if nothing does.
+
+    Args:
+        handler: Name of the handler class.
+        event: The decoded event.
+        ctx: Context of its message.
+        event_key: Identifies events without an envelope; None if the handler takes none.
+
+    Raises:
+        TypeError: If *event_key* returns no text, or an empty one.
+    """
+    envelope = ctx.envelope
+    if envelope is not None and envelope.id:
+        return InboxKey.of(handler, ctx, envelope.source, envelope.id)
+    if event_key is None:
+        return None
+    given: object = event_key(event)
+    if not (isinstance(given, str) and given):
+        raise TypeError(f"event_key of {handler} returned {given!r}; return a text that is not empty")
+    return InboxKey.of(handler, ctx, "", given)
 
 
 async def _called(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
@@ -109,14 +118,13 @@ async def _called(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
     is_final = False
     try:
         outcome = await call_next(event, ctx)
-        is_final = _is_final(outcome)
+        is_final = is_final_outcome(outcome)
         return outcome
     finally:
         if not is_final:
-            dropped, ctx.outgoing = ctx.outgoing, ()
-            for each in dropped:
-                each.done(PublishError(each.topic, "", "its transaction was rolled back", permanent=True))
+            drop_events(ctx)
 
 
-def _is_final(outcome: Outcome | None) -> bool:
+def is_final_outcome(outcome: Outcome | Duplicate | None) -> bool:
+    """Return whether an outcome of a handler is committed."""
     return outcome is None or isinstance(outcome, Finish | Discard)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -10,12 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from nsqkit.errors import PublishError
 from nsqkit.policy.redaction import describe, redact
 from nsqkit.policy.refusal import Fault, fault_behind
-from nsqkit.program import OnSecondSignal, is_set_within, stop_event
+from nsqkit.program import OnSecondSignal, stop_event
 from nsqkit.publishing.publisher import Publisher
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import outbox
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outbox import StoredEvent
+from nsqkit.sql.urls import DatabaseUrl
+from nsqkit.sql.wake import woken_by_commits
 from nsqkit.telemetry import logs
 
 MOST_CLAIMED: Final = 500
@@ -53,16 +56,26 @@ class Relay:
         publisher: Publishes to nsqd; to the next one if one is away.
         lease_s: Seconds for which no other relay publishes what this one has claimed; above 0.
         log: structlog logger.
+        woken: Set by the commits of events, to sweep at once; None to poll only.
 
     Attributes:
         swept: What it has done so far.
     """
 
-    def __init__(self, database: OpenDatabase, publisher: PublishesRaw, *, lease_s: float, log: Any) -> None:
+    def __init__(
+        self,
+        database: OpenDatabase,
+        publisher: PublishesRaw,
+        *,
+        lease_s: float,
+        log: Any,
+        woken: asyncio.Event | None = None,
+    ) -> None:
         self._database = database
         self._publisher = publisher
         self._lease_s = lease_s
         self._log = log
+        self._woken = woken or asyncio.Event()
         self.swept = Swept()
 
     async def sweep(self) -> int:
@@ -101,7 +114,15 @@ class Relay:
             if count < MOST_CLAIMED:
                 if exit_when_idle and not count:
                     return
-                await is_set_within(stop, 0.0 if exit_when_idle else POLL_S)
+                await self._rest(stop, 0.0 if exit_when_idle else POLL_S)
+
+    async def _rest(self, stop: asyncio.Event, for_s: float) -> None:
+        """Wait until it is time for the next sweep, or for the end."""
+        waits = [asyncio.ensure_future(each.wait()) for each in (stop, self._woken)]
+        await asyncio.wait(waits, timeout=for_s, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+        self._woken.clear()
 
     async def _publish(self, event: StoredEvent) -> None:
         defer_s = max(0.0, event.due_at - self._database.now_s())
@@ -141,6 +162,12 @@ def _is_hopeless(error: BaseException) -> bool:
     return fault_behind(error) in {Fault.MESSAGE, None}
 
 
+def _woken(name: str, settings: Settings, log: Any) -> AbstractAsyncContextManager[asyncio.Event | None]:
+    if not settings.outbox_notify:
+        return nullcontext()
+    return woken_by_commits(DatabaseUrl.read(name, settings), name, log)
+
+
 def relay(
     name: str,
     settings: Settings,
@@ -169,8 +196,9 @@ def relay(
         async with (
             Publisher(settings=settings) as publisher,
             OpenDatabase.opened(name, settings) as database,
+            _woken(name, settings, log) as woken,
         ):
-            found = Relay(database, publisher, lease_s=settings.outbox_lease_s, log=log)
+            found = Relay(database, publisher, lease_s=settings.outbox_lease_s, log=log, woken=woken)
             await found.run(stop, exit_when_idle=exit_when_idle)
         return found.swept
 

@@ -1,18 +1,20 @@
-"""Transaction: the database transaction of one message, from its row in the inbox to its commit.
+"""Transaction: the database transaction of one call, from its rows in the inbox to its commit.
 
 The functions are plain. On the event loop, SQLAlchemy calls them in a greenlet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Final, cast
+from itertools import islice
+from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from nsqkit.errors import TransactionError
+from nsqkit.errors import PublishError, TransactionError
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Outgoing
 from nsqkit.sql import inbox, outbox
@@ -20,6 +22,7 @@ from nsqkit.sql.engines import is_lock_timeout
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.sql.open_database import OpenDatabase
 
+T = TypeVar("T")
 _SAVEPOINT: Final = (
     "put statements that may fail into `with session.begin_nested():`, and roll back nothing else"
 )
@@ -34,22 +37,23 @@ class LockedError(Exception):
 
 
 class Transaction:
-    """The transaction of one message.
+    """The transaction of one call of a handler.
 
     Args:
-        session: The session of the message, on a connection of its own.
+        session: The session of the call, on a connection of its own.
         database: The open database.
 
     Attributes:
         is_given_up: Whether the handler has not succeeded, whatever a middleware makes of it: nothing is
             committed.
+        publishing: Contexts of the messages whose follow-up events become rows of the outbox.
     """
 
     def __init__(self, session: Session, database: OpenDatabase) -> None:
         self._session = session
         self._database = database
         self._outer: RootTransaction | None = None
-        self._ctx: Context | None = None
+        self.publishing: Sequence[Context] = ()
         self.is_given_up = False
 
     def begin(self, key: InboxKey, ctx: Context) -> None:
@@ -65,19 +69,43 @@ class Transaction:
             HandledBeforeError: If the handler has handled the event before.
             LockedError: If another transaction that handles it takes too long.
         """
+        self.publishing = (ctx,)
+        if not self._begin(inbox.add, key):
+            raise HandledBeforeError
+
+    def begin_batch(self, keys: Sequence[InboxKey], contexts: Sequence[Context]) -> frozenset[InboxKey]:
+        """Begin with the rows of several events, and return those that the handler has not handled before.
+
+        Args:
+            keys: The events of one handler; 1 or more.
+            contexts: Contexts of their messages; what they publish becomes rows of the outbox.
+
+        Raises:
+            LockedError: If another transaction that handles one of them takes too long.
+        """
+        self.publishing = contexts
+        return self._begin(inbox.add_all, keys)
+
+    def leave_out(self, keys: Sequence[InboxKey]) -> None:
+        """Delete rows of the running transaction, of events that the handler has not finished.
+
+        Args:
+            keys: The events; none is allowed.
+        """
+        if keys:
+            inbox.remove(self._connection, keys)
+
+    def _begin(self, add: Callable[..., T], what: Any) -> T:
         database, connection = self._database, self._connection
-        self._ctx = ctx
         try:
             self._outer = connection.begin()
-            is_new = inbox.add(
-                connection, key, now_s=database.now_s(), lock_timeout_s=database.lock_timeout_s
-            )
+            return add(connection, what, now_s=database.now_s(), lock_timeout_s=database.lock_timeout_s)
         except DBAPIError as error:
             if is_lock_timeout(error):
-                raise LockedError from error
+                raise LockedError(
+                    f"another transaction kept a lock for longer than {database.lock_timeout_s:g} s"
+                ) from error
             raise
-        if not is_new:
-            raise HandledBeforeError
 
     def commit(self, *, publishes: bool) -> None:
         """Write what the session has not written yet and the follow-up events, and commit.
@@ -93,14 +121,25 @@ class Transaction:
             return
         self._session.flush()
         self._require_usable()
-        ctx = self._ctx if publishes else None
-        stored = self._stored(ctx.outgoing) if ctx is not None and ctx.outgoing else ()
+        publishing = [ctx for ctx in self.publishing if ctx.outgoing] if publishes else []
+        stored = self._stored([each for ctx in publishing for each in ctx.outgoing]) if publishing else ()
         self._session.commit()
         if self._outer is not None:
             self._outer.commit()
-        if ctx is not None and stored:
-            ctx.outgoing = stored
+        left = iter(stored)
+        for ctx in publishing:
+            ctx.outgoing = tuple(islice(left, len(ctx.outgoing)))
         self._database.committed()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Drop the follow-up events if the call or the commit raises, whatever a middleware makes of it."""
+        try:
+            yield
+        except BaseException:
+            for ctx in self.publishing:
+                drop_events(ctx)
+            raise
 
     def _require_usable(self) -> None:
         name = self._database.name
@@ -125,6 +164,13 @@ class Transaction:
     @property
     def _connection(self) -> Connection:
         return cast("Connection", self._session.get_bind())
+
+
+def drop_events(ctx: Context) -> None:
+    """Drop the follow-up events of a message, since its transaction was rolled back."""
+    dropped, ctx.outgoing = ctx.outgoing, ()
+    for each in dropped:
+        each.done(PublishError(each.topic, "", "its transaction was rolled back", permanent=True))
 
 
 def _has_failed(connection: Connection) -> bool:

@@ -63,6 +63,10 @@ LOG_EVENTS: Final = {
         "nsqd did not confirm the events of a handler with `once=`; a relay publishes them. The message is "
         "finished."
     ),
+    "events_left_to_relay": (
+        "nsqd did not confirm events that a program has committed with `outbox.add`; a relay publishes them "
+        "after `outbox_lease_s`."
+    ),
     "extension_failed": (
         "An extension's `on_settled` or `on_unhandled` raised, or its recorder of a message. The outcome of "
         "the message does not change."
@@ -113,6 +117,10 @@ LOG_EVENTS: Final = {
     ),
     "nsqd_unreachable": "An nsqd cannot be reached, or closed the connection. It is tried again.",
     "nsqlookupd_failed": "An nsqlookupd did not answer. It is asked again.",
+    "outbox_not_heard": (
+        "A relay has lost the connection on which it hears commits (`outbox_notify`). It looks for events "
+        "once a second."
+    ),
     "outbox_not_marked": "Published events could not be marked as sent; a relay publishes them again.",
     "pause_not_passed_on": "`--workers`: a new worker does not know of a handler's pause; pause it again.",
     "paused_in_nsqd": "A handler's topic or channel is paused in an nsqd, which delivers nothing of it.",

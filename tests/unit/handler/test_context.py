@@ -34,7 +34,7 @@ class FakeDelivery:
 
     def __init__(self, prepare: Any = None) -> None:
         self.preparer: Any = SimpleNamespace(
-            event=lambda event, topic, defer_s, _: prepare(event, topic, defer_s)
+            event=lambda event, topic, defer_s, _, **__: prepare(event, topic, defer_s)
         )
         self.told: list[str] = []
         self.bound: list[Any] = []

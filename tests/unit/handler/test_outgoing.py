@@ -2,14 +2,21 @@
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from nsqkit import Context, EncodeError, Publish
+from nsqkit import Context, EncodeError, JsonCodec, Publish, event
 from nsqkit.handler.outgoing import Outgoing, Preparer
 from tests.unit.publishing.sent import Homeless, Sent
+
+
+@event("publisher.bare", version=1, topic="sent-bare", codec=JsonCodec())
+@dataclass(frozen=True)
+class Bare:
+    n: int = 0
 
 
 def preparer(source: str, max_msg_bytes: int) -> Any:
@@ -81,6 +88,31 @@ class TestPreparer:
         written = json.loads(ready.body)
         ids = {"correlationid", "causationid", "requestid"}
         assert {name: written[name] for name in written if name in ids} == expected
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            ({"partition_key": "é/1", "sequence": "007"}, {"partitionkey": "é/1", "sequence": "007"}),
+            ({"sequence": "007"}, {"sequence": "007"}),
+            ({}, {}),
+        ],
+    )
+    def test_partition_key_and_sequence_are_attributes_as_they_are_given(
+        self, given: dict[str, str], expected: dict[str, str]
+    ) -> None:
+        ctx = Context()
+        ctx.publish(Sent(1), **given)  # type: ignore[arg-type]
+        written = json.loads(ctx.outgoing[0].body)
+        assert {name: written[name] for name in written if name in {"partitionkey", "sequence"}} == expected
+
+    @pytest.mark.parametrize("wrong", ["", 7])
+    def test_a_sequence_that_is_no_text_or_empty_is_refused(self, wrong: Any) -> None:
+        with pytest.raises(EncodeError, match=f"sequence={wrong!r} .* give a text that is not empty"):
+            Context().publish(Sent(1), sequence=wrong)
+
+    def test_a_partition_key_needs_an_envelope(self) -> None:
+        with pytest.raises(EncodeError, match="has no envelope for partitionkey"):
+            Context().publish(Bare(1), partition_key="o1")
 
     def test_what_an_extension_gives_comes_before_the_cause(self) -> None:
         def give(publish: Publish) -> None:

@@ -1,8 +1,9 @@
 """Outbox: what a handler with once= publishes is a row of its transaction, and leaves once that commits."""
 
+import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -199,6 +200,27 @@ async def test_a_row_that_cannot_be_marked_is_reported_and_left_to_a_relay(
         await h.settle()
         h.handled(EVENT).once()
     assert stored(outside) == [("sql-labels", False), ("sql-raw", False)]
+
+
+async def test_rows_that_are_confirmed_one_after_the_other_are_marked_together(
+    settings: Settings, outside: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked: list[int] = []
+    real = outbox.mark_sent
+
+    def mark_sent(connection: sa.Connection, ids: Sequence[int], *, now_s: float) -> None:
+        marked.append(len(ids))
+        real(connection, ids, now_s=now_s)
+
+    monkeypatch.setattr(outbox, "mark_sent", mark_sent)
+    async with OpenDatabase.opened("team", settings) as database:
+        with outside.begin() as connection:
+            ids = outbox.store(connection, [Outgoing("a", b"x")] * 3, now_s=1.0, lease_s=0.0)
+        for each in ids:
+            database.confirmations.add(each)
+            await asyncio.sleep(0)  # the next one comes in a later turn
+    assert marked == [3]
+    assert [is_sent for _, is_sent in stored(outside)] == [True] * 3
 
 
 def test_an_event_can_be_added_to_any_transaction(settings: Settings, outside: sa.Engine) -> None:

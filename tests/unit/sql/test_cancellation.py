@@ -1,0 +1,90 @@
+"""Cancellation: a message that is cancelled anywhere in its transaction leaves no connection behind."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from nsqkit import Context, Finish, Outcome, Settings
+from nsqkit.runtime.scope import Opening, Scope
+from nsqkit.sql import Database
+from nsqkit.sql.inbox import InboxKey
+from nsqkit.sql.open_database import OpenDatabase
+from nsqkit.sql.transaction import Transaction
+from tests.waiting import until
+
+team = Database("team")
+INSERT = sa.text("INSERT INTO effects VALUES (:id)")
+BACKENDS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
+TIMES = 1000
+
+
+@pytest.fixture
+def effects(settings: Settings, outside: sa.Engine) -> sa.Engine:
+    with outside.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE effects (id TEXT PRIMARY KEY)")
+    return outside
+
+
+async def handle(number: int, ctx: Context) -> Outcome:
+    """Do what the handler of a message with once= does: begin, write, and wait."""
+    session: Any = ctx.resource(team.session)
+    key = InboxKey("t", "c", "Handler", "web", str(number))
+    await session.run_sync(lambda found: found.info[Transaction].begin(key, ctx))
+    await session.execute(INSERT, {"id": str(number)})
+    await asyncio.sleep(0)  # the handler waits for something else
+    return Finish()
+
+
+async def turns_of(call: asyncio.Future[Any]) -> int:
+    """Return after how many turns of the event loop a call has ended."""
+    turns = 0
+    while not call.done():
+        await asyncio.sleep(0)  # one turn
+        turns += 1
+    return turns
+
+
+async def is_cancelled_after(turns: int, call: asyncio.Future[Any]) -> bool:
+    """Cancel a call after some turns of the event loop; return whether it has not ended before."""
+    for _ in range(turns):
+        await asyncio.sleep(0)  # one turn
+    call.cancel()
+    await asyncio.wait((call,))
+    return call.cancelled()
+
+
+def texts(outside: sa.Engine, query: str) -> set[Any]:
+    with outside.connect() as connection:
+        return set(connection.execute(sa.text(query)).scalars())
+
+
+@pytest.mark.slow
+async def test_a_thousand_cancellations_leave_no_connection_and_no_half_transaction(
+    settings: Settings, effects: sa.Engine
+) -> None:
+    """A commit that is cancelled may have happened: then the next delivery of the event finds its row."""
+    async with OpenDatabase.opened("team", settings) as database:
+        handled = Scope([Opening(team.session, {"database": database})]).around(handle)
+        pool: Any = database.engines.pools["async"]
+
+        def begin(number: int) -> asyncio.Future[Any]:
+            return asyncio.ensure_future(handled(number, Context()))
+
+        most = await turns_of(begin(TIMES))
+        ended: set[str] = set()
+        for first in range(0, TIMES, pool.size()):
+            calls = {str(number): begin(number) for number in range(first, first + pool.size())}
+            turns = first // pool.size() * 7 % most
+            were = await asyncio.gather(*[is_cancelled_after(turns, call) for call in calls.values()])
+            ended |= {number for number, was in zip(calls, were, strict=True) if not was}
+            assert (pool.checkedout(), pool.waiting) == (0, 0)
+    if effects.dialect.name == "postgresql":
+        await until(lambda: texts(effects, BACKENDS) == {0})
+    kept = texts(effects, "SELECT id FROM effects")
+    assert kept == texts(effects, "SELECT event_id FROM nsqkit_inbox")
+    assert ended <= kept
+    assert len(ended) < TIMES
