@@ -1,6 +1,5 @@
 """`nsqkit top`: which workers are shown, how, and with which exit code it ends."""
 
-import asyncio
 import json as json_text
 import sys
 import time
@@ -40,6 +39,8 @@ def top(
     It is the first screen of the monitor page, for one or several workers. Keys: q quits, s sorts. Without a
     terminal it prints once. A worker that requires a token gets the setting admin_token.
     """
+    import asyncio
+
     from nsqkit.ops.top import look_at
     from nsqkit.policy.address import join_address
     from nsqkit.settings.secret import secret_of
@@ -87,6 +88,8 @@ def _print(looks: "Sequence[Look]") -> int:
 
 
 async def _print_json(look: "Callable[[], Awaitable[tuple[Look, ...]]]", interval_s: float | None) -> int:
+    import asyncio
+
     while True:
         looks = await look()
         workers = [

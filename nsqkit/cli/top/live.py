@@ -72,8 +72,8 @@ class Screen:
         if keys:
             self._draw()
 
-    def _draw(self) -> None:
-        """Draw as much as the height allows: without empty lines, then with fewer handlers."""
+    def fitted(self) -> RenderableType:
+        """Return what fits into the height: if need be without empty lines, then with fewer handlers."""
         width, height = self._console.size
         rows = sum(len(look.screen["handlers"]) for look in self._looks if look.screen is not None)
         shown = self._shown(width, rows)
@@ -81,7 +81,10 @@ class Screen:
             shown = self._shown(width, rows, is_dense=True)
         if (over := self._lines(shown) - height) > 0:
             shown = self._shown(width, max(_LEAST_ROWS, rows - over - 1), is_dense=True)
-        self._live.update(shown, refresh=True)
+        return shown
+
+    def _draw(self) -> None:
+        self._live.update(self.fitted(), refresh=True)
 
     def _shown(self, width: int, most: int, *, is_dense: bool = False) -> RenderableType:
         parts = screen.parts(self._looks, sort=self._sort, width=width, most=most)

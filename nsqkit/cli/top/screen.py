@@ -96,7 +96,7 @@ def _workers(looks: Sequence[Look]) -> RenderableType:
 
 def _about(look: Look) -> Text:
     if look.screen is None:
-        return cell(f"▲ {look.error}", style="bold yellow")
+        return cell(f"▲ {str(look.error).removeprefix(f'worker {look.address}: ')}", style="bold yellow")
     service = look.screen["service"]
     at = words.clock(look.screen["at"])
     up = words.duration(service["up_s"])
