@@ -18,6 +18,7 @@ from bench import (
     cost,
     everyday,
     machine,
+    page,
     pages,
     publishing,
     report,
@@ -32,7 +33,7 @@ IDLE_S = 2.0
 MOST_TRACED = 10_000
 """Messages for traces: a sampled one takes many times as long as another, so more would take minutes."""
 TIMES_WATCHED = 3
-"""Times the messages of other sections: a watched worker must run for several scrapes."""
+"""Times the messages of other sections: a watched worker must run for several scrapes or samples."""
 
 
 def main() -> int:
@@ -107,6 +108,7 @@ def _measures(
         ),
         "traces": lambda: rates(orders, TRACED, min(asked.messages, MOST_TRACED)),
         "watched": lambda: rates(orders, WATCHED, TIMES_WATCHED * asked.messages),
+        "page": lambda: page.measure(nsqd, orders.first(TIMES_WATCHED * asked.messages), **extent),
     }
 
 
