@@ -125,7 +125,7 @@ def aiter_of(settings: Settings) -> Any:
 
 
 def test_a_customer_is_notified_in_a_thread() -> None:
-    assert NotifyCustomer().handle(order(), Context()) is None  # type: ignore[func-returns-value]
+    assert NotifyCustomer(Settings()).handle(order(), Context()) is None  # type: ignore[func-returns-value]
     assert not NotifyCustomer.spec.is_async
     assert not NotifyCustomer.spec.run_on_loop
 
