@@ -1,6 +1,6 @@
 """Sample handlers of a shop: reserve stock, charge the payment, notify the customer, sum up sales.
 
-Their own settings ``payment_failure_ratio``, ``payment_latency_s`` and ``mail_latency_s`` simulate trouble.
+Their own settings ``payment_failure_ratio``, ``payment_latency_s`` and ``totals_latency_s`` simulate trouble.
 """
 
 import asyncio
@@ -146,25 +146,23 @@ class ChargePayment(
 class NotifyCustomer(Handler[OrderCreated], channel="notify", threads=4):
     """Notifies the customer; a plain function, as for a mail library that blocks."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._mail_s = settings.app_number("mail_latency_s", 0.0, minimum=0.0)
-
     def handle(self, event: OrderCreated, ctx: Context) -> None:
         """Log the notification instead of mailing it."""
-        if self._mail_s:
-            time.sleep(self._mail_s)
         ctx.log.debug("customer_notified", customer=event.customer_id, total_cents=event.total_cents)
 
 
 class SalesTotals(Handler[OrderCreated], channel="totals", run_on_loop=True):
     """Sums up what each store has sold."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._latency_s = settings.app_number("totals_latency_s", 0.0, minimum=0.0)
         self.cents_by_store: Counter[str] = Counter()
         self._orders: set[str] = set()
 
     def handle(self, event: OrderCreated, ctx: Context) -> None:
         """Add the order to its store's total; repeated deliveries have no effect."""
+        if self._latency_s:
+            time.sleep(self._latency_s)  # blocks the event loop, as code that should run in a thread does
         if event.order_id not in self._orders:
             self._orders.add(event.order_id)
             self.cents_by_store[event.store] += event.total_cents
