@@ -53,7 +53,8 @@ class Tab:
     async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Give a command, and return its result."""
         number = next(self._numbers)
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
         command = {"id": number, "method": method, "params": parameters}
         if self.session:
             command["sessionId"] = self.session

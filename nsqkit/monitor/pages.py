@@ -82,7 +82,7 @@ class StatePage(Page):
         """Wait for the next sample, a second at most, and write it."""
         if await self._monitor.sampled():
             self.set_header("Content-Type", "application/json; charset=utf-8")
-            self.finish(self._monitor.state_text())
+            self.finish(await self._monitor.text())
         else:
             self.refuse(503, "the worker stops")
 
