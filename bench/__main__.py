@@ -18,6 +18,7 @@ from bench import (
     cost,
     everyday,
     machine,
+    page,
     pages,
     publishing,
     report,
@@ -35,7 +36,7 @@ MOST_TRACED = 10_000
 PER_TRANSACTION = 20
 """How many times as long a message with a transaction takes, roughly."""
 TIMES_WATCHED = 3
-"""Times the messages of other sections: a watched worker must run for several scrapes."""
+"""Times the messages of other sections: a watched worker must run for several scrapes or samples."""
 
 
 def main() -> int:
@@ -113,6 +114,7 @@ def _measures(
         ),
         "traces": lambda: rates(orders, TRACED, min(asked.messages, MOST_TRACED)),
         "watched": lambda: rates(orders, WATCHED, TIMES_WATCHED * asked.messages),
+        "page": lambda: page.measure(nsqd, orders.first(TIMES_WATCHED * asked.messages), **extent),
     }
 
 

@@ -8,7 +8,7 @@ from bench import against, pages
 from bench.orders import SAMPLE
 from bench.programs import CONSUMERS
 
-SECTIONS = ("throughput", "small", "everyday", "publish", "cost", "traces", "watched")
+SECTIONS = ("throughput", "small", "everyday", "publish", "cost", "traces", "watched", "page")
 QUICK = {"messages": 5_000, "rounds": 1, "seconds": 0.5}
 FULL = {"messages": 40_000, "rounds": 5, "seconds": 1.0}
 

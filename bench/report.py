@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bench.page import overhead
 from bench.targets import OURS, Results, machine_class, median_of, targets
 
 
@@ -172,6 +173,18 @@ def _watched(found: dict[str, Any]) -> Table:
     )
 
 
+def _page(found: dict[str, Any]) -> Table:
+    rows = tuple(
+        (f"`{started}`", f"{rate:,.0f}", f"{open_rate:,.0f}", f"{cpu_us:.1f}", f"{open_cpu_us:.1f}")
+        for (started, rate, open_rate), (_, cpu_us, open_cpu_us) in zip(
+            overhead(found), overhead(found, "cpu_us"), strict=True
+        )
+    )
+    note = f"{found['messages']:,} orders, median of {_rounds(found)}.{_missing(found)}"
+    header = ("started with", "messages/s", "with an open page", "CPU µs/message", "with an open page")
+    return Table("page", "An open monitor page", header, rows, note)
+
+
 def _cost(found: dict[str, Any]) -> Table:
     rows = [
         (f"CPU per message, {_handlers(each['handlers'])}", f"{each['cpu_us']:.1f} µs")
@@ -204,6 +217,7 @@ _TABLES = {
     "cost": _cost,
     "traces": _traces,
     "watched": _watched,
+    "page": _page,
 }
 
 

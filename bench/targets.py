@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bench.page import overhead
 from bench.workers import BY_HAND, SUPERVISED
 
 Results = dict[str, Any]
@@ -75,6 +76,7 @@ def targets(results: Results) -> list[Target]:
         *_publish(results),
         *_cost(results),
         *_watched(results),
+        *_page(results),
     ]
 
 
@@ -175,3 +177,8 @@ def _watched(results: Results) -> Iterator[Target]:
         yield Target(
             "worker that is watched over one that is not", 0.95, rates["watched"] / rates["not watched"]
         )
+
+
+def _page(results: Results) -> Iterator[Target]:
+    for started, without, with_page in overhead(results.get("page", {"services": ()})):
+        yield Target(f"throughput with an open page over none, {started}", 0.98, with_page / without)

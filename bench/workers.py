@@ -18,10 +18,10 @@ from bench.programs import NSQKIT, ROOT
 from tests.ports import free_port
 
 WORKERS = (1, 2)
-_RUN = (sys.executable, "-m", "nsqkit", "run", "bench.clients.count_orders:CountOrders")
+RUN = (sys.executable, "-m", "nsqkit", "run", "bench.clients.count_orders:CountOrders")
 BY_HAND: Final = "two nsqkit run"
 SUPERVISED: Final = "nsqkit run --workers 2"
-SERVICES: Final = MappingProxyType({BY_HAND: (_RUN, _RUN), SUPERVISED: ((*_RUN, "--workers", "2"),)})
+SERVICES: Final = MappingProxyType({BY_HAND: (RUN, RUN), SUPERVISED: ((*RUN, "--workers", "2"),)})
 """The commands of each way to start two workers."""
 
 
@@ -88,9 +88,9 @@ def service_cpu_us(broker: Broker, bodies: list[bytes], commands: Sequence[Seque
     """Return CPU microseconds per message of two workers that `nsqkit run` starts."""
     with ExitStack() as stack:
         topic = stack.enter_context(broker.topic(CountOrders.spec.topic, bodies, is_paused=True))
-        started = [stack.enter_context(_running([*each, "--nsqd", broker.tcp])) for each in commands]
+        started = [stack.enter_context(running([*each, "--nsqd", broker.tcp]))[0] for each in commands]
         until(lambda: broker.consumers(topic) == 2, "two workers")  # noqa: PLR2004 - two workers
-        pids = [pid for each in started for pid in (each.pid, *_children(each.pid))]
+        pids = [pid for each in started for pid in (each.pid, *children(each.pid))]
         used_s, _ = handled(broker, topic, bodies, pids, until)
     return used_s / len(bodies) * 1e6
 
@@ -112,17 +112,20 @@ def handled(
 
 
 @contextmanager
-def _running(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [*command, "--admin-port", str(free_port())]
+def running(command: Sequence[str]) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Run a command of `nsqkit run`; yield the process and its admin port."""
+    port = free_port()
+    command = [*command, "--admin-port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
     try:
-        yield process
+        yield process, port
     finally:
         process.terminate()
         process.wait()
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the process ids of the children of a process."""
     return [
         int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     ]

@@ -1,22 +1,18 @@
-"""Sample handlers of a shop: reserve stock, charge the payment, notify the customer, sum up sales."""
+"""Sample handlers of a shop: reserve stock, charge the payment, notify the customer, sum up sales.
 
+Their own settings ``payment_failure_ratio``, ``payment_latency_s`` and ``totals_latency_s`` simulate trouble.
+"""
+
+import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 import msgspec
 
-from nsqkit import (
-    Context,
-    DeadLetter,
-    Exponential,
-    Handler,
-    RetryPolicy,
-    Settings,
-    event,
-    resource,
-)
+from nsqkit import Context, DeadLetter, Exponential, Handler, RetryPolicy, Settings, event, resource
 
 Cents = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -53,15 +49,17 @@ class GatewayError(Exception):
 
 
 class Gateway:
-    """A simulated payment gateway with a configurable failure rate.
+    """A simulated payment gateway with a configurable failure rate and latency.
 
     Args:
         failure_ratio: Share of the calls that fail, 0 to 1; it may be changed at any time.
+        latency_s: Seconds that each call takes; 0 answers at once. It may be changed at any time.
         seed: Seed of the random failures.
     """
 
-    def __init__(self, failure_ratio: float, seed: int = 0) -> None:
+    def __init__(self, failure_ratio: float, latency_s: float = 0.0, *, seed: int = 0) -> None:
         self.failure_ratio = failure_ratio
+        self.latency_s = latency_s
         self._draws = random.Random(seed)  # noqa: S311 - a simulation
         self.charged_cents = 0
 
@@ -72,6 +70,8 @@ class Gateway:
             GatewayError: For the configured share of the calls.
             PaymentDeclinedError: If there is nothing to charge.
         """
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
         if amount_cents == 0:
             raise PaymentDeclinedError(f"order {order_id} has a total of 0")
         if self._draws.random() < self.failure_ratio:
@@ -98,7 +98,10 @@ class Warehouse:
 @resource
 async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """Open the payment gateway; ``app.payment_failure_ratio`` sets its failure rate."""
-    yield Gateway(settings.app_number("payment_failure_ratio", 0.05, minimum=0.0, maximum=1.0))
+    yield Gateway(
+        settings.app_number("payment_failure_ratio", 0.05, minimum=0.0, maximum=1.0),
+        settings.app_number("payment_latency_s", 0.0, minimum=0.0),
+    )
 
 
 @resource
@@ -151,12 +154,15 @@ class NotifyCustomer(Handler[OrderCreated], channel="notify", threads=4):
 class SalesTotals(Handler[OrderCreated], channel="totals", run_on_loop=True):
     """Sums up what each store has sold."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._latency_s = settings.app_number("totals_latency_s", 0.0, minimum=0.0)
         self.cents_by_store: Counter[str] = Counter()
         self._orders: set[str] = set()
 
     def handle(self, event: OrderCreated, ctx: Context) -> None:
         """Add the order to its store's total; repeated deliveries have no effect."""
+        if self._latency_s:
+            time.sleep(self._latency_s)  # blocks the event loop, as code that should run in a thread does
         if event.order_id not in self._orders:
             self._orders.add(event.order_id)
             self.cents_by_store[event.store] += event.total_cents

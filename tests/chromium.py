@@ -53,13 +53,14 @@ class Tab:
     async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Give a command, and return its result."""
         number = next(self._numbers)
-        self._answers[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
         command = {"id": number, "method": method, "params": parameters}
         if self.session:
             command["sessionId"] = self.session
         await self._socket.write_message(json.dumps(command))
         async with asyncio.timeout(PATIENCE_S):
-            return await self._answers[number]
+            return await answer
 
     async def evaluate(self, expression: str) -> Any:
         """Return the value of an expression in the page; it may be a promise."""

@@ -26,6 +26,7 @@ from nsqkit.cli import (
     terminal,
 )
 from nsqkit.cli.dead.app import app as dead
+from nsqkit.cli.top.command import top
 from nsqkit.errors import (
     EventError,
     FeedError,
@@ -58,6 +59,7 @@ for _name, _command, _help in (
     ("publish", publish.publish, "Publish a message, or a file of them, confirmed by nsqd."),
     ("tail", tail.tail, "Show the messages of a topic as they arrive."),
     ("status", status.status, "Print depth, in flight, pauses and clients of the handlers' channels."),
+    ("top", top, "Show live which handler fails, why, since when, and whether it is saturation."),
     ("pause", pause.pause, "Pause a channel, or one handler of one worker."),
     ("resume", pause.resume, "Resume a channel or a handler that was paused."),
     ("relay", relay.relay, "Publish the waiting events of a database's outbox."),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -45,7 +45,7 @@ handlers read them by `settings.app_number()` and `settings.app_text()`.
 """
 
 
-def show(*tables: Table) -> None:
+def show(*tables: RenderableType) -> None:
     """Print tables as wide as the terminal; without a terminal, as wide as they need to be."""
     wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     console = Console(width=_UNLIMITED if wide else None)

@@ -71,6 +71,27 @@ class EventsPage(Page):
                 is_on = await self._monitor.sampled()
 
 
+class StatePage(Page):
+    """The first screen after the next sample, as JSON: for `nsqkit top` and scripts."""
+
+    def initialize(self, monitor: Monitor) -> None:
+        """Keep the monitor."""
+        self._monitor = monitor
+
+    async def get(self) -> None:
+        """Wait for the next sample, a second at most, and write it."""
+        if await self._monitor.sampled():
+            self.set_header("Content-Type", "application/json; charset=utf-8")
+            self.finish(await self._monitor.text())
+        else:
+            self.refuse(503, "the worker stops")
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer ``{"message": …}``, as commands read it."""
+        self.set_status(status)
+        self.finish({"message": message})
+
+
 class ErrorsPage(Page):
     """The errors of one handler, with examples."""
 
@@ -143,6 +164,7 @@ def routes(monitor: Monitor, handlers: Handlers, access: Access) -> list[Route]:
         ("/", FilePage, {"found": found}),
         (r"/monitor/([a-z]+\.[a-z]+)", FilePage, {"found": found}),
         ("/monitor/events", EventsPage, {"monitor": monitor}),
+        ("/monitor/state", StatePage, {"monitor": monitor}),
         ("/monitor/handlers/([^/]+)", ErrorsPage, {"monitor": monitor}),
         ("/monitor/incident", IncidentPage, {"monitor": monitor, "style": found[STYLE].decode()}),
         ("/monitor/token", TokenPage, {"control": control}),

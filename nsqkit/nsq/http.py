@@ -80,7 +80,14 @@ async def fetch_date_s(address: str, *, timeout_s: float = 2.0) -> float:
 
 
 async def fetch_json(
-    address: str, path: str, read: Callable[[Any], T], what: str, *, timeout_s: float = 2.0, **query: str
+    address: str,
+    path: str,
+    read: Callable[[Any], T],
+    what: str,
+    *,
+    timeout_s: float = 2.0,
+    token: str = "",
+    **query: str,
 ) -> T:
     """Send a GET request, and return what *read* takes from the JSON in the response.
 
@@ -92,6 +99,7 @@ async def fetch_json(
         read: Returns what is wanted from the JSON value; it may raise anything if that is not there.
         what: What is wanted, for the error, such as ``list of topics``.
         timeout_s: See :func:`fetch`.
+        token: See :func:`fetch`.
         query: See :func:`fetch`.
 
     Raises:
@@ -99,7 +107,7 @@ async def fetch_json(
         RefusedError: If the status is not 200.
         SettingsError: If *address* is not a host and a port.
     """
-    body = await fetch(address, path, timeout_s=timeout_s, **query)
+    body = await fetch(address, path, timeout_s=timeout_s, token=token, **query)
     try:
         return read(json.loads(body))
     except Exception as error:  # 100,000 "[" raise RecursionError, for example

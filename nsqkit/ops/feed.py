@@ -56,6 +56,7 @@ class Feed:
         settings: The nsqd to ask for the largest size of a message, and that size if nsqd does not answer.
         rate: Messages per second, above 0; None for as fast as nsqd confirms.
         defer_s: Seconds for which nsqd defers each message.
+        is_repeated: Whether the file was published before, so that nothing is missing if it is cut short.
         on_progress: Called with the bytes that are done and the bytes of the file, after each batch.
 
     Raises:
@@ -72,6 +73,7 @@ class Feed:
         settings: Settings,
         rate: float | None = None,
         defer_s: float = 0.0,
+        is_repeated: bool = False,
         on_progress: Progress = lambda _done, _total: None,
     ) -> None:
         self._total = check_feed(topic, path)
@@ -83,6 +85,7 @@ class Feed:
         self._max_bytes = settings.max_msg_bytes
         self._rate = rate
         self._defer_s = defer_s
+        self._is_repeated = is_repeated
         self._on_progress = on_progress
         self._refused: list[tuple[int, str]] = []
         self._is_stopped = False
@@ -110,7 +113,8 @@ class Feed:
                     await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
         except asyncio.CancelledError:
             self._is_stopped = True
-            self._log.warning("feed_stopped", published=published, next_line=next_line)
+            if not self._is_repeated:
+                self._log.warning("feed_stopped", published=published, next_line=next_line)
             raise
         self._on_progress(self._total, self._total)
         return FeedReport(published, tuple(self._refused))

@@ -137,6 +137,34 @@ async def publish_feeds(
         return await publish_files(feeds, publishers, address, settings)
 
 
+async def repeat_feeds(feeds: Sequence[tuple[str, Path]], settings: Settings) -> None:
+    """Publish files again and again, until cancelled; return at once if ``feed_rate`` is 0.
+
+    Args:
+        feeds: (topic, file) pairs that were published once.
+        settings: The nsqd to publish to, and ``feed_rate``.
+
+    Raises:
+        FeedError: If a file cannot be read.
+        PublishError: If nsqd refuses permanently.
+    """
+    if not (feeds and settings.feed_rate):
+        return
+    async with _publishers(settings) as publishers:
+        address = await keep_trying(partial(target_address, settings), logs.get_logger())
+        while True:
+            for topic, path in feeds:
+                await Feed(
+                    topic,
+                    path,
+                    publishers=publishers,
+                    address=address,
+                    settings=settings,
+                    rate=settings.feed_rate,
+                    is_repeated=True,
+                ).run()
+
+
 @asynccontextmanager
 async def _publishers(settings: Settings) -> AsyncIterator[PublisherPool]:
     publishers = PublisherPool(connection_options(settings), publish_timeout_s=settings.publish_timeout_s)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nsqkit.errors import SettingsError
 from nsqkit.ops.feed import check_feed
-from nsqkit.ops.publish import publish_feeds
+from nsqkit.ops.publish import publish_feeds, repeat_feeds
 from nsqkit.process.child import ChildWorker, Plan, Subscriptions
 from nsqkit.process.dev import start_broker
 from nsqkit.program import stop_event, together, unless
@@ -165,6 +165,7 @@ class Reload:
             return
         await self._has_loaded.wait()
         self._is_fed = await publish_feeds(self._feeds, self._subscriptions, self._plan.settings)
+        await repeat_feeds(self._feeds, self._plan.settings)
 
 
 def watch(folders: Sequence[Path]) -> Changes:

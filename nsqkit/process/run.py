@@ -12,7 +12,7 @@ from nsqkit.nsq.nodes import target_address
 from nsqkit.ops.channels import make_channels, subscriptions, unread_problem
 from nsqkit.ops.feed import check_feed
 from nsqkit.ops.keep_trying import keep_trying
-from nsqkit.ops.publish import publish_files
+from nsqkit.ops.publish import publish_files, repeat_feeds
 from nsqkit.process.dev import DevNsq, start_broker
 from nsqkit.process.idle import IdleWatch, Workload
 from nsqkit.process.traces import traced
@@ -118,9 +118,10 @@ class Run:
         address = await self._feed_address(worker) if self.feeds else ""
         await worker.wait_ready()
         complete = await publish_files(self.feeds, worker.publishers, address, self.settings)
-        self._feeding = False
+        self._feeding = not complete
         if self.exit_when_idle:
-            complete = await self._idle(worker) and complete
+            return await self._idle(worker) and complete
+        await repeat_feeds(self.feeds, self.settings)
         return complete
 
     async def _feed_address(self, worker: Worker) -> str:

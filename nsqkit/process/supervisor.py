@@ -18,7 +18,7 @@ from nsqkit.background import Background
 from nsqkit.monitor import Monitor
 from nsqkit.monitor.pages import routes
 from nsqkit.ops.feed import check_feed
-from nsqkit.ops.publish import publish_feeds
+from nsqkit.ops.publish import publish_feeds, repeat_feeds
 from nsqkit.policy.address import join_address
 from nsqkit.process import systemd
 from nsqkit.process.child import ChildWorker, Plan
@@ -194,6 +194,8 @@ class Supervisor:
         if not self._is_complete:
             hint = "see feed_line_refused, feed_stopped or intake_blocked for the reason"
             self._log.error("run_incomplete", hint=hint)
+        if not self._exit_when_idle:
+            await repeat_feeds(self._feeds, settings)
 
     async def _wait_subscribed(self, address: str) -> None:
         while not await self._fleet.subscribed_to(address):  # noqa: ASYNC110 - other processes answer

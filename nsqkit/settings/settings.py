@@ -68,6 +68,13 @@ class Settings:
     admin_token_file: str | None = rows.text(None, "file that contains the token, instead of admin_token")
     dev_tcp_port: int = rows.number(4150, 0, MAX_PORT, "", "TCP port of the --dev broker; 0 for a free one")
     dev_http_port: int = rows.number(4151, 0, MAX_PORT, "", "HTTP port of the --dev broker; 0 for a free one")
+    feed_rate: float = rows.number(
+        0.0,
+        0,
+        100000,
+        "messages/s",
+        "rate at which `run` publishes its feeds again and again, once they are published; 0: not again",
+    )
     threads: int = rows.number(8, 1, 256, "", "threads for plain `def handle` handlers")
     max_worker_memory_mb: int = rows.number(
         0, 0, 1048576, "MB", "with --workers: resident memory above which a worker is replaced; 0: none"

@@ -307,3 +307,23 @@ def test_two_workers_of_one_parent_are_compared_with_two_by_hand() -> None:
     (target,) = [each for each in targets(results) if "--workers" in each.says]
     assert target.found == pytest.approx(1.02)
     assert target.is_met
+
+
+def test_an_open_page_is_compared_with_none_of_the_same_processes() -> None:
+    def service(started: str, *rates: float, is_open: bool) -> dict[str, Any]:
+        rounds = [{"messages_per_s": rate, "cpu_us": 9.0} for rate in rates]
+        return {"started": started, "is_open": is_open, "rounds": rounds}
+
+    services = [
+        service("nsqkit run", 90.0, 100.0, 110.0, is_open=False),
+        service("nsqkit run", 97.0, is_open=True),
+        service("nsqkit run --workers 2", 200.0, is_open=False),
+        service("nsqkit run --workers 2", 199.0, is_open=True),
+    ]
+    page = {"date": "2020-01-01", "messages": 10, "rounds": 3, "left_out": [], "services": services}
+    results = {name: RESULTS[name] for name in ("machine", "versions")} | {"page": page}
+    assert [(target.found, target.verdict) for target in targets(results)] == [
+        (0.97, "missed"),
+        (0.995, "met"),
+    ]
+    assert "| `nsqkit run` | 100 | 97 | 9.0 | 9.0 |" in report.tables(results)[0].markdown()

@@ -35,6 +35,7 @@ DOCUMENTS = (
     "docs/outbox.md",
     "docs/inside-your-application.md",
     "docs/messages-from-other-systems.md",
+    "docs/operating.md",
     "docs/tutorial.md",
     "docs/testing.md",
     "docs/resilience.md",

@@ -131,7 +131,7 @@ def test_a_customer_is_notified_in_a_thread() -> None:
 
 
 def test_sales_are_summed_by_store_and_each_order_once() -> None:
-    totals = SalesTotals()
+    totals = SalesTotals(Settings())
     for each in (order("o-1"), order("o-1"), order("o-2", total_cents=7), order("o-3", store="s-2")):
         totals.handle(each, Context())
     assert totals.cents_by_store == {"s-1": 507, "s-2": 500}

@@ -9,14 +9,9 @@ from typing import Any
 
 import pytest
 
-from nsqkit import Settings
-from nsqkit.admin import Access, AdminServer
-from nsqkit.monitor.pages import routes
-from nsqkit.telemetry.metrics import Metrics
-from tests.unit.admin.port import TOKEN, Port
-from tests.unit.monitor.bench import Shop
-from tests.unit.runtime.bench import RecordingLog
-from tests.waiting import PATIENCE_S
+from tests.unit.admin.port import TOKEN
+from tests.unit.monitor.port import MonitorPort
+from tests.waiting import PATIENCE_S, turns
 
 LOCAL = b"Host: localhost"
 AUTHORIZED = b"Authorization: Bearer " + TOKEN
@@ -24,27 +19,9 @@ PAGE = files("nsqkit.monitor") / "page"
 FILES = sorted(each.name for each in PAGE.iterdir())
 
 
-class MonitorPort(Port):
-    """An admin port with a monitor, which requires a token."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shop = Shop()
-        access = self.access = Access(Settings(admin_token=TOKEN.decode()), RecordingLog())
-        self.server = AdminServer(
-            Metrics(),
-            self.worker,
-            "127.0.0.1",
-            0,
-            handlers=self.worker,
-            access=access,
-            more_pages=routes(self.shop.monitor, self.worker, access),
-        )
-
-
 @pytest.fixture
 async def port() -> AsyncIterator[MonitorPort]:
-    port = MonitorPort()
+    port = MonitorPort(TOKEN.decode())
     port.number = await port.server.start()
     yield port
     await port.server.stop()
@@ -67,7 +44,9 @@ async def test_a_file_that_is_none_is_missing(port: MonitorPort) -> None:
     assert (await port.ask("/monitor/other.js", LOCAL)).startswith(b"HTTP/1.1 404")
 
 
-@pytest.mark.parametrize("path", ["/monitor/events", "/monitor/handlers/Charge", "/monitor/incident"])
+@pytest.mark.parametrize(
+    "path", ["/monitor/events", "/monitor/state", "/monitor/handlers/Charge", "/monitor/incident"]
+)
 async def test_figures_need_the_token(port: MonitorPort, path: str) -> None:
     answer = await port.ask(path, LOCAL)
     assert answer.startswith(b"HTTP/1.1 401")
@@ -90,6 +69,23 @@ async def test_events_come_at_once_and_after_each_sample(port: MonitorPort) -> N
     writer.close()
     assert second["second"] == first["second"] + 1
     assert [row["name"] for row in second["handlers"]] == ["Charge", "Notify"]
+
+
+async def test_one_screen_comes_with_the_next_sample(port: MonitorPort) -> None:
+    asking = asyncio.create_task(port.ask("/monitor/state", LOCAL, AUTHORIZED))
+    while not asking.done():
+        port.shop.run(1)
+        await turns()
+    head, _, body = (await asking).partition(b"\r\n\r\n")
+    assert b"Content-Type: application/json" in head
+    assert [row["name"] for row in json.loads(body)["handlers"]] == ["Charge", "Notify"]
+
+
+async def test_a_worker_that_stops_has_no_screen(port: MonitorPort) -> None:
+    port.shop.monitor.stop()
+    answer = await port.ask("/monitor/state", LOCAL, AUTHORIZED)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"message": "the worker stops"}
 
 
 async def test_errors_of_a_handler(port: MonitorPort) -> None:

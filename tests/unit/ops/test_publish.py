@@ -9,8 +9,9 @@ import pytest
 
 from nsqkit import LoadError, PublishError, Settings, SettingsError
 from nsqkit.devbroker import DevBroker
-from nsqkit.ops.publish import publish_file, publish_one
+from nsqkit.ops.publish import publish_file, publish_one, repeat_feeds
 from tests.unit.reading import take, topics_of
+from tests.waiting import until
 
 NOBODY = "127.0.0.1:1"
 Write = Callable[[bytes], Path]
@@ -66,6 +67,32 @@ class TestPublishFile:
     def test_without_an_nsqd_the_flag_is_named(self, write: Write) -> None:
         with pytest.raises(SettingsError, match="--nsqd"):
             publish_file("orders", write(b""), Settings())
+
+
+class TestRepeatFeeds:
+    """Feeds of `nsqkit run` with the setting ``feed_rate``."""
+
+    async def test_a_file_is_published_again_and_again(
+        self, write: Write, threaded_broker: DevBroker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings = Settings(nsqd=(threaded_broker.tcp_address,), feed_rate=1000.0)
+        feeds = [("again", write(b'{"n": 1}\n{"n": 2}\n'))]
+        repeating = asyncio.create_task(repeat_feeds(feeds, settings))
+
+        def published() -> int:
+            topic = topics_of(threaded_broker.http_address).get("again", {})
+            return int(topic.get("message_count", 0))
+
+        await until(lambda: asyncio.to_thread(published), lambda count: count > 4)
+        repeating.cancel()
+        await asyncio.wait({repeating})
+        assert repeating.cancelled()
+        assert caplog.records == []
+
+    @pytest.mark.parametrize("feed_rate", [pytest.param(0.0, id="none"), pytest.param(5.0, id="no feed")])
+    async def test_without_a_rate_or_a_feed_it_ends(self, tmp_path: Path, feed_rate: float) -> None:
+        feeds = [] if feed_rate else [("again", tmp_path)]
+        await repeat_feeds(feeds, Settings(feed_rate=feed_rate))
 
 
 class TestPublishOne:

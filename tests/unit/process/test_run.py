@@ -212,6 +212,19 @@ class TestSignal:
         self.stop_when(signalled, monkeypatch, "_idle")
         assert run.execute() == 0
 
+    def test_while_a_feed_is_repeated_it_is_0(
+        self, handlers: str, write: Write, signalled: list[asyncio.Event], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It was published as a whole before."""
+
+        async def repeat_feeds(feeds: Any, settings: Settings) -> None:
+            signalled[0].set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr("nsqkit.process.run.repeat_feeds", repeat_feeds)
+        path = write("feed.jsonl", [{"n": 1}])
+        assert Run([handlers], told(feed_rate=5.0), dev=True, feeds=[("ran", path)]).execute() == 0
+
     def test_in_the_middle_of_a_feed_it_is_1(
         self, handlers: str, write: Write, signalled: list[asyncio.Event], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -196,6 +196,13 @@ class TestRun:
         assert await stage.code() == 1
         assert stage.numbers == {1}
 
+    async def test_a_feed_may_be_repeated_until_the_end(self, stage: Stage) -> None:
+        stage.write()
+        stage.options["feed_rate"] = 100.0
+        stage.start(1, feeds=[stage.feed(1)])
+        await stage.until(lambda: len(stage.seen) > 2)
+        assert await stage.end() == 0
+
     async def test_a_feed_that_is_cut_short_is_1(self, stage: Stage) -> None:
         stage.write(module=HANGS)
         stage.start(feeds=[stage.feed(1)])
