@@ -11,6 +11,7 @@ from nsqkit.errors import SettingsError
 from nsqkit.handler.extension import Extension
 from nsqkit.handler.once import EventKey
 from nsqkit.handler.resources import Resource
+from nsqkit.handler.wall_clock import WallClock, clock
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import schema
@@ -85,8 +86,8 @@ class Database:
         return schema.upgrade(DatabaseUrl.read(self.name, settings), self.name)
 
     def _opened(self) -> Resource[OpenDatabase]:
-        async def opened(settings: Settings) -> AsyncIterator[OpenDatabase]:
-            async with self._kind.opened(self.name, settings) as found:
+        async def opened(settings: Settings, clock: WallClock) -> AsyncIterator[OpenDatabase]:
+            async with self._kind.opened(self.name, settings, wall_s=clock.now_s) as found:
                 yield found
 
         opened.__name__ = self.name
@@ -127,7 +128,7 @@ class Database:
     def _of_message(self, function: Any, name: str, opened: Resource[OpenDatabase]) -> Resource[Any]:
         function.__name__ = f"{self.name}.{name}"
         function.__annotations__["database"] = self._kind
-        return Resource(function, "message", brings=(opened,))
+        return Resource(function, "message", brings=(opened, clock))
 
 
 def _publishes(verdict: Verdict) -> bool:

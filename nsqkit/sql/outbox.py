@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -42,8 +43,8 @@ class OutboxRow:
     def __init__(self, outgoing: Outgoing, now_s: float) -> None:
         self.topic = outgoing.topic
         self.body = outgoing.body
-        self.created_at = self.claimed_until = now_s  # so that a relay may publish it at once
-        self.due_at = now_s + outgoing.defer_s
+        self.created_at = now_s
+        self.due_at, self.claimed_until = _times(outgoing, now_s=now_s, lease_s=0.0)
 
 
 registry().map_imperatively(OutboxRow, OUTBOX)
@@ -55,6 +56,7 @@ def add(
     *,
     topic: str | None = None,
     defer_s: float = 0.0,
+    at: datetime | None = None,
     source: str | None = None,
 ) -> None:
     """Add an event to the transaction of any session; ``nsqkit relay`` publishes it after the commit.
@@ -67,15 +69,17 @@ def add(
         event: An instance of a class decorated with ``@event``; encoded immediately.
         topic: Topic to publish to; by default the topic of its ``@event``.
         defer_s: Seconds from now until a consumer gets it; 0 to 3600.
+        at: Time at which a relay publishes it, with a time zone; any time from now on.
         source: The ``source`` of the envelope; by default the setting ``service`` of this process.
 
     Raises:
-        EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+        EncodeError: If it is not an event, has no topic, or cannot be written as JSON; if *at* has no time
+            zone, or *defer_s* is given too.
         SettingsError: If the settings of this process are wrong.
     """
     outgoing = _preparer(source).event(event, topic, defer_s)
     if outgoing is not None:
-        session.add(OutboxRow(outgoing, time.time()))
+        session.add(OutboxRow(outgoing if at is None else outgoing.at(at), time.time()))
 
 
 @cache
@@ -93,18 +97,30 @@ def store(connection: Connection, outgoing: Sequence[Outgoing], *, now_s: float,
         now_s: The present time, seconds since 1970 UTC.
         lease_s: Seconds for which only the caller publishes them; 0 or more.
     """
-    rows = [
-        {
-            "topic": each.topic,
-            "body": each.body,
-            "created_at": now_s,
-            "due_at": now_s + each.defer_s,
-            "claimed_until": now_s + lease_s,
-        }
-        for each in outgoing
-    ]
+    rows: list[dict[str, object]] = []
+    for each in outgoing:
+        due_at, claimed_until = _times(each, now_s=now_s, lease_s=lease_s)
+        row = {"topic": each.topic, "body": each.body, "created_at": now_s}
+        rows.append({**row, "due_at": due_at, "claimed_until": claimed_until})
     added = insert(OUTBOX).returning(OUTBOX.c.id, sort_by_parameter_order=True)
     return list(connection.execute(added, rows).scalars())
+
+
+def is_scheduled(outgoing: Outgoing, *, now_s: float) -> bool:
+    """Return whether an event stays in the outbox until a later time, for a relay.
+
+    Args:
+        outgoing: The event.
+        now_s: The present time, seconds since 1970 UTC.
+    """
+    return outgoing.at_s is not None and outgoing.at_s > now_s
+
+
+def _times(outgoing: Outgoing, *, now_s: float, lease_s: float) -> tuple[float, float]:
+    """Return when a consumer may get an event, and when a relay may publish it."""
+    if outgoing.at_s is not None and is_scheduled(outgoing, now_s=now_s):
+        return outgoing.at_s, outgoing.at_s
+    return now_s + outgoing.defer_s, now_s + lease_s
 
 
 def claim(connection: Connection, *, now_s: float, lease_s: float, most: int) -> list[StoredEvent]:

@@ -20,6 +20,8 @@ from nsqkit.telemetry import logs
 
 MOST_CLAIMED: Final = 500
 """Most events that one sweep claims, so that it publishes them all within the lease."""
+MEASURE_S: Final = 60.0
+"""Seconds from one measurement of the server's clock to the next."""
 POLL_S: Final = 1.0
 """Seconds from one sweep to the next if there was nothing left."""
 
@@ -46,7 +48,7 @@ class Swept:
 
 
 class Relay:
-    """Sweeps one outbox. Several relays of one database share the work.
+    """Sweeps one outbox: what is due and what nobody else publishes. Several relays of one database share the work.
 
     Args:
         database: The open database.
@@ -92,9 +94,13 @@ class Relay:
             stop: Ends the relay after the running sweep.
             exit_when_idle: Whether to end when no event waits, apart from those that are claimed.
         """
+        measured_s = self._database.now_s()
         while not stop.is_set():
             count = 0
             try:
+                if self._database.now_s() >= measured_s + MEASURE_S:
+                    await self._database.measure_clock()
+                    measured_s = self._database.now_s()
                 count = await self.sweep()
             except SQLAlchemyError as error:
                 self._log.error("relay_failed", database=self._database.name, reason=describe(error))

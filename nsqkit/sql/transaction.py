@@ -67,6 +67,7 @@ class Transaction:
         """
         database, connection = self._database, self._connection
         self._ctx = ctx
+        ctx.has_outbox = True
         try:
             self._outer = connection.begin()
             is_new = inbox.add(
@@ -94,12 +95,13 @@ class Transaction:
         self._session.flush()
         self._require_usable()
         ctx = self._ctx if publishes else None
-        stored = self._stored(ctx.outgoing) if ctx is not None and ctx.outgoing else ()
+        outgoing = ctx.outgoing if ctx is not None else ()
+        leaving = stored(self._connection, self._database, outgoing)
         self._session.commit()
         if self._outer is not None:
             self._outer.commit()
-        if ctx is not None and stored:
-            ctx.outgoing = stored
+        if ctx is not None and outgoing:
+            ctx.outgoing = leaving
         self._database.committed()
 
     def _require_usable(self) -> None:
@@ -111,17 +113,6 @@ class Transaction:
                 name, f"the transaction has failed, and the handler caught the error; {_SAVEPOINT}"
             )
 
-    def _stored(self, outgoing: Sequence[Outgoing]) -> tuple[Outgoing, ...]:
-        """Add events to the outbox; return them so that they are marked as sent once nsqd has them."""
-        database = self._database
-        ids = outbox.store(
-            self._connection, outgoing, now_s=database.now_s(), lease_s=database.outbox_lease_s
-        )
-        return tuple(
-            replace(each, is_stored=True, when_done=(*each.when_done, partial(_on_publish, database, row)))
-            for each, row in zip(outgoing, ids, strict=True)
-        )
-
     @property
     def _connection(self) -> Connection:
         return cast("Connection", self._session.get_bind())
@@ -131,6 +122,31 @@ def _has_failed(connection: Connection) -> bool:
     """Return whether PostgreSQL only accepts a rollback; SQLite has no such state."""
     info = getattr(connection.connection.driver_connection, "info", None)
     return info is not None and info.transaction_status.name == "INERROR"
+
+
+def stored(
+    connection: Connection, database: OpenDatabase, outgoing: Sequence[Outgoing]
+) -> tuple[Outgoing, ...]:
+    """Add events to the outbox in the running transaction.
+
+    Args:
+        connection: A connection in a transaction.
+        database: The open database.
+        outgoing: The events.
+
+    Returns:
+        The events to publish after the commit, which are then marked as sent; a relay publishes the others
+        at their time.
+    """
+    if not outgoing:
+        return ()
+    now_s = database.now_s()
+    ids = outbox.store(connection, outgoing, now_s=now_s, lease_s=database.outbox_lease_s)
+    return tuple(
+        replace(each, is_stored=True, when_done=(*each.when_done, partial(_on_publish, database, row)))
+        for each, row in zip(outgoing, ids, strict=True)
+        if not outbox.is_scheduled(each, now_s=now_s)
+    )
 
 
 def _on_publish(database: OpenDatabase, row: int, error: BaseException | None) -> None:

@@ -12,6 +12,7 @@ from nsqkit.handler.extension import Layer
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.handler.wall_clock import WallClock
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
 from nsqkit.nsq import ConsumerOptions
@@ -29,7 +30,7 @@ from nsqkit.testing.ledger_broker import LedgerBroker
 from nsqkit.testing.nsqd_broker import NsqdBroker
 from nsqkit.testing.questions import Questions
 from nsqkit.testing.recording_publisher import PublishFaults, RecordingPublisher
-from nsqkit.testing.stand_ins import with_stand_ins
+from nsqkit.testing.stand_ins import stand_in, with_stand_ins
 from nsqkit.worker.parts import Consumes, WorkerParts
 from nsqkit.worker.subscription import Subscription
 
@@ -77,7 +78,8 @@ class Harness(Questions):
         self._settings = settings or Settings()
         self._log = logs.get_logger()
         known = resources_in([sys.modules[spec.handler.__module__] for spec in specs])
-        self._resources = with_stand_ins(specs, known, resources or {})
+        clock = stand_in(WallClock, WallClock(lambda: self._broker.now_ns() / 1e9), "clock")
+        self._resources = (*with_stand_ins(specs, known, resources or {}), clock)
         if problems := check(specs, self._resources, self._settings, middleware):
             raise HandlerError(tuple(problems))
         self._channels = tuple((topic, spec.channel) for spec in specs for topic in spec.topics)
@@ -98,12 +100,12 @@ class Harness(Questions):
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            on_nsqd = self._broker_name == "nsqd"
+            self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._activity.active)
             resources = Resources(self._resources, self._settings)
             stack.push_async_callback(resources.close)
             for spec in self._specs:
                 self._ready.append(await resources.prepare(spec, self._middleware))
-            on_nsqd = self._broker_name == "nsqd"
-            self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._activity.active)
             await self._broker.start(self._channels)
             stack.push_async_callback(self._broker.stop)
             self._subscriptions = self._subscribe()
