@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from nsqkit.errors import EncodeError
@@ -15,6 +16,7 @@ from nsqkit.policy.retry import MAX_DELAY_S
 if TYPE_CHECKING:
     from nsqkit.handler.context import Context
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 Done = Callable[[BaseException | None], object]
 """Called with None once nsqd has confirmed a message, or with the error if it was not published."""
 
@@ -146,15 +148,33 @@ class Preparer:
     nsqd: str = ""
 
     def event(
-        self, event: object, topic: str | None, defer_s: float, ctx: "Context | None" = None
+        self,
+        event: object,
+        topic: str | None,
+        defer_s: float,
+        ctx: "Context | None" = None,
+        *,
+        event_id: str | None = None,
+        extensions: Mapping[str, str] = _NONE,
     ) -> Outgoing | None:
         """Return the message for an event; None if an extension keeps it.
+
+        Args:
+            event: The event.
+            topic: Topic to publish to; None for that of its ``@event``.
+            defer_s: Seconds until nsqd delivers it.
+            ctx: Context of the handler that publishes it.
+            event_id: Its id; None for a new one.
+            extensions: Further attributes of its envelope, such as ``correlationid``.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
         attributes = caused_by(ctx) if ctx is not None else {}
+        attributes.update(extensions)
         stamped = stamp(self.source)
+        if event_id is not None:
+            stamped = stamped._replace(event_id=event_id)
         if not self.hooks:
             return self._encoded(event, topic, defer_s, stamped, attributes=attributes)
         known = type_of(event)

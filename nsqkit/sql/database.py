@@ -40,6 +40,7 @@ class Database:
     Attributes:
         session: The ``AsyncSession`` of a message, for ``ctx.resource`` in an ``async def handle``.
         plain_session: The ``Session`` of a message, for ``ctx.resource`` in a plain ``def handle``.
+        opened: The open database of a worker; for other parts of nsqkit.
 
     Raises:
         SettingsError: If the name is not valid.
@@ -52,7 +53,7 @@ class Database:
         self._kind: type[OpenDatabase] = type(
             f"OpenDatabase_{name}", (OpenDatabase,), {}
         )  # each has its own, to be found by type
-        opened = self._opened()
+        self.opened = opened = self._opened()
         self.session: Resource[AsyncSession] = self._session(opened)
         self.plain_session: Resource[Session] = self._plain_session(opened)
 
@@ -94,6 +95,18 @@ class Database:
         opened.__annotations__["return"] = AsyncIterator[self._kind]  # type: ignore[name-defined]
         return Resource(opened, figures=OpenDatabase.figures)
 
+    def of_message(self, function: Any, name: str, opened: Resource[OpenDatabase]) -> Resource[Any]:
+        """Return a resource of messages; for other parts of nsqkit.
+
+        Args:
+            function: Generator function, whose parameter ``database`` is the open database.
+            name: Name of the resource, after that of the database.
+            opened: The open database.
+        """
+        function.__name__ = f"{self.name}.{name}"
+        function.__annotations__["database"] = self._kind
+        return Resource(function, "message", brings=(opened, clock))
+
     def _session(self, opened: Resource[OpenDatabase]) -> Resource[AsyncSession]:
         async def session(database: OpenDatabase) -> AsyncGenerator[AsyncSession, Verdict]:
             with as_outage(self.name):
@@ -106,7 +119,7 @@ class Database:
                     if verdict.label in _COMMITS:
                         await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
 
-        return self._of_message(session, "session", opened)
+        return self.of_message(session, "session", opened)
 
     def _plain_session(self, opened: Resource[OpenDatabase]) -> Resource[Session]:
         def plain_session(database: OpenDatabase) -> Generator[Session, Verdict, None]:
@@ -123,12 +136,7 @@ class Database:
                 if verdict.label in _COMMITS:
                     transaction.commit(publishes=_publishes(verdict))
 
-        return self._of_message(plain_session, "plain_session", opened)
-
-    def _of_message(self, function: Any, name: str, opened: Resource[OpenDatabase]) -> Resource[Any]:
-        function.__name__ = f"{self.name}.{name}"
-        function.__annotations__["database"] = self._kind
-        return Resource(function, "message", brings=(opened, clock))
+        return self.of_message(plain_session, "plain_session", opened)
 
 
 def _publishes(verdict: Verdict) -> bool:

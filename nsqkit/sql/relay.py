@@ -16,6 +16,7 @@ from nsqkit.settings.settings import Settings
 from nsqkit.sql import outbox
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outbox import StoredEvent
+from nsqkit.sql.saga.waking import wake
 from nsqkit.telemetry import logs
 
 MOST_CLAIMED: Final = 500
@@ -68,7 +69,7 @@ class Relay:
         self.swept = Swept()
 
     async def sweep(self) -> int:
-        """Claim events, publish them outside of the transaction, and mark those that nsqd has confirmed.
+        """Wake sagas that are due, claim events, publish them outside of the transaction, and mark those that nsqd has confirmed.
 
         Returns:
             How many events were claimed; 0 if none waits.
@@ -78,6 +79,7 @@ class Relay:
         """
         now_s = self._database.now_s()
         async with self._database.engines.on_loop.begin() as connection:
+            await connection.run_sync(wake, now_s=now_s, most=MOST_CLAIMED)
             claimed: list[StoredEvent] = await connection.run_sync(
                 outbox.claim, now_s=now_s, lease_s=self._lease_s, most=MOST_CLAIMED
             )

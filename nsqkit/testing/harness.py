@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from nsqkit.errors import HandlerError
 from nsqkit.handler.extension import Layer
+from nsqkit.handler.group import Handlers, ungrouped
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
@@ -48,7 +49,7 @@ class Harness(Questions):
     hour of retries takes milliseconds, and so does a handler's timeout. Jitter is 0.
 
     Args:
-        handlers: Handler classes, one or more.
+        handlers: Handler classes and sagas, one or more.
         resources: Stand-ins by the type that handlers or resources ask for. Other resources are opened
             as in a worker, from the modules of the handlers.
         settings: The settings; None for the defaults. Environment and file are not read.
@@ -67,14 +68,14 @@ class Harness(Questions):
 
     def __init__(
         self,
-        handlers: Sequence[type[AnyHandler[Any]]],
+        handlers: Handlers,
         *,
         resources: Mapping[Any, object] | None = None,
         settings: Settings | None = None,
         middleware: Sequence[Layer] = (),
         broker: BrokerName | None = None,
     ) -> None:
-        specs = tuple(handler.spec for handler in handlers)
+        specs = tuple(handler.spec for handler in ungrouped(handlers))
         self._settings = settings or Settings()
         self._log = logs.get_logger()
         known = resources_in([sys.modules[spec.handler.__module__] for spec in specs])
