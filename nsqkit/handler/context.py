@@ -223,8 +223,8 @@ class Context:
             event: An instance of a class decorated with ``@event``; encoded immediately.
             topic: Topic to publish to; by default the topic of its ``@event``.
             defer_s: Seconds until nsqd delivers it; 0 to 3600.
-            at: Time at which a relay publishes it, with a time zone; needs ``once=``. The event is a row until
-                then, so it may be years away, and a restart of nsqd does not hasten it.
+            at: Time at which a relay publishes it, with a time zone; needs ``once=``. Until then the event is
+                a row, so the time may be years away, and a restart of nsqd does not hasten it.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON; or with *at* if

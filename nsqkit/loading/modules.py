@@ -62,7 +62,7 @@ def imported(name: str, problems: list[str]) -> ModuleType | None:
 
 
 def defined(module: ModuleType) -> list[type[AnyHandler[Any]]]:
-    """Return the handler classes that a module defines, in order, without imported ones; those of groups too."""
+    """Return the handler classes that a module defines, in order, also those of groups; no imported ones."""
     return list(_handlers(vars(module), module.__name__))
 
 

@@ -30,7 +30,7 @@ from nsqkit.policy.saga_terms import (
     Succeeded,
 )
 
-LEASE_MARGIN_S: Final = 10.0
+LEASE_MARGIN_S: Final = 5.0
 """Seconds after the timeout of a call in process in which its worker can still store the result."""
 
 
@@ -62,7 +62,14 @@ def decide(
 
 
 def ignores(steps: Sequence[StepPlan], progress: Progress, action: Action, attempt: int | None = None) -> str:
-    """Return why an answer to an action would change nothing, as in ``Decision.ignored``; empty if it counts."""
+    """Return why an answer would change nothing, as in ``Decision.ignored``; empty if it counts.
+
+    Args:
+        steps: The steps of the instance's version; 1 or more.
+        progress: How far the instance is.
+        action: The action that is answered.
+        attempt: The attempt that a call in process belongs to; None for a reply.
+    """
     return _Turn(tuple(steps), 0.0, 0.0).ignores(progress, action, attempt)
 
 
@@ -192,7 +199,8 @@ class _Turn:
         if retries and attempts < policy.max_attempts:
             delay_s = policy.backoff.delay_s(attempts, draw=self.draw)
             waiting = replace(progress, due_s=self.now_s + delay_s, is_waiting=True, is_claimed=False)
-            return Decision(waiting, (), (f"{action} failed: {reason}; again in {delay_s:.3g} s",))
+            notes = (f"{action} failed: {reason}; again in {delay_s:.3g} s",)
+            return Decision(waiting, (), notes)
         notes = (f"{action} failed for good: {reason}",)
         if action.is_undo:
             return self._set_aside(progress, f"{action} failed: {reason}", notes)

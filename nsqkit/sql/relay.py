@@ -49,7 +49,9 @@ class Swept:
 
 
 class Relay:
-    """Sweeps one outbox: what is due and what nobody else publishes. Several relays of one database share the work.
+    """Sweeps one outbox: what is due, and what nobody else publishes.
+
+    Several relays of one database share the work.
 
     Args:
         database: The open database.
@@ -69,7 +71,9 @@ class Relay:
         self.swept = Swept()
 
     async def sweep(self) -> int:
-        """Wake sagas that are due, claim events, publish them outside of the transaction, and mark those that nsqd has confirmed.
+        """Wake sagas that are due, and publish events outside of the transaction that claims them.
+
+        Events that nsqd has confirmed are marked as sent.
 
         Returns:
             How many events were claimed; 0 if none waits.

@@ -4,15 +4,17 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nsqkit.events.types import REGISTRY, EventType
 from nsqkit.policy.names import channel_problem, topic_problem
 from nsqkit.policy.retry import RetryPolicy
-from nsqkit.policy.saga_terms import Action
 from nsqkit.sql.saga.events import topic_of
 from nsqkit.sql.saga.spec import Reply, actions_of
 from nsqkit.sql.saga.steps import Call, Send, Step
+
+if TYPE_CHECKING:
+    from nsqkit.policy.saga_terms import Action
 
 MAX_CALL_S: Final = 840.0
 """Longest timeout of a call: its message has to be settled before nsqd takes it back after 15 minutes."""
@@ -134,7 +136,8 @@ def _ambiguous(steps: Sequence[Step]) -> Iterator[str]:
         for event in filter(None, found):
             other = first.setdefault(event.wire_type, action)
             if other is not action:
-                yield f"step {action}: its reply {event.wire_type} is a reply of {other} too; give each its own"
+                name = event.wire_type
+                yield f"step {action}: its reply {name} is a reply of {other} too; give each its own"
 
 
 def _takes(function: object, count: int) -> bool:

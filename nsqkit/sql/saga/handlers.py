@@ -21,7 +21,6 @@ from nsqkit.policy.saga_terms import (
     Due,
     Event,
     Failed,
-    Progress,
     Refused,
     Resume,
     Succeeded,
@@ -32,7 +31,7 @@ from nsqkit.sql.saga.spec import SagaSpec
 from nsqkit.sql.saga.steps import Call, CallContext
 from nsqkit.sql.saga.steps import Refused as Refusal
 from nsqkit.sql.saga.store import Instance
-from nsqkit.sql.saga.turn import Members, Turned, Turns, key_of
+from nsqkit.sql.saga.turn import Members, Turns, key_of
 
 if TYPE_CHECKING:
     from nsqkit.sql.saga.saga import Saga
@@ -165,8 +164,8 @@ async def _signalled(turns: Turns, members: Members, event: SagaSignal, ctx: Con
     turned = await turns.apply(members, ctx, read, key=event.key)
     if turned.ignored == "newer":
         return Requeue(NEWER_S)
-    if turned.ignored == "claimed":
-        return Requeue(_until_due_s(turns, turned))
+    if turned.ignored == "claimed" and turned.instance is not None:
+        return Requeue(_until_due_s(turns, turned.instance))
     return Discard(f"{turned.ignored} {event.signal}") if turned.ignored else None
 
 
@@ -182,9 +181,9 @@ async def _call(turns: Turns, members: Members, event: SagaCall, ctx: Context) -
     turned = await turns.apply(members, ctx, claim, key=event.key)
     if turned.ignored == "newer":
         return Requeue(NEWER_S)
-    if turned.ignored == "claimed":
-        return await _after_lease(turns, members, turned, ctx)
     claimed = turned.instance
+    if turned.ignored == "claimed" and claimed is not None:
+        return await _after_lease(turns, members, claimed, ctx)
     if turned.ignored or claimed is None or not claimed.progress.is_claimed:
         return Discard(f"{turned.ignored or 'stranded'} call")
     result = await _result(members[claimed.version], claimed, action, event.attempt)
@@ -196,25 +195,22 @@ async def _call(turns: Turns, members: Members, event: SagaCall, ctx: Context) -
     return Discard(f"{ended.ignored} result of a call") if ended.ignored else None
 
 
-async def _after_lease(turns: Turns, members: Members, turned: Turned, ctx: Context) -> Outcome | None:
+async def _after_lease(turns: Turns, members: Members, claimed: Instance, ctx: Context) -> Outcome | None:
     """Wait for the lease of a worker that may have died; once it is over, treat its call as failed."""
-    assert turned.instance is not None
-    if (wait_s := _until_due_s(turns, turned)) > 0:
+    if (wait_s := _until_due_s(turns, claimed)) > 0:
         return Requeue(wait_s)
-    await turns.apply(members, ctx, lambda _member, _instance: (Due(), None), key=turned.instance.key)
+    await turns.apply(members, ctx, lambda _member, _instance: (Due(), None), key=claimed.key)
     return None
 
 
-def _until_due_s(turns: Turns, turned: Turned) -> float:
-    progress = turned.instance.progress if turned.instance is not None else Progress()
-    return max(0.0, (progress.due_s or 0.0) - turns.now_s)
+def _until_due_s(turns: Turns, claimed: Instance) -> float:
+    return max(0.0, (claimed.progress.due_s or 0.0) - turns.now_s)
 
 
 async def _result(member: Any, instance: Instance, action: Action, attempt: int) -> tuple[Event, Any]:
     """Make a call, and return what happened and the new state."""
     spec: SagaSpec = member.spec
-    does = spec.action(action)
-    assert isinstance(does, Call)
+    does: Call = spec.action(action)  # type: ignore[assignment] # it was a call when it was claimed
     call = CallContext(key_of(instance, action), attempt, instance.correlation_id)
     try:
         async with asyncio.timeout(does.timeout_s):

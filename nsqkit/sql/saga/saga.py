@@ -133,9 +133,8 @@ def _state_of(cls: type[Saga[Any]]) -> Any:
 
 def _state_problems(cls: type[Saga[Any]]) -> list[str]:
     state = _state_of(cls)
-    if isinstance(state, type) and (
-        hasattr(state, "__struct_fields__") or hasattr(state, "__dataclass_fields__")
-    ):
+    kinds = ("__struct_fields__", "__dataclass_fields__")
+    if isinstance(state, type) and any(hasattr(state, each) for each in kinds):
         return []
     return [f"its state {state!r} is neither a Struct nor a dataclass; write Saga[YourState]"]
 
@@ -151,7 +150,6 @@ def _older_problems(older: Sequence[Any], name: str, version: object) -> list[st
         if not isinstance(spec, SagaSpec):
             found.append(f"older={each!r} is no saga without mistakes")
         elif spec.name != name or not isinstance(version, int) or spec.version >= version:
-            found.append(
-                f"older version {spec.version} of saga {spec.name!r}: give it name={name!r}, and a version below"
-            )
+            remedy = f"give it name={name!r}, and a version below"
+            found.append(f"older version {spec.version} of saga {spec.name!r}: {remedy}")
     return found

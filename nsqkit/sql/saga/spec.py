@@ -74,12 +74,14 @@ class SagaSpec:
         Raises:
             TypeError: If it is no instance of the saga's state.
             EncodeError: If it cannot be written as JSON.
+            Exception: If it could not be read back.
         """
         if not isinstance(state, self.state):
-            raise TypeError(
-                f"saga {self.name}: got {state!r:.100} as its state; return {self.state.__name__}, Refused or None"
-            )
-        return encode_json(kind_of(self.state).writer(self.state, PLAIN)(state)).decode()
+            wanted = f"return {self.state.__name__}, Refused or None"
+            raise TypeError(f"saga {self.name}: got {state!r:.100} as its state; {wanted}")
+        text = encode_json(kind_of(self.state).writer(self.state, PLAIN)(state)).decode()
+        self.read_state(text)  # now, when its writer can be named, and not at every later event
+        return text
 
 
 def actions_of(steps: Sequence[Step]) -> list[tuple[Action, Send | Call]]:

@@ -42,7 +42,8 @@ def _retry() -> RetryPolicy:
 class Send:
     """A command event to another service, and what its replies mean.
 
-    Its envelope has the id ``SAGA/KEY/STEP``, the same in every attempt, and the instance's ``correlationid``.
+    Its envelope has the id ``SAGA/KEY/STEP``, the same in every attempt, and the ``correlationid`` of the
+    instance.
 
     Args:
         command: Method ``(self, state) -> event``; its return annotation is a class with ``@event``.
@@ -66,7 +67,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call in a worker of the saga. In one worker at a time, as long as clocks go right.
+    """A call in a worker of the saga, in one worker at a time.
 
     Args:
         function: Method ``async (self, state, call: CallContext) -> new state`` or ``Refused``; None keeps

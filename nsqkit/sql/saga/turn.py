@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
@@ -18,17 +18,18 @@ from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outage import as_outage
 from nsqkit.sql.saga import store
 from nsqkit.sql.saga.events import SagaCall
-from nsqkit.sql.saga.spec import SagaSpec
 from nsqkit.sql.saga.steps import Send
 from nsqkit.sql.saga.store import Instance, Note
 from nsqkit.sql.transaction import stored
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from nsqkit.sql.saga.spec import SagaSpec
+
 Members = Mapping[int, Any]
 """An object of each known version of one saga."""
 Read = Callable[[Any, Instance], "tuple[Event, Any] | str"]
-"""Takes the object of an instance's version; returns what happened and the new state (None if it is the same),
-or why nothing changes."""
+"""Takes the object of an instance's version, and the instance. Returns what happened and the new state, None for
+the same one; or why nothing changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Turns:
             )
             if not store.add(connection, instance):
                 return Turned(None, "double"), []
-            return self._decided(connection, member, instance, Begun(), ctx, None)
+            return self._decided(connection, member, instance, Begun(), ctx=ctx)
 
         return await self._committed(ctx, work)
 
@@ -120,7 +121,7 @@ class Turns:
             if isinstance(found, str):
                 return Turned(instance, found), []
             event, state = found
-            return self._decided(connection, member, instance, event, ctx, state)
+            return self._decided(connection, member, instance, event, ctx=ctx, state=state)
 
         return await self._committed(ctx, work)
 
@@ -131,10 +132,17 @@ class Turns:
         if instance.version > newest.spec.version:
             return Turned(instance, "newer"), []
         event = Stranded(f"no worker has version {instance.version}; add older=[…] to the class of the saga")
-        return self._decided(connection, newest, instance, event, ctx, None)
+        return self._decided(connection, newest, instance, event, ctx=ctx)
 
     def _decided(
-        self, connection: Connection, member: Any, before: Instance, event: Event, ctx: Context, state: Any
+        self,
+        connection: Connection,
+        member: Any,
+        before: Instance,
+        event: Event,
+        *,
+        ctx: Context,
+        state: Any = None,
     ) -> tuple[Turned, list[Outgoing]]:
         spec: SagaSpec = member.spec
         now_s, draw = self.now_s, random.random()  # noqa: S311 - no secret

@@ -231,6 +231,7 @@ class Instances(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
+        self.progress = Progress()
         self.effects: set[str] = set()  # steps that may have one
         self.undone: list[int] = []
         self.apply(Begun(), Progress())

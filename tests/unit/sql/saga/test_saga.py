@@ -1,7 +1,7 @@
-"""Saga: steps across services, each stored with its command; what fails is undone, and nothing happens twice."""
+"""Saga: steps across services, each stored with its command; what fails is undone, nothing happens twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,12 +9,13 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from nsqkit import Context, Discard, Exponential, Handler, RetryPolicy, Settings, event, resource
-from nsqkit.policy.saga_terms import Status
+from nsqkit import Context, Exponential, Handler, RetryPolicy, Settings, event, resource
+from nsqkit.policy.saga_terms import Progress, Status
 from nsqkit.sql import Database
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.relay import Relay
 from nsqkit.sql.saga import Call, CallContext, Refused, Saga, Send, Step, store
+from nsqkit.sql.saga.events import SagaCall, SagaSignal
 from nsqkit.sql.saga.store import Instance
 from nsqkit.sql.saga.waking import signal_event
 from nsqkit.testing import Harness
@@ -128,7 +129,11 @@ class Stock(Handler[ReserveStock | ReleaseStock], channel="stock"):
     silent = False
     answer: Any = StockReserved("a1")
 
+    def __init__(self) -> None:
+        self.received: list[tuple[str | None, str | None]] = []
+
     async def handle(self, event: ReserveStock | ReleaseStock, ctx: Context) -> None:
+        self.received.append((ctx.event_id, ctx.correlation_id))
         if not self.silent:
             ctx.publish(self.answer if isinstance(event, ReserveStock) else StockReleased(event.order_id))
 
@@ -162,6 +167,31 @@ class Bench:
         while await self._relay.sweep():
             await self.h.settle()
 
+    async def left_in(self, step: str, *, version: int = 2, is_claimed: bool = False) -> None:
+        """Leave an instance behind in a call, as a process or an nsqd does that dies; due in 60 s."""
+        position = next(index for index, each in enumerate(PlaceOrder.steps) if each.name == step)
+        now_s = self.now_s()
+        progress = Progress(position=position, attempts=1, due_s=now_s + 60.0, is_claimed=is_claimed)
+        instance = Instance(
+            saga="PlaceOrder",
+            key="o1",
+            version=version,
+            correlation_id="PlaceOrder/o1",
+            topic=PlaceOrder.spec.topic,
+            epoch=3,
+            owner="another",
+            state='{"order_id": "o1", "shelf": "a1"}',
+            progress=progress,
+            notes=(),
+            started_at=now_s,
+            changed_at=now_s,
+        )
+        with self._outside.begin() as connection:
+            assert store.add(connection, instance)
+
+    def now_s(self) -> float:
+        return self.h._broker.now_ns() / 1e9
+
     async def signal(self, signal: Any, key: str = "o1") -> None:
         message = signal_event(key, signal, PlaceOrder.spec.topic, "by hand")
         await self.h.publish_raw(message.topic, message.body)
@@ -184,10 +214,11 @@ class Bench:
 @pytest.fixture
 async def bench(settings: Settings, outside: sa.Engine) -> AsyncIterator[Bench]:
     fake = Gateway()
-    async with Harness([PlaceOrder, Stock, Mail], settings=settings, resources={Gateway: fake}) as h:
-        clock: Callable[[], float] = lambda: h._broker.now_ns() / 1e9  # noqa: E731 - the harness's time
-        async with OpenDatabase.opened("team", settings, wall_s=clock) as database:
-            yield Bench(h, Relay(database, h, lease_s=30.0, log=Log()), outside, fake)
+    async with (
+        Harness([PlaceOrder, Stock, Mail], settings=settings, resources={Gateway: fake}) as h,
+        OpenDatabase.opened("team", settings, wall_s=lambda: h._broker.now_ns() / 1e9) as database,
+    ):
+        yield Bench(h, Relay(database, h, lease_s=30.0, log=Log()), outside, fake)
 
 
 async def test_all_steps_succeed(bench: Bench) -> None:
@@ -210,9 +241,7 @@ async def test_all_steps_succeed(bench: Bench) -> None:
 
 async def test_a_command_has_the_key_of_its_action_as_id_and_the_correlation_id(bench: Bench) -> None:
     await bench.place()
-    command = bench.h.handled(ReserveStock("o1")).once()
-    assert command.ctx.event_id == "PlaceOrder/o1/reserve"
-    assert command.ctx.correlation_id == "PlaceOrder/o1"
+    assert bench.stock.received == [("PlaceOrder/o1/reserve", "PlaceOrder/o1")]
     assert bench.gateway.calls == [CallContext("PlaceOrder/o1/charge", 1, "PlaceOrder/o1")]
 
 
@@ -267,8 +296,7 @@ async def test_a_command_without_reply_is_sent_again_with_the_same_id(bench: Ben
     await bench.settle(61.0)
     bench.stock.silent = False
     await bench.settle(6.0)
-    ids = [each.ctx.event_id for each in bench.h.handled(ReserveStock)]
-    assert ids == ["PlaceOrder/o1/reserve"] * 2
+    assert bench.stock.received == [("PlaceOrder/o1/reserve", "PlaceOrder/o1")] * 2
     assert bench.status is Status.COMPLETED
 
 
@@ -288,7 +316,11 @@ async def test_a_call_that_fails_is_made_again_and_then_undone(bench: Bench) -> 
     await bench.place()
     await bench.settle(6.0)
     keys = [(call.idempotency_key, call.attempt) for call in bench.gateway.calls]
-    assert keys == [("PlaceOrder/o1/charge", 1), ("PlaceOrder/o1/charge", 2), ("PlaceOrder/o1/charge/undo", 1)]
+    assert keys == [
+        ("PlaceOrder/o1/charge", 1),
+        ("PlaceOrder/o1/charge", 2),
+        ("PlaceOrder/o1/charge/undo", 1),
+    ]
     assert bench.status is Status.COMPENSATED
     bench.h.handled(ReleaseStock).once()
 
@@ -323,9 +355,73 @@ async def test_a_person_can_compensate_a_completed_instance(bench: Bench) -> Non
     assert [call.idempotency_key for call in bench.gateway.calls][-1] == "PlaceOrder/o1/charge/undo"
 
 
-async def test_a_lost_message_is_replaced_when_time_is_over(bench: Bench, outside: sa.Engine) -> None:
-    """As after a crash of nsqd, which loses what it has in memory: the row remembers."""
-    bench.gateway.answers = [ConnectionError("away")]
+@pytest.mark.parametrize(
+    ("left", "attempts"),
+    [
+        pytest.param({"is_claimed": False}, [1], id="nsqd has lost the message that asks for the call"),
+        pytest.param({"is_claimed": True}, [2], id="the worker has died during the call"),
+    ],
+)
+async def test_a_call_that_nobody_makes_any_more_is_made_when_its_time_is_over(
+    left: dict[str, Any], attempts: list[int], bench: Bench
+) -> None:
+    await bench.left_in("charge", **left)
+    await bench.settle(59.0)
+    assert bench.gateway.calls == []
+    await bench.settle(2.0)
+    await bench.settle(6.0)
+    assert [call.attempt for call in bench.gateway.calls] == attempts
+    assert bench.status is Status.COMPLETED
+
+
+async def test_a_redelivered_call_waits_for_the_lease_of_the_worker_that_may_have_died(bench: Bench) -> None:
+    """So nsqd alone lets another worker go on, without a relay."""
+    await bench.left_in("charge", is_claimed=True)
+    ctx = Context()
+    ctx.publish(SagaCall("o1", "charge", is_undo=False, attempt=1), topic=PlaceOrder.spec.topic)
+    await bench.h.publish_raw(PlaceOrder.spec.topic, ctx.outgoing[0].body)
+    await bench.h.settle()
+    bench.h.requeued(SagaCall).once()
+    bench.h.clock.advance(61.0)
+    await bench.h.settle()
+    assert [note.text for note in bench.instance().notes][-1].startswith(
+        "charge failed: no answer within 20 s"
+    )
+
+
+async def test_the_call_of_an_instance_that_is_undone_meanwhile_is_not_made(bench: Bench) -> None:
+    bench.stock.silent = True
+    await bench.left_in("charge", is_claimed=False)
+    await bench.signal("compensate")
+    before = len(bench.gateway.calls)
+    ctx = Context()
+    ctx.publish(SagaCall("o1", "charge", is_undo=False, attempt=1), topic=PlaceOrder.spec.topic)
+    await bench.h.publish_raw(PlaceOrder.spec.topic, ctx.outgoing[0].body)
+    await bench.h.settle()
+    assert len(bench.gateway.calls) == before
+    assert bench.ignored() == ["late call"]
+
+
+async def test_an_instance_of_an_unknown_older_version_needs_attention(bench: Bench) -> None:
+    await bench.left_in("charge", version=1)
+    await bench.settle(61.0)
+    assert bench.status is Status.NEEDS_ATTENTION
+    assert bench.instance().progress.reason == (
+        "no worker has version 1; add older=[…] to the class of the saga"
+    )
+
+
+async def test_an_instance_of_a_newer_version_is_left_to_newer_workers(bench: Bench) -> None:
+    await bench.left_in("charge", version=3)
+    before = bench.instance()
+    await bench.settle(61.0)
+    bench.h.requeued(SagaSignal).once()
+    assert bench.instance().progress == before.progress
+
+
+async def test_a_state_of_another_class_fails_the_call(bench: Bench) -> None:
+    bench.gateway.answers = [StockReserved("no text"), "paid"]
     await bench.place()
     await bench.settle(6.0)
     assert bench.status is Status.COMPLETED
+    assert any("charge failed" in note.text for note in bench.instance().notes)
