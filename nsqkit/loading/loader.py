@@ -106,7 +106,7 @@ def _only(
     here: list[type[AnyHandler[Any]]],
     problems: list[str],
 ) -> list[type[AnyHandler[Any]]]:
-    found = [handler for handler in here if handler.__name__ == wanted]
+    found = [handler for handler in here if handler.__name__ == wanted]  # those of a group have its name
     if not found:
         names = [handler.__name__ for handler in here]
         hint = suggestion(wanted, names)

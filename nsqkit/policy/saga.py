@@ -187,13 +187,14 @@ class _Turn:
             is_claimed=False,
         )
         if plan.kind is not Kind.SENT:
-            return Decision(started, (start,), (*notes, f"{action} started, attempt {start.attempt}"))
+            begun = f"{action} started, attempt {start.attempt}"
+            return Decision(started, (start,), (*notes, begun))
         follows = self.answer(started, Succeeded(action))
         sent = (f"{action} sent", *follows.notes[1:])
         return replace(follows, starts=(start, *follows.starts), notes=(*notes, *sent))
 
     def _retry(self, progress: Progress, reason: str, *, retries: bool = True) -> Decision:
-        """Start the present action again after a delay, or give up: nobody knows whether it had its effect."""
+        """Start the present action again after a delay, or give up and treat its effect as possible."""
         policy, attempts = self._action(progress).retry, progress.attempts
         action = Action(self.steps[progress.position].name, progress.status is Status.COMPENSATING)
         if retries and attempts < policy.max_attempts:
