@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from nsqkit import Publisher, Settings
 from nsqkit.sql import Database
 from nsqkit.sql.urls import DatabaseUrl
-from tests.e2e.conftest import NO_ADMIN, Start
+from tests.e2e.conftest import NO_ADMIN, Program, Start
 from tests.e2e.saga_shop import POINTS, Order, SagaShop
 from tests.ports import free_port
 from tests.postgres import running
@@ -86,6 +87,10 @@ def _schema(server: str, name: str) -> str:
     return f"{server}?options=-csearch_path%3D{name}"
 
 
+def _is_over(shop: Shop, worker: Program) -> bool:
+    return shop.are_final() or worker.has_ended
+
+
 async def _place(shop: Shop) -> None:
     async with Publisher(settings=shop.settings) as publisher:
         for order_id in ORDERS:
@@ -107,7 +112,7 @@ def test_every_order_is_confirmed_or_undone_although_its_worker_is_killed_betwee
     program.until(lambda: program.said("worker_started"))
     asyncio.run(_place(shop))
     while not shop.are_final():
-        until_blocking(lambda: shop.are_final() or program.has_ended)
+        until_blocking(partial(_is_over, shop, program))
         if program.has_ended:
             program = start(*worker)
     assert {path.name for path in died.iterdir()} == set(POINTS)

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 Members = Mapping[int, Any]
 """An object of each known version of one saga."""
 Read = Callable[[Any, Instance], "tuple[Event, Any] | str"]
-"""Takes the object of an instance's version, and the instance. Returns what happened and the new state, None for
-the same one; or why nothing changes."""
+"""Takes the object of an instance's version, and the instance.
+
+Returns what happened and the new state, None for the same one; or why nothing changes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
