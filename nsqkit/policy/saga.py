@@ -158,7 +158,7 @@ class _Turn:
                 if action.is_undo:
                     return self._set_aside(progress, f"{action} was refused: {reason}", notes)
                 return self._compensate(progress, progress.position - 1, reason, notes)
-            case Failed(_, reason, _, retries):
+            case Failed(_, reason, _, retries):  # pragma: no branch - mypy proves that there is no other
                 return self._retry(progress, reason, retries=retries)
 
     def _claim(self, progress: Progress, action: Action) -> Decision:

@@ -40,7 +40,6 @@ class Database:
     Attributes:
         session: The ``AsyncSession`` of a message, for ``ctx.resource`` in an ``async def handle``.
         plain_session: The ``Session`` of a message, for ``ctx.resource`` in a plain ``def handle``.
-        opened: The open database of a worker; for other parts of nsqkit.
 
     Raises:
         SettingsError: If the name is not valid.
@@ -53,7 +52,7 @@ class Database:
         self._kind: type[OpenDatabase] = type(
             f"OpenDatabase_{name}", (OpenDatabase,), {}
         )  # each has its own, to be found by type
-        self.opened = opened = self._opened()
+        self.opened = opened = self._opened()  # for other parts of nsqkit, too
         self.session: Resource[AsyncSession] = self._session(opened)
         self.plain_session: Resource[Session] = self._plain_session(opened)
 
@@ -88,7 +87,7 @@ class Database:
 
     def _opened(self) -> Resource[OpenDatabase]:
         async def opened(settings: Settings, clock: WallClock) -> AsyncIterator[OpenDatabase]:
-            async with self._kind.opened(self.name, settings, wall_s=clock.now_s) as found:
+            async with self._kind.opened(self.name, settings, clock=clock) as found:
                 yield found
 
         opened.__name__ = self.name

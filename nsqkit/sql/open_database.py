@@ -1,12 +1,12 @@
 """Open database: the connections of one worker to one database."""
 
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from nsqkit.handler.wall_clock import MACHINE, WallClock
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import pools
 from nsqkit.sql.cleaning import Cleaner
@@ -24,7 +24,7 @@ class OpenDatabase:
     Args:
         name: Name of the database.
         settings: Its URL, and the limits.
-        wall_s: Clock of this machine, seconds since 1970 UTC.
+        clock: Clock of this machine.
 
     Attributes:
         engines: Connections to the database.
@@ -38,10 +38,10 @@ class OpenDatabase:
         SettingsError: If the URL is missing, or names no supported database.
     """
 
-    def __init__(self, name: str, settings: Settings, *, wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, name: str, settings: Settings, *, clock: WallClock = MACHINE) -> None:
         log = logs.get_logger()
         self.name = name
-        self.clock = ServerClock(wall_s)
+        self.clock = ServerClock(clock)
         self.now_s = now_s = self.clock.now_s
         self.lock_timeout_s = settings.lock_timeout_s
         self.engines = Engines(
@@ -81,20 +81,20 @@ class OpenDatabase:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, name: str, settings: Settings, *, wall_s: Callable[[], float] = time.time
+        cls, name: str, settings: Settings, *, clock: WallClock = MACHINE
     ) -> AsyncIterator[Self]:
         """Connect to a database, and close its connections afterwards.
 
         Args:
             name: Name of the database.
             settings: Its URL, and the limits.
-            wall_s: Clock of this machine, seconds since 1970 UTC.
+            clock: Clock of this machine.
 
         Raises:
             SettingsError: If the URL is missing, or names no supported database.
             SchemaError: If the schema of the database is not that of this nsqkit.
         """
-        found = cls(name, settings, wall_s=wall_s)
+        found = cls(name, settings, clock=clock)
         try:
             async with found._reading() as connection:
                 await connection.run_sync(require_current, name)

@@ -57,6 +57,8 @@ class Harness(Questions):
         broker: ``"ledger"``, or ``"nsqd"`` for a real nsqd and real time; None for *default_broker*.
 
     Attributes:
+        settings: The settings.
+        wall_clock: The time of day, with which rows of a database are written.
         default_broker: ``"ledger"``; the class of the fixture has the value of ``--nsqkit-broker``.
 
     Raises:
@@ -76,12 +78,13 @@ class Harness(Questions):
         broker: BrokerName | None = None,
     ) -> None:
         specs = tuple(handler.spec for handler in ungrouped(handlers))
-        self._settings = settings or Settings()
+        self.settings = settings or Settings()
+        self.wall_clock = WallClock(lambda: self._broker.now_ns() / 1e9, is_virtual=True)
         self._log = logs.get_logger()
         known = resources_in([sys.modules[spec.handler.__module__] for spec in specs])
-        clock = stand_in(WallClock, WallClock(lambda: self._broker.now_ns() / 1e9), "clock")
+        clock = stand_in(WallClock, self.wall_clock, "clock")
         self._resources = (*with_stand_ins(specs, known, resources or {}), clock)
-        if problems := check(specs, self._resources, self._settings, middleware):
+        if problems := check(specs, self._resources, self.settings, middleware):
             raise HandlerError(tuple(problems))
         self._channels = tuple((topic, spec.channel) for spec in specs for topic in spec.topics)
         topics = frozenset(topic for topic, _ in self._channels)
@@ -102,8 +105,8 @@ class Harness(Questions):
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             on_nsqd = self._broker_name == "nsqd"
-            self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._activity.active)
-            resources = Resources(self._resources, self._settings)
+            self._broker = NsqdBroker(self.settings) if on_nsqd else LedgerBroker(self._activity.active)
+            resources = Resources(self._resources, self.settings)
             stack.push_async_callback(resources.close)
             for spec in self._specs:
                 self._ready.append(await resources.prepare(spec, self._middleware))
@@ -210,7 +213,7 @@ class Harness(Questions):
     def _subscribe(self) -> tuple[Subscription, ...]:
         broker, metrics = self._broker, Metrics()
         parts = WorkerParts(
-            settings=self._settings,
+            settings=self.settings,
             metrics=metrics,
             publishes=broker,
             make_consumer=broker.make_consumer,
@@ -247,8 +250,8 @@ class Harness(Questions):
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
         await drain(
             pairs,
-            grace_s=self._settings.grace_s,
-            publish_timeout_s=self._settings.publish_timeout_s,
+            grace_s=self.settings.grace_s,
+            publish_timeout_s=self.settings.publish_timeout_s,
             log=self._log,
         )
         for subscription in self._subscriptions:

@@ -30,7 +30,7 @@ class Shop:
     def __init__(self, urls: dict[str, str], address: str) -> None:
         app = {f"{name}_url": url for name, url in urls.items()}
         self.settings = Settings(app=app, nsqd=(address,))
-        self.arguments = ("--nsqd", address, *QUICK)
+        self.arguments: tuple[str, ...] = ("--nsqd", address, *QUICK)
         for name, url in app.items():
             self.arguments += ("--app", f"{name}={url}")
         self.engines = {name: sa.create_engine(DatabaseUrl.read(name, self.settings).plain) for name in NAMES}

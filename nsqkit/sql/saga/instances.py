@@ -1,10 +1,9 @@
 """Instances: what commands of operators read of the sagas in a database, and what they ask of them."""
 
-import time
-
 from sqlalchemy import Connection
 
 from nsqkit.errors import NsqkitError
+from nsqkit.handler.wall_clock import MACHINE
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import outbox
 from nsqkit.sql.one_transaction import in_transaction
@@ -96,7 +95,7 @@ def ask(name: str, settings: Settings, saga: str, key: str, signal: Signal, *, r
 
 
 def _now_s(connection: Connection) -> float:
-    clock = ServerClock(time.time)
+    clock = ServerClock(MACHINE)
     clock.measure(connection)
     return clock.now_s()
 

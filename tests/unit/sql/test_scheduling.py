@@ -1,7 +1,6 @@
 """Scheduling: an event with a time is a row until then, and a relay publishes it once it is due."""
 
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,12 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from nsqkit import Context, EncodeError, Handler, Settings, event
+from nsqkit.handler.wall_clock import WallClock
 from nsqkit.sql import Database, outbox
-from nsqkit.sql.open_database import OpenDatabase
-from nsqkit.sql.relay import Relay
 from nsqkit.sql.server_clock import ServerClock
+from nsqkit.sql.testing import relayed
 from nsqkit.testing import Harness
-from tests.unit.sql.test_cleaning import Log
 
 team = Database("team")
 DAY_S = 86_400.0
@@ -49,36 +47,17 @@ class RemindWithoutDatabase(Handler[VisitBooked], channel="remind-only"):
 
 
 def now_of(h: Harness) -> datetime:
-    return datetime.fromtimestamp(h._broker.now_ns() / 1e9, UTC)
+    return datetime.fromtimestamp(h.wall_clock.now_s(), UTC)
 
 
-@pytest.fixture
-async def relayed(settings: Settings) -> AsyncIterator[Any]:
-    """A function from a harness to a relay that has its time and publishes to it."""
-    opened: list[Any] = []
-
-    async def relay(h: Harness) -> Relay:
-        database = OpenDatabase.opened("team", settings, wall_s=lambda: h._broker.now_ns() / 1e9)
-        opened.append(database)
-        return Relay(await database.__aenter__(), h, lease_s=30.0, log=Log())
-
-    yield relay
-    for each in opened:
-        await each.__aexit__(None, None, None)
-
-
-async def test_an_event_is_published_at_its_time_however_far_it_is(settings: Settings, relayed: Any) -> None:
+async def test_an_event_is_published_at_its_time_however_far_it_is(settings: Settings) -> None:
     async with Harness([Remind, Mail], settings=settings) as h:
-        relay = await relayed(h)
         await h.publish(VisitBooked("v1", now_of(h) + timedelta(days=31)))
         await h.settle()
         h.clock.advance(30 * DAY_S - 5.0)
-        await h.settle()
-        assert await relay.sweep() == 0
+        assert await relayed(h, team) == 0
         h.clock.advance(10.0)
-        await h.settle()
-        assert [await relay.sweep(), await relay.sweep()] == [1, 0]
-        await h.settle()
+        assert [await relayed(h, team), await relayed(h, team)] == [1, 0]
         h.handled(VisitNear("v1")).once()
 
 
@@ -132,7 +111,7 @@ def test_any_session_can_schedule_an_event(settings: Settings, outside: sa.Engin
 
 def test_the_clock_of_the_server_counts(settings: Settings, outside: sa.Engine) -> None:
     """SQLite has no server, so its time is that of this machine."""
-    clock = ServerClock(lambda: 1000.0)
+    clock = ServerClock(WallClock(lambda: 1000.0))
     with outside.connect() as connection:
         clock.measure(connection)
         is_server = connection.dialect.name == "postgresql"

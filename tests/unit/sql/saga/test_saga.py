@@ -12,14 +12,12 @@ import sqlalchemy as sa
 from nsqkit import Context, Exponential, Handler, RetryPolicy, Settings, event, resource
 from nsqkit.policy.saga_terms import Progress, Status
 from nsqkit.sql import Database
-from nsqkit.sql.open_database import OpenDatabase
-from nsqkit.sql.relay import Relay
 from nsqkit.sql.saga import Call, CallContext, Refused, Saga, Send, Step, store
 from nsqkit.sql.saga.events import SagaCall, SagaSignal
 from nsqkit.sql.saga.store import Instance
 from nsqkit.sql.saga.waking import signal_event
+from nsqkit.sql.testing import relayed
 from nsqkit.testing import Harness
-from tests.unit.sql.test_cleaning import Log
 
 team = Database("team")
 TWICE = RetryPolicy(max_attempts=2, backoff=Exponential(base_s=5.0, jitter="none"))
@@ -144,12 +142,11 @@ class Mail(Handler[OrderConfirmed], channel="mail"):
 
 
 class Bench:
-    """A harness with the saga and the other services, a relay, and a view of the rows."""
+    """A harness with the saga and the other services, and a view of the rows."""
 
-    def __init__(self, h: Harness, relay: Relay, outside: sa.Engine, gateway: Gateway) -> None:
+    def __init__(self, h: Harness, outside: sa.Engine, gateway: Gateway) -> None:
         self.h = h
         self.gateway = gateway
-        self._relay = relay
         self._outside = outside
 
     @property
@@ -163,14 +160,12 @@ class Bench:
     async def settle(self, after_s: float = 0.0) -> None:
         """Let time pass, with a relay that wakes what is due."""
         self.h.clock.advance(after_s)
-        await self.h.settle()
-        while await self._relay.sweep():
-            await self.h.settle()
+        await relayed(self.h, team)
 
     async def left_in(self, step: str, *, version: int = 2, is_claimed: bool = False) -> None:
         """Leave an instance behind in a call, as a process or an nsqd does that dies; due in 60 s."""
         position = next(index for index, each in enumerate(PlaceOrder.steps) if each.name == step)
-        now_s = self.now_s()
+        now_s = self.h.wall_clock.now_s()
         progress = Progress(position=position, attempts=1, due_s=now_s + 60.0, is_claimed=is_claimed)
         instance = Instance(
             saga="PlaceOrder",
@@ -188,9 +183,6 @@ class Bench:
         )
         with self._outside.begin() as connection:
             assert store.add(connection, instance)
-
-    def now_s(self) -> float:
-        return self.h._broker.now_ns() / 1e9
 
     async def signal(self, signal: Any, key: str = "o1") -> None:
         message = signal_event(key, signal, PlaceOrder.spec.topic, "by hand")
@@ -214,11 +206,8 @@ class Bench:
 @pytest.fixture
 async def bench(settings: Settings, outside: sa.Engine) -> AsyncIterator[Bench]:
     fake = Gateway()
-    async with (
-        Harness([PlaceOrder, Stock, Mail], settings=settings, resources={Gateway: fake}) as h,
-        OpenDatabase.opened("team", settings, wall_s=lambda: h._broker.now_ns() / 1e9) as database,
-    ):
-        yield Bench(h, Relay(database, h, lease_s=30.0, log=Log()), outside, fake)
+    async with Harness([PlaceOrder, Stock, Mail], settings=settings, resources={Gateway: fake}) as h:
+        yield Bench(h, outside, fake)
 
 
 async def test_all_steps_succeed(bench: Bench) -> None:
