@@ -171,7 +171,8 @@ class Preparer:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
         """
         attributes = caused_by(ctx) if ctx is not None else {}
-        attributes.update(extensions)
+        if extensions:
+            attributes.update(extensions)
         stamped = stamp(self.source)
         if event_id is not None:
             stamped = stamped._replace(event_id=event_id)

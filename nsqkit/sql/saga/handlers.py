@@ -106,7 +106,7 @@ def _handler(
         made = saga.__init__ is not object.__init__
         init = functools.wraps(saga.__init__)(__init__) if made else _without_resources(saga)
         namespace |= {"__module__": saga.__module__, "__orig_bases__": bases, "__doc__": saga.__doc__}
-        namespace |= {"__init__": init, "handle": handle_}
+        namespace |= {"__init__": init, "handle": handle_, "group": saga}
 
     bases = (Handler[Union[tuple(models)]],)  # type: ignore[misc] # noqa: UP007 - made of a list
     keywords = {"name": name, "channel": saga.spec.channel, **options}
@@ -165,7 +165,7 @@ async def _signalled(turns: Turns, members: Members, event: SagaSignal, ctx: Con
     if turned.ignored == "newer":
         return Requeue(NEWER_S)
     if turned.ignored == "claimed" and turned.instance is not None:
-        return Requeue(_until_due_s(turns, turned.instance))
+        return await _after_lease(turns, members, turned.instance, ctx) or Requeue(0.0)
     return Discard(f"{turned.ignored} {event.signal}") if turned.ignored else None
 
 
@@ -197,14 +197,11 @@ async def _call(turns: Turns, members: Members, event: SagaCall, ctx: Context) -
 
 async def _after_lease(turns: Turns, members: Members, claimed: Instance, ctx: Context) -> Outcome | None:
     """Wait for the lease of a worker that may have died; once it is over, treat its call as failed."""
-    if (wait_s := _until_due_s(turns, claimed)) > 0:
+    wait_s = (claimed.progress.due_s or 0.0) - turns.now_s
+    if wait_s > 0:
         return Requeue(wait_s)
     await turns.apply(members, ctx, lambda _member, _instance: (Due(), None), key=claimed.key)
     return None
-
-
-def _until_due_s(turns: Turns, claimed: Instance) -> float:
-    return max(0.0, (claimed.progress.due_s or 0.0) - turns.now_s)
 
 
 async def _result(member: Any, instance: Instance, action: Action, attempt: int) -> tuple[Event, Any]:
@@ -217,10 +214,10 @@ async def _result(member: Any, instance: Instance, action: Action, attempt: int)
             result = await does.function(member, spec.read_state(instance.state), call)
         if not (result is None or isinstance(result, Refusal)):
             spec.write_state(result)
-    except TimeoutError as error:
-        return Failed(action, describe(error) or f"longer than {does.timeout_s:g} s", attempt), None
     except Exception as error:  # noqa: BLE001 - a team's call may raise anything
-        return Failed(action, describe(error), attempt, does.retry.retries(error)), None
+        is_ours = isinstance(error, TimeoutError) and not str(error)
+        reason = f"longer than {does.timeout_s:g} s" if is_ours else describe(error)
+        return Failed(action, reason, attempt, does.retry.retries(error)), None
     return _answer(action, result, attempt)
 
 

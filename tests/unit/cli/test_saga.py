@@ -109,3 +109,25 @@ def test_a_person_asks_by_an_event_in_the_outbox(
         topic, body = connection.exec_driver_sql("SELECT topic, body FROM nsqkit_outbox").one()
     assert topic == "saga.PlaceOrder"
     assert asked in body.decode()
+
+
+def test_a_check_names_instances_that_a_deploy_would_strand(
+    nsqkit: "Nsqkit", engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "saga_checked.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from nsqkit.sql import Database\n"
+        "from nsqkit.sql.saga import Call, Saga, Step\n"
+        "@dataclass(frozen=True)\n"
+        "class Order:\n"
+        "    order_id: str\n"
+        "async def pack(self, order, call): ...\n"
+        "class PlaceOrder(Saga[Order], version=2, on=Database('shop')):\n"
+        "    steps = (Step('pack', Call(pack)),)\n",
+        encoding="utf-8",
+    )
+    assert nsqkit("check", "saga_checked").out == "ok: 1 handler, no problems\n"
+    result = nsqkit("check", "saga_checked", "--databases")
+    assert result.code == 1
+    assert "saga_checked.py:8: saga PlaceOrder: 1 open instance of version 1" in result.err

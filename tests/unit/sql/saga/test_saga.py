@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 import pytest
 import sqlalchemy as sa
 
-from nsqkit import Context, Exponential, Handler, RetryPolicy, Settings, event, resource
+from nsqkit import Context, DeadLetter, Exponential, Handler, RetryPolicy, Settings, event, resource
 from nsqkit.policy.saga_terms import Progress, Status
 from nsqkit.sql import Database
 from nsqkit.sql.saga import Call, CallContext, Refused, Saga, Send, Step, store
@@ -20,7 +20,9 @@ from nsqkit.sql.testing import relayed
 from nsqkit.testing import Harness
 
 team = Database("team")
-TWICE = RetryPolicy(max_attempts=2, backoff=Exponential(base_s=5.0, jitter="none"))
+TWICE = RetryPolicy(
+    max_attempts=2, backoff=Exponential(base_s=5.0, jitter="none"), on={PermissionError: DeadLetter()}
+)
 
 
 @event("stock.reserve", version=1, topic="saga-stock")
@@ -188,6 +190,12 @@ class Bench:
         message = signal_event(key, signal, PlaceOrder.spec.topic, "by hand")
         await self.h.publish_raw(message.topic, message.body)
         await self.settle()
+
+    def change(self, **changes: Any) -> None:
+        """Change the row as another worker does."""
+        before = self.instance()
+        with self._outside.begin() as connection:
+            assert store.save(connection, before, replace(before, **changes))
 
     def instance(self, key: str = "o1") -> Instance:
         with self._outside.connect() as connection:
@@ -376,6 +384,39 @@ async def test_a_redelivered_call_waits_for_the_lease_of_the_worker_that_may_hav
     assert [note.text for note in bench.instance().notes][-1].startswith(
         "charge failed: no answer within 20 s"
     )
+
+
+async def test_a_person_who_compensates_waits_for_a_call_that_may_be_running(bench: Bench) -> None:
+    await bench.left_in("charge", is_claimed=True)
+    message = signal_event("o1", "compensate", PlaceOrder.spec.topic, "by hand")
+    await bench.h.publish_raw(message.topic, message.body)
+    await bench.h.settle()
+    assert bench.status is Status.RUNNING
+    bench.h.clock.advance(61.0)
+    await bench.h.settle()
+    assert [call.idempotency_key for call in bench.gateway.calls] == ["PlaceOrder/o1/charge/undo"]
+    assert bench.status is Status.COMPENSATED
+
+
+async def test_the_result_of_a_call_does_not_count_if_another_worker_has_gone_on(bench: Bench) -> None:
+    async def outlives_its_lease() -> str:
+        bench.change(owner="another")
+        return "paid"
+
+    bench.gateway.answers = [outlives_its_lease]
+    await bench.place()
+    assert bench.ignored() == ["late result of a call"]
+    assert (bench.status, bench.instance().owner) == (Status.RUNNING, "another")
+
+
+async def test_an_error_that_is_final_is_not_tried_again(bench: Bench) -> None:
+    bench.gateway.answers = [PermissionError("closed")]
+    await bench.place()
+    assert [str(call.idempotency_key) for call in bench.gateway.calls] == [
+        "PlaceOrder/o1/charge",
+        "PlaceOrder/o1/charge/undo",
+    ]
+    assert bench.status is Status.COMPENSATED
 
 
 async def test_the_call_of_an_instance_that_is_undone_meanwhile_is_not_made(bench: Bench) -> None:
