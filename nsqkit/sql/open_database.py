@@ -1,6 +1,7 @@
 """Open database: the connections of one worker to one database."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -31,6 +32,7 @@ class OpenDatabase:
         lock_timeout_s: Longest wait of a transaction for a lock, in seconds.
         outbox_lease_s: Seconds for which only this process publishes the events that it has written.
         confirmations: Marks events of the outbox as sent.
+        saga_changes: Number of instances that came into a status, by saga and status.
         clock: The clock of the database's server.
         now_s: Its time, seconds since 1970 UTC; every statement has its time from it.
 
@@ -57,12 +59,15 @@ class OpenDatabase:
             now_s=now_s,
             log=log,
         )
+        self.saga_changes: Counter[tuple[str, str]] = Counter()
         self.outbox_lease_s = settings.outbox_lease_s
         self.confirmations = Confirmations(name, self.engines.on_loop, now_s=now_s, log=log)
 
-    def figures(self) -> Iterable[tuple[str, tuple[str, ...], float]]:
-        """Return the size and the use of its pools, as metrics have them."""
-        return pools.figures(self.name, self.engines.pools)
+    def figures(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        """Yield the size and the use of its pools, and what sagas did, as metrics have them."""
+        yield from pools.figures(self.name, self.engines.pools)
+        for (saga, status), count in self.saga_changes.items():
+            yield "nsqkit_saga_changes_total", (self.name, saga, status), count
 
     async def measure_clock(self) -> None:
         """Measure the clock of the server again: the clocks of two machines drift apart."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Outgoing
 from nsqkit.policy.saga import decide
-from nsqkit.policy.saga_terms import Action, Begun, Decision, Event, Progress, Start, Status, Stranded
+from nsqkit.policy.saga_terms import Action, Begun, Event, Progress, Start, Status, Stranded
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outage import as_outage
 from nsqkit.sql.saga import store
@@ -41,10 +41,12 @@ class Turned:
     Args:
         instance: The instance afterwards; None if there is none.
         ignored: Why nothing has changed; empty if something has.
+        was: Status before; None for a new instance.
     """
 
     instance: Instance | None
     ignored: str = ""
+    was: Status | None = None
 
 
 class Turns:
@@ -163,9 +165,9 @@ class Turns:
         )
         if not store.save(connection, before, after):
             raise RuntimeError(f"saga {spec.name}, key {before.key}: another worker has changed it meanwhile")
-        _tell(ctx, before, decision)
         outgoing = [_message(member, after, start, ctx) for start in decision.starts]
-        return Turned(replace(after, epoch=before.epoch + 1)), outgoing
+        was = None if isinstance(event, Begun) else before.progress.status
+        return Turned(replace(after, epoch=before.epoch + 1), was=was), outgoing
 
     async def _committed(
         self, ctx: Context, work: Callable[[Connection], tuple[Turned, list[Outgoing]]]
@@ -182,7 +184,14 @@ class Turns:
                 turned, leaving = await connection.run_sync(within)
         database.committed()
         ctx.outgoing += leaving
+        self._count(turned, ctx)
         return turned
+
+    def _count(self, turned: Turned, ctx: Context) -> None:
+        instance = turned.instance
+        if instance is not None and not turned.ignored and instance.progress.status is not turned.was:
+            self._database.saga_changes[instance.saga, str(instance.progress.status)] += 1
+            _tell(ctx, turned.was, instance)
 
 
 def key_of(instance: Instance, action: Action) -> str:
@@ -206,9 +215,10 @@ def _message(member: Any, instance: Instance, start: Start, ctx: Context) -> Out
     return sent
 
 
-def _tell(ctx: Context, instance: Instance, decision: Decision) -> None:
+def _tell(ctx: Context, before: Status | None, instance: Instance) -> None:
     fields = {"saga": instance.saga, "key": instance.key}
-    if decision.progress.status is Status.NEEDS_ATTENTION:
-        ctx.log.error("saga_needs_attention", **fields, reason=decision.progress.reason)
-    elif decision.progress.status is not instance.progress.status:
-        ctx.log.info("saga_changed", **fields, status=str(decision.progress.status))
+    status = instance.progress.status
+    if status is Status.NEEDS_ATTENTION:
+        ctx.log.error("saga_needs_attention", **fields, reason=instance.progress.reason)
+    elif before is not None:
+        ctx.log.info("saga_changed", **fields, status=str(status))
