@@ -21,8 +21,8 @@ def test_open_instances_of_a_version_that_is_not_there_are_named(
         for number, (version, status) in enumerate(
             [(0, Status.RUNNING), (0, Status.COMPENSATING), (0, Status.COMPLETED), (1, Status.RUNNING)]
         ):
-            keys = {"saga": "PackBoxes", "key": f"b{number}", "correlation_id": f"c{number}"}
-            store.add(connection, replace(NEW, **keys, version=version, progress=Progress(status)))
+            box = replace(NEW, saga="PackBoxes", key=f"b{number}", correlation_id=f"c{number}")
+            store.add(connection, replace(box, version=version, progress=Progress(status)))
         store.add(connection, replace(NEW, saga="PackBoxes", key="new", version=3))
     (problem,) = stranded(specs, settings)
     assert "saga PackBoxes: 2 open instances of version 0, whose steps are not here; add the" in problem
