@@ -62,4 +62,5 @@ def start_event(saga: str, version: int, state: type[Any], module: str) -> type[
     """
     fields = [("key", str), ("state", state), ("correlation_id", str)]
     made = make_dataclass("Start", fields, frozen=True, namespace={"__module__": module})
+    made.__qualname__ = f"{saga}.Start"
     return event(f"{saga}.start", version=version, topic=topic_of(saga))(made)

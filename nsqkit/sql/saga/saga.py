@@ -4,7 +4,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
-from nsqkit.errors import HandlerError
+from nsqkit.errors import EventError, HandlerError
 from nsqkit.handler.declaration import location_of
 from nsqkit.handler.group import HandlerGroup
 from nsqkit.handler.handler import deferring
@@ -84,29 +84,42 @@ class Saga(HandlerGroup, Generic[S]):
             *step_problems(cls.steps),
             *_older_problems(older, name, version),
         ]
+        if not found:
+            found += cls._specify(
+                name, typing.cast("int", version), channel, typing.cast("Database", on), location
+            )
         cls.problems = tuple(f"{location}: {cls.__name__}: {problem}" for problem in found)
         if cls.problems:
             if not deferring.get():
                 raise HandlerError(cls.problems)
             return
+        cls.versions = {each.spec.version: each for each in (*older, cls)}
+        for each in older:
+            each.handlers = ()  # those of this class handle its instances
+        cls.handlers = handlers_of(cls)
+
+    @classmethod
+    def _specify(cls, name: str, version: int, channel: str, on: Database, location: str) -> list[str]:
+        """Set the spec of a class whose declaration is right by itself; return what is wrong with others."""
         state, steps = _state_of(cls), tuple(cls.steps)
+        try:
+            start = start_event(name, version, state, cls.__module__)
+        except EventError as error:
+            return [f"another saga has the name {name!r} and version {version}: {error}"]
         cls.spec = SagaSpec(
             name=name,
-            version=typing.cast("int", version),
+            version=version,
             channel=channel,
             topic=topic_of(name),
-            database=typing.cast("Database", on),
+            database=on,
             state=state,
-            start=start_event(name, typing.cast("int", version), state, cls.__module__),
+            start=start,
             steps=steps,
             replies=replies_of(steps),
             plan=tuple(step.plan for step in steps),
             location=location,
         )
-        cls.versions = {each.spec.version: each for each in (*older, cls)}
-        for each in older:
-            each.handlers = ()  # those of this class handle its instances
-        cls.handlers = handlers_of(cls)
+        return []
 
     @classmethod
     def start(cls, key: str, state: S, *, correlation_id: str = "") -> Any:

@@ -123,7 +123,7 @@ def test_a_check_names_instances_that_a_deploy_would_strand(
         "class Order:\n"
         "    order_id: str\n"
         "async def pack(self, order, call): ...\n"
-        "class PlaceOrder(Saga[Order], version=2, on=Database('shop')):\n"
+        "class PlaceOrder(Saga[Order], version=7, on=Database('shop')):\n"
         "    steps = (Step('pack', Call(pack)),)\n",
         encoding="utf-8",
     )

@@ -67,7 +67,8 @@ async def on_packed(_self: Any, box: Box, event: BoxPacked) -> None: ...
 
 def declared(steps: Any, **options: Any) -> type[Any]:
     """Execute a class statement with some steps and class keywords."""
-    body = {"steps": steps, "__module__": __name__, "__orig_bases__": (Saga[Box],)}
+    module = options.pop("module", __name__)
+    body = {"steps": steps, "__module__": module, "__orig_bases__": (Saga[Box],)}
     return types.new_class(
         "Wrong", types.resolve_bases((Saga[Box],)), options, lambda names: names.update(body)
     )
@@ -179,6 +180,11 @@ def test_an_older_version_has_the_name_and_a_lower_version() -> None:
 
         class Again(Saga[Box], version=3, on=team, older=[PackBoxes]):
             steps = (PACK,)
+
+
+def test_a_name_and_version_belong_to_one_saga() -> None:
+    with pytest.raises(HandlerError, match="another saga has the name 'PackBoxes' and version 2"):
+        declared((PACK,), version=2, on=team, name="PackBoxes", module="elsewhere")
 
 
 def test_a_saga_is_loaded_with_its_module() -> None:
