@@ -208,7 +208,8 @@ async def _result(member: Any, instance: Instance, action: Action, attempt: int)
     """Make a call, and return what happened and the new state."""
     spec: SagaSpec = member.spec
     does: Call = spec.action(action)  # type: ignore[assignment] # it was a call when it was claimed
-    call = CallContext(key_of(instance, action), attempt, instance.correlation_id)
+    reason = instance.progress.reason
+    call = CallContext(key_of(instance, action), attempt, instance.correlation_id, reason)
     try:
         async with asyncio.timeout(does.timeout_s):
             result = await does.function(member, spec.read_state(instance.state), call)

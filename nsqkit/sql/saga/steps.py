@@ -27,11 +27,13 @@ class CallContext:
         idempotency_key: ``SAGA/KEY/STEP``, with ``/undo`` for a compensation; the same in every attempt.
         attempt: Number of the attempt, 1 or more.
         correlation_id: ``correlationid`` of the instance.
+        reason: Why the instance is compensated, in one line; empty while it is not.
     """
 
     idempotency_key: str
     attempt: int
     correlation_id: str
+    reason: str = ""
 
 
 def _retry() -> RetryPolicy:

@@ -349,7 +349,8 @@ async def test_a_person_can_compensate_a_completed_instance(bench: Bench) -> Non
     await bench.place()
     await bench.signal("compensate")
     assert (bench.status, bench.instance().progress.reason) == (Status.COMPENSATED, "by hand")
-    assert [call.idempotency_key for call in bench.gateway.calls][-1] == "PlaceOrder/o1/charge/undo"
+    refund = bench.gateway.calls[-1]
+    assert (refund.idempotency_key, refund.reason) == ("PlaceOrder/o1/charge/undo", "by hand")
 
 
 @pytest.mark.parametrize(
