@@ -17,47 +17,47 @@ POINTS = ("SagaShop.Start", "SagaShop.Reserved", "inside.SagaCall", "SagaShop.Sa
 """Where the worker dies, once each: after the commit of what it has handled, or inside of a call."""
 
 
-@event("reserve", version=1, topic="saga-e2e-stock")
+@event("sagashop.reserve", version=1, topic="saga-e2e-stock")
 class Reserve(msgspec.Struct, frozen=True):
     order_id: str
 
 
-@event("release", version=1, topic="saga-e2e-stock")
+@event("sagashop.release", version=1, topic="saga-e2e-stock")
 class Release(msgspec.Struct, frozen=True):
     order_id: str
 
 
-@event("reserved", version=1, topic="saga-e2e-stock-replies")
+@event("sagashop.reserved", version=1, topic="saga-e2e-stock-replies")
 class Reserved(msgspec.Struct, frozen=True):
     order_id: str
 
 
-@event("released", version=1, topic="saga-e2e-stock-replies")
+@event("sagashop.released", version=1, topic="saga-e2e-stock-replies")
 class Released(msgspec.Struct, frozen=True):
     order_id: str
 
 
-@event("charge", version=1, topic="saga-e2e-payments")
+@event("sagashop.charge", version=1, topic="saga-e2e-payments")
 class Charge(msgspec.Struct, frozen=True):
     order_id: str
 
 
-@event("refund", version=1, topic="saga-e2e-payments")
+@event("sagashop.refund", version=1, topic="saga-e2e-payments")
 class Refund(msgspec.Struct, frozen=True):
     order_id: str
 
 
-@event("charged", version=1, topic="saga-e2e-payments-replies")
+@event("sagashop.charged", version=1, topic="saga-e2e-payments-replies")
 class Charged(msgspec.Struct, frozen=True):
     order_id: str
 
 
-@event("declined", version=1, topic="saga-e2e-payments-replies")
+@event("sagashop.declined", version=1, topic="saga-e2e-payments-replies")
 class Declined(msgspec.Struct, frozen=True):
     order_id: str
 
 
-@event("refunded", version=1, topic="saga-e2e-payments-replies")
+@event("sagashop.refunded", version=1, topic="saga-e2e-payments-replies")
 class Refunded(msgspec.Struct, frozen=True):
     order_id: str
 
