@@ -97,20 +97,25 @@ async def _place(shop: Shop) -> None:
             await publisher.publish(SagaShop.start(order_id, Order(order_id)))
 
 
-def test_every_order_is_confirmed_or_undone_although_its_worker_is_killed_between_any_two_writes(
+def test_every_order_is_confirmed_or_undone_although_processes_are_killed_between_two_writes(
     shop: Shop, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died = tmp_path / "died"
     died.mkdir()
     mortal = ("--set", "middleware=tests.e2e.saga_shop:Mortal")
     worker = ("run", "tests.e2e.saga_shop:SagaShop", *shop.arguments, *NO_ADMIN, *mortal)
-    services = (f"tests.e2e.saga_shop:{name}" for name in ("Stock", "Payments"))
-    start("run", *services, *shop.arguments, *NO_ADMIN)
-    start("relay", "orders", *shop.arguments)
+    services = tuple(f"tests.e2e.saga_shop:{name}" for name in ("Stock", "Payments"))
+    relays = (("relay", name, *shop.arguments) for name in NAMES)
+    others = (("run", *services, *shop.arguments, *NO_ADMIN), *relays)
+    rest = [start(*each) for each in others]
     monkeypatch.setenv("SHOP_DIES", str(died))
     program = start(*worker)
     program.until(lambda: program.said("worker_started"))
     asyncio.run(_place(shop))
+    for each in rest:
+        each.kill()
+    for arguments in others:
+        start(*arguments)
     while not shop.are_final():
         until_blocking(partial(_is_over, shop, program))
         if program.has_ended:
