@@ -102,7 +102,7 @@ class Context:
         cancelled: True after the timeout of a plain handler, or when the worker cancels handlers in a drain.
             A thread cannot be interrupted, so long-running handlers should check it.
         outgoing: The follow-up events that ``publish`` has collected.
-        has_outbox: Whether they become rows of the handler's transaction.
+        has_outbox: Whether what the handler publishes becomes rows of its transaction.
         recorders: What extensions have added to learn what happens to the message.
         started_s: When the handler was called, on the clock of *now_s*; None before the call, and while
             the message waits for its batch.

@@ -4,10 +4,10 @@ import typing
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
-from nsqkit.errors import EventError, HandlerError
+from nsqkit.errors import EventError
 from nsqkit.handler.declaration import location_of
 from nsqkit.handler.group import HandlerGroup
-from nsqkit.handler.handler import deferring
+from nsqkit.handler.mistakes import report
 from nsqkit.sql.database import Database
 from nsqkit.sql.saga.declaration import named_problems, replies_of, step_problems
 from nsqkit.sql.saga.events import start_event, topic_of
@@ -89,9 +89,8 @@ class Saga(HandlerGroup, Generic[S]):
                 name, typing.cast("int", version), channel, typing.cast("Database", on), location
             )
         cls.problems = tuple(f"{location}: {cls.__name__}: {problem}" for problem in found)
+        report(cls.problems)
         if cls.problems:
-            if not deferring.get():
-                raise HandlerError(cls.problems)
             return
         cls.versions = {each.spec.version: each for each in (*older, cls)}
         for each in older:

@@ -9,7 +9,7 @@ import pytest
 
 from nsqkit import HandlerError, LoadError, Settings, event
 from nsqkit.handler.group import ungrouped
-from nsqkit.handler.handler import deferring
+from nsqkit.handler.mistakes import deferring
 from nsqkit.loading.loader import load
 from nsqkit.sql import Database
 from nsqkit.sql.saga import Call, CallContext, Refused, Saga, Send, Step
