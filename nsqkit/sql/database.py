@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from nsqkit.errors import SettingsError
@@ -69,6 +70,29 @@ class Database:
         """
         session = self.session if is_async else self.plain_session
         return InboxExtension(handler, session, lambda found: found.info[Transaction], event_key)
+
+    @asynccontextmanager
+    async def sessions(self, settings: Settings) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+        """Connect in a program that is no worker, such as a web server, and yield what makes sessions.
+
+        A session writes rows, and events to the outbox, in one transaction::
+
+            async with database.sessions(Settings.load()) as sessions:
+                async with sessions.begin() as session:
+                    session.add(Order(...))
+                    outbox.add(session, OrderPlaced(...))
+
+        Transactions begin as in a handler: on SQLite they take the write lock, and one runs at a time.
+
+        Args:
+            settings: The URL, and the limits.
+
+        Raises:
+            SettingsError: If the URL is missing, or names no supported database.
+            SchemaError: If the schema of the database is not that of this nsqkit.
+        """
+        async with self._kind.opened(self.name, settings) as database:
+            yield async_sessionmaker(database.engines.on_loop, expire_on_commit=False)
 
     def upgrade(self, settings: Settings) -> tuple[str | None, str]:
         """Create or upgrade nsqkit's tables, as ``nsqkit db upgrade`` does.

@@ -1,7 +1,7 @@
 """Outbox: the rows of events to publish. It publishes none, and commits no transaction."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -58,6 +58,7 @@ def add(
     defer_s: float = 0.0,
     at: datetime | None = None,
     source: str | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> None:
     """Add an event to the transaction of any session; ``nsqkit relay`` publishes it after the commit.
 
@@ -71,13 +72,15 @@ def add(
         defer_s: Seconds from now until a consumer gets it; 0 to 3600.
         at: Time at which a relay publishes it, with a time zone; any time from now on.
         source: The ``source`` of the envelope; by default the setting ``service`` of this process.
+        attributes: Extension attributes of the envelope, such as ``correlationid`` and ``traceparent`` of
+            the request.
 
     Raises:
         EncodeError: If it is not an event, has no topic, or cannot be written as JSON; if *at* has no time
             zone, or *defer_s* is given too.
         SettingsError: If the settings of this process are wrong.
     """
-    outgoing = _preparer(source).event(event, topic, defer_s)
+    outgoing = _preparer(source).event(event, topic, defer_s, extensions=attributes or {})
     if outgoing is not None:
         session.add(OutboxRow(outgoing if at is None else outgoing.at(at), time.time()))
 

@@ -104,7 +104,7 @@ def _call_problems(call: Call) -> Iterator[str]:
 
 def _send_problems(send: Send) -> Iterator[str]:
     name = _name(send.command)
-    if not _takes(send.command, 2) or inspect.iscoroutinefunction(send.command):
+    if not (_takes(send.command, 2) or _takes(send.command, 3)) or inspect.iscoroutinefunction(send.command):
         yield f"{name} must be a plain def {name}(self, state) that returns the command"
     elif (command := _event(_hints(send.command).get("return"))) is None:
         yield f"annotate what {name} returns, with a class decorated with @event"

@@ -1,11 +1,15 @@
 """Steps: what a team declares in its sagas. They check nothing; ``declaration.py`` does."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from nsqkit.policy.retry import RetryPolicy
 from nsqkit.policy.saga_terms import ActionPlan, Kind, StepPlan
+
+_WITHOUT_REASON: Final = 2
+"""Parameters of a command that does not ask for the reason of the compensation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class Send:
     instance.
 
     Args:
-        command: Method ``(self, state) -> event``; its return annotation is a class with ``@event``.
+        command: Method ``(self, state) -> event``; its return annotation is a class with ``@event``. With a
+            third parameter it gets the reason of the compensation too, empty while there is none.
         replies: Methods ``(self, state, reply) -> new state`` or ``Refused``; None keeps the state. The
             annotation of the reply is a class with ``@event`` and a topic. Without replies, the step is done
             when its command is stored.
@@ -60,6 +65,17 @@ class Send:
     replies: Sequence[Callable[..., Any]] = ()
     timeout_s: float = 60.0
     retry: RetryPolicy = field(default_factory=_retry)
+
+    def event(self, member: Any, state: Any, reason: str) -> Any:
+        """Return the command.
+
+        Args:
+            member: The object of the saga.
+            state: State of the instance.
+            reason: Why it is compensated; empty if it is not.
+        """
+        takes_reason = len(inspect.signature(self.command).parameters) > _WITHOUT_REASON
+        return self.command(member, state, reason) if takes_reason else self.command(member, state)
 
     @property
     def plan(self) -> ActionPlan:

@@ -205,7 +205,7 @@ def _message(member: Any, instance: Instance, start: Start, ctx: Context) -> Out
     does, action = spec.action(start.action), start.action
     prepare = partial(ctx.delivery.preparer.event, extensions={"correlationid": instance.correlation_id})
     if isinstance(does, Send):
-        command = does.command(member, spec.read_state(instance.state))
+        command = does.event(member, spec.read_state(instance.state), instance.progress.reason)
         sent = prepare(command, None, 0.0, ctx, event_id=key_of(instance, action))
     else:
         call = SagaCall(instance.key, action.step, action.is_undo, start.attempt)
