@@ -21,6 +21,7 @@ from nsqkit.cli import (
     publish,
     relay,
     run,
+    saga,
     status,
     tail,
     terminal,
@@ -71,6 +72,7 @@ for _name, _command, _help in (
 app.add_typer(dead, name="dead", short_help="Collect, list, show, replay and delete dead letters.")
 app.add_typer(db.app, name="db", short_help="Create and upgrade nsqkit's tables in a database of handlers.")
 app.add_typer(outbox.app, name="outbox", short_help="List and replay parked events of an outbox.")
+app.add_typer(saga.app, name="saga", short_help="List, show, resume and compensate instances of sagas.")
 app.command("reloaded", hidden=True)(run.reloaded)
 app.command("child", hidden=True)(run.child)
 

@@ -18,9 +18,13 @@ def check(
     connect: Annotated[
         bool, typer.Option("--connect", help="Also check that nsqd's limits allow the handlers' times.")
     ] = False,
+    databases: Annotated[
+        bool,
+        typer.Option("--databases", help="Also check that no instance of a saga would lack its version."),
+    ] = False,
     settings: "Settings",
 ) -> int:
-    """Check handlers and list all problems at once. Connects to NSQ only with --connect."""
+    """Check handlers and list all problems at once. Connects to NSQ or databases only if asked to."""
     from nsqkit.errors import SettingsError
     from nsqkit.loading.checks import short_retention
     from nsqkit.loading.dropped import dropped
@@ -38,6 +42,10 @@ def check(
         from nsqkit.ops.limits import check_limits
 
         problems += check_limits(specs, settings)
+    if databases and any(hasattr(spec.handler, "group") for spec in specs):
+        from nsqkit.sql.saga.stranded import stranded
+
+        problems += stranded(specs, settings)
     for problem in problems:
         terminal.echo(f"error: {problem}", err=True)
     if problems:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from nsqkit.errors import EncodeError
 from nsqkit.events.any_event import AnyEvent
 from nsqkit.handler.resources import Resource
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from structlog.typing import FilteringBoundLogger
 
     from nsqkit.errors import UnawaitedError
@@ -99,6 +102,7 @@ class Context:
         cancelled: True after the timeout of a plain handler, or when the worker cancels handlers in a drain.
             A thread cannot be interrupted, so long-running handlers should check it.
         outgoing: The follow-up events that ``publish`` has collected.
+        has_outbox: Whether what the handler publishes becomes rows of its transaction.
         recorders: What extensions have added to learn what happens to the message.
         started_s: When the handler was called, on the clock of *now_s*; None before the call, and while
             the message waits for its batch.
@@ -122,6 +126,7 @@ class Context:
     delivery: Live = field(default=Detached(), repr=False)
     cancelled: bool = field(default=False, init=False)
     outgoing: "tuple[Outgoing, ...]" = field(default=(), init=False)
+    has_outbox: bool = field(default=False, init=False)
     recorders: "tuple[Recorder, ...]" = field(default=(), init=False, repr=False)
     started_s: float | None = field(default=None, init=False)
     unawaited: "UnawaitedError | None" = field(default=None, init=False, repr=False)
@@ -208,6 +213,7 @@ class Context:
         defer_s: float = 0.0,
         partition_key: str | None = None,
         sequence: str | None = None,
+        at: "datetime | None" = None,
     ) -> None:
         """Publish a follow-up event after this handler succeeds and before its message is finished.
 
@@ -222,14 +228,19 @@ class Context:
             partition_key: What the event belongs to, such as an order: the attribute ``partitionkey``.
             sequence: Its place among the events of that key, by which a consumer refuses stale ones, since
                 NSQ has no order: the attribute ``sequence``, a text that grows.
+            at: Time at which a relay publishes it, with a time zone; needs ``once=``. Until then the event is
+                a row, so the time may be years away, and a restart of nsqd does not hasten it.
 
         Raises:
-            EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+            EncodeError: If it is not an event, has no topic, or cannot be written as JSON; or with *at* if
+                the handler has no ``once=``, or *at* has no time zone.
         """
         preparer = self.delivery.preparer
-        self._keep(
-            preparer.event(event, topic, defer_s, self, partition_key=partition_key, sequence=sequence)
-        )
+        outgoing = preparer.event(event, topic, defer_s, self, partition_key=partition_key, sequence=sequence)
+        if at is not None and outgoing is not None:
+            self._require_outbox()
+            outgoing = outgoing.at(at)
+        self._keep(outgoing)
 
     def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish bytes as they are, without an envelope, after this handler succeeds.
@@ -261,6 +272,13 @@ class Context:
                 f"resource {resource.name} is not open for this message: add it to the handler's uses=[…]"
             )
         return typing.cast("T", self.resources[resource])
+
+    def _require_outbox(self) -> None:
+        if not (self.has_outbox or isinstance(self.delivery, Detached)):
+            raise EncodeError(
+                "publish(at=…) keeps the event in a database until then: add once=… to the handler's class "
+                "keywords, or use outbox.add(session, event, at=…)"
+            )
 
     def _keep(self, outgoing: "Outgoing | None") -> None:
         if outgoing is not None:

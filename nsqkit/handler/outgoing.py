@@ -1,8 +1,10 @@
 """Outgoing: messages to publish, and how events and raw bytes are turned into them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
 
 from nsqkit.errors import EncodeError
 from nsqkit.events.codec.encoder import encode, type_of
@@ -14,6 +16,7 @@ from nsqkit.policy.retry import MAX_DELAY_S
 if TYPE_CHECKING:
     from nsqkit.handler.context import Context
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 Done = Callable[[BaseException | None], object]
 """Called with None once nsqd has confirmed a message, or with the error if it was not published."""
 
@@ -29,6 +32,7 @@ class Outgoing:
         event: The event in the body; None for raw bytes.
         when_done: Functions to call once, when the publish is confirmed or has failed.
         is_stored: Whether an outbox has it, which publishes it later if it is not published now.
+        at_s: Time before which an outbox keeps it, seconds since 1970 UTC; None for no such time.
     """
 
     topic: str
@@ -37,6 +41,22 @@ class Outgoing:
     event: object = field(default=None, compare=False)
     when_done: tuple[Done, ...] = field(default=(), compare=False, repr=False)
     is_stored: bool = field(default=False, compare=False)
+    at_s: float | None = None
+
+    def at(self, at: datetime) -> Self:
+        """Return the message for an outbox that publishes it at a time.
+
+        Args:
+            at: The time, with a time zone; one in the past is now.
+
+        Raises:
+            EncodeError: If it has no time zone, or the message is deferred too.
+        """
+        if not isinstance(at, datetime) or at.tzinfo is None:  # type: ignore[redundant-expr]
+            raise EncodeError(f"at={at!r} is not a time with a time zone, such as datetime.now(UTC)")
+        if self.defer_s:
+            raise EncodeError("at and defer_s are two delays of one event; give one of them")
+        return replace(self, at_s=at.timestamp())
 
     def done(self, error: BaseException | None) -> None:
         """Call ``when_done`` with the result of the publish.
@@ -136,8 +156,20 @@ class Preparer:
         *,
         partition_key: str | None = None,
         sequence: str | None = None,
+        event_id: str | None = None,
+        extensions: Mapping[str, str] = _NONE,
     ) -> Outgoing | None:
-        """Return the message for an event; None if an extension keeps it. Arguments as of ``ctx.publish``.
+        """Return the message for an event; None if an extension keeps it.
+
+        Args:
+            event: The event.
+            topic: Topic to publish to; None for that of its ``@event``.
+            defer_s: Seconds until nsqd delivers it.
+            ctx: Context of the handler that publishes it.
+            partition_key: Attribute ``partitionkey`` of its envelope; None for none.
+            sequence: Attribute ``sequence`` of its envelope; None for none.
+            event_id: Its id; None for a new one.
+            extensions: Further attributes of its envelope, such as ``correlationid``.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON; or if a partition
@@ -146,7 +178,11 @@ class Preparer:
         attributes = caused_by(ctx) if ctx is not None else {}
         if partition_key is not None or sequence is not None:
             attributes |= _order_of(event, partition_key, sequence)
+        if extensions:
+            attributes.update(extensions)
         stamped = stamp(self.source)
+        if event_id is not None:
+            stamped = stamped._replace(event_id=event_id)
         if not self.hooks:
             return self._encoded(event, topic, defer_s, stamped, attributes=attributes)
         known = type_of(event)
@@ -211,7 +247,8 @@ class Preparer:
         if problem := topic_problem(outgoing.topic):
             raise EncodeError(problem)
         if not 0 <= outgoing.defer_s <= MAX_DELAY_S:
-            raise EncodeError(f"defer_s={outgoing.defer_s!r} is not in 0..{MAX_DELAY_S:g} seconds")
+            longer = "; for longer, store the event in an outbox with at=…" if outgoing.defer_s > 0 else ""
+            raise EncodeError(f"defer_s={outgoing.defer_s!r} is not in 0..{MAX_DELAY_S:g} seconds{longer}")
         if not outgoing.body:
             raise EncodeError(f"{name} is empty; nsqd takes messages of 1 byte or more")
         if len(outgoing.body) > self.max_msg_bytes:

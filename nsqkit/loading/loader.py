@@ -15,7 +15,7 @@ from nsqkit.handler.mistakes import deferring
 from nsqkit.handler.resources import Resource
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.loading.checks import check
-from nsqkit.loading.modules import defined, imported, modules_of, resources_in
+from nsqkit.loading.modules import defined, groups_in, imported, modules_of, resources_in
 from nsqkit.policy.suggestion import suggestion
 from nsqkit.settings.settings import Settings
 
@@ -87,6 +87,7 @@ def _collect(
         if wanted:
             here = _only(target, wanted, here, problems) if found else []
         problems += [problem for handler in here for problem in handler.problems]
+        problems += [problem for module in found for group in groups_in(module) for problem in group.problems]
         classes.update(dict.fromkeys(here))
     return modules, [handler for handler in classes if "spec" in handler.__dict__]
 
@@ -105,7 +106,7 @@ def _only(
     here: list[type[AnyHandler[Any]]],
     problems: list[str],
 ) -> list[type[AnyHandler[Any]]]:
-    found = [handler for handler in here if handler.__name__ == wanted]
+    found = [handler for handler in here if handler.__name__ == wanted]  # those of a group have its name
     if not found:
         names = [handler.__name__ for handler in here]
         hint = suggestion(wanted, names)

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from nsqkit.errors import HandlerError, NsqkitError
+from nsqkit.handler.group import HandlerGroup
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.origin import place_of
 from nsqkit.handler.resources import Resource
@@ -61,8 +62,13 @@ def imported(name: str, problems: list[str]) -> ModuleType | None:
 
 
 def defined(module: ModuleType) -> list[type[AnyHandler[Any]]]:
-    """Return the handler classes that a module defines, in order, without imported ones."""
+    """Return the handler classes that a module defines, in order, also those of groups; no imported ones."""
     return list(_handlers(vars(module), module.__name__))
+
+
+def groups_in(module: ModuleType) -> list[type[HandlerGroup]]:
+    """Return the groups of handlers that a module defines, in order, without imported ones."""
+    return list(_groups(vars(module), module.__name__))
 
 
 def resources_in(modules: Sequence[ModuleType]) -> tuple[Resource[Any], ...]:
@@ -73,7 +79,17 @@ def resources_in(modules: Sequence[ModuleType]) -> tuple[Resource[Any], ...]:
 
 def _handlers(names: dict[str, object], module: str) -> Iterator[type[AnyHandler[Any]]]:
     for value in tuple(names.values()):
-        if isinstance(value, type) and issubclass(value, AnyHandler) and value.__module__ == module:
+        if not (isinstance(value, type) and value.__module__ == module):
+            continue
+        if issubclass(value, AnyHandler):
+            yield value
+        elif issubclass(value, HandlerGroup):
+            yield from value.handlers
+
+
+def _groups(names: dict[str, object], module: str) -> Iterator[type[HandlerGroup]]:
+    for value in tuple(names.values()):
+        if isinstance(value, type) and issubclass(value, HandlerGroup) and value.__module__ == module:
             yield value
 
 
@@ -83,6 +99,8 @@ def _declared(name: str, error: BaseException) -> Iterator[str]:
         if frame.f_globals.get("__name__") == name:
             for handler in _handlers(frame.f_globals, name):
                 yield from handler.problems
+            for group in _groups(frame.f_globals, name):
+                yield from group.problems
 
 
 def _reported(name: str, error: BaseException) -> tuple[str, ...]:

@@ -317,7 +317,7 @@ class MessageContext(Context):
         self.decoded = decoded
         self._shared = shared
         self._watch = watch
-        self.cancelled = False
+        self.cancelled = self.has_outbox = False
         self.outgoing = self.recorders = ()
         self.started_s = self.unawaited = self.resources = None
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from nsqkit.errors import SettingsError
@@ -13,6 +13,7 @@ from nsqkit.handler.extension import Extension
 from nsqkit.handler.once import BatchInbox, EventKey
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.resources import Resource
+from nsqkit.handler.wall_clock import WallClock, clock
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import schema
@@ -58,7 +59,7 @@ class Database:
         self._kind: type[OpenDatabase] = type(
             f"OpenDatabase_{name}", (OpenDatabase,), {}
         )  # each has its own, to be found by type
-        opened = self._opened()
+        self.opened = opened = self._opened()  # for other parts of nsqkit, too
         self.session: Resource[AsyncSession] = self._session(opened)
         self.plain_session: Resource[Session] = self._plain_session(opened)
 
@@ -104,6 +105,29 @@ class Database:
         ):
             yield writer
 
+    @asynccontextmanager
+    async def sessions(self, settings: Settings) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+        """Connect in a program that is no worker, such as a web server, and yield what makes sessions.
+
+        A session writes rows, and events to the outbox, in one transaction::
+
+            async with database.sessions(Settings.load()) as sessions:
+                async with sessions.begin() as session:
+                    session.add(Order(...))
+                    outbox.add(session, OrderPlaced(...))
+
+        Transactions begin as in a handler: on SQLite they take the write lock, and one runs at a time.
+
+        Args:
+            settings: The URL, and the limits.
+
+        Raises:
+            SettingsError: If the URL is missing, or names no supported database.
+            SchemaError: If the schema of the database is not that of this nsqkit.
+        """
+        async with self._kind.opened(self.name, settings) as database:
+            yield async_sessionmaker(database.engines.on_loop, expire_on_commit=False)
+
     def upgrade(self, settings: Settings) -> tuple[str | None, str]:
         """Create or upgrade nsqkit's tables, as ``nsqkit db upgrade`` does.
 
@@ -120,13 +144,25 @@ class Database:
         return schema.upgrade(DatabaseUrl.read(self.name, settings), self.name)
 
     def _opened(self) -> Resource[OpenDatabase]:
-        async def opened(settings: Settings) -> AsyncIterator[OpenDatabase]:
-            async with self._kind.opened(self.name, settings) as found:
+        async def opened(settings: Settings, clock: WallClock) -> AsyncIterator[OpenDatabase]:
+            async with self._kind.opened(self.name, settings, clock=clock) as found:
                 yield found
 
         opened.__name__ = self.name
         opened.__annotations__["return"] = AsyncIterator[self._kind]  # type: ignore[name-defined]
         return Resource(opened, figures=OpenDatabase.figures)
+
+    def of_message(self, function: Any, name: str, opened: Resource[OpenDatabase]) -> Resource[Any]:
+        """Return a resource of messages; for other parts of nsqkit.
+
+        Args:
+            function: Generator function, whose parameter ``database`` is the open database.
+            name: Name of the resource, after that of the database.
+            opened: The open database.
+        """
+        function.__name__ = f"{self.name}.{name}"
+        function.__annotations__["database"] = self._kind
+        return Resource(function, "message", brings=(opened, clock))
 
     def _session(self, opened: Resource[OpenDatabase]) -> Resource[AsyncSession]:
         async def session(database: OpenDatabase) -> AsyncGenerator[AsyncSession, Verdict]:
@@ -141,7 +177,7 @@ class Database:
                         if verdict.label in _COMMITS:
                             await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
 
-        return self._of_message(session, "session", opened)
+        return self.of_message(session, "session", opened)
 
     def _plain_session(self, opened: Resource[OpenDatabase]) -> Resource[Session]:
         def plain_session(database: OpenDatabase) -> Generator[Session, Verdict, None]:
@@ -159,12 +195,7 @@ class Database:
                     if verdict.label in _COMMITS:
                         transaction.commit(publishes=_publishes(verdict))
 
-        return self._of_message(plain_session, "plain_session", opened)
-
-    def _of_message(self, function: Any, name: str, opened: Resource[OpenDatabase]) -> Resource[Any]:
-        function.__name__ = f"{self.name}.{name}"
-        function.__annotations__["database"] = self._kind
-        return Resource(function, "message", brings=(opened,))
+        return self.of_message(plain_session, "plain_session", opened)
 
 
 def _publishes(verdict: Verdict) -> bool:

@@ -1,8 +1,9 @@
 """Outbox: the rows of events to publish. It publishes none, and commits no transaction."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -23,8 +24,9 @@ _WAITS: Final = OUTBOX.c.sent_at.is_(None) & OUTBOX.c.parked_at.is_(None)
 # For each message, and so in the driver's own words: SQLAlchemy's cost as much as the driver (ADR 0057).
 _STORE: Final = """
     INSERT INTO nsqkit_outbox (topic, body, created_at, due_at, claimed_until)
-    SELECT topic, body, %s, %s + defer_s, %s
-    FROM unnest(%s::text[], %s::bytea[], %s::float8[]) WITH ORDINALITY AS given (topic, body, defer_s, place)
+    SELECT topic, body, %s, due_at, claimed_until
+    FROM unnest(%s::text[], %s::bytea[], %s::float8[], %s::float8[])
+    WITH ORDINALITY AS given (topic, body, due_at, claimed_until, place)
     ORDER BY place RETURNING id
 """
 
@@ -55,8 +57,8 @@ class OutboxRow:
     def __init__(self, outgoing: Outgoing, now_s: float) -> None:
         self.topic = outgoing.topic
         self.body = outgoing.body
-        self.created_at = self.claimed_until = now_s  # so that a relay may publish it at once
-        self.due_at = now_s + outgoing.defer_s
+        self.created_at = now_s
+        self.due_at, self.claimed_until = _times(outgoing, now_s=now_s, lease_s=0.0)
 
 
 registry().map_imperatively(OutboxRow, OUTBOX)
@@ -68,9 +70,11 @@ def add(
     *,
     topic: str | None = None,
     defer_s: float = 0.0,
+    at: datetime | None = None,
     source: str | None = None,
     partition_key: str | None = None,
     sequence: str | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> None:
     """Add an event to the transaction of any session; ``nsqkit relay`` publishes it after the commit.
 
@@ -82,18 +86,29 @@ def add(
         event: An instance of a class decorated with ``@event``; encoded immediately.
         topic: Topic to publish to; by default the topic of its ``@event``.
         defer_s: Seconds from now until a consumer gets it; 0 to 3600.
+        at: Time at which a relay publishes it, with a time zone; any time from now on.
         source: The ``source`` of the envelope; by default the setting ``service`` of this process.
         partition_key: What the event belongs to, such as an order: the attribute ``partitionkey``.
         sequence: Its place among the events of that key, a text that grows: the attribute ``sequence``.
+        attributes: Extension attributes of the envelope, such as ``correlationid`` and ``traceparent`` of
+            the request.
 
     Raises:
-        EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+        EncodeError: If it is not an event, has no topic, or cannot be written as JSON; if *at* has no time
+            zone, or *defer_s* is given too.
         SettingsError: If the settings of this process are wrong.
     """
     preparer = _preparer(source)
-    outgoing = preparer.event(event, topic, defer_s, partition_key=partition_key, sequence=sequence)
+    outgoing = preparer.event(
+        event,
+        topic,
+        defer_s,
+        partition_key=partition_key,
+        sequence=sequence,
+        extensions=attributes or {},
+    )
     if outgoing is not None:
-        row = OutboxRow(outgoing, time.time())
+        row = OutboxRow(outgoing if at is None else outgoing.at(at), time.time())
         row.notifies = _notifies()
         session.add(row)
 
@@ -127,12 +142,14 @@ def store(connection: Connection, outgoing: Sequence[Outgoing], *, now_s: float,
         now_s: The present time, seconds since 1970 UTC.
         lease_s: Seconds for which only the caller publishes them; 0 or more.
     """
+    times = [_times(each, now_s=now_s, lease_s=lease_s) for each in outgoing]
     if connection.dialect.name == "postgresql":
         values = (
-            *(now_s, now_s, now_s + lease_s),
+            now_s,
             [each.topic for each in outgoing],
             [each.body for each in outgoing],
-            [float(each.defer_s) for each in outgoing],
+            [due_at for due_at, _ in times],
+            [claimed_until for _, claimed_until in times],
         )
         return sorted(connection.exec_driver_sql(_STORE, values).scalars())
     rows = [
@@ -140,13 +157,30 @@ def store(connection: Connection, outgoing: Sequence[Outgoing], *, now_s: float,
             "topic": each.topic,
             "body": each.body,
             "created_at": now_s,
-            "due_at": now_s + each.defer_s,
-            "claimed_until": now_s + lease_s,
+            "due_at": due_at,
+            "claimed_until": claimed_until,
         }
-        for each in outgoing
+        for each, (due_at, claimed_until) in zip(outgoing, times, strict=True)
     ]
     added = insert(OUTBOX).returning(OUTBOX.c.id, sort_by_parameter_order=True)
     return list(connection.execute(added, rows).scalars())
+
+
+def is_scheduled(outgoing: Outgoing, *, now_s: float) -> bool:
+    """Return whether an event stays in the outbox until a later time, for a relay.
+
+    Args:
+        outgoing: The event.
+        now_s: The present time, seconds since 1970 UTC.
+    """
+    return outgoing.at_s is not None and outgoing.at_s > now_s
+
+
+def _times(outgoing: Outgoing, *, now_s: float, lease_s: float) -> tuple[float, float]:
+    """Return when a consumer may get an event, and when a relay may publish it."""
+    if outgoing.at_s is not None and is_scheduled(outgoing, now_s=now_s):
+        return outgoing.at_s, outgoing.at_s
+    return now_s + outgoing.defer_s, now_s + lease_s
 
 
 def claim(connection: Connection, *, now_s: float, lease_s: float, most: int) -> list[StoredEvent]:

@@ -1,18 +1,11 @@
 """Parked: the events of an outbox that can never be published, for the commands of operators."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-from sqlalchemy import Connection, create_engine
 
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import outbox
-from nsqkit.sql.engines import prepare
-from nsqkit.sql.schema import require_current
-from nsqkit.sql.urls import DatabaseUrl
-
-T = TypeVar("T")
+from nsqkit.sql.one_transaction import in_transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +36,7 @@ def parked_events(name: str, settings: Settings) -> list[ParkedEvent]:
         SettingsError: If the URL is missing or wrong.
         SchemaError: If the schema of the database is not that of this nsqkit.
     """
-    rows = _within(name, settings, outbox.parked)
+    rows = in_transaction(name, settings, outbox.parked)
     return [ParkedEvent(row.id, row.topic, row.parked_at, row.problem) for row in rows]
 
 
@@ -59,15 +52,4 @@ def replay(name: str, settings: Settings, ids: Sequence[int] = ()) -> int:
         SettingsError: If the URL is missing or wrong.
         SchemaError: If the schema of the database is not that of this nsqkit.
     """
-    return _within(name, settings, lambda connection: outbox.replay(connection, ids))
-
-
-def _within(name: str, settings: Settings, work: Callable[[Connection], T]) -> T:
-    engine = create_engine(DatabaseUrl.read(name, settings).plain)
-    prepare(engine, lock_timeout_s=settings.lock_timeout_s)
-    try:
-        with engine.begin() as connection:
-            require_current(connection, name)
-            return work(connection)
-    finally:
-        engine.dispose()
+    return in_transaction(name, settings, lambda connection: outbox.replay(connection, ids))

@@ -17,12 +17,15 @@ from nsqkit.settings.settings import Settings
 from nsqkit.sql import outbox
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outbox import StoredEvent
+from nsqkit.sql.saga.waking import wake
 from nsqkit.sql.urls import DatabaseUrl
 from nsqkit.sql.wake import woken_by_commits
 from nsqkit.telemetry import logs
 
 MOST_CLAIMED: Final = 500
 """Most events that one sweep claims, so that it publishes them all within the lease."""
+MEASURE_S: Final = 60.0
+"""Seconds from one measurement of the server's clock to the next."""
 POLL_S: Final = 1.0
 """Seconds from one sweep to the next if there was nothing left."""
 
@@ -49,7 +52,9 @@ class Swept:
 
 
 class Relay:
-    """Sweeps one outbox. Several relays of one database share the work.
+    """Sweeps one outbox: what is due, and what nobody else publishes.
+
+    Several relays of one database share the work.
 
     Args:
         database: The open database.
@@ -79,7 +84,9 @@ class Relay:
         self.swept = Swept()
 
     async def sweep(self) -> int:
-        """Claim events, publish them outside of the transaction, and mark those that nsqd has confirmed.
+        """Wake sagas that are due, and publish events outside of the transaction that claims them.
+
+        Events that nsqd has confirmed are marked as sent.
 
         Returns:
             How many events were claimed; 0 if none waits.
@@ -89,6 +96,7 @@ class Relay:
         """
         now_s = self._database.now_s()
         async with self._database.engines.on_loop.begin() as connection:
+            await connection.run_sync(wake, now_s=now_s, most=MOST_CLAIMED)
             claimed: list[StoredEvent] = await connection.run_sync(
                 outbox.claim, now_s=now_s, lease_s=self._lease_s, most=MOST_CLAIMED
             )
@@ -105,9 +113,13 @@ class Relay:
             stop: Ends the relay after the running sweep.
             exit_when_idle: Whether to end when no event waits, apart from those that are claimed.
         """
+        measured_s = self._database.now_s()
         while not stop.is_set():
             count = 0
             try:
+                if self._database.now_s() >= measured_s + MEASURE_S:
+                    await self._database.measure_clock()
+                    measured_s = self._database.now_s()
                 count = await self.sweep()
             except SQLAlchemyError as error:
                 self._log.error("relay_failed", database=self._database.name, reason=describe(error))

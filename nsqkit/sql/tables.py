@@ -63,3 +63,32 @@ Index(
     sqlite_where=OUTBOX.c.sent_at.is_(None) & OUTBOX.c.parked_at.is_(None),
 )
 Index("nsqkit_outbox_sent_at", OUTBOX.c.sent_at)
+
+SAGA: Final = Table(
+    "nsqkit_saga",
+    METADATA,
+    Column("saga", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("wake_at", Double),
+    Column("state", Text, nullable=False),
+    Column("progress", Text, nullable=False),
+    Column("notes", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    PrimaryKeyConstraint("key", "saga", name="nsqkit_saga_pkey"),
+    Index("nsqkit_saga_correlation_id", "correlation_id", "saga", unique=True),
+    Index("nsqkit_saga_changed_at", "changed_at"),
+)
+"""One row for each instance of a saga. A relay wakes it once ``wake_at`` has passed."""
+Index(
+    "nsqkit_saga_wake_at",
+    SAGA.c.wake_at,
+    postgresql_where=SAGA.c.wake_at.is_not(None),
+    sqlite_where=SAGA.c.wake_at.is_not(None),
+)

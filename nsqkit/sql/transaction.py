@@ -97,6 +97,8 @@ class Transaction:
 
     def _begin(self, add: Callable[..., T], what: Any) -> T:
         database, connection = self._database, self._connection
+        for ctx in self.publishing:
+            ctx.has_outbox = True
         try:
             self._outer = connection.begin()
             return add(connection, what, now_s=database.now_s(), lock_timeout_s=database.lock_timeout_s)
@@ -122,13 +124,13 @@ class Transaction:
         self._session.flush()
         self._require_usable()
         publishing = [ctx for ctx in self.publishing if ctx.outgoing] if publishes else []
-        stored = self._stored([each for ctx in publishing for each in ctx.outgoing]) if publishing else ()
+        outgoing = [each for ctx in publishing for each in ctx.outgoing]
+        left = iter(stored(self._connection, self._database, outgoing))
         self._session.commit()
         if self._outer is not None:
             self._outer.commit()
-        left = iter(stored)
         for ctx in publishing:
-            ctx.outgoing = tuple(islice(left, len(ctx.outgoing)))
+            ctx.outgoing = tuple(filter(None, islice(left, len(ctx.outgoing))))
         self._database.committed()
 
     @contextmanager
@@ -150,17 +152,6 @@ class Transaction:
                 name, f"the transaction has failed, and the handler caught the error; {_SAVEPOINT}"
             )
 
-    def _stored(self, outgoing: Sequence[Outgoing]) -> tuple[Outgoing, ...]:
-        """Add events to the outbox; return them so that they are marked as sent once nsqd has them."""
-        database = self._database
-        ids = outbox.store(
-            self._connection, outgoing, now_s=database.now_s(), lease_s=database.outbox_lease_s
-        )
-        return tuple(
-            replace(each, is_stored=True, when_done=(*each.when_done, partial(_on_publish, database, row)))
-            for each, row in zip(outgoing, ids, strict=True)
-        )
-
     @property
     def _connection(self) -> Connection:
         return cast("Connection", self._session.get_bind())
@@ -177,6 +168,32 @@ def _has_failed(connection: Connection) -> bool:
     """Return whether PostgreSQL only accepts a rollback; SQLite has no such state."""
     info = getattr(connection.connection.driver_connection, "info", None)
     return info is not None and info.transaction_status.name == "INERROR"
+
+
+def stored(
+    connection: Connection, database: OpenDatabase, outgoing: Sequence[Outgoing]
+) -> list[Outgoing | None]:
+    """Add events to the outbox in the running transaction.
+
+    Args:
+        connection: A connection in a transaction.
+        database: The open database.
+        outgoing: The events.
+
+    Returns:
+        Each event as it is published after the commit, and is then marked as sent; None for one that a relay
+        publishes at its time.
+    """
+    if not outgoing:
+        return []
+    now_s = database.now_s()
+    ids = outbox.store(connection, outgoing, now_s=now_s, lease_s=database.outbox_lease_s)
+    return [
+        None
+        if outbox.is_scheduled(each, now_s=now_s)
+        else replace(each, is_stored=True, when_done=(*each.when_done, partial(_on_publish, database, row)))
+        for each, row in zip(outgoing, ids, strict=True)
+    ]
 
 
 def _on_publish(database: OpenDatabase, row: int, error: BaseException | None) -> None:

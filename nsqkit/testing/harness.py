@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from nsqkit.errors import HandlerError
 from nsqkit.handler.extension import Layer
+from nsqkit.handler.group import Handlers, ungrouped
 from nsqkit.handler.handler import AnyHandler
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
+from nsqkit.handler.wall_clock import WallClock
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
 from nsqkit.nsq import ConsumerOptions
@@ -29,7 +31,7 @@ from nsqkit.testing.ledger_broker import LedgerBroker
 from nsqkit.testing.nsqd_broker import NsqdBroker
 from nsqkit.testing.questions import Questions
 from nsqkit.testing.recording_publisher import PublishFaults, RecordingPublisher
-from nsqkit.testing.stand_ins import with_stand_ins
+from nsqkit.testing.stand_ins import stand_in, with_stand_ins
 from nsqkit.worker.parts import Consumes, WorkerParts
 from nsqkit.worker.subscription import Subscription
 
@@ -47,7 +49,7 @@ class Harness(Questions):
     hour of retries takes milliseconds, and so does a handler's timeout. Jitter is 0.
 
     Args:
-        handlers: Handler classes, one or more.
+        handlers: Handler classes and sagas, one or more.
         resources: Stand-ins by the type that handlers or resources ask for. Other resources are opened
             as in a worker, from the modules of the handlers.
         settings: The settings; None for the defaults. Environment and file are not read.
@@ -55,6 +57,8 @@ class Harness(Questions):
         broker: ``"ledger"``, or ``"nsqd"`` for a real nsqd and real time; None for *default_broker*.
 
     Attributes:
+        settings: The settings.
+        wall_clock: The time of day, with which rows of a database are written.
         default_broker: ``"ledger"``; the class of the fixture has the value of ``--nsqkit-broker``.
 
     Raises:
@@ -66,19 +70,21 @@ class Harness(Questions):
 
     def __init__(
         self,
-        handlers: Sequence[type[AnyHandler[Any]]],
+        handlers: Handlers,
         *,
         resources: Mapping[Any, object] | None = None,
         settings: Settings | None = None,
         middleware: Sequence[Layer] = (),
         broker: BrokerName | None = None,
     ) -> None:
-        specs = tuple(handler.spec for handler in handlers)
-        self._settings = settings or Settings()
+        specs = tuple(handler.spec for handler in ungrouped(handlers))
+        self.settings = settings or Settings()
+        self.wall_clock = WallClock(lambda: self._broker.now_ns() / 1e9, is_virtual=True)
         self._log = logs.get_logger()
         known = resources_in([sys.modules[spec.handler.__module__] for spec in specs])
-        self._resources = with_stand_ins(specs, known, resources or {})
-        if problems := check(specs, self._resources, self._settings, middleware):
+        clock = stand_in(WallClock, self.wall_clock, "clock")
+        self._resources = (*with_stand_ins(specs, known, resources or {}), clock)
+        if problems := check(specs, self._resources, self.settings, middleware):
             raise HandlerError(tuple(problems))
         self._channels = tuple((topic, spec.channel) for spec in specs for topic in spec.topics)
         topics = frozenset(topic for topic, _ in self._channels)
@@ -98,12 +104,12 @@ class Harness(Questions):
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            resources = Resources(self._resources, self._settings)
+            on_nsqd = self._broker_name == "nsqd"
+            self._broker = NsqdBroker(self.settings) if on_nsqd else LedgerBroker(self._activity.active)
+            resources = Resources(self._resources, self.settings)
             stack.push_async_callback(resources.close)
             for spec in self._specs:
                 self._ready.append(await resources.prepare(spec, self._middleware))
-            on_nsqd = self._broker_name == "nsqd"
-            self._broker = NsqdBroker(self._settings) if on_nsqd else LedgerBroker(self._activity.active)
             await self._broker.start(self._channels)
             stack.push_async_callback(self._broker.stop)
             self._subscriptions = self._subscribe()
@@ -207,7 +213,7 @@ class Harness(Questions):
     def _subscribe(self) -> tuple[Subscription, ...]:
         broker, metrics = self._broker, Metrics()
         parts = WorkerParts(
-            settings=self._settings,
+            settings=self.settings,
             metrics=metrics,
             publishes=broker,
             make_consumer=broker.make_consumer,
@@ -244,8 +250,8 @@ class Harness(Questions):
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
         await drain(
             pairs,
-            grace_s=self._settings.grace_s,
-            publish_timeout_s=self._settings.publish_timeout_s,
+            grace_s=self.settings.grace_s,
+            publish_timeout_s=self.settings.publish_timeout_s,
             log=self._log,
         )
         for subscription in self._subscriptions:

@@ -22,7 +22,7 @@ def with_stand_ins(
         HarnessError: If no handler and no resource asks for one of the types.
     """
     kept = [each for each in known if each.provides not in stand_ins]
-    given = [_stand_in(kind, value) for kind, value in stand_ins.items()]
+    given = [stand_in(kind, value) for kind, value in stand_ins.items()]
     wanted = [
         *(spec.handler.__init__ for spec in specs if spec.handler.__init__ is not object.__init__),
         *(each.function for each in kept),
@@ -35,9 +35,18 @@ def with_stand_ins(
     return (*kept, *given)
 
 
-def _stand_in(kind: Any, value: object) -> Resource[Any]:
-    def stand_in() -> Iterator[Any]:
+def stand_in(kind: Any, value: object, name: str = "stand_in") -> Resource[Any]:
+    """Return a resource that yields a value.
+
+    Args:
+        kind: The type by which it is asked for.
+        value: The value.
+        name: Name of the resource, which decides among several of one type.
+    """
+
+    def given() -> Iterator[Any]:
         yield value
 
-    stand_in.__annotations__["return"] = Iterator[kind]
-    return resource(stand_in)
+    given.__name__ = name
+    given.__annotations__["return"] = Iterator[kind]
+    return resource(given)

@@ -11,7 +11,7 @@ from nsqkit.admin import Access, AdminServer, HandlerState
 from nsqkit.background import Background
 from nsqkit.errors import HandlerError, SettingsError
 from nsqkit.handler.extension import Layer
-from nsqkit.handler.handler import AnyHandler
+from nsqkit.handler.group import Handlers, ungrouped
 from nsqkit.handler.resources import Resource
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
@@ -44,7 +44,7 @@ class Worker:
     running event loop, and drains it at the end. A worker runs once.
 
     Args:
-        handlers: Handler classes; one or more.
+        handlers: Handler classes and sagas; one or more.
         settings: Settings of the worker; by default read from the environment and the settings file.
         resources: Resources that handlers may ask for; by default those in the handlers' modules.
         middleware: Extensions around every handler, outermost first.
@@ -63,14 +63,14 @@ class Worker:
 
     def __init__(
         self,
-        handlers: Sequence[type[AnyHandler[Any]]],
+        handlers: Handlers,
         *,
         settings: Settings | None = None,
         resources: Sequence[Resource[Any]] | None = None,
         middleware: Sequence[Layer] = (),
         metrics: Metrics | None = None,
     ) -> None:
-        self.specs = tuple(handler.spec for handler in handlers)
+        self.specs = tuple(handler.spec for handler in ungrouped(handlers))
         self.settings = settings or Settings.load()
         self.metrics = Metrics() if metrics is None else metrics
         self.left_behind = 0

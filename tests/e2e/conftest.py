@@ -85,6 +85,10 @@ class Program:
         """Return the exit code."""
         return self._process.wait(PATIENCE_S)
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()

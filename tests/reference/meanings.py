@@ -139,6 +139,11 @@ LOG_EVENTS: Final = {
     "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
     "replacement_failed": "`--workers`: a new worker ended before it was ready; the earlier one continues.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
+    "saga_changed": "An instance of a saga is being compensated, or has reached its end.",
+    "saga_needs_attention": (
+        "A compensation of a saga cannot be done, or no worker knows the version of an instance: a person "
+        "has to look at it; see `nsqkit saga show`."
+    ),
     "settling_failed": "A defect in nsqkit, with its stack. The message is requeued.",
     "slot_lost": (
         "A handler still runs although the lease of its message is over. The worker takes in one message "
@@ -257,6 +262,9 @@ FIELDS: Final = {
     "resources": "Names of resources.",
     "restart_in_s": "Seconds until another worker is started in its place.",
     "retry_in_s": "Seconds until the next try.",
+    "key": "Key of an instance of a saga.",
+    "saga": "Name of a saga.",
+    "status": "State of an instance of a saga.",
     "row": "Number of an event in the outbox.",
     "running": "Names of tasks and threads.",
     "setting": "The setting to change.",

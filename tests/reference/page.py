@@ -10,6 +10,7 @@ from nsqkit import errors, sql
 from nsqkit.handler.options import BatchOptions, HandlerOptions
 from nsqkit.handler.outgoing import Publish
 from nsqkit.policy import verdict
+from nsqkit.sql import saga, testing
 from nsqkit.telemetry.metrics import FAMILIES
 from tests.reference import prose
 from tests.reference.docstrings import Doc, doc_of
@@ -33,6 +34,7 @@ def page() -> str:
         *_policies(),
         *_publishing(),
         *_databases(),
+        *_sagas(),
         *_running(),
         *_errors(),
         *_metrics(),
@@ -181,6 +183,17 @@ def _databases() -> Iterator[str]:
     yield _table(("attribute", "meaning"), ((f"`database.{name}`", text) for name, text in attributes))
     yield _method("database.upgrade", sql.Database.upgrade)
     yield _method("outbox.add", sql.outbox.add)
+
+
+def _sagas() -> Iterator[str]:
+    yield prose.SAGAS
+    described = doc_of(saga.Saga)
+    rows = ((f"`{name}`", text) for name, text in described.of("Args").items())
+    yield f"### Saga\n\n{described.summary}\n\n{_table(('class keyword', 'meaning'), rows)}"
+    yield _method("saga.start", saga.Saga.start)
+    for cls in (saga.Step, saga.Send, saga.Call, saga.Refused, saga.CallContext):
+        yield _described(f"### {cls.__name__}", cls, doc_of(cls))
+    yield _method("relayed", testing.relayed)
 
 
 def _running() -> Iterator[str]:

@@ -17,6 +17,13 @@ See [Inbox](inbox.md) and [Outbox](outbox.md). `Database` and `outbox` are impor
 needs the extra `sql`.
 """
 
+SAGAS: Final = """\
+## Sagas
+
+See [Sagas](sagas.md). These names are imported from `nsqkit.sql.saga`, and `relayed` from
+`nsqkit.sql.testing`.
+"""
+
 BATCHES: Final = """\
 It takes the class keywords of `Handler`, and two more:"""
 

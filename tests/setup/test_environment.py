@@ -46,12 +46,13 @@ class Checkout:
         (folder / "src" / "tiny" / "__init__.py").touch()
         (folder / "setup.cfg").write_text(SETUP)
 
-    def lock(self, *parts: str) -> None:
-        (self.folder / "requirements" / "run.txt").write_text("".join(parts))
+    def lock(self, *parts: str, file: str = "requirements/run.txt") -> None:
+        (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / file).write_text("".join(parts))
 
-    def update(self) -> "subprocess.CompletedProcess[str]":
+    def update(self, lock: str = "run") -> "subprocess.CompletedProcess[str]":
         known = os.environ | {"NSQKIT_PYTHON": sys.executable}
-        command = ("scripts/environment", "run")
+        command = ("scripts/environment", lock)
         return subprocess.run(
             command, cwd=self.folder, env=known, capture_output=True, text=True, check=False
         )
@@ -99,3 +100,11 @@ def test_an_update_is_whole_or_does_not_happen(checkout: Checkout) -> None:
     assert checkout.update().returncode == 0
     assert checkout.imports("tiny", "iniconfig", "pluggy")
     assert len(checkout.environments) == 1
+
+
+def test_a_larger_environment_serves_the_smaller_one(checkout: Checkout) -> None:
+    checkout.lock(locked("iniconfig"))
+    checkout.lock(locked("iniconfig"), locked("pluggy"), file="examples/orders/requirements/run.txt")
+    assert checkout.update("orders").returncode == 0
+    assert checkout.imports("tiny", "iniconfig", "pluggy")
+    assert checkout.update("run").stderr == "", "orders has all of run"

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
 PIPS = ("oldest", "newest")
 LOCKS = ("run", "dev")
+FILES = {"orders": ROOT / "examples" / "orders" / "requirements" / "run.txt"}
 
 pytestmark = pytest.mark.slow
 
@@ -43,11 +44,15 @@ Plan = Mapping[NormalizedName, Locked]
 def plans(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, str], Plan]:
     """What each pip would install from each lock into an empty environment."""
     folder = tmp_path_factory.mktemp("pips")
-    pairs = [(pip, lock) for pip in PIPS for lock in LOCKS]
+    pairs = [*((pip, lock) for pip in PIPS for lock in LOCKS), ("newest", "orders")]
     programs = {pip: pip_program(pip, folder / pip) for pip in PIPS}
     with ThreadPoolExecutor(max_workers=2) as pool:
         found = pool.map(lambda pair: plan(programs[pair[0]], pair[1], folder), pairs)
         return dict(zip(pairs, found, strict=True))
+
+
+def file_of(lock: str) -> Path:
+    return FILES.get(lock, REQUIREMENTS / f"{lock}.txt")
 
 
 def pip_program(pip: str, folder: Path) -> Path:
@@ -61,7 +66,7 @@ def pip_program(pip: str, folder: Path) -> Path:
 def plan(pip: Path, lock: str, folder: Path) -> Plan:
     """Return what a pip would install from a lock, with the options of ``scripts/environment``."""
     report = folder / f"{pip.parent.name}-{lock}.json"
-    options = ("--no-deps", "--no-build-isolation", "--require-hashes", "-r", REQUIREMENTS / f"{lock}.txt")
+    options = ("--no-deps", "--no-build-isolation", "--require-hashes", "-r", file_of(lock))
     run(sys.executable, pip, "install", "--dry-run", "--ignore-installed", "--report", report, *options)
     found = json.loads(report.read_text())
     return {
@@ -89,11 +94,18 @@ def run(*command: str | Path) -> None:
 
 def lines_of(lock: str) -> Iterator[Requirement]:
     """Yield what a lock names for this machine."""
-    for line in (REQUIREMENTS / f"{lock}.txt").read_text().splitlines():
+    for line in file_of(lock).read_text().splitlines():
         if line[:1].isalnum():
             requirement = Requirement(line.removesuffix("\\"))
             if requirement.marker is None or requirement.marker.evaluate():
                 yield requirement
+
+
+@pytest.mark.parametrize(("smaller", "larger"), [("run", "orders"), ("orders", "dev")])
+def test_a_larger_lock_has_all_of_a_smaller_one_in_the_same_versions(smaller: str, larger: str) -> None:
+    """So ``scripts/environment`` need not replace the larger one."""
+    pins = {each.name: each.specifier for each in lines_of(larger)}
+    assert {each.name: each.specifier for each in lines_of(smaller)}.items() <= pins.items()
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -105,7 +117,7 @@ def test_pip_would_install_what_the_lock_names_and_nothing_else(
     assert {name: each.version for name, each in plans[pip, lock].items()} == named
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "orders"])
 def test_the_lock_has_a_line_for_all_that_its_packages_require(
     lock: str, plans: Mapping[tuple[str, str], Plan]
 ) -> None:

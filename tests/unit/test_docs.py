@@ -34,6 +34,8 @@ DOCUMENTS = (
     "docs/inbox.md",
     "docs/outbox.md",
     "docs/inside-your-application.md",
+    "docs/sagas.md",
+    "docs/scheduling.md",
     "docs/messages-from-other-systems.md",
     "docs/operating.md",
     "docs/tutorial.md",

@@ -229,6 +229,12 @@ _TABLE: Final = (
         "Callers that wait for a connection of the pool, or for the database to accept a new one.",
         _POOL_LABELS,
     ),
+    Family(
+        "nsqkit_saga_changes_total",
+        "counter",
+        "Changes of status of a saga's instances in this worker, by the new status.",
+        ("database", "saga", "status"),
+    ),
     Family("nsqkit_process_cpu_seconds_total", "counter", "CPU time of the process, user and system.", ()),
     Family("nsqkit_process_resident_memory_bytes", "gauge", "Resident memory of the process.", ()),
     Family("nsqkit_process_virtual_memory_bytes", "gauge", "Virtual memory of the process.", ()),

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from nsqkit import Context, Discard, Handler, Outcome, Settings, SettingsError, event
 from nsqkit.errors import SchemaError
-from nsqkit.sql import Database
+from nsqkit.sql import Database, outbox
 from nsqkit.testing import Harness
 
 team, other = Database("team"), Database("other")
@@ -102,3 +102,25 @@ async def test_two_databases_are_told_apart(settings: Settings, parcels: sa.Engi
         await h.settle()
     assert (ids(parcels), ids(second)) == ([], ["second"])
     second.dispose()
+
+
+async def test_a_program_that_is_no_worker_writes_rows_and_events_in_one_transaction(
+    settings: Settings, parcels: sa.Engine
+) -> None:
+    async with team.sessions(settings) as sessions:
+        async with sessions.begin() as session:
+            await session.execute(INSERT, {"id": "p1"})
+            outbox.add(session, ParcelStored("p1"), source="web")
+        async with sessions() as session:
+            await session.execute(INSERT, {"id": "p2"})
+            outbox.add(session, ParcelStored("p2"), source="web")
+            await session.rollback()
+    assert ids(parcels) == ["p1"]
+    with parcels.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM nsqkit_outbox").scalar() == 1
+
+
+async def test_such_a_program_does_not_start_without_the_tables_either(url: str) -> None:
+    with pytest.raises(SchemaError, match="nsqkit db upgrade team"):
+        async with team.sessions(Settings(app={"team_url": url})):
+            pass

@@ -245,6 +245,14 @@ async def test_an_event_can_be_added_to_an_async_session(settings: Settings, out
     assert stored(outside) == [("elsewhere", False)]
 
 
+def test_an_event_has_the_attributes_of_its_request(settings: Settings, outside: sa.Engine) -> None:
+    with Session(outside) as session:
+        outbox.add(session, LabelPrinted("p1"), source="web", attributes={"correlationid": "request-1"})
+        session.commit()
+        body = session.execute(sa.text("SELECT body FROM nsqkit_outbox")).scalar_one()
+    assert msgspec.json.decode(bytes(body))["correlationid"] == "request-1"
+
+
 def test_what_is_no_event_is_refused(outside: sa.Engine) -> None:
     with Session(outside) as session, pytest.raises(EncodeError):
         outbox.add(session, "p1", source="web")

@@ -1,0 +1,40 @@
+"""Server: the HTTP server of the edge. Settings: ``edge_http`` (its address), ``orders_grpc``."""
+
+import asyncio
+
+import uvicorn
+from fastapi import FastAPI, Response
+
+from examples.orders.edge.order_client import OrderClient
+from examples.orders.edge.v1 import create_v1
+from nsqkit import Settings
+
+
+def create_app(orders: OrderClient) -> FastAPI:
+    """Return the application with all versions of the API.
+
+    Args:
+        orders: The service of orders.
+    """
+    app = FastAPI(openapi_url=None)  # each version has a document
+    app.mount("/api/v1", create_v1(orders))
+
+    @app.get("/readyz")
+    async def ready() -> Response:
+        is_ready = await orders.is_serving()
+        return Response("ready" if is_ready else "orders does not answer", 200 if is_ready else 503)
+
+    return app
+
+
+async def main() -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    settings = Settings.load()
+    host, _, port = settings.app_text("edge_http", "127.0.0.1:8000").rpartition(":")
+    async with OrderClient.connected(settings.app_text("orders_grpc", "127.0.0.1:50051")) as orders:
+        config = uvicorn.Config(create_app(orders), host=host, port=int(port), log_level="warning")
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

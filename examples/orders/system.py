@@ -1,0 +1,240 @@
+"""System: starts every process of the Procfile, says when all are ready, and ends all when one ends."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+
+from examples.orders import schema
+from examples.orders.inventory import shelves
+from examples.orders.signals import stopped
+from examples.orders.variables import create_databases, read_variables
+from nsqkit import Settings
+
+ROOT: Final = Path(__file__).parents[2]
+START_S: Final = 120.0
+"""Seconds until all processes must be ready."""
+STOP_S: Final = 30.0
+"""Seconds that a process has to end, before it is killed."""
+_READY: Final = {
+    "broker": "http://127.0.0.1:{BROKER_HTTP}/ping",
+    "gateway": "http://{NSQKIT_APP_GATEWAY_HTTP}/readyz",
+    "orders_worker": "http://127.0.0.1:{ORDERS_ADMIN}/readyz",
+    "inventory": "http://127.0.0.1:{INVENTORY_ADMIN}/readyz",
+    "payments": "http://127.0.0.1:{PAYMENTS_ADMIN}/readyz",
+    "notifications": "http://127.0.0.1:{NOTIFICATIONS_ADMIN}/readyz",
+    "edge": "http://{NSQKIT_APP_EDGE_HTTP}/readyz",  # it asks orders
+}
+_ADDRESSES: Final = (
+    ("REST API", "http://{NSQKIT_APP_EDGE_HTTP}/api/v1"),
+    ("its documentation", "http://{NSQKIT_APP_EDGE_HTTP}/api/v1/docs"),
+    ("gRPC", "{NSQKIT_APP_ORDERS_GRPC}"),
+    ("payment gateway", "http://{NSQKIT_APP_GATEWAY_HTTP}/docs"),
+    ("NSQ", "{NSQKIT_NSQD}"),
+    ("monitor of orders", "http://127.0.0.1:{ORDERS_ADMIN}/"),
+    ("monitor of inventory", "http://127.0.0.1:{INVENTORY_ADMIN}/"),
+    ("monitor of payments", "http://127.0.0.1:{PAYMENTS_ADMIN}/"),
+    ("monitor of notifications", "http://127.0.0.1:{NOTIFICATIONS_ADMIN}/"),
+)
+
+
+class EndedError(Exception):
+    """A process has ended by itself.
+
+    Args:
+        name: Its name in the Procfile.
+        log: The end of its log.
+    """
+
+    def __init__(self, name: str, log: str) -> None:
+        super().__init__(name, log)
+        self.name = name
+        self.log = log
+
+    def __str__(self) -> str:
+        return f"{self.name} has ended; the end of its log:\n{self.log}"
+
+
+class Processes:
+    """The processes of the Procfile, apart from those that are left out.
+
+    Args:
+        variables: Their environment.
+        logs: Folder of their logs.
+        without: Names to leave out.
+    """
+
+    def __init__(self, variables: Mapping[str, str], logs: Path, without: Sequence[str] = ()) -> None:
+        self._variables = variables
+        self._logs = logs
+        self._without = without
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+
+    async def __aenter__(self) -> Self:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for name, command in commands():
+            if name not in self._without:
+                await self._start(name, command)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """End all processes, the broker last: the others still give their messages back to it."""
+        await asyncio.gather(*(_end(each) for name, each in self._running.items() if name != "broker"))
+        if broker := self._running.get("broker"):
+            await _end(broker)
+
+    async def wait_ready(self) -> None:
+        """Wait until every process that can be asked is ready.
+
+        Raises:
+            EndedError: If one ends.
+            TimeoutError: If it takes too long.
+        """
+        urls = [url.format(**self._variables) for name, url in _READY.items() if name in self._running]
+        async with asyncio.timeout(START_S):
+            await self._unless_ended(_all_answer(urls))
+
+    async def wait_stopped(self) -> None:
+        """Wait for SIGTERM or SIGINT.
+
+        Raises:
+            EndedError: If a process ends.
+        """
+        await self._unless_ended(stopped())
+
+    async def _start(self, name: str, command: str) -> None:
+        with (self._logs / f"{name}.log").open("wb") as log:
+            self._running[name] = await asyncio.create_subprocess_shell(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **self._variables},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for this program, which ends the others
+            )
+
+    async def _unless_ended(self, awaited: Coroutine[Any, Any, object]) -> None:
+        """Await, until a process ends by itself."""
+        waits = asyncio.create_task(awaited)
+        ends = [asyncio.create_task(self._end_of(name)) for name in self._running]
+        try:
+            done, _ = await asyncio.wait([waits, *ends], return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in (waits, *ends):
+                each.cancel()
+            await asyncio.gather(waits, *ends, return_exceptions=True)
+
+    async def _end_of(self, name: str) -> None:
+        await self._running[name].wait()
+        log = (self._logs / f"{name}.log").read_text(errors="replace")
+        raise EndedError(name, "\n".join(log.splitlines()[-10:]))
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Yield the names and commands of the Procfile."""
+    for line in Path(__file__).with_name("Procfile").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, _, command = line.partition(": ")
+            yield name, command
+
+
+async def _all_answer(urls: Sequence[str]) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as group:
+        for url in urls:
+            group.create_task(_answers(http, url))
+
+
+async def _answers(http: httpx.AsyncClient, url: str) -> None:
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if (await http.get(url)).is_success:
+                return
+        await asyncio.sleep(0.1)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def prepare(variables: Mapping[str, str], postgres: str = "") -> None:
+    """Create databases and tables, and fill the shelves.
+
+    Args:
+        variables: The environment of the processes.
+        postgres: URL of a PostgreSQL; empty for SQLite.
+    """
+    settings = Settings.load(env=variables)
+    if postgres:
+        create_databases(postgres)
+    for name in schema.SERVICES:
+        schema.upgrade(name, settings)
+    shelves.fill(shelves.products_of(shelves.BASKETS), settings)
+
+
+async def run(variables: Mapping[str, str], logs: Path, *, has_broker: bool) -> None:
+    """Run all processes until a signal.
+
+    Args:
+        variables: Their environment.
+        logs: Folder of their logs.
+        has_broker: Whether the embedded broker is one of them.
+    """
+    async with Processes(variables, logs, () if has_broker else ("broker",)) as processes:
+        await processes.wait_ready()
+        for name, address in _ADDRESSES:
+            print(f"{name:25} {address.format(**variables)}")
+        print(f"{'logs':25} {logs}\nready; Ctrl-C stops all", flush=True)
+        await processes.wait_stopped()
+
+
+def main() -> int:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser("order-system", description="Run the order system until Ctrl-C.")
+    parser.add_argument(
+        "--data", type=Path, default=Path(".orders"), help="folder of databases, mails and logs"
+    )
+    parser.add_argument("--free-ports", action="store_true", help="choose free ports")
+    parser.add_argument("--nsqd", action="append", default=[], metavar="HOST:PORT", help="a real nsqd")
+    parser.add_argument(
+        "--lookupd", action="append", default=[], metavar="HOST:PORT", help="a real nsqlookupd"
+    )
+    parser.add_argument(
+        "--postgres", default="", metavar="URL", help="a PostgreSQL; each service gets a database"
+    )
+    given = parser.parse_args()
+    data = given.data.absolute()
+    data.mkdir(parents=True, exist_ok=True)
+    variables = read_variables(
+        data, has_free_ports=given.free_ports, nsqd=given.nsqd, lookupd=given.lookupd, postgres=given.postgres
+    )
+    prepare(variables, given.postgres)
+    try:
+        asyncio.run(run(variables, data / "logs", has_broker=not given.nsqd))
+    except EndedError as error:
+        print(f"order-system: {error}", file=sys.stderr)
+        return 1
+    except TimeoutError:
+        print(f"order-system: not ready within {START_S:g} s; see {data / 'logs'}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

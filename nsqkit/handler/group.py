@@ -1,0 +1,33 @@
+"""Groups: a class that stands for several handlers, such as a saga; loaders and workers run its handlers."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from nsqkit.handler.handler import AnyHandler
+
+
+class HandlerGroup:
+    """Base of classes that stand for several handlers.
+
+    Attributes:
+        handlers: The handler classes; empty for a class with mistakes.
+        problems: The mistakes in the class statement, one line each.
+    """
+
+    handlers: ClassVar[tuple[type[AnyHandler[Any]], ...]] = ()
+    problems: ClassVar[tuple[str, ...]] = ()
+
+
+Handlers = Iterable[type[AnyHandler[Any]] | type[HandlerGroup]]
+
+
+def ungrouped(classes: Handlers) -> tuple[type[AnyHandler[Any]], ...]:
+    """Return the handler classes among some classes, those of groups in their place.
+
+    Args:
+        classes: Handler classes and groups, in order.
+    """
+    found: list[type[AnyHandler[Any]]] = []
+    for each in classes:
+        found += each.handlers if issubclass(each, HandlerGroup) else (each,)
+    return tuple(found)

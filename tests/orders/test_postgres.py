@@ -1,0 +1,67 @@
+"""The services on a real PostgreSQL, each with a database of its own."""
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+import sqlalchemy as sa
+
+from examples.orders import schema
+from examples.orders.events import Line
+from examples.orders.inventory import shelves
+from examples.orders.orders import server
+from examples.orders.orders.placement import Placement, PlaceOrder
+from examples.orders.orders.v1 import orders_pb2, orders_pb2_grpc
+from examples.orders.payments.gateway_client import DeclinedError, GatewayClient
+from examples.orders.variables import create_databases
+from nsqkit import Settings
+from nsqkit.testing import Harness
+from tests.orders.test_placement import HANDLERS
+from tests.postgres import running
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
+
+
+class Bank(GatewayClient):
+    """Declines everything."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def charge(self, order_id: str, amount_cents: int) -> None:
+        raise DeclinedError("no money")
+
+
+@pytest.fixture
+def on_postgres() -> Iterator[Settings]:
+    with running() as url:
+        create_databases(url)
+        create_databases(url)  # nothing is left to do
+        of_server = sa.make_url(url)
+        urls = {
+            f"{name}_url": of_server.set(database=name).render_as_string(hide_password=False)
+            for name in schema.SERVICES
+        }
+        found = Settings(app={**urls, "orders_grpc": "127.0.0.1:0"})
+        for name in schema.SERVICES:
+            schema.upgrade(name, found)
+        shelves.fill(["tea"], found)
+        yield found
+
+
+async def test_an_order_is_placed_and_cancelled(on_postgres: Settings) -> None:
+    lines = [orders_pb2.Line(product="tea", quantity=2, amount_cents=500)]
+    request = orders_pb2.CreateOrderRequest(idempotency_key="k1", customer_id="c1", lines=lines)
+    async with server.serving(on_postgres) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = orders_pb2_grpc.OrderServiceStub(channel)  # type: ignore[no-untyped-call] # generated
+        placed = await stub.CreateOrder(request)
+        assert await stub.CreateOrder(request) == placed
+        placement = Placement(placed.order_id, "", (Line("tea", 2),), placed.total_cents)
+        async with Harness(HANDLERS, settings=on_postgres, resources={GatewayClient: Bank()}) as h:
+            await h.publish(PlaceOrder.start(placed.order_id, placement))
+            await h.settle(through_delays=True)
+        found = await stub.GetOrder(orders_pb2.GetOrderRequest(order_id=placed.order_id))
+    assert (found.status, found.reason) == (
+        orders_pb2.ORDER_STATUS_CANCELLED,
+        "payment declined: no money",
+    )

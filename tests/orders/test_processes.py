@@ -1,0 +1,43 @@
+"""The processes of the system: one that ends is named with its log, and all others end with it."""
+
+from pathlib import Path
+
+import pytest
+
+from examples.orders import system, variables
+from examples.orders.system import EndedError, Processes
+
+
+async def test_one_that_ends_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = [("broken", "echo no disk; exit 3"), ("fine", "exec sleep 600")]
+    monkeypatch.setattr(system, "commands", lambda: commands)
+    with pytest.raises(EndedError, match="broken has ended; the end of its log:\nno disk"):
+        async with Processes({}, tmp_path) as processes:
+            await processes.wait_stopped()
+    assert {name: each.returncode for name, each in processes._running.items()} == {"broken": 3, "fine": -15}
+
+
+def test_the_procfile_uses_the_variables_of_the_file() -> None:
+    found = variables.read_variables(Path("data"))
+    text = " ".join(command for _, command in system.commands())
+    assert {name for name in variables._PORTS if f"${name}" in text} == set(variables._PORTS)
+    assert found["NSQKIT_APP_ORDERS_URL"] == "sqlite:///data/orders.sqlite"
+    assert found["NSQKIT_NSQD"] == "127.0.0.1:4150"
+
+
+def test_free_ports_are_all_different() -> None:
+    found = variables.read_variables(Path("data"), has_free_ports=True)
+    ports = [found[name].rpartition(":")[2] for name in (*variables._PORTS, *variables._ADDRESSES)]
+    assert len(set(ports)) == len(ports)
+    assert found["NSQKIT_NSQD"] == f"127.0.0.1:{found['BROKER_TCP']}"
+
+
+def test_real_servers_replace_the_embedded_ones() -> None:
+    found = variables.read_variables(
+        Path("data"),
+        nsqd=["a:4150", "b:4150"],
+        lookupd=["c:4161"],
+        postgres="postgresql://me:secret@db/postgres",
+    )
+    assert (found["NSQKIT_NSQD"], found["NSQKIT_LOOKUPD"]) == ("a:4150,b:4150", "c:4161")
+    assert found["NSQKIT_APP_INVENTORY_URL"] == "postgresql://me:secret@db/inventory"
