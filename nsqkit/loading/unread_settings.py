@@ -16,7 +16,8 @@ _READERS = frozenset({"app_text", "app_number"})
 def unread_settings(settings: Settings) -> list[str]:
     """Return a warning for each of the team's own settings that no loaded module of the team can ask for.
 
-    A setting counts as asked for if its name is a text in one of the modules, whatever that is used for.
+    A setting counts as asked for if its name is a text in one of the modules, whatever that is used for; the
+    URL of a database, if the name of the database is.
 
     Args:
         settings: The settings, after the modules of the handlers were imported.
@@ -30,7 +31,7 @@ def unread_settings(settings: Settings) -> list[str]:
         f"app.{name} (from {settings.source_of(f'app.{name}')}): no module of yours asks for it"
         f"{suggestion(name, asked)}"
         for name in settings.app
-        if name not in texts
+        if name not in texts and name.removesuffix("_url") not in texts  # as in Database("…")
     ]
 
 
