@@ -49,6 +49,7 @@ class Tab:
         self._reader = asyncio.create_task(self._read())
         self.session = ""
         self.problems: list[str] = []
+        self._prepared: list[str] = []
 
     async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Give a command, and return its result."""
@@ -75,6 +76,10 @@ class Tab:
         found = await self.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
         return str(found)
 
+    def prepare(self, script: str) -> None:
+        """Run a script before those of the pages that are opened later."""
+        self._prepared.append(script)
+
     async def open(self, url: str, *, width: int = 1440) -> None:
         """Open an address in a window of a width, in pixels."""
         target = await self.send("Target.createTarget", url="about:blank")
@@ -82,6 +87,8 @@ class Tab:
         self.session = found["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             await self.send(f"{domain}.enable")
+        for script in self._prepared:
+            await self.send("Page.addScriptToEvaluateOnNewDocument", source=script)
         await self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )

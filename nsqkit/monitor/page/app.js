@@ -1,6 +1,6 @@
 // App: shows the state of a worker as it arrives. The server decides what it means.
 
-import { attr, byId, el, icon, setIcon, text } from "./dom.js";
+import { attr, byId, el, flag, hide, icon, setIcon, text } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Handlers } from "./handlers.js";
 import { Plot } from "./plots.js";
@@ -16,7 +16,7 @@ byId("v-icon").append(verdictIcon);
 
 function take(state) {
   newest = state;
-  byId("ask").hidden = true;
+  hide(byId("ask"), true);
   status(true);
   if (!isFrozen) show(state);
 }
@@ -30,7 +30,7 @@ function show(state) {
   text(byId("scope"), workers.length ? `Figures are of all ${workers.length} workers together.` : "Figures are of this process.");
   feed.scope = workers.length ? `in all ${workers.length} workers` : "in this worker";
   showReady(state);
-  document.title = `${state.verdict.word}: ${service.name}`;
+  text(document.querySelector("title"), `${state.verdict.word}: ${service.name}`);
   showVerdict(state);
   handlers.show(state);
   showSaturation(state.saturation);
@@ -157,7 +157,7 @@ function addNsqd(address) {
 function status(isLive) {
   const live = byId("live");
   const at = newest ? `${clock(newest.at)} UTC` : "";
-  document.body.classList.toggle("stale", !isLive);
+  flag(document.body, "stale", !isLive);
   attr(live, "class", `live${isLive ? (isFrozen ? " still" : "") : " lost"}`);
   text(live, isLive ? (isFrozen ? "frozen" : `live, ${at}`) : `no data${at ? ` since ${at}` : ""}`);
 }

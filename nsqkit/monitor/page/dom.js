@@ -20,6 +20,14 @@ export function attr(node, name, value) {
   if (node.getAttribute(name) !== next) node.setAttribute(name, next);
 }
 
+export function flag(node, name, isOn) {
+  if (node.classList.contains(name) !== isOn) node.classList.toggle(name, isOn);
+}
+
+export function hide(node, isHidden) {
+  if (node.hidden !== isHidden) node.hidden = isHidden;
+}
+
 export const byId = (id) => document.getElementById(id);
 
 function fill(node, attributes, children) {

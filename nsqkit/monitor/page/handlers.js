@@ -1,6 +1,6 @@
 // Handlers: one row for each, made once and changed in place, so that nothing jumps.
 
-import { WORDS, attr, byId, el, icon, setIcon, text } from "./dom.js";
+import { WORDS, attr, byId, el, flag, hide, icon, setIcon, text } from "./dom.js";
 import { Detail } from "./detail.js";
 import { Bar, Plot } from "./plots.js";
 import { NOTHING, age, count, intake, percent, rate } from "./words.js";
@@ -24,7 +24,7 @@ export class Handlers {
     const scale = Math.min(1, Math.ceil(10 * top) / 10);
     text(byId("scale"), `15 m, 0 to ${Math.round(100 * scale)} %`);
     text(byId("h-count"), `${state.handlers.length}, the worst first`);
-    this.body.parentNode.classList.toggle("dense", state.handlers.length >= DENSE_FROM);
+    flag(this.body.parentNode, "dense", state.handlers.length >= DENSE_FROM);
     for (const row of state.handlers) {
       if (!this.rows.has(row.name)) this.add(row.name);
       const marks = state.marks.filter((mark) => !mark.handler || mark.handler === row.name);
@@ -108,14 +108,13 @@ class Row {
   }
 
   show(row, scale, marks) {
-    this.root.classList.remove("l-bad", "l-held", "l-warn", "l-ok", "l-unknown");
-    this.root.classList.add(`l-${row.level}`);
+    for (const level of RANKS) flag(this.root, `l-${level}`, level === row.level);
     setIcon(this.icon, row.level);
     text(this.level, WORDS[row.level]);
     const others = row.other_workers.length ? `, also read by ${row.other_workers.join(", ")}` : "";
     text(this.names, `${row.topic} / ${row.channel}${others}`);
     const isRunning = row.state === "running";
-    this.pill.hidden = isRunning;
+    hide(this.pill, isRunning);
     text(this.pill, isRunning ? "" : intake(row));
     this.figures(row);
     const change = row.since ? [{ step: row.since_step, kind: "change", text: `since ${row.since}` }] : [];
@@ -123,7 +122,7 @@ class Row {
     this.plot.draw(row.series, scale, { paused: row.paused, marks: [...marks, ...change] });
     const share = row.received ? 1 / (scale * row.received) : 0;
     this.why.draw([row.errors * share, row.timeouts * share]);
-    this.why.root.classList.toggle("none", !row.failed);
+    flag(this.why.root, "none", !row.failed);
     text(this.whyText, reasons(row));
   }
 
