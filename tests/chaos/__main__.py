@@ -8,20 +8,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tests.chaos import checkup, faults, report
 from tests.chaos.about import folders
 from tests.chaos.audit import audit
+from tests.chaos.effects.command import on_postgresql
+from tests.chaos.effects.command import report as report_effects
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.memory import Sample, growth, sample
 from tests.chaos.phases import Phase, many, phases
 from tests.chaos.run import run_phase
 from tests.chaos.soak import NAME, soak
 from tests.chaos.workers import Workers
+
+if TYPE_CHECKING:
+    from tests.chaos.effects.books import Finding
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -75,7 +81,8 @@ def run(
     _check_new(folder)
     chosen = [each for each in known if not only or each.name in only]
     form = [name for name, is_on in (("--markdown", markdown), ("--json", json)) if is_on]
-    raise typer.Exit(_audit_after(lambda target: _all(chosen, target, time_limit), folder, *form))
+    judge = partial(_audited, form=form)
+    raise typer.Exit(_judged_after(lambda target: _all(chosen, target, time_limit), folder, judge))
 
 
 @app.command()
@@ -114,7 +121,33 @@ def soak_command(
     """Let random faults come and go around the same workers. The exit code is 1 if one does lasting harm."""
     _check_new(folder)
     form = ["--markdown"] if markdown else []
-    raise typer.Exit(_audit_after(lambda target: soak(_made(target / NAME), minutes, seed), folder, *form))
+    judge = partial(_audited, form=form)
+    raise typer.Exit(_judged_after(lambda target: soak(_made(target / NAME), minutes, seed), folder, judge))
+
+
+@app.command("effects")
+def effects_command(
+    *,
+    messages: Annotated[int, typer.Option(min=1, help="Orders at each point.")] = 160,
+    kills: Annotated[int, typer.Option(min=1, help="Processes to end with SIGKILL, at each point.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 1,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds until the rest is given up.")] = 170.0,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to leave ledgers and logs; must not exist.")
+    ] = None,
+) -> None:
+    """Kill processes between two of their writes to PostgreSQL and nsqd, and account for every effect.
+
+    The exit code is 1 if an event is lost, an effect happens twice, or a saga does not end.
+    """
+    _check_new(folder)
+    found: list[Finding] = []
+
+    async def work(target: Path) -> None:
+        inside = _made(target / "effects")
+        found.extend(await on_postgresql(inside, messages, kills, seed=seed, time_limit_s=time_limit))
+
+    raise typer.Exit(_judged_after(work, folder, lambda _: report_effects(found)))
 
 
 @app.command("audit")
@@ -141,15 +174,17 @@ def audit_command(
     raise typer.Exit(any(each.problems for each in findings))
 
 
-def _audit_after(work: Callable[[Path], Coroutine[Any, Any, object]], folder: Path | None, *form: str) -> int:
-    """Run something in a folder, audit what it leaves there, and return the exit code.
+def _judged_after(
+    work: Callable[[Path], Coroutine[Any, Any, object]], folder: Path | None, judge: Callable[[Path], int]
+) -> int:
+    """Run something in a folder, judge what it leaves there, and return the exit code.
 
     The folder is kept if it was named, or if something was found.
     """
     target = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     code = 0
     try:
-        code = _finish(work(target)) or _audited(target, *form)
+        code = _finish(work(target)) or judge(target)
     finally:
         if folder is None and code in {0, _INTERRUPTED}:
             shutil.rmtree(target)
@@ -158,7 +193,7 @@ def _audit_after(work: Callable[[Path], Coroutine[Any, Any, object]], folder: Pa
     return code
 
 
-def _audited(folder: Path, *form: str) -> int:
+def _audited(folder: Path, form: Sequence[str] = ()) -> int:
     """Let a process of its own compare the ledgers, and return its exit code."""
     command = (sys.executable, "-m", "tests.chaos", "audit", str(folder), *form)
     return subprocess.run(command, check=False).returncode

@@ -1,0 +1,45 @@
+"""The short form of `scripts/chaos effects`: every effect happens once, wherever a process dies."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.effects.points import HANDLER, POINTS, RELAY, SAGA
+from tests.chaos.effects.run import run
+from tests.postgres import running
+
+pytestmark = [pytest.mark.slow, pytest.mark.nsqd]
+
+
+@pytest.mark.postgresql
+async def test_every_effect_happens_once_wherever_a_process_is_killed(
+    nsq_programs: Path, tmp_path: Path
+) -> None:
+    with running() as url:
+        found = await run(url, tmp_path, nsq_programs / "nsqd", POINTS, messages=20, kills=1)
+    assert [each.point for each in found if not each.is_right] == [], found
+    assert [each.orders for each in found] == [20] * len(POINTS)
+
+
+async def test_sqlite_undoes_what_a_killed_process_has_not_committed(
+    nsq_programs: Path, tmp_path: Path
+) -> None:
+    """At the other points, the database has nothing that is not committed."""
+    points = [each for each in POINTS if each.is_at_commit]
+    found = await run(_sqlite(tmp_path), tmp_path, nsq_programs / "nsqd", points, messages=20, kills=1)
+    assert [each.point for each in found if not each.is_right] == [], found
+    assert {each.role for each in points} == {HANDLER, RELAY, SAGA}
+
+
+async def test_a_handler_without_an_inbox_is_found_out(nsq_programs: Path, tmp_path: Path) -> None:
+    points = [each for each in POINTS if each.name == f"{HANDLER}-published"]
+    careless = "tests.chaos.effects.careless:Careless"
+    (found,) = await run(
+        _sqlite(tmp_path), tmp_path, nsq_programs / "nsqd", points, messages=4, kills=1, accept=careless
+    )
+    assert found.twice
+    assert not found.lost
+
+
+def _sqlite(folder: Path) -> str:
+    return f"sqlite:///{folder}/shop.sqlite"
