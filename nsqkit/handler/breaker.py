@@ -41,7 +41,8 @@ class Breaker:
     After *failures* failed calls in a row the breaker opens: for *open_s* it refuses every call with
     ``BreakerOpenError``. Let that error leave the handler: the message is requeued for the remaining time,
     and the handler's intake pauses for the same time. Then the breaker is half-open and lets *trials* calls
-    through. The first success closes it, the first failure opens it again.
+    through. The first success closes it, the first failure opens it again. The message of a failed trial uses
+    up no attempt; the failures that open a closed breaker do.
 
     A call that is cancelled, or that another breaker refuses, counts neither as failure nor as success. An
     exception group counts as the errors in it. A handler's timeout cancels its call: give the call a shorter

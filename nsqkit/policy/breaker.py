@@ -112,14 +112,15 @@ class Circuit:
         """Record the failure of an admitted call; while half-open it opens the breaker again.
 
         Returns:
-            Whether it counts; if not, the state has changed since the call began.
+            Whether nobody knew of an outage: the breaker has been closed since the call began.
         """
         if ticket != self._ticket:
             return False
+        was_closed = self._state is BreakerState.CLOSED
         self._failures += 1
-        if self._state is BreakerState.HALF_OPEN or self._failures >= self._policy.failures:
+        if not was_closed or self._failures >= self._policy.failures:
             self._enter(BreakerState.OPEN, now_s)
-        return True
+        return was_closed
 
     def abandoned(self, ticket: int) -> None:
         """Record that an admitted call ended without a result; a trial makes room for another."""

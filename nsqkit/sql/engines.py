@@ -1,5 +1,7 @@
 """Engines: connections to one database, for the event loop and for threads; how SQLite is set up."""
 
+import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -16,6 +18,8 @@ READS_ONLY: Final = "nsqkit_reads_only"
 """Execution option of a connection that writes nothing, and so needs no write lock of SQLite."""
 RECYCLE_S: Final = 300
 """Age at which a connection is replaced before its next use, in seconds: a firewall may have ended it."""
+LOCK_STEP_S: Final = 0.5
+"""Longest wait for SQLite's write lock in one call, in seconds; a cancelled task waits for the call."""
 _BUSY: Final = 5  # SQLITE_BUSY
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
@@ -48,6 +52,9 @@ class Engines:
         self.plain: Engine = create_engine(url.plain, poolclass=PlainPool, **options)
         for engine in (self.on_loop.sync_engine, self.plain):
             prepare(engine, lock_timeout_s=lock_timeout_s)
+        self._stopping: set[asyncio.Future[Any]] = set()
+        if is_sqlite:
+            self.on_loop.dialect.do_terminate = self._stop  # type: ignore[method-assign,assignment]
 
     @property
     def pools(self) -> Mapping[str, PlainPool]:
@@ -59,13 +66,27 @@ class Engines:
         """Close the connections that are not in use."""
         await self.on_loop.dispose()
         self.plain.dispose()
+        if self._stopping:
+            await asyncio.wait(self._stopping)
+
+    def _stop(self, connection: Any) -> None:
+        """Let the thread of a connection to SQLite end, after its call, and close the connection.
+
+        SQLAlchemy would start a task for this, which never ends if the caller is cancelled again: then it
+        waits for the thread to end once more.
+        """
+        stopped = connection.driver_connection.stop()
+        if stopped is not None:
+            self._stopping.add(stopped)
+            stopped.add_done_callback(self._stopping.discard)
 
 
 def prepare(engine: Engine, *, lock_timeout_s: float) -> None:
     """Let transactions on SQLite take the write lock when they begin; do nothing on PostgreSQL.
 
     A transaction that takes it at its first write fails at once if another one has written in the meantime,
-    however long the timeout is.
+    however long the timeout is. It waits for the lock in steps, since nothing interrupts SQLite in such a
+    wait: a cancelled task would keep its thread and its connection until the timeout.
 
     Args:
         engine: The engine, before its first connection.
@@ -74,20 +95,36 @@ def prepare(engine: Engine, *, lock_timeout_s: float) -> None:
     if engine.dialect.name != "sqlite":
         return
 
+    steps = max(1, math.ceil(lock_timeout_s / LOCK_STEP_S))
+
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver begins no transaction itself
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {round(lock_timeout_s * 1000)}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA busy_timeout = {round(lock_timeout_s * 1000 / steps)}")
         cursor.close()
 
     def begins(connection: Connection) -> None:
-        reads_only = connection.get_execution_options().get(READS_ONLY, False)
-        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get(READS_ONLY, False):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _take_write_lock(connection, steps)
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begins)
+
+
+def _take_write_lock(connection: Connection, steps: int) -> None:
+    for left in reversed(range(steps)):
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except DBAPIError as error:
+            if not left or not is_lock_timeout(error):
+                raise
+        else:
+            return
 
 
 def is_lock_timeout(error: DBAPIError) -> bool:

@@ -16,12 +16,14 @@ from nsqkit import (
     Context,
     Delivery,
     Discard,
+    Exponential,
     Handler,
     KillSwitch,
     Pause,
     RetryPolicy,
     Settings,
 )
+from nsqkit.policy.outage import MAX_REST_S
 from nsqkit.testing import Harness
 from tests.contract.conftest import TOPIC, Engine
 from tests.contract.test_held import SUSPECT, cut
@@ -64,9 +66,15 @@ class Dependency:
         async with self.breaker:
             await self.call(event, ctx)
 
-    def handler(self, way: str, max_attempts: int = MAX_ATTEMPTS, **options: Any) -> type[Handler[Asked]]:
+    def handler(
+        self,
+        way: str,
+        max_attempts: int = MAX_ATTEMPTS,
+        backoff: Exponential = QUICK.backoff,
+        **options: Any,
+    ) -> type[Handler[Asked]]:
         """Return a handler that calls the dependency in one of the three ways."""
-        rules: dict[str, Any] = {"max_attempts": max_attempts, "backoff": QUICK.backoff}
+        rules: dict[str, Any] = {"max_attempts": max_attempts, "backoff": backoff}
         behave = self.call
         match way:
             case "breaker":
@@ -117,6 +125,48 @@ async def test_calls_that_fail_after_the_breaker_has_opened_use_up_no_attempt() 
         dependency.is_up = True
         await h.settle(through_delays=True)
         assert dependency.done == dict.fromkeys(range(50), 1)
+
+
+@pytest.mark.promise("outage")
+async def test_a_message_that_comes_back_after_the_breakers_time_uses_up_no_attempt() -> None:
+    """Its backoff is longer than the breaker's time, so the breaker refuses none of its calls."""
+    dependency = Dependency(open_s=2.0)
+    slow = Exponential(base_s=10.0, factor=1)
+    async with Harness([dependency.handler("breaker", backoff=slow)]) as h:
+        await h.publish(Asked(0))
+        h.clock.advance(HOUR_S)
+        await h.settle()
+        h.dead_lettered().never()
+        assert len(h.requeued(reason="error")) == 3, "the failures that opened it"
+        assert dependency.calls > 3 + HOUR_S / MAX_REST_S, "a trial after each pause"
+        dependency.is_up = True
+        await h.settle(through_delays=True)
+        h.dead_lettered().never()
+        assert dependency.done == {0: 1}
+
+
+@pytest.mark.promise("outage")
+async def test_a_message_that_fails_its_dependency_by_itself_is_given_up() -> None:
+    """Alone it is an outage. Each success of another message shows that it is not."""
+    shop = Breaker("a message that brings it down", failures=3, open_s=2.0)
+
+    async def call(event: Asked, ctx: Context) -> None:
+        async with shop:
+            if event.n == 0:
+                raise DownError("this message brings it down")
+
+    retry = RetryPolicy(max_attempts=MAX_ATTEMPTS, backoff=Exponential(base_s=10.0, factor=1))
+    others = range(1, MAX_ATTEMPTS)
+    async with Harness([working(call, retry=retry)]) as h:
+        await h.publish(Asked(0))
+        await h.settle()
+        for n in others:
+            h.clock.advance(MAX_REST_S)
+            await h.settle()
+            await h.publish(Asked(n))
+        await h.settle(through_delays=True)
+        assert {each.event.n for each in h.handled()} == set(others)
+        h.dead_lettered(Asked(0), reason="exhausted").once()
 
 
 @pytest.mark.promise("outage")

@@ -8,6 +8,7 @@ import msgspec
 
 from nsqkit.errors import EncodeError
 from nsqkit.events.codec.codecs import JsonCodec, reader_of, shaped
+from nsqkit.events.codec.defaults import completer
 from nsqkit.events.codec.faults import FaultError
 from nsqkit.events.codec.formats import encode_json
 from nsqkit.events.codec.models import explain, kind_of
@@ -36,7 +37,9 @@ class Writer:
         )
         self._name = known.wire_type
         self._is_json = codec is None or isinstance(codec, JsonCodec)
-        self._write = _json_writer(known) if codec is None else shaped(codec, known.shape).encode
+        write = _json_writer(known) if codec is None else shaped(codec, known.shape).encode
+        complete = completer(known.model)
+        self._write = write if complete is None else lambda event: write(complete(event))
         self._read = reader_of(known, codec)
 
     def data(self, event: Any, max_bytes: float) -> bytes:

@@ -127,6 +127,15 @@ def test_one_successful_trial_closes_it_and_the_other_cannot_open_it() -> None:
     assert circuit.state(now_s=32.0) is CLOSED
 
 
+def test_only_a_failure_of_a_closed_breaker_comes_as_a_surprise() -> None:
+    """All others are failures of an outage that is known."""
+    circuit = Circuit(BreakerPolicy(failures=2, open_s=30))
+    early = admitted(circuit, 0.0)
+    assert [circuit.failed(admitted(circuit, 0.0), now_s=0.0) for _ in range(2)] == [True, True]
+    assert not circuit.failed(early, now_s=1.0)
+    assert not circuit.failed(admitted(circuit, 30.0), now_s=31.0)
+
+
 def test_one_failed_trial_opens_it_again_and_the_other_cannot_close_it() -> None:
     circuit = opened(BreakerPolicy(failures=5, open_s=30, trials=2))
     first, second = admitted(circuit, 30.0), admitted(circuit, 30.0)

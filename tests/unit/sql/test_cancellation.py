@@ -1,6 +1,10 @@
 """Cancellation: a message that is cancelled anywhere in its transaction leaves no connection behind."""
 
 import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,11 +12,11 @@ import sqlalchemy as sa
 
 from nsqkit import Context, Finish, Outcome, Settings
 from nsqkit.runtime.scope import Opening, Scope
-from nsqkit.sql import Database
+from nsqkit.sql import Database, engines
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.transaction import Transaction
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 team = Database("team")
 INSERT = sa.text("INSERT INTO effects VALUES (:id)")
@@ -88,3 +92,87 @@ async def test_a_thousand_cancellations_leave_no_connection_and_no_half_transact
     assert kept == texts(effects, "SELECT event_id FROM nsqkit_inbox")
     assert ended <= kept
     assert len(ended) < TIMES
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Settings:
+    """Settings of a worker with a database on SQLite, whose transactions wait for its lock for minutes."""
+    found = Settings(app={"team_url": f"sqlite:///{tmp_path}/team.sqlite"}, lock_timeout_s=5 * PATIENCE_S)
+    team.upgrade(found)
+    return found
+
+
+@asynccontextmanager
+async def locking(settings: Settings) -> AsyncIterator[sa.Connection]:
+    """Keep the write lock, as somebody else's transaction does."""
+    engine = sa.create_engine(settings.app_text("team_url", ""), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+    engine.dispose()
+
+
+@asynccontextmanager
+async def in_a_session(settings: Settings) -> AsyncIterator[Callable[[], Any]]:
+    async with team.sessions(settings) as sessions:
+
+        async def write() -> None:
+            async with sessions.begin() as session:
+                await session.execute(sa.text("SELECT 1"))
+
+        yield write
+
+
+@asynccontextmanager
+async def in_a_handler(settings: Settings) -> AsyncIterator[Callable[[], Any]]:
+    async with OpenDatabase.opened("team", settings) as database:
+        handled = Scope([Opening(team.session, {"database": database})]).around(handle)
+        yield lambda: handled(0, Context())
+
+
+async def waiting(write: Callable[[], Any]) -> asyncio.Future[Any]:
+    """Return a call that waits for the write lock."""
+    call: asyncio.Future[Any] = asyncio.ensure_future(write())
+    await asyncio.wait((call,), timeout=0.05)  # nothing shows that the thread of SQLite waits
+    return call
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["cancelled", "cancelled twice"])
+@pytest.mark.parametrize("opened", [in_a_session, in_a_handler])
+async def test_a_call_that_waits_for_the_write_lock_ends_with_its_cancellation(
+    locked: Settings, opened: Any, times: int
+) -> None:
+    """No task or thread is left behind, for which the end of the event loop would wait."""
+    threads = set(threading.enumerate())
+    async with locking(locked):
+        async with opened(locked) as write:
+            before = asyncio.all_tasks()
+            call = await waiting(write)
+            for _ in range(times):
+                call.cancel()
+                await asyncio.sleep(0)  # one turn
+            await asyncio.wait((call,))
+            assert call.cancelled()
+            assert asyncio.all_tasks() == before
+        await until(lambda: set(threading.enumerate()) == threads)
+
+
+async def test_a_transaction_waits_for_the_write_lock_in_steps(
+    locked: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "LOCK_STEP_S", 0.01)
+    begun: list[str] = []
+    async with locking(locked) as other, OpenDatabase.opened("team", locked) as database:
+
+        @sa.event.listens_for(database.engines.on_loop.sync_engine, "before_cursor_execute")
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            begun.append(statement)
+
+        async def write() -> None:
+            async with database.engines.on_loop.begin() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+
+        call = asyncio.ensure_future(write())
+        await until(lambda: begun.count("BEGIN IMMEDIATE") > 3)
+        other.exec_driver_sql("ROLLBACK")
+        await call
