@@ -69,7 +69,9 @@ function showVerdict({ verdict, handlers: rows, saturation, marks }) {
 function answers(row, rows, saturation, since) {
   const healthy = rows.filter((each) => each.level === "ok").length;
   const total = (key) => rows.reduce((sum, each) => sum + (each[key] ?? 0), 0);
-  const limits = saturation.filter((each) => each.level === "warn");
+  const limits = saturation.filter((each) => each.level === "warn").map((each) => each.label);
+  const full = rows.filter((each) => each.saturated).map((each) => each.name);
+  const signs = [...limits, ...(full.length ? [`${few(full)} at the limit in flight`] : [])];
   const [lag, , cpu] = saturation;
   answer("Who", row?.name ?? "Nobody", `${healthy} of ${rows.length} handlers healthy`);
   answer("Why", row?.top.length ? row.top[0][0] : NOTHING, row ? why(row) : "no failing handler");
@@ -79,11 +81,14 @@ function answers(row, rows, saturation, since) {
   } else {
     answer("How much", `${rate(total("throughput"))}/s received`, `depth ${count(total("depth"))}, deferred ${count(total("deferred"))}, ${count(total("dead"))} dead letters in 15 m`);
   }
-  answer("Saturation", limits.length ? limits.map((each) => each.label).join(", ") : "No sign", `loop lag ${figure(lag)}, CPU ${figure(cpu)}`);
+  answer("Saturation", signs.join(", ") || "No sign", `loop lag ${figure(lag)}, CPU ${figure(cpu)}`);
 }
+
+const few = (names) => (names.length > 2 ? `${names[0]} and ${names.length - 1} more` : names.join(", "));
 
 function why(row) {
   const share = (number) => `${Math.round((100 * number) / Math.max(1, row.failed))} %`;
+  if (row.saturated && !row.failed) return "at its limit in flight; no errors in 1 m";
   return row.failed ? `errors ${share(row.errors)}, timeouts ${share(row.timeouts)} of ${count(row.failed)} in 1 m` : "no errors in 1 m";
 }
 
