@@ -133,8 +133,9 @@ def _healthy(findings: Sequence[Finding], saturated: Sequence[Saturation]) -> Di
     if few:
         evidence.append(f"Not known: fewer than {MIN_DELIVERIES} deliveries a minute of {_names(few)}.")
     if saturated:
-        evidence.append(f"To watch: {_words(saturated)}.")
-        first = saturated[0]
+        first, *others = saturated
+        if others:
+            evidence.append(f"Saturated too: {_words(others)}.")
         line = f"No handler fails, but {first.handler or 'the process'} is saturated: {first.text}."
         key = f"saturated:{first.handler}"
         return Diagnosis(key, Level.WARN, "To watch", line, "saturation", tuple(evidence), first.handler)

@@ -1,7 +1,6 @@
 """Letters: the page shows the newest dead letters of a handler, and replays each once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,6 @@ from nsqkit.monitor.letters import Letters
 from tests.unit.dead_letters.letters import BODY, letter
 from tests.unit.monitor.bench import CHARGE, NOTIFY
 from tests.unit.reading import take
-
-
-@pytest.fixture
-async def broker() -> AsyncIterator[DevBroker]:
-    broker = DevBroker(tcp_port=0, http_port=0)
-    await broker.start()
-    yield broker
-    await broker.stop()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Diagnoses: the verdict on a worker in words, and that it never says more than the evidence does."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -201,7 +202,9 @@ def test_the_key_changes_with_the_verdict_and_not_with_the_figures() -> None:
 )
 def test_a_saturated_handler_is_named_whatever_the_verdict(finding: Finding) -> None:
     found = _diagnosis(finding, TOTALS)
-    assert any("SalesTotals: 5 of 5 in flight" in each for each in found.evidence)
+    assert re.search(
+        "SalesTotals(:| is saturated:) 5 of 5 in flight", " ".join((found.line, *found.evidence))
+    )
     assert "Other handlers are healthy." not in found.line
 
 
@@ -209,5 +212,5 @@ def test_only_some_saturated_handlers_are_named() -> None:
     full = [
         Finding(name, Level.OK, Share(0, 100), saturation=replace(FULL, handler=name)) for name in "ABCDE"
     ]
-    (evidence,) = [each for each in _diagnosis(*full).evidence if each.startswith("To watch")]
-    assert evidence.endswith("C: 5 of 5 in flight; 2 more.")
+    (evidence,) = [each for each in _diagnosis(*full).evidence if each.startswith("Saturated too")]
+    assert evidence.endswith("D: 5 of 5 in flight; 1 more.")
