@@ -17,6 +17,7 @@ from tests.integration.conftest import Server
 from tests.waiting import until
 
 pytestmark = pytest.mark.nsqd
+PARCELS = 30
 LABELS = ("monitor-parcels", "weigh", "Weigh")
 
 
@@ -27,7 +28,10 @@ class ParcelPacked:
 
 
 class Weigh(Handler[ParcelPacked], channel=LABELS[1], max_in_flight=4):
+    calls = 0
+
     async def handle(self, event: ParcelPacked, ctx: Context) -> Requeue:
+        Weigh.calls += 1
         return Requeue(0.0)
 
 
@@ -60,11 +64,11 @@ async def test_a_real_nsqd_names_the_other_worker_and_its_requeues_are_shown(
         found = await until(shown, lambda found: bool(found["other_workers"]))
         assert found["other_workers"] == [socket.gethostname()]
         async with Publisher(settings=settings) as publisher:
-            await publisher.publish(ParcelPacked(1))
-        found = await until(shown, lambda found: found["nsqd_counts"] is not None)
-        counts = found["nsqd_counts"]
+            await publisher.publish_many([ParcelPacked(number) for number in range(PARCELS)])
+        await until(lambda: Weigh.calls >= 2 * PARCELS)
+        counts = (await shown())["nsqd_counts"]
         assert isinstance(counts, dict)
         assert (counts["here"], counts["seconds"]) == (0, LEAST_S)
-        assert counts["nsqd"] > 10, "requeues that this history does not have"
+        assert counts["nsqd"] >= PARCELS, "requeues that this history does not have"
     finally:
-        await other.close()
+        other.close()
