@@ -45,7 +45,7 @@ class Intake:
         before = () if is_after_gap else self.recent[1 - _LOOKS :]
         recent = (*before, 0 < max_in_flight <= in_flight)
         is_full = len(recent) == _LOOKS and sum(recent) > _MOST * _LOOKS
-        since = None if is_after_gap or self.full_since is None else self.full_since
+        since = None if is_after_gap else self.full_since
         return replace(
             self,
             recent=recent,

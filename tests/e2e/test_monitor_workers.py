@@ -42,6 +42,7 @@ class Bill(
 """
 
 
+DEAD = "monitored.bill.dead"
 MORE_BYTES = 200
 """Digits of larger figures, and a few steps of the series that are no longer empty."""
 
@@ -60,9 +61,8 @@ async def test_two_workers_are_one_service_that_names_the_worker(
     port = free_port()
     feed = ("--feed", f"monitored={folder / 'feed.jsonl'}")
     store = folder / "dead.sqlite"
-    known = {"topic": "monitored", "channel": "bill", "dead_topic": "monitored.bill.dead"}
     with Store(store, make=True) as letters:
-        letters.add([letter(nsqd="127.0.0.1:1", **known)])
+        letters.add([letter(1, topic="monitored", channel="bill", dead_topic=DEAD, nsqd="127.0.0.1:1")])
     options = ("--admin-port", str(port), "--set", f"dead_store={store}", *feed)
     program = start("run", "e2e_monitored", "--workers", "2", "--dev", *ANY_PORTS, *options)
     parent = program._process.pid
