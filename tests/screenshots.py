@@ -109,7 +109,7 @@ async def poison_and_dependency(tab: Tab) -> None:
 async def saturation(tab: Tab) -> None:
     """A handler that blocks the event loop."""
     async with shop(tab, orders.Gateway(0.01), totals_latency_s=0.2):
-        await verdict(tab, lambda line: "saturated" in line)
+        await verdict(tab, lambda line: "process is saturated" in line)
         await asyncio.sleep(SEEN_S)  # until the trouble has lasted that long
         await save(tab, "saturation")
 

@@ -1,4 +1,4 @@
-"""Control: whether a request from the monitor page may pause or resume a handler. It pauses none."""
+"""Control: whether a request from the monitor page may change something. It changes nothing."""
 
 import hmac
 import secrets
@@ -9,7 +9,7 @@ from tornado.httputil import HTTPServerRequest
 from nsqkit.admin import Access
 
 TOKEN_HEADER: Final = "X-Nsqkit-Page"  # noqa: S105 - the name of a header
-_OFF: Final = "the page is read-only beyond loopback: use nsqkit pause and nsqkit resume"
+_OFF: Final = "the page is read-only beyond loopback: use nsqkit pause, nsqkit resume and nsqkit dead replay"
 
 
 class Control:

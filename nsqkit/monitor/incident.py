@@ -149,14 +149,14 @@ def _row(row: Json, top: float) -> Html:
         _number(rate(row["throughput"])),
         _number(age(row["oldest_s"])),
         _number(count(row["depth"]), deferred),
-        _number(f"{row['in_flight']} / {row['max_in_flight']}"),
+        _number(f"{row['in_flight']} / {row['max_in_flight']}", "▲ saturated" if row["saturated"] else ""),
         _number(count(row["dead"])),
     )
     return tag("tr", *cells, class_=f"i-row l-{row['level']}")
 
 
 def _why(row: Json) -> str:
-    parts = []
+    parts = [row["saturated"]] * bool(row["saturated"])
     if counts := row["nsqd_counts"]:
         here = f"here {count(counts['here'])}"
         parts.append(f"nsqd counts {count(counts['nsqd'])} requeues in {counts['seconds']} s, {here}")

@@ -11,6 +11,7 @@ from nsqkit.background import Background
 from nsqkit.monitor.channels import Channels
 from nsqkit.monitor.history import History
 from nsqkit.monitor.incident import MOST_HANDLERS_WITH_ERRORS, incident, worst_first
+from nsqkit.monitor.letters import Letters
 from nsqkit.monitor.look import Json, Look, Source, by_labels
 from nsqkit.monitor.marks import Mark, MarkKind
 from nsqkit.monitor.ring import STEP_S
@@ -18,7 +19,7 @@ from nsqkit.monitor.view import View
 from nsqkit.policy.beats import next_beat_s
 from nsqkit.runtime.clock import Clock
 from nsqkit.settings.settings import Settings
-from nsqkit.telemetry.metrics import Metrics
+from nsqkit.telemetry.metrics import Labels, Metrics
 
 _WATCHED_S: Final = 60.0
 """Seconds after a look in which there is a sample each second."""
@@ -34,6 +35,9 @@ class Monitor:
         source: Their handlers and failures.
         settings: Returns the settings with the name of the service and the addresses of nsqd.
         clock: Time.
+
+    Attributes:
+        letters: The dead letters in the store.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Monitor:
         self._source = source
         self._history = History(metrics, source.reason_of)
         self._channels = Channels(settings)
+        self.letters = Letters(settings)
         self._view = View(self._history, self._channels, settings().service)
         self._sampled = asyncio.Event()
         self._looked = asyncio.Event()
@@ -110,8 +115,11 @@ class Monitor:
 
     async def errors(self, name: str) -> list[Json] | None:
         """Return the errors of a handler with examples, the most frequent first; None if it is not known."""
-        is_known = any(labels[-1] == name for labels in self._history.tracks)
-        return await self._source.errors(name) if is_known else None
+        return None if self.labels_of(name) is None else await self._source.errors(name)
+
+    def labels_of(self, name: str) -> Labels | None:
+        """Return topic, channel and name of a handler; None if it is not known."""
+        return next((labels for labels in self._history.tracks if labels[-1] == name), None)
 
     async def incident(self, style: str) -> str:
         """Return the first screen and the errors of the worst handlers as one HTML file.

@@ -10,10 +10,12 @@ from tornado.iostream import StreamClosedError
 from nsqkit.admin import Access, Handlers
 from nsqkit.admin.pages import IntakePage, Page
 from nsqkit.admin.server import Route
+from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.monitor.control import Control
 from nsqkit.monitor.incident import policy_of
 from nsqkit.monitor.monitor import Monitor
 from nsqkit.policy.peer_text import peer_text
+from nsqkit.policy.redaction import redact
 
 _TYPES: Final = MappingProxyType(
     {
@@ -108,6 +110,51 @@ class ErrorsPage(Page):
             self.write({"errors": errors})
 
 
+class LettersPage(Page):
+    """The newest dead letters of one handler in the store."""
+
+    def initialize(self, monitor: Monitor) -> None:
+        """Keep the monitor."""
+        self._monitor = monitor
+
+    async def get(self, name: str) -> None:
+        """Write them as JSON."""
+        labels = self._monitor.labels_of(name)
+        if labels is None:
+            self.refuse(404, f"there is no handler {peer_text(repr(name))} here")
+        else:
+            self.write(await self._monitor.letters.newest(labels))
+
+
+class ReplayPage(Page):
+    """Replays one dead letter, for the page of this process only."""
+
+    method = "POST"
+
+    def initialize(self, monitor: Monitor, control: Control) -> None:
+        """Keep the monitor, and who may change what."""
+        self._monitor = monitor
+        self._control = control
+
+    async def post(self, name: str, number: str) -> None:
+        """Replay it, and write nothing; a refusal is ``{"message": …}``."""
+        labels = self._monitor.labels_of(name)
+        if problem := self._control.problem(self.request):
+            self.refuse(403, problem)
+        elif labels is None:
+            self.refuse(404, f"there is no handler {peer_text(repr(name))} here")
+        else:
+            try:
+                await self._monitor.letters.replay(labels, int(number))
+            except NsqkitError as error:
+                self.refuse(409 if isinstance(error, SettingsError) else 503, redact(str(error)))
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer ``{"message": …}``, as commands read it."""
+        self.set_status(status)
+        self.finish({"message": message})
+
+
 class IncidentPage(Page):
     """The first screen as one file, for those who may read the page. It changes nothing."""
 
@@ -166,6 +213,12 @@ def routes(monitor: Monitor, handlers: Handlers, access: Access) -> list[Route]:
         ("/monitor/events", EventsPage, {"monitor": monitor}),
         ("/monitor/state", StatePage, {"monitor": monitor}),
         ("/monitor/handlers/([^/]+)", ErrorsPage, {"monitor": monitor}),
+        ("/monitor/handlers/([^/]+)/letters", LettersPage, {"monitor": monitor}),
+        (
+            "/monitor/handlers/([^/]+)/letters/([0-9]{1,18})/replay",
+            ReplayPage,
+            {"monitor": monitor, "control": control},
+        ),
         ("/monitor/incident", IncidentPage, {"monitor": monitor, "style": found[STYLE].decode()}),
         ("/monitor/token", TokenPage, {"control": control}),
         (

@@ -15,6 +15,7 @@ from nsqkit.policy.change_point import change_point
 from nsqkit.policy.diagnosis import Finding
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.requeue_level import MIN_DELIVERIES, Level, level_of, threshold
+from nsqkit.policy.saturation import Saturation
 
 NOW_S: Final = 10
 """Seconds that count as now."""
@@ -37,6 +38,7 @@ class Row:
         states: Its state in each worker; one or more.
         track: Its history.
         errors: Its recent errors.
+        depth: Its messages that wait in nsqd; None if that is not known.
         second: The second of the history.
         at_s: The present time, seconds since 1970 UTC.
     """
@@ -47,6 +49,7 @@ class Row:
         track: Track,
         errors: Sequence[RecentErrors],
         *,
+        depth: int | None,
         second: int,
         at_s: float,
     ) -> None:
@@ -54,9 +57,19 @@ class Row:
         self._track = track
         self._errors = errors
         self._second = second
-        self.finding = self._found(at_s)
+        self.finding = self._found(at_s, self._saturation(depth))
 
-    def _found(self, at_s: float) -> Finding:
+    def _saturation(self, depth: int | None) -> Saturation | None:
+        """Return how the handler is at its limit; a pause or a rate limit would be another reason to wait."""
+        track, state = self._track, self._state
+        track.intake = track.intake.looked(
+            self._second, in_flight=state.held, max_in_flight=state.max_in_flight, depth=depth
+        )
+        if state.state is not IntakeState.RUNNING:
+            return None
+        return track.intake.saturation(state.name, is_age_growing=track.is_age_growing(self._second))
+
+    def _found(self, at_s: float, saturation: Saturation | None) -> Finding:
         """Return what the rules read."""
         second, state, track = self._second, self._state, self._track
         minute = track.share(second, MINUTE_S)
@@ -71,7 +84,7 @@ class Row:
             since_ago_s = float((STEPS - 1 - index) * STEP_S + second % STEP_S)
         since = "" if since_ago_s is None else _clock(at_s - since_ago_s)
         groups = tuple(each.five_minutes for each in self._errors)
-        return Finding(state.name, level, minute, since_ago_s, since, groups, shut)
+        return Finding(state.name, level, minute, since_ago_s, since, groups, shut, saturation)
 
     def shown(self) -> Json:
         """Return it as JSON."""
@@ -81,11 +94,14 @@ class Row:
         recent = sorted((each.minute for each in self._errors if each.m1), key=lambda group: -group.count)
         others = sum(track.requeued.last(second, MINUTE_S)) - failed
         ago_s = finding.since_ago_s
+        full = finding.saturation
+        is_only_full = full is not None and finding.level in {Level.OK, Level.UNKNOWN}
         return {
             "name": state.name,
             "topic": state.topic,
             "channel": state.channel,
-            "level": finding.level,
+            "level": Level.WARN if is_only_full else finding.level,
+            "saturated": "" if full is None else full.text,
             "state": state.state,
             "in_workers": list(self._in_workers),
             "remaining_s": None if state.remaining_s is None else round(state.remaining_s),

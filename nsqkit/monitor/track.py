@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from nsqkit.monitor.ring import Ring
+from nsqkit.monitor.ring import STEP_S, Ring
+from nsqkit.policy.full_intake import Intake
 from nsqkit.policy.requeue_level import Share
 from nsqkit.telemetry.metrics import AGE_BUCKETS_S, HandlerCounts
 
@@ -26,6 +27,7 @@ class Track:
         ages: The highest age bucket in each second, from 1; 0 without deliveries.
         wait: The highest bucket of waits for a thread in the last second, from 1; 0 without calls.
         paused: 1 in each second in which its intake was paused.
+        intake: Its messages in flight and in nsqd at the last looks; only while somebody looks.
     """
 
     __slots__ = (
@@ -33,6 +35,7 @@ class Track:
         "counts",
         "dead_lettered",
         "errors",
+        "intake",
         "paused",
         "received",
         "requeued",
@@ -45,6 +48,7 @@ class Track:
         self.received, self.errors, self.timeouts, self.requeued = Ring(), Ring(), Ring(), Ring()
         self.dead_lettered, self.ages, self.paused = Ring(), Ring(), Ring()
         self.wait = 0
+        self.intake = Intake()
 
     def put(self, second: int, counts: HandlerCounts) -> None:
         """Keep what has happened since the second before."""
@@ -91,6 +95,12 @@ class Track:
         Above the highest bucket of :data:`AGE_BUCKETS_S` it is infinite.
         """
         return bound_of(max(self.ages.last(second, seconds)), AGE_BUCKETS_S)
+
+    def is_age_growing(self, second: int) -> bool:
+        """Return whether the deliveries of the last 10 seconds are older than those of a minute before."""
+        ages = self.ages.last(second, MINUTE_S + STEP_S)
+        before = max(ages[:STEP_S])
+        return 0 < before < max(ages[-STEP_S:])
 
 
 def highest_bucket(old: tuple[int, ...], new: tuple[int, ...]) -> int:

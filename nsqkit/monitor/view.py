@@ -58,9 +58,11 @@ class View:
         async for labels, states in sliced(by_labels(look.states).items(), ROWS_AT_ONCE):
             track = self._history.tracks.get(labels)
             if track is not None:
-                row = Row(states, track, look.errors.get(labels, ()), second=second, at_s=at_s)
+                in_nsqd = nsqd.of_handler(labels)
+                errors = look.errors.get(labels, ())
+                row = Row(states, track, errors, depth=in_nsqd["depth"], second=second, at_s=at_s)
                 findings.append(row.finding)
-                shown = row.shown() | nsqd.of_handler(labels) | self._channels.shown(labels, track)
+                shown = row.shown() | in_nsqd | self._channels.shown(labels, track)
                 rows.append(_text(shown))
         limits = self._limits(second, is_fleet=bool(look.workers))
         passed = [*filter(None, (each.saturation for each in limits))]

@@ -23,7 +23,7 @@ _REQUIRED: Final = MappingProxyType(
             (
                 *("name", "level", "state", "remaining_s", "problems", "now", "m1", "m5", "failed"),
                 *("timeouts", "others", "top", "since", "series", "paused", "throughput", "oldest_s"),
-                *("in_flight", "max_in_flight", "dead", "dead_m1", "depth", "deferred"),
+                *("in_flight", "max_in_flight", "dead", "dead_m1", "depth", "deferred", "saturated"),
             )
         ),
         "saturation": frozenset({"label", "unit", "value", "is_bound", "limit", "level"}),

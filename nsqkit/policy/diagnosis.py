@@ -49,6 +49,7 @@ class Finding:
         since: The time when they began, as a clock shows it; empty if that is not known.
         groups: Its errors, the most frequent first.
         paused: Why its intake is paused, in words; empty if it is not.
+        saturation: How it is at its limit while messages wait for it; None if it is not.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Finding:
     since: str = ""
     groups: tuple[ErrorGroup, ...] = ()
     paused: str = ""
+    saturation: Saturation | None = None
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it neither fails nor is at its limit."""
+        return self.level is Level.OK and self.saturation is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +101,21 @@ def diagnose(
         saturated: The limits of the process that are passed now; empty if there are none.
     """
     worst = min(findings, key=_rank, default=None)
-    if worst is None or worst.level is Level.UNKNOWN:
+    full = sorted(filter(None, (each.saturation for each in findings)), key=lambda each: -each.for_s)
+    if worst is None or (worst.level is Level.UNKNOWN and not full):
         return Diagnosis("idle", Level.UNKNOWN, "Unknown", "No messages in the last minute.")
+    saturated = (*saturated, *full)
     match worst.level:
         case Level.BAD:
             return _failing(worst, findings, changed_ago_s=changed_ago_s, saturated=saturated)
         case Level.HELD:
-            return _paused(findings)
+            return _paused(findings, saturated)
         case Level.WARN:
             line = f"{worst.name} requeues {_percent(worst.minute)}, more than usual. No handler is failing."
-            return Diagnosis(f"warn:{worst.name}", Level.WARN, "To watch", line, handler=worst.name)
+            evidence = (f"Saturated: {_words(saturated)}.",) if saturated else ()
+            return Diagnosis(
+                f"warn:{worst.name}", Level.WARN, "To watch", line, evidence=evidence, handler=worst.name
+            )
         case _:
             return _healthy(findings, saturated)
 
@@ -115,26 +127,32 @@ def _rank(finding: Finding) -> tuple[int, float]:
 def _healthy(findings: Sequence[Finding], saturated: Sequence[Saturation]) -> Diagnosis:
     worst = max(findings, key=lambda finding: finding.minute.ratio or 0.0)
     few = [each for each in findings if each.minute.received < MIN_DELIVERIES]
-    evidence = [f"The highest share is {_percent(worst.minute, digits=1)}, of {worst.name}."]
+    evidence = []
+    if worst.minute.ratio is not None:
+        evidence.append(f"The highest share is {_percent(worst.minute, digits=1)}, of {worst.name}.")
     if few:
         evidence.append(f"Not known: fewer than {MIN_DELIVERIES} deliveries a minute of {_names(few)}.")
     if saturated:
-        evidence.append(f"To watch: {_words(saturated)}.")
-        line = f"No handler fails, but the process is saturated: {saturated[0].text}."
-        return Diagnosis("saturated", Level.WARN, "To watch", line, "saturation", tuple(evidence))
+        first, *others = saturated
+        if others:
+            evidence.append(f"Saturated too: {_words(others)}.")
+        line = f"No handler fails, but {first.handler or 'the process'} is saturated: {first.text}."
+        key = f"saturated:{first.handler}"
+        return Diagnosis(key, Level.WARN, "To watch", line, "saturation", tuple(evidence), first.handler)
     known = len(findings) - len(few)
     evidence.append("No sign of saturation.")
     line = "No handler fails." if few else f"{_handlers(known)} within their usual requeue rate."
     return Diagnosis("ok", Level.OK, "Healthy", line, evidence=tuple(evidence))
 
 
-def _paused(findings: Sequence[Finding]) -> Diagnosis:
+def _paused(findings: Sequence[Finding], saturated: Sequence[Saturation]) -> Diagnosis:
     held = [each for each in findings if each.level is Level.HELD]
     first = held[0]
     more = f" {_handlers(len(held) - 1, more=True)} paused." if len(held) > 1 else ""
     key = f"held:{','.join(each.name for each in held)}"
     line = f"{first.name} takes in no messages: {first.paused or 'paused'}.{more}"
-    return Diagnosis(key, Level.HELD, "Paused", line, handler=first.name)
+    evidence = (f"Saturated: {_words(saturated)}.",) if saturated else ()
+    return Diagnosis(key, Level.HELD, "Paused", line, evidence=evidence, handler=first.name)
 
 
 def _failing(
@@ -154,7 +172,7 @@ def _failing(
 def _about_others(others: Sequence[Finding], failing: Sequence[Finding]) -> str:
     if failing:
         return f"{_handlers(len(failing), more=True)} failing."
-    is_healthy = others and all(each.level is Level.OK for each in others)
+    is_healthy = others and all(each.is_healthy for each in others)
     return "Other handlers are healthy." if is_healthy else ""
 
 
@@ -169,23 +187,24 @@ def _cause(
     """Return the suspected cause, and the evidence for and against it."""
     evidence, causes = [], []
     share = _top_share(worst)
-    healthy = [each for each in others if each.level is Level.OK]
+    healthy = [each for each in others if each.is_healthy]
     came_first = [each for each in saturated if _is_before(each, worst)]
+    is_process_first = any(not each.handler for each in came_first)
     if share is not None:
         evidence.append(f"{100 * share:.0f} % of its errors are {worst.groups[0].label}.")
     if healthy and not failing:
         verb = "is" if len(healthy) == 1 else "are"
         evidence.append(f"{len(healthy)} of the {len(others)} other handlers {verb} healthy.")
-    if share is not None and share >= _ONE_PLACE_RATIO and healthy and not failing and not came_first:
+    if share is not None and share >= _ONE_PLACE_RATIO and healthy and not failing and not is_process_first:
         causes.append("a dependency")
     if worst.since_ago_s is not None and _is_after(worst.since_ago_s, changed_ago_s):
         evidence.append("It began within 2 minutes after the last start or deploy.")
         causes.append("the code")
     if came_first:
-        evidence.append(f"The process was saturated before: {_words(came_first)}.")
+        evidence.append(f"Saturated before it began: {_words(came_first)}.")
         causes.append("saturation")
     elif saturated:
-        evidence.append(f"The process is saturated, but not from before it began: {_words(saturated)}.")
+        evidence.append(f"Saturated, but no sign that this came first: {_words(saturated)}.")
     else:
         evidence.append("No sign of saturation.")
     if len(causes) == 1:
@@ -209,7 +228,9 @@ def _handlers(count: int, *, more: bool = False) -> str:
 
 
 def _is_before(saturation: Saturation, finding: Finding) -> bool:
-    return finding.since_ago_s is not None and saturation.for_s > finding.since_ago_s
+    """Return whether the process or this handler was saturated first; another handler's limit is its own."""
+    is_own = saturation.handler in {"", finding.name}
+    return is_own and finding.since_ago_s is not None and saturation.for_s > finding.since_ago_s
 
 
 def _is_after(since_ago_s: float, changed_ago_s: float) -> bool:
@@ -218,7 +239,9 @@ def _is_after(since_ago_s: float, changed_ago_s: float) -> bool:
 
 
 def _words(saturated: Sequence[Saturation]) -> str:
-    return "; ".join(each.text for each in saturated)
+    shown = "; ".join(each.words for each in saturated[:_MOST_NAMES])
+    left = len(saturated) - _MOST_NAMES
+    return f"{shown}; {left} more" if left > 0 else shown
 
 
 def _names(findings: Sequence[Finding]) -> str:

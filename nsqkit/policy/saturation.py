@@ -1,4 +1,4 @@
-"""Saturation: which limits of the process are passed, and for how long. It measures nothing."""
+"""Saturation: which limits of a process or a handler are passed, and for how long. It measures nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,22 @@ _STEP_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """A limit of the process that is passed.
+    """A limit that is passed.
 
     Args:
         text: The figure and its limit in words.
         for_s: Seconds for which it has been passed; at least 10.
+        handler: The handler whose limit it is; empty for a limit of the process.
     """
 
     text: str
     for_s: int
+    handler: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is saturated, and how."""
+        return f"{self.handler}: {self.text}" if self.handler else self.text
 
 
 def passed_for_s(values: Sequence[float], limit: float) -> int:

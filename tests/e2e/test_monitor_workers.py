@@ -1,14 +1,18 @@
 """The monitor page of `nsqkit run --workers 2` in a real Chromium: two processes are shown as one service."""
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from nsqkit.dead_letters.filters import Filters
+from nsqkit.dead_letters.store import Store
 from tests.chromium import Tab
 from tests.e2e.conftest import ANY_PORTS, Start
 from tests.ports import free_port
+from tests.unit.dead_letters.letters import letter
 from tests.waiting import until
 
 TEAM = """
@@ -38,6 +42,11 @@ class Bill(
 """
 
 
+DEAD = "monitored.bill.dead"
+MORE_BYTES = 200
+"""Digits of larger figures, and a few steps of the series that are no longer empty."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "e2e_monitored.py").write_text(TEAM.replace("FOLDER", str(tmp_path)))
@@ -51,9 +60,11 @@ async def test_two_workers_are_one_service_that_names_the_worker(
 ) -> None:
     port = free_port()
     feed = ("--feed", f"monitored={folder / 'feed.jsonl'}")
-    program = start(
-        "run", "e2e_monitored", "--workers", "2", "--dev", *ANY_PORTS, "--admin-port", str(port), *feed
-    )
+    store = folder / "dead.sqlite"
+    with Store(store, make=True) as letters:
+        letters.add([letter(1, topic="monitored", channel="bill", dead_topic=DEAD, nsqd="127.0.0.1:1")])
+    options = ("--admin-port", str(port), "--set", f"dead_store={store}", *feed)
+    program = start("run", "e2e_monitored", "--workers", "2", "--dev", *ANY_PORTS, *options)
     parent = program._process.pid
     await until(lambda: program.said("feed_confirmed"))
     await tab.open(f"http://127.0.0.1:{port}/")
@@ -68,6 +79,9 @@ async def test_two_workers_are_one_service_that_names_the_worker(
     example = await until(lambda: tab.text(".example"))
     assert "no answer for card [redacted]" in example
     assert "worker 1" in example or "worker 2" in example
+
+    await _replays(tab, store)
+    await _has_events_of_one_size(tab)
 
     imported = {int(line) for line in (folder / "imported").read_text().split()}
     assert len(imported) == 2
@@ -98,3 +112,28 @@ async def test_two_workers_are_one_service_that_names_the_worker(
     assert await tab.evaluate("getComputedStyle(document.querySelector('.card')).borderRadius") == "8px"
     assert tab.problems == []
     assert program.terminate() == 0
+
+
+async def _screen(tab: Tab) -> str:
+    """Return what the page receives each second."""
+    found: str = await tab.evaluate("fetch('/monitor/state').then((answer) => answer.text())")
+    return found
+
+
+def _received(screen: str) -> int:
+    found: int = json.loads(screen)["handlers"][0]["received"]
+    return found
+
+
+async def _replays(tab: Tab, store: Path) -> None:
+    await tab.evaluate("document.querySelector('.letters .btn').click()")
+    await until(lambda: tab.text(".letters [role=status]"), lambda text: "is published again" in text)
+    await until(lambda: tab.text(".letters"), lambda text: "replayed" in text)
+    with Store(store) as letters:
+        assert [each.replays for each in letters.find(Filters())] == [1]
+
+
+async def _has_events_of_one_size(tab: Tab) -> None:
+    first = await _screen(tab)
+    later = await until(lambda: _screen(tab), lambda found: _received(found) > 3 * _received(first))
+    assert len(later) < len(first) + MORE_BYTES, "an event does not grow with the number of messages"

@@ -3,12 +3,16 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from handlers import orders
 from nsqkit import Publisher, Settings, Worker, resource
+from nsqkit.dead_letters.filters import Filters
+from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
 from tests.chromium import Tab
 from tests.ports import free_port
+from tests.unit.dead_letters.letters import letter
 from tests.waiting import until
 
 PER_TURN = 20
@@ -32,7 +36,7 @@ def _order(number: str) -> orders.OrderCreated:
     )
 
 
-async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab) -> None:
+async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab, tmp_path: Path) -> None:
     gateway = orders.Gateway(0.0)
 
     @resource
@@ -41,7 +45,15 @@ async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab) -> None:
 
     broker = DevBroker(tcp_port=0, http_port=0)
     await broker.start()
-    settings = Settings(nsqd=(broker.tcp_address,), nsqd_http=(broker.http_address,), admin_port=free_port())
+    path = tmp_path / "dead.sqlite"
+    with Store(path, make=True) as store:
+        store.add([letter(number, nsqd=broker.tcp_address) for number in (1, 2)])
+    settings = Settings(
+        nsqd=(broker.tcp_address,),
+        nsqd_http=(broker.http_address,),
+        admin_port=free_port(),
+        dead_store=str(path),
+    )
     worker = Worker(HANDLERS, settings=settings, resources=[sample_gateway, orders.warehouse])
     await worker.start()
     load = asyncio.create_task(_publish(settings))
@@ -57,6 +69,11 @@ async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab) -> None:
         await until(lambda: tab.text(".error summary"), lambda text: "GatewayError" in text)
         await tab.evaluate("document.querySelector('.error').open = true")
         await until(lambda: tab.text(".example"), lambda text: "no answer for order" in text)
+        await until(lambda: tab.text(".letters"), lambda text: "2 GatewayError" in text)
+        await tab.evaluate("document.querySelector('[aria-label=\"Replay dead letter 1\"]').click()")
+        await until(lambda: tab.text(".letters [role=status]"), lambda text: "1 is published again" in text)
+        await until(lambda: tab.text(".letters"), lambda text: "replayed" in text)
+        assert await tab.evaluate("document.querySelectorAll('.letters .btn').length") == 1
         buttons = "[...document.querySelectorAll('.acts .btn')]"
         await until(lambda: tab.evaluate(f"{buttons}.length"))
         await tab.evaluate(f"{buttons}[0].click()")
@@ -73,3 +90,5 @@ async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab) -> None:
         await asyncio.gather(load, return_exceptions=True)
         await worker.stop()
         await broker.stop()
+    with Store(path) as store:
+        assert {each.id: each.replays for each in store.find(Filters())} == {1: 1, 2: 0}

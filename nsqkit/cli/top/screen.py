@@ -157,7 +157,14 @@ def _why(handler: dict[str, Any]) -> str:
     deferred = f"{words.count(handler['deferred'])} deferred" if handler["deferred"] else ""
     problems = handler["problems"][:1]
     reasons = words.reasons(handler)
-    found = [words.intake(handler), *problems, since, reasons and f"1 min: {reasons}", deferred]
+    found = [
+        words.intake(handler),
+        *problems,
+        handler["saturated"],
+        since,
+        reasons and f"1 min: {reasons}",
+        deferred,
+    ]
     return "; ".join(filter(None, found))
 
 
@@ -186,7 +193,7 @@ def _process(looks: Sequence[Look], *, is_many: bool) -> Iterable[RenderableType
         if look.screen is None:
             continue
         suffix = f", {number}" if is_many else ""
-        yield _line(f"saturation{suffix}", _saturation(look.screen["saturation"]))
+        yield _line(f"saturation{suffix}", _saturation(look.screen["saturation"], look.screen["handlers"]))
         for nsqd in look.screen["nsqd"]:
             yield _line(f"nsqd{suffix}", cell(_nsqd(nsqd)))
         marks = look.screen["marks"][-_MOST_MARKS:]
@@ -195,9 +202,12 @@ def _process(looks: Sequence[Look], *, is_many: bool) -> Iterable[RenderableType
             yield _line(f"marks{suffix}", cell(text))
 
 
-def _saturation(limits: Sequence[dict[str, Any]]) -> Text:
+def _saturation(limits: Sequence[dict[str, Any]], handlers: Sequence[dict[str, Any]]) -> Text:
+    names = [each["name"] for each in handlers if each["saturated"]]
+    full = [cell(f"▲ {', '.join(names)} at the limit in flight", style="bold yellow")] if names else []
     is_passed = any(limit["level"] == Level.WARN for limit in limits)
-    found = [Text() if is_passed else Text("no sign", style="dim"), *map(_limit, limits)]
+    first = full if is_passed or full else [Text("no sign", style="dim")]
+    found = [*first, *map(_limit, limits)]
     return Text("; ").join(filter(None, found))
 
 

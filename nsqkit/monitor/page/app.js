@@ -33,7 +33,7 @@ function show(state) {
   text(document.querySelector("title"), `${state.verdict.word}: ${service.name}`);
   showVerdict(state);
   handlers.show(state);
-  showSaturation(state.saturation);
+  showSaturation(state.saturation, fullOf(state.handlers));
   showNsqd(state.nsqd);
 }
 
@@ -69,21 +69,31 @@ function showVerdict({ verdict, handlers: rows, saturation, marks }) {
 function answers(row, rows, saturation, since) {
   const healthy = rows.filter((each) => each.level === "ok").length;
   const total = (key) => rows.reduce((sum, each) => sum + (each[key] ?? 0), 0);
-  const limits = saturation.filter((each) => each.level === "warn");
+  const limits = saturation.filter((each) => each.level === "warn").map((each) => each.label);
+  const signs = [...limits, fullOf(rows)].filter(Boolean);
   const [lag, , cpu] = saturation;
   answer("Who", row?.name ?? "Nobody", `${healthy} of ${rows.length} handlers healthy`);
-  answer("Why", row?.top.length ? row.top[0][0] : NOTHING, row ? why(row) : "no failing handler");
+  const reason = row?.saturated && !row.failed ? "At its limit in flight" : row?.top[0]?.[0];
+  answer("Why", reason ?? NOTHING, row ? why(row) : "no failing handler");
   answer("Since", since, row ? `now ${percent(row.now)}, 1 m ${percent(row.m1)}, 5 m ${percent(row.m5)}` : "");
   if (row) {
     answer("How much", `${rate(row.failed / 60)} of ${rate(row.received / 60)}/s come again`, `oldest ${age(row.oldest_s)}, depth ${count(row.depth)}, deferred ${count(row.deferred)}, ${count(row.dead)} dead letters in 15 m`);
   } else {
     answer("How much", `${rate(total("throughput"))}/s received`, `depth ${count(total("depth"))}, deferred ${count(total("deferred"))}, ${count(total("dead"))} dead letters in 15 m`);
   }
-  answer("Saturation", limits.length ? limits.map((each) => each.label).join(", ") : "No sign", `loop lag ${figure(lag)}, CPU ${figure(cpu)}`);
+  answer("Saturation", signs.join(", ") || "No sign", `loop lag ${figure(lag)}, CPU ${figure(cpu)}`);
 }
+
+function fullOf(rows) {
+  const full = rows.filter((each) => each.saturated).map((each) => each.name);
+  return full.length ? `${few(full)} at the limit in flight` : "";
+}
+
+const few = (names) => (names.length > 2 ? `${names[0]} and ${names.length - 1} more` : names.join(", "));
 
 function why(row) {
   const share = (number) => `${Math.round((100 * number) / Math.max(1, row.failed))} %`;
+  if (row.saturated && !row.failed) return "no requeues after errors in 1 m";
   return row.failed ? `errors ${share(row.errors)}, timeouts ${share(row.timeouts)} of ${count(row.failed)} in 1 m` : "no errors in 1 m";
 }
 
@@ -108,7 +118,7 @@ const figure = ({ value, unit, is_bound: isBound }) => `${isBound && value ? "�
 
 const satNodes = new Map();
 
-function showSaturation(figures) {
+function showSaturation(figures, full) {
   for (const each of figures) {
     if (!satNodes.has(each.key)) {
       const nodes = { value: el("span", { class: "value" }), sub: el("span", { class: "sub" }), plot: new Plot(`${each.label}, 15 minutes`) };
@@ -124,7 +134,8 @@ function showSaturation(figures) {
     text(sub, `${each.level === "warn" ? "▲ above its " : ""}${limit}, peak ${figure({ ...each, value: each.peak })}`);
     plot.draw(each.series, Math.max(1, 1.2 * (each.limit ?? 0), 1.1 * Math.max(...each.series)), { limit: each.limit });
   }
-  text(byId("sat-note"), figures.some((each) => each.level === "warn") ? "a limit is passed" : "all within limits");
+  const passed = figures.some((each) => each.level === "warn") ? "a limit is passed" : "";
+  text(byId("sat-note"), [passed, full && `▲ ${full}`].filter(Boolean).join(", ") || "all within limits");
 }
 
 const nsqdRows = new Map();

@@ -1,6 +1,7 @@
 // Detail: the errors of one handler with their last examples, read again every two seconds while it is open.
 
 import { el, text } from "./dom.js";
+import { Letters } from "./letters.js";
 import { clock, count } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -13,8 +14,9 @@ export class Detail {
     this.groups = new Map();
     this.acts = el("p", { class: "acts" });
     this.changes = el("ul", { class: "changes small" });
+    this.letters = new Letters(name, feed);
     this.drawn = "";
-    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, this.changes, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body, deadLetters(name)));
+    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, this.changes, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body, this.letters.root));
     this.timer = setInterval(() => this.load(), EVERY_MS);
     this.load();
     this.offer();
@@ -55,6 +57,7 @@ export class Detail {
     try {
       const answer = await this.feed.get(`/monitor/handlers/${encodeURIComponent(this.name)}`);
       if (answer.ok) this.show((await answer.json()).errors);
+      await this.letters.load();
     } catch {
       // the header says that the connection is lost
     }
@@ -79,10 +82,6 @@ export class Detail {
     group.show(error, total);
     return group.root;
   }
-}
-
-function deadLetters(name) {
-  return el("p", { class: "small muted" }, "Its dead letters: ", el("code", {}, `nsqkit dead ls --handler ${name}`));
 }
 
 class Group {

@@ -135,7 +135,7 @@ class Row {
     this.set("thr", `${rate(row.throughput)} /s`);
     this.set("age", age(row.oldest_s));
     this.set("depth", count(row.depth), row.deferred ? `${count(row.deferred)} deferred` : "");
-    this.set("fly", `${row.in_flight} / ${row.max_in_flight}`);
+    this.set("fly", `${row.in_flight} / ${row.max_in_flight}`, row.saturated ? "▲ saturated" : "");
     const used = row.in_flight / Math.max(1, row.max_in_flight);
     this.fly.draw([used]);
     attr(this.fly.fills[0], "class", used >= 1 ? "f-full" : "f-fly");
@@ -163,8 +163,9 @@ function reasons(row) {
   const counts = row.nsqd_counts;
   const both = counts ? [`nsqd counts ${count(counts.nsqd)} requeues in ${counts.seconds} s, here ${count(counts.here)}`] : [];
   const known = row.top.map(([label, number]) => `${count(number)} × ${label}`);
-  if (!row.failed && !row.others && !counts) return row.problems[0] ?? NOTHING;
-  const parts = row.failed ? [...both, ...known] : both;
+  const full = row.saturated ? [row.saturated] : [];
+  if (!row.failed && !row.others && !counts) return row.problems[0] ?? full[0] ?? NOTHING;
+  const parts = row.failed ? [...full, ...both, ...known] : [...full, ...both];
   if (row.timeouts) parts.push(`${count(row.timeouts)} timeouts`);
   if (row.others) parts.push(`${count(row.others)} given back`);
   return parts.join(", ") || NOTHING;

@@ -153,6 +153,13 @@ class TestScreen:
     def test_no_answer_is_said(self) -> None:
         assert drawn(GONE)[:2] == ["No worker answers.", "b:9464 ▲ Connection refused"]
 
+    def test_a_handler_at_its_limit_is_loud(self) -> None:
+        look = healthy()
+        look.screen["handlers"][0] |= {"saturated": "100 of 100 in flight", "level": "warn"}  # type: ignore[index]
+        text = "\n".join(drawn(look))
+        assert "Charge          100 of 100 in flight" in text
+        assert "saturation      ▲ Charge at the limit in flight; loop lag 0 ms" in text
+
     def test_saturation_and_pauses_are_loud(self) -> None:
         shop = Shop()
         for _ in range(30):

@@ -21,9 +21,14 @@ NOTIFY = ("orders", "notify", "Notify")
 
 
 class Shop:
-    """Handlers ``Charge`` and ``Notify``, and their monitor; nothing happens before a test says so."""
+    """Handlers ``Charge`` and ``Notify``, and their monitor; nothing happens before a test says so.
 
-    def __init__(self) -> None:
+    Args:
+        settings: Settings of the worker; None for any.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        settings = settings or Settings(service="shop")
         self.now_s = float(START_S)
         self.states = {
             labels: HandlerState(labels[2], *labels[:2], 3, 100, IntakeState.RUNNING)
@@ -35,7 +40,7 @@ class Shop:
         clock = Clock(now_s=lambda: self.now_s, now_ns=lambda: AT_NS + int(self.now_s - START_S) * 10**9)
         self.failures = FailureLog(clock)
         source = WorkerSource(self.handler_states, self.failures)
-        self.monitor = Monitor(self.metrics, source, lambda: Settings(service="shop"), clock)
+        self.monitor = Monitor(self.metrics, source, lambda: settings, clock)
         self.monitor.sample()
 
     def handler_states(self) -> tuple[HandlerState, ...]:

@@ -14,11 +14,12 @@ class MonitorPort(Port):
 
     Args:
         token: The token that it requires; empty for none.
+        settings: Settings of the worker; None for any.
     """
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, token: str = "", settings: Settings | None = None) -> None:
         super().__init__()
-        self.shop = Shop()
+        self.shop = Shop(settings)
         self.access = Access(Settings(admin_token=token or None), RecordingLog())
         self.server = AdminServer(
             Metrics(),

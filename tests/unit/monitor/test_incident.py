@@ -10,7 +10,7 @@ import pytest
 
 from nsqkit.admin import IntakeState
 from nsqkit.monitor.channels import Channels
-from nsqkit.monitor.incident import MOST_HANDLERS_WITH_ERRORS, worst_first
+from nsqkit.monitor.incident import MOST_HANDLERS_WITH_ERRORS, incident, worst_first
 from tests.unit.monitor.bench import CHARGE, NOTIFY, Shop
 
 STYLE = (files("nsqkit.monitor") / "page" / "monitor.css").read_text()
@@ -61,6 +61,15 @@ async def test_it_has_what_the_page_shows() -> None:
         "40.0 % 40.0 % 8.0 %",
     ):
         assert shown in text
+
+
+async def test_it_names_a_handler_at_its_limit() -> None:
+    shop = Shop()
+    state = await shop.state()
+    state["handlers"][0] |= {"saturated": "100 of 100 in flight, while 7 messages wait"}
+    text = Reader(await incident(state, {}, STYLE)).text
+    assert "100 of 100 in flight, while 7 messages wait" in text
+    assert "3 / 100 ▲ saturated" in text
 
 
 async def test_it_runs_and_loads_nothing_and_texts_are_data() -> None:

@@ -5,15 +5,20 @@ import json
 import re
 from collections.abc import AsyncIterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nsqkit import Settings
+from nsqkit.dead_letters.store import Store
 from tests.unit.admin.port import TOKEN
+from tests.unit.dead_letters.letters import letter
 from tests.unit.monitor.port import MonitorPort
 from tests.waiting import PATIENCE_S, turns
 
 LOCAL = b"Host: localhost"
+NOBODY = "127.0.0.1:1"
 AUTHORIZED = b"Authorization: Bearer " + TOKEN
 PAGE = files("nsqkit.monitor") / "page"
 FILES = sorted(each.name for each in PAGE.iterdir())
@@ -45,7 +50,14 @@ async def test_a_file_that_is_none_is_missing(port: MonitorPort) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/monitor/events", "/monitor/state", "/monitor/handlers/Charge", "/monitor/incident"]
+    "path",
+    [
+        "/monitor/events",
+        "/monitor/state",
+        "/monitor/handlers/Charge",
+        "/monitor/handlers/Charge/letters",
+        "/monitor/incident",
+    ],
 )
 async def test_figures_need_the_token(port: MonitorPort, path: str) -> None:
     answer = await port.ask(path, LOCAL)
@@ -157,6 +169,86 @@ class TestControl:
         answer = await port.ask(self.PAUSE, *headers, method=b"POST")
         assert answer.startswith(b"HTTP/1.1 403")
         assert b"read-only beyond loopback" in answer
+
+
+class TestReplay:
+    """Replays from the page: as pauses are, and only of the handler's own dead letters."""
+
+    PATH = "/monitor/handlers/Charge/letters/1/replay"
+    SAME = b"Origin: http://localhost"
+
+    @pytest.fixture
+    async def port(self, tmp_path: Path) -> AsyncIterator[MonitorPort]:
+        path = tmp_path / "dead.sqlite"
+        with Store(path, make=True) as store:
+            store.add([letter(1, nsqd=NOBODY, detail="no answer for 4111111111111111")])
+        settings = Settings(nsqd=(NOBODY,), dead_store=str(path), connect_timeout_s=1.0)
+        port = MonitorPort(TOKEN.decode(), settings)
+        port.number = await port.server.start()
+        yield port
+        await port.server.stop()
+
+    async def _post(self, port: MonitorPort, *headers: bytes, path: str = PATH) -> bytes:
+        return await port.ask(path, LOCAL, AUTHORIZED, *headers, b"Content-Length: 0", method=b"POST")
+
+    async def _token(self, port: MonitorPort) -> bytes:
+        answer = await port.ask("/monitor/token", LOCAL, AUTHORIZED)
+        token: str = json.loads(answer.partition(b"\r\n\r\n")[2])["token"]
+        return b"X-Nsqkit-Page: " + token.encode()
+
+    async def test_the_list_has_no_secret_and_no_body(self, port: MonitorPort) -> None:
+        answer = await port.ask("/monitor/handlers/Charge/letters", LOCAL, AUTHORIZED)
+        found = json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert (found["count"], found["letters"][0]["text"]) == (1, "no answer for [redacted]")
+        assert b"order_id" not in answer
+        other = await port.ask("/monitor/handlers/Nobody/letters", LOCAL, AUTHORIZED)
+        assert other.startswith(b"HTTP/1.1 404")
+
+    async def test_a_get_replays_nothing(self, port: MonitorPort) -> None:
+        answer = await port.ask(self.PATH, LOCAL, AUTHORIZED, self.SAME, await self._token(port))
+        assert answer.startswith(b"HTTP/1.1 405")
+        assert b"Allow: POST" in answer
+
+    @pytest.mark.parametrize(
+        ("headers", "reason"),
+        [
+            pytest.param((b"Origin: http://evil.example",), b"another site", id="another site"),
+            pytest.param((), b"another site", id="not from a page"),
+            pytest.param((SAME, b"X-Nsqkit-Page: other"), b"reload", id="another token"),
+            pytest.param((SAME,), b"reload", id="no token"),
+        ],
+    )
+    async def test_nobody_else_replays(
+        self, port: MonitorPort, headers: tuple[bytes, ...], reason: bytes
+    ) -> None:
+        answer = await self._post(port, *headers)
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert reason in answer
+
+    async def test_beyond_loopback_the_page_replays_nothing(self, port: MonitorPort) -> None:
+        token = await self._token(port)
+        port.access.listen("192.0.2.1")
+        answer = await self._post(port, self.SAME, token)
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert b"nsqkit dead replay" in answer
+
+    @pytest.mark.parametrize(
+        ("path", "status", "reason"),
+        [
+            pytest.param(PATH, b"503", b"not confirmed|refused", id="nsqd is gone"),
+            pytest.param(PATH.replace("/1/", "/2/"), b"409", b"no dead letter 2", id="none of this number"),
+            pytest.param(
+                PATH.replace("Charge", "Notify"), b"409", b"of this handler", id="of another handler"
+            ),
+            pytest.param(PATH.replace("Charge", "Nobody"), b"404", b"no handler", id="no such handler"),
+        ],
+    )
+    async def test_a_refusal_says_why(
+        self, port: MonitorPort, path: str, status: bytes, reason: bytes
+    ) -> None:
+        answer = await self._post(port, self.SAME, await self._token(port), path=path)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert re.search(reason, answer)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])

@@ -129,6 +129,38 @@ async def test_a_limit_that_is_passed_is_in_the_verdict(shop: Shop) -> None:
     assert "Event-loop lag 250 ms, limit 100" in state["verdict"]["line"]
 
 
+async def test_a_handler_at_its_limit_is_saturated_while_its_backlog_grows(shop: Shop) -> None:
+    await _fill_charge(shop)
+    state = await shop.state()
+    text = "100 of 100 in flight, at its limit for most of the last 10 s, while 10 messages wait in nsqd and "
+    assert state["verdict"]["word"] == "To watch"
+    assert state["verdict"]["line"] == f"No handler fails, but Charge is saturated: {text}the depth grows."
+    assert state["verdict"]["handler"] == "Charge"
+    assert [(row["level"], bool(row["saturated"])) for row in state["handlers"]] == [
+        ("warn", True),
+        ("ok", False),
+    ]
+
+
+@pytest.mark.parametrize("intake", [IntakeState.PAUSED, IntakeState.RATE_LIMITED])
+async def test_messages_that_wait_for_another_reason_are_no_saturation(
+    shop: Shop, intake: IntakeState
+) -> None:
+    shop.states[CHARGE] = replace(shop.states[CHARGE], state=intake)
+    await _fill_charge(shop)
+    assert [row["saturated"] for row in (await shop.state())["handlers"]] == ["", ""]
+
+
+async def test_ages_that_grow_are_a_sign_of_a_backlog(shop: Shop) -> None:
+    shop.states[CHARGE] = replace(shop.states[CHARGE], held=100)
+    shop.metrics.add_source(lambda: [("nsqkit_channel_depth", (*CHARGE, "a:4150"), 7)])
+    for second in range(70):
+        shop.charge.age(1.0 if second < 60 else 100.0)
+        shop.run(1)
+        state = await shop.state()
+    assert state["handlers"][0]["saturated"].endswith("7 messages wait in nsqd and the oldest age grows")
+
+
 async def test_the_state_is_bounded_whatever_the_number_of_messages(shop: Shop) -> None:
     shop.run(60, received=10, failed=1)
     before = len(await shop.monitor.text())
@@ -196,6 +228,22 @@ async def test_the_screen_of_many_handlers_is_made_in_short_slices() -> None:
     few, many = [await _longest_slice(handlers) for handlers in (2 * ROWS_AT_ONCE, 20 * ROWS_AT_ONCE)]
     assert few <= MOST_CALLS_AT_ONCE
     assert many <= few + CALLS_FOR_MORE_HANDLERS * 18 * ROWS_AT_ONCE
+
+
+async def _fill_charge(shop: Shop) -> None:
+    """Let ten seconds pass with all slots in use, and one more message that waits each second."""
+    shop.states[CHARGE] = replace(shop.states[CHARGE], held=100)
+    depth = 0
+
+    def figures() -> list[tuple[str, tuple[str, ...], int]]:
+        nonlocal depth
+        depth += 1
+        return [("nsqkit_channel_depth", (*CHARGE, "a:4150"), depth)]
+
+    shop.metrics.add_source(figures)
+    for _ in range(10):
+        shop.run(1)
+        await shop.monitor.text()
 
 
 async def _longest_slice(handlers: int) -> int:

@@ -1,5 +1,8 @@
 """Diagnoses: the verdict on a worker in words, and that it never says more than the evidence does."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from nsqkit.policy.diagnosis import Diagnosis, ErrorGroup, Finding, diagnose
@@ -13,6 +16,10 @@ CHARGE = Finding(
 )
 BEFORE, AFTER = (Saturation("loop lag 250 ms, limit 100 ms", for_s) for for_s in (300, 30))
 NOTIFY = Finding("NotifyCustomer", Level.OK, Share(0, 100))
+FULL = Saturation("5 of 5 in flight", 300, "SalesTotals")
+TOTALS = Finding("SalesTotals", Level.OK, Share(0, 100), saturation=FULL)
+FULL_CHARGE = replace(CHARGE, saturation=replace(FULL, handler="ChargePayment"))
+FULL_LATER = replace(CHARGE, saturation=Saturation("5 of 5 in flight", 30, "ChargePayment"))
 RESERVE = Finding("ReserveStock", Level.OK, Share(0, 100))
 
 
@@ -45,6 +52,14 @@ def test_a_failing_handler_is_named_with_share_time_type_and_line() -> None:
         pytest.param(
             (CHARGE, NOTIFY), 3600.0, (AFTER,), "looks like a dependency", id="a limit was passed later"
         ),
+        pytest.param(
+            (FULL_CHARGE,), 3600.0, (), "looks like saturation", id="the handler itself was full first"
+        ),
+        pytest.param(
+            (FULL_CHARGE, NOTIFY), 3600.0, (), "cause not known", id="full first, but errors at one line"
+        ),
+        pytest.param((FULL_LATER,), 3600.0, (), "cause not known", id="the handler was full later"),
+        pytest.param((CHARGE, TOTALS), 3600.0, (), "cause not known", id="another handler is full"),
         pytest.param(
             (Finding("A", Level.BAD, Share(9, 9), groups=(TIMEOUT, TIMEOUT)), NOTIFY),
             3600.0,
@@ -101,6 +116,27 @@ def test_what_is_not_known_is_said() -> None:
             id="saturated",
         ),
         pytest.param(
+            (NOTIFY, TOTALS),
+            (),
+            "To watch",
+            "No handler fails, but SalesTotals is saturated: 5 of 5 in flight.",
+            id="a handler is saturated",
+        ),
+        pytest.param(
+            (TOTALS,),
+            (BEFORE,),
+            "To watch",
+            "No handler fails, but the process is saturated: loop lag 250 ms, limit 100 ms.",
+            id="the process too, which may be why",
+        ),
+        pytest.param(
+            (Finding("A", Level.UNKNOWN, Share(0, 0), saturation=FULL),),
+            (),
+            "To watch",
+            "No handler fails, but SalesTotals is saturated: 5 of 5 in flight.",
+            id="full without a delivery for a minute",
+        ),
+        pytest.param(
             (NOTIFY, Finding("A", Level.WARN, Share(6, 100))),
             (),
             "To watch",
@@ -153,3 +189,28 @@ def test_handlers_with_few_messages_are_named_as_not_known() -> None:
 def test_the_key_changes_with_the_verdict_and_not_with_the_figures() -> None:
     more = Finding("ChargePayment", Level.BAD, Share(40, 100), 270.0, "14:02", (GATEWAY, TIMEOUT))
     assert _diagnosis(more, NOTIFY).key == _diagnosis(CHARGE, NOTIFY).key != _diagnosis(NOTIFY).key
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        pytest.param(NOTIFY, id="healthy"),
+        pytest.param(CHARGE, id="failing"),
+        pytest.param(Finding("A", Level.WARN, Share(6, 100)), id="to watch"),
+        pytest.param(Finding("A", Level.HELD, Share(0, 0)), id="paused"),
+    ],
+)
+def test_a_saturated_handler_is_named_whatever_the_verdict(finding: Finding) -> None:
+    found = _diagnosis(finding, TOTALS)
+    assert re.search(
+        "SalesTotals(:| is saturated:) 5 of 5 in flight", " ".join((found.line, *found.evidence))
+    )
+    assert "Other handlers are healthy." not in found.line
+
+
+def test_only_some_saturated_handlers_are_named() -> None:
+    full = [
+        Finding(name, Level.OK, Share(0, 100), saturation=replace(FULL, handler=name)) for name in "ABCDE"
+    ]
+    (evidence,) = [each for each in _diagnosis(*full).evidence if each.startswith("Saturated too")]
+    assert evidence.endswith("D: 5 of 5 in flight; 1 more.")
