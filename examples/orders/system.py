@@ -23,7 +23,7 @@ START_S: Final = 120.0
 """Seconds until all processes must be ready."""
 STOP_S: Final = 30.0
 """Seconds that a process has to end, before it is killed."""
-_READY: Final = {
+READY: Final = {
     "broker": "http://127.0.0.1:{BROKER_HTTP}/ping",
     "gateway": "http://{NSQKIT_APP_GATEWAY_HTTP}/readyz",
     "orders_worker": "http://127.0.0.1:{ORDERS_ADMIN}/readyz",
@@ -32,6 +32,7 @@ _READY: Final = {
     "notifications": "http://127.0.0.1:{NOTIFICATIONS_ADMIN}/readyz",
     "edge": "http://{NSQKIT_APP_EDGE_HTTP}/readyz",  # it asks orders
 }
+"""Addresses that answer once a process is ready, by its name."""
 _ADDRESSES: Final = (
     ("REST API", "http://{NSQKIT_APP_EDGE_HTTP}/api/v1"),
     ("its documentation", "http://{NSQKIT_APP_EDGE_HTTP}/api/v1/docs"),
@@ -81,6 +82,7 @@ class Processes:
         self._logs.mkdir(parents=True, exist_ok=True)
         for name, command in commands():
             if name not in self._without:
+                (self._logs / f"{name}.log").unlink(missing_ok=True)
                 await self._start(name, command)
         return self
 
@@ -97,7 +99,7 @@ class Processes:
             EndedError: If one ends.
             TimeoutError: If it takes too long.
         """
-        urls = [url.format(**self._variables) for name, url in _READY.items() if name in self._running]
+        urls = [url.format(**self._variables) for name, url in READY.items() if name in self._running]
         async with asyncio.timeout(START_S):
             await self._unless_ended(_all_answer(urls))
 
@@ -110,7 +112,7 @@ class Processes:
         await self._unless_ended(stopped())
 
     async def _start(self, name: str, command: str) -> None:
-        with (self._logs / f"{name}.log").open("wb") as log:
+        with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = await asyncio.create_subprocess_shell(
                 command,
                 cwd=ROOT,
