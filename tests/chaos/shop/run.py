@@ -30,8 +30,8 @@ KILLED: Final = tuple(name for name, _ in commands() if name != "broker")
 FAILURE_RATIO: Final = 0.2
 _LOOK_S = 0.2
 _QUICK: Final = {
-    "NSQKIT_MSG_TIMEOUT_S": "2",  # nsqd keeps the messages of a killed worker for so long
-    "NSQKIT_OUTBOX_LEASE_S": "2",  # and relays leave its events alone for so long
+    "NSQKIT_MSG_TIMEOUT_S": "5",  # nsqd keeps the messages of a killed worker for so long
+    "NSQKIT_OUTBOX_LEASE_S": "5",  # and relays leave its events alone for so long
     "NSQKIT_APP_GATEWAY_FAILURE_RATIO": str(FAILURE_RATIO),
 }
 
