@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-from examples.orders import schema
+from examples.orders import embedded_postgres, schema
 from examples.orders.inventory import shelves
 from examples.orders.signals import stopped
 from examples.orders.variables import create_databases, read_variables
@@ -218,24 +218,39 @@ def main() -> int:
         "--lookupd", action="append", default=[], metavar="HOST:PORT", help="a real nsqlookupd"
     )
     parser.add_argument(
-        "--postgres", default="", metavar="URL", help="a PostgreSQL; each service gets a database"
+        "--postgres",
+        default="",
+        metavar="URL",
+        help=f"a PostgreSQL; each service gets a database. '{embedded_postgres.NAME}' starts one",
     )
     given = parser.parse_args()
     data = given.data.absolute()
     data.mkdir(parents=True, exist_ok=True)
-    variables = read_variables(
-        data, has_free_ports=given.free_ports, nsqd=given.nsqd, lookupd=given.lookupd, postgres=given.postgres
-    )
-    prepare(variables, given.postgres)
     try:
-        asyncio.run(run(variables, data / "logs", has_broker=not given.nsqd))
-    except EndedError as error:
+        with _postgres(given.postgres, data) as postgres:
+            variables = read_variables(
+                data,
+                has_free_ports=given.free_ports,
+                nsqd=given.nsqd,
+                lookupd=given.lookupd,
+                postgres=postgres,
+            )
+            prepare(variables, postgres)
+            asyncio.run(run(variables, data / "logs", has_broker=not given.nsqd))
+    except (EndedError, embedded_postgres.PostgresMissingError) as error:
         print(f"order-system: {error}", file=sys.stderr)
         return 1
     except TimeoutError:
         print(f"order-system: not ready within {START_S:g} s; see {data / 'logs'}", file=sys.stderr)
         return 1
     return 0
+
+
+def _postgres(given: str, data: Path) -> contextlib.AbstractContextManager[str]:
+    """Return the URL of the PostgreSQL that the command line names, as long as it runs."""
+    if given == embedded_postgres.NAME:
+        return embedded_postgres.running(data / "postgres")
+    return contextlib.nullcontext(given)
 
 
 if __name__ == "__main__":
