@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-from examples.orders import schema
+from examples.orders import embedded_postgres, schema
 from examples.orders.inventory import shelves
 from examples.orders.signals import stopped
 from examples.orders.variables import create_databases, read_variables
@@ -23,7 +23,7 @@ START_S: Final = 120.0
 """Seconds until all processes must be ready."""
 STOP_S: Final = 30.0
 """Seconds that a process has to end, before it is killed."""
-_READY: Final = {
+READY: Final = {
     "broker": "http://127.0.0.1:{BROKER_HTTP}/ping",
     "gateway": "http://{NSQKIT_APP_GATEWAY_HTTP}/readyz",
     "orders_worker": "http://127.0.0.1:{ORDERS_ADMIN}/readyz",
@@ -32,6 +32,7 @@ _READY: Final = {
     "notifications": "http://127.0.0.1:{NOTIFICATIONS_ADMIN}/readyz",
     "edge": "http://{NSQKIT_APP_EDGE_HTTP}/readyz",  # it asks orders
 }
+"""Addresses that answer once a process is ready, by its name."""
 _ADDRESSES: Final = (
     ("REST API", "http://{NSQKIT_APP_EDGE_HTTP}/api/v1"),
     ("its documentation", "http://{NSQKIT_APP_EDGE_HTTP}/api/v1/docs"),
@@ -81,6 +82,7 @@ class Processes:
         self._logs.mkdir(parents=True, exist_ok=True)
         for name, command in commands():
             if name not in self._without:
+                (self._logs / f"{name}.log").unlink(missing_ok=True)
                 await self._start(name, command)
         return self
 
@@ -97,7 +99,7 @@ class Processes:
             EndedError: If one ends.
             TimeoutError: If it takes too long.
         """
-        urls = [url.format(**self._variables) for name, url in _READY.items() if name in self._running]
+        urls = [url.format(**self._variables) for name, url in READY.items() if name in self._running]
         async with asyncio.timeout(START_S):
             await self._unless_ended(_all_answer(urls))
 
@@ -110,7 +112,7 @@ class Processes:
         await self._unless_ended(stopped())
 
     async def _start(self, name: str, command: str) -> None:
-        with (self._logs / f"{name}.log").open("wb") as log:
+        with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = await asyncio.create_subprocess_shell(
                 command,
                 cwd=ROOT,
@@ -216,24 +218,39 @@ def main() -> int:
         "--lookupd", action="append", default=[], metavar="HOST:PORT", help="a real nsqlookupd"
     )
     parser.add_argument(
-        "--postgres", default="", metavar="URL", help="a PostgreSQL; each service gets a database"
+        "--postgres",
+        default="",
+        metavar="URL",
+        help=f"a PostgreSQL; each service gets a database. '{embedded_postgres.NAME}' starts one",
     )
     given = parser.parse_args()
     data = given.data.absolute()
     data.mkdir(parents=True, exist_ok=True)
-    variables = read_variables(
-        data, has_free_ports=given.free_ports, nsqd=given.nsqd, lookupd=given.lookupd, postgres=given.postgres
-    )
-    prepare(variables, given.postgres)
     try:
-        asyncio.run(run(variables, data / "logs", has_broker=not given.nsqd))
-    except EndedError as error:
+        with _postgres(given.postgres, data) as postgres:
+            variables = read_variables(
+                data,
+                has_free_ports=given.free_ports,
+                nsqd=given.nsqd,
+                lookupd=given.lookupd,
+                postgres=postgres,
+            )
+            prepare(variables, postgres)
+            asyncio.run(run(variables, data / "logs", has_broker=not given.nsqd))
+    except (EndedError, embedded_postgres.PostgresMissingError) as error:
         print(f"order-system: {error}", file=sys.stderr)
         return 1
     except TimeoutError:
         print(f"order-system: not ready within {START_S:g} s; see {data / 'logs'}", file=sys.stderr)
         return 1
     return 0
+
+
+def _postgres(given: str, data: Path) -> contextlib.AbstractContextManager[str]:
+    """Return the URL of the PostgreSQL that the command line names, as long as it runs."""
+    if given == embedded_postgres.NAME:
+        return embedded_postgres.running(data / "postgres")
+    return contextlib.nullcontext(given)
 
 
 if __name__ == "__main__":

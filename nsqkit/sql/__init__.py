@@ -3,6 +3,7 @@
 try:
     from nsqkit.sql import outbox
     from nsqkit.sql.database import Database
+    from nsqkit.sql.writer import OutboxWriter
 except ModuleNotFoundError as error:
     if "sqlalchemy" not in str(error.name):
         raise
@@ -10,4 +11,4 @@ except ModuleNotFoundError as error:
         "nsqkit.sql needs SQLAlchemy: pip install 'nsqkit[sql]'", name=error.name
     ) from None
 
-__all__ = ["Database", "outbox"]
+__all__ = ["Database", "OutboxWriter", "outbox"]

@@ -107,9 +107,9 @@ class Database:
 
     @asynccontextmanager
     async def sessions(self, settings: Settings) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
-        """Connect in a program that is no worker, such as a web server, and yield what makes sessions.
+        """Connect in a program that is no worker and has no publisher, and yield what makes sessions.
 
-        A session writes rows, and events to the outbox, in one transaction::
+        A session writes rows, and events to the outbox, in one transaction; a relay publishes them::
 
             async with database.sessions(Settings.load()) as sessions:
                 async with sessions.begin() as session:

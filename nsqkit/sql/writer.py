@@ -1,13 +1,14 @@
 """Writer: adds events to the transactions of a program, and publishes them right after the commit."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from sqlalchemy import Engine, event, inspect
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from nsqkit.background import Background
@@ -15,7 +16,7 @@ from nsqkit.events.any_event import AnyEvent
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.policy.redaction import describe
 from nsqkit.sql.open_database import OpenDatabase
-from nsqkit.sql.outbox import OutboxRow, StoredEvent
+from nsqkit.sql.outbox import OutboxRow, StoredEvent, is_scheduled
 from nsqkit.telemetry import logs
 
 if TYPE_CHECKING:
@@ -49,10 +50,15 @@ class OutboxWriter:
         database: The open database.
         publisher: Publishes to nsqd, on this event loop.
         preparer: Encodes the events.
+
+    Attributes:
+        sessions: Makes asynchronous sessions of the database, as ``Database.sessions`` does. Others may have
+            events, too.
     """
 
     def __init__(self, database: OpenDatabase, publisher: "PublishesRaw", preparer: Preparer) -> None:
         self._database = database
+        self.sessions = async_sessionmaker(database.engines.on_loop, expire_on_commit=False)
         self._publisher = publisher
         self._preparer = preparer
         self._log = logs.get_logger()
@@ -75,31 +81,46 @@ class OutboxWriter:
         *,
         topic: str | None = None,
         defer_s: float = 0.0,
+        at: datetime | None = None,
         partition_key: str | None = None,
         sequence: str | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
         """Add an event to the transaction of a session, to be published right after its commit.
 
-        A session on a connection whose transaction somebody else commits leaves its events to a relay.
+        A relay publishes the events of a session on a connection whose transaction somebody else commits,
+        and those with a later time.
 
         Args:
             session: The session. It is neither flushed nor committed.
             event: An instance of a class decorated with ``@event``; encoded immediately.
             topic: Topic to publish to; by default the topic of its ``@event``.
             defer_s: Seconds from now until a consumer gets it; 0 to 3600.
+            at: Time at which a relay publishes it, with a time zone; one in the past is now.
             partition_key: What the event belongs to, such as an order: the attribute ``partitionkey``.
             sequence: Its place among the events of that key, a text that grows: the attribute ``sequence``.
+            attributes: Extension attributes of the envelope, such as ``correlationid`` and ``traceparent``
+                of the request.
 
         Raises:
-            EncodeError: If it is not an event, has no topic, or cannot be written as JSON.
+            EncodeError: If it is not an event, has no topic, or cannot be written as JSON; if *at* has no
+                time zone, or *defer_s* is given too.
         """
-        preparer = self._preparer
-        outgoing = preparer.event(event, topic, defer_s, partition_key=partition_key, sequence=sequence)
+        outgoing = self._preparer.event(
+            event,
+            topic,
+            defer_s,
+            partition_key=partition_key,
+            sequence=sequence,
+            extensions=attributes or {},
+        )
         if outgoing is None:
             return
+        outgoing = outgoing if at is None else outgoing.at(at)
+        now_s = self._database.now_s()
         plain = session.sync_session if isinstance(session, AsyncSession) else session
-        row = OutboxRow(outgoing, self._database.now_s())
-        if isinstance(plain.get_bind(OutboxRow), Engine):
+        row = OutboxRow(outgoing, now_s)
+        if not is_scheduled(outgoing, now_s=now_s) and isinstance(plain.get_bind(OutboxRow), Engine):
             row.claimed_until += self._database.outbox_lease_s
             _added(plain).append(_Added(self, row, StoredEvent(0, row.topic, row.body, row.due_at)))
         plain.add(row)

@@ -23,6 +23,8 @@ from tests.chaos.errors import ChaosFailedError
 from tests.chaos.memory import Sample, growth, sample
 from tests.chaos.phases import Phase, many, phases
 from tests.chaos.run import run_phase
+from tests.chaos.shop import report as shop_report
+from tests.chaos.shop import run as shop_run
 from tests.chaos.soak import NAME, soak
 from tests.chaos.workers import Workers
 
@@ -172,6 +174,42 @@ def audit_command(
             for problem in each.problems:
                 typer.echo(f"{each.about.name}: {problem}", err=True)
     raise typer.Exit(any(each.problems for each in findings))
+
+
+@app.command("orders")
+def orders_command(
+    *,
+    orders: Annotated[int, typer.Option(min=1, help="To place.")] = 300,
+    rounds: Annotated[int, typer.Option(min=0, help="How often each process is killed.")] = 2,
+    rate: Annotated[float, typer.Option(min=0, help="Orders per second; 0 for as many as possible.")] = 5.0,
+    wait: Annotated[float, typer.Option(min=1, help="Seconds for all to end after the last order.")] = 120.0,
+    embedded: Annotated[
+        bool,
+        typer.Option("--embedded", help="The embedded broker and SQLite instead of nsqd and PostgreSQL."),
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to leave databases, mails and logs; must not exist.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table for a document.")] = False,
+) -> None:
+    """Kill every process of the order system in turn. The exit code is 1 if its books disagree."""
+    _check_new(folder)
+    plan = shop_run.Plan(orders, rounds, rate, wait, has_points=True)
+    target = _made(folder or Path(tempfile.mkdtemp(prefix="chaos-")) / "orders")
+    found: list[shop_run.Finding] = []
+
+    async def work() -> None:
+        found.append(await shop_run.run_on(plan, target, is_embedded=embedded))
+
+    code = _finish(work())
+    for each in found:
+        typer.echo(shop_report.markdown(each) if markdown else shop_report.text(each))
+        code = 1 if each.problems else 0
+    if folder is None and code in {0, _INTERRUPTED}:
+        shutil.rmtree(target.parent)
+    else:
+        typer.echo(f"chaos: databases and logs are in {target}", err=True)
+    raise typer.Exit(code)
 
 
 def _judged_after(

@@ -14,14 +14,16 @@ from examples.orders.edge.server import create_app
 from examples.orders.orders import server
 from examples.orders.orders.v1 import orders_pb2_grpc
 from nsqkit import Settings
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S
 
 
 def settings_in(folder: Path) -> Settings:
-    """Return the settings of every service: databases and mails in a folder, free ports."""
+    """Return the settings of every service: databases and mails in a folder, free ports, nsqd away."""
     urls = {f"{name}_url": f"sqlite:///{folder}/{name}.sqlite" for name in schema.SERVICES}
     others = {"orders_grpc": "127.0.0.1:0", "mail_folder": str(folder / "mail")}
-    return Settings(app={**urls, **others}, lock_timeout_s=PATIENCE_S)
+    nsqd = (f"127.0.0.1:{free_port()}",)
+    return Settings(app={**urls, **others}, nsqd=nsqd, lock_timeout_s=PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -81,12 +81,13 @@ async def test_a_wrong_field_is_named(
     assert [each["field"] for each in answer.json()["errors"]] == [field]
 
 
-async def test_a_body_that_is_no_json_is_refused(rest: httpx.AsyncClient) -> None:
-    answer = await rest.post("/orders", content="{", headers=key() | {"Content-Type": "application/json"})
+@pytest.mark.parametrize("body", [b"{", b'{"customer_id": "\xff"}'], ids=["cut off", "not UTF-8"])
+async def test_a_body_that_is_no_json_is_refused(rest: httpx.AsyncClient, body: bytes) -> None:
+    answer = await rest.post("/orders", content=body, headers=key() | {"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body")
 
 
-@pytest.mark.parametrize("path", ["/orders/x", "/orders?after=x", "/nowhere"])
+@pytest.mark.parametrize("path", ["/orders/x", "/orders/%0A", "/orders?after=x", "/nowhere"])
 async def test_what_is_not_there_is_a_problem_too(rest: httpx.AsyncClient, path: str) -> None:
     answer = await rest.get(path)
     assert answer.status_code == 404

@@ -1,6 +1,7 @@
 """Orders: a real gRPC client over a real port."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -9,11 +10,12 @@ import sqlalchemy as sa
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from examples.orders.orders import order_book, service
+from examples.orders.orders import order_book, server, service
 from examples.orders.orders.order_book import OrderBook
 from examples.orders.orders.server import NAME
-from examples.orders.orders.v1 import orders_pb2
+from examples.orders.orders.v1 import orders_pb2, orders_pb2_grpc
 from nsqkit import Settings
+from nsqkit.devbroker import DevBroker
 
 TIMEOUT_S = 30
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -56,6 +58,23 @@ async def test_the_order_and_the_start_of_its_saga_are_one_transaction_with_the_
     engine.dispose()
     assert f'"correlationid":"{placed.order_id}"'.encode() in body
     assert f'"traceparent":"00-{TRACE_ID}-'.encode() in body
+
+
+async def test_the_saga_starts_right_after_the_commit_without_a_relay(settings: Settings) -> None:
+    broker = DevBroker(tcp_port=0, http_port=0)
+    await broker.start()
+    engine = sa.create_engine(settings.app_text("orders_url", ""))
+    try:
+        on_broker = replace(settings, nsqd=(broker.tcp_address,))
+        async with server.serving(on_broker) as address, grpc.aio.insecure_channel(address) as channel:
+            stub: Any = orders_pb2_grpc.OrderServiceStub(channel)  # type: ignore[no-untyped-call] # generated
+            await stub.CreateOrder(basket(), timeout=TIMEOUT_S)
+        with engine.connect() as connection:
+            sent = "SELECT count(*) FROM nsqkit_outbox WHERE sent_at IS NOT NULL"
+            assert connection.exec_driver_sql(sent).scalar_one() == 1
+    finally:
+        engine.dispose()
+        await broker.stop()
 
 
 async def test_the_same_key_and_request_get_the_first_answer_again(stub: Any, settings: Settings) -> None:

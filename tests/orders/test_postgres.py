@@ -17,6 +17,7 @@ from examples.orders.variables import create_databases
 from nsqkit import Settings
 from nsqkit.testing import Harness
 from tests.orders.test_placement import HANDLERS
+from tests.ports import free_port
 from tests.postgres import running
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
@@ -42,7 +43,7 @@ def on_postgres() -> Iterator[Settings]:
             f"{name}_url": of_server.set(database=name).render_as_string(hide_password=False)
             for name in schema.SERVICES
         }
-        found = Settings(app={**urls, "orders_grpc": "127.0.0.1:0"})
+        found = Settings(app={**urls, "orders_grpc": "127.0.0.1:0"}, nsqd=(f"127.0.0.1:{free_port()}",))
         for name in schema.SERVICES:
             schema.upgrade(name, found)
         shelves.fill(["tea"], found)

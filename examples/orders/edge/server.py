@@ -5,6 +5,7 @@ import asyncio
 import uvicorn
 from fastapi import FastAPI, Response
 
+from examples.orders.edge import problems
 from examples.orders.edge.order_client import OrderClient
 from examples.orders.edge.v1 import create_v1
 from nsqkit import Settings
@@ -17,6 +18,7 @@ def create_app(orders: OrderClient) -> FastAPI:
         orders: The service of orders.
     """
     app = FastAPI(openapi_url=None)  # each version has a document
+    problems.install(app)
     app.mount("/api/v1", create_v1(orders))
 
     @app.get("/readyz")

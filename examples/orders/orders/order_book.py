@@ -10,13 +10,14 @@ from typing import Final
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from examples.orders.events import Line
 from examples.orders.orders.placement import Placement, PlaceOrder
 from examples.orders.orders.tables import OrderRow, Status
 from examples.orders.trace import Trace
-from nsqkit.sql import outbox
+from nsqkit import AnyEvent
+from nsqkit.sql import OutboxWriter
 
 PAGE: Final = 100
 """Most orders that one transaction reads, so that a slow reader of a long list blocks nobody."""
@@ -76,11 +77,12 @@ class OrderBook:
     """The orders of one database.
 
     Args:
-        sessions: Makes sessions of the database.
+        outbox: The outbox of the database, open.
     """
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
-        self._sessions = sessions
+    def __init__(self, outbox: OutboxWriter) -> None:
+        self._outbox = outbox
+        self._sessions = outbox.sessions
 
     async def place(self, new: NewOrder, trace: Trace) -> OrderRow:
         """Write an order and start its saga in one transaction, or return the order that has the key.
@@ -101,7 +103,7 @@ class OrderBook:
                 if found is None:
                     found = _row(new, trace)
                     session.add(found)
-                    outbox.add(session, _start(found), source="orders", attributes=_attributes(found, trace))
+                    self._outbox.add(session, _start(found), attributes=_attributes(found, trace))
         except IntegrityError:  # another request with the key has committed in the meantime
             async with self._sessions.begin() as session:
                 found = await _with_key(session, new.idempotency_key)
@@ -171,11 +173,12 @@ def _row(new: NewOrder, trace: Trace) -> OrderRow:
     )
 
 
-def _start(row: OrderRow) -> object:
+def _start(row: OrderRow) -> AnyEvent:
     """Return the event that starts the saga; all events of the order have its id as ``correlationid``."""
     lines = tuple(Line(line["product"], line["quantity"]) for line in row.lines)
     placement = Placement(row.order_id, row.email, lines, row.total_cents)
-    return PlaceOrder.start(row.order_id, placement, correlation_id=row.order_id)
+    start: AnyEvent = PlaceOrder.start(row.order_id, placement, correlation_id=row.order_id)
+    return start
 
 
 def _attributes(row: OrderRow, trace: Trace) -> dict[str, str]:

@@ -14,7 +14,7 @@ from examples.orders.orders.service import OrderService
 from examples.orders.orders.tables import database
 from examples.orders.orders.v1 import orders_pb2, orders_pb2_grpc
 from examples.orders.signals import stopped
-from nsqkit import Settings
+from nsqkit import Publisher, Settings
 
 NAME: Final = orders_pb2.DESCRIPTOR.services_by_name["OrderService"].full_name
 GRACE_S: Final = 5.0
@@ -26,12 +26,16 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     """Serve until the block ends, and yield the address, ``host:port``.
 
     Args:
-        settings: ``app.orders_url``, the database; ``app.orders_grpc``, the address, port 0 for a free one.
+        settings: ``app.orders_url``, the database; ``app.orders_grpc``, the address, port 0 for a free one;
+            ``nsqd``, where orders start their sagas.
     """
     host, _, port = settings.app_text("orders_grpc", "127.0.0.1:50051").rpartition(":")
-    async with database.sessions(settings) as sessions:
+    async with (
+        Publisher(settings=settings) as publisher,
+        database.outbox(publisher, settings=settings, source="orders") as outbox,
+    ):
         server = grpc.aio.server()
-        service = OrderService(OrderBook(sessions))
+        service = OrderService(OrderBook(outbox))
         orders_pb2_grpc.add_OrderServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call] # generated
         status = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)

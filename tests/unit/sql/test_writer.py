@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -198,6 +199,40 @@ async def test_partition_key_and_sequence_are_attributes_byte_for_byte(
     envelope = read_envelope(publisher.bodies[0])
     assert envelope is not None
     assert envelope.extensions == {"partitionkey": "ordre-é/1", "sequence": "0007"}
+
+
+async def test_attributes_of_the_request_are_in_the_envelope(
+    writer: OutboxWriter, publisher: RecordingPublisher, outside: sa.Engine
+) -> None:
+    with Session(outside) as session:
+        writer.add(session, OrderWritten("o1"), attributes={"correlationid": "c1", "traceparent": "00-1"})
+        session.commit()
+    await ended(writer)
+    envelope = read_envelope(publisher.bodies[0])
+    assert envelope is not None
+    assert envelope.extensions == {"correlationid": "c1", "traceparent": "00-1"}
+
+
+async def test_an_event_with_a_later_time_is_left_to_a_relay_and_one_with_an_earlier_time_leaves_now(
+    writer: OutboxWriter, publisher: RecordingPublisher, database: OpenDatabase, outside: sa.Engine
+) -> None:
+    now = datetime.fromtimestamp(database.now_s(), UTC)
+    with Session(outside) as session:
+        writer.add(session, OrderWritten("later"), at=now + timedelta(days=1))
+        writer.add(session, OrderWritten("earlier"), at=now - timedelta(days=1))
+        session.commit()
+    await ended(writer)
+    assert publisher.sent == [("sql-written", "earlier", 0.0)]
+    with outside.connect() as connection:
+        claimed = connection.exec_driver_sql(
+            "SELECT claimed_until FROM nsqkit_outbox WHERE sent_at IS NULL"
+        ).scalars()
+        assert list(claimed) == [pytest.approx((now + timedelta(days=1)).timestamp())]
+
+
+async def test_a_time_without_a_zone_is_refused(writer: OutboxWriter, outside: sa.Engine) -> None:
+    with Session(outside) as session, pytest.raises(EncodeError, match="time zone"):
+        writer.add(session, OrderWritten("o1"), at=datetime(2026, 12, 1))  # noqa: DTZ001 - the wrong one
 
 
 async def test_what_is_no_event_is_refused(writer: OutboxWriter, outside: sa.Engine) -> None:
