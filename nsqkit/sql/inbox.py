@@ -12,7 +12,7 @@ from nsqkit.handler.context import Context
 
 _LONGEST: Final = 255
 _COLUMNS: Final = "topic, channel, handler, source, event_id, handled_at"
-# For each message, and so in the driver's own words: SQLAlchemy's cost as much as the driver (ADR 0057).
+# For each message, and so in the driver's own words (ADR 0090).
 # PostgreSQL sets the limit for the whole transaction in the same round trip, and before it waits for a lock.
 _INSERT: Final = {
     "postgresql": (
@@ -105,6 +105,9 @@ def add(connection: Connection, key: InboxKey, *, now_s: float, lock_timeout_s: 
     values: tuple[object, ...] = (key.topic, key.channel, key.handler, key.source, key.event_id, now_s)
     if dialect == "postgresql":
         values += (f"{round(lock_timeout_s * 1000)}ms",)
+        from nsqkit.sql import driver  # noqa: PLC0415 - SQLite does without psycopg
+
+        return driver.run(connection, _INSERT[dialect], values).command_tuples == 1
     return connection.exec_driver_sql(_INSERT[dialect], values).rowcount > 0
 
 

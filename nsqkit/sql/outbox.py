@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, text, true, update
@@ -21,14 +22,10 @@ MOST_IDS: Final = 500
 NOTIFY: Final = text("SELECT pg_notify('nsqkit_outbox', '')")
 """Wakes the relays that listen, once the transaction is committed."""
 _WAITS: Final = OUTBOX.c.sent_at.is_(None) & OUTBOX.c.parked_at.is_(None)
-# For each message, and so in the driver's own words: SQLAlchemy's cost as much as the driver (ADR 0057).
-_STORE: Final = """
-    INSERT INTO nsqkit_outbox (topic, body, created_at, due_at, claimed_until)
-    SELECT topic, body, %s, due_at, claimed_until
-    FROM unnest(%s::text[], %s::bytea[], %s::float8[], %s::float8[])
-    WITH ORDINALITY AS given (topic, body, due_at, claimed_until, place)
-    ORDER BY place RETURNING id
-"""
+# For each message, and so in the driver's own words (ADR 0090).
+_COLUMNS: Final = ("topic", "body", "created_at", "due_at", "claimed_until")
+_STORE: Final = f"INSERT INTO nsqkit_outbox ({', '.join(_COLUMNS)}) VALUES "
+_ROW: Final = "(%s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,14 @@ def _preparer(source: str | None) -> Preparer:
     return Preparer(source=source or settings.service, max_msg_bytes=settings.max_msg_bytes)
 
 
-def store(connection: Connection, outgoing: Sequence[Outgoing], *, now_s: float, lease_s: float) -> list[int]:
+def store(
+    connection: Connection,
+    outgoing: Sequence[Outgoing],
+    *,
+    now_s: float,
+    lease_s: float,
+    commits: bool = False,
+) -> list[int]:
     """Add events in the running transaction, claimed by the caller, and return their ids in order.
 
     Args:
@@ -141,29 +145,17 @@ def store(connection: Connection, outgoing: Sequence[Outgoing], *, now_s: float,
         outgoing: The events, 1 or more.
         now_s: The present time, seconds since 1970 UTC.
         lease_s: Seconds for which only the caller publishes them; 0 or more.
+        commits: Whether PostgreSQL commits in the same round trip; the caller commits in any case.
     """
-    times = [_times(each, now_s=now_s, lease_s=lease_s) for each in outgoing]
+    rows = [(each.topic, each.body, now_s, *_times(each, now_s=now_s, lease_s=lease_s)) for each in outgoing]
     if connection.dialect.name == "postgresql":
-        values = (
-            now_s,
-            [each.topic for each in outgoing],
-            [each.body for each in outgoing],
-            [due_at for due_at, _ in times],
-            [claimed_until for _, claimed_until in times],
-        )
-        return sorted(connection.exec_driver_sql(_STORE, values).scalars())
-    rows = [
-        {
-            "topic": each.topic,
-            "body": each.body,
-            "created_at": now_s,
-            "due_at": due_at,
-            "claimed_until": claimed_until,
-        }
-        for each, (due_at, claimed_until) in zip(outgoing, times, strict=True)
-    ]
+        from nsqkit.sql import driver  # noqa: PLC0415 - SQLite does without psycopg
+
+        statement = f"{_STORE}{', '.join([_ROW] * len(rows))} RETURNING id"
+        found = driver.run(connection, statement, list(chain.from_iterable(rows)), commits=commits)
+        return sorted(int(found.get_value(place, 0) or 0) for place in range(found.ntuples))
     added = insert(OUTBOX).returning(OUTBOX.c.id, sort_by_parameter_order=True)
-    return list(connection.execute(added, rows).scalars())
+    return list(connection.execute(added, [dict(zip(_COLUMNS, row, strict=True)) for row in rows]).scalars())
 
 
 def is_scheduled(outgoing: Outgoing, *, now_s: float) -> bool:

@@ -125,13 +125,20 @@ class Transaction:
         self._require_usable()
         publishing = [ctx for ctx in self.publishing if ctx.outgoing] if publishes else []
         outgoing = [each for ctx in publishing for each in ctx.outgoing]
-        left = iter(stored(self._connection, self._database, outgoing))
         self._session.commit()
+        left = iter(stored(self._connection, self._database, outgoing, commits=True))
         if self._outer is not None:
-            self._outer.commit()
+            self._commit(self._outer)
         for ctx in publishing:
             ctx.outgoing = tuple(filter(None, islice(left, len(ctx.outgoing))))
         self._database.committed()
+
+    def _commit(self, transaction: RootTransaction) -> None:
+        try:
+            transaction.commit()
+        except BaseException as error:  # SQLite keeps the transaction, and with it the lock
+            self._connection.invalidate(error)
+            raise
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -171,7 +178,7 @@ def _has_failed(connection: Connection) -> bool:
 
 
 def stored(
-    connection: Connection, database: OpenDatabase, outgoing: Sequence[Outgoing]
+    connection: Connection, database: OpenDatabase, outgoing: Sequence[Outgoing], *, commits: bool = False
 ) -> list[Outgoing | None]:
     """Add events to the outbox in the running transaction.
 
@@ -179,6 +186,7 @@ def stored(
         connection: A connection in a transaction.
         database: The open database.
         outgoing: The events.
+        commits: As of :func:`outbox.store`.
 
     Returns:
         Each event as it is published after the commit, and is then marked as sent; None for one that a relay
@@ -187,7 +195,7 @@ def stored(
     if not outgoing:
         return []
     now_s = database.now_s()
-    ids = outbox.store(connection, outgoing, now_s=now_s, lease_s=database.outbox_lease_s)
+    ids = outbox.store(connection, outgoing, now_s=now_s, lease_s=database.outbox_lease_s, commits=commits)
     return [
         None
         if outbox.is_scheduled(each, now_s=now_s)

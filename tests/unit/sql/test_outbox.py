@@ -128,23 +128,37 @@ async def test_a_message_is_finished_although_nsqd_takes_no_events_for_the_rows_
     assert stored(outside) == [("sql-labels", False), ("sql-raw", False)]
 
 
-@KINDS
+PLACE = sa.text("INSERT INTO placed VALUES (1)")
+
+
+class Place(Sort, channel="place", once=team):
+    async def handle(self, event: ParcelSorted, ctx: Context) -> Outcome | None:
+        await ctx.resource(team.session).execute(PLACE)
+        return sort(event, ctx)
+
+
+class PlacePlain(SortPlain, channel="place-plain", once=team):
+    def handle(self, event: ParcelSorted, ctx: Context) -> Outcome | None:
+        ctx.resource(team.plain_session).execute(PLACE)
+        return sort(event, ctx)
+
+
+@pytest.mark.parametrize("handler", [Place, PlacePlain])
 async def test_a_commit_that_fails_publishes_nothing(
-    handler: AnyKind, settings: Settings, outside: sa.Engine, monkeypatch: pytest.MonkeyPatch
+    handler: AnyKind, settings: Settings, outside: sa.Engine
 ) -> None:
-    commit = sa.RootTransaction.commit
-
-    def fails(transaction: sa.RootTransaction) -> None:
-        monkeypatch.undo()
-        transaction.rollback()
-        raise OperationalError("COMMIT", None, ConnectionResetError("server closed the connection"))
-
+    with outside.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE shelves (id INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql(
+            "CREATE TABLE placed (shelf INTEGER REFERENCES shelves (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
     async with Harness([handler], settings=settings) as h:
-        monkeypatch.setattr(sa.RootTransaction, "commit", fails)
         await h.publish_raw("sql-outbox", BODY)
         await h.settle()
         h.published(LabelPrinted).never()
-        assert sa.RootTransaction.commit is commit
+        assert stored(outside) == []
+        with outside.begin() as connection:
+            connection.exec_driver_sql("INSERT INTO shelves VALUES (1)")
         await h.settle(through_delays=True)
         h.published(LabelPrinted).once()
     assert stored(outside) == [("sql-labels", True), ("sql-raw", True)]
