@@ -13,7 +13,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.util import await_only
 
 
@@ -38,9 +38,11 @@ def run(
     is_async = connection.dialect.is_async
     try:
         written = (AsyncClientCursor if is_async else ClientCursor)(driver).mogrify(statement, values)
-        begins = driver.pgconn.transaction_status == TransactionStatus.IDLE
+        begins: bool = driver.pgconn.transaction_status == TransactionStatus.IDLE
         command = f"{'BEGIN; ' if begins else ''}{written}{'; COMMIT' if commits else ''}"
-        results = await_only(_on_loop(driver, command)) if is_async else _in_thread(driver, command)
+        results: list[PGresult] = (
+            await_only(_on_loop(driver, command)) if is_async else _in_thread(driver, command)
+        )
     except Error as error:
         raise _wrapped(connection, driver, statement, error) from error
     except BaseException as error:  # the state of the connection is unknown, as after a timeout
@@ -72,13 +74,12 @@ def _results(driver: Any, command: str) -> Generator[Any, Any, list[PGresult]]:
     return results
 
 
-def _wrapped(connection: Connection, driver: Any, statement: str, error: Error) -> Exception:
+def _wrapped(connection: Connection, driver: Any, statement: str, error: Error) -> StatementError:
     """Return an error of the driver as SQLAlchemy raises it."""
     is_lost: bool = driver.closed
     if is_lost:
         with suppress(DBAPIError):
             connection.exec_driver_sql("SELECT 1")  # it fails, and SQLAlchemy replaces the pool's connections
-    found = DBAPIError.instance(
+    return DBAPIError.instance(
         statement, None, error, Error, connection_invalidated=is_lost, dialect=connection.dialect
     )
-    return found if isinstance(found, Exception) else error

@@ -24,7 +24,7 @@ NOTIFY: Final = text("SELECT pg_notify('nsqkit_outbox', '')")
 _WAITS: Final = OUTBOX.c.sent_at.is_(None) & OUTBOX.c.parked_at.is_(None)
 # For each message, and so in the driver's own words (ADR 0090).
 _COLUMNS: Final = ("topic", "body", "created_at", "due_at", "claimed_until")
-_STORE: Final = f"INSERT INTO nsqkit_outbox ({', '.join(_COLUMNS)}) VALUES "
+_STORE: Final = "INSERT INTO nsqkit_outbox (topic, body, created_at, due_at, claimed_until) VALUES "
 _ROW: Final = "(%s, %s, %s, %s, %s)"
 
 
