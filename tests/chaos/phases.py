@@ -180,7 +180,7 @@ def _half_open(phase: Callable[..., Phase]) -> Phase:
 
 def _few_in_flight(phase: Callable[..., Phase]) -> Phase:
     """Return the phase of handlers with fewer messages in flight than there are nsqd with a backlog."""
-    return phase(
+    size = phase(
         "few-in-flight",
         weights={kinds.SINGLE: 1.0, kinds.TRIPLE: 3.0},
         faults={},
@@ -192,6 +192,7 @@ def _few_in_flight(phase: Callable[..., Phase]) -> Phase:
         nsqd=_MANY_NSQD,
         max_running={kind: kinds.MAX_IN_FLIGHT[kind] for kind in (kinds.SINGLE, kinds.TRIPLE)},
     )
+    return replace(size, orders=2 * size.orders)  # the rarer kind needs some on every nsqd
 
 
 def _deaf(phase: Callable[..., Phase], deploys: int) -> Phase:

@@ -190,8 +190,7 @@ async def test_a_message_whose_deliveries_left_no_outcome_runs_alone_in_its_work
     async with engine.worker(working(hold), working(beside, "other")) as worker:
         await entered(hold)
         assert hold.calls == [(1, SUSPECT + 1)]
-        await engine.handled(TOPIC, "other", 1)
-        before = len(beside.calls)
+        before = len(beside.calls)  # its copy of the message came first, or waits as well
         await engine.publish(TOPIC, *map(body, range(2, 5)))
         await engine.until(TOPIC, "other", lambda stats: stats["message_count"] == 4)
         await engine.until(TOPIC, "work", lambda stats: stats["message_count"] == 4)

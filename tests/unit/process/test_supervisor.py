@@ -46,7 +46,7 @@ async def database() -> AsyncIterator[Database]:
     OPENING
     yield Database()
 
-class Work(Handler[Happened], channel="work", max_in_flight=5):
+class Work(Handler[Happened], channel="work", max_in_flight=LIMIT):
     def __init__(self, database: Database) -> None: ...
     async def handle(self, event: Happened, ctx: Context) -> None:
         ACTION
@@ -69,8 +69,16 @@ class Stage:
         self.running: asyncio.Task[int] | None = None
         self.log: list[Any] = []
 
-    def write(self, version: int = 1, action: str = "pass", opening: str = "pass", module: str = "") -> None:
+    def write(
+        self,
+        version: int = 1,
+        action: str = "pass",
+        opening: str = "pass",
+        module: str = "",
+        limit: int = 5,
+    ) -> None:
         source = HANDLERS.replace("VERSION", str(version)).replace("ACTION", action)
+        source = source.replace("LIMIT", str(limit))
         (self.folder / "team.py").write_text(module or source.replace("OPENING", opening))
 
     def feed(self, count: int) -> tuple[str, Path]:
@@ -172,7 +180,7 @@ class TestRun:
     async def test_until_idle_every_message_is_handled_though_a_worker_is_killed_meanwhile(
         self, stage: Stage
     ) -> None:
-        stage.write(action=DIE_ONCE)
+        stage.write(action=DIE_ONCE, limit=1)  # so the killed worker has one message
         stage.start(feeds=[stage.feed(50)], exit_when_idle=True)
         assert await stage.code() == 0
         assert stage.numbers == set(range(50))

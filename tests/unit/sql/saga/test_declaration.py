@@ -183,8 +183,9 @@ def test_an_older_version_has_the_name_and_a_lower_version() -> None:
 
 
 def test_a_name_and_version_belong_to_one_saga() -> None:
-    with pytest.raises(HandlerError, match="another saga has the name 'PackBoxes' and version 2"):
-        declared((PACK,), version=2, on=team, name="PackBoxes", module="elsewhere")
+    declared((PACK,), version=2, on=team, name="Twice")
+    with pytest.raises(HandlerError, match="another saga has the name 'Twice' and version 2"):
+        declared((PACK,), version=2, on=team, name="Twice", module="elsewhere")
 
 
 def test_a_saga_is_loaded_with_its_module() -> None:
