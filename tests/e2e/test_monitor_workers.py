@@ -126,6 +126,7 @@ def _received(screen: str) -> int:
 
 
 async def _replays(tab: Tab, store: Path) -> None:
+    await until(lambda: tab.evaluate("document.querySelectorAll('.letters .btn').length"))
     await tab.evaluate("document.querySelector('.letters .btn').click()")
     await until(lambda: tab.text(".letters [role=status]"), lambda text: "is published again" in text)
     await until(lambda: tab.text(".letters"), lambda text: "replayed" in text)

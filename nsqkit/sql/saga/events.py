@@ -61,6 +61,6 @@ def start_event(saga: str, version: int, state: type[Any], module: str) -> type[
         module: Name of the module that defines the saga.
     """
     fields = [("key", str), ("state", state), ("correlation_id", str)]
-    made = make_dataclass("Start", fields, frozen=True, namespace={"__module__": module})
-    made.__qualname__ = f"{saga}.Start"
+    made = make_dataclass("Start", fields, frozen=True)
+    made.__module__, made.__qualname__ = module, f"{saga}.Start"  # Python 3.12 would name this module
     return event(f"{saga}.start", version=version, topic=topic_of(saga))(made)
