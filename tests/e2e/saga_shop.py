@@ -1,4 +1,4 @@
-"""A shop of three services with a database each, whose worker of the saga can be told to die."""
+"""A shop of three services, each with its own database. A test can kill the saga's worker at a point."""
 
 import os
 import signal

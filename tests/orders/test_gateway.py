@@ -1,4 +1,4 @@
-"""The payment gateway does what it is told, and its books survive it."""
+"""The payment gateway behaves as a request has set it, and its books survive its process."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

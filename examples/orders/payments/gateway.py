@@ -1,4 +1,4 @@
-"""Gateway: the HTTP server of a bank, which is not ours. It can be told to fail, to be slow, and to be down.
+"""Gateway: the HTTP server of another company, a bank. A request can make it fail, slow or unavailable.
 
 Its books are a SQLite file, so that they outlive it. Settings: ``gateway_http`` is its address,
 ``gateway_file`` its books, ``gateway_failure_ratio`` how it fails at first.
@@ -85,7 +85,7 @@ class Books:
 
 
 class Gateway:
-    """Answers as it is told to.
+    """Answers charges and refunds by its present behaviour.
 
     Args:
         books: Where it writes.

@@ -1,4 +1,4 @@
-"""Unreadable: an annotation that cannot be read is told with what to change."""
+"""Unreadable: the error for an annotation that cannot be read says what to change."""
 
 import typing
 from typing import TYPE_CHECKING, Any

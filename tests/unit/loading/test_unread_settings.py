@@ -1,4 +1,4 @@
-"""Unread settings: a name of the team's own settings that no loaded module has is told, with the closest."""
+"""Unread settings: a warning names each setting that no module of the team reads, and the closest name."""
 
 import pytest
 
