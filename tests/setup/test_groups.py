@@ -64,9 +64,12 @@ def test_pytests_own_closing_line_is_read(tmp_path: Path) -> None:
 
 
 def test_every_test_is_in_one_group() -> None:
-    chosen = groups.selections({"one": ("tests/unit",), "two": ("tests/chaos", "tests/e2e")})
-    ignored = tuple(f"--ignore={path}" for path in ("tests/unit", "tests/chaos", "tests/e2e"))
-    assert chosen["rest"] == ("tests", *ignored)
+    chosen = groups.selections({"one": ("tests/unit",), "two": ("tests/chaos", "tests/unit/process")})
+    assert chosen == {
+        "one": ("tests/unit", "--ignore=tests/unit/process"),
+        "two": ("tests/chaos", "tests/unit/process"),
+        "rest": ("tests", "--ignore=tests/unit", "--ignore=tests/chaos", "--ignore=tests/unit/process"),
+    }
 
 
 def test_the_paths_of_the_groups_exist() -> None:
