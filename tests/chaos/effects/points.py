@@ -39,11 +39,6 @@ class Point:
         """Its name in tables and in the ids of orders."""
         return f"{self.role}-{self.word}"
 
-    @property
-    def is_at_commit(self) -> bool:
-        """Whether it is right before a commit or right after it."""
-        return self.word in {"written", "committed", "claiming", "claimed"}
-
 
 POINTS: Final = (
     Point(SAGA, "begun", "between the claim of a call and the call"),
