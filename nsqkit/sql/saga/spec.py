@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from nsqkit.events.codec.defaults import completer
 from nsqkit.events.codec.formats import encode_json
 from nsqkit.events.codec.models import kind_of
 from nsqkit.events.shape import PLAIN
@@ -69,7 +71,7 @@ class SagaSpec:
         return kind_of(self.state).reader(self.state, PLAIN)(text.encode())
 
     def write_state(self, state: Any) -> str:
-        """Return what a row keeps of a state.
+        """Return what a row keeps of a state: all of its fields, also those that it has by default.
 
         Raises:
             TypeError: If it is no instance of the saga's state.
@@ -79,9 +81,15 @@ class SagaSpec:
         if not isinstance(state, self.state):
             wanted = f"return {self.state.__name__}, Refused or None"
             raise TypeError(f"saga {self.name}: got {state!r:.100} as its state; {wanted}")
-        text = encode_json(kind_of(self.state).writer(self.state, PLAIN)(state)).decode()
+        text = encode_json(_writer(self.state)(state)).decode()  # type: ignore[arg-type] # a class is hashable
         self.read_state(text)  # now, when its writer can be named, and not at every later event
         return text
+
+
+@cache
+def _writer(state: type[Any]) -> Callable[[Any], Any]:
+    write, complete = kind_of(state).writer(state, PLAIN), completer(state)
+    return write if complete is None else lambda value: write(complete(value))
 
 
 def actions_of(steps: Sequence[Step]) -> list[tuple[Action, Send | Call]]:

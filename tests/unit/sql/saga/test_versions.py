@@ -1,6 +1,6 @@
 """Versions: an instance ends with the steps it began with, or a person is told; a deploy strands none."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -60,6 +60,22 @@ class MakeLensV1(Saga[Lens], name="MakeLens", version=1, on=team):
 
 class MakeLens(Saga[Lens], version=2, on=team, older=[MakeLensV1]):
     steps = (Step("measure", Call(measure)), Step("polish", Send(polish)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A state with a default, which a later version of its class may change."""
+
+    case_id: str
+    colour: str = "black"
+
+
+def cut(_self: Any, case: Case) -> GrindLens:
+    return GrindLens(case.case_id)
+
+
+class MakeCase(Saga[Case], version=1, on=team):
+    steps = (Step("cut", Send(cut)),)
 
 
 class Workshop(Handler[PolishLens | GrindLens], channel="workshop"):
@@ -127,6 +143,18 @@ async def test_a_call_that_no_step_has_is_discarded(settings: Settings) -> None:
         await h.publish_raw(MakeLens.spec.topic, ctx.outgoing[0].body)
         await h.settle()
         assert [each.detail for each in h.discarded()] == ["unknown call"]
+
+
+async def test_a_state_is_stored_with_its_defaults(settings: Settings, outside: sa.Engine) -> None:
+    """An instance keeps what it began with, also if it was decoded from JSON that had no such fields."""
+    body = b"""{"specversion": "1.0", "id": "1", "source": "shop", "type": "MakeCase.start.v1",
+        "data": {"key": "c1", "correlation_id": "c1", "state": {"case_id": "c1"}}}"""
+    async with Harness([MakeCase], settings=settings) as h:
+        await h.publish_raw(MakeCase.spec.topic, body)
+        await h.settle()
+    with outside.connect() as connection:
+        (found,) = store.listed(connection)
+    assert msgspec.json.decode(found.state) == {"case_id": "c1", "colour": "black"}
 
 
 def test_a_state_is_of_its_class() -> None:
