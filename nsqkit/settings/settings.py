@@ -158,6 +158,9 @@ class Settings:
     outbox_retention_s: float = rows.number(
         86400.0, 0, 31536000, "s", "time for which the outbox keeps an event that was published"
     )
+    saga_retention_s: float = rows.number(
+        2592000.0, 60, 315360000, "s", "time for which an ended saga is kept, so that its key starts no other"
+    )
     outbox_notify: bool = rows.switch(
         "whether `outbox.add` wakes relays of a PostgreSQL at each commit, which makes commits slower"
     )

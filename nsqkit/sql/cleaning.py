@@ -5,12 +5,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from sqlalchemy import Connection, delete, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from nsqkit.background import Background
 from nsqkit.policy.redaction import describe
+from nsqkit.policy.saga_terms import Status
 from nsqkit.sql import inbox, outbox
+from nsqkit.sql.tables import SAGA
 
 EVERY_S: Final = 60.0
 """Seconds from one cleaning to the next."""
@@ -26,6 +29,7 @@ class Cleaner:
         engine: Connections to it.
         inbox_retention_s: Age of handled events to forget, in seconds.
         outbox_retention_s: Time since their publishing of events to forget, in seconds.
+        saga_retention_s: Time since their end of sagas to forget, in seconds.
         now_s: Wall clock, seconds since 1970 UTC.
         log: structlog logger.
     """
@@ -37,6 +41,7 @@ class Cleaner:
         *,
         inbox_retention_s: float,
         outbox_retention_s: float,
+        saga_retention_s: float,
         now_s: Callable[[], float],
         log: Any,
     ) -> None:
@@ -44,6 +49,7 @@ class Cleaner:
         self._engine = engine
         self._inbox_retention_s = inbox_retention_s
         self._outbox_retention_s = outbox_retention_s
+        self._saga_retention_s = saga_retention_s
         self._now_s = now_s
         self._log = log
         self._background = Background(log)
@@ -73,13 +79,32 @@ class Cleaner:
         """Delete all rows that are old, in small transactions; a failure is logged, and tried again later."""
         now_s = self._now_s()
         try:
-            while await self._delete_some(inbox.forget, now_s - self._inbox_retention_s) == MOST_ROWS:
-                pass
-            while await self._delete_some(outbox.forget, now_s - self._outbox_retention_s) == MOST_ROWS:
-                pass
+            for forget, retention_s in (
+                (inbox.forget, self._inbox_retention_s),
+                (outbox.forget, self._outbox_retention_s),
+                (forget_sagas, self._saga_retention_s),
+            ):
+                while await self._delete_some(forget, now_s - retention_s) == MOST_ROWS:
+                    pass
         except SQLAlchemyError as error:
             self._log.warning("cleaning_failed", database=self._database, reason=describe(error))
 
     async def _delete_some(self, forget: Callable[..., int], before_s: float) -> int:
         async with self._engine.begin() as connection:
             return await connection.run_sync(forget, before_s=before_s, most=MOST_ROWS)
+
+
+def forget_sagas(connection: Connection, *, before_s: float, most: int) -> int:
+    """Delete sagas that ended before a time, and return their number. One that needs attention has not ended.
+
+    Args:
+        connection: A connection in a transaction.
+        before_s: Seconds since 1970 UTC.
+        most: Most rows to delete; 1 or more.
+    """
+    key, has_ended = (
+        tuple_(SAGA.c.saga, SAGA.c.key),
+        SAGA.c.status.in_([Status.COMPLETED, Status.COMPENSATED]),
+    )
+    old = select(SAGA.c.saga, SAGA.c.key).where(SAGA.c.changed_at < before_s, has_ended).limit(most)
+    return connection.execute(delete(SAGA).where(key.in_(old))).rowcount

@@ -56,6 +56,7 @@ class OpenDatabase:
             self.engines.on_loop,
             inbox_retention_s=settings.inbox_retention_s,
             outbox_retention_s=settings.outbox_retention_s,
+            saga_retention_s=settings.saga_retention_s,
             now_s=now_s,
             log=log,
         )

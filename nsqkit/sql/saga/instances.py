@@ -28,7 +28,10 @@ class UnknownInstanceError(NsqkitError):
         self.key = key
 
     def __str__(self) -> str:
-        return f"saga {self.saga} has no instance {self.key!r}; `nsqkit saga ls` lists those there are"
+        return (
+            f"saga {self.saga} has no instance {self.key!r}: none has started with this key, or it has ended "
+            "and was deleted after saga_retention_s; `nsqkit saga ls` lists those there are"
+        )
 
 
 def instances(

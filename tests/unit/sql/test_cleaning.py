@@ -1,5 +1,7 @@
 """Cleaning: events older than the retention are forgotten, a few in each transaction."""
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,10 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from nsqkit import Settings
+from nsqkit.policy.saga_terms import Progress, Status
 from nsqkit.sql import cleaning, inbox
 from nsqkit.sql.cleaning import EVERY_S, Cleaner
 from nsqkit.sql.engines import Engines
+from nsqkit.sql.saga import store
 from nsqkit.sql.urls import DatabaseUrl
+from tests.unit.sql.saga.test_store import NEW
 from tests.waiting import until
 
 
@@ -39,12 +44,15 @@ class Bench:
             self.engines.on_loop,
             inbox_retention_s=3600,
             outbox_retention_s=600,
+            saga_retention_s=100,
             now_s=lambda: self.now_s,
             log=self.log,
         )
 
     def remember(self, count: int, handled_at_s: float) -> None:
-        statement = sa.text("INSERT INTO nsqkit_inbox VALUES ('t', 'c', 'h', :source, :id, :at)")
+        columns = "topic, channel, handler, source, event_id, handled_at"
+        values = "'t', 'c', 'h', :source, :id, :at"
+        statement = sa.text(f"INSERT INTO nsqkit_inbox ({columns}) VALUES ({values})")  # noqa: S608
         rows = [{"source": str(handled_at_s), "id": str(index), "at": handled_at_s} for index in range(count)]
         with self.outside.begin() as connection:
             connection.execute(statement, rows)
@@ -82,6 +90,23 @@ async def test_old_events_are_forgotten_in_small_transactions(
     bench.remember(1, handled_at_s=6400)
     await bench.cleaner.clean()
     assert (deleted, bench.remembered()) == ([2, 2, 1], [6400])
+
+
+async def test_sagas_are_forgotten_some_time_after_their_end_unless_they_need_attention(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "MOST_ROWS", 2)
+    with bench.outside.begin() as connection:
+        for status, changed_at in itertools.product(Status, (9899.0, 9900.0)):
+            for number in range(2):
+                instance = replace(NEW, key=f"{status}-{changed_at}-{number}", changed_at=changed_at)
+                instance = replace(instance, correlation_id=instance.key, progress=Progress(status))
+                assert store.add(connection, instance)
+    await bench.cleaner.clean()
+    with bench.outside.connect() as connection:
+        found = {(each.progress.status, each.changed_at) for each in store.listed(connection)}
+    ended = {(Status.COMPLETED, 9899.0), (Status.COMPENSATED, 9899.0)}
+    assert found == {*itertools.product(Status, (9899.0, 9900.0))} - ended
 
 
 async def test_a_commit_cleans_when_it_is_time_to(bench: Bench) -> None:
