@@ -12,8 +12,9 @@ from nsqkit.handler.resources import Resource
 from nsqkit.policy.outcome import DeadLetter, Duplicate, Finish, Outcome, Requeue
 from nsqkit.runtime.batch_call import checked_outcomes
 from nsqkit.sql.inbox import InboxKey
+from nsqkit.sql.locks import LockedError
 from nsqkit.sql.once import NAMELESS, is_final_outcome, key_of
-from nsqkit.sql.transaction import LockedError, Transaction
+from nsqkit.sql.transaction import Transaction
 
 Outcomes = dict[str, Outcome | Duplicate]
 

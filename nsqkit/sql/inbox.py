@@ -9,6 +9,7 @@ from typing import Final, Self
 from sqlalchemy import Connection, text
 
 from nsqkit.handler.context import Context
+from nsqkit.sql.locks import in_ms
 
 _LONGEST: Final = 255
 _COLUMNS: Final = "topic, channel, handler, source, event_id, handled_at"
@@ -104,7 +105,7 @@ def add(connection: Connection, key: InboxKey, *, now_s: float, lock_timeout_s: 
     dialect = connection.dialect.name
     values: tuple[object, ...] = (key.topic, key.channel, key.handler, key.source, key.event_id, now_s)
     if dialect == "postgresql":
-        values += (f"{round(lock_timeout_s * 1000)}ms",)
+        values += (in_ms(lock_timeout_s),)
         from nsqkit.sql import driver  # noqa: PLC0415 - SQLite does without psycopg
 
         return driver.run(connection, _INSERT[dialect], values).command_tuples == 1
@@ -125,7 +126,7 @@ def add_all(
     dialect = connection.dialect.name
     values = {**_given(dialect, keys), "handled_at": now_s}
     if dialect == "postgresql":
-        values["lock_timeout"] = f"{round(lock_timeout_s * 1000)}ms"
+        values["lock_timeout"] = in_ms(lock_timeout_s)
     added = connection.execute(_INSERT_ALL[dialect], values)
     first = keys[0]
     return frozenset(

@@ -14,7 +14,8 @@ from nsqkit.handler.once import EventKey
 from nsqkit.handler.resources import Resource
 from nsqkit.policy.outcome import DeadLetter, Discard, Duplicate, Finish, Outcome, Requeue
 from nsqkit.sql.inbox import InboxKey
-from nsqkit.sql.transaction import HandledBeforeError, LockedError, Transaction, drop_events
+from nsqkit.sql.locks import LockedError
+from nsqkit.sql.transaction import HandledBeforeError, Transaction, drop_events
 
 NAMELESS: Final = "the event has no envelope with source and id; add event_key=… to the handler's once=…"
 """Why an event without a key becomes a dead letter."""

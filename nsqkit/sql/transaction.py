@@ -11,15 +11,14 @@ from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Connection, RootTransaction
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from nsqkit.errors import PublishError, TransactionError
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Outgoing
 from nsqkit.sql import inbox, outbox
-from nsqkit.sql.engines import is_lock_timeout
 from nsqkit.sql.inbox import InboxKey
+from nsqkit.sql.locks import limited
 from nsqkit.sql.open_database import OpenDatabase
 
 T = TypeVar("T")
@@ -30,10 +29,6 @@ _SAVEPOINT: Final = (
 
 class HandledBeforeError(Exception):
     """The inbox has the event already."""
-
-
-class LockedError(Exception):
-    """Another transaction kept a lock for longer than ``lock_timeout_s``."""
 
 
 class Transaction:
@@ -99,15 +94,9 @@ class Transaction:
         database, connection = self._database, self._connection
         for ctx in self.publishing:
             ctx.has_outbox = True
-        try:
+        with limited(database.lock_timeout_s):
             self._outer = connection.begin()
             return add(connection, what, now_s=database.now_s(), lock_timeout_s=database.lock_timeout_s)
-        except DBAPIError as error:
-            if is_lock_timeout(error):
-                raise LockedError(
-                    f"another transaction kept a lock for longer than {database.lock_timeout_s:g} s"
-                ) from error
-            raise
 
     def commit(self, *, publishes: bool) -> None:
         """Write what the session has not written yet and the follow-up events, and commit.

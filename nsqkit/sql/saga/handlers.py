@@ -26,6 +26,7 @@ from nsqkit.policy.saga_terms import (
     Succeeded,
 )
 from nsqkit.settings.settings import Settings
+from nsqkit.sql.locks import LockedError
 from nsqkit.sql.saga.events import SagaCall, SagaSignal
 from nsqkit.sql.saga.spec import SagaSpec
 from nsqkit.sql.saga.steps import Call, CallContext
@@ -100,7 +101,10 @@ def _handler(
         self.members = {version: each(*args, **resources) for version, each in saga.versions.items()}
 
     async def handle_(self: Any, event: Any, ctx: Context) -> Outcome | None:
-        return await handle(self.members, event, ctx)
+        try:
+            return await handle(self.members, event, ctx)
+        except LockedError:
+            return Requeue()
 
     def body(namespace: dict[str, Any]) -> None:
         made = saga.__init__ is not object.__init__

@@ -14,6 +14,7 @@ from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Outgoing
 from nsqkit.policy.saga import decide
 from nsqkit.policy.saga_terms import Action, Begun, Event, Progress, Start, Status, Stranded
+from nsqkit.sql.locks import limit, limited
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outage import as_outage
 from nsqkit.sql.saga import store
@@ -73,6 +74,9 @@ class Turns:
             members: An object of each known version.
             ctx: Context of the message.
             start: The event that starts it.
+
+        Raises:
+            LockedError: If another transaction keeps a lock for too long.
         """
         member = next(each for each in members.values() if isinstance(start, each.spec.start))
         spec: SagaSpec = member.spec
@@ -110,6 +114,9 @@ class Turns:
             read: Says what happened.
             key: Key of the instance; empty to find it by its *correlation_id*.
             correlation_id: ``correlationid`` of the instance.
+
+        Raises:
+            LockedError: If another transaction keeps a lock for too long.
         """
         newest = max(members)
         saga: str = members[newest].spec.name
@@ -172,14 +179,19 @@ class Turns:
     async def _committed(
         self, ctx: Context, work: Callable[[Connection], tuple[Turned, list[Outgoing]]]
     ) -> Turned:
-        """Do work in a transaction; its messages leave after the commit, on the path of all others."""
+        """Do work in a transaction; its messages leave after the commit, on the path of all others.
+
+        Raises:
+            LockedError: If another worker keeps the instance, or SQLite's lock, for too long.
+        """
         database = self._database
 
         def within(connection: Connection) -> tuple[Turned, tuple[Outgoing, ...]]:
+            limit(connection, database.lock_timeout_s)
             turned, outgoing = work(connection)
             return turned, tuple(filter(None, stored(connection, database, outgoing)))
 
-        with as_outage(database.name):
+        with as_outage(database.name), limited(database.lock_timeout_s):
             async with database.engines.on_loop.begin() as connection:
                 turned, leaving = await connection.run_sync(within)
         database.committed()

@@ -287,6 +287,37 @@ async def test_a_reply_that_nobody_awaits_changes_nothing_and_is_counted(
     assert bench.instance() == before
 
 
+def keep_locked(outside: sa.Engine) -> sa.Connection:
+    """Keep what a turn of the instance needs, as another worker does in a transaction that takes long."""
+    connection = outside.connect()
+    if outside.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        driver.isolation_level = None
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.execute(sa.text("UPDATE nsqkit_saga SET changed_at = 1"))
+    return connection
+
+
+async def test_an_instance_that_another_worker_changes_for_long_requeues_the_message(
+    settings: Settings, outside: sa.Engine
+) -> None:
+    impatient = Settings(app=settings.app, lock_timeout_s=0.1)
+    async with Harness([PlaceOrder, Stock, Mail], settings=impatient, resources={Gateway: Gateway()}) as h:
+        bench = Bench(h, outside, Gateway())
+        bench.stock.silent = True
+        await bench.place()
+        before, other = bench.instance(), keep_locked(outside)
+        message = signal_event("o1", "compensate", PlaceOrder.spec.topic, "by hand")
+        await h.publish_raw(message.topic, message.body)
+        await h.settle()
+        assert h.requeued(SagaSignal, reason="requested").once().error is None
+        other.rollback()
+        other.close()
+        assert bench.instance() == before
+        await h.settle(through_delays=True)
+        assert bench.status is Status.COMPENSATING
+
+
 async def test_a_command_without_reply_is_sent_again_with_the_same_id(bench: Bench) -> None:
     bench.stock.silent = True
     await bench.place()

@@ -1,0 +1,55 @@
+"""Locks: limit for how long a transaction waits for a lock of another one. They take and release none."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from nsqkit.sql.engines import is_lock_timeout
+
+
+class LockedError(Exception):
+    """Another transaction kept a lock for longer than ``lock_timeout_s``."""
+
+
+def limit(connection: Connection, lock_timeout_s: float) -> None:
+    """Limit the wait of every statement of a transaction. SQLite has waited for its lock already.
+
+    Args:
+        connection: A connection in a transaction, before its first statement: BEGIN shares its round trip.
+        lock_timeout_s: Longest wait, in seconds.
+    """
+    if connection.dialect.name == "postgresql":
+        from nsqkit.sql import driver  # noqa: PLC0415 - SQLite does without psycopg
+
+        driver.run(connection, "SELECT set_config('lock_timeout', %s, true)", (in_ms(lock_timeout_s),))
+
+
+def in_ms(lock_timeout_s: float) -> str:
+    """Return a limit as PostgreSQL takes it.
+
+    Args:
+        lock_timeout_s: Longest wait, in seconds.
+    """
+    return f"{round(lock_timeout_s * 1000)}ms"
+
+
+@contextmanager
+def limited(lock_timeout_s: float) -> Iterator[None]:
+    """Turn the error of a statement that has waited for too long into one that can be told from others.
+
+    Args:
+        lock_timeout_s: Longest wait, in seconds, for the text.
+
+    Raises:
+        LockedError: If another transaction kept a lock for longer.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        if is_lock_timeout(error):
+            raise LockedError(
+                f"another transaction kept a lock for longer than {lock_timeout_s:g} s"
+            ) from error
+        raise
