@@ -1,46 +1,33 @@
 """Batch once: lets a batch handler handle each event once, with one transaction for each of its calls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from nsqkit.handler.batch import Delivery
-from nsqkit.handler.once import BatchHandle, BatchInbox, EventKey
-from nsqkit.handler.resources import Resource
+from nsqkit.handler.once import BatchHandle, BatchInbox
 from nsqkit.policy.outcome import DeadLetter, Duplicate, Finish, Outcome, Requeue
 from nsqkit.runtime.batch_call import checked_outcomes
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.sql.locks import LockedError
-from nsqkit.sql.once import NAMELESS, is_final_outcome, key_of
+from nsqkit.sql.once import NAMELESS, HandlerInbox, is_final_outcome
 from nsqkit.sql.transaction import Transaction
 
 Outcomes = dict[str, Outcome | Duplicate]
 
 
 class DatabaseBatchInbox(BatchInbox):
-    """Asks the inbox before each call of one batch handler. It has no state, so that workers may share it.
+    """Asks the inbox before each call of one batch handler.
 
     Args:
-        handler: Name of the handler class.
-        session: The session of its calls, on the event loop or in a thread.
-        transaction_of: Returns the transaction of a session.
-        event_key: Identifies events without an envelope; None if the handler takes none.
+        inbox: The inbox of the handler; its session is that of a call.
     """
 
-    def __init__(
-        self,
-        handler: str,
-        session: Resource[AsyncSession] | Resource[Session],
-        transaction_of: Callable[[Any], Transaction],
-        event_key: EventKey | None,
-    ) -> None:
-        self.uses = (session,)
-        self._handler = handler
-        self._session: Resource[Any] = session
-        self._transaction_of = transaction_of
-        self._event_key = event_key
+    def __init__(self, inbox: HandlerInbox) -> None:
+        self.uses = (inbox.session,)
+        self._inbox = inbox
 
     def around(self, handle: BatchHandle) -> BatchHandle:
         """Return a method that leaves out messages handled before, and gives them the outcome ``Duplicate``.
@@ -50,22 +37,22 @@ class DatabaseBatchInbox(BatchInbox):
         """
 
         async def on_loop(batch: Sequence[Delivery[Any]]) -> Outcomes:
-            session: AsyncSession = batch[0].ctx.resource(self._session)
+            session: AsyncSession = batch[0].ctx.resource(self._inbox.session)
             handling = self._handling(batch, session)
             await session.run_sync(lambda _: handling.begin())
             returned = await handle(handling.new) if handling.new else None
             return await session.run_sync(lambda _: handling.end(returned))
 
         def in_thread(batch: Sequence[Delivery[Any]]) -> Outcomes:
-            handling = self._handling(batch, batch[0].ctx.resource(self._session))
+            handling = self._handling(batch, batch[0].ctx.resource(self._inbox.session))
             handling.begin()
             return handling.end(handle(handling.new) if handling.new else None)
 
-        return on_loop if self._session.is_async else in_thread
+        return on_loop if self._inbox.session.is_async else in_thread
 
     def _handling(self, batch: Sequence[Delivery[Any]], session: AsyncSession | Session) -> "_Handling":
-        keys = [key_of(self._handler, each.event, each.ctx, self._event_key) for each in batch]
-        return _Handling(self._handler, batch, keys, self._transaction_of(session))
+        keys = [self._inbox.key_of(each.event, each.ctx) for each in batch]
+        return _Handling(self._inbox.handler, batch, keys, self._inbox.transaction_of(session))
 
 
 class _Handling:

@@ -18,7 +18,7 @@ from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import schema
 from nsqkit.sql.batch_once import DatabaseBatchInbox
-from nsqkit.sql.once import InboxExtension, handling
+from nsqkit.sql.once import HandlerInbox, InboxExtension, handling
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outage import as_outage
 from nsqkit.sql.transaction import Transaction
@@ -74,13 +74,14 @@ class Database:
             is_async: Whether its ``handle`` is a coroutine function.
             event_key: Identifies events without an envelope; None if the handler takes none.
         """
-        session = self.session if is_async else self.plain_session
-        return InboxExtension(handler, session, lambda found: found.info[Transaction], event_key)
+        return InboxExtension(self._inbox(handler, event_key, is_async=is_async))
 
     def batch_inbox(self, handler: str, *, is_async: bool, event_key: EventKey | None) -> BatchInbox:
         """Return the same for a batch handler; arguments as of :meth:`inbox`."""
-        session = self.session if is_async else self.plain_session
-        return DatabaseBatchInbox(handler, session, lambda found: found.info[Transaction], event_key)
+        return DatabaseBatchInbox(self._inbox(handler, event_key, is_async=is_async))
+
+    def _inbox(self, handler: str, event_key: EventKey | None, *, is_async: bool) -> HandlerInbox:
+        return HandlerInbox(handler, self.session if is_async else self.plain_session, event_key)
 
     @asynccontextmanager
     async def outbox(

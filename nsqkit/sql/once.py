@@ -1,6 +1,5 @@
 """Once: the extension that lets a handler handle each event once."""
 
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,38 +39,69 @@ handling: ContextVar[Handling | None] = ContextVar("handling", default=None)
 """The message whose handler is called; its thread sees it too."""
 
 
-class InboxExtension(Extension):
-    """Asks the inbox before each call of one handler. It has no state, so that workers may share it.
+@dataclass(frozen=True, slots=True)
+class HandlerInbox:
+    """What is known of the inbox of one handler. It has no state, so that workers may share it.
 
     Args:
         handler: Name of the handler class.
         session: Its session, on the event loop or in a thread.
-        transaction_of: Returns the transaction of a session.
         event_key: Identifies events without an envelope; None if the handler takes none.
     """
 
-    def __init__(
-        self,
-        handler: str,
-        session: Resource[AsyncSession] | Resource[Session],
-        transaction_of: Callable[[AsyncSession], Transaction],
-        event_key: EventKey | None,
-    ) -> None:
-        self.uses = (session,)
-        self._handler = handler
-        self._session: Resource[Any] = session
-        self._transaction_of = transaction_of
-        self._event_key = event_key
+    handler: str
+    session: Resource[Any]
+    event_key: EventKey | None
+
+    def key_of(self, event: Any, ctx: Context) -> InboxKey | None:
+        """Return what identifies an event; None if nothing does.
+
+        Args:
+            event: The decoded event.
+            ctx: Context of its message.
+
+        Raises:
+            TypeError: If ``event_key`` returns no text, or an empty one.
+        """
+        envelope = ctx.envelope
+        if envelope is not None and envelope.id:
+            return InboxKey.of(self.handler, ctx, envelope.source, envelope.id)
+        if self.event_key is None:
+            return None
+        given: object = self.event_key(event)
+        if not (isinstance(given, str) and given):
+            raise TypeError(
+                f"event_key of {self.handler} returned {given!r}; return a text that is not empty"
+            )
+        return InboxKey.of(self.handler, ctx, "", given)
+
+    def transaction_of(self, session: AsyncSession | Session) -> Transaction:
+        """Return the transaction of a session that ``session`` has opened."""
+        found: Transaction = session.info[Transaction]
+        return found
+
+
+class InboxExtension(Extension):
+    """Asks the inbox before each call of one handler.
+
+    Args:
+        inbox: The inbox of the handler.
+    """
+
+    def __init__(self, inbox: HandlerInbox) -> None:
+        self.uses = (inbox.session,)
+        self._inbox = inbox
 
     async def around_handle(self, event: Any, ctx: Context, call_next: Next) -> Outcome | Duplicate | None:
         """Add the event to the inbox and call the handler; finish the message if it was handled before."""
-        key = key_of(self._handler, event, ctx, self._event_key)
+        inbox = self._inbox
+        key = inbox.key_of(event, ctx)
         if key is None:
             return DeadLetter(NAMELESS)
         try:
-            if self._session.is_async:
+            if inbox.session.is_async:
                 return await self._on_loop(event, ctx, call_next, key)
-            token = handling.set(Handling(self._session, key, ctx))
+            token = handling.set(Handling(inbox.session, key, ctx))
             try:
                 return await _called(event, ctx, call_next)
             finally:
@@ -82,36 +112,13 @@ class InboxExtension(Extension):
             return Requeue()
 
     async def _on_loop(self, event: Any, ctx: Context, call_next: Next, key: InboxKey) -> Outcome | None:
-        session: AsyncSession = ctx.resource(self._session)
-        transaction = self._transaction_of(session)
+        session: AsyncSession = ctx.resource(self._inbox.session)
+        transaction = self._inbox.transaction_of(session)
         await session.run_sync(lambda _: transaction.begin(key, ctx))
         transaction.is_given_up = True
         outcome = await _called(event, ctx, call_next)
         transaction.is_given_up = not is_final_outcome(outcome)
         return outcome
-
-
-def key_of(handler: str, event: Any, ctx: Context, event_key: EventKey | None) -> InboxKey | None:
-    """Return what identifies an event; None if nothing does.
-
-    Args:
-        handler: Name of the handler class.
-        event: The decoded event.
-        ctx: Context of its message.
-        event_key: Identifies events without an envelope; None if the handler takes none.
-
-    Raises:
-        TypeError: If *event_key* returns no text, or an empty one.
-    """
-    envelope = ctx.envelope
-    if envelope is not None and envelope.id:
-        return InboxKey.of(handler, ctx, envelope.source, envelope.id)
-    if event_key is None:
-        return None
-    given: object = event_key(event)
-    if not (isinstance(given, str) and given):
-        raise TypeError(f"event_key of {handler} returned {given!r}; return a text that is not empty")
-    return InboxKey.of(handler, ctx, "", given)
 
 
 async def _called(event: Any, ctx: Context, call_next: Next) -> Outcome | None:
