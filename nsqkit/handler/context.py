@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nsqkit.events.codec.envelope import Envelope
     from nsqkit.handler.outgoing import Outgoing, Preparer
     from nsqkit.handler.recorder import Recorder
+    from nsqkit.policy.outcome import Duplicate, Outcome
+    from nsqkit.policy.verdict import Verdict
 
 
 T = TypeVar("T")
@@ -35,7 +37,12 @@ class Live(Protocol):
     @property
     def attempts(self) -> int: ...  # noqa: D102
     @property
+    def is_replayed(self) -> bool: ...  # noqa: D102
+    @property
+    def retry_topic(self) -> str | None: ...  # noqa: D102
+    @property
     def preparer(self) -> "Preparer": ...  # noqa: D102
+    def verdict_on(self, outcome: "Outcome | Duplicate") -> "Verdict": ...  # noqa: D102
     def is_lost(self, now_s: float) -> bool: ...  # noqa: D102
     def wait(self) -> None: ...  # noqa: D102
     def overrun(self, timeout_s: float) -> None: ...  # noqa: D102
@@ -47,6 +54,8 @@ class Detached:
     """Replaces the delivery in a Context that a test creates."""
 
     attempts = 1
+    is_replayed = False
+    retry_topic = None
 
     @property
     def preparer(self) -> "Preparer":
@@ -54,6 +63,13 @@ class Detached:
         from nsqkit.handler.outgoing import Preparer  # noqa: PLC0415 - loads the codec
 
         return Preparer(source="test", max_msg_bytes=1_048_576)
+
+    def verdict_on(self, outcome: "Outcome | Duplicate") -> "Verdict":
+        """Return the verdict on an outcome with the default rules."""
+        from nsqkit.policy.retry import RetryPolicy  # noqa: PLC0415 - only for a Context that a test creates
+        from nsqkit.policy.verdict import Rules, on_outcome  # noqa: PLC0415
+
+        return on_outcome(Rules(RetryPolicy()), outcome, attempts=self.attempts, draw=0.0)
 
     def is_lost(self, now_s: float) -> bool:  # noqa: ARG002 - a real delivery asks the clock
         """Return False: there is no lease to lose."""
@@ -103,6 +119,8 @@ class Context:
             A thread cannot be interrupted, so long-running handlers should check it.
         outgoing: The follow-up events that ``publish`` has collected.
         has_outbox: Whether what the handler publishes becomes rows of its transaction.
+        earlier: Attempts before a row has delivered the message again; 0 for a message of nsqd's.
+        is_stored: Whether a row delivers the message again, so that it is not requeued in nsqd.
         recorders: What extensions have added to learn what happens to the message.
         started_s: When the handler was called, on the clock of *now_s*; None before the call, and while
             the message waits for its batch.
@@ -127,6 +145,8 @@ class Context:
     cancelled: bool = field(default=False, init=False)
     outgoing: "tuple[Outgoing, ...]" = field(default=(), init=False)
     has_outbox: bool = field(default=False, init=False)
+    earlier: int = field(default=0, init=False)
+    is_stored: bool = field(default=False, init=False)
     recorders: "tuple[Recorder, ...]" = field(default=(), init=False, repr=False)
     started_s: float | None = field(default=None, init=False)
     unawaited: "UnawaitedError | None" = field(default=None, init=False, repr=False)
@@ -178,6 +198,15 @@ class Context:
         ends_s = now_s + for_s
         self.deadline_s = min(self._cap_s, ends_s)
         return now_s
+
+    def resume(self, earlier: int) -> None:
+        """Count the attempts before a row has delivered the message again. Called by nsqkit, also twice.
+
+        Args:
+            earlier: Their number, 0 or more.
+        """
+        self.attempts += earlier - self.earlier
+        self.earlier = earlier
 
     def wait(self) -> None:
         """Stop the handler's timeout while the message waits for its batch; nsqkit keeps the lease."""

@@ -131,11 +131,12 @@ def _unchosen_unknown(spec: HandlerSpec) -> Iterator[str]:
 
 def _long_delay(spec: HandlerSpec, settings: Settings) -> Iterator[str]:
     longest_s = spec.retry.longest_s()
+    longer = "; to wait longer, return Requeue(delay_s), which once= makes a row" if spec.once else ""
     if longest_s > settings.max_requeue_delay_s:
         yield (
             f"{spec.location}: {spec.name}: its retry policy waits up to {longest_s:g} s, more than the "
             f"setting max_requeue_delay_s={settings.max_requeue_delay_s:g}; lower max_s of its backoff, "
-            "or the delay of its rule"
+            f"or the delay of its rule{longer}"
         )
 
 

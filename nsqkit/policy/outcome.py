@@ -18,7 +18,8 @@ class Requeue:
 
     Args:
         delay_s: Seconds before the next delivery, 0 or more; None for the backoff of the retry policy. The
-            setting ``max_requeue_delay_s`` limits it; a longer delay is cut, with a warning.
+            setting ``max_requeue_delay_s`` limits it; a longer delay is a row of the database of a handler
+            with ``once=``, and is cut otherwise, with a warning.
 
     Raises:
         ValueError: If *delay_s* is not a finite number of 0 or more.

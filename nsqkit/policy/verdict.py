@@ -4,7 +4,7 @@ A handler returns an ``Outcome``. A ``Verdict`` says what nsqkit does with the m
 reason for metrics and log.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -93,7 +93,8 @@ class Verdict:
         delay_s: Requeue delay in seconds, 0 or more; 0 for other outcomes.
         detail: Explanation in one line, for the log and the dead letter.
         pause_s: Seconds for which the handler's intake pauses; 0 for no pause.
-        clamped: Whether the requested delay was cut to ``max_delay_s``.
+        asked_s: Delay that was asked for, if it was cut to ``max_delay_s``; else 0.
+        is_stored: Whether a row of a database delivers the message again, so that nsqd gets FIN.
     """
 
     label: OutcomeLabel
@@ -101,7 +102,13 @@ class Verdict:
     delay_s: float = 0.0
     detail: str = ""
     pause_s: float = 0.0
-    clamped: bool = False
+    asked_s: float = 0.0
+    is_stored: bool = False
+
+    @property
+    def clamped(self) -> bool:
+        """Whether the requested delay was cut to ``max_delay_s``."""
+        return self.asked_s > 0.0
 
 
 SUCCESS = Verdict(OutcomeLabel.SUCCESS)
@@ -211,6 +218,15 @@ def on_error(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
             return _unruled(rules, error, detail, attempts=attempts, draw=draw)
 
 
+def on_stored(verdict: Verdict) -> Verdict:
+    """Return the verdict on a message that a row delivers again, after the whole delay that was asked for.
+
+    Args:
+        verdict: The verdict without the row: a requeue whose delay was cut.
+    """
+    return replace(verdict, delay_s=verdict.asked_s, asked_s=0.0, is_stored=True)
+
+
 def on_duplicate() -> Verdict:
     """Return the verdict on a delivery whose message an earlier delivery finished in the meantime."""
     return Verdict(OutcomeLabel.DUPLICATE)
@@ -260,8 +276,8 @@ def _unruled(rules: Rules, error: Exception, detail: str, *, attempts: int, draw
 def _rest(rules: Rules, reason: RequeueReason, for_s: float, detail: str = "") -> Verdict:
     """Return the verdict on a message whose handler met an outage: requeue, however many attempts it had."""
     delay_s = min(for_s, rules.max_delay_s)
-    clamped = reason is RequeueReason.PAUSED and delay_s < for_s
-    return Verdict(OutcomeLabel.REQUEUE, reason, delay_s, detail, pause_s=for_s, clamped=clamped)
+    asked_s = for_s if reason is RequeueReason.PAUSED and delay_s < for_s else 0.0
+    return Verdict(OutcomeLabel.REQUEUE, reason, delay_s, detail, pause_s=for_s, asked_s=asked_s)
 
 
 def _blame(error: Exception) -> RequeueReason:
@@ -279,10 +295,10 @@ def _again(
 ) -> Verdict:
     if attempts >= rules.retry.max_attempts:
         return _dead(rules, DeadLetterReason.EXHAUSTED, detail)
-    asked_s = rules.retry.backoff.delay_s(attempts, draw=draw) if delay_s is None else delay_s
-    sent_s = min(asked_s, rules.max_delay_s)
-    clamped = delay_s is not None and sent_s < asked_s
-    return Verdict(OutcomeLabel.REQUEUE, reason, sent_s, detail, clamped=clamped)
+    wanted_s = rules.retry.backoff.delay_s(attempts, draw=draw) if delay_s is None else delay_s
+    sent_s = min(wanted_s, rules.max_delay_s)
+    asked_s = wanted_s if delay_s is not None and sent_s < wanted_s else 0.0
+    return Verdict(OutcomeLabel.REQUEUE, reason, sent_s, detail, asked_s=asked_s)
 
 
 def _dead(rules: Rules, reason: DeadLetterReason, detail: str) -> Verdict:

@@ -105,7 +105,7 @@ class DeadLetterPublisher:
             detail=redact(str(verdict.detail)),
             error_type=type_name(error) if error else "",
             stack=stack_of(error),
-            attempts=message.attempts,
+            attempts=delivery.deliveries,
             message_id=delivery.message_id,
             published_at=rfc3339.from_ns(message.timestamp_ns),
             dead_at=rfc3339.from_ns(time.time_ns()),

@@ -9,7 +9,7 @@ from nsqkit.handler.context import UNREAD, Context
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.spec import HandlerSpec
 from nsqkit.policy import lease
-from nsqkit.policy.verdict import Rules
+from nsqkit.policy.verdict import Rules, Verdict, on_outcome
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.message_fields import log_fields
 from nsqkit.runtime.ports import Message, Meter
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nsqkit.errors import DecodeError, UnknownEventError
     from nsqkit.events.codec.decoder import Decoded
+    from nsqkit.policy.outcome import Duplicate, Outcome
 
 QUIET_RATIO = 0.5
 """Share of a lease after which it needs attention: TOUCH, or a look whether nsqd has delivered it again."""
@@ -70,7 +71,7 @@ class Delivery:
     Attributes:
         key: Identifies the message on its channel; see :func:`key_of`.
         attempts: Deliveries of the message so far, this one included, without those that this worker does not
-            count; see :meth:`remember`.
+            count; see :meth:`remember`. Those before a row has delivered it again are included.
         epoch: The gate's epoch when the delivery started; see ``Gate.epoch``.
         kept: Number of times that it was handled without an outcome, in an outage.
         is_kept: Whether it is to wait and be handled again instead of being settled.
@@ -166,10 +167,31 @@ class Delivery:
         return log_fields(
             self.shared.spec,
             self.message,
+            attempts=self.deliveries,
             event_id=self.event_id,
             event_type=self.event_type,
             recorders=recorders,
         )
+
+    @property
+    def deliveries(self) -> int:
+        """Deliveries of the message so far, those before a row has delivered it again included."""
+        return self.message.attempts + (self.ctx.earlier if self.ctx is not None else 0)
+
+    @property
+    def retry_topic(self) -> str | None:
+        """Topic whose messages reach only this handler; None if it has none."""
+        return next(iter(self.shared.spec.topics[1:]), None)
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the message came on the ``retry_topic``."""
+        return self.message.topic != self.shared.spec.topic
+
+    def verdict_on(self, outcome: "Outcome | Duplicate") -> Verdict:
+        """Return the verdict on what the handler, or an extension in its place, returned."""
+        shared = self.shared
+        return on_outcome(shared.rules, outcome, attempts=self.attempts, draw=shared.clock.draw())
 
     @property
     def lease_ends_s(self) -> float:
@@ -222,7 +244,7 @@ class Delivery:
         Args:
             is_attempt: Whether this delivery counts as an attempt.
         """
-        uncounted, count = self.shared.uncounted, self.message.attempts - self.attempts + (not is_attempt)
+        uncounted, count = self.shared.uncounted, self.deliveries - self.attempts + (not is_attempt)
         if count:
             if len(uncounted) >= MOST_UNCOUNTED:
                 del uncounted[next(iter(uncounted))]
@@ -230,11 +252,12 @@ class Delivery:
 
     def follow(self, earlier: "Delivery") -> None:
         """Take over the uncounted deliveries of an earlier delivery, which has not ended yet."""
-        self.attempts -= earlier.message.attempts - earlier.attempts + (earlier.task is None)
+        self.attempts -= earlier.deliveries - earlier.attempts + (earlier.task is None)
 
     def wait_again(self) -> None:
         """Return to the state before the start, to be handled again."""
         self.kept += 1
+        self.attempts -= self.deliveries - self.message.attempts
         self.task = self.ctx = self.call = self.decoded = self.unread = self.overran = None
         self.is_kept = self.has_returned = False
 
@@ -317,7 +340,8 @@ class MessageContext(Context):
         self.decoded = decoded
         self._shared = shared
         self._watch = watch
-        self.cancelled = self.has_outbox = False
+        self.cancelled = self.has_outbox = self.is_stored = False
+        self.earlier = 0
         self.outgoing = self.recorders = ()
         self.started_s = self.unawaited = self.resources = None
 
@@ -345,10 +369,17 @@ class MessageContext(Context):
         return log_fields(
             self._shared.spec,
             self.message,
+            attempts=self.message.attempts + self.earlier,
             event_id=event_id,
             event_type=event_type,
             recorders=self.recorders,
         )
+
+    def resume(self, earlier: int) -> None:
+        """Count the attempts before a row has delivered the message again, in its delivery too."""
+        added = earlier - self.earlier
+        super().resume(earlier)
+        cast("Delivery", self.delivery).attempts += added
 
     def __getattr__(self, name: str) -> Any:
         """Set a field that is read for the first time: the delivery, or all others."""

@@ -17,6 +17,7 @@ def log_fields(
     spec: HandlerSpec,
     message: Message,
     *,
+    attempts: int,
     event_id: str | None,
     event_type: str,
     recorders: Iterable[Recorder] = (),
@@ -26,6 +27,7 @@ def log_fields(
     Args:
         spec: Declaration of the handler.
         message: The received message.
+        attempts: Its deliveries so far; 1 or more.
         event_id: ``id`` of its envelope; None without one.
         event_type: Wire type of its event; empty if unknown.
         recorders: Add fields of their own, such as the id of a trace.
@@ -39,7 +41,7 @@ def log_fields(
         "channel": spec.channel,
         "handler": spec.name,
         "action": peer_text(event_type),
-        "attempts": message.attempts,
+        "attempts": attempts,
     }
     for each in recorders:
         fields |= each.log_fields

@@ -18,7 +18,7 @@ from nsqkit.policy.verdict import (
     Verdict,
     on_arrival,
     on_error,
-    on_outcome,
+    on_stored,
     on_unread,
 )
 from nsqkit.runtime.batch import BatchDispatcher
@@ -178,8 +178,8 @@ class Processor:
                     self._meter.exemplar(each.trace_id, duration_s, self._clock.now_ns() / 1e9)
         if type(outcome) is Finish:
             return SUCCESS, None
-        attempts = delivery.attempts
-        return on_outcome(self._rules, outcome, attempts=attempts, draw=self._clock.draw()), None
+        verdict = delivery.verdict_on(outcome)
+        return (on_stored(verdict) if ctx.is_stored and verdict.clamped else verdict), None
 
     def _failed(self, delivery: Delivery, error: Exception) -> tuple[Verdict, Exception]:
         attempts, draw = delivery.attempts, self._clock.draw()

@@ -142,7 +142,8 @@ class Settler:
         """Send FIN or REQ, count and log, without waiting."""
         if verdict is SUCCESS and error is None and self._succeed(delivery):
             return
-        delivery.is_done |= verdict.label in _DONE or verdict.label is OutcomeLabel.DEAD_LETTER
+        is_done = verdict.label in _DONE or verdict.label is OutcomeLabel.DEAD_LETTER
+        delivery.is_done |= is_done or verdict.is_stored
         self._record(delivery, self._send(delivery, verdict), error)
 
     def _succeed(self, delivery: Delivery) -> bool:
@@ -192,7 +193,7 @@ class Settler:
         if verdict.label is OutcomeLabel.LEASE_LOST or delivery.is_lost(self._now_s()):
             message.forget()
             return _lost(verdict)
-        requeue = verdict.label is OutcomeLabel.REQUEUE
+        requeue = verdict.label is OutcomeLabel.REQUEUE and not verdict.is_stored
         sent = message.requeue(verdict.delay_s) if requeue else message.finish()
         if requeue and sent and verdict.delay_s > 0:
             self._requeues.add(verdict.delay_s, now_s=self._now_s())
@@ -201,7 +202,7 @@ class Settler:
     def _record(self, delivery: Delivery, verdict: Verdict, error: BaseException | None) -> None:
         meter = self._meter
         meter.processed(verdict.label)
-        if verdict.label in _COMES_AGAIN:
+        if verdict.label in _COMES_AGAIN and not verdict.is_stored:
             delivery.remember(is_attempt=delivery.task is not None and is_attempt(verdict))
         if verdict.label is OutcomeLabel.REQUEUE:
             meter.requeued(verdict.reason)

@@ -80,7 +80,11 @@ class Settings:
         0, 0, 1048576, "MB", "with --workers: resident memory above which a worker is replaced; 0: none"
     )
     max_requeue_delay_s: float = rows.number(
-        900.0, 0, 3600, "s", "longest delay of a requeue; longer ones are clamped"
+        900.0,
+        0,
+        3600,
+        "s",
+        "longest delay of a requeue in nsqd; longer ones are clamped, or rows with `once=`",
     )
     grace_s: float = rows.number(
         20.0, 0, 3600, "s", "time for running handlers to finish when the worker stops"

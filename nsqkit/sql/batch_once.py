@@ -1,7 +1,7 @@
 """Batch once: lets a batch handler handle each event once, with one transaction for each of its calls."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -13,7 +13,11 @@ from nsqkit.runtime.batch_call import checked_outcomes
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.sql.locks import LockedError
 from nsqkit.sql.once import NAMELESS, HandlerInbox, is_final_outcome
+from nsqkit.sql.requeue import LongRequeue
 from nsqkit.sql.transaction import Transaction
+
+if TYPE_CHECKING:
+    from nsqkit.handler.context import Context
 
 Outcomes = dict[str, Outcome | Duplicate]
 
@@ -85,6 +89,8 @@ class _Handling:
                 self._outcomes[delivery.key] = DeadLetter(NAMELESS)
             else:
                 self._copies.setdefault(key, []).append(delivery)
+        for copies in self._copies.values():  # a requeue that is due counts before its early copies
+            copies.sort(key=lambda each: not each.ctx.delivery.is_replayed)
         self._new: dict[InboxKey, Delivery[Any]] = {}
 
     @property
@@ -103,7 +109,8 @@ class _Handling:
         outcome: Outcome | Duplicate = Duplicate()
         try:
             if self._copies:
-                added = self._transaction.begin_batch(tuple(self._copies), [each.ctx for each in self._batch])
+                events = {key: copies[0].ctx for key, copies in self._copies.items()}
+                added = self._transaction.begin_batch(events, [each.ctx for each in self._batch])
         except LockedError:
             if len(self._batch) > 1:
                 raise
@@ -124,19 +131,22 @@ class _Handling:
         """
         given = checked_outcomes(self._handler, returned, self.new)
         left: list[InboxKey] = []
-        publishing = []
+        publishing: list[Context] = []
+        requeues: list[LongRequeue] = []
         for key, delivery in self._new.items():
             outcome = given.get(delivery.key, Finish())
             is_final = is_final_outcome(outcome)
             if not is_final:
                 left.append(key)
+                verdict = delivery.ctx.delivery.verdict_on(outcome)
+                requeues += filter(None, (LongRequeue.of(key, delivery.ctx, verdict),))
             elif isinstance(outcome, Finish):
                 publishing.append(delivery.ctx)
             self._outcomes[delivery.key] = outcome
             copies = self._copies[key][1:]
             self._outcomes.update((each.key, Duplicate() if is_final else outcome) for each in copies)
         self._transaction.is_given_up = len(left) == len(self._new)
-        self._transaction.publishing = publishing
+        self._transaction.publishing, self._transaction.requeues = publishing, requeues
         if not self._transaction.is_given_up:
             self._transaction.leave_out(left)
         return self._outcomes

@@ -14,7 +14,7 @@ from nsqkit.handler.once import BatchInbox, EventKey
 from nsqkit.handler.outgoing import Preparer
 from nsqkit.handler.resources import Resource
 from nsqkit.handler.wall_clock import WallClock, clock
-from nsqkit.policy.verdict import OutcomeLabel, Verdict
+from nsqkit.policy.verdict import Verdict
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import schema
 from nsqkit.sql.batch_once import DatabaseBatchInbox
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 # The transaction of a message encloses those that its handler commits by itself.
 _JOINS: Final[dict[str, Any]] = {"join_transaction_mode": "rollback_only", "expire_on_commit": False}
-_COMMITS: Final = frozenset({OutcomeLabel.SUCCESS, OutcomeLabel.DISCARD})
 
 
 class Database:
@@ -175,8 +174,7 @@ class Database:
                     transaction = found.info[Transaction] = Transaction(found.sync_session, database)
                     with transaction.watched():
                         verdict = yield found
-                        if verdict.label in _COMMITS:
-                            await found.run_sync(lambda _: transaction.commit(publishes=_publishes(verdict)))
+                        await found.run_sync(lambda _: transaction.end(verdict))
 
         return self.of_message(session, "session", opened)
 
@@ -193,11 +191,6 @@ class Database:
                     if handled is not None and handled.session is self.plain_session:
                         transaction.begin(handled.key, handled.ctx)
                     verdict = yield found
-                    if verdict.label in _COMMITS:
-                        transaction.commit(publishes=_publishes(verdict))
+                    transaction.end(verdict)
 
         return self.of_message(plain_session, "plain_session", opened)
-
-
-def _publishes(verdict: Verdict) -> bool:
-    return verdict.label is OutcomeLabel.SUCCESS

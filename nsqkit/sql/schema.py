@@ -10,7 +10,7 @@ from nsqkit.sql.engines import prepare
 from nsqkit.sql.tables import VERSION_TABLE
 from nsqkit.sql.urls import DatabaseUrl
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """The revisions of the schema, oldest first; the last one is that of this nsqkit."""
 
 _LOCK: Final = 6_873_561_071  # any number that no other program uses as an advisory lock

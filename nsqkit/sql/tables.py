@@ -3,7 +3,7 @@
 Times are seconds since 1970 UTC, from the caller's clock: every statement has its time as a parameter.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -18,11 +18,14 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 VERSION_TABLE: Final = "nsqkit_schema"
 """Where alembic keeps the revision; a team's own migrations have another table."""
 
 METADATA: Final = MetaData()
+INSERT: Final[dict[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+"""Makes an INSERT that says what to do with a row that is there already, by dialect."""
 
 INBOX: Final = Table(
     "nsqkit_inbox",
@@ -33,11 +36,15 @@ INBOX: Final = Table(
     Column("source", Text, nullable=False),
     Column("event_id", Text, nullable=False),
     Column("handled_at", Double, nullable=False),
+    Column("attempts", Integer),
     # The id is first: the others have few values, and an index is searched from its first column.
     PrimaryKeyConstraint("event_id", "source", "handler", "channel", "topic", name="nsqkit_inbox_pkey"),
     Index("nsqkit_inbox_handled_at", "handled_at"),
 )
-"""One row for each event that a handler has handled."""
+"""One row for each event that a handler has handled.
+
+With ``attempts`` it is not handled yet: so many attempts ended with a requeue that is due at ``handled_at``.
+"""
 
 OUTBOX: Final = Table(
     "nsqkit_outbox",

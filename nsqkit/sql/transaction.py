@@ -3,8 +3,8 @@
 The functions are plain. On the event loop, SQLAlchemy calls them in a greenlet.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -16,12 +16,15 @@ from sqlalchemy.orm import Session
 from nsqkit.errors import PublishError, TransactionError
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Outgoing
-from nsqkit.sql import inbox, outbox
+from nsqkit.policy.verdict import OutcomeLabel, Verdict
+from nsqkit.sql import inbox, outbox, requeue
 from nsqkit.sql.inbox import InboxKey
-from nsqkit.sql.locks import limited
+from nsqkit.sql.locks import LockedError, limit, limited
 from nsqkit.sql.open_database import OpenDatabase
+from nsqkit.sql.requeue import LongRequeue, Waiting
 
 T = TypeVar("T")
+_COMMITS: Final = frozenset({OutcomeLabel.SUCCESS, OutcomeLabel.DISCARD})
 _SAVEPOINT: Final = (
     "put statements that may fail into `with session.begin_nested():`, and roll back nothing else"
 )
@@ -42,13 +45,17 @@ class Transaction:
         is_given_up: Whether the handler has not succeeded, whatever a middleware makes of it: nothing is
             committed.
         publishing: Contexts of the messages whose follow-up events become rows of the outbox.
+        requeues: Requeues of a batch that become rows after the end of the transaction.
     """
 
     def __init__(self, session: Session, database: OpenDatabase) -> None:
         self._session = session
         self._database = database
         self._outer: RootTransaction | None = None
+        self._key: InboxKey | None = None
+        self._resumed: dict[InboxKey, Waiting] = {}
         self.publishing: Sequence[Context] = ()
+        self.requeues: Sequence[LongRequeue] = ()
         self.is_given_up = False
 
     def begin(self, key: InboxKey, ctx: Context) -> None:
@@ -64,22 +71,25 @@ class Transaction:
             HandledBeforeError: If the handler has handled the event before.
             LockedError: If another transaction that handles it takes too long.
         """
-        self.publishing = (ctx,)
-        if not self._begin(inbox.add, key):
+        self._key, self.publishing = key, (ctx,)
+        if not self._begin(inbox.add, key) and not self._resume({key: ctx}):
             raise HandledBeforeError
 
-    def begin_batch(self, keys: Sequence[InboxKey], contexts: Sequence[Context]) -> frozenset[InboxKey]:
+    def begin_batch(
+        self, events: Mapping[InboxKey, Context], contexts: Sequence[Context]
+    ) -> frozenset[InboxKey]:
         """Begin with the rows of several events, and return those that the handler has not handled before.
 
         Args:
-            keys: The events of one handler; 1 or more.
-            contexts: Contexts of their messages; what they publish becomes rows of the outbox.
+            events: The events of one handler, each with the Context of one message; 1 or more.
+            contexts: Contexts of all messages; what they publish becomes rows of the outbox.
 
         Raises:
             LockedError: If another transaction that handles one of them takes too long.
         """
         self.publishing = contexts
-        return self._begin(inbox.add_all, keys)
+        added = self._begin(inbox.add_all, tuple(events))
+        return added | self._resume({key: ctx for key, ctx in events.items() if key not in added})
 
     def leave_out(self, keys: Sequence[InboxKey]) -> None:
         """Delete rows of the running transaction, of events that the handler has not finished.
@@ -87,8 +97,19 @@ class Transaction:
         Args:
             keys: The events; none is allowed.
         """
-        if keys:
-            inbox.remove(self._connection, keys)
+        added = [key for key in keys if key not in self._resumed]
+        if added:
+            inbox.remove(self._connection, added)
+        requeue.put_back(
+            self._connection, ((key, self._resumed[key]) for key in keys if key in self._resumed)
+        )
+
+    def _resume(self, events: Mapping[InboxKey, Context]) -> frozenset[InboxKey]:
+        """Return those of some events in the inbox whose requeue is due: they are to be handled again."""
+        if events:
+            with limited(self._database.lock_timeout_s):
+                self._resumed = requeue.resume(self._connection, events, now_s=self._database.now_s())
+        return frozenset(self._resumed)
 
     def _begin(self, add: Callable[..., T], what: Any) -> T:
         database, connection = self._database, self._connection
@@ -97,6 +118,50 @@ class Transaction:
         with limited(database.lock_timeout_s):
             self._outer = connection.begin()
             return add(connection, what, now_s=database.now_s(), lock_timeout_s=database.lock_timeout_s)
+
+    def end(self, verdict: Verdict) -> None:
+        """Commit if a verdict finishes the message; store a requeue that is too long for nsqd.
+
+        Args:
+            verdict: The verdict on the call.
+
+        Raises:
+            TransactionError: As of :meth:`commit`.
+        """
+        if verdict.label in _COMMITS:
+            self.commit(publishes=verdict.label is OutcomeLabel.SUCCESS)
+        elif self._key is not None:
+            asked = LongRequeue.of(self._key, self.publishing[0], verdict)
+            self.requeues = () if asked is None else (asked,)
+        with suppress(LockedError):  # another copy of the event may be handled at this moment
+            if self.requeues:
+                self._store(self.requeues)
+            elif verdict.label is OutcomeLabel.DEAD_LETTER and self._resumed:
+                self._afterwards(lambda: requeue.forget(self._connection, self._resumed))
+
+    def _store(self, requeues: Sequence[LongRequeue]) -> None:
+        """Add the rows of requeues. A message that gets none is requeued in nsqd, for a shorter time."""
+        now_s = self._database.now_s()
+
+        def work() -> list[LongRequeue]:
+            return [each for each in requeues if requeue.store(self._connection, each, now_s=now_s)]
+
+        for each in self._afterwards(work):
+            each.ctx.is_stored = True
+
+    def _afterwards(self, work: Callable[[], T]) -> T:
+        """Do work in a transaction of its own, after the end of this one."""
+        connection, lock_timeout_s = self._connection, self._database.lock_timeout_s
+        self._session.rollback()
+        if (running := connection.get_transaction()) is not None:
+            running.rollback()
+        with limited(lock_timeout_s):
+            following = connection.begin()
+            limit(connection, lock_timeout_s)
+            done = work()
+        self._commit(following)
+        self._database.committed()
+        return done
 
     def commit(self, *, publishes: bool) -> None:
         """Write what the session has not written yet and the follow-up events, and commit.

@@ -40,6 +40,7 @@ class Journal:
         self.settled: list[Settled] = []
         self.sent: list[Sent] = []
         self._elapsed_s = elapsed_s
+        self._due_s = 0.0
         self._subscribed = subscribed
         self._histories: list[MessageHistory] = []
         self._undelivered: list[MessageHistory] = []
@@ -82,7 +83,7 @@ class Journal:
             topic=spec.topic,
             channel=spec.channel,
             message_id=delivery.message_id,
-            attempts=message.attempts,
+            attempts=delivery.deliveries,
             event=delivery.decoded.event if delivery.decoded else None,
             outcome=str(verdict.label),
             reason=str(verdict.reason),
@@ -92,15 +93,16 @@ class Journal:
             at_s=self._elapsed_s(),
         )
         self.settled.append(settled)
+        if not verdict.is_stored:
+            self._due_s = max(self._due_s, settled.at_s + settled.delay_s)
         outgoing = delivery.ctx.outgoing if delivery.ctx and verdict.label is OutcomeLabel.SUCCESS else ()
         for each in outgoing:
             self._add_line(history, f"{spec.name} published {_type_of(each.body)} to {each.topic}")
         self._add_line(history, _ending(settled, verdict.label))
 
     def longest_wait_s(self) -> float:
-        """Return the seconds until the last requeued message is due; 0 if none is deferred."""
-        due_s = max((each.at_s + each.delay_s for each in self.settled), default=0.0)
-        return max(0.0, due_s - self._elapsed_s())
+        """Return the seconds until nsqd's last requeued message is due; 0 if none is deferred."""
+        return max(0.0, self._due_s - self._elapsed_s())
 
     def text(self, event: object = None) -> str:
         """Return the history of every message, or of those with an event like this one.

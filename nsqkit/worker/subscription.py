@@ -327,4 +327,4 @@ def _rules(spec: HandlerSpec, settings: Settings) -> Rules:
 def _verdict_of(rules: Rules, name: str, returned: Any, ctx: Context) -> Verdict:
     """Return the verdict for the ``yield`` of a resource. Jitter is drawn later, when settling."""
     outcome = checked(Finish() if returned is None else returned, f"{name}.handle")
-    return on_outcome(rules, outcome, attempts=ctx.attempts, draw=0.0)
+    return on_outcome(rules, outcome, attempts=ctx.delivery.attempts, draw=0.0)

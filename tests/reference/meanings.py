@@ -135,7 +135,7 @@ LOG_EVENTS: Final = {
     "relay_failed": "A relay could not use its database; it tries again.",
     "relay_waits": "nsqd did not confirm events of a relay; they are tried again when their lease is over.",
     "reload_failed": "`--reload`: the changed handlers do not load; the worker before them goes on.",
-    "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
+    "requeue_delay_clamped": "The delay asked for was above `max_requeue_delay_s`; that was used.",
     "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
     "replacement_failed": "`--workers`: a new worker ended before it was ready; the earlier one continues.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",

@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from nsqkit.events.codec.formats import encode_json, loads
 from nsqkit.events.codec.models import kind_of
 from nsqkit.events.shape import PLAIN
 from nsqkit.policy.saga_terms import Progress
-from nsqkit.sql.tables import SAGA
+from nsqkit.sql.tables import INSERT, SAGA
 
 MOST_NOTES: Final = 200
 """Most lines of an instance's timeline; the first and the last ones are kept."""
-_INSERT: Final[dict[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _read_progress = kind_of(Progress).reader(Progress, PLAIN)
 
 
@@ -74,7 +72,7 @@ def add(connection: Connection, instance: Instance) -> bool:
     """
     keys = {"saga": instance.saga, "key": instance.key, "started_at": instance.started_at}
     row = {**keys, "correlation_id": instance.correlation_id, "topic": instance.topic, **_changing(instance)}
-    insert = _INSERT[connection.dialect.name](SAGA).values(row)
+    insert = INSERT[connection.dialect.name](SAGA).values(row)
     added = insert.on_conflict_do_nothing(index_elements=[SAGA.c.key, SAGA.c.saga])
     return connection.execute(added.returning(SAGA.c.key)).first() is not None
 

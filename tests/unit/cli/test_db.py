@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 def test_upgrade_creates_the_tables_once(nsqkit: "Nsqkit", tmp_path: Path) -> None:
     command = ("db", "upgrade", "stock", "--app", f"stock_url=sqlite:///{tmp_path}/stock.sqlite")
     first, second = nsqkit(*command), nsqkit(*command)
-    assert (first.code, first.out) == (0, "database stock: schema none is now 0003\n")
-    assert (second.code, second.out) == (0, "database stock has schema 0003 already\n")
+    assert (first.code, first.out) == (0, "database stock: schema none is now 0004\n")
+    assert (second.code, second.out) == (0, "database stock has schema 0004 already\n")
 
 
 def test_a_database_without_a_url_is_wrong_use(nsqkit: "Nsqkit") -> None:

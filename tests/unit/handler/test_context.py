@@ -11,7 +11,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsqkit import Context, Discard, EncodeError, Envelope, Next, Outcome, event, resource
+from nsqkit import Context, Discard, EncodeError, Envelope, Next, Outcome, Requeue, event, resource
 from nsqkit.handler.context import CLOSED
 from nsqkit.handler.outgoing import Outgoing
 
@@ -31,6 +31,8 @@ class FakeDelivery:
     """Notes what a Context asks of its delivery."""
 
     attempts = 1
+    is_replayed = False
+    retry_topic = None
 
     def __init__(self, prepare: Any = None) -> None:
         self.preparer: Any = SimpleNamespace(
@@ -41,6 +43,9 @@ class FakeDelivery:
 
     def is_lost(self, now_s: float) -> bool:
         return False
+
+    def verdict_on(self, outcome: Any) -> Any:
+        raise NotImplementedError
 
     def wait(self) -> None:
         self.told.append("waits")
@@ -261,3 +266,10 @@ async def test_a_middleware_stands_around_the_call() -> None:
         return await call_next(event.upper(), ctx)
 
     assert await shout("old", Context(), innermost) == Discard("OLD")
+
+
+def test_a_context_made_by_hand_judges_outcomes_by_the_default_rules() -> None:
+    ctx = Context(attempts=2)
+    ctx.resume(3)
+    assert (ctx.attempts, ctx.earlier) == (5, 3)
+    assert ctx.delivery.verdict_on(Requeue(901)).asked_s == 901

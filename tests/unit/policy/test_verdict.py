@@ -34,6 +34,7 @@ from nsqkit.policy.verdict import (
     on_outcome,
     on_publish_failure,
     on_refused_events,
+    on_stored,
     on_undecodable,
     on_unknown_type,
     on_unread,
@@ -113,7 +114,7 @@ def _discard(detail: str = "") -> Verdict:
         pytest.param(
             Requeue(901),
             1,
-            _requeue(RequeueReason.REQUESTED, 900, clamped=True),
+            _requeue(RequeueReason.REQUESTED, 900, asked_s=901),
             id="a longer one is cut, and that is told",
         ),
         pytest.param(
@@ -130,7 +131,7 @@ def _discard(detail: str = "") -> Verdict:
         pytest.param(
             Pause(1000),
             1,
-            _requeue(RequeueReason.PAUSED, 900, pause_s=1000, clamped=True),
+            _requeue(RequeueReason.PAUSED, 900, pause_s=1000, asked_s=1000),
             id="a long pause rests the intake for all of it",
         ),
         pytest.param(
@@ -322,7 +323,7 @@ def test_a_timeout_of_the_handlers_own_is_an_error() -> None:
     ("error", "expected"),
     [
         pytest.param(
-            ZeroDivisionError(), _requeue(RequeueReason.ERROR, 5, clamped=True), id="the delay of a rule"
+            ZeroDivisionError(), _requeue(RequeueReason.ERROR, 5, asked_s=7), id="the delay of a rule"
         ),
         pytest.param(ValueError(), _requeue(RequeueReason.ERROR, 5), id="a backoff is cut without telling"),
     ],
@@ -511,8 +512,15 @@ def test_events_that_nsqd_did_not_confirm_ask_no_rule(attempts: int, expected: V
     assert on_publish_failure(rules, "down", attempts=attempts, draw=0.5) == expected
 
 
+def test_a_requeue_that_is_a_row_waits_for_all_of_its_delay() -> None:
+    cut = on_outcome(RULES, Requeue(901), attempts=1, draw=0.5)
+    stored = on_stored(cut)
+    assert (cut.clamped, stored.clamped) == (True, False)
+    assert stored == _requeue(RequeueReason.REQUESTED, 901, is_stored=True)
+
+
 def test_the_verdicts_that_need_no_rules() -> None:
-    assert Verdict(OutcomeLabel.SUCCESS, "", 0.0, "", 0.0, clamped=False) == SUCCESS
+    assert Verdict(OutcomeLabel.SUCCESS, "", 0.0, "", 0.0, 0.0, is_stored=False) == SUCCESS
     assert Verdict(OutcomeLabel.LEASE_LOST) == LEASE_LOST
     assert Verdict(OutcomeLabel.REQUEUE, RequeueReason.SHUTDOWN) == SHUTDOWN
 

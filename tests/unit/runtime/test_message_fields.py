@@ -13,8 +13,8 @@ ENVELOPE = {"specversion": "1.0", "type": "bench.happened.v1", "source": "s", "i
 
 
 def fields(body: bytes, event_id: str | None = None, event_type: str = "") -> dict[str, Any]:
-    message: Any = FakeMessage(body, attempts=2)
-    return log_fields(ending(None).spec, message, event_id=event_id, event_type=event_type)
+    message: Any = FakeMessage(body)
+    return log_fields(ending(None).spec, message, attempts=2, event_id=event_id, event_type=event_type)
 
 
 def test_a_bare_body_has_no_ids_but_nsqds() -> None:

@@ -29,6 +29,7 @@ from nsqkit.policy.verdict import (
     RequeueReason,
     Rules,
     Verdict,
+    on_stored,
 )
 from tests.unit.runtime.bench import (
     NSQD,
@@ -387,12 +388,19 @@ class TestClose:
         assert bench.journal == [("REQ", 3.0)]
 
     def test_a_delay_that_was_cut_is_counted_and_said(self) -> None:
-        bench = self.closed(Verdict(OutcomeLabel.REQUEUE, RequeueReason.REQUESTED, 900.0, clamped=True))
+        bench = self.closed(Verdict(OutcomeLabel.REQUEUE, RequeueReason.REQUESTED, 900.0, asked_s=901.0))
         assert bench.meter.n_clamped == 1
         assert [(level, name) for level, name, _ in bench.log.lines] == [
             ("warning", "requeue_delay_clamped"),
             ("info", "message_settled"),
         ]
+
+    def test_a_requeue_that_is_a_row_is_finished_in_nsqd_and_counted_as_a_requeue(self) -> None:
+        cut = Verdict(OutcomeLabel.REQUEUE, RequeueReason.REQUESTED, 900.0, asked_s=86_400.0)
+        bench = self.closed(on_stored(cut))
+        assert (bench.meter.requeues, bench.meter.n_clamped) == ({"requested": 1}, 0)
+        assert bench.journal == [("FIN",)]
+        assert [line["delay_s"] for line in bench.log.settled()] == [86_400.0]
 
     def test_a_success_is_logged_only_when_asked(self) -> None:
         assert self.closed(SUCCESS).log.lines == []
