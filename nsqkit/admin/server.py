@@ -37,10 +37,10 @@ class AdminServer:
 
     Args:
         metrics: The metrics for /metrics.
-        health: The worker's health for /healthz and /readyz.
+        health: The process's health for /healthz and /readyz.
         host: Address to listen on.
         port: Port to listen on, 0 to 65535; 0 takes a free one.
-        handlers: The worker's handlers for /handlers.
+        handlers: The worker's handlers for /handlers; None if the process has none.
         access: Decides which requests are answered.
         more_pages: Pages of other parts, as tornado takes them.
     """
@@ -52,7 +52,7 @@ class AdminServer:
         host: str,
         port: int,
         *,
-        handlers: Handlers,
+        handlers: Handlers | None = None,
         access: Access,
         more_pages: Sequence[Route] = (),
     ) -> None:
@@ -64,10 +64,11 @@ class AdminServer:
             ("/metrics", MetricsPage, {"metrics": metrics}),
             ("/healthz", HealthPage, {"health": health}),
             ("/readyz", ReadyPage, {"health": health}),
-            ("/handlers", HandlersPage, {"handlers": handlers}),
-            ("/handlers/([^/]+)/(pause|resume)", IntakePage, {"handlers": handlers}),
             *more_pages,
         ]
+        if handlers is not None:
+            pages.append(("/handlers", HandlersPage, {"handlers": handlers}))
+            pages.append(("/handlers/([^/]+)/(pause|resume)", IntakePage, {"handlers": handlers}))
         self._server = BoundedServer(
             Application(
                 pages,

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
 def relay(
     name: Annotated[str, typer.Argument(metavar="NAME", help='Name of the database, as in Database("…").')],
     *,
+    admin_port: Annotated[
+        int,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Port of metrics and health; 0 for none. [default: none]"
+        ),
+    ] = 0,
     exit_when_idle: Annotated[
         bool, typer.Option("--exit-when-idle", help="End when no event waits.")
     ] = False,
     settings: "Settings",
 ) -> int:
     """Publish waiting events of a database's outbox, until Ctrl-C. Several relays share the work."""
-    from nsqkit.sql.relay import relay as run
+    from nsqkit.ops.relay import relay as run
     from nsqkit.telemetry import logs
 
     logs.configure_logs(settings)
-    swept = run(name, settings, exit_when_idle=exit_when_idle, on_second_signal=ending.on_second_signal)
+    swept = run(
+        name,
+        settings,
+        admin_port=admin_port,
+        exit_when_idle=exit_when_idle,
+        on_second_signal=ending.on_second_signal,
+    )
     terminal.echo(f"published {swept.sent}, parked {swept.parked}, not confirmed {swept.failed}")
     return 0

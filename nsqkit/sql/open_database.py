@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from nsqkit.handler.wall_clock import MACHINE, WallClock
 from nsqkit.settings.settings import Settings
 from nsqkit.sql import pools
+from nsqkit.sql.backlog import Backlog
 from nsqkit.sql.cleaning import Cleaner
 from nsqkit.sql.confirmations import Confirmations
 from nsqkit.sql.engines import READS_ONLY, Engines
@@ -60,13 +61,15 @@ class OpenDatabase:
             now_s=now_s,
             log=log,
         )
+        self._backlog = Backlog(name, self.engines.on_loop, now_s=now_s, log=log)
         self.saga_changes: Counter[tuple[str, str]] = Counter()
         self.outbox_lease_s = settings.outbox_lease_s
         self.confirmations = Confirmations(name, self.engines.on_loop, now_s=now_s, log=log)
 
     def figures(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
-        """Yield the size and the use of its pools, and what sagas did, as metrics have them."""
+        """Yield its pools, its outbox, and what sagas did, as metrics have them."""
         yield from pools.figures(self.name, self.engines.pools)
+        yield from self._backlog.figures()
         for (saga, status), count in self.saga_changes.items():
             yield "nsqkit_saga_changes_total", (self.name, saga, status), count
 
@@ -109,4 +112,5 @@ class OpenDatabase:
         finally:
             await found.confirmations.close()
             await found._cleaner.close()
+            await found._backlog.close()
             await found.engines.close()

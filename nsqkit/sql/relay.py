@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -11,16 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from nsqkit.errors import PublishError
 from nsqkit.policy.redaction import describe, redact
 from nsqkit.policy.refusal import Fault, fault_behind
-from nsqkit.program import OnSecondSignal, stop_event
-from nsqkit.publishing.publisher import Publisher
-from nsqkit.settings.settings import Settings
 from nsqkit.sql import outbox
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.outbox import StoredEvent
 from nsqkit.sql.saga.waking import wake
-from nsqkit.sql.urls import DatabaseUrl
-from nsqkit.sql.wake import woken_by_commits
-from nsqkit.telemetry import logs
 
 MOST_CLAIMED: Final = 500
 """Most events that one sweep claims, so that it publishes them all within the lease."""
@@ -28,6 +21,8 @@ MEASURE_S: Final = 60.0
 """Seconds from one measurement of the server's clock to the next."""
 POLL_S: Final = 1.0
 """Seconds from one sweep to the next if there was nothing left."""
+HANGS_S: Final = 600.0
+"""Seconds after which a sweep counts as one that never ends: its publishes end with the lease."""
 
 
 class PublishesRaw(Protocol):
@@ -81,7 +76,19 @@ class Relay:
         self._lease_s = lease_s
         self._log = log
         self._woken = woken or asyncio.Event()
+        self._unread, self._unsent = "no sweep has ended yet", ""
+        self._ended_s = asyncio.get_running_loop().time()
         self.swept = Swept()
+
+    def faults(self) -> tuple[str, ...]:
+        """Return why only a restart helps; empty if the relay is live."""
+        hangs_s = asyncio.get_running_loop().time() - self._ended_s
+        longest_s = HANGS_S + self._lease_s
+        return (f"no sweep has ended for {hangs_s:.0f} s",) if hangs_s > longest_s else ()
+
+    def problems(self) -> tuple[str, ...]:
+        """Return why events wait; empty if the database and nsqd have answered."""
+        return tuple(filter(None, (self._unread, self._unsent)))
 
     async def sweep(self) -> int:
         """Wake sagas that are due, and publish events outside of the transaction that claims them.
@@ -121,8 +128,11 @@ class Relay:
                     await self._database.measure_clock()
                     measured_s = self._database.now_s()
                 count = await self.sweep()
+                self._unread = ""
             except SQLAlchemyError as error:
+                self._unread = f"database {self._database.name}: {describe(error)}"
                 self._log.error("relay_failed", database=self._database.name, reason=describe(error))
+            self._ended_s = asyncio.get_running_loop().time()
             if count < MOST_CLAIMED:
                 if exit_when_idle and not count:
                     return
@@ -151,6 +161,7 @@ class Relay:
                 await connection.run_sync(outbox.mark_sent, sent, now_s=now_s)
             for event, error in hopeless:
                 await connection.run_sync(outbox.park, event.id, redact(str(error)), now_s=now_s)
+        self._unsent = "" if sent else self._unsent
         swept.sent += len(sent)
         swept.parked += len(hopeless)
         swept.failed += len(unsent) - len(hopeless)
@@ -158,6 +169,7 @@ class Relay:
             self._log.error("event_parked", topic=event.topic, row=event.id, reason=redact(str(error)))
         if len(unsent) > len(hopeless):
             waiting = next(error for event, error in unsent if not _is_hopeless(error))
+            self._unsent = f"events wait: {describe(waiting)}"
             self._log.warning(
                 "relay_waits",
                 database=self._database.name,
@@ -172,46 +184,3 @@ def _is_hopeless(error: BaseException) -> bool:
     if not isinstance(error, PublishError) or not error.permanent:
         return False
     return fault_behind(error) in {Fault.MESSAGE, None}
-
-
-def _woken(name: str, settings: Settings, log: Any) -> AbstractAsyncContextManager[asyncio.Event | None]:
-    if not settings.outbox_notify:
-        return nullcontext()
-    return woken_by_commits(DatabaseUrl.read(name, settings), name, log)
-
-
-def relay(
-    name: str,
-    settings: Settings,
-    *,
-    exit_when_idle: bool = False,
-    on_second_signal: OnSecondSignal = None,
-) -> Swept:
-    """Publish the events of an outbox until SIGTERM or SIGINT; runs its own event loop.
-
-    Args:
-        name: Name of the database.
-        settings: Its URL, and the nsqd to publish to.
-        exit_when_idle: Whether to end when no event waits, apart from those that are claimed.
-        on_second_signal: See :func:`~nsqkit.program.stop_event`.
-
-    Returns:
-        What was done.
-
-    Raises:
-        SettingsError: If there is no nsqd, or the URL is missing or wrong.
-        SchemaError: If the schema of the database is not that of this nsqkit.
-    """
-
-    async def run() -> Swept:
-        stop, log = stop_event(on_second_signal), logs.get_logger()
-        async with (
-            Publisher(settings=settings) as publisher,
-            OpenDatabase.opened(name, settings) as database,
-            _woken(name, settings, log) as woken,
-        ):
-            found = Relay(database, publisher, lease_s=settings.outbox_lease_s, log=log, woken=woken)
-            await found.run(stop, exit_when_idle=exit_when_idle)
-        return found.swept
-
-    return asyncio.run(run())

@@ -230,6 +230,20 @@ _TABLE: Final = (
         _POOL_LABELS,
     ),
     Family(
+        "nsqkit_outbox_waiting",
+        "gauge",
+        "Events of an outbox that are due and not sent; without those that are parked.",
+        ("database",),
+        merge="max",
+    ),
+    Family(
+        "nsqkit_outbox_oldest_age_seconds",
+        "gauge",
+        "By how long the event of an outbox is late that waits longest.",
+        ("database",),
+        merge="max",
+    ),
+    Family(
         "nsqkit_saga_changes_total",
         "counter",
         "Changes of status of a saga's instances in this worker, by the new status.",

@@ -141,10 +141,12 @@ async def test_a_relay_runs_until_it_is_stopped_and_survives_a_database_that_fai
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim, stop, failures = outbox.claim, asyncio.Event(), iter([1])
+    reported: list[tuple[str, ...]] = []
 
     def fails_first(*args: Any, **limits: Any) -> Any:
         if next(failures, None):
             raise OperationalError("UPDATE", None, ConnectionResetError("gone"))
+        reported.append(bench.relay.problems())
         return claim(*args, **limits)
 
     monkeypatch.setattr(outbox, "claim", fails_first)
@@ -157,6 +159,32 @@ async def test_a_relay_runs_until_it_is_stopped_and_survives_a_database_that_fai
     stop.set()
     await task
     assert {event for event, _ in bench.log.lines} == {"relay_failed"}
+    assert "database team: OperationalError" in reported[0][0]
+    assert reported[-1] == ()
+
+
+async def test_a_relay_is_ready_while_the_database_and_nsqd_answer(bench: Bench) -> None:
+    stop = asyncio.Event()
+    assert bench.relay.problems() == ("no sweep has ended yet",)
+    await bench.relay.run(stop, exit_when_idle=True)
+    assert bench.relay.problems() == ()
+    bench.errors["a"] = PublishError("a", "nsqd:4150", "no route to host", False)
+    bench.store(Outgoing("a", b"1"))
+    await bench.relay.sweep()
+    await bench.relay.sweep()  # nothing is claimed before the lease is over, and nothing has changed
+    assert "no route to host" in bench.relay.problems()[0]
+    bench.errors.clear()
+    bench.now_s += LEASE_S
+    await bench.relay.sweep()
+    assert bench.relay.problems() == ()
+
+
+async def test_a_relay_whose_sweep_never_ends_is_not_live(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.relay.faults() == ()
+    monkeypatch.setattr("nsqkit.sql.relay.HANGS_S", -LEASE_S - 1.0)
+    assert "no sweep has ended" in bench.relay.faults()[0]
 
 
 async def test_a_relay_ends_when_nothing_waits_if_it_is_asked_to(bench: Bench) -> None:
