@@ -5,13 +5,16 @@ import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
-from nsqkit import Context, Finish, Outcome, Settings
+from nsqkit import Context, Finish, Handler, Outcome, Publisher, Settings, Worker, event
+from nsqkit.devbroker import DevBroker
 from nsqkit.runtime.scope import Opening, Scope
 from nsqkit.sql import Database, engines
 from nsqkit.sql.inbox import InboxKey
@@ -94,6 +97,57 @@ async def test_a_thousand_cancellations_leave_no_connection_and_no_half_transact
     assert kept == texts(effects, "SELECT event_id FROM nsqkit_inbox")
     assert ended <= kept
     assert len(ended) < TIMES
+
+
+@event("crate.opened", version=1, topic="sql-crates")
+class CrateOpened(msgspec.Struct, frozen=True):
+    crate_id: str
+
+
+inside = asyncio.Event()
+"""Set while a handler is in its transaction; it stays there while ``lingers`` has an item."""
+lingers: list[bool] = []
+
+
+class OpenCrate(Handler[CrateOpened], channel="open", once=team):
+    async def handle(self, event: CrateOpened, ctx: Context) -> None:
+        await ctx.resource(team.session).execute(INSERT, {"id": event.crate_id})
+        inside.set()
+        if lingers:
+            await asyncio.Event().wait()
+
+
+async def test_a_drain_that_cancels_a_handler_in_its_transaction_leaves_no_connection_behind(
+    settings: Settings, effects: sa.Engine, broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_use: list[tuple[int, int]] = []
+    close = engines.Engines.close
+
+    async def noted(found: engines.Engines) -> None:
+        in_use.extend((pool.checkedout(), pool.waiting) for pool in found.pools.values())
+        await close(found)
+
+    monkeypatch.setattr(engines.Engines, "close", noted)
+    monkeypatch.setitem(globals(), "inside", asyncio.Event())
+    monkeypatch.setitem(globals(), "lingers", [True])
+    options = replace(settings, nsqd=(broker.tcp_address,), admin_port=0, grace_s=0.0)
+    async with Worker([OpenCrate], settings=options) as worker:
+        await worker.wait_ready()
+        async with Publisher(settings=options) as publisher:
+            await publisher.publish(CrateOpened("c1"))
+        async with asyncio.timeout(PATIENCE_S):
+            await inside.wait()
+    assert in_use == [(0, 0), (0, 0)]
+    assert (
+        texts(effects, "SELECT id FROM effects")
+        == texts(effects, "SELECT event_id FROM nsqkit_inbox")
+        == set()
+    )
+    if effects.dialect.name == "postgresql":
+        await until(lambda: texts(effects, BACKENDS) == {0})
+    lingers.clear()
+    async with Worker([OpenCrate], settings=options):  # nsqd has the message again, at once
+        await until(lambda: texts(effects, "SELECT id FROM effects") == {"c1"})
 
 
 @pytest.fixture
