@@ -40,8 +40,8 @@ class Late:
 class Backlog:
     """Measures the events that are late: each question is answered with the last measurement, and starts one.
 
-    So a process that nobody asks measures nothing, and its figures are as old as the last scrape, or older while
-    all connections are in use.
+    So a process that nobody asks measures nothing. Its figures are as old as the last scrape, or older if all
+    connections were in use.
 
     Args:
         database: Name of the database.

@@ -1,5 +1,6 @@
 """Requeue: a delay longer than nsqd keeps is a row until it is due, and each delivery of it is an attempt."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,17 +22,23 @@ from nsqkit import (
     Next,
     Outcome,
     Pause,
+    Publisher,
     Requeue,
     RetryPolicy,
     Settings,
+    Worker,
     event,
 )
+from nsqkit.devbroker import DevBroker
 from nsqkit.events.codec.encoder import encode
 from nsqkit.events.stamp import stamp
 from nsqkit.loading.checks import check
 from nsqkit.sql import Database
+from nsqkit.sql.open_database import OpenDatabase
+from nsqkit.sql.relay import Relay
 from nsqkit.sql.testing import relayed
 from nsqkit.testing import Harness
+from tests.waiting import until
 
 team = Database("team")
 INSERT = sa.text("INSERT INTO effects VALUES (:id, :attempts)")
@@ -81,6 +88,10 @@ class ShelveAll(BatchHandler[LetterSorted], channel="shelve-all", max_messages=3
         session = batch[0].ctx.resource(team.session)
         ended = {each.key: await session.run_sync(shelve, each.event, each.ctx) for each in batch}
         return {key: outcome for key, outcome in ended.items() if outcome is not None}
+
+
+class ShelveSoon(Shelve, channel="shelve-soon", retry=replace(RETRY, backoff=Exponential(0.01, max_s=0.01))):
+    """Retries fit into the shortest of limits."""
 
 
 class ShelveFleeting(Shelve, channel="shelve-fleeting", dead_letters=False):
@@ -317,6 +328,29 @@ async def test_what_a_middleware_makes_of_it_counts(settings: Settings, effects:
         await publish(h)
         h.dead_lettered(EVENT).once()
     assert (waiting(effects), rows(effects, "SELECT * FROM nsqkit_inbox")) == ([], [])
+
+
+async def test_a_worker_and_a_relay_bring_a_message_back_through_nsqd(
+    settings: Settings, effects: sa.Engine, broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nsqkit.sql.relay.POLL_S", 0.02)
+    ends["p1"] = [Requeue(0.2), Requeue(0.2)]
+    options = replace(settings, nsqd=(broker.tcp_address,), admin_port=0, max_requeue_delay_s=0.05)
+    stop = asyncio.Event()
+    async with (
+        Worker([ShelveSoon], settings=options) as worker,
+        Publisher(settings=options) as publisher,
+        OpenDatabase.opened("team", options) as database,
+    ):
+        await worker.wait_ready()
+        await publisher.publish_raw("sql-requeues", BODY)
+        relay = Relay(database, publisher, lease_s=30.0, log=structlog.get_logger())
+        running = asyncio.create_task(relay.run(stop))
+        await until(lambda: effects_of(effects) == [("p1", 3)])
+        stop.set()
+        await running
+    assert seen == [("p1", 1), ("p1", 2), ("p1", 3)]
+    assert relay.swept.sent == 2
 
 
 async def test_it_is_logged_with_its_whole_delay(settings: Settings, effects: sa.Engine) -> None:
