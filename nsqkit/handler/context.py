@@ -265,11 +265,11 @@ class Context:
                 the handler has no ``once=``, or *at* has no time zone.
         """
         preparer = self.delivery.preparer
-        outgoing = preparer.event(event, topic, defer_s, self, partition_key=partition_key, sequence=sequence)
-        if at is not None and outgoing is not None:
+        if at is not None:
             self._require_outbox()
-            outgoing = outgoing.at(at)
-        self._keep(outgoing)
+        self._keep(
+            preparer.event(event, topic, defer_s, self, partition_key=partition_key, sequence=sequence, at=at)
+        )
 
     def publish_raw(self, topic: str, body: bytes, *, defer_s: float = 0.0) -> None:
         """Publish bytes as they are, without an envelope, after this handler succeeds.

@@ -158,6 +158,7 @@ class Preparer:
         sequence: str | None = None,
         event_id: str | None = None,
         extensions: Mapping[str, str] = _NONE,
+        at: datetime | None = None,
     ) -> Outgoing | None:
         """Return the message for an event; None if an extension keeps it.
 
@@ -170,10 +171,11 @@ class Preparer:
             sequence: Attribute ``sequence`` of its envelope; None for none.
             event_id: Its id; None for a new one.
             extensions: Further attributes of its envelope, such as ``correlationid``.
+            at: Time until which an outbox keeps it; None for no such time.
 
         Raises:
             EncodeError: If it is not an event, has no topic, or cannot be written as JSON; or if a partition
-                key or a sequence is wrong, or the event has no envelope for it.
+                key or a sequence is wrong, or the event has no envelope for it; or as of :meth:`Outgoing.at`.
         """
         attributes = caused_by(ctx) if ctx is not None else {}
         if partition_key is not None or sequence is not None:
@@ -184,7 +186,8 @@ class Preparer:
         if event_id is not None:
             stamped = stamped._replace(event_id=event_id)
         if not self.hooks:
-            return self._encoded(event, topic, defer_s, stamped, attributes=attributes)
+            outgoing = self._encoded(event, topic, defer_s, stamped, attributes=attributes)
+            return outgoing if at is None else outgoing.at(at)
         known = type_of(event)
         publish = Publish(
             event,
@@ -199,7 +202,8 @@ class Preparer:
         if not self._may_publish(publish):
             return None
         attributes, when_done = publish.attributes, tuple(publish.when_done)
-        return self._encoded(event, topic, defer_s, stamped, attributes=attributes, when_done=when_done)
+        outgoing = self._encoded(event, topic, defer_s, stamped, attributes=attributes, when_done=when_done)
+        return outgoing if at is None else outgoing.at(at)
 
     def raw(self, topic: str, body: bytes, defer_s: float, ctx: "Context | None" = None) -> Outgoing | None:
         """Return the message for raw bytes; None if an extension keeps it.

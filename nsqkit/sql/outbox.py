@@ -103,9 +103,10 @@ def add(
         partition_key=partition_key,
         sequence=sequence,
         extensions=attributes or {},
+        at=at,
     )
     if outgoing is not None:
-        row = OutboxRow(outgoing if at is None else outgoing.at(at), time.time())
+        row = OutboxRow(outgoing, time.time())
         row.notifies = _notifies()
         session.add(row)
 

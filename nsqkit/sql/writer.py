@@ -113,10 +113,10 @@ class OutboxWriter:
             partition_key=partition_key,
             sequence=sequence,
             extensions=attributes or {},
+            at=at,
         )
         if outgoing is None:
             return
-        outgoing = outgoing if at is None else outgoing.at(at)
         now_s = self._database.now_s()
         plain = session.sync_session if isinstance(session, AsyncSession) else session
         row = OutboxRow(outgoing, now_s)
