@@ -37,6 +37,7 @@ class RequeueReason(StrEnum):
     ERROR = "error"
     TIMEOUT = "timeout"
     REQUESTED = "requested"
+    SCHEDULED = "scheduled"
     UNKNOWN_TYPE = "unknown_type"
     BREAKER_OPEN = "breaker_open"
     KILL_SWITCH = "kill_switch"
@@ -224,7 +225,9 @@ def on_stored(verdict: Verdict) -> Verdict:
     Args:
         verdict: The verdict without the row: a requeue whose delay was cut.
     """
-    return replace(verdict, delay_s=verdict.asked_s, asked_s=0.0, is_stored=True)
+    return replace(
+        verdict, reason=RequeueReason.SCHEDULED, delay_s=verdict.asked_s, asked_s=0.0, is_stored=True
+    )
 
 
 def on_duplicate() -> Verdict:

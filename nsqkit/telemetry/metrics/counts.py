@@ -34,7 +34,7 @@ class HandlerCounts(NamedTuple):
         received: Deliveries that arrived.
         errors: Requeues after an error.
         timeouts: Requeues after a timeout.
-        requeued: All requeues.
+        requeued: All requeues in nsqd; it knows nothing of those that are rows of a database.
         dead_lettered: Deliveries with this outcome.
         ages: Deliveries in each of :data:`AGE_BUCKETS_S`, and one more above.
         waits: Calls in each of :data:`WAIT_BUCKETS_S` by their wait for a thread, and one more above.
@@ -85,7 +85,7 @@ def counts_of(snapshot: Snapshot) -> tuple[HandlerCounts, ...]:
             received,
             requeued[labels]["error"],
             requeued[labels]["timeout"],
-            sum(requeued[labels].values()),
+            sum(requeued[labels].values()) - requeued[labels].get("scheduled", 0),
             processed.get((*labels, "dead_letter"), 0),
             ages[labels].counts,
             waits[labels].counts,

@@ -180,7 +180,7 @@ class HandlerMetrics:
             self._received[""],
             requeued["error"],
             requeued["timeout"],
-            sum(requeued.values()),
+            sum(requeued.values()) - requeued["scheduled"],
             self._processed["dead_letter"],
             self._ages.counts(),
             self._waits.counts(),

@@ -53,6 +53,16 @@ def test_a_relay_needs_an_nsqd(nsqkit: "Nsqkit", rows: Rows) -> None:
     assert "no nsqd to publish to" in result.err
 
 
+def test_a_relay_names_the_admin_port_that_it_cannot_use(
+    nsqkit: "Nsqkit", rows: Rows, threaded_broker: DevBroker
+) -> None:
+    port = threaded_broker.http_address.rpartition(":")[2]
+    given = ("--nsqd", threaded_broker.tcp_address, "--admin-port", port, "--exit-when-idle")
+    result = nsqkit("relay", "stock", *given)
+    assert result.code == 2
+    assert f"admin_port={port} is in use on 127.0.0.1: choose another with --admin-port" in result.err
+
+
 def test_parked_events_are_listed_and_replayed(nsqkit: "Nsqkit", rows: Rows) -> None:
     one, two = rows("big-a", "big-b", problem="too large")
     assert nsqkit("outbox", "ls", "stock").out.splitlines() == [

@@ -18,6 +18,7 @@ def test_counts_become_shares_of_windows() -> None:
         meter.requeued("error")
         meter.requeued("timeout")
         meter.requeued("shutdown")
+        meter.requeued("scheduled")  # nsqd does not know of it
         track.put(second, meter.counts())
     assert track.share(3, 1) == Share(2, 10)
     assert track.share(3, 60) == Share(6, 30)

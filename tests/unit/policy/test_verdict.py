@@ -516,7 +516,7 @@ def test_a_requeue_that_is_a_row_waits_for_all_of_its_delay() -> None:
     cut = on_outcome(RULES, Requeue(901), attempts=1, draw=0.5)
     stored = on_stored(cut)
     assert (cut.clamped, stored.clamped) == (True, False)
-    assert stored == _requeue(RequeueReason.REQUESTED, 901, is_stored=True)
+    assert stored == _requeue(RequeueReason.SCHEDULED, 901, is_stored=True)
 
 
 def test_the_verdicts_that_need_no_rules() -> None:
@@ -542,7 +542,7 @@ def test_rules_keep_dead_letters_and_wait_for_other_workers_unless_told_otherwis
         pytest.param(OutcomeLabel, "success requeue dead_letter discard duplicate lease_lost", id="endings"),
         pytest.param(
             RequeueReason,
-            "error timeout requested unknown_type breaker_open kill_switch paused rate_limited "
+            "error timeout requested scheduled unknown_type breaker_open kill_switch paused rate_limited "
             "dead_letter_failed shutdown",
             id="reasons of a requeue",
         ),

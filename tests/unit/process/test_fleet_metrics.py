@@ -142,9 +142,13 @@ async def test_they_are_those_that_one_process_reads(fleet: FleetMetrics) -> Non
     child.counts(3, 0.001)
     child.handler.dead_lettered("exhausted")
     child.handler.processed("dead_letter")
+    child.handler.requeued("error")
+    child.handler.requeued("scheduled")
     child.handler.executor_waits([0.002])
     child.share()
-    assert fleet.counts() == child.metrics.counts()
+    (counts,) = fleet.counts()
+    assert (counts,) == child.metrics.counts()
+    assert counts.requeued == 1
 
 
 def test_vitals_are_those_of_each_child_that_runs(

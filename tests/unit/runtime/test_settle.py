@@ -398,7 +398,7 @@ class TestClose:
     def test_a_requeue_that_is_a_row_is_finished_in_nsqd_and_counted_as_a_requeue(self) -> None:
         cut = Verdict(OutcomeLabel.REQUEUE, RequeueReason.REQUESTED, 900.0, asked_s=86_400.0)
         bench = self.closed(on_stored(cut))
-        assert (bench.meter.requeues, bench.meter.n_clamped) == ({"requested": 1}, 0)
+        assert (bench.meter.requeues, bench.meter.n_clamped) == ({"scheduled": 1}, 0)
         assert bench.journal == [("FIN",)]
         assert [line["delay_s"] for line in bench.log.settled()] == [86_400.0]
 

@@ -164,7 +164,7 @@ async def test_a_requeue_for_a_day_is_a_row_and_the_message_is_finished(
     async with Harness([handler], settings=settings) as h:
         now_s = h.wall_clock.now_s()
         await publish(h)
-        h.requeued(EVENT, delay_s=DAY_S, reason="requested").once()
+        h.requeued(EVENT, delay_s=DAY_S, reason="scheduled").once()
         h.published(LetterShelved).never()
         ((topic, stored, due_s),) = waiting(effects)
         assert (topic, stored) == (handler.spec.topics[1], BODY)

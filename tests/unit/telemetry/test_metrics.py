@@ -32,6 +32,7 @@ OF_A_WORKER = (
     *("nsqkit_rdy", "nsqkit_connection_state", "nsqkit_background_tasks_died"),
     *(f"nsqkit_channel_{name}" for name in ("depth", "deferred", "in_flight", "paused")),
     *(f"nsqkit_database_pool_{name}" for name in ("size", "in_use", "waiting")),
+    *("nsqkit_outbox_waiting", "nsqkit_outbox_oldest_age_seconds"),
     "nsqkit_saga_changes_total",
 )
 """Metrics that a worker knows by itself."""
