@@ -1,5 +1,6 @@
 """Driver: a statement shares its round trip with BEGIN and COMMIT, and fails as one of SQLAlchemy does."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,6 @@ from nsqkit.sql.driver import run
 from nsqkit.sql.engines import Engines
 from nsqkit.sql.urls import DatabaseUrl
 
-pytestmark = pytest.mark.postgresql
 KINDS = pytest.mark.parametrize("kind", ["async", "plain"])
 INSERT = "INSERT INTO parcels (name, body) VALUES (%s, %s) RETURNING id"
 VALUES = ("o'clock %s; \\ é", b"\0\xff'")
@@ -50,10 +50,14 @@ async def in_engine(url: str, kind: str, work: Callable[[sa.Connection], None], 
                 async with engines.on_loop.connect() as connection:
                     await connection.run_sync(work)
             else:
-                with engines.plain.connect() as plain:
-                    work(plain)
+                await asyncio.to_thread(on_plain_connection, engines, work)
     finally:
         await engines.close()
+
+
+def on_plain_connection(engines: Engines, work: Callable[[sa.Connection], None]) -> None:
+    with engines.plain.connect() as connection:
+        work(connection)
 
 
 def rows(outside: sa.Engine) -> Sequence[Any]:
