@@ -4,8 +4,10 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from blockbuster import BlockBusterFunction, blockbuster_ctx
 
 from nsqkit import Settings
 from nsqkit.sql import Database
@@ -14,6 +16,17 @@ from tests.postgres import SERVERS, running, running_18
 from tests.waiting import PATIENCE_S
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _blocking_calls_fail() -> Iterator[None]:
+    """Let a call of nsqkit.sql that blocks the event loop raise an error."""
+    waits = BlockBusterFunction(psycopg.Connection, "wait", scanned_modules="nsqkit.sql")
+    with blockbuster_ctx("nsqkit.sql") as found:
+        found.functions["os.path.abspath"].deactivate()  # a new engine of SQLite calls it once
+        waits.activate()
+        yield
+        waits.deactivate()
 
 
 @pytest.fixture(scope="session")
