@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from nsqkit.events.codec.envelope import read_origin
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Extension, Next
 from nsqkit.handler.once import EventKey
@@ -102,9 +103,9 @@ def key_of(handler: str, event: Any, ctx: Context, event_key: EventKey | None) -
     Raises:
         TypeError: If *event_key* returns no text, or an empty one.
     """
-    envelope = ctx.envelope
-    if envelope is not None and envelope.id:
-        return InboxKey.of(handler, ctx, envelope.source, envelope.id)
+    origin = read_origin(ctx.body)
+    if origin is not None and origin[1]:
+        return InboxKey.of(handler, ctx, *origin)
     if event_key is None:
         return None
     given: object = event_key(event)
