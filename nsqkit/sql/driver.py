@@ -4,21 +4,24 @@ SQLAlchemy and a cursor of the driver cost as much for each statement as the rou
 module where it is used: SQLite does without psycopg.
 """
 
+from binascii import hexlify
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from psycopg import AsyncClientCursor, ClientCursor, Error, OperationalError, generators
+from psycopg import Error, generators
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import Escaping, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.util import await_only
 
+Value = str | bytes | float
+
 
 def run(
-    connection: Connection, statement: str, values: Sequence[object], *, commits: bool = False
+    connection: Connection, statement: str, values: Sequence[Value], *, commits: bool = False
 ) -> PGresult:
     """Run a statement in the transaction of a connection to PostgreSQL, and return its result.
 
@@ -27,7 +30,8 @@ def run(
     Args:
         connection: A connection in a transaction.
         statement: One statement, with ``%s`` for each value.
-        values: The values. They become literals of the statement, so that nothing is prepared.
+        values: Texts, bytes and finite numbers. They become literals of the statement, so that nothing is
+            prepared.
         commits: Whether COMMIT is part of the same round trip. The caller commits afterwards as usual, and
             the driver sends nothing more.
 
@@ -35,14 +39,19 @@ def run(
         DBAPIError: If PostgreSQL refuses the statement or the COMMIT, or the connection is lost.
     """
     driver: Any = connection.connection.driver_connection
-    is_async = connection.dialect.is_async
+    results: list[PGresult]
+    command = statement.encode() % _literals(driver, values)
+    begins: bool = driver.pgconn.transaction_status == TransactionStatus.IDLE
+    if begins:
+        command = b"BEGIN; " + command
+    if commits:
+        command += b"; COMMIT"
     try:
-        written = (AsyncClientCursor if is_async else ClientCursor)(driver).mogrify(statement, values)
-        begins: bool = driver.pgconn.transaction_status == TransactionStatus.IDLE
-        command = f"{'BEGIN; ' if begins else ''}{written}{'; COMMIT' if commits else ''}"
-        results: list[PGresult] = (
-            await_only(_on_loop(driver, command)) if is_async else _in_thread(driver, command)
-        )
+        if connection.dialect.is_async:
+            results = await_only(_on_loop(driver, command))
+        else:
+            with driver.lock:
+                results = driver.wait(_results(driver, command))
     except Error as error:
         raise _wrapped(connection, driver, statement, error) from error
     except BaseException as error:  # the state of the connection is unknown, as after a timeout
@@ -51,26 +60,41 @@ def run(
     return results[begins]
 
 
-async def _on_loop(driver: Any, command: str) -> list[PGresult]:
+def has_failed(connection: Connection) -> bool:
+    """Return whether a transaction on PostgreSQL has failed, and only accepts a rollback."""
+    driver: Any = connection.connection.driver_connection
+    failed: bool = driver.pgconn.transaction_status == TransactionStatus.INERROR
+    return failed
+
+
+def _literals(driver: Any, values: Sequence[Value]) -> tuple[bytes, ...]:
+    """Return values as literals of a statement; there may be thousands."""
+    pgconn = driver.pgconn
+    escape = Escaping(pgconn).escape_literal
+    is_utf8 = pgconn.parameter_status(b"client_encoding") == b"UTF8"
+    encoding = "utf-8" if is_utf8 else driver.info.encoding
+    literals = [
+        b"%a" % value  # the shortest text that is read as the same number
+        if type(value) is float
+        else escape(value.encode(encoding))
+        if type(value) is str or isinstance(value, str)  # most are, and cost no call
+        else b"E'\\\\x%b'" % hexlify(value)  # type: ignore[arg-type] # bytes
+        for value in values
+    ]
+    return tuple(literals)
+
+
+async def _on_loop(driver: Any, command: bytes) -> list[PGresult]:
     async with driver.lock:
         found: list[PGresult] = await driver.wait(_results(driver, command))
         return found
 
 
-def _in_thread(driver: Any, command: str) -> list[PGresult]:
-    with driver.lock:
-        found: list[PGresult] = driver.wait(_results(driver, command))
-        return found
-
-
-def _results(driver: Any, command: str) -> Generator[Any, Any, list[PGresult]]:
-    if driver.closed:
-        raise OperationalError("the connection is closed")
-    encoding = driver.info.encoding
-    driver.pgconn.send_query(command.encode(encoding))
+def _results(driver: Any, command: bytes) -> Generator[Any, Any, list[PGresult]]:
+    driver.pgconn.send_query(command)
     results: list[PGresult] = yield from generators.execute(driver.pgconn)
     if results[-1].status == ExecStatus.FATAL_ERROR:
-        raise error_from_result(results[-1], encoding)
+        raise error_from_result(results[-1], driver.info.encoding)
     return results
 
 

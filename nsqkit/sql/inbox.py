@@ -15,13 +15,11 @@ _LONGEST: Final = 255
 _COLUMNS: Final = "topic, channel, handler, source, event_id, handled_at"
 # For each message, and so in the driver's own words (ADR 0090).
 # PostgreSQL sets the limit for the whole transaction in the same round trip, and before it waits for a lock.
-_INSERT: Final = {
-    "postgresql": (
-        f"INSERT INTO nsqkit_inbox ({_COLUMNS}) SELECT %s, %s, %s, %s, %s, %s "  # noqa: S608 - constants
-        "FROM set_config('lock_timeout', %s, true) ON CONFLICT DO NOTHING"
-    ),
-    "sqlite": f"INSERT INTO nsqkit_inbox ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608 - constants
-}
+_INSERT: Final = f"INSERT INTO nsqkit_inbox ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+_INSERT_WITHIN: Final = (
+    f"INSERT INTO nsqkit_inbox ({_COLUMNS}) SELECT %s, %s, %s, %s, %s, %s "  # noqa: S608 - constants
+    "FROM set_config('lock_timeout', %s, true) ON CONFLICT DO NOTHING"
+)
 _KEYS: Final = {
     "postgresql": "unnest(CAST(:sources AS text[]), CAST(:event_ids AS text[])) AS given (source, event_id)",
     "sqlite": (
@@ -102,14 +100,12 @@ def add(connection: Connection, key: InboxKey, *, now_s: float, lock_timeout_s: 
     Returns:
         Whether the row is new.
     """
-    dialect = connection.dialect.name
-    values: tuple[object, ...] = (key.topic, key.channel, key.handler, key.source, key.event_id, now_s)
-    if dialect == "postgresql":
-        values += (in_ms(lock_timeout_s),)
-        from nsqkit.sql import driver  # noqa: PLC0415 - SQLite does without psycopg
+    values = (key.topic, key.channel, key.handler, key.source, key.event_id, now_s)
+    if connection.dialect.name == "postgresql":
+        from nsqkit.sql.driver import run  # noqa: PLC0415 - SQLite does without psycopg
 
-        return driver.run(connection, _INSERT[dialect], values).command_tuples == 1
-    return connection.exec_driver_sql(_INSERT[dialect], values).rowcount > 0
+        return run(connection, _INSERT_WITHIN, (*values, in_ms(lock_timeout_s))).command_tuples == 1
+    return connection.exec_driver_sql(_INSERT, values).rowcount > 0
 
 
 def add_all(

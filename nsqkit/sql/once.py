@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from nsqkit.events.codec.envelope import read_origin
 from nsqkit.handler.context import Context
 from nsqkit.handler.extension import Extension, Next
 from nsqkit.handler.once import EventKey
@@ -63,9 +64,9 @@ class HandlerInbox:
         Raises:
             TypeError: If ``event_key`` returns no text, or an empty one.
         """
-        envelope = ctx.envelope
-        if envelope is not None and envelope.id:
-            return InboxKey.of(self.handler, ctx, envelope.source, envelope.id)
+        origin = read_origin(ctx.body)
+        if origin is not None and origin[1]:
+            return InboxKey.of(self.handler, ctx, *origin)
         if self.event_key is None:
             return None
         given: object = self.event_key(event)

@@ -150,11 +150,11 @@ def store(
     """
     rows = [(each.topic, each.body, now_s, *_times(each, now_s=now_s, lease_s=lease_s)) for each in outgoing]
     if connection.dialect.name == "postgresql":
-        from nsqkit.sql import driver  # noqa: PLC0415 - SQLite does without psycopg
+        from nsqkit.sql.driver import run  # noqa: PLC0415 - SQLite does without psycopg
 
         statement = f"{_STORE}{', '.join([_ROW] * len(rows))} RETURNING id"
-        found = driver.run(connection, statement, list(chain.from_iterable(rows)), commits=commits)
-        return sorted(int(found.get_value(place, 0) or 0) for place in range(found.ntuples))
+        found = run(connection, statement, tuple(chain.from_iterable(rows)), commits=commits)
+        return sorted([int(found.get_value(place, 0) or 0) for place in range(found.ntuples)])
     added = insert(OUTBOX).returning(OUTBOX.c.id, sort_by_parameter_order=True)
     return list(connection.execute(added, [dict(zip(_COLUMNS, row, strict=True)) for row in rows]).scalars())
 
@@ -173,7 +173,7 @@ def _times(outgoing: Outgoing, *, now_s: float, lease_s: float) -> tuple[float, 
     """Return when a consumer may get an event, and when a relay may publish it."""
     if outgoing.at_s is not None and is_scheduled(outgoing, now_s=now_s):
         return outgoing.at_s, outgoing.at_s
-    return now_s + outgoing.defer_s, now_s + lease_s
+    return float(now_s + outgoing.defer_s), now_s + lease_s
 
 
 def claim(connection: Connection, *, now_s: float, lease_s: float, most: int) -> list[StoredEvent]:
@@ -209,7 +209,8 @@ def mark_sent(connection: Connection, ids: Sequence[int], *, now_s: float) -> No
         ids: Events that nsqd has confirmed; at most ``MOST_IDS``.
         now_s: The present time, seconds since 1970 UTC.
     """
-    connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(ids)).values(sent_at=now_s))
+    listed = ", ".join(map(str, ids))  # SQLAlchemy would make a parameter of each
+    connection.exec_driver_sql(f"UPDATE nsqkit_outbox SET sent_at = {now_s!r} WHERE id IN ({listed})")  # noqa: S608 - numbers
 
 
 def park(connection: Connection, event_id: int, problem: str, *, now_s: float) -> None:

@@ -5,7 +5,6 @@ The functions are plain. On the event loop, SQLAlchemy calls them in a greenlet.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar, cast
@@ -50,6 +49,7 @@ class Transaction:
 
     def __init__(self, session: Session, database: OpenDatabase) -> None:
         self._session = session
+        self._connection = cast("Connection", session.get_bind())
         self._database = database
         self._outer: RootTransaction | None = None
         self._key: InboxKey | None = None
@@ -213,10 +213,6 @@ class Transaction:
                 name, f"the transaction has failed, and the handler caught the error; {_SAVEPOINT}"
             )
 
-    @property
-    def _connection(self) -> Connection:
-        return cast("Connection", self._session.get_bind())
-
 
 def drop_events(ctx: Context) -> None:
     """Drop the follow-up events of a message, since its transaction was rolled back."""
@@ -227,8 +223,11 @@ def drop_events(ctx: Context) -> None:
 
 def _has_failed(connection: Connection) -> bool:
     """Return whether PostgreSQL only accepts a rollback; SQLite has no such state."""
-    info = getattr(connection.connection.driver_connection, "info", None)
-    return info is not None and info.transaction_status.name == "INERROR"
+    if connection.dialect.name != "postgresql":
+        return False
+    from nsqkit.sql.driver import has_failed  # noqa: PLC0415 - SQLite does without psycopg
+
+    return has_failed(connection)
 
 
 def stored(
@@ -251,9 +250,7 @@ def stored(
     now_s = database.now_s()
     ids = outbox.store(connection, outgoing, now_s=now_s, lease_s=database.outbox_lease_s, commits=commits)
     return [
-        None
-        if outbox.is_scheduled(each, now_s=now_s)
-        else replace(each, is_stored=True, when_done=(*each.when_done, partial(_on_publish, database, row)))
+        None if outbox.is_scheduled(each, now_s=now_s) else each.stored(partial(_on_publish, database, row))
         for each, row in zip(outgoing, ids, strict=True)
     ]
 

@@ -30,6 +30,7 @@ from nsqkit.loading.describe import table
 from nsqkit.sql import Database, inbox
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.testing import Harness
+from tests.unit.sql.apart import apart
 from tests.waiting import PATIENCE_S
 
 team = Database("team")
@@ -265,7 +266,7 @@ async def test_a_member_that_another_transaction_is_handling_too_long_is_requeue
     event_id = msgspec.json.decode(own)["id"]
     key = InboxKey("sql-batches", handler.spec.channel, handler.spec.name, "scales", event_id)
     with effects.begin() as connection:
-        inbox.add(connection, key, now_s=1.0, lock_timeout_s=PATIENCE_S)
+        apart(inbox.add)(connection, key, now_s=1.0, lock_timeout_s=PATIENCE_S)
         async with Harness([handler], settings=replace(settings, lock_timeout_s=0.05)) as h:
             await publish(h, own, body("p2"))
             h.requeued(ParcelTallied("p1"), reason="requested").once()

@@ -1,5 +1,7 @@
 """Database: named once, opened by the worker; each message has a session that commits with its success."""
 
+import asyncio
+
 import msgspec
 import pytest
 import sqlalchemy as sa
@@ -93,7 +95,7 @@ async def test_a_worker_does_not_start_without_a_url() -> None:
 async def test_two_databases_are_told_apart(settings: Settings, parcels: sa.Engine, tmp_path: object) -> None:
     """Each resource finds the connections of its own database."""
     both = Settings(app={**settings.app, "other_url": f"sqlite:///{tmp_path}/other.sqlite"})
-    other.upgrade(both)
+    await asyncio.to_thread(other.upgrade, both)
     second = sa.create_engine(f"sqlite:///{tmp_path}/other.sqlite")
     with second.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE parcels (id TEXT PRIMARY KEY)")

@@ -1,5 +1,7 @@
 """Driver: a statement shares its round trip with BEGIN and COMMIT, and fails as one of SQLAlchemy does."""
 
+import asyncio
+import enum
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +14,6 @@ from nsqkit.sql.driver import run
 from nsqkit.sql.engines import Engines
 from nsqkit.sql.urls import DatabaseUrl
 
-pytestmark = pytest.mark.postgresql
 KINDS = pytest.mark.parametrize("kind", ["async", "plain"])
 INSERT = "INSERT INTO parcels (name, body) VALUES (%s, %s) RETURNING id"
 VALUES = ("o'clock %s; \\ é", b"\0\xff'")
@@ -50,10 +51,14 @@ async def in_engine(url: str, kind: str, work: Callable[[sa.Connection], None], 
                 async with engines.on_loop.connect() as connection:
                     await connection.run_sync(work)
             else:
-                with engines.plain.connect() as plain:
-                    work(plain)
+                await asyncio.to_thread(on_plain_connection, engines, work)
     finally:
         await engines.close()
+
+
+def on_plain_connection(engines: Engines, work: Callable[[sa.Connection], None]) -> None:
+    with engines.plain.connect() as connection:
+        work(connection)
 
 
 def rows(outside: sa.Engine) -> Sequence[Any]:
@@ -71,6 +76,52 @@ async def test_begin_statement_and_commit_are_one_round_trip(kind: str, url: str
         transaction.commit()
 
     await in_engine(url, kind, work)
+
+
+class Colour(enum.StrEnum):
+    RED = "re'd"
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("value", "kind_of_column"),
+    [
+        ("", "text"),
+        ("o'clock \\' %s %% \n; é €", "text"),
+        (Colour.RED, "text"),
+        (b"", "bytea"),
+        (bytes(range(256)), "bytea"),
+        (1e-300, "float8"),
+        (1_764_000_000.123457, "float8"),
+        (-0.1, "float8"),
+    ],
+    ids=ascii,
+)
+async def test_a_value_arrives_as_it_is(value: Any, kind_of_column: str, kind: str, url: str) -> None:
+    def work(connection: sa.Connection) -> None:
+        with connection.begin():
+            connection.exec_driver_sql(
+                f"CREATE TEMPORARY TABLE given (value {kind_of_column}) ON COMMIT DROP"
+            )
+            run(connection, "INSERT INTO given VALUES (%s)", (value,))
+            assert connection.exec_driver_sql("SELECT value FROM given").scalar_one() == value
+
+    await in_engine(url, kind, work)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SJIS"])
+async def test_texts_are_in_the_encoding_of_the_connection(encoding: str, url: str) -> None:
+    text = {"LATIN1": "é'\\", "SJIS": "\N{KATAKANA LETTER SO}'\\"}[encoding]  # the letter ends in a backslash
+
+    def work(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"SET client_encoding TO {encoding}")
+        connection.commit()
+        with connection.begin():
+            run(connection, "INSERT INTO parcels (name) VALUES (%s)", (text,))
+            connection.exec_driver_sql("SET client_encoding TO UTF8")
+            assert connection.exec_driver_sql("SELECT name FROM parcels").scalar_one() == text
+
+    await in_engine(url, "async", work)
 
 
 @KINDS

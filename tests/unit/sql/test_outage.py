@@ -1,5 +1,6 @@
 """Outage: a PostgreSQL that is away pauses its handlers, and costs their messages no attempt."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from nsqkit.errors import DatabaseAwayError
 from nsqkit.sql import Database
 from nsqkit.sql.outage import as_outage, is_away
 from nsqkit.testing import Harness
+from tests.postgres import SERVERS
 
 team = Database("team")
 ONCE = RetryPolicy(max_attempts=1)
@@ -41,9 +43,7 @@ class ScanPlain(Handler[ParcelScanned], channel="scan-plain", once=team, retry=O
 
 
 KINDS = pytest.mark.parametrize("handler", [Scan, ScanPlain])
-ON_POSTGRESQL = pytest.mark.parametrize(
-    "url", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
-)
+ON_POSTGRESQL = pytest.mark.parametrize("url", SERVERS, indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -83,13 +83,12 @@ def server(postgresql: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-@pytest.mark.postgresql
 @KINDS
 async def test_a_database_that_takes_no_connections_is_an_outage(
     handler: type[Handler[ParcelScanned]], server: sa.Engine, postgresql: str
 ) -> None:
     settings = Settings(app={"team_url": f"{postgresql.rpartition('/')[0]}/shut"})
-    team.upgrade(settings)
+    await asyncio.to_thread(team.upgrade, settings)
     with server.connect() as connection:
         async with Harness([handler], settings=settings) as h:
             connection.exec_driver_sql("ALTER DATABASE shut ALLOW_CONNECTIONS false")

@@ -32,6 +32,8 @@ from nsqkit.handler.outgoing import Outgoing
 from nsqkit.sql import Database, outbox
 from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.testing import Harness
+from tests.postgres import SERVERS
+from tests.unit.sql.apart import apart
 
 team = Database("team")
 
@@ -229,7 +231,7 @@ async def test_rows_that_are_confirmed_one_after_the_other_are_marked_together(
     monkeypatch.setattr(outbox, "mark_sent", mark_sent)
     async with OpenDatabase.opened("team", settings) as database:
         with outside.begin() as connection:
-            ids = outbox.store(connection, [Outgoing("a", b"x")] * 3, now_s=1.0, lease_s=0.0)
+            ids = apart(outbox.store)(connection, [Outgoing("a", b"x")] * 3, now_s=1.0, lease_s=0.0)
         for each in ids:
             database.confirmations.add(each)
             await asyncio.sleep(0)  # the next one comes in a later turn
@@ -305,7 +307,7 @@ def test_claimed_rows_are_free_again_when_their_lease_is_over(settings: Settings
     assert counts == [0, 0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("url", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True)
+@pytest.mark.parametrize("url", SERVERS, indirect=True)
 def test_rows_that_another_relay_is_claiming_are_skipped(settings: Settings, outside: sa.Engine) -> None:
     """SQLite has one writer at a time."""
     with outside.begin() as connection:

@@ -54,7 +54,6 @@ def url(postgresql: str) -> Iterator[str]:
     server.dispose()
 
 
-@pytest.mark.postgresql
 @pytest.mark.parametrize("handler", [Pooled, PooledPlain])
 async def test_every_event_is_handled_and_published_once(
     handler: type[Handler[ParcelPooled]], settings: Settings, outside: sa.Engine

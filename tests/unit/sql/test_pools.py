@@ -56,7 +56,7 @@ async def test_threads_that_wait_are_counted(settings: Settings) -> None:
         size, *idle = used(database, "plain")
         assert idle == [0, 0]
         connect = database.engines.plain.connect
-        taken = [connect() for _ in range(int(size))]
+        taken = [await asyncio.to_thread(connect) for _ in range(int(size))]
         with ThreadPoolExecutor(1) as threads:
             late = threads.submit(connect)
             until_blocking(lambda: used(database, "plain") == (size, size, 1))

@@ -1,7 +1,7 @@
 """Relay: every row is published in the end, and marked only on nsqd's OK."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -41,9 +41,16 @@ class Bench:
             raise self.errors[topic]
         self.published.append((topic, body, defer_s))
 
-    def store(self, *events: Outgoing, lease_s: float = 0.0) -> None:
-        with self.outside.begin() as connection:
-            outbox.store(connection, events, now_s=self.now_s, lease_s=lease_s)
+    async def store(self, *events: Outgoing, lease_s: float = 0.0) -> None:
+        def in_transaction() -> None:
+            with self.outside.begin() as connection:
+                outbox.store(connection, events, now_s=self.now_s, lease_s=lease_s)
+
+        await asyncio.to_thread(in_transaction)
+
+    def parked(self) -> Sequence[Any]:
+        with self.outside.connect() as connection:
+            return outbox.parked(connection)
 
     def unsent(self) -> list[str]:
         query = "SELECT topic FROM nsqkit_outbox WHERE sent_at IS NULL ORDER BY id"
@@ -64,21 +71,21 @@ def refused(code: str, description: str = "") -> PublishError:
 
 
 async def test_rows_are_published_once_and_marked(bench: Bench) -> None:
-    bench.store(Outgoing("a", b"1"), Outgoing("b", b"2"))
+    await bench.store(Outgoing("a", b"1"), Outgoing("b", b"2"))
     assert [await bench.relay.sweep(), await bench.relay.sweep()] == [2, 0]
     assert sorted(bench.published) == [("a", b"1", 0.0), ("b", b"2", 0.0)]
     assert (bench.unsent(), bench.relay.swept) == ([], Swept(sent=2))
 
 
 async def test_a_row_is_left_to_its_writer_until_the_lease_is_over(bench: Bench) -> None:
-    bench.store(Outgoing("a", b"1"), lease_s=LEASE_S)
+    await bench.store(Outgoing("a", b"1"), lease_s=LEASE_S)
     assert await bench.relay.sweep() == 0
     bench.now_s += LEASE_S
     assert await bench.relay.sweep() == 1
 
 
 async def test_only_the_rest_of_a_delay_is_deferred(bench: Bench) -> None:
-    bench.store(Outgoing("a", b"1", defer_s=60.0), Outgoing("b", b"2", defer_s=5.0))
+    await bench.store(Outgoing("a", b"1", defer_s=60.0), Outgoing("b", b"2", defer_s=5.0))
     bench.now_s += 20.0
     await bench.relay.sweep()
     assert sorted(bench.published) == [("a", b"1", 40.0), ("b", b"2", 0.0)]
@@ -95,7 +102,7 @@ async def test_only_the_rest_of_a_delay_is_deferred(bench: Bench) -> None:
 async def test_a_row_that_is_not_confirmed_is_tried_again_after_its_lease_for_ever(
     error: BaseException, bench: Bench
 ) -> None:
-    bench.store(Outgoing("a", b"1"), Outgoing("b", b"2"))
+    await bench.store(Outgoing("a", b"1"), Outgoing("b", b"2"))
     bench.errors["a"] = error
     for _ in range(20):
         await bench.relay.sweep()
@@ -117,20 +124,19 @@ async def test_a_row_that_is_not_confirmed_is_tried_again_after_its_lease_for_ev
     ],
 )
 async def test_a_row_that_can_never_be_published_is_parked(error: PublishError, bench: Bench) -> None:
-    bench.store(Outgoing("a", b"1"), Outgoing("b", b"2"))
+    await bench.store(Outgoing("a", b"1"), Outgoing("b", b"2"))
     bench.errors["a"] = error
     await bench.relay.sweep()
     bench.now_s += 10 * LEASE_S
     assert await bench.relay.sweep() == 0
     assert bench.relay.swept == Swept(sent=1, parked=1)
-    with bench.outside.connect() as connection:
-        (row,) = outbox.parked(connection)
+    (row,) = await asyncio.to_thread(bench.parked)
     assert (row.topic, row.problem) == ("a", str(error))
     assert [event for event, _ in bench.log.lines] == ["event_parked"]
 
 
 async def test_several_relays_publish_each_row_once(bench: Bench) -> None:
-    bench.store(*(Outgoing(f"t{number}", b"x") for number in range(50)))
+    await bench.store(*(Outgoing(f"t{number}", b"x") for number in range(50)))
     relays = [bench.another() for _ in range(4)]
     await asyncio.gather(*(relay.sweep() for relay in relays))
     assert len(bench.published) == len(set(bench.published)) == 50
@@ -151,10 +157,10 @@ async def test_a_relay_runs_until_it_is_stopped_and_survives_a_database_that_fai
 
     monkeypatch.setattr(outbox, "claim", fails_first)
     monkeypatch.setattr("nsqkit.sql.relay.POLL_S", 0.01)
-    bench.store(Outgoing("a", b"1"))
+    await bench.store(Outgoing("a", b"1"))
     task = asyncio.create_task(bench.relay.run(stop))
     await until(lambda: bench.published)
-    await asyncio.to_thread(bench.store, Outgoing("b", b"2"))  # the relay may have SQLite's lock
+    await bench.store(Outgoing("b", b"2"))
     await until(lambda: len(bench.published) == 2)
     stop.set()
     await task
@@ -188,6 +194,6 @@ async def test_a_relay_whose_sweep_never_ends_is_not_live(
 
 
 async def test_a_relay_ends_when_nothing_waits_if_it_is_asked_to(bench: Bench) -> None:
-    bench.store(Outgoing("a", b"1"))
+    await bench.store(Outgoing("a", b"1"))
     await bench.relay.run(asyncio.Event(), exit_when_idle=True)
     assert bench.unsent() == []

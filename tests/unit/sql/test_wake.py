@@ -14,13 +14,12 @@ from nsqkit.sql.open_database import OpenDatabase
 from nsqkit.sql.relay import Relay
 from nsqkit.sql.urls import DatabaseUrl
 from nsqkit.sql.wake import woken_by_commits
-from tests.postgres import pooled
+from tests.postgres import SERVERS, pooled
+from tests.unit.sql.apart import apart
 from tests.unit.sql.test_cleaning import Log
 from tests.waiting import PATIENCE_S, until
 
-ON_POSTGRESQL = pytest.mark.parametrize(
-    "url", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
-)
+ON_POSTGRESQL = pytest.mark.parametrize("url", SERVERS, indirect=True)
 
 
 @event("bell.rung", version=1, topic="sql-wake")
@@ -46,6 +45,13 @@ def _notifies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     outbox._notifies.cache_clear()
 
 
+@apart
+def ring(outside: sa.Engine, number: int) -> None:
+    with Session(outside) as session:
+        outbox.add(session, BellRung(number), source="web")
+        session.commit()
+
+
 @ON_POSTGRESQL
 @pytest.mark.usefixtures("_notifies")
 async def test_a_commit_wakes_a_relay_that_does_not_poll(
@@ -59,9 +65,7 @@ async def test_a_commit_wakes_a_relay_that_does_not_poll(
     ):
         relay = asyncio.create_task(Relay(database, sent, lease_s=30.0, log=log, woken=woken).run(stop))
         for number in (1, 2):
-            with Session(outside) as session:
-                outbox.add(session, BellRung(number), source="web")
-                session.commit()
+            ring(outside, number)
             await until(lambda: sent.count == number)  # noqa: B023 - awaited at once
         stop.set()
         await relay
@@ -78,7 +82,6 @@ async def test_a_connection_that_is_lost_is_reported(settings: Settings, outside
         await until(lambda: [name for name, _ in log.lines] == ["outbox_not_heard"])
 
 
-@pytest.mark.postgresql
 async def test_a_pooler_that_keeps_notifications_is_named(
     postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from nsqkit.errors import DecodeError
 from nsqkit.events.codec.decoder import Decoder
-from nsqkit.events.codec.envelope import is_json
+from nsqkit.events.codec.envelope import is_json, read_envelope, read_origin
 from nsqkit.events.types import EventType
 
 BLOB = "Microsoft.Storage.BlobCreated"
@@ -146,3 +146,31 @@ def test_a_bare_event_may_have_a_field_of_that_name(body: dict[str, object]) -> 
 )
 def test_content_types_that_are_json(content_type: str, *, expected: bool) -> None:
     assert is_json(content_type) is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "origin"),
+    [
+        pytest.param({}, ("/storage", "b-1"), id="the least attributes"),
+        pytest.param({"id": ""}, ("/storage", ""), id="an empty id"),
+        pytest.param({"subject": None, "time": None}, ("/storage", "b-1"), id="null is as good as absent"),
+        pytest.param({"comexampleextension": {"a": [1]}}, ("/storage", "b-1"), id="an extension"),
+        pytest.param({"data": ..., "data_base64": ENCODED}, ("/storage", "b-1"), id="data in base64"),
+        pytest.param({"specversion": None}, None, id="no version"),
+        pytest.param({"id": ...}, None, id="no id"),
+        pytest.param({"source": 7}, None, id="a number as source"),
+        pytest.param({"type": None}, None, id="null as type"),
+        pytest.param({"time": 7}, None, id="a number as time"),
+    ],
+)
+def test_source_and_id_are_those_of_the_whole_envelope(
+    fields: dict[str, object], origin: tuple[str, str] | None
+) -> None:
+    body = _envelope(**fields)
+    found = read_envelope(body)
+    assert read_origin(body) == origin == (None if found is None else (found.source, found.id))
+
+
+@pytest.mark.parametrize("body", [b'{"id": 1}', b'"specversion"', b'{"specversion": "1.0"', b"\xff"])
+def test_a_body_without_an_envelope_has_no_origin(body: bytes) -> None:
+    assert (read_origin(body), read_envelope(body)) == (None, None)

@@ -18,6 +18,11 @@ from nsqkit.sql.saga.store import Instance
 from nsqkit.sql.saga.waking import signal_event
 from nsqkit.sql.testing import relayed
 from nsqkit.testing import Harness
+from tests.postgres import SERVERS
+from tests.unit.sql.apart import apart
+
+# Few statements, and many rules: one PostgreSQL is enough.
+pytestmark = pytest.mark.parametrize("url", ["sqlite", SERVERS[0]], indirect=True)
 
 team = Database("team")
 TWICE = RetryPolicy(
@@ -183,6 +188,10 @@ class Bench:
             started_at=now_s,
             changed_at=now_s,
         )
+        self._add(instance)
+
+    @apart
+    def _add(self, instance: Instance) -> None:
         with self._outside.begin() as connection:
             assert store.add(connection, instance)
 
@@ -192,11 +201,12 @@ class Bench:
         await self.settle()
 
     def change(self, **changes: Any) -> None:
-        """Change the row as another worker does."""
+        """Change the row as another worker does; called in a thread."""
         before = self.instance()
         with self._outside.begin() as connection:
             assert store.save(connection, before, replace(before, **changes))
 
+    @apart
     def instance(self, key: str = "o1") -> Instance:
         with self._outside.connect() as connection:
             found = store.find(connection, "PlaceOrder", key=key)
@@ -432,7 +442,7 @@ async def test_a_person_who_compensates_waits_for_a_call_that_may_be_running(ben
 
 async def test_the_result_of_a_call_does_not_count_if_another_worker_has_gone_on(bench: Bench) -> None:
     async def outlives_its_lease() -> str:
-        bench.change(owner="another")
+        await asyncio.to_thread(bench.change, owner="another")
         return "paid"
 
     bench.gateway.answers = [outlives_its_lease]

@@ -13,6 +13,7 @@ from nsqkit.sql import Database
 from nsqkit.sql.saga import Call, CallContext, Saga, Send, Step, store
 from nsqkit.sql.saga.events import SagaCall
 from nsqkit.testing import Harness
+from tests.unit.sql.apart import apart
 from tests.unit.sql.saga.test_store import NEW
 
 team = Database("team")
@@ -84,6 +85,7 @@ class Workshop(Handler[PolishLens | GrindLens], channel="workshop"):
             ctx.publish(LensGround(event.lens_id))
 
 
+@apart
 def statuses(outside: sa.Engine) -> dict[str, tuple[int, str]]:
     with outside.connect() as connection:
         return {each.key: (each.version, each.progress.status) for each in store.listed(connection)}
@@ -114,16 +116,22 @@ async def test_a_reply_that_the_version_of_an_instance_does_not_know_is_discarde
         assert [each.detail for each in h.discarded()] == ["unknown reply"]
 
 
+@apart
+def leave_newer(outside: sa.Engine) -> None:
+    """Leave an instance of a version that this process does not know."""
+    newer = Progress(Status.RUNNING, 0, 1, due_s=1e12)
+    with outside.begin() as connection:
+        lens = replace(NEW, saga="MakeLens", key="l1", correlation_id="MakeLens/l1")
+        store.add(connection, replace(lens, version=3, progress=newer))
+
+
 @pytest.mark.parametrize(
     "message", [LensGround("l1"), SagaCall("l1", "measure", is_undo=False, attempt=1)], ids=["reply", "call"]
 )
 async def test_what_belongs_to_a_newer_version_waits_for_its_workers(
     message: Any, settings: Settings, outside: sa.Engine
 ) -> None:
-    newer = Progress(Status.RUNNING, 0, 1, due_s=1e12)
-    with outside.begin() as connection:
-        lens = replace(NEW, saga="MakeLens", key="l1", correlation_id="MakeLens/l1")
-        store.add(connection, replace(lens, version=3, progress=newer))
+    leave_newer(outside)
     ctx = Context(event_id="x", correlation_id="MakeLens/l1")
     topic = MakeLens.spec.topic if isinstance(message, SagaCall) else None
     ctx.publish(message, topic=topic)
