@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from nsqkit.monitor.html import Html, joined, tag
+from nsqkit.monitor.incident_sagas import sagas
 from nsqkit.monitor.look import Json
 from nsqkit.monitor.ring import STEPS
 from nsqkit.monitor.slices import sliced
@@ -45,12 +46,15 @@ def policy_of(style: str) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-async def incident(state: Json, errors: Mapping[str, Sequence[Json]], style: str) -> str:
+async def incident(
+    state: Json, errors: Mapping[str, Sequence[Json]], timelines: Sequence[Json], style: str
+) -> str:
     """Return the file.
 
     Args:
         state: The first screen, as :class:`View` returns it.
         errors: Errors with examples, by the name of the handler.
+        timelines: Timelines of instances of sagas.
         style: The style sheet of the page.
     """
     top = max(_LEAST_TOP, *(value or 0.0 for row in state["handlers"] for value in row["series"]), 0.0)
@@ -70,6 +74,7 @@ async def incident(state: Json, errors: Mapping[str, Sequence[Json]], style: str
         "main",
         _verdict(state["verdict"]),
         _card("Handlers", _table(_COLUMNS, rows), f"requeue rates, 0 to {100 * top:.0f} %"),
+        *([] if state["sagas"] is None else [_card("Sagas", sagas(state["sagas"], timelines, state["at"]))]),
         _card("Changes, 15 minutes", _changes(state["marks"])),
         *(
             _card(f"Errors of {name}, 15 minutes", joined(*map(_error, found)))

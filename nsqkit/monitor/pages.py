@@ -95,19 +95,19 @@ class StatePage(Page):
 
 
 class ErrorsPage(Page):
-    """The errors of one handler, with examples."""
+    """The errors of one handler, with examples, and how long it runs."""
 
     def initialize(self, monitor: Monitor) -> None:
         """Keep the monitor."""
         self._monitor = monitor
 
     async def get(self, name: str) -> None:
-        """Write the errors as JSON."""
-        errors = await self._monitor.errors(name)
-        if errors is None:
+        """Write them as JSON."""
+        errors, labels = await self._monitor.errors(name), self._monitor.labels_of(name)
+        if errors is None or labels is None:
             self.refuse(404, f"there is no handler {peer_text(repr(name))} here")
         else:
-            self.write({"errors": errors})
+            self.write({"errors": errors, "durations": self._monitor.durations(labels)})
 
 
 class LettersPage(Page):
@@ -145,7 +145,8 @@ class ReplayPage(Page):
             self.refuse(404, f"there is no handler {peer_text(repr(name))} here")
         else:
             try:
-                await self._monitor.letters.replay(labels, int(number))
+                remote = self.request.remote_ip or ""
+                await self._monitor.letters.replay(labels, int(number), remote=remote)
             except NsqkitError as error:
                 self.refuse(409 if isinstance(error, SettingsError) else 503, redact(str(error)))
 
@@ -153,6 +154,22 @@ class ReplayPage(Page):
         """Answer ``{"message": …}``, as commands read it."""
         self.set_status(status)
         self.finish({"message": message})
+
+
+class TimelinePage(Page):
+    """The timeline of one instance of a saga."""
+
+    def initialize(self, monitor: Monitor) -> None:
+        """Keep the monitor."""
+        self._monitor = monitor
+
+    async def get(self, saga: str, key: str) -> None:
+        """Write it as JSON, or why the database cannot be read."""
+        found = await self._monitor.timeline(saga, key)
+        if found is None:
+            self.refuse(404, f"saga {peer_text(repr(saga))} has no instance {peer_text(repr(key))} here")
+        else:
+            self.write(found)
 
 
 class IncidentPage(Page):
@@ -219,6 +236,7 @@ def routes(monitor: Monitor, handlers: Handlers, access: Access) -> list[Route]:
             ReplayPage,
             {"monitor": monitor, "control": control},
         ),
+        ("/monitor/sagas/([^/]+)/([^/]+)", TimelinePage, {"monitor": monitor}),
         ("/monitor/incident", IncidentPage, {"monitor": monitor, "style": found[STYLE].decode()}),
         ("/monitor/token", TokenPage, {"control": control}),
         (

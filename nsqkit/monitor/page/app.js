@@ -4,6 +4,7 @@ import { attr, byId, el, flag, hide, icon, setIcon, text } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Handlers } from "./handlers.js";
 import { Plot } from "./plots.js";
+import { Sagas } from "./sagas.js";
 import { NOTHING, age, clock, count, duration, percent, rate } from "./words.js";
 
 const SAVED_MS = 60000;
@@ -11,6 +12,7 @@ let isFrozen = false;
 let newest = null;
 const feed = new Feed({ onState: take, onStatus: status, onRefused: refused });
 const handlers = new Handlers(feed);
+const sagas = new Sagas(feed);
 const verdictIcon = icon("unknown");
 byId("v-icon").append(verdictIcon);
 
@@ -33,6 +35,7 @@ function show(state) {
   text(document.querySelector("title"), `${state.verdict.word}: ${service.name}`);
   showVerdict(state);
   handlers.show(state);
+  sagas.show(state.sagas, state.at);
   showSaturation(state.saturation, fullOf(state.handlers));
   showNsqd(state.nsqd);
 }

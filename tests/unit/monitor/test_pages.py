@@ -15,6 +15,7 @@ from nsqkit.dead_letters.store import Store
 from tests.unit.admin.port import TOKEN
 from tests.unit.dead_letters.letters import letter
 from tests.unit.monitor.port import MonitorPort
+from tests.unit.monitor.saga_bench import FakeReader, group
 from tests.waiting import PATIENCE_S, turns
 
 LOCAL = b"Host: localhost"
@@ -56,6 +57,7 @@ async def test_a_file_that_is_none_is_missing(port: MonitorPort) -> None:
         "/monitor/state",
         "/monitor/handlers/Charge",
         "/monitor/handlers/Charge/letters",
+        "/monitor/sagas/Charge/o1",
         "/monitor/incident",
     ],
 )
@@ -104,8 +106,27 @@ async def test_errors_of_a_handler(port: MonitorPort) -> None:
     port.shop.run(1, failed=1)
     answer = await port.ask("/monitor/handlers/Charge", LOCAL, AUTHORIZED)
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["type"] == "ConnectionRefusedError"
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["durations"] is None
+    for duration_s in (0.1, 0.1, 0.4):
+        port.shop.charge.duration(duration_s)
+    answer = await port.ask("/monitor/handlers/Charge", LOCAL, AUTHORIZED)
+    found = json.loads(answer.partition(b"\r\n\r\n")[2])["durations"]
+    assert 0.05 < found["p50_s"] <= 0.1 < found["p95_s"] <= found["p99_s"] <= 0.4
     other = await port.ask("/monitor/handlers/Nobody", LOCAL, AUTHORIZED)
     assert other.startswith(b"HTTP/1.1 404")
+
+
+async def test_a_timeline_of_any_key() -> None:
+    port = MonitorPort(groups=[group(FakeReader())])
+    port.number = await port.server.start()
+    answer = await port.ask("/monitor/sagas/Ship/o%201", LOCAL)
+    found = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (found["key"], found["moments"][0]["text"]) == ("o 1", "version 1 begun")
+    for path in ("/monitor/sagas/Ship/%2F..%2Fo2", "/monitor/sagas/Other/o2"):
+        missing = await port.ask(path, LOCAL)
+        assert missing.startswith(b"HTTP/1.1 404")
+        assert b"has no instance" in missing
+    await port.server.stop()
 
 
 async def test_an_incident_is_a_file_to_save(port: MonitorPort) -> None:
