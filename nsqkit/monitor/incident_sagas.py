@@ -5,7 +5,7 @@ from typing import Final
 
 from nsqkit.monitor.html import Html, joined, tag
 from nsqkit.monitor.look import Json
-from nsqkit.monitor.words import NOTHING, clock, count, duration
+from nsqkit.monitor.words import NOTHING, count, date, duration
 from nsqkit.policy.redaction import redact
 from nsqkit.policy.saga_notes import NoteKind
 from nsqkit.policy.saga_terms import Status
@@ -18,7 +18,13 @@ STATUSES: Final = {
     Status.COMPLETED: "Completed",
     Status.COMPENSATED: "Compensated",
 }
-_BAD: Final = {NoteKind.BAD, NoteKind.ATTENTION}
+_GLYPHS: Final = {
+    NoteKind.STEP: "○",
+    NoteKind.DONE: "●",
+    NoteKind.BAD: "✗",
+    NoteKind.UNDO: "↩",
+    NoteKind.ATTENTION: "▲",
+}
 
 
 def need_attention(shown: Json | None) -> list[tuple[str, str]]:
@@ -76,7 +82,7 @@ def _row(instance: Json, at_s: float) -> Html:
     name = tag("span", f"{instance['saga']} v{instance['version']}", class_="sub")
     cells = (
         tag("td", tag("b", redact(instance["key"])), name),
-        tag("td", STATUSES[instance["status"]]),
+        tag("td", tag("b", STATUSES[instance["status"]], class_=f"t-{'bad' if is_bad else 'unknown'}")),
         tag("td", instance["step"] or NOTHING),
         tag("td", count(instance["attempts"])),
         tag("td", duration(max(0.0, at_s - instance["started_at"]))),
@@ -89,10 +95,13 @@ def _timeline(found: Json) -> Html:
     lines = [
         tag(
             "li",
-            tag("span", f"{clock(each['at'])}  +{each['at'] - found['started_at']:.3f} s  ", class_="mono"),
-            f"{'✗' if each['kind'] in _BAD else '●'} {each['text']}",
+            tag("span", f"+{each['at'] - found['started_at']:.3f} s", class_="mono when"),
+            tag("span", _GLYPHS[each["kind"]], class_="glyph"),
+            tag("span", each["text"], class_="what"),
+            class_=f"m-{each['kind']}",
         )
         for each in found["moments"]
     ]
     title = f"{found['saga']} {redact(found['key'])}, version {found['version']}"
-    return tag("div", tag("h3", title), tag("ol", *lines), class_="listed")
+    started = tag("p", f"started at {date(found['started_at'])}", class_="small muted")
+    return tag("div", tag("h3", title), started, tag("ol", *lines, class_="timeline"), class_="listed")

@@ -1,6 +1,5 @@
 """The monitor page for people who use a keyboard or a screen reader, in a real Chromium."""
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -10,21 +9,11 @@ from nsqkit import Settings
 from nsqkit.admin import Access, AdminServer, IntakeState
 from nsqkit.monitor.pages import routes
 from nsqkit.telemetry.metrics import Metrics
-from tests.chromium import AXE_MISSING, Tab, axe
+from tests.chromium import Tab
 from tests.unit.admin.port import Port
 from tests.unit.monitor.bench import NOTIFY, Shop
 from tests.unit.runtime.bench import RecordingLog
 from tests.waiting import until
-
-
-@pytest.fixture
-def source() -> str:
-    found = axe()
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(AXE_MISSING)
-        pytest.skip(AXE_MISSING)
-    return found
 
 
 @pytest.fixture

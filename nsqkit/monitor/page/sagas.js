@@ -4,7 +4,7 @@ import { attr, byId, el, flag, hide, icon, setIcon, text } from "./dom.js";
 import { Timeline } from "./timeline.js";
 import { NOTHING, count, duration } from "./words.js";
 
-export const STATUSES = { needs_attention: "needs attention", running: "running", compensating: "compensating", completed: "completed", compensated: "compensated" };
+const STATUSES = { needs_attention: "Needs attention", running: "Running", compensating: "Compensating", completed: "Completed", compensated: "Compensated" };
 const LEVELS = { needs_attention: "bad", running: "ok", compensating: "warn", completed: "ok", compensated: "ok" };
 const LATE_S = 10;
 
@@ -102,7 +102,7 @@ class Row {
       el("span", { class: "chev", "aria-hidden": "true" }, "›"), this.icon,
       el("span", { class: "name" }, instance.key), el("span", { class: "sub" }, `${instance.saga} v${instance.version}`),
     );
-    this.status = el("td", { class: "c-status" });
+    this.status = el("td", { class: "c-status", "data-label": "Status" });
     this.step = el("span");
     this.tries = el("span", { class: "sub" });
     this.age = el("td", { class: "num", "data-label": "Started" });
@@ -124,10 +124,11 @@ class Row {
     attr(this.status, "class", `c-status t-${level}`);
     text(this.step, instance.step || NOTHING);
     text(this.tries, instance.attempts ? `attempt ${instance.attempts}` : "");
-    text(this.age, `${duration(Math.max(0, at - instance.started_at))} ago`);
+    text(this.age, `${whole(at - instance.started_at)} ago`);
     text(this.due, deadline(instance.due_at, at));
     flag(this.due, "t-warn", instance.due_at !== null && at - instance.due_at > LATE_S);
     text(this.reason, instance.reason || NOTHING);
+    flag(this.reason.parentNode, "none", !instance.reason);
   }
 
   toggle(isOpen = !this.timeline) {
@@ -146,9 +147,11 @@ class Row {
   }
 }
 
+const whole = (seconds) => duration(Math.max(1, Math.round(seconds)));
+
 // Nothing wakes an instance whose deadline has passed but a relay.
-export function deadline(due, at) {
+function deadline(due, at) {
   if (due === null) return NOTHING;
-  if (due >= at) return `in ${duration(due - at)}`;
-  return at - due > LATE_S ? `▲ ${duration(at - due)} late` : "now";
+  if (due >= at) return `in ${whole(due - at)}`;
+  return at - due > LATE_S ? `▲ ${whole(at - due)} late` : "now";
 }

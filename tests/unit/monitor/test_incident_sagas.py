@@ -17,14 +17,14 @@ async def _saved(**changes: Any) -> Reader:
 async def test_it_has_counts_instances_and_timelines() -> None:
     text = (await _saved()).text
     for shown in (
-        "Sagas Saga Needs attention Running Compensating Completed Compensated Ship database orders",
-        "orders 1 10,000 or more 0 7 0",
+        "Sagas ▲ 1 needs attention Saga Needs attention Running Compensating Completed Compensated Ship",
+        "database orders 1 10,000 or more 0 7 0",
         "o 1 Ship v1 Needs attention charge/undo 5",
         "card [redacted]",
         "o2 Ship v2 Running reserve 1",
-        "Ship o 1, version 1 13:46:40 +0.000 s ● version 1 begun",
+        "Ship o 1, version 1 started at 2026-11-29 13:46:40 UTC +0.000 s ○ version 1 begun",
         "+1.500 s ✗ charge failed for good: card [redacted]",
-        "✗ needs attention: card [redacted]",
+        "▲ needs attention: card [redacted]",
     ):
         assert shown in text
     assert SECRET not in text
