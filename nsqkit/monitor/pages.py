@@ -1,5 +1,6 @@
 """Pages: the paths of the monitor. The files of the page are public; what it shows needs the admin token."""
 
+import asyncio
 import contextlib
 from importlib.resources import files
 from types import MappingProxyType
@@ -32,6 +33,8 @@ _CONTENT_SECURITY_POLICY: Final = (
 )
 INDEX: Final = "index.html"
 STYLE: Final = "monitor.css"
+EVENTS_S: Final = 20.0
+"""Seconds after which a page asks for events again. After 30 s the server would end them in the middle."""
 
 
 class FilePage(Page):
@@ -56,7 +59,7 @@ class FilePage(Page):
 
 
 class EventsPage(Page):
-    """The first screen, once a second, as server-sent events, until the client or the server closes."""
+    """The first screen, once a second, as server-sent events, for 20 s at most; then the page asks again."""
 
     def initialize(self, monitor: Monitor) -> None:
         """Keep the monitor."""
@@ -65,12 +68,14 @@ class EventsPage(Page):
     async def get(self) -> None:
         """Write an event at once, and one after each sample."""
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + EVENTS_S
         with contextlib.suppress(StreamClosedError):  # the client is gone, or its time is over
             is_on = True
             while is_on:
                 self.write(f"data: {await self._monitor.text()}\n\n")
                 await self.flush()
-                is_on = await self._monitor.sampled()
+                is_on = loop.time() < ends_s and await self._monitor.sampled()
 
 
 class StatePage(Page):

@@ -105,7 +105,7 @@ def _shown(databases: Sequence[SagaDatabase], *, is_read: bool) -> Json:
     instances = [each for _, overview in known for each in overview.instances]
     needs = [each for each in instances if each.status == Status.NEEDS_ATTENTION]
     others = [each for each in instances if each.status != Status.NEEDS_ATTENTION]
-    counts = [
+    counts: list[Json] = [
         {"name": name, "database": database, "most": overview.most, "counts": dict(numbers)}
         for database, overview in known
         for name, numbers in overview.counts.items()

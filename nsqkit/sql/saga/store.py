@@ -134,7 +134,8 @@ def with_notes(notes: Sequence[Note], new: Sequence[Note]) -> tuple[Note, ...]:
 
 def read_progress(text: str) -> Progress:
     """Return how far an instance is, from the text in its row."""
-    return _read_progress(text.encode())
+    progress: Progress = _read_progress(text.encode())
+    return progress
 
 
 def _changing(instance: Instance) -> dict[str, object]:

@@ -12,6 +12,7 @@ import pytest
 
 from nsqkit import Settings
 from nsqkit.dead_letters.store import Store
+from nsqkit.monitor import pages
 from tests.unit.admin.port import TOKEN
 from tests.unit.dead_letters.letters import letter
 from tests.unit.monitor.port import MonitorPort
@@ -83,6 +84,16 @@ async def test_events_come_at_once_and_after_each_sample(port: MonitorPort) -> N
     writer.close()
     assert second["second"] == first["second"] + 1
     assert [row["name"] for row in second["handlers"]] == ["Charge", "Notify"]
+
+
+async def test_events_end_before_the_server_would_cut_them_off(
+    port: MonitorPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser reports an answer without its last chunk as an error."""
+    monkeypatch.setattr(pages, "EVENTS_S", 0.0)
+    answer = await port.ask("/monitor/events", LOCAL, AUTHORIZED)
+    assert answer.count(b"data: ") == 1
+    assert answer.endswith(b"0\r\n\r\n")
 
 
 async def test_one_screen_comes_with_the_next_sample(port: MonitorPort) -> None:
