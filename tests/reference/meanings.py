@@ -207,6 +207,7 @@ FIELDS: Final = {
     "channel": "The handler's channel; null if it is about the whole topic.",
     "channels": "Topic and channel of each.",
     "database": "Name of the database.",
+    "dead_letter": "Number of a dead letter in the store.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
     "category": "Class of the warning.",
     "count": "How many log lines were dropped, outcomes repeated, or events of an outbox are concerned.",
