@@ -137,8 +137,10 @@ function showSaturation(figures, full) {
     text(sub, `${each.level === "warn" ? "▲ above its " : ""}${limit}, peak ${figure({ ...each, value: each.peak })}`);
     plot.draw(each.series, Math.max(1, 1.2 * (each.limit ?? 0), 1.1 * Math.max(...each.series)), { limit: each.limit });
   }
-  const passed = figures.some((each) => each.level === "warn") ? "a limit is passed" : "";
-  text(byId("sat-note"), [passed, full && `▲ ${full}`].filter(Boolean).join(", ") || "all within limits");
+  const passed = figures.some((each) => each.level === "warn") ? "▲ a limit is passed" : "";
+  const signs = [passed, full && `▲ ${full}`].filter(Boolean).join(", ");
+  text(byId("sat-note"), signs || "all within limits");
+  attr(byId("sat-note"), "class", signs ? "small loud t-warn" : "small muted");
 }
 
 const nsqdRows = new Map();
