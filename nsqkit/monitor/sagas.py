@@ -82,13 +82,11 @@ class Sagas:
             None if no saga of this worker has such an instance; ``{"problem": …}`` if a database cannot be
             read.
         """
-        problem = ""
-        for database in self._databases:
-            found = await database.timeline(saga, key)
-            if isinstance(found, SagaTimeline):
-                return _timeline(database.name, found)
-            problem = found or problem
-        return {"problem": problem} if problem else None
+        found = await asyncio.gather(*(each.timeline(saga, key) for each in self._databases))
+        for database, answer in zip(self._databases, found, strict=True):
+            if isinstance(answer, SagaTimeline):
+                return _timeline(database.name, answer)
+        return next(({"problem": answer} for answer in found if answer), None)
 
     def close(self) -> None:
         """Stop reading; may be called twice."""

@@ -61,6 +61,7 @@ async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab, tmp_path
     try:
         await tab.open(f"http://127.0.0.1:{settings.admin_port}/")
         await until(lambda: tab.text("#verdict .v-line"), lambda line: line.startswith("Healthy."))
+        assert await tab.evaluate("document.querySelector('#sagas').hidden"), "no handler is of a saga"
         gateway.failure_ratio = 0.5
         line = await until(lambda: tab.text("#verdict .v-line"), lambda line: line.startswith("Failing."))
         assert line.startswith("Failing. ChargePayment requeues ")
