@@ -76,6 +76,8 @@ async def test_axe_finds_nothing(page: Tab, source: str) -> None:
     for width, scheme in ((1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")):
         await page.resize(width, scheme=scheme)
         assert await page.violations(source) == [], (width, scheme)
+    await page.evaluate("document.body.classList.add('stale')")
+    assert await page.violations(source) == [], "without news"
     saved = await page.evaluate("fetch('/monitor/incident').then((answer) => answer.text())")
     await page.send("Page.setDocumentContent", frameId=await page.frame(), html=saved)
     assert await page.violations(source) == []
