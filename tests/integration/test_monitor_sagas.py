@@ -21,7 +21,7 @@ EVIL = "<img src=x onerror=alert(1)>/ö 7"
 NOTES = (
     "version 1 begun",
     "reserve started, attempt 1",
-    "reserve succeeded",
+    "reserve succeeded by sagashop.reserved.v1",
     "charge started, attempt 1",
     "charge failed for good: card 4111111111111111",
     "compensating: charge failed: card 4111111111111111",

@@ -13,6 +13,8 @@ from nsqkit.policy.saga_notes import NoteKind, kind_of
         ("charge is called, attempt 1", NoteKind.STEP),
         ("resumed", NoteKind.STEP),
         ("charge succeeded", NoteKind.DONE),
+        ("charge succeeded by card.charged.v1", NoteKind.DONE),
+        ("charge was refused by card.declined.v1: over the limit", NoteKind.BAD),
         ("confirm sent", NoteKind.DONE),
         ("completed", NoteKind.DONE),
         ("compensated", NoteKind.DONE),
