@@ -16,7 +16,6 @@ Saga = Annotated[str, typer.Argument(metavar="SAGA", help="Name of the saga.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of the instance.")]
 
 _COLOURS = {"completed": "green", "compensated": "yellow", "needs_attention": "red"}
-_BAD = ("failed", "refused", "needs attention")
 
 app = typer.Typer(
     help="List instances of sagas, show their timelines, resume or compensate them.",
@@ -104,7 +103,9 @@ def compensate(
 
 
 def _line(text: str, after_s: float, is_last: bool) -> tuple[str, str, str]:
-    is_bad = any(word in text for word in _BAD)
+    from nsqkit.policy.saga_notes import NoteKind, kind_of
+
+    is_bad = kind_of(text) in {NoteKind.BAD, NoteKind.ATTENTION}
     mark = "✗" if is_bad else "●"
     branch = "└" if is_last else "├"
     colour: dict[str, Any] = {"fg": "red"} if is_bad else {}

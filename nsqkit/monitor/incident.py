@@ -2,16 +2,16 @@
 
 import base64
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
 from nsqkit.monitor.html import Html, joined, tag
+from nsqkit.monitor.incident_sagas import sagas
 from nsqkit.monitor.look import Json
 from nsqkit.monitor.ring import STEPS
 from nsqkit.monitor.slices import sliced
-from nsqkit.monitor.words import NOTHING, age, clock, count, duration, percent, rate
+from nsqkit.monitor.words import NOTHING, age, clock, count, date, duration, percent, rate
 from nsqkit.policy.requeue_level import Level
 
 MOST_HANDLERS_WITH_ERRORS: Final = 20
@@ -45,18 +45,21 @@ def policy_of(style: str) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-async def incident(state: Json, errors: Mapping[str, Sequence[Json]], style: str) -> str:
+async def incident(
+    state: Json, errors: Mapping[str, Sequence[Json]], timelines: Sequence[Json], style: str
+) -> str:
     """Return the file.
 
     Args:
         state: The first screen, as :class:`View` returns it.
         errors: Errors with examples, by the name of the handler.
+        timelines: Timelines of instances of sagas.
         style: The style sheet of the page.
     """
     top = max(_LEAST_TOP, *(value or 0.0 for row in state["handlers"] for value in row["series"]), 0.0)
     rows = [_row(row, top) async for row in sliced(worst_first(state["handlers"]), _ROWS_AT_ONCE)]
     service = state["service"]
-    title = f"{state['verdict']['word']}: {service['name']}, {_date(state['at'])}"
+    title = f"{state['verdict']['word']}: {service['name']}, {date(state['at'])}"
     head = (
         Html(
             f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy_of(style)}">'
@@ -70,6 +73,7 @@ async def incident(state: Json, errors: Mapping[str, Sequence[Json]], style: str
         "main",
         _verdict(state["verdict"]),
         _card("Handlers", _table(_COLUMNS, rows), f"requeue rates, 0 to {100 * top:.0f} %"),
+        *_sagas(state, timelines),
         _card("Changes, 15 minutes", _changes(state["marks"])),
         *(
             _card(f"Errors of {name}, 15 minutes", joined(*map(_error, found)))
@@ -100,7 +104,7 @@ def _header(state: Json) -> Html:
         tag("span", facts, class_="muted small"),
         tag("span", class_="grow"),
         tag("span", "  ".join(away)),
-        tag("span", f"saved at {_date(state['at'])}"),
+        tag("span", f"saved at {date(state['at'])}"),
     )
     return tag("header", tag("div", *parts, class_="top-in"), class_="top")
 
@@ -180,6 +184,15 @@ def _point(step: int, value: float, top: float) -> str:
     return f"{(step + 0.5) * _WIDTH / STEPS:.1f} {_FLOOR - min(value, top) / top * (_FLOOR - 2):.1f}"
 
 
+def _sagas(state: Json, timelines: Sequence[Json]) -> list[Html]:
+    shown = state["sagas"]
+    if shown is None:
+        return []
+    number = shown["attention"]
+    note = f"▲ {count(number)} need{'s' if number == 1 else ''} attention" if number else ""
+    return [_card("Sagas", sagas(shown, timelines, state["at"]), note)]
+
+
 def _changes(marks: Sequence[Json]) -> Html:
     lines = [tag("li", f"{clock(mark['at'])}  {mark['text']}") for mark in marks]
     return tag("ul", *(lines or [tag("li", "none")]), class_="listed")
@@ -226,7 +239,3 @@ def _nsqd(found: Sequence[Json]) -> Html:
             tag("tr", tag("td", tag("b", each["address"])), tag("td", (states or NOTHING) + paused), *figures)
         )
     return _table(("nsqd", "Connections", "Depth", "Deferred", "In flight", "RDY here"), rows)
-
-
-def _date(at_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_s))

@@ -12,9 +12,10 @@ from nsqkit.errors import NsqkitError, SettingsError
 from nsqkit.monitor.look import Json
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
-from nsqkit.policy.names import dead_topic
+from nsqkit.policy.names import dead_topic, retry_topic
 from nsqkit.policy.redaction import redact
 from nsqkit.settings.settings import Settings
+from nsqkit.telemetry import logs
 from nsqkit.telemetry.metrics import Labels
 
 _MOST: Final = 5
@@ -49,12 +50,13 @@ class Letters:
             except NsqkitError as error:
                 return _answer(path, problem=redact(str(error)))
 
-    async def replay(self, labels: Labels, number: int) -> None:
-        """Publish a dead letter again for its handler, and mark it as replayed.
+    async def replay(self, labels: Labels, number: int, *, remote: str) -> None:
+        """Publish a dead letter again for its handler, mark it as replayed, and log who asked for it.
 
         Args:
             labels: Topic, channel and name of the handler.
             number: Its number in the store.
+            remote: IP address of the one who asks.
 
         Raises:
             SettingsError: If there is no store, if it has no such dead letter of this handler, or if that was
@@ -73,6 +75,14 @@ class Letters:
             finally:
                 await publishers.close()
                 store.close()
+        topic, channel, name = labels
+        logs.get_logger().info(
+            "dead_letter_replayed",
+            dead_letter=number,
+            handler=name,
+            target=retry_topic(topic, channel),
+            remote=remote,
+        )
 
 
 def _of(labels: Labels, *ids: int) -> Filters:

@@ -59,11 +59,13 @@ class Look:
         states: The state of every handler in every worker.
         errors: The recent errors of each handler, by its labels.
         workers: The workers; empty for the only one.
+        sagas: The instances of their sagas; None if they have no saga.
     """
 
     states: Sequence[HandlerState]
     errors: Mapping[Labels, Sequence[RecentErrors]] = field(default_factory=dict)
     workers: Sequence[WorkerShown] = ()
+    sagas: Json | None = None
 
 
 class Source(Protocol):
@@ -79,6 +81,10 @@ class Source(Protocol):
 
     async def errors(self, name: str) -> list[Json]:
         """Return the errors of a handler with examples, the most frequent first."""
+        ...
+
+    async def timeline(self, saga: str, key: str) -> Json | None:
+        """Return the timeline of an instance of a saga, or why it cannot be read; None if there is none."""
         ...
 
 

@@ -11,6 +11,7 @@ from nsqkit.background import Background
 from nsqkit.monitor.channels import Channels
 from nsqkit.monitor.history import History
 from nsqkit.monitor.incident import MOST_HANDLERS_WITH_ERRORS, incident, worst_first
+from nsqkit.monitor.incident_sagas import need_attention
 from nsqkit.monitor.letters import Letters
 from nsqkit.monitor.look import Json, Look, Source, by_labels
 from nsqkit.monitor.marks import Mark, MarkKind
@@ -117,12 +118,33 @@ class Monitor:
         """Return the errors of a handler with examples, the most frequent first; None if it is not known."""
         return None if self.labels_of(name) is None else await self._source.errors(name)
 
+    def durations(self, labels: Labels) -> Json | None:
+        """Return how long a handler ran since the start, as estimated percentiles; None while nothing ran.
+
+        Args:
+            labels: Topic, channel and name of the handler.
+        """
+        found = self._metrics.durations(labels)
+        if found is None or found.quantile(0.5) is None:
+            return None
+        return {"p50_s": found.quantile(0.5), "p95_s": found.quantile(0.95), "p99_s": found.quantile(0.99)}
+
     def labels_of(self, name: str) -> Labels | None:
         """Return topic, channel and name of a handler; None if it is not known."""
         return next((labels for labels in self._history.tracks if labels[-1] == name), None)
 
+    async def timeline(self, saga: str, key: str) -> Json | None:
+        """Return the timeline of an instance of a saga, or why it cannot be read; None if there is none.
+
+        Args:
+            saga: Name of the saga.
+            key: Key of the instance.
+        """
+        found = await self._source.timeline(saga, key)
+        return None if found is None else {**found, "at": round(self._now_ns() / 1e9, 1)}
+
     async def incident(self, style: str) -> str:
-        """Return the first screen and the errors of the worst handlers as one HTML file.
+        """Return the first screen, the errors of the worst handlers, and some timelines, as one HTML file.
 
         Args:
             style: The style sheet of the page.
@@ -130,7 +152,9 @@ class Monitor:
         state = json.loads(await self.text())
         names = [row["name"] for row in worst_first(state["handlers"])[:MOST_HANDLERS_WITH_ERRORS]]
         found = {name: await self._source.errors(name) for name in names}
-        return await incident(state, {name: errors for name, errors in found.items() if errors}, style)
+        timelines = [await self._source.timeline(*each) for each in need_attention(state["sagas"])]
+        known = [each for each in timelines if each is not None and not each["problem"]]
+        return await incident(state, {name: errors for name, errors in found.items() if errors}, known, style)
 
     def _read_channels(self, look: Look) -> None:
         """Ask nsqd in the background, if it is time for that; this event shows what was read before."""

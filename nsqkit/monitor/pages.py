@@ -1,5 +1,6 @@
 """Pages: the paths of the monitor. The files of the page are public; what it shows needs the admin token."""
 
+import asyncio
 import contextlib
 from importlib.resources import files
 from types import MappingProxyType
@@ -32,6 +33,8 @@ _CONTENT_SECURITY_POLICY: Final = (
 )
 INDEX: Final = "index.html"
 STYLE: Final = "monitor.css"
+EVENTS_S: Final = 20.0
+"""Seconds after which a page asks for events again. After 30 s the server would end them in the middle."""
 
 
 class FilePage(Page):
@@ -56,7 +59,7 @@ class FilePage(Page):
 
 
 class EventsPage(Page):
-    """The first screen, once a second, as server-sent events, until the client or the server closes."""
+    """The first screen, once a second, as server-sent events, for 20 s at most; then the page asks again."""
 
     def initialize(self, monitor: Monitor) -> None:
         """Keep the monitor."""
@@ -65,12 +68,14 @@ class EventsPage(Page):
     async def get(self) -> None:
         """Write an event at once, and one after each sample."""
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + EVENTS_S
         with contextlib.suppress(StreamClosedError):  # the client is gone, or its time is over
             is_on = True
             while is_on:
                 self.write(f"data: {await self._monitor.text()}\n\n")
                 await self.flush()
-                is_on = await self._monitor.sampled()
+                is_on = loop.time() < ends_s and await self._monitor.sampled()
 
 
 class StatePage(Page):
@@ -95,19 +100,19 @@ class StatePage(Page):
 
 
 class ErrorsPage(Page):
-    """The errors of one handler, with examples."""
+    """The errors of one handler, with examples, and how long it runs."""
 
     def initialize(self, monitor: Monitor) -> None:
         """Keep the monitor."""
         self._monitor = monitor
 
     async def get(self, name: str) -> None:
-        """Write the errors as JSON."""
-        errors = await self._monitor.errors(name)
-        if errors is None:
+        """Write them as JSON."""
+        errors, labels = await self._monitor.errors(name), self._monitor.labels_of(name)
+        if errors is None or labels is None:
             self.refuse(404, f"there is no handler {peer_text(repr(name))} here")
         else:
-            self.write({"errors": errors})
+            self.write({"errors": errors, "durations": self._monitor.durations(labels)})
 
 
 class LettersPage(Page):
@@ -145,7 +150,8 @@ class ReplayPage(Page):
             self.refuse(404, f"there is no handler {peer_text(repr(name))} here")
         else:
             try:
-                await self._monitor.letters.replay(labels, int(number))
+                remote = self.request.remote_ip or ""
+                await self._monitor.letters.replay(labels, int(number), remote=remote)
             except NsqkitError as error:
                 self.refuse(409 if isinstance(error, SettingsError) else 503, redact(str(error)))
 
@@ -153,6 +159,22 @@ class ReplayPage(Page):
         """Answer ``{"message": …}``, as commands read it."""
         self.set_status(status)
         self.finish({"message": message})
+
+
+class TimelinePage(Page):
+    """The timeline of one instance of a saga."""
+
+    def initialize(self, monitor: Monitor) -> None:
+        """Keep the monitor."""
+        self._monitor = monitor
+
+    async def get(self, saga: str, key: str) -> None:
+        """Write it as JSON, or why the database cannot be read."""
+        found = await self._monitor.timeline(saga, key)
+        if found is None:
+            self.refuse(404, f"saga {peer_text(repr(saga))} has no instance {peer_text(repr(key))} here")
+        else:
+            self.write(found)
 
 
 class IncidentPage(Page):
@@ -219,6 +241,7 @@ def routes(monitor: Monitor, handlers: Handlers, access: Access) -> list[Route]:
             ReplayPage,
             {"monitor": monitor, "control": control},
         ),
+        ("/monitor/sagas/([^/]+)/([^/]+)", TimelinePage, {"monitor": monitor}),
         ("/monitor/incident", IncidentPage, {"monitor": monitor, "style": found[STYLE].decode()}),
         ("/monitor/token", TokenPage, {"control": control}),
         (

@@ -76,6 +76,7 @@ class View:
             "verdict": _verdict(diagnosis),
             "saturation": [each.shown(second) for each in limits],
             "nsqd": nsqd.rows,
+            "sagas": look.sagas,
             "marks": [_mark(mark, second, at_s) for mark in self._history.marks.since(second - SECONDS + 1)],
         }
         return f'{_text(screen)[:-1]},"handlers":[{",".join(rows)}]}}'

@@ -53,3 +53,12 @@ def clock(at_s: float) -> str:
         at_s: Seconds since 1970 UTC.
     """
     return time.strftime("%H:%M:%S", time.gmtime(at_s))
+
+
+def date(at_s: float) -> str:
+    """Return a date and a time of the day in UTC.
+
+    Args:
+        at_s: Seconds since 1970 UTC.
+    """
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_s))

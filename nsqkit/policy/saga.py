@@ -148,13 +148,13 @@ class _Turn:
         match event:
             case Claimed(action):
                 return self._claim(progress, action)
-            case Succeeded(action):
+            case Succeeded(action, _, reply):
                 step = -1 if action.is_undo else 1
                 moved = replace(progress, position=progress.position + step)
-                notes = (f"{action} succeeded",)
+                notes = (f"{action} succeeded{_by(reply)}",)
                 return self.back(moved, notes) if action.is_undo else self.forward(moved, notes)
-            case Refused(action, reason):
-                notes = (f"{action} was refused: {reason}",)
+            case Refused(action, reason, _, reply):
+                notes = (f"{action} was refused{_by(reply)}: {reason}",)
                 if action.is_undo:
                     return self._set_aside(progress, f"{action} was refused: {reason}", notes)
                 return self._compensate(progress, progress.position - 1, reason, notes)
@@ -216,6 +216,10 @@ class _Turn:
     def _set_aside(self, progress: Progress, reason: str, notes: tuple[str, ...] = ()) -> Decision:
         stopped = replace(_final(progress, Status.NEEDS_ATTENTION), before=progress.status, reason=reason)
         return Decision(stopped, (), (*notes, f"needs attention: {reason}"))
+
+
+def _by(reply: str) -> str:
+    return f" by {reply}" if reply else ""
 
 
 def _final(progress: Progress, status: Status) -> Progress:

@@ -107,10 +107,12 @@ class Succeeded:
     Args:
         action: The action.
         attempt: The attempt that a call in process belongs to; None for a reply, which answers all of them.
+        reply: Type of the reply event, for people; empty for a call.
     """
 
     action: Action
     attempt: int | None = None
+    reply: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,13 @@ class Refused:
         action: The action.
         reason: Why, in one line.
         attempt: As in ``Succeeded``.
+        reply: As in ``Succeeded``.
     """
 
     action: Action
     reason: str
     attempt: int | None = None
+    reply: str = ""
 
 
 @dataclass(frozen=True, slots=True)

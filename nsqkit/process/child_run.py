@@ -99,7 +99,7 @@ async def _report_ready(worker: Worker, answers: Answers) -> None:
 
 
 def calls_of(worker: Worker) -> Mapping[str, Callable[..., Any]]:
-    """Return the functions that answer a parent, by the name of the question."""
+    """Return the functions that answer a parent, plain or async, by the name of the question."""
     return {
         "state": partial(_state, worker),
         "pause": worker.pause_handler,
@@ -107,6 +107,8 @@ def calls_of(worker: Worker) -> Mapping[str, Callable[..., Any]]:
         "subscribed": worker.subscribed_to,
         "recent_errors": partial(_recent_errors, worker),
         "errors": worker.failures.errors,
+        "sagas": worker.sagas.shown,
+        "timeline": worker.sagas.timeline,
     }
 
 

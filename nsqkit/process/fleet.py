@@ -1,6 +1,7 @@
 """Fleet: all child workers as one, for the admin server and for the end of a run; it starts and ends none."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -114,6 +115,13 @@ class Fleet:
         )
         pairs = zip(children, answers, strict=True)
         return [(child.number, answer) for child, answer in pairs if not isinstance(answer, BaseException)]
+
+    async def ask_first(self, question: str, **arguments: object) -> Any:
+        """Return the answer of the first worker that answers a question; None if none does."""
+        for child in [slot.child for slot in self._slots if slot.child is not None]:
+            with contextlib.suppress(NoAnswerError):
+                return await child.ask(question, **arguments)
+        return None
 
     def is_paused(self, name: str) -> bool:
         """Return whether an operator has paused a handler in all workers.

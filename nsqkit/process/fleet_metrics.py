@@ -10,6 +10,8 @@ from nsqkit.telemetry.metrics import (
     Format,
     HandlerCounts,
     HandlerSummary,
+    HistogramSnapshot,
+    Labels,
     Metrics,
     Snapshot,
     Vitals,
@@ -18,6 +20,7 @@ from nsqkit.telemetry.metrics import (
 from nsqkit.telemetry.metrics.cells import CellReader
 from nsqkit.telemetry.metrics.counts import COUNT_FAMILIES, VITAL_FAMILIES, counts_of, total_of, vitals_of
 
+_DURATIONS: Final = "nsqkit_handler_duration_seconds"
 _FIGURES: Final = frozenset(name for name, family in FAMILIES.items() if "nsqd" in family.labels)
 
 
@@ -51,6 +54,14 @@ class FleetMetrics(Metrics):
         self._drop_ended()
         present = (counts_of(reader.snapshot(COUNT_FAMILIES)) for reader in self._readers)
         return total_of(self._ended_counts, *present)
+
+    def durations(self, labels: Labels) -> HistogramSnapshot | None:
+        """Return how long one handler ran so far, over all children; None if it is not known."""
+        self._drop_ended()
+        family = frozenset({_DURATIONS})
+        parts = (self._ended, *(reader.snapshot(family) for reader in self._readers))
+        found = [part.of(_DURATIONS)[labels] for part in parts if labels in part.of(_DURATIONS)]
+        return sum(found[1:], found[0]) if found else None
 
     def vitals(self) -> tuple[Vitals, ...]:
         """Return the figures of each child that runs."""

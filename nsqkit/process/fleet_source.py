@@ -25,17 +25,28 @@ class FleetSource:
         return IntakeState.PAUSED if self._fleet.is_paused(name) else None
 
     async def look(self) -> Look:
-        """Return the present states and errors; of a child that does not answer, the reason is shown."""
-        states, answers = await asyncio.gather(self._fleet.states(), self._fleet.ask_each("recent_errors"))
+        """Return the present states and errors; of a child that does not answer, the reason is shown.
+
+        One child reads the databases of sagas for all.
+        """
+        states, answers, sagas = await asyncio.gather(
+            self._fleet.states(), self._fleet.ask_each("recent_errors"), self._fleet.ask_first("sagas")
+        )
         return Look(
             numbered(states),
             _joined(answer for _, answer in answers),
             [WorkerShown(number, next(iter(state.problems), "")) for number, state in enumerate(states, 1)],
+            sagas,
         )
 
     async def errors(self, name: str) -> list[Json]:
         """Return the errors of a handler with examples, the most frequent first."""
         return joined_errors(await self._fleet.ask_each("errors", name=name))
+
+    async def timeline(self, saga: str, key: str) -> Json | None:
+        """Return the timeline of an instance of a saga, from one of the children; None if there is none."""
+        answer: Json | None = await self._fleet.ask_first("timeline", saga=saga, key=key)
+        return answer
 
 
 def _joined(answers: Iterable[Any]) -> dict[Labels, list[RecentErrors]]:

@@ -7,7 +7,7 @@ sends by itself have an ``event``. The module knows no question and no event.
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from nsqkit.errors import NsqkitError
@@ -105,7 +105,7 @@ class Answers:
     Args:
         reader: Receives questions.
         writer: Sends answers and events.
-        calls: Functions that answer, by question; they return values that JSON has.
+        calls: Functions that answer, plain or async, by question; they return values that JSON has.
     """
 
     def __init__(
@@ -123,16 +123,18 @@ class Answers:
         self._writer.write(_line({"event": event, **fields}))
 
     async def serve(self) -> None:
-        """Answer questions until the parent closes the link."""
-        while line := await self._reader.readline():
-            question = json.loads(line)
-            self._writer.write(_line({"id": question["id"], **self._answer(question)}))
+        """Answer questions until the parent closes the link; one that takes a while delays no other."""
+        async with asyncio.TaskGroup() as answering:
+            while line := await self._reader.readline():
+                answering.create_task(self._answer(json.loads(line)))
 
-    def _answer(self, question: Message) -> Message:
+    async def _answer(self, question: Message) -> None:
         try:
-            return {"answer": self._calls[question["ask"]](**question["arguments"])}
+            answer = self._calls[question["ask"]](**question["arguments"])
+            message = {"answer": await answer if isinstance(answer, Awaitable) else answer}
         except Exception as error:  # noqa: BLE001 - the parent shows it; the worker goes on
-            return {"error": f"does not answer: {describe(error)}"}
+            message = {"error": f"does not answer: {describe(error)}"}
+        self._writer.write(_line({"id": question["id"], **message}))
 
 
 def _line(message: Message) -> bytes:

@@ -91,6 +91,7 @@ SAGA: Final = Table(
     PrimaryKeyConstraint("key", "saga", name="nsqkit_saga_pkey"),
     Index("nsqkit_saga_correlation_id", "correlation_id", "saga", unique=True),
     Index("nsqkit_saga_changed_at", "changed_at"),
+    Index("nsqkit_saga_status", "saga", "status", "changed_at"),  # for people: who needs attention?
 )
 """One row for each instance of a saga. A relay wakes it once ``wake_at`` has passed."""
 Index(

@@ -11,11 +11,11 @@ from nsqkit.admin import Access, AdminServer, HandlerState
 from nsqkit.background import Background
 from nsqkit.errors import HandlerError, SettingsError
 from nsqkit.handler.extension import Layer
-from nsqkit.handler.group import Handlers, ungrouped
+from nsqkit.handler.group import Handlers, groups_of, ungrouped
 from nsqkit.handler.resources import Resource
 from nsqkit.loading.checks import check
 from nsqkit.loading.modules import resources_in
-from nsqkit.monitor import FailureLog, Monitor, WorkerSource
+from nsqkit.monitor import FailureLog, Monitor, Sagas, WorkerSource
 from nsqkit.monitor.pages import routes
 from nsqkit.nsq.joining_publisher import JoiningPublisher
 from nsqkit.nsq.nodes import lookup_of, message_limit
@@ -53,6 +53,7 @@ class Worker:
     Attributes:
         specs: Declarations of the handlers.
         failures: The last failures of the handlers, for the monitor page.
+        sagas: The instances of its sagas, for the monitor page.
         left_behind: Number of messages that the drain left behind in threads.
 
     Raises:
@@ -88,7 +89,8 @@ class Worker:
         self._loop_watch = LoopWatch(self.specs, self._log, self.metrics.event_loop_blocked)
         self._subscriptions: tuple[Subscription, ...] = ()
         self.failures = FailureLog()
-        source = WorkerSource(self.handler_states, self.failures)
+        self.sagas = Sagas(groups_of(self.specs), self.settings, self._background)
+        source = WorkerSource(self.handler_states, self.failures, self.sagas)
         self._monitor = Monitor(self.metrics, source, lambda: self.settings)
         self._admin = self._admin_server() if self.settings.admin_port else None
         self._has_started = self._is_draining = False
@@ -202,6 +204,7 @@ class Worker:
         for subscription in self._subscriptions:
             subscription.close()
         await self.publishers.close()
+        self.sagas.close()
         if self._admin is not None:
             self._monitor.stop()
             await self._admin.stop()

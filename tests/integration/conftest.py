@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chromium import AXE_MISSING, axe
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until_blocking
 
@@ -148,3 +149,14 @@ def limited_nsqd(nsq_programs: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The same, with the limits that the contract's LimitsContract asks for."""
     limits = ("-max-msg-timeout=2s", "-max-req-timeout=500ms")
     yield from _quick(nsq_programs, tmp_path_factory.mktemp("nsqd"), *limits)
+
+
+@pytest.fixture
+def source() -> str:
+    """The source of axe-core."""
+    found = axe()
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(AXE_MISSING)
+        pytest.skip(AXE_MISSING)
+    return found

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,6 +61,7 @@ async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab, tmp_path
     try:
         await tab.open(f"http://127.0.0.1:{settings.admin_port}/")
         await until(lambda: tab.text("#verdict .v-line"), lambda line: line.startswith("Healthy."))
+        assert await tab.evaluate("document.querySelector('#sagas').hidden"), "no handler is of a saga"
         gateway.failure_ratio = 0.5
         line = await until(lambda: tab.text("#verdict .v-line"), lambda line: line.startswith("Failing."))
         assert line.startswith("Failing. ChargePayment requeues ")
@@ -69,6 +71,7 @@ async def test_the_page_shows_that_the_gateway_begins_to_fail(tab: Tab, tmp_path
         await until(lambda: tab.text(".error summary"), lambda text: "GatewayError" in text)
         await tab.evaluate("document.querySelector('.error').open = true")
         await until(lambda: tab.text(".example"), lambda text: "no answer for order" in text)
+        assert re.search(r"P50 \S+ ms, P95 \S+ ms, P99 \S+ ms", await tab.text(".durations"))
         await until(lambda: tab.text(".letters"), lambda text: "2 GatewayError" in text)
         await tab.evaluate("document.querySelector('[aria-label=\"Replay dead letter 1\"]').click()")
         await until(lambda: tab.text(".letters [role=status]"), lambda text: "1 is published again" in text)

@@ -35,6 +35,10 @@ LOG_EVENTS: Final = {
         "A certificate, key, secret or token has changed on disk and cannot be used. The one before stays in "
         "use."
     ),
+    "dead_letter_replayed": (
+        "Somebody has replayed a dead letter on the monitor page, and nsqd has confirmed it. "
+        "`nsqkit dead replay` logs nothing."
+    ),
     "dead_letter_without_record": (
         "The record did not fit into one NSQ message, so only the body was published; this line has the rest "
         "of the record as its fields."
@@ -203,6 +207,7 @@ FIELDS: Final = {
     "channel": "The handler's channel; null if it is about the whole topic.",
     "channels": "Topic and channel of each.",
     "database": "Name of the database.",
+    "dead_letter": "Number of a dead letter in the store.",
     "deferred": "Messages of the handlers that nsqd delivers later; null if it does not answer.",
     "category": "Class of the warning.",
     "count": "How many log lines were dropped, outcomes repeated, or events of an outbox are concerned.",
@@ -254,6 +259,7 @@ FIELDS: Final = {
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
     "refused": "Lines of a feed that were not published.",
+    "remote": "IP address of the browser.",
     "request_id": (
         "The same for all messages of a request: the envelope's `requestid`, else its `correlationid`, else "
         "its `id`."
@@ -275,6 +281,7 @@ FIELDS: Final = {
     "still": "The reason that keeps the intake paused, or null.",
     "socket": "The value of `NOTIFY_SOCKET`.",
     "stored": "Dead letters stored.",
+    "target": "Topic to which a dead letter was published again.",
     "task": "What the task does, and for which part of the worker.",
     "timeout_s": "The handler's timeout, in seconds.",
     "topic": "The handler's source topic, also for a replayed message.",

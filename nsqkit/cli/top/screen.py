@@ -13,6 +13,7 @@ from nsqkit.cli.tables import cell
 from nsqkit.cli.top import words
 from nsqkit.ops.top import Look, Row, Sort, rows
 from nsqkit.policy.requeue_level import Level
+from nsqkit.policy.saga_terms import Status
 
 WIDE: Final = 100
 """Columns from which each minute has a bar."""
@@ -54,6 +55,7 @@ def parts(
         Group(
             *_reasons(rows(looks, "worst"), is_many=is_many),
             *_dead_letters(found),
+            *_sagas(looks),
             *_process(looks, is_many=is_many),
         ),
     ]
@@ -177,6 +179,17 @@ def _dead_letters(found: Sequence[Row]) -> Iterable[RenderableType]:
     if names:
         command = f"nsqkit dead ls --handler {dead.most_common(1)[0][0]}"
         yield _line("dead, 1 min", cell(f"{', '.join(names)}: {command}"))
+
+
+def _sagas(looks: Sequence[Look]) -> Iterable[RenderableType]:
+    """Yield how many instances of sagas need attention; workers may share a database, so the most of one."""
+    found = [each for look in looks if (each := (look.screen or {}).get("sagas")) is not None]
+    worst = max(found, key=lambda each: int(each["attention"]), default=None)
+    if worst is not None and worst["attention"]:
+        needs = [each for each in worst["instances"] if each["status"] == Status.NEEDS_ATTENTION]
+        names = [f"{each['saga']} {each['key']}" for each in needs[:_MOST_NAMES]]
+        number = words.count(worst["attention"])
+        yield _line("sagas", cell(f"▲ {number} need attention: {', '.join(names)}", style="bold red"))
 
 
 def _line(name: str | Text, text: Text) -> Table:

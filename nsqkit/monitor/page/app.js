@@ -4,6 +4,7 @@ import { attr, byId, el, flag, hide, icon, setIcon, text } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Handlers } from "./handlers.js";
 import { Plot } from "./plots.js";
+import { Sagas } from "./sagas.js";
 import { NOTHING, age, clock, count, duration, percent, rate } from "./words.js";
 
 const SAVED_MS = 60000;
@@ -11,6 +12,7 @@ let isFrozen = false;
 let newest = null;
 const feed = new Feed({ onState: take, onStatus: status, onRefused: refused });
 const handlers = new Handlers(feed);
+const sagas = new Sagas(feed);
 const verdictIcon = icon("unknown");
 byId("v-icon").append(verdictIcon);
 
@@ -33,6 +35,7 @@ function show(state) {
   text(document.querySelector("title"), `${state.verdict.word}: ${service.name}`);
   showVerdict(state);
   handlers.show(state);
+  sagas.show(state.sagas, state.at);
   showSaturation(state.saturation, fullOf(state.handlers));
   showNsqd(state.nsqd);
 }
@@ -134,8 +137,10 @@ function showSaturation(figures, full) {
     text(sub, `${each.level === "warn" ? "▲ above its " : ""}${limit}, peak ${figure({ ...each, value: each.peak })}`);
     plot.draw(each.series, Math.max(1, 1.2 * (each.limit ?? 0), 1.1 * Math.max(...each.series)), { limit: each.limit });
   }
-  const passed = figures.some((each) => each.level === "warn") ? "a limit is passed" : "";
-  text(byId("sat-note"), [passed, full && `▲ ${full}`].filter(Boolean).join(", ") || "all within limits");
+  const passed = figures.some((each) => each.level === "warn") ? "▲ a limit is passed" : "";
+  const signs = [passed, full && `▲ ${full}`].filter(Boolean).join(", ");
+  text(byId("sat-note"), signs || "all within limits");
+  attr(byId("sat-note"), "class", signs ? "small loud t-warn" : "small muted");
 }
 
 const nsqdRows = new Map();

@@ -2,7 +2,7 @@
 
 import { el, text } from "./dom.js";
 import { Letters } from "./letters.js";
-import { clock, count } from "./words.js";
+import { clock, count, duration } from "./words.js";
 
 const EVERY_MS = 2000;
 
@@ -16,7 +16,8 @@ export class Detail {
     this.changes = el("ul", { class: "changes small" });
     this.letters = new Letters(name, feed);
     this.drawn = "";
-    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, this.changes, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body, this.letters.root));
+    this.durations = el("p", { class: "durations small" });
+    this.root = el("tr", { class: "detail" }, el("td", { colspan: 11 }, this.acts, this.changes, this.durations, el("h3", {}, `Errors of ${name}, 15 minutes`), this.body, this.letters.root));
     this.timer = setInterval(() => this.load(), EVERY_MS);
     this.load();
     this.offer();
@@ -56,7 +57,11 @@ export class Detail {
     if (document.hidden) return;
     try {
       const answer = await this.feed.get(`/monitor/handlers/${encodeURIComponent(this.name)}`);
-      if (answer.ok) this.show((await answer.json()).errors);
+      if (answer.ok) {
+        const { errors, durations } = await answer.json();
+        text(this.durations, ran(durations));
+        this.show(errors);
+      }
       await this.letters.load();
     } catch {
       // the header says that the connection is lost
@@ -82,6 +87,12 @@ export class Detail {
     group.show(error, total);
     return group.root;
   }
+}
+
+function ran(durations) {
+  if (!durations) return "It has not run yet.";
+  const { p50_s: p50, p95_s: p95, p99_s: p99 } = durations;
+  return `Runs for: P50 ${duration(p50)}, P95 ${duration(p95)}, P99 ${duration(p99)}, since the start.`;
 }
 
 class Group {

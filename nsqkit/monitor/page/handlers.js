@@ -139,7 +139,7 @@ class Row {
     const used = row.in_flight / Math.max(1, row.max_in_flight);
     this.fly.draw([used]);
     attr(this.fly.fills[0], "class", used >= 1 ? "f-full" : "f-fly");
-    this.set("dead", count(row.dead), row.dead_m1 ? `${count(row.dead_m1)} in 1 m` : "");
+    this.set("dead", count(row.dead), row.dead_m1 ? `${count(row.dead_m1)} in 1\u00a0m` : "");
     attr(this.cells.dead.main, "class", row.dead ? "m1" : "zero");
   }
 

@@ -134,7 +134,7 @@ async def _handle_reply(turns: Resource[Turns], members: Members, event: Any, ct
         if ignored := policy.ignores(member.spec.plan, instance.progress, reply.action):
             return ignored
         result = reply.function(member, member.spec.read_state(instance.state), event)
-        return _answer(reply.action, result, None)
+        return _answer(reply.action, result, None, REGISTRY.of(type(event)).wire_type)
 
     if not ctx.correlation_id:
         return Discard("unknown reply: it has no correlationid")
@@ -226,7 +226,7 @@ async def _result(member: Any, instance: Instance, action: Action, attempt: int)
     return _answer(action, result, attempt)
 
 
-def _answer(action: Action, result: Any, attempt: int | None) -> tuple[Event, Any]:
+def _answer(action: Action, result: Any, attempt: int | None, reply: str = "") -> tuple[Event, Any]:
     if isinstance(result, Refusal):
-        return Refused(action, result.reason, attempt), None
-    return Succeeded(action, attempt), result
+        return Refused(action, result.reason, attempt, reply), None
+    return Succeeded(action, attempt, reply), result

@@ -12,6 +12,7 @@ from nsqkit.sql.database import Database
 from nsqkit.sql.saga.declaration import named_problems, replies_of, step_problems
 from nsqkit.sql.saga.events import start_event, topic_of
 from nsqkit.sql.saga.handlers import handlers_of
+from nsqkit.sql.saga.reading import DatabaseReader
 from nsqkit.sql.saga.spec import SagaSpec
 from nsqkit.sql.saga.steps import Step
 
@@ -96,6 +97,7 @@ class Saga(HandlerGroup, Generic[S]):
         for each in older:
             each.handlers = ()  # those of this class handle its instances
         cls.handlers = handlers_of(cls)
+        cls.saga_reader = DatabaseReader(cls.spec.database.name)
 
     @classmethod
     def _specify(cls, name: str, version: int, channel: str, on: Database, location: str) -> list[str]:

@@ -104,18 +104,22 @@ def save(connection: Connection, before: Instance, after: Instance) -> bool:
     return connection.execute(update(SAGA).where(*here).values(values)).rowcount > 0
 
 
-def listed(connection: Connection, *, saga: str = "", status: str = "", most: int = 100) -> list[Instance]:
-    """Return instances, those that changed last first.
+def listed(
+    connection: Connection, *, saga: str = "", status: str = "", key: str = "", most: int = 100
+) -> list[Instance]:
+    """Return instances, those that changed last first; wait for no lock.
 
     Args:
         connection: A connection.
         saga: Name of the saga; empty for all.
         status: Their status; empty for all.
+        key: Their key; empty for all.
         most: Most instances to return; 1 or more.
     """
     query = select(SAGA).order_by(SAGA.c.changed_at.desc()).limit(most)
     query = query.where(SAGA.c.saga == saga) if saga else query
     query = query.where(SAGA.c.status == status) if status else query
+    query = query.where(SAGA.c.key == key) if key else query
     return [_instance(row) for row in connection.execute(query)]
 
 
@@ -124,6 +128,12 @@ def with_notes(notes: Sequence[Note], new: Sequence[Note]) -> tuple[Note, ...]:
     every = (*notes, *new)
     half = MOST_NOTES // 2
     return every if len(every) <= MOST_NOTES else (*every[:half], *every[-half:])
+
+
+def read_progress(text: str) -> Progress:
+    """Return how far an instance is, from the text in its row."""
+    progress: Progress = _read_progress(text.encode())
+    return progress
 
 
 def _changing(instance: Instance) -> dict[str, object]:
@@ -152,7 +162,7 @@ def _instance(row: Any) -> Instance:
         epoch=row.epoch,
         owner=row.owner,
         state=row.state,
-        progress=_read_progress(row.progress.encode()),
+        progress=read_progress(row.progress),
         notes=tuple(Note(at_s, text) for at_s, text in loads(row.notes)),
         started_at=row.started_at,
         changed_at=row.changed_at,

@@ -12,7 +12,7 @@ from nsqkit.policy.kill_switch import SwitchState
 from nsqkit.telemetry.metrics.counts import HandlerCounts
 from nsqkit.telemetry.metrics.families import FAMILIES, OTHER_ERROR
 from nsqkit.telemetry.metrics.histogram import Histogram
-from nsqkit.telemetry.metrics.snapshot import Exemplar, Labels
+from nsqkit.telemetry.metrics.snapshot import Exemplar, HistogramSnapshot, Labels
 
 Columns = Mapping[str, tuple[list[Labels], list[Any]]]
 """A snapshot in the making: of each family the labels and the points of its series."""
@@ -187,6 +187,10 @@ class HandlerMetrics:
             self._paused[""] == 1,
             self._kill_switch.get(SwitchState.CLOSED, 1) == 0,
         )
+
+    def durations(self) -> HistogramSnapshot:
+        """Return how long the handler ran so far."""
+        return self._durations.snapshot()
 
     def put_into(self, columns: Columns) -> None:
         """Add all present numbers to a snapshot."""

@@ -20,7 +20,7 @@ from nsqkit.telemetry.metrics.families import FAMILIES
 from nsqkit.telemetry.metrics.handler import Columns, HandlerMetrics
 from nsqkit.telemetry.metrics.histogram import Histogram
 from nsqkit.telemetry.metrics.process import process_figures
-from nsqkit.telemetry.metrics.snapshot import Labels, Series, Snapshot
+from nsqkit.telemetry.metrics.snapshot import HistogramSnapshot, Labels, Series, Snapshot
 from nsqkit.telemetry.metrics.summary import HandlerSummary, summaries
 
 Figure = tuple[str, Labels, Any]
@@ -123,6 +123,16 @@ class Metrics:
     def counts(self) -> tuple[HandlerCounts, ...]:
         """Return the counts of each handler that are read every second; much cheaper than a snapshot."""
         return tuple(handler.counts() for handler in self._handlers.values())
+
+    def durations(self, labels: Labels) -> HistogramSnapshot | None:
+        """Return how long one handler ran so far; None if it is not known.
+
+        Args:
+            labels: Its topic, channel and name.
+        """
+        topic, channel, name = labels
+        handler = self._handlers.get((topic, channel, name))
+        return None if handler is None else handler.durations()
 
     def vitals(self) -> tuple[Vitals, ...]:
         """Return the figures of each process that are read every second."""

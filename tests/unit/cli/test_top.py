@@ -160,6 +160,19 @@ class TestScreen:
         assert "Charge          100 of 100 in flight" in text
         assert "saturation      ▲ Charge at the limit in flight; loop lag 0 ms" in text
 
+    def test_sagas_that_need_attention_are_loud_and_others_are_not_shown(self) -> None:
+        look, other = failing(), failing()
+        assert look.screen is not None
+        assert other.screen is not None
+        needs = [{"saga": "Ship", "key": f"o{number}", "status": "needs_attention"} for number in range(4)]
+        look.screen["sagas"] = {"attention": 4, "instances": needs}
+        other.screen["sagas"] = {
+            "attention": 0,
+            "instances": [{"saga": "Ship", "key": "o9", "status": "running"}],
+        }
+        assert "sagas           ▲ 4 need attention: Ship o0, Ship o1, Ship o2" in drawn(look, other)
+        assert "sagas" not in "\n".join(drawn(other))
+
     def test_saturation_and_pauses_are_loud(self) -> None:
         shop = Shop()
         for _ in range(30):

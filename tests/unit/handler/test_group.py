@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nsqkit import Context, Handler, HandlerError, LoadError, Settings, Worker, event
-from nsqkit.handler.group import HandlerGroup, ungrouped
+from nsqkit.handler.group import HandlerGroup, groups_of, ungrouped
 from nsqkit.loading.loader import load
 from nsqkit.loading.modules import groups_in
 from nsqkit.testing import Harness
@@ -84,3 +84,9 @@ def test_a_worker_takes_groups() -> None:
 def test_a_group_that_is_given_twice_is_a_mistake() -> None:
     with pytest.raises(HandlerError, match="the same topic 'grouped-lamps' and channel 'on'"):
         Harness([Lamps, Lamps])
+
+
+def test_the_groups_of_handlers_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in Lamps.handlers:
+        monkeypatch.setattr(each, "group", Lamps, raising=False)
+    assert groups_of([Count.spec, *(each.spec for each in Lamps.handlers)]) == (Lamps,)

@@ -1,17 +1,20 @@
 """A worker of two handlers whose time a test sets, and its monitor."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from nsqkit import Settings
 from nsqkit.admin import HandlerState, IntakeState
+from nsqkit.background import Background
+from nsqkit.handler.group import HandlerGroup
 from nsqkit.handler.spec import HandlerSpec
-from nsqkit.monitor import FailureLog, Monitor, WorkerSource
+from nsqkit.monitor import FailureLog, Monitor, Sagas, WorkerSource
 from nsqkit.policy.verdict import OutcomeLabel, RequeueReason, Verdict
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.delivery import Delivery
 from nsqkit.telemetry.metrics import HandlerMetrics, Metrics
-from tests.unit.runtime.bench import FakeMessage, delivery
+from tests.unit.runtime.bench import FakeMessage, RecordingLog, delivery
 
 REQUEUE = Verdict(OutcomeLabel.REQUEUE, RequeueReason.ERROR, 0.2)
 START_S = 10_000
@@ -25,9 +28,10 @@ class Shop:
 
     Args:
         settings: Settings of the worker; None for any.
+        groups: Groups of its handlers.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, groups: Sequence[type[HandlerGroup]] = ()) -> None:
         settings = settings or Settings(service="shop")
         self.now_s = float(START_S)
         self.states = {
@@ -39,7 +43,9 @@ class Shop:
         self.notify: HandlerMetrics = self.metrics.for_handler(*NOTIFY)
         clock = Clock(now_s=lambda: self.now_s, now_ns=lambda: AT_NS + int(self.now_s - START_S) * 10**9)
         self.failures = FailureLog(clock)
-        source = WorkerSource(self.handler_states, self.failures)
+        self.background = Background(RecordingLog())
+        self.sagas = Sagas(groups, settings, self.background, lambda: self.now_s)
+        source = WorkerSource(self.handler_states, self.failures, self.sagas)
         self.monitor = Monitor(self.metrics, source, lambda: settings, clock)
         self.monitor.sample()
 

@@ -67,7 +67,7 @@ async def test_it_names_a_handler_at_its_limit() -> None:
     shop = Shop()
     state = await shop.state()
     state["handlers"][0] |= {"saturated": "100 of 100 in flight, while 7 messages wait"}
-    text = Reader(await incident(state, {}, STYLE)).text
+    text = Reader(await incident(state, {}, [], STYLE)).text
     assert "100 of 100 in flight, while 7 messages wait" in text
     assert "3 / 100 ▲ saturated" in text
 

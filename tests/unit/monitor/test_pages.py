@@ -12,9 +12,11 @@ import pytest
 
 from nsqkit import Settings
 from nsqkit.dead_letters.store import Store
+from nsqkit.monitor import pages
 from tests.unit.admin.port import TOKEN
 from tests.unit.dead_letters.letters import letter
 from tests.unit.monitor.port import MonitorPort
+from tests.unit.monitor.saga_bench import FakeReader, group
 from tests.waiting import PATIENCE_S, turns
 
 LOCAL = b"Host: localhost"
@@ -56,6 +58,7 @@ async def test_a_file_that_is_none_is_missing(port: MonitorPort) -> None:
         "/monitor/state",
         "/monitor/handlers/Charge",
         "/monitor/handlers/Charge/letters",
+        "/monitor/sagas/Charge/o1",
         "/monitor/incident",
     ],
 )
@@ -83,6 +86,16 @@ async def test_events_come_at_once_and_after_each_sample(port: MonitorPort) -> N
     assert [row["name"] for row in second["handlers"]] == ["Charge", "Notify"]
 
 
+async def test_events_end_before_the_server_would_cut_them_off(
+    port: MonitorPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser reports an answer without its last chunk as an error."""
+    monkeypatch.setattr(pages, "EVENTS_S", 0.0)
+    answer = await port.ask("/monitor/events", LOCAL, AUTHORIZED)
+    assert answer.count(b"data: ") == 1
+    assert answer.endswith(b"0\r\n\r\n")
+
+
 async def test_one_screen_comes_with_the_next_sample(port: MonitorPort) -> None:
     asking = asyncio.create_task(port.ask("/monitor/state", LOCAL, AUTHORIZED))
     while not asking.done():
@@ -104,8 +117,27 @@ async def test_errors_of_a_handler(port: MonitorPort) -> None:
     port.shop.run(1, failed=1)
     answer = await port.ask("/monitor/handlers/Charge", LOCAL, AUTHORIZED)
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["type"] == "ConnectionRefusedError"
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["durations"] is None
+    for duration_s in (0.1, 0.1, 0.4):
+        port.shop.charge.duration(duration_s)
+    answer = await port.ask("/monitor/handlers/Charge", LOCAL, AUTHORIZED)
+    found = json.loads(answer.partition(b"\r\n\r\n")[2])["durations"]
+    assert 0.05 < found["p50_s"] <= 0.1 < found["p95_s"] <= found["p99_s"] <= 0.4
     other = await port.ask("/monitor/handlers/Nobody", LOCAL, AUTHORIZED)
     assert other.startswith(b"HTTP/1.1 404")
+
+
+async def test_a_timeline_of_any_key() -> None:
+    port = MonitorPort(groups=[group(FakeReader())])
+    port.number = await port.server.start()
+    answer = await port.ask("/monitor/sagas/Ship/o%201", LOCAL)
+    found = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (found["key"], found["moments"][0]["text"]) == ("o 1", "version 1 begun")
+    for path in ("/monitor/sagas/Ship/%2F..%2Fo2", "/monitor/sagas/Other/o2"):
+        missing = await port.ask(path, LOCAL)
+        assert missing.startswith(b"HTTP/1.1 404")
+        assert b"has no instance" in missing
+    await port.server.stop()
 
 
 async def test_an_incident_is_a_file_to_save(port: MonitorPort) -> None:

@@ -220,6 +220,24 @@ def test_what_changes_nothing(events: list[Moment], why: str) -> None:
     assert (decision.ignored, decision.progress, decision.starts) == (why, before.progress, ())
 
 
+@pytest.mark.parametrize(
+    ("answer", "note"),
+    [
+        pytest.param(
+            Succeeded(RESERVE, reply="stock.reserved.v1"), "reserve succeeded by stock.reserved.v1", id="yes"
+        ),
+        pytest.param(
+            Refused(RESERVE, "none", reply="stock.none.v1"),
+            "reserve was refused by stock.none.v1: none",
+            id="no",
+        ),
+        pytest.param(Refused(RESERVE, "none"), "reserve was refused: none", id="not by a reply"),
+    ],
+)
+def test_a_note_names_the_reply(answer: Event, note: str) -> None:
+    assert played(answer).notes[0] == note
+
+
 def test_an_answer_can_be_judged_before_it_is_read() -> None:
     progress = played(Succeeded(RESERVE)).progress
     assert (ignores(STEPS, progress, RESERVE), ignores(STEPS, progress, CHECK)) == ("double", "")

@@ -18,6 +18,7 @@ from nsqkit.process.child_run import ChildRun, leave_signals_to_parent
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.requests import Requests
 from nsqkit.telemetry.metrics.cells import CellReader
+from tests.unit.monitor.saga_bench import FakeReader, group
 from tests.unit.reading import topics
 from tests.waiting import PATIENCE_S, until
 
@@ -77,6 +78,12 @@ class Child:
 
 
 @pytest.fixture
+def saga(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler belongs to a saga."""
+    monkeypatch.setattr(Take, "group", group(FakeReader()), raising=False)
+
+
+@pytest.fixture
 async def child(broker: DevBroker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Child]:
     settings = Settings(nsqd=(broker.tcp_address,), nsqd_http=(broker.http_address,), admin_port=0)
     made = Child(settings)
@@ -127,6 +134,14 @@ async def test_it_answers_with_the_errors_of_its_handlers(child: Child) -> None:
     (error,) = await child.requests.ask("errors", name="Take")
     assert error["examples"][0]["text"] == "KeyError: 'gone'"
     assert await child.requests.ask("errors", name="Unknown") == []
+
+
+async def test_it_answers_with_its_sagas(saga: None, child: Child) -> None:
+    await until(lambda: "ready" in child.events)
+    assert (await child.requests.ask("sagas"))["attention"] == 1
+    found = await child.requests.ask("timeline", saga="Ship", key="o 1")
+    assert found["moments"][-1]["text"] == "needs attention: card [redacted]"
+    assert await child.requests.ask("timeline", saga="Ship", key="o3") is None
 
 
 async def test_its_counts_are_shared_while_it_runs_and_after_its_drain(child: Child) -> None:

@@ -80,6 +80,20 @@ def test_a_replaced_child_counts_on_and_its_gauges_are_0(fleet: FleetMetrics) ->
     assert lines(fleet)[named("max_in_flight")] == 10
 
 
+def test_durations_of_a_handler_add_up_and_those_of_an_ended_child_stay(fleet: FleetMetrics) -> None:
+    assert fleet.durations(LABELS) is None
+    one = Child(fleet)
+    one.counts(1, 0.001)
+    one.reader.close()
+    for duration_s in (0.1, 0.2):
+        Child(fleet).counts(1, duration_s)
+    Child(fleet, OLD).counts(1, 60.0)
+    found = fleet.durations(LABELS)
+    assert found is not None
+    assert (sum(found.counts), found.largest) == (3, 0.2)
+    assert fleet.durations(("orders", "other", "Other")) is None
+
+
 def test_a_replacement_may_bring_other_handlers(fleet: FleetMetrics) -> None:
     before = Child(fleet, OLD)
     before.counts(3, 0.001)

@@ -22,10 +22,11 @@ EXAMPLE = {"at": 9, "message_id": "1"}
 class _Child:
     """A worker that answers what a child answers, through JSON."""
 
-    def __init__(self, number: int, *, is_silent: bool = False) -> None:
+    def __init__(self, number: int, *, is_silent: bool = False, sagas: Any = None) -> None:
         self.number = number
         self.child: Any = self
         self._is_silent = is_silent
+        self._sagas = sagas
 
     async def state(self) -> ChildState:
         if self._is_silent:
@@ -37,6 +38,10 @@ class _Child:
             raise NoAnswerError("does not answer")
         if question == "recent_errors":
             return json.loads(json.dumps([[LABELS, [GATEWAY]]]))
+        if question == "sagas":
+            return self._sagas
+        if question == "timeline":
+            return {**arguments, "worker": self.number}
         assert (question, arguments) == ("errors", {"name": "Charge"})
         return [{**ERROR, "examples": [EXAMPLE]}]
 
@@ -63,3 +68,15 @@ async def test_examples_name_their_worker() -> None:
     (error,) = await _source(_Child(1), _Child(2)).errors("Charge")
     assert error["count"] == 10
     assert [each["worker"] for each in error["examples"]] == [1, 2]
+
+
+async def test_one_worker_answers_for_the_sagas_of_all() -> None:
+    source = _source(_Child(1, is_silent=True), _Child(2, sagas={"attention": 1}), _Child(3))
+    assert (await source.look()).sagas == {"attention": 1}
+    assert await source.timeline("Ship", "o1") == {"saga": "Ship", "key": "o1", "worker": 2}
+
+
+async def test_without_a_worker_that_answers_there_are_no_sagas() -> None:
+    source = _source(_Child(1, is_silent=True))
+    assert (await source.look()).sagas is None
+    assert await source.timeline("Ship", "o1") is None

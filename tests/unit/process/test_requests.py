@@ -62,6 +62,22 @@ async def test_a_failing_question_is_an_error_and_the_next_one_is_answered(
     await talk.end()
 
 
+async def test_an_answer_that_takes_a_while_delays_no_other(link: tuple[STREAMS, STREAMS]) -> None:
+    free = asyncio.Event()
+
+    async def slow() -> str:
+        await free.wait()
+        return "slow"
+
+    talk = Talk(link, slow=slow, quick=lambda: "quick")
+    slowly = asyncio.ensure_future(talk.requests.ask("slow"))
+    assert await talk.requests.ask("quick") == "quick"
+    assert not slowly.done()
+    free.set()
+    assert await slowly == "slow"
+    await talk.end()
+
+
 async def test_an_event_comes_without_a_question(link: tuple[STREAMS, STREAMS]) -> None:
     talk = Talk(link, done=lambda: True)
     talk.answers.tell("happened", n=1)

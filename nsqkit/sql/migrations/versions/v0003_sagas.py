@@ -31,6 +31,7 @@ def upgrade() -> None:
     )
     op.create_index("nsqkit_saga_correlation_id", "nsqkit_saga", ["correlation_id", "saga"], unique=True)
     op.create_index("nsqkit_saga_changed_at", "nsqkit_saga", ["changed_at"])
+    op.create_index("nsqkit_saga_status", "nsqkit_saga", ["saga", "status", "changed_at"])
     waking = sa.text("wake_at IS NOT NULL")
     op.create_index(
         "nsqkit_saga_wake_at", "nsqkit_saga", ["wake_at"], postgresql_where=waking, sqlite_where=waking

@@ -235,7 +235,7 @@ async def test_all_steps_succeed(bench: Bench) -> None:
     assert [note.text for note in bench.instance().notes] == [
         "version 2 begun",
         "reserve started, attempt 1",
-        "reserve succeeded",
+        "reserve succeeded by stock.reserved.v1",
         "charge started, attempt 1",
         "charge is called, attempt 1",
         "charge succeeded",
