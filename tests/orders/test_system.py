@@ -13,6 +13,7 @@ import pytest
 
 from examples.orders import place
 from examples.orders.inventory.shelves import BASKETS
+from tests.orders.readme import Readme
 from tests.orders.running import System
 from tests.otlp import ReceivedSpan, Receiver, receiving
 from tests.waiting import PATIENCE_S, until_blocking
@@ -34,6 +35,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
         "OTEL_TRACES_EXPORTER": "otlp,console",  # the README looks at the spans in the logs
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "NSQKIT_APP_GATEWAY_FAILURE_RATIO": "0",
     }
     found = System(tmp_path_factory.mktemp("system"), variables)
     try:
@@ -42,6 +44,11 @@ def system(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
     finally:
         found.end()
     assert found.process.returncode == 0, found.out
+
+
+def test_the_readme_shows_what_its_commands_show(system: System, tmp_path: Path) -> None:
+    Readme(system, tmp_path).follow()
+    wait_final(system)
 
 
 def test_every_order_is_confirmed_or_cancelled_and_the_books_agree(
@@ -149,3 +156,9 @@ def place_one(system: System) -> dict[str, Any]:
 
     assert until_blocking(status, lambda found: found != "pending") == "confirmed"
     return order
+
+
+def wait_final(system: System) -> None:
+    """Wait until no order is open."""
+    pending = "SELECT count(*) FROM orders WHERE status = 'pending'"
+    until_blocking(lambda: system.rows("orders", pending) == [(0,)])
