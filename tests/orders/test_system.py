@@ -112,6 +112,13 @@ def test_one_order_is_one_trace_through_rest_grpc_events_and_databases(
         assert {each["traceparent"][3:35] for each in own} == {trace_id}
 
 
+def test_probes_have_no_spans(system: System, receiver: Receiver) -> None:
+    """Before anything else, the edge is asked whether it is ready, and asks orders."""
+    order = place_one(system)
+    until_blocking(lambda: order["trace_id"] in {span.trace_id for span in receiver.spans})
+    assert [span.name for span in receiver.spans if "readyz" in span.name or "Health" in span.name] == []
+
+
 def test_one_order_is_followed_by_its_id_through_all_services(system: System) -> None:
     key = place_one(system)["order_id"]
     until_blocking(lambda: len(list((system.data / "mail").glob(f"{key}.*.eml"))) == 2)
