@@ -99,6 +99,8 @@ def test_one_order_is_one_trace_through_rest_grpc_events_and_databases(
         ("payments", "PRODUCER", "send shop.replies"),
     }
     until_blocking(lambda: are_joined(spans()))
+    ids = {span.fields["messaging.message.conversation_id"] for span in spans() if span.kind == "CONSUMER"}
+    assert ids == {order["order_id"]}
     assert system.rows("orders", "SELECT trace_id FROM orders WHERE order_id = ?", order["order_id"]) == [
         (trace_id,)
     ]
