@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from nsqkit.publishing.blocking import BlockingPublisher
     from nsqkit.publishing.publisher import Publisher
     from nsqkit.telemetry.logs import configure_logs
+    from nsqkit.telemetry.trace_setup import configure_traces
     from nsqkit.telemetry.traces import Traces
     from nsqkit.worker.worker import Worker
 
@@ -109,6 +110,7 @@ __all__ = [
     "Worker",
     "__version__",
     "configure_logs",
+    "configure_traces",
     "event",
     "log_fields",
     "resource",
@@ -129,6 +131,7 @@ _LAZY = {
     "Traces": "telemetry.traces",
     "Worker": "worker.worker",
     "configure_logs": "telemetry.logs",
+    "configure_traces": "telemetry.trace_setup",
     "retrying": "handler.retrying",
 }
 

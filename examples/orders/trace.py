@@ -5,6 +5,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Final, Self
 
+from opentelemetry import trace
+
 _FORM: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
@@ -24,11 +26,15 @@ class Trace:
 
     @classmethod
     def of(cls, traceparent: str | None) -> Self:
-        """Continue the trace of a caller, or begin one if the caller has none.
+        """Return OpenTelemetry's current span; without one, continue the trace of a caller, or begin one.
 
         Args:
             traceparent: The caller's header of that name; a wrong one counts as none.
         """
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:  # it continues the trace of the caller, too
+            ids = (trace.format_trace_id(span.trace_id), trace.format_span_id(span.span_id))
+            return cls(*ids, f"{span.trace_flags:02x}")
         found = _FORM.fullmatch(traceparent or "")
         if found is None or not int(found[1], 16) or not int(found[2], 16):
             return cls(secrets.token_hex(16), secrets.token_hex(8), "00")

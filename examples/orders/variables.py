@@ -46,6 +46,10 @@ def read_variables(
         found |= dict(zip((*_PORTS, *_ADDRESSES), _free_ports(), strict=True))
     found |= {name: f"127.0.0.1:{found[name]}" for name in _ADDRESSES if ":" not in found[name]}
     found["NSQKIT_NSQD"] = ",".join(nsqd) or f"127.0.0.1:{found['BROKER_TCP']}"
+    if not nsqd:
+        found["NSQKIT_NSQD_HTTP"] = (
+            f"127.0.0.1:{found['BROKER_HTTP']}"  # for the monitors' counts of channels
+        )
     if lookupd:
         found["NSQKIT_LOOKUPD"] = ",".join(lookupd)
     found["NSQKIT_APP_GATEWAY_FILE"] = str(data / "gateway.sqlite")

@@ -83,7 +83,7 @@ class Run:
                 [spec.handler for spec in loaded.handlers],
                 settings=self.settings,
                 resources=loaded.resources,
-                middleware=traced(loaded.middleware, self.settings.service),
+                middleware=traced(loaded.middleware, self.settings),
                 metrics=self.metrics,
             )
             if not await unless(stop, worker.start()):

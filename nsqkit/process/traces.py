@@ -1,33 +1,27 @@
-"""Traces of `nsqkit run`: the extension, if the standard ``OTEL_*`` variables ask for it."""
+"""Traces of `nsqkit run`: the extension, if the standard ``OTEL_*`` variables ask for them."""
 
-import os
 from collections.abc import Sequence
 
 from nsqkit.handler.extension import Layer
-from nsqkit.policy.otel_variables import span_exporters
-from nsqkit.telemetry import logs
+from nsqkit.settings.settings import Settings
+from nsqkit.telemetry.trace_setup import set_up
 
 
-def traced(middleware: Sequence[Layer], service: str) -> tuple[Layer, ...]:
+def traced(middleware: Sequence[Layer], settings: Settings) -> tuple[Layer, ...]:
     """Return the layers of a worker with traces around them, if the environment asks for traces.
 
     Args:
         middleware: The layers of the worker, outermost first; one of them may make traces already.
-        service: Name of the service if the environment names none.
+        settings: ``service`` names the service if the environment names none, ``traces_creator`` says how a
+            span refers to the publisher's.
 
     Raises:
         SettingsError: If the environment asks for what is not installed or not known.
     """
-    exporters = span_exporters(os.environ)
-    if not exporters:
+    if not set_up(settings.service, shutdown_on_exit=False):
         return tuple(middleware)
-    try:
-        from nsqkit.telemetry.traces import Traces  # noqa: PLC0415 - an extra
-        from nsqkit.telemetry.traces.provider import configure  # noqa: PLC0415
-    except ImportError:
-        hint = "pip install 'nsqkit[otel]', or unset OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*"
-        logs.get_logger().warning("traces_unavailable", hint=hint)
+    from nsqkit.telemetry.traces import Traces  # noqa: PLC0415 - an extra
+
+    if any(each is Traces or isinstance(each, Traces) for each in middleware):
         return tuple(middleware)
-    configure(exporters, service)
-    has_traces = any(each is Traces or isinstance(each, Traces) for each in middleware)
-    return tuple(middleware) if has_traces else (Traces(), *middleware)
+    return (Traces(creator="parent" if settings.traces_creator == "parent" else "link"), *middleware)

@@ -127,6 +127,11 @@ class Settings:
     middleware: tuple[str, ...] = rows.listing(
         "names", "middleware around every handler, as module:Class, outermost first"
     )
+    traces_creator: str = rows.text(
+        "link",
+        "how a message's span refers to its publisher's: link begins a new trace, parent stays in that one",
+        choices=("link", "parent"),
+    )
     exclude: tuple[str, ...] = rows.listing(
         "names", "modules and packages to skip in a package, as __main__, tests and migrations are"
     )

@@ -180,7 +180,13 @@ def audit_command(
 def orders_command(
     *,
     orders: Annotated[int, typer.Option(min=1, help="To place.")] = 300,
-    rounds: Annotated[int, typer.Option(min=0, help="How often each process is killed.")] = 2,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="How often each process is killed; 0 compares the counts of monitors and nsqd instead.",
+        ),
+    ] = 2,
     rate: Annotated[float, typer.Option(min=0, help="Orders per second; 0 for as many as possible.")] = 5.0,
     wait: Annotated[float, typer.Option(min=1, help="Seconds for all to end after the last order.")] = 120.0,
     embedded: Annotated[
@@ -192,9 +198,12 @@ def orders_command(
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="A table for a document.")] = False,
 ) -> None:
-    """Kill every process of the order system in turn. The exit code is 1 if its books disagree."""
+    """Kill every process of the order system in turn, and compare its books.
+
+    The exit code is 1 if they disagree, or if an order is open.
+    """
     _check_new(folder)
-    plan = shop_run.Plan(orders, rounds, rate, wait, has_points=True)
+    plan = shop_run.Plan(orders, rounds, rate, wait, has_points=rounds > 0)
     target = _made(folder or Path(tempfile.mkdtemp(prefix="chaos-")) / "orders")
     found: list[shop_run.Finding] = []
 

@@ -1,12 +1,15 @@
 """The services on a real PostgreSQL, each with a database of its own."""
 
+import asyncio
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 import sqlalchemy as sa
 
-from examples.orders import schema
+from examples.orders import place, schema
 from examples.orders.events import Line
 from examples.orders.inventory import shelves
 from examples.orders.orders import server
@@ -16,9 +19,11 @@ from examples.orders.payments.gateway_client import DeclinedError, GatewayClient
 from examples.orders.variables import create_databases
 from nsqkit import Settings
 from nsqkit.testing import Harness
+from tests.orders.running import ROOT, System
 from tests.orders.test_placement import HANDLERS
 from tests.ports import free_port
 from tests.postgres import running
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
 
@@ -66,3 +71,20 @@ async def test_an_order_is_placed_and_cancelled(on_postgres: Settings) -> None:
         orders_pb2.ORDER_STATUS_CANCELLED,
         "payment declined: no money",
     )
+
+
+def test_the_whole_system_runs_on_the_embedded_one() -> None:
+    packages = next(ROOT.glob(".postgres/lib/python3*/site-packages"), None)
+    if packages is None:
+        pytest.skip("no embedded PostgreSQL: run scripts/install-postgres")
+    # Not below pytest's own folder: as root, the server's user must be able to enter all folders above.
+    with tempfile.TemporaryDirectory(prefix="nsqkit-orders-", ignore_cleanup_errors=True) as folder:
+        system = System(Path(folder), {"PYTHONPATH": f"{ROOT}:{packages}"}, "--postgres", "embedded")
+        try:
+            system.wait_ready()
+            placing = place.run(system.address("REST API"), 5, rate=0, wait_s=PATIENCE_S)
+            assert asyncio.run(placing) == 0, "no order is open"
+            assert (system.data / "postgres" / "PG_VERSION").read_text() == "18\n"
+        finally:
+            system.end()
+        assert system.process.returncode == 0, system.out

@@ -203,6 +203,7 @@ def _running() -> Iterator[str]:
     for method in (worker.run, worker.start, worker.wait_ready, worker.stop):
         yield _method(f"worker.{method.__name__}", method)
     yield _called("configure_logs")
+    yield _called("configure_traces")
     yield _called("log_fields")
     yield f"### Settings\n\n{doc_of(nsqkit.Settings).summary} {prose.SETTINGS}"
 

@@ -325,6 +325,7 @@ around: Sequence[Middleware] = [audited, Limited(3)]
 
 def run() -> int:
     nsqkit.configure_logs(Settings(log_format="json"))
+    assert_type(nsqkit.configure_traces(Settings(service="shop")), bool)
     assert_type(nsqkit.log_fields(), dict[str, Any])
     worker = Worker(
         handlers=[Notify, Reserve, Charge, Count, Refund, Totals, Archive],

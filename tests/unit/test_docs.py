@@ -251,6 +251,7 @@ def test_every_python_block_of_a_document_is_a_file(document: str) -> None:
 def documents() -> Iterator[Path]:
     yield from ROOT.glob("*.md")
     yield from (ROOT / "docs").rglob("*.md")
+    yield from (ROOT / "examples").rglob("*.md")
 
 
 @pytest.mark.parametrize("document", sorted(documents()), ids=lambda path: str(path.relative_to(ROOT)))

@@ -28,7 +28,7 @@ PROMISED = {
     *("Publisher", "BlockingPublisher", "Worker", "Middleware", "Next", "NextBatch", "Settings"),
     *("NsqkitError", "HandlerTimeoutError", "PublishError", "DecodeError", "UnknownEventError"),
     *("EncodeError", "EventError", "FeedError", "HandlerError", "LoadError", "SettingsError"),
-    *("configure_logs", "log_fields"),
+    *("configure_logs", "configure_traces", "log_fields"),
     *("ConnectionLostError", "LookupFailedError", "RefusedError", "ResourceError", "CreationError"),
 }
 HEAVY = (
@@ -57,7 +57,9 @@ def test_everything_public_is_documented() -> None:
     assert undocumented == []
 
 
-@pytest.mark.parametrize("name", ["Worker", "Publisher", "BlockingPublisher", "configure_logs", "retrying"])
+@pytest.mark.parametrize(
+    "name", ["Worker", "Publisher", "BlockingPublisher", "configure_logs", "configure_traces", "retrying"]
+)
 def test_what_is_imported_late_is_the_same_each_time(name: str) -> None:
     assert getattr(nsqkit, name) is getattr(nsqkit, name)
 

@@ -9,6 +9,7 @@ import grpc
 import stamina
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from examples.orders import spans
 from examples.orders.orders.v1 import orders_pb2, orders_pb2_grpc
 from examples.orders.trace import Trace
 from nsqkit import Breaker, BreakerOpenError
@@ -77,14 +78,18 @@ class OrderClient:
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, address: str, *, open_s: float = 2.0) -> AsyncIterator[Self]:
+    async def connected(
+        cls, address: str, *, open_s: float = 2.0, has_spans: bool = False
+    ) -> AsyncIterator[Self]:
         """Use a service until the block ends.
 
         Args:
             address: ``host:port`` of the service.
             open_s: Seconds for which no call is made after five have failed.
+            has_spans: Whether calls have OpenTelemetry's spans.
         """
-        async with grpc.aio.insecure_channel(address, options=_RECONNECT) as channel:
+        around = spans.of_client() if has_spans else ()
+        async with grpc.aio.insecure_channel(address, options=_RECONNECT, interceptors=around) as channel:
             yield cls(channel, Breaker("orders", failures=5, open_s=open_s, on=(OrdersAwayError,)))
 
     async def create(self, request: orders_pb2.CreateOrderRequest, trace: Trace) -> orders_pb2.Order:

@@ -1,6 +1,8 @@
 """Server: the HTTP server of the edge. Settings: ``edge_http`` (its address), ``orders_grpc``."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 
 import uvicorn
 from fastapi import FastAPI, Response
@@ -8,7 +10,7 @@ from fastapi import FastAPI, Response
 from examples.orders.edge import problems
 from examples.orders.edge.order_client import OrderClient
 from examples.orders.edge.v1 import create_v1
-from nsqkit import Settings
+from nsqkit import Settings, configure_traces
 
 
 def create_app(orders: OrderClient) -> FastAPI:
@@ -17,7 +19,8 @@ def create_app(orders: OrderClient) -> FastAPI:
     Args:
         orders: The service of orders.
     """
-    app = FastAPI(openapi_url=None)  # each version has a document
+    # Each version has a document of its own. Spans of requests are made by FastAPI, if traces are on.
+    app = FastAPI(openapi_url=None, telemetry={"exclude": _is_probe, "operation_spans": False})
     problems.install(app)
     app.mount("/api/v1", create_v1(orders))
 
@@ -29,11 +32,17 @@ def create_app(orders: OrderClient) -> FastAPI:
     return app
 
 
+def _is_probe(scope: Mapping[str, object]) -> bool:
+    return scope["path"] == "/readyz"
+
+
 async def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     settings = Settings.load()
+    has_spans = configure_traces(replace(settings, service="edge"))
     host, _, port = settings.app_text("edge_http", "127.0.0.1:8000").rpartition(":")
-    async with OrderClient.connected(settings.app_text("orders_grpc", "127.0.0.1:50051")) as orders:
+    address = settings.app_text("orders_grpc", "127.0.0.1:50051")
+    async with OrderClient.connected(address, has_spans=has_spans) as orders:
         config = uvicorn.Config(create_app(orders), host=host, port=int(port), log_level="warning")
         await uvicorn.Server(config).serve()
 

@@ -177,8 +177,7 @@ def _start(row: OrderRow) -> AnyEvent:
     """Return the event that starts the saga; all events of the order have its id as ``correlationid``."""
     lines = tuple(Line(line["product"], line["quantity"]) for line in row.lines)
     placement = Placement(row.order_id, row.email, lines, row.total_cents)
-    start: AnyEvent = PlaceOrder.start(row.order_id, placement, correlation_id=row.order_id)
-    return start
+    return PlaceOrder.start(row.order_id, placement, correlation_id=row.order_id)
 
 
 def _attributes(row: OrderRow, trace: Trace) -> dict[str, str]:

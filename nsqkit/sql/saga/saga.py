@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from nsqkit.errors import EventError
+from nsqkit.events.any_event import AnyEvent
 from nsqkit.handler.declaration import location_of
 from nsqkit.handler.group import HandlerGroup
 from nsqkit.handler.mistakes import report
@@ -123,7 +124,7 @@ class Saga(HandlerGroup, Generic[S]):
         return []
 
     @classmethod
-    def start(cls, key: str, state: S, *, correlation_id: str = "") -> Any:
+    def start(cls, key: str, state: S, *, correlation_id: str = "") -> AnyEvent:
         """Return the event that starts an instance; publish it in any way. A key starts once.
 
         Args:
@@ -137,7 +138,8 @@ class Saga(HandlerGroup, Generic[S]):
         """
         if not (isinstance(key, str) and key):  # type: ignore[redundant-expr]
             raise ValueError(f"{cls.spec.name}.start(key={key!r}): give a text that is not empty")
-        return cls.spec.start(key, state, correlation_id or f"{cls.spec.name}/{key}")
+        started: AnyEvent = cls.spec.start(key, state, correlation_id or f"{cls.spec.name}/{key}")
+        return started
 
 
 def _state_of(cls: type[Saga[Any]]) -> Any:

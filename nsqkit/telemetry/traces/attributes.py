@@ -21,6 +21,7 @@ def of_message(ctx: Context) -> Attributes:
     if envelope is None:
         return found
     said = {
+        names.CONVERSATION_ID: ctx.correlation_id,
         names.EVENT_ID: envelope.id,
         names.EVENT_SOURCE: envelope.source,
         names.EVENT_TYPE: envelope.type,
@@ -43,6 +44,8 @@ def of_publish(publish: Publish) -> Attributes:
     found = {**_operation("send"), **_server(publish.nsqd)}
     if publish.topic:
         found[names.DESTINATION] = publish.topic
+    if flow := publish.attributes.get("correlationid"):
+        found[names.CONVERSATION_ID] = peer_text(flow)
     if publish.stamp is not None and publish.event_type is not None:
         found |= {
             names.EVENT_ID: publish.stamp.event_id,

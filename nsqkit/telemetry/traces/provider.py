@@ -15,7 +15,7 @@ from nsqkit.policy.otel_variables import names_service
 _EXPORTERS = "opentelemetry_traces_exporter"
 
 
-def configure(exporters: Sequence[str], service: str) -> None:
+def configure(exporters: Sequence[str], service: str, *, shutdown_on_exit: bool) -> None:
     """Set the global tracer provider, unless the program has set one already.
 
     The sampler, the resource, the limits of spans and the exporters follow their ``OTEL_*`` variables.
@@ -23,6 +23,8 @@ def configure(exporters: Sequence[str], service: str) -> None:
     Args:
         exporters: Names of exporters, as packages register them; one or more.
         service: Name of the service if the environment names none.
+        shutdown_on_exit: Whether the provider exports its last spans at the end of the process, for which it
+            may wait up to 30 s.
 
     Raises:
         SettingsError: If an exporter is not installed.
@@ -31,8 +33,7 @@ def configure(exporters: Sequence[str], service: str) -> None:
         return
     made = [_exporter(name) for name in exporters]
     own = {} if names_service(os.environ) else {"service.name": service}
-    # The worker exports the last spans itself: at exit, the provider would wait for 30 s.
-    provider = TracerProvider(resource=Resource.create(own), shutdown_on_exit=False)
+    provider = TracerProvider(resource=Resource.create(own), shutdown_on_exit=shutdown_on_exit)
     for each in made:
         provider.add_span_processor(BatchSpanProcessor(each))
     trace.set_tracer_provider(provider)

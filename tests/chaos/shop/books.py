@@ -135,6 +135,18 @@ class Reader:
             parked=sum(parked for _, _, parked in outboxes),
         )
 
+    def events(self) -> Mapping[str, int]:
+        """Return how many events the outboxes have, by topic."""
+        found: Counter[str] = Counter()
+        for name in SERVICES:
+            found.update(dict(self._rows(name, "SELECT topic, count(*) FROM nsqkit_outbox GROUP BY topic")))
+        return found
+
+    def inboxes(self) -> Mapping[tuple[str, str, str], int]:
+        """Return how many events the inboxes have, by topic, channel and name of the handler."""
+        rows = [row for name in SERVICES for row in self._rows(name, _INBOX)]
+        return {(topic, channel, handler): count for topic, channel, handler, count in rows}
+
     def close(self) -> None:
         """Close all connections."""
         for engine in self._engines.values():
@@ -157,6 +169,8 @@ class Reader:
 _OUTBOX = """
     SELECT count(sent_at), count(*) - count(sent_at) - count(parked_at), count(parked_at) FROM nsqkit_outbox
 """
+
+_INBOX = "SELECT topic, channel, handler, count(*) FROM nsqkit_inbox GROUP BY topic, channel, handler"
 
 
 def _of(statuses: Mapping[str, str], wanted: str) -> set[str]:

@@ -22,6 +22,12 @@ def rows(found: Finding) -> Iterator[tuple[str, str]]:
     yield "totals of confirmed orders, cents", f"{confirmed:,}"
     yield "events published from the outboxes", f"{books.sent:,}"
     yield "mails", f"{sum(map(len, books.mails.values())):,}"
+    if counts := found.counts:
+        outcomes = sum(map(sum, (each.values() for each in counts.outcomes.values())))
+        yield "messages in nsqd", f"{sum(counts.topics.values()):,}"
+        yield "deliveries on the monitors", f"{outcomes:,}"
+        yield "requeued, by the monitors", f"{counts.requeues[0]:,}"
+        yield "requeued, by nsqd", f"{counts.requeues[1]:,}"
     yield "disagreements", f"{len(found.problems):,}"
     yield "seconds until the books agreed", f"{found.took_s:.0f}"
 

@@ -18,8 +18,9 @@ from examples.orders.variables import read_variables
 from nsqkit import Settings
 from nsqkit.nsq.http import NsqdHttp
 from tests.chaos.cluster import waiting
-from tests.chaos.shop import servers
+from tests.chaos.shop import counts, servers
 from tests.chaos.shop.books import Books, Reader
+from tests.chaos.shop.counts import Counts
 from tests.chaos.shop.points import VARIABLE
 from tests.chaos.shop.servers import Servers
 from tests.chaos.shop.supervised import Supervised
@@ -27,13 +28,15 @@ from tests.waiting import until
 
 KILLED: Final = tuple(name for name, _ in commands() if name != "broker")
 """The processes that are killed, in turn. nsqd keeps messages in memory, so kill -9 of it loses them."""
-FAILURE_RATIO: Final = 0.2
+MONITORS: Final = ("ORDERS_ADMIN", "INVENTORY_ADMIN", "PAYMENTS_ADMIN", "NOTIFICATIONS_ADMIN")
+"""Variables with the ports of the monitors."""
 _LOOK_S = 0.2
 _QUICK: Final = {
     "NSQKIT_MSG_TIMEOUT_S": "5",  # nsqd keeps the messages of a killed worker for so long
     "NSQKIT_OUTBOX_LEASE_S": "5",  # and relays leave its events alone for so long
-    "NSQKIT_APP_GATEWAY_FAILURE_RATIO": str(FAILURE_RATIO),
 }
+# A slow machine must not look like a dead worker: each message and each event would count twice.
+_SLOW: Final = {"NSQKIT_MSG_TIMEOUT_S": "600", "NSQKIT_OUTBOX_LEASE_S": "600"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Plan:
         rate: Orders per second; 0 for as many as possible.
         wait_s: Seconds until everything must have ended after the last order.
         has_points: Whether workers also die between a commit and the publish of its events.
+        failure_ratio: Share of the gateway's calls that fail.
     """
 
     orders: int
@@ -53,11 +57,17 @@ class Plan:
     rate: float
     wait_s: float
     has_points: bool
+    failure_ratio: float = 0.2
 
     @property
     def kills(self) -> Sequence[str]:
         """The processes to kill, in order."""
         return KILLED * self.rounds
+
+    @property
+    def is_peaceful(self) -> bool:
+        """Whether no process dies. Then the counts of the monitors and of nsqd are compared, too."""
+        return not self.rounds and not self.has_points
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class Finding:
         points: Where workers have died by themselves.
         problems: Where the books disagree, and what has not ended.
         took_s: Seconds from the first order until the books agreed.
+        counts: What monitors and nsqd have counted at the end; None if a process was to die.
     """
 
     plan: Plan
@@ -79,6 +90,7 @@ class Finding:
     points: Sequence[str]
     problems: Sequence[str]
     took_s: float
+    counts: Counts | None = None
 
 
 async def run_on(plan: Plan, folder: Path, *, is_embedded: bool) -> Finding:
@@ -108,7 +120,11 @@ async def run(plan: Plan, folder: Path, real: Servers | None = None) -> Finding:
     """
     postgres = real.postgres if real else ""
     nsqd = [real.nsqd] if real else []
-    variables = read_variables(folder, has_free_ports=True, nsqd=nsqd, postgres=postgres) | _QUICK
+    variables = read_variables(folder, has_free_ports=True, nsqd=nsqd, postgres=postgres)
+    variables |= _SLOW if plan.is_peaceful else _QUICK
+    variables["NSQKIT_APP_GATEWAY_FAILURE_RATIO"] = str(plan.failure_ratio)
+    if real:
+        variables["NSQKIT_NSQD_HTTP"] = real.nsqd_http
     marks = folder / "points"
     marks.mkdir()
     if plan.has_points:
@@ -124,10 +140,10 @@ async def run(plan: Plan, folder: Path, real: Servers | None = None) -> Finding:
             async with asyncio.TaskGroup() as group:
                 group.create_task(customers.place(place.baskets(BASKETS), plan.orders))
                 group.create_task(_kill(plan, processes, customers))
-            books, problems = await _settled(plan, reader, customers, broker)
+            books, counted, problems = await _settled(plan, reader, customers, broker, variables)
             took_s = time.monotonic() - started_s
     points = sorted(each.name for each in marks.iterdir())
-    return Finding(plan, books, processes.ends, points, problems, took_s)
+    return Finding(plan, books, processes.ends, points, problems, took_s, counted)
 
 
 async def _kill(plan: Plan, processes: Supervised, customers: place.Customers) -> None:
@@ -143,17 +159,33 @@ def _have_placed(customers: place.Customers, count: int) -> bool:
 
 
 async def _settled(
-    plan: Plan, reader: Reader, customers: place.Customers, broker: NsqdHttp
-) -> tuple[Books, Sequence[str]]:
+    plan: Plan,
+    reader: Reader,
+    customers: place.Customers,
+    broker: NsqdHttp,
+    variables: Mapping[str, str],
+) -> tuple[Books, Counts | None, Sequence[str]]:
     """Return the books once there are no problems, or when the time is over with those that are left."""
     ends_s = time.monotonic() + plan.wait_s
     while True:
-        left = tuple(_left(await broker.stats()))
+        stats = await broker.stats()
         books = await asyncio.to_thread(reader.read)
-        problems = (*books.problems(customers.placed), *left)
+        counted = await _counts(reader, stats, variables) if plan.is_peaceful else None
+        problems = (
+            *books.problems(customers.placed),
+            *_left(stats),
+            *(counted.problems() if counted else ()),
+        )
         if not problems or time.monotonic() > ends_s:
-            return books, problems
+            return books, counted, problems
         await asyncio.sleep(_LOOK_S)  # the books are read again
+
+
+async def _counts(reader: Reader, stats: Any, variables: Mapping[str, str]) -> Counts:
+    monitors = [f"http://127.0.0.1:{variables[name]}" for name in MONITORS]
+    events, inboxes = await asyncio.to_thread(reader.events), await asyncio.to_thread(reader.inboxes)
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
+        return await counts.read(http, monitors, stats, events=events, inboxes=inboxes)
 
 
 def _left(stats: Any) -> Iterator[str]:

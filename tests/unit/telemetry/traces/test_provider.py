@@ -24,7 +24,7 @@ def test_the_variables_decide(made: list[Any], monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "billing")
-    configure(["otlp_proto_http"], "nsqkit")
+    configure(["otlp_proto_http"], "nsqkit", shutdown_on_exit=False)
     (provider,) = made
     assert "root:TraceIdRatioBased{0.25}" in provider.sampler.get_description()
     assert provider.resource.attributes["service.name"] == "billing"
@@ -32,7 +32,7 @@ def test_the_variables_decide(made: list[Any], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_name_of_the_service_is_the_setting_by_default(made: list[Any]) -> None:
-    configure(["console"], "shop")
+    configure(["console"], "shop", shutdown_on_exit=False)
     (provider,) = made
     assert provider.resource.attributes["service.name"] == "shop"
     provider.shutdown()
@@ -40,7 +40,7 @@ def test_the_name_of_the_service_is_the_setting_by_default(made: list[Any]) -> N
 
 def test_what_the_program_has_configured_stays(made: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: TracerProvider(shutdown_on_exit=False))
-    configure(["console"], "shop")
+    configure(["console"], "shop", shutdown_on_exit=False)
     assert made == []
 
 
@@ -48,5 +48,5 @@ def test_an_exporter_that_is_not_installed_is_named(made: list[Any]) -> None:
     with pytest.raises(
         SettingsError, match=r"'otlp_proto_grpc'.* install opentelemetry-exporter-otlp-proto-g"
     ):
-        configure(["otlp_proto_grpc"], "shop")
+        configure(["otlp_proto_grpc"], "shop", shutdown_on_exit=False)
     assert made == []

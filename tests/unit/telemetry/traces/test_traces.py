@@ -445,8 +445,11 @@ class TestFollowUps:
         assert links(read) == seen
         found = said(send)
         assert found.pop("cloudevents.event_id") == said(read)["cloudevents.event_id"]
+        flow = said(process)["cloudevents.event_id"]
+        assert said(read)["messaging.message.conversation_id"] == flow, "the correlation id"
         assert found == {
             "messaging.system": "nsq",
+            "messaging.message.conversation_id": flow,
             "messaging.operation.name": "send",
             "messaging.operation.type": "send",
             "messaging.destination.name": "traced.billed",
