@@ -175,7 +175,7 @@ async def test_a_relay_is_ready_while_the_database_and_nsqd_answer(bench: Bench)
     await bench.relay.run(stop, exit_when_idle=True)
     assert bench.relay.problems() == ()
     bench.errors["a"] = PublishError("a", "nsqd:4150", "no route to host", False)
-    bench.store(Outgoing("a", b"1"))
+    await bench.store(Outgoing("a", b"1"))
     await bench.relay.sweep()
     await bench.relay.sweep()  # nothing is claimed before the lease is over, and nothing has changed
     assert "no route to host" in bench.relay.problems()[0]
