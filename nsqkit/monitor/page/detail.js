@@ -91,8 +91,8 @@ export class Detail {
 
 function ran(durations) {
   if (!durations) return "It has not run yet.";
-  const { p50_s: p50, p95_s: p95, p99_s: p99 } = durations;
-  return `Runs for: P50 ${duration(p50)}, P95 ${duration(p95)}, P99 ${duration(p99)}, since the start.`;
+  const shown = (seconds) => (seconds < 0.001 ? "< 1 ms" : duration(seconds));
+  return `Runs for: P50 ${shown(durations.p50_s)}, P95 ${shown(durations.p95_s)}, P99 ${shown(durations.p99_s)}, since the start.`;
 }
 
 class Group {
