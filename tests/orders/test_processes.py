@@ -32,6 +32,7 @@ def test_free_ports_are_all_different() -> None:
     ports = [found[name].rpartition(":")[2] for name in (*variables._PORTS, *variables._ADDRESSES)]
     assert len(set(ports)) == len(ports)
     assert found["NSQKIT_NSQD"] == f"127.0.0.1:{found['BROKER_TCP']}"
+    assert found["NSQKIT_NSQD_HTTP"] == f"127.0.0.1:{found['BROKER_HTTP']}", "so the monitors see channels"
 
 
 def test_real_servers_replace_the_embedded_ones() -> None:
