@@ -10,7 +10,10 @@ from nsqkit.sql.engines import is_lock_timeout
 
 
 class LockedError(Exception):
-    """Another transaction kept a lock for longer than ``lock_timeout_s``."""
+    """Another transaction kept a lock for longer than *lock_timeout_s* seconds."""
+
+    def __init__(self, lock_timeout_s: float) -> None:
+        super().__init__(f"another transaction kept a lock for longer than {lock_timeout_s:g} s")
 
 
 def limit(connection: Connection, lock_timeout_s: float) -> None:
@@ -32,7 +35,7 @@ def in_ms(lock_timeout_s: float) -> str:
     Args:
         lock_timeout_s: Longest wait, in seconds.
     """
-    return f"{round(lock_timeout_s * 1000)}ms"
+    return f"{lock_timeout_s * 1000:.0f}ms"
 
 
 @contextmanager
@@ -49,7 +52,5 @@ def limited(lock_timeout_s: float) -> Iterator[None]:
         yield
     except DBAPIError as error:
         if is_lock_timeout(error):
-            raise LockedError(
-                f"another transaction kept a lock for longer than {lock_timeout_s:g} s"
-            ) from error
+            raise LockedError(lock_timeout_s) from error
         raise

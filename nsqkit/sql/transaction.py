@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Connection, RootTransaction
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from nsqkit.errors import PublishError, TransactionError
@@ -17,6 +18,7 @@ from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Outgoing
 from nsqkit.policy.verdict import OutcomeLabel, Verdict
 from nsqkit.sql import inbox, outbox, requeue
+from nsqkit.sql.engines import is_lock_timeout
 from nsqkit.sql.inbox import InboxKey
 from nsqkit.sql.locks import LockedError, limit, limited
 from nsqkit.sql.open_database import OpenDatabase
@@ -115,9 +117,14 @@ class Transaction:
         database, connection = self._database, self._connection
         for ctx in self.publishing:
             ctx.has_outbox = True
-        with limited(database.lock_timeout_s):
+        lock_timeout_s = database.lock_timeout_s
+        try:  # without limited(): this is for each message
             self._outer = connection.begin()
-            return add(connection, what, now_s=database.now_s(), lock_timeout_s=database.lock_timeout_s)
+            return add(connection, what, now_s=database.now_s(), lock_timeout_s=lock_timeout_s)
+        except DBAPIError as error:
+            if is_lock_timeout(error):
+                raise LockedError(lock_timeout_s) from error
+            raise
 
     def end(self, verdict: Verdict) -> None:
         """Commit if a verdict finishes the message; store a requeue that is too long for nsqd.
@@ -130,7 +137,8 @@ class Transaction:
         """
         if verdict.label in _COMMITS:
             self.commit(publishes=verdict.label is OutcomeLabel.SUCCESS)
-        elif self._key is not None:
+            return
+        if self._key is not None:
             asked = LongRequeue.of(self._key, self.publishing[0], verdict)
             self.requeues = () if asked is None else (asked,)
         with suppress(LockedError):  # another copy of the event may be handled at this moment

@@ -15,6 +15,7 @@ from nsqkit.sql.cleaning import EVERY_S, Cleaner
 from nsqkit.sql.engines import Engines
 from nsqkit.sql.saga import store
 from nsqkit.sql.urls import DatabaseUrl
+from tests.unit.sql.apart import apart
 from tests.unit.sql.saga.test_store import NEW
 from tests.waiting import until
 
@@ -92,19 +93,29 @@ async def test_old_events_are_forgotten_in_small_transactions(
     assert (deleted, bench.remembered()) == ([2, 2, 1], [6400])
 
 
-async def test_sagas_are_forgotten_some_time_after_their_end_unless_they_need_attention(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cleaning, "MOST_ROWS", 2)
-    with bench.outside.begin() as connection:
+@apart
+def _add_sagas(outside: sa.Engine) -> None:
+    with outside.begin() as connection:
         for status, changed_at in itertools.product(Status, (9899.0, 9900.0)):
             for number in range(2):
                 instance = replace(NEW, key=f"{status}-{changed_at}-{number}", changed_at=changed_at)
                 instance = replace(instance, correlation_id=instance.key, progress=Progress(status))
                 assert store.add(connection, instance)
+
+
+@apart
+def _sagas(outside: sa.Engine) -> set[tuple[Status, float]]:
+    with outside.connect() as connection:
+        return {(each.progress.status, each.changed_at) for each in store.listed(connection)}
+
+
+async def test_sagas_are_forgotten_some_time_after_their_end_unless_they_need_attention(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "MOST_ROWS", 2)
+    _add_sagas(bench.outside)
     await bench.cleaner.clean()
-    with bench.outside.connect() as connection:
-        found = {(each.progress.status, each.changed_at) for each in store.listed(connection)}
+    found = _sagas(bench.outside)
     ended = {(Status.COMPLETED, 9899.0), (Status.COMPENSATED, 9899.0)}
     assert found == {*itertools.product(Status, (9899.0, 9900.0))} - ended
 

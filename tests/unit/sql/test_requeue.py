@@ -83,7 +83,9 @@ class ShelvePlain(Handler[LetterSorted], channel="shelve-plain", once=team, retr
         return shelve(ctx.resource(team.plain_session), event, ctx)
 
 
-class ShelveAll(BatchHandler[LetterSorted], channel="shelve-all", max_messages=3, once=team, retry=RETRY):
+class ShelveAll(
+    BatchHandler[LetterSorted], channel="shelve-all", max_messages=3, max_wait_s=0.01, once=team, retry=RETRY
+):
     async def handle(self, batch: Sequence[Delivery[LetterSorted]]) -> Mapping[str, Outcome]:
         session = batch[0].ctx.resource(team.session)
         ended = {each.key: await session.run_sync(shelve, each.event, each.ctx) for each in batch}

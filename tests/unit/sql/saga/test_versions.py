@@ -160,8 +160,9 @@ async def test_a_state_is_stored_with_its_defaults(settings: Settings, outside: 
     async with Harness([MakeCase], settings=settings) as h:
         await h.publish_raw(MakeCase.spec.topic, body)
         await h.settle()
+
     with outside.connect() as connection:
-        (found,) = store.listed(connection)
+        (found,) = apart(store.listed)(connection)
     assert msgspec.json.decode(found.state) == {"case_id": "c1", "colour": "black"}
 
 
