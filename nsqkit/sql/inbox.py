@@ -9,7 +9,6 @@ from typing import Final, Self
 from sqlalchemy import Connection, text
 
 from nsqkit.handler.context import Context
-from nsqkit.sql.locks import in_ms
 
 _LONGEST: Final = 255
 _COLUMNS: Final = "topic, channel, handler, source, event_id, handled_at"
@@ -104,7 +103,7 @@ def add(connection: Connection, key: InboxKey, *, now_s: float, lock_timeout_s: 
     if connection.dialect.name == "postgresql":
         from nsqkit.sql.driver import run  # noqa: PLC0415 - SQLite does without psycopg
 
-        return run(connection, _INSERT_WITHIN, (*values, in_ms(lock_timeout_s))).command_tuples == 1
+        return run(connection, _INSERT_WITHIN, (*values, f"{lock_timeout_s}s")).command_tuples == 1
     return connection.exec_driver_sql(_INSERT, values).rowcount > 0
 
 
@@ -122,7 +121,7 @@ def add_all(
     dialect = connection.dialect.name
     values = {**_given(dialect, keys), "handled_at": now_s}
     if dialect == "postgresql":
-        values["lock_timeout"] = in_ms(lock_timeout_s)
+        values["lock_timeout"] = f"{lock_timeout_s}s"
     added = connection.execute(_INSERT_ALL[dialect], values)
     first = keys[0]
     return frozenset(

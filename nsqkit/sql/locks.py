@@ -26,16 +26,7 @@ def limit(connection: Connection, lock_timeout_s: float) -> None:
     if connection.dialect.name == "postgresql":
         from nsqkit.sql import driver  # noqa: PLC0415 - SQLite does without psycopg
 
-        driver.run(connection, "SELECT set_config('lock_timeout', %s, true)", (in_ms(lock_timeout_s),))
-
-
-def in_ms(lock_timeout_s: float) -> str:
-    """Return a limit as PostgreSQL takes it.
-
-    Args:
-        lock_timeout_s: Longest wait, in seconds.
-    """
-    return f"{lock_timeout_s * 1000:.0f}ms"
+        driver.run(connection, "SELECT set_config('lock_timeout', %s, true)", (f"{lock_timeout_s}s",))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from nsqkit.sql.locks import LockedError, in_ms, limit, limited
+from nsqkit.sql.locks import LockedError, limit, limited
 
 
 class LockNotAvailableError(Exception):
@@ -42,15 +42,11 @@ def test_other_errors_stay_what_they_are() -> None:
         raise failing(SerializationError())
 
 
-def test_a_limit_is_whole_milliseconds() -> None:
-    assert in_ms(0.0504) == "50ms"
-
-
 @pytest.mark.usefixtures("settings")
 def test_a_limit_holds_for_the_transaction_and_no_longer(outside: sa.Engine) -> None:
     with outside.connect() as connection:
         before = _lock_timeout(connection)
-        limit(connection, 0.25)
+        limit(connection, 0.2504)
         during = _lock_timeout(connection)
         connection.rollback()
         after = _lock_timeout(connection)
