@@ -365,3 +365,15 @@ class ReplayError(NsqkitError):
 
     def __str__(self) -> str:
         return f"stopped with {self.replayed} of {self.wanted} dead letters replayed: {self.reason}"
+
+
+class BridgeError(NsqkitError):
+    """A route of a bridge cannot run until a person changes something; the text names route and remedy."""
+
+
+class OutageError(NsqkitError):
+    """Kafka or RabbitMQ cannot be reached, or cannot confirm now; what was under way may have arrived."""
+
+
+class RecordRefusedError(NsqkitError):
+    """Kafka or RabbitMQ refuses one record, such as one that is too large or cannot be routed."""
