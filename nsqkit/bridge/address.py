@@ -15,6 +15,11 @@ class NsqAddress:
     topic: str
     channel: str = ""
 
+    @property
+    def label(self) -> str:
+        """The address as metrics, log and page show it."""
+        return f"nsq:{self.topic}/{self.channel}" if self.channel else f"nsq:{self.topic}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaAddress:
@@ -31,6 +36,11 @@ class KafkaAddress:
     topic: str
     group: str = ""
     start: str = "earliest"
+
+    @property
+    def label(self) -> str:
+        """The address as metrics, log and page show it."""
+        return f"kafka:{self.topic}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +66,11 @@ class RabbitmqAddress:
     routing_key: str = ""
     has_tls: bool = False
     prefetch: int = 500
+
+    @property
+    def label(self) -> str:
+        """The address as metrics, log and page show it."""
+        return f"rabbitmq:{self.queue or self.exchange or self.routing_key}"
 
 
 Address = NsqAddress | KafkaAddress | RabbitmqAddress

@@ -25,6 +25,8 @@ class RecordSource(Protocol):
     async def read(self) -> Sequence[Record]:
         """Wait for records, and return all that have arrived, in their order per partition; 1 to 500.
 
+        The caller may cancel it to stop; it reads no more then, and confirms nothing of it.
+
         Raises:
             BridgeError: As ``open``.
         """
@@ -38,13 +40,19 @@ class RecordSource(Protocol):
         """
 
     def pause(self) -> None:
-        """Read nothing more, and stay in the group or connected; ``read`` waits. May be called again."""
+        """Read nothing more, and stay in the group or connected; ``read`` waits.
+
+        May be called again, and before ``open`` has succeeded.
+        """
 
     def resume(self) -> None:
-        """End the pause; may be called again."""
+        """End the pause; may be called again, and before ``open`` has succeeded."""
 
     async def lag(self) -> int | None:
         """Return how many records wait at the broker: end offset - committed, or messages ready.
+
+        It is that of the whole topic for the group, or of the queue, whichever process reads it: several
+        workers of one bridge show the largest number that one of them knows.
 
         Returns:
             0 or more; None if the broker does not answer within some seconds.
@@ -53,7 +61,7 @@ class RecordSource(Protocol):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why nothing can arrive, such as a lost connection, one line each without credentials; else empty."""
+        """Why nothing can arrive, such as a lost connection, one line each, without credentials."""
         ...
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Headers = tuple[tuple[str, bytes], ...]
-"""Names and values in their order; a name may occur several times. Values are UTF-8 unless a sender differs."""
+"""Names and values in their order; a name may occur several times. Values are usually text in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,149 @@
+"""Intake: when a route to NSQ reads and when it pauses: an operator says so, or the topic in nsqd is full."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from nsqkit.bridge.ports import RecordSource
+from nsqkit.bridge.route import Route
+from nsqkit.bridge.route_figures import RouteFigures
+from nsqkit.errors import ConnectionLostError, RefusedError
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.nodes import http_addresses
+from nsqkit.policy.depth_limit import DepthLimit, depth_in
+from nsqkit.policy.route import PauseReason
+from nsqkit.telemetry.metrics import HandlerMetrics
+from nsqkit.worker.parts import CompanionParts
+
+DEPTH_S: Final = 1.0
+"""Seconds between two looks at the depth of the topic in nsqd."""
+LAG_S: Final = 5.0
+"""Seconds between two questions for what waits at the other broker."""
+
+
+class Intake:
+    """Pauses and resumes the source of one route.
+
+    Args:
+        route: The route.
+        source: Its source.
+        parts: Parts of the worker.
+        meter: Counts of the route.
+        figures: Figures of the route.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        source: RecordSource,
+        parts: CompanionParts,
+        meter: HandlerMetrics,
+        figures: RouteFigures,
+    ) -> None:
+        self._route = route
+        self._source = source
+        self._parts = parts
+        self._meter = meter
+        self._figures = figures
+        self._log = parts.log.bind(route=route.name)
+        self._limit = None if route.max_depth is None else DepthLimit(route.max_depth)
+        self._until: asyncio.TimerHandle | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the source reads nothing; while a route is blocked, it tries its present batch again."""
+        return bool(self._figures.pauses - {PauseReason.BLOCKED})
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds until an operator's pause ends by itself; None if it does not."""
+        if self._until is None:
+            return None
+        return max(0.0, self._until.when() - asyncio.get_running_loop().time())
+
+    def start(self) -> None:
+        """Start to look at the depth and the lag."""
+        name = self._route.name
+        if self._limit is not None:
+            looking = self._parts.background.start(self._every(DEPTH_S, self._look), f"depth of route {name}")
+            self._tasks.append(looking)
+        asking = self._parts.background.start(self._every(LAG_S, self._ask), f"lag of route {name}")
+        self._tasks.append(asking)
+
+    async def stop(self) -> None:
+        """Stop looking; may be called before start."""
+        self._cancel_timer()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def pause(self, for_s: float = math.inf) -> None:
+        """Pause for *for_s* seconds, infinite until :meth:`resume`."""
+        self._cancel_timer()
+        if for_s < math.inf:
+            self._until = asyncio.get_running_loop().call_later(for_s, self.resume)
+        self.set(PauseReason.OPERATOR, holds=True)
+
+    def resume(self) -> None:
+        """End an operator's pause."""
+        self._cancel_timer()
+        self.set(PauseReason.OPERATOR, holds=False)
+
+    def published(self, count: int) -> None:
+        """Take in that messages were published, one or more."""
+        if self._limit is not None:
+            self._take(self._limit.published(count))
+
+    def set(self, reason: PauseReason, *, holds: bool) -> None:
+        """Set whether there is a reason to read nothing."""
+        pauses = self._figures.pauses
+        if holds is (reason in pauses):
+            return
+        was_paused = self.is_paused
+        (pauses.add if holds else pauses.discard)(reason)
+        self._meter.paused(bool(pauses))
+        if reason is not PauseReason.BLOCKED:
+            self._log.info("route_paused" if holds else "route_resumed", reason=str(reason))
+        if self.is_paused is not was_paused:
+            (self._source.pause if self.is_paused else self._source.resume)()
+
+    async def _every(self, pause_s: float, look: Callable[[], Any]) -> None:
+        while True:
+            await look()
+            await asyncio.sleep(pause_s)
+
+    async def _look(self) -> None:
+        depth = await self._depth()
+        if depth is not None and self._limit is not None:
+            self._take(self._limit.looked(depth))
+
+    async def _depth(self) -> int | None:
+        """Return how many messages wait in the topic of all nsqd that answer; None if none does."""
+        settings, topic = self._parts.settings, self._route.topic
+        read = partial(depth_in, topic=topic)
+        depths = []
+        try:
+            for address in await http_addresses(settings):
+                http = NsqdHttp(address, settings.connect_timeout_s)
+                try:
+                    depths.append(await http.read_stats(read, topic))
+                except (ConnectionLostError, RefusedError):
+                    continue
+        except ConnectionLostError:  # nsqlookupd is away
+            return None
+        return sum(depths) if depths else None
+
+    def _take(self, limit: DepthLimit) -> None:
+        self._limit = limit
+        self.set(PauseReason.DEPTH, holds=limit.is_reached)
+
+    async def _ask(self) -> None:
+        self._figures.lag = await self._source.lag()
+
+    def _cancel_timer(self) -> None:
+        if self._until is not None:
+            self._until.cancel()
+            self._until = None
