@@ -14,7 +14,7 @@ from nsqkit.policy.redaction import redact
 OPEN_S: Final = 1.0
 """Seconds until a write is tried again after the broker was away; pauses grow from it."""
 _SEND_SHARE: Final = 0.8
-"""Share of a handler's timeout that a write may take, so that it counts as an outage and uses up no attempt."""
+"""Share of a handler's timeout that a write may take: one without an answer is an outage, not a timeout."""
 
 
 class OpenedTarget:

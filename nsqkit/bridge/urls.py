@@ -137,19 +137,19 @@ class _Url:
         except ValueError as error:
             self.problems.append(f"it is not a URL: {error}")
             return (), ""
+        self._read_options(parts.query, _OPTIONS[kind, self._is_source])
+        if parts.fragment:
+            self.problems.append("it has a part after #; remove it, or write %23")
+        name, slash, _ = parts.path.removeprefix("/").partition("/")
+        if slash:
+            self.problems.append(f"its path {parts.path!r:.60} has several parts; write / in a name as %2F")
         if "@" in parts.netloc:
             self.problems.append(
                 f"a user or password does not belong here; remove it, and set {_SECRETS[kind]} "
                 "in the environment or in nsqkit.toml"
             )
-            return (), "name"
-        if parts.fragment:
-            self.problems.append("it has a part after #; remove it, or write %23")
-        self._read_options(parts.query, _OPTIONS[kind, self._is_source])
-        path = parts.path.removeprefix("/")
-        if "/" in path:
-            self.problems.append(f"its path {path!r:.60} has several parts; write %2F for a / in a name")
-        return tuple(self._servers(parts.netloc.split(","))), unquote(path)
+            return (), unquote(name)
+        return tuple(self._servers(parts.netloc.split(","))), unquote(name)
 
     def _servers(self, texts: Sequence[str]) -> list[str]:
         for text in texts:

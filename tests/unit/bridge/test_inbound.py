@@ -18,7 +18,7 @@ from nsqkit.dead_letters.replay import Replay, target_of
 from nsqkit.dead_letters.store import Store
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import BridgeError, OutageError
-from nsqkit.nsq.http import NsqdHttp
+from nsqkit.nsq.http import NsqdHttp, fetch
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.depth_limit import depth_in
@@ -103,7 +103,7 @@ async def test_nothing_is_confirmed_while_nsqd_is_away(
     await broker.stop()
     source = FakeSource([_record()])
     async with running(make_route(KAFKA, "nsq:in_away"), source, settings) as worker:
-        await until(lambda: worker.problems(), lambda problems: any(address in each for each in problems))
+        await until(worker.problems, lambda problems: any(address in each for each in problems))
         assert source.confirmed == []
         assert worker.live()
 
@@ -283,6 +283,4 @@ def _values(settings: Settings) -> dict[str, Any]:
 
 
 async def _emptied(broker: DevBroker, topic: str) -> None:
-    from nsqkit.nsq.http import fetch
-
     await fetch(broker.http_address, "/channel/empty", method="POST", topic=topic, channel="reader")
