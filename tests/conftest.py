@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from nsqkit.telemetry import logs
+from tests import kafka as kafka_server
 from tests.chromium import MISSING, Tab, browser, chromium
 
 hypothesis.settings.register_profile("nsqkit", deadline=None)  # the machine may be busy
@@ -52,3 +53,17 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
     folder.mkdir()
     async with browser(program, folder) as tab:
         yield tab
+
+
+@pytest.fixture(scope="session")
+def shared_kafka() -> Iterator[kafka_server.Kafka]:
+    """A Kafka for all tests of the run; the fixture ``kafka`` is this one, and runs in each test."""
+    with kafka_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def kafka(shared_kafka: kafka_server.Kafka) -> kafka_server.Kafka:
+    """A Kafka; a test may kill it. Topics of other tests may be there."""
+    shared_kafka.start()
+    return shared_kafka
