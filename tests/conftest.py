@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from nsqkit.telemetry import logs
+from tests import rabbitmq as rabbitmq_server
 from tests.chromium import MISSING, Tab, browser, chromium
 
 hypothesis.settings.register_profile("nsqkit", deadline=None)  # the machine may be busy
@@ -52,3 +53,17 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
     folder.mkdir()
     async with browser(program, folder) as tab:
         yield tab
+
+
+@pytest.fixture(scope="session")
+def shared_rabbitmq() -> Iterator[rabbitmq_server.Rabbitmq]:
+    """A RabbitMQ for all tests of the run; the fixture ``rabbitmq`` is this one, and runs in each test."""
+    with rabbitmq_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq(shared_rabbitmq: rabbitmq_server.Rabbitmq) -> rabbitmq_server.Rabbitmq:
+    """A RabbitMQ; a test may kill it. Queues and exchanges of other tests may be there."""
+    shared_rabbitmq.start()
+    return shared_rabbitmq
