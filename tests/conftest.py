@@ -13,6 +13,7 @@ import structlog
 
 from nsqkit.telemetry import logs
 from tests import kafka as kafka_server
+from tests import rabbitmq as rabbitmq_server
 from tests.chromium import MISSING, Tab, browser, chromium
 
 hypothesis.settings.register_profile("nsqkit", deadline=None)  # the machine may be busy
@@ -67,3 +68,17 @@ def kafka(shared_kafka: kafka_server.Kafka) -> kafka_server.Kafka:
     """A Kafka; a test may kill it. Topics of other tests may be there."""
     shared_kafka.start()
     return shared_kafka
+
+
+@pytest.fixture(scope="session")
+def shared_rabbitmq() -> Iterator[rabbitmq_server.Rabbitmq]:
+    """A RabbitMQ for all tests of the run; the fixture ``rabbitmq`` is this one, and runs in each test."""
+    with rabbitmq_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq(shared_rabbitmq: rabbitmq_server.Rabbitmq) -> rabbitmq_server.Rabbitmq:
+    """A RabbitMQ; a test may kill it. Queues and exchanges of other tests may be there."""
+    shared_rabbitmq.start()
+    return shared_rabbitmq

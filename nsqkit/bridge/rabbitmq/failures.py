@@ -1,0 +1,106 @@
+"""Failures: errors of the AMQP library as errors of a bridge: can a person help, or only time?"""
+
+import asyncio
+import contextlib
+import ssl
+import traceback
+from collections.abc import Iterator
+from typing import Final
+
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    AuthenticationError,
+    ChannelPreconditionFailed,
+    IncompatibleProtocolError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
+from aiormq.exceptions import ChannelAccessRefused, ConnectionNotAllowed
+from pamqp.commands import Connection
+
+from nsqkit.errors import BridgeError, OutageError
+from nsqkit.policy.peer_text import peer_text
+from nsqkit.policy.redaction import redact
+
+_OF_PEOPLE: Final = (ChannelAccessRefused, ChannelPreconditionFailed, ConnectionNotAllowed)
+"""RabbitMQ answers these until somebody changes a permission, a queue or the route."""
+_NOT_ALLOWED: Final = 530
+_TLS_REMEDIES: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "trust its authority by the CA file, or connect by a name that it has",
+    "WRONG_VERSION_NUMBER": "this port speaks plain AMQP; use amqp:// or the port of amqps://",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it demands a client certificate; set one, with its key",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the client certificate; set another one",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept the client certificate; set another one",
+}
+
+
+@contextlib.contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Raise what the library raises in the block as an error of a bridge.
+
+    Args:
+        where: The broker, such as ``RabbitMQ shop:5672``.
+
+    Raises:
+        BridgeError: If only a person can help.
+        OutageError: Else.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # The library rejects the calls of a connection that died without a frame with this error.
+        raise OutageError(f"{where}: the connection is lost") from error
+    except CONNECTION_EXCEPTIONS as error:
+        raise failure(error, where) from error
+
+
+def failure(error: BaseException, where: str) -> BridgeError | OutageError:
+    """Return an error of the library as one of a bridge.
+
+    Args:
+        error: Any error.
+        where: The broker, such as ``RabbitMQ shop:5672``.
+    """
+    if isinstance(error, BridgeError | OutageError):
+        return error
+    if isinstance(error, ProbableAuthenticationError):
+        return BridgeError(f"{where} refuses the user or the password; set the right ones: {reason(error)}")
+    if isinstance(error, AuthenticationError | IncompatibleProtocolError):
+        return BridgeError(f"{where}: {reason(error)}")
+    if (tls := _tls_error(error)) and (remedy := _TLS_REMEDIES.get(tls.reason or "")):
+        return BridgeError(f"{where}: TLS failed, {reason(tls)}: {remedy}")
+    if isinstance(error, InvalidFrameError) and (closed := _close_frame(error)):
+        return _closed(closed, where)
+    if isinstance(error, _OF_PEOPLE):
+        return BridgeError(f"{where}: {reason(error)}")
+    return OutageError(f"{where}: {reason(error)}")
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error says, on one line, without likely secrets."""
+    texts = [str(each) for each in error.args if isinstance(each, str)] or [str(error)]
+    return redact(peer_text(texts[-1] or type(error).__name__))
+
+
+def _close_frame(error: InvalidFrameError) -> Connection.Close | None:
+    """Return the answer to ``connection.open``, with its reason: aiormq raises an error without it."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(answer := frame.f_locals.get("frame"), Connection.Close):
+            return answer
+    return None
+
+
+def _closed(answer: Connection.Close, where: str) -> BridgeError | OutageError:
+    why = redact(peer_text(answer.reply_text or ""))
+    if answer.reply_code != _NOT_ALLOWED:
+        return OutageError(f"{where}: {why}")
+    return BridgeError(f"{where}: {why}; name another virtual host in the route, or create or allow this one")
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__
+    return error
