@@ -94,10 +94,11 @@ def _adapter(route: Route) -> Any:
     module, name = _CLASSES[extra, "source" if route.is_inbound else "target"]
     try:
         return getattr(import_module(module), name)
+    except BridgeError as error:
+        raise BridgeError(f"{route.where}: {error}") from None
     except ImportError as error:
         raise BridgeError(
-            f"{route.where}: {route.other.label} needs a library that is not installed ({error.name}): "
-            f"pip install 'nsqkit[{extra}]'"
+            f"{route.where}: {route.other.label} needs {error.name}: pip install 'nsqkit[{extra}]'"
         ) from None
 
 

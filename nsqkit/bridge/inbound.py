@@ -66,6 +66,7 @@ class Inbound:
         self._stopping = asyncio.Event()
         self._held = 0
         self._problem = ""
+        self._must_open = False
 
     @property
     def held(self) -> int:
@@ -111,6 +112,8 @@ class Inbound:
         try:
             await self._source.open()
             self._on_open()
+        except BridgeError as error:
+            raise BridgeError(f"{self.route.where}: {error}") from error
         except OutageError as error:
             self._note(str(error))
         self._task = self._parts.background.start(self._run(), f"route {self.name}")
@@ -152,12 +155,25 @@ class Inbound:
                 await self._until_done(self._source.open)
                 self._on_open()
             while not self._stopping.is_set():
-                await self._pass_on(await self._until_done(self._source.read))
+                await self._pass_on(await self._until_done(self._read))
         except _StoppedError:
             return
 
+    async def _read(self) -> Sequence[Record]:
+        """Read, from a new connection if a person had to help before."""
+        if self._must_open:
+            await self._source.close()
+            await self._source.open()
+            self._must_open = False
+        try:
+            return await self._source.read()
+        except BridgeError:
+            self._must_open = True
+            raise
+
     def _on_open(self) -> None:
         self._opened.set()
+        self._intake.ask_lag()
         self._log.info("route_opened", reads=self.route.source.label)
 
     async def _pass_on(self, records: Sequence[Record]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -65,13 +65,16 @@ class Intake:
         return max(0.0, self._until.when() - asyncio.get_running_loop().time())
 
     def start(self) -> None:
-        """Start to look at the depth and the lag."""
-        name = self._route.name
+        """Start to look at the depth, if the route has a limit."""
         if self._limit is not None:
-            looking = self._parts.background.start(self._every(DEPTH_S, self._look), f"depth of route {name}")
-            self._tasks.append(looking)
-        asking = self._parts.background.start(self._every(LAG_S, self._ask), f"lag of route {name}")
-        self._tasks.append(asking)
+            self._start(self._every(DEPTH_S, self._look), "depth")
+
+    def ask_lag(self) -> None:
+        """Start to ask for the lag; call it when the source is open."""
+        self._start(self._every(LAG_S, self._ask), "lag")
+
+    def _start(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        self._tasks.append(self._parts.background.start(work, f"{what} of route {self._route.name}"))
 
     async def stop(self) -> None:
         """Stop looking; may be called before start."""

@@ -45,6 +45,8 @@ class OpenedTarget:
         """
         try:
             await self._open()
+        except BridgeError as error:
+            raise BridgeError(f"{self._route.where}: {error}") from error
         except OutageError as error:
             self._note(str(error))
 
