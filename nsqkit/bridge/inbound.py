@@ -256,8 +256,10 @@ class Inbound:
             self._log.info("route_continues", after=redact(before))
             return
         self.figures.last_error = redact(problem)
-        log = self._log.error if is_blocked else self._log.warning
-        log("route_blocked" if is_blocked else "route_waits", reason=redact(problem))
+        if is_blocked:
+            self._log.error("route_blocked", reason=redact(problem))
+        else:
+            self._log.warning("route_waits", reason=redact(problem))
 
     def _count(self, read: int, passed: int, refused: Refused) -> None:
         for _ in range(passed):

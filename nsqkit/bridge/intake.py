@@ -108,8 +108,10 @@ class Intake:
         was_paused = self.is_paused
         (pauses.add if holds else pauses.discard)(reason)
         self._meter.paused(bool(pauses))
-        if reason is not PauseReason.BLOCKED:
-            self._log.info("route_paused" if holds else "route_resumed", reason=str(reason))
+        if reason is not PauseReason.BLOCKED and holds:
+            self._log.info("route_paused", reason=str(reason))
+        elif reason is not PauseReason.BLOCKED:
+            self._log.info("route_resumed", reason=str(reason))
         if self.is_paused is not was_paused:
             (self._source.pause if self.is_paused else self._source.resume)()
 

@@ -138,6 +138,16 @@ LOG_EVENTS: Final = {
     "requeue_delay_clamped": "A handler asked for a delay longer than `max_requeue_delay_s`; that was used.",
     "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
     "replacement_failed": "`--workers`: a new worker ended before it was ready; the earlier one continues.",
+    "route_blocked": (
+        "A bridge's route waits for a person: a topic, queue or exchange does not exist, credentials are "
+        "refused, or the store of dead letters cannot be written. Nothing is confirmed meanwhile. It tries "
+        "again by itself."
+    ),
+    "route_continues": "A bridge's route goes on after what `after` says.",
+    "route_opened": "A bridge's route is connected to Kafka or RabbitMQ.",
+    "route_paused": "A bridge's route reads nothing: an operator says so, or its topic has `max_depth` messages.",
+    "route_resumed": "A reason to pause a bridge's route is over; without another one it reads again.",
+    "route_waits": "A bridge's route waits for nsqd, Kafka or RabbitMQ, which is away; it tries again by itself.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
     "saga_changed": "An instance of a saga is being compensated, or has reached its end.",
     "saga_needs_attention": (

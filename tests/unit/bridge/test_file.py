@@ -34,7 +34,8 @@ def test_the_routes_of_a_file(tmp_path: Path) -> None:
         'to = "amqps://b.example:5671/goods%2Fsold?routing_key=a.b&vhost=shop"\n'
         'mode = "binary"\nmax_in_flight = 7\ntimeout_s = 3\nmax_attempts = 2',
         'name = "queue"\nfrom = "amqp://b.example:5672/returns?prefetch=9"\nto = "nsq:returns"',
-        'name = "keyed"\nfrom = "nsq:returns/kafka"\nto = "kafka://a.example:9092/returns"\nkey = "partitionkey"',
+        'name = "keyed"\nfrom = "nsq:returns/kafka"\nto = "kafka://a.example:9092/returns"\n'
+        'key = "partitionkey"',
         name='name = "shop"',
     )
     bridge = read_bridge(path)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,12 +48,12 @@ class Brokers:
 
 
 @pytest.fixture
-def brokers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Brokers]:
+def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
     made = Brokers()
     monkeypatch.setattr(adapters, "missing", lambda _: None)
     monkeypatch.setattr(adapters, "source_of", made.source_of)
     monkeypatch.setattr(adapters, "target_of", made.target_of)
-    yield made
+    return made
 
 
 @pytest.fixture
