@@ -4,6 +4,7 @@ import base64
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -122,6 +123,17 @@ class Kafka:
         if process is not None:
             process.kill()
             process.wait(PATIENCE_S)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Keep its connections open, but answer nothing."""
+        process = self._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def _is_ready(self, begin: int) -> bool:
         with self._log.open("rb") as log:

@@ -88,7 +88,7 @@ class Link:
             self._log.info("kafka_back", servers=self._servers)
 
     def log(self, level: int, *text: object) -> None:
-        """Drop a line of the library's own log: its errors come to :meth:`failed`, too."""
+        """Drop a line of the library's own log, which goes to stderr by default."""
 
 
 def settings(address: KafkaAddress, access: Access, link: Link) -> Settings:
@@ -102,7 +102,7 @@ def settings(address: KafkaAddress, access: Access, link: Link) -> Settings:
         "socket.connection.setup.timeout.ms": 10_000,
         "reconnect.backoff.ms": 250,
         "reconnect.backoff.max.ms": 5_000,
-        "log.connection.close": False,
+        "log_level": 0,  # its errors come to the link, too
         "logger": link,
         "error_cb": link.failed,
         **_security(access),

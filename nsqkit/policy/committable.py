@@ -34,6 +34,8 @@ class Committable:
             offset: Its offset, 0 or more.
         """
         self._unconfirmed[offset] = None
+        if self._committed < 0:
+            self._committed = offset  # where the group begins
         self._end = max(self._end, offset + 1)
 
     def reach(self, offset: int) -> None:

@@ -176,26 +176,37 @@ def is_draining(source: KafkaSource) -> bool:
     return source._poller.is_draining
 
 
-async def test_a_pause_keeps_the_partitions(kafka: Kafka) -> None:
+async def test_a_pause_keeps_the_partitions(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka removes a member that does not poll, after max.poll.interval.ms."""
     topic = Topic(kafka)
-    source = source_of(kafka, topic.name)
-    source._settings |= {"session.timeout.ms": 1_000, "max.poll.interval.ms": 1_000}
-    await source.open()
-    try:
+    async with reading(kafka, topic) as source:
         topic.write(b"0")
         await read(source, 1)
         source.pause()
         source.pause()
-        place = source._poller._places[0]
-        topic.write(b"1")
+        polls = polls_of(source, monkeypatch)
         waiting = asyncio.create_task(source.read())
-        await asyncio.sleep(2)  # longer than max.poll.interval.ms, after which Kafka would remove the member
+        topic.write(b"1")
+        before = owned(source)
+        await until(lambda: len(polls) > 3)
         assert not waiting.done()
-        assert source._poller._places[0] is place
+        assert owned(source) == before == [0]
         source.resume()
         assert bodies(await waiting) == [b"1"]
-    finally:
-        await source.close()
+
+
+def polls_of(source: KafkaSource, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list that grows with each poll."""
+    poller, polls = source._poller, []
+    assert poller is not None
+    poll = poller._poll
+
+    def counted(timeout_s: float) -> list[Record]:
+        polls.append(timeout_s)
+        return poll(timeout_s)
+
+    monkeypatch.setattr(poller, "_poll", counted)
+    return polls
 
 
 async def test_a_topic_that_does_not_exist_is_named_and_not_created(kafka: Kafka) -> None:
