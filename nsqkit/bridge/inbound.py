@@ -101,6 +101,8 @@ class Inbound:
             state=IntakeState.BLOCKED if self.is_blocked else state,
             remaining_s=self._intake.remaining_s,
             problems=self.problems,
+            lag=self.figures.lag,
+            last_error=self.figures.last_error,
         )
 
     async def start(self) -> None:
@@ -255,7 +257,7 @@ class Inbound:
         if not problem:
             self._log.info("route_continues", after=redact(before))
             return
-        self.figures.last_error = redact(problem)
+        self.figures.fail(problem)
         if is_blocked:
             self._log.error("route_blocked", reason=redact(problem))
         else:

@@ -1,8 +1,11 @@
 """Route figures: the metrics of a route beside those that a handler has, and its last error."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from nsqkit.events import rfc3339
+from nsqkit.policy.redaction import redact
 from nsqkit.policy.route import PauseReason, RefusalReason
 from nsqkit.telemetry.metrics import Figure, Metrics
 
@@ -20,7 +23,7 @@ class RouteFigures:
 
     Attributes:
         lag: Records that wait at the broker; None if that is not known.
-        last_error: The last error, redacted; empty if there was none.
+        last_error: The time and the text of the last error, redacted; empty if there was none.
         pauses: Why it reads nothing now.
         redelivered: Records that the broker has delivered again.
         skipped: Records that had been here before.
@@ -37,6 +40,11 @@ class RouteFigures:
         self._route = route
         self._problems = problems
         metrics.add_source(self._figures)
+
+    def fail(self, problem: str) -> None:
+        """Keep the last error, with its time."""
+        at = rfc3339.from_ns(time.time_ns() // 10**9 * 10**9)
+        self.last_error = f"{at}: {redact(problem)}"
 
     def _figures(self) -> Iterator[Figure]:
         route = self._route

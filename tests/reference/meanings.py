@@ -145,9 +145,9 @@ LOG_EVENTS: Final = {
     ),
     "route_continues": "A bridge's route goes on after what `after` says.",
     "route_opened": "A bridge's route is connected to Kafka or RabbitMQ.",
-    "route_paused": "A bridge's route reads nothing: an operator says so, or its topic has `max_depth` messages.",
+    "route_paused": "A bridge's route reads nothing: an operator says so, or its topic is at `max_depth`.",
     "route_resumed": "A reason to pause a bridge's route is over; without another one it reads again.",
-    "route_waits": "A bridge's route waits for nsqd, Kafka or RabbitMQ, which is away; it tries again by itself.",
+    "route_waits": "A bridge's route waits for nsqd, Kafka or RabbitMQ, and tries again by itself.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
     "saga_changed": "An instance of a saga is being compensated, or has reached its end.",
     "saga_needs_attention": (

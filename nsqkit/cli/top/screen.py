@@ -163,6 +163,7 @@ def _why(handler: dict[str, Any]) -> str:
         handler["saturated"],
         since,
         reasons and f"1 min: {reasons}",
+        handler["last_error"] and f"last error {handler['last_error']}",
         deferred,
     ]
     return "; ".join(filter(None, found))

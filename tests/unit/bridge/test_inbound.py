@@ -193,6 +193,8 @@ async def test_a_store_that_cannot_be_written_stops_the_route(
         folder.mkdir()
         await source.wait_confirmed(1)
         await until(lambda: not worker.is_blocked)
+        (state,) = worker.handler_states()
+        assert (state.problems, "cannot be created" in state.last_error) == ((), True)
 
 
 async def test_a_record_that_was_in_the_topic_before_is_skipped(
