@@ -84,7 +84,7 @@ class Link:
     def answered(self) -> None:
         """Remember that a broker has answered."""
         if self._is_away:
-            self._is_away = False
+            self._is_away, self._last = False, None
             self._log.info("kafka_back", servers=self._servers)
 
     def log(self, level: int, *text: object) -> None:
