@@ -22,7 +22,7 @@ MISSING = "Kafka not found: run scripts/install-kafka (needs Java and mvn); skip
 USER, PASSWORD = "bridge", "made-up-secret"
 _INSTALLED = Path(__file__).parents[1] / ".kafka"
 _START_S = 3 * PATIENCE_S  # about 8 s of CPU, on a machine that may be busy
-_READY = b"started"
+_READY = b"Kafka Server started"
 _JAVA = (
     "java",
     "-Xms128m",

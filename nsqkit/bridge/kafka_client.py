@@ -1,20 +1,18 @@
 """Kafka client: the settings, errors and questions that sources and targets share; it keeps no client."""
 
 import asyncio
+import os
 import time
 from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import KafkaAddress
 from nsqkit.errors import BridgeError, OutageError
 from nsqkit.nsq.log import Log
 from nsqkit.policy.peer_text import peer_text
-
-try:
-    from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-    from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
-except ImportError as missing:
-    raise BridgeError("Kafka needs an extra: pip install 'nsqkit[kafka]'") from missing
 
 T = TypeVar("T")
 Settings = dict[str, Any]
@@ -25,6 +23,7 @@ PROBE_S = 0.5
 """Seconds between two questions whether brokers that were away are there again, and for each."""
 _LARGEST_BATCH_BYTES = 1_000_000
 _PAUSE_S = 0.1
+_FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
 CONTENT_TYPE = "content-type"
 """The record header with the media type."""
 MISSING = frozenset(
@@ -84,7 +83,7 @@ class Link:
     def answered(self) -> None:
         """Remember that a broker has answered."""
         if self._is_away:
-            self._is_away = False
+            self._is_away, self._last = False, None
             self._log.info("kafka_back", servers=self._servers)
 
     def log(self, level: int, *text: object) -> None:
@@ -117,12 +116,8 @@ def _security(access: Access) -> Settings:
         found["sasl.username"] = access.username
         found["sasl.password"] = access.password
     if access.has_tls:
-        files = {
-            "ssl.ca.location": access.tls_ca,
-            "ssl.certificate.location": access.tls_cert,
-            "ssl.key.location": access.tls_key or access.tls_cert,
-        }
-        found.update({name: str(path) for name, path in files.items() if path is not None})
+        files = (access.tls_ca, access.tls_cert, access.tls_key or access.tls_cert)
+        found |= {name: str(path) for name, path in zip(_FILES, files, strict=True) if path is not None}
     return found
 
 
@@ -142,6 +137,7 @@ def check_topic(common: Settings, address: KafkaAddress, link: Link, *, create: 
     admin = _admin(common, address)
     give_up_s = time.monotonic() + OPEN_S
     while (error := _topic_error(admin, address.topic)) is not None:
+        admin.poll(_PAUSE_S)  # the reason comes by the link
         if link.is_refused:
             raise BridgeError(f"Kafka at {servers(address)} refuses the connection: {link.reason}")
         if error.code() in MISSING:
@@ -152,7 +148,6 @@ def check_topic(common: Settings, address: KafkaAddress, link: Link, *, create: 
             raise forbidden(address, error)
         elif time.monotonic() > give_up_s:
             raise OutageError(f"Kafka at {servers(address)} does not answer: {link.reason}")
-        admin.poll(_PAUSE_S)
     link.answered()
 
 
@@ -202,7 +197,7 @@ def _admin(common: Settings, address: KafkaAddress) -> AdminClient:
     try:
         return AdminClient(common)
     except KafkaException as error:
-        raise unusable(address, error) from error
+        raise unusable(common, address, error) from error
 
 
 def _topic_error(admin: AdminClient, topic: str) -> KafkaError | None:
@@ -232,12 +227,13 @@ def error_of(exception: KafkaException) -> KafkaError:
     return error
 
 
-def unusable(address: KafkaAddress, exception: KafkaException) -> BridgeError:
+def unusable(common: Settings, address: KafkaAddress, exception: KafkaException) -> BridgeError:
     """Return the error for settings that the library refuses, such as a file of TLS that cannot be read."""
-    return BridgeError(
-        f"Kafka at {servers(address)}: {peer_text(error_of(exception).str())}; "
-        "correct the credentials or the files of TLS"
-    )
+    reason = peer_text(error_of(exception).str())
+    for name in _FILES:
+        if name in common and not os.access(common[name], os.R_OK):
+            reason = f"{common[name]} cannot be read"
+    return BridgeError(f"Kafka at {servers(address)}: {reason}; correct the credentials or the files of TLS")
 
 
 def set_result(future: asyncio.Future[T], result: T) -> None:

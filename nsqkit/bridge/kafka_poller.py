@@ -212,7 +212,8 @@ class KafkaPoller(threading.Thread):
             return None
         offset = message.offset() or 0
         place.progress.read(offset)
-        headers = tuple((name, _bytes(value)) for name, value in message.headers() or ())
+        pairs: Any = message.headers() or ()  # a list, although its type permits more
+        headers = tuple((name, value or b"") for name, value in pairs)
         return Record(
             body=message.value(),
             headers=headers,
@@ -333,7 +334,3 @@ class KafkaPoller(threading.Thread):
 
     def _at(self, partition: int, offset: int = OFFSET_INVALID) -> TopicPartition:
         return TopicPartition(self._address.topic, partition, offset)
-
-
-def _bytes(value: str | bytes | None) -> bytes:
-    return value.encode() if isinstance(value, str) else value or b""

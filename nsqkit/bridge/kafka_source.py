@@ -134,7 +134,7 @@ class KafkaSource:
         try:
             return KafkaPoller(self._settings, self._address, self._link, deliver, self._log)
         except KafkaException as error:
-            raise unusable(self._address, error) from error
+            raise unusable(self._common, self._address, error) from error
 
     def _arrive(self, item: Sequence[Record] | BaseException) -> None:
         if isinstance(item, BaseException):

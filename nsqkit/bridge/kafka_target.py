@@ -150,7 +150,7 @@ class KafkaTarget:
         try:
             return Producer(self._settings)
         except KafkaException as error:
-            raise unusable(self._address, error) from error
+            raise unusable(self._common, self._address, error) from error
 
     def _produce(
         self,

@@ -18,11 +18,9 @@ from tests.bridge.topics import Topic, new_name
 from tests.kafka import Kafka
 from tests.waiting import turns, until
 
-GROUP = "nsqkit"
-
 
 def source_of(kafka: Kafka, topic: str, *, start: str = "earliest", create: bool = False) -> KafkaSource:
-    address = KafkaAddress(servers=(kafka.address,), topic=topic, group=GROUP, start=start)
+    address = KafkaAddress(servers=(kafka.address,), topic=topic, group=topic, start=start)
     return KafkaSource(address, Access(), create=create, log=structlog.get_logger())
 
 
@@ -77,17 +75,17 @@ async def test_only_a_contiguous_prefix_is_committed_and_the_rest_is_read_again(
     async with reading(kafka, topic) as source:
         first, _, third = await read(source, 3, is_confirmed=False)
         await source.confirm([first, third])
-    assert topic.committed(GROUP) == [1]
+    assert topic.committed() == [1]
     async with reading(kafka, topic) as source:
         assert bodies(await read(source, 2)) == [b"1", b"2"]
-    assert topic.committed(GROUP) == [3]
+    assert topic.committed() == [3]
 
 
 async def test_a_group_that_starts_at_the_latest_misses_nothing_after_its_first_start(kafka: Kafka) -> None:
     topic = Topic(kafka)
     topic.write(b"before")
     async with reading(kafka, topic, start="latest"):
-        await until(lambda: topic.committed(GROUP) == [1])
+        await until(lambda: topic.committed() == [1])
     topic.write(b"between")
     async with reading(kafka, topic, start="latest") as source:
         assert bodies(await read(source, 1)) == [b"between"]
@@ -127,7 +125,7 @@ async def test_records_of_a_cancelled_read_come_with_the_next(kafka: Kafka) -> N
         topic.write(b"0")
         await until(lambda: source._arrived)
         assert bodies(await read(source, 1)) == [b"0"]
-    assert topic.committed(GROUP) == [1]
+    assert topic.committed() == [1]
 
 
 async def test_a_batch_in_flight_is_confirmed_before_another_member_gets_its_partition(kafka: Kafka) -> None:
@@ -160,10 +158,10 @@ async def test_a_batch_that_is_not_confirmed_in_time_is_left_to_the_next_owner(
             (lost,) = owned(second)
             assert bodies(again) == [b"%d" % lost]
             await first.confirm(records)
-            await until(lambda: topic.committed(GROUP)[1 - lost] == 1)
-            assert topic.committed(GROUP)[lost] is None
+            await until(lambda: topic.committed()[1 - lost] == 1)
+            assert topic.committed()[lost] is None
             await second.confirm(again)
-    assert topic.committed(GROUP) == [1, 1]
+    assert topic.committed() == [1, 1]
 
 
 def owned(source: KafkaSource) -> list[int]:
@@ -238,5 +236,5 @@ async def test_a_killed_broker_loses_nothing(kafka: Kafka) -> None:
             topic.write(b"2")
             assert bodies(await read(source, 1)) == [b"2"]
             assert source.problems == ()
-    assert topic.committed(GROUP) == [3]
+    assert topic.committed() == [3]
     assert [line["event"] for line in lines] == ["kafka_away", "kafka_back"]

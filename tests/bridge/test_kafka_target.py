@@ -36,9 +36,7 @@ async def writing(kafka: Kafka, topic: Topic) -> AsyncIterator[KafkaTarget]:
 
 
 async def outcomes(target: KafkaTarget, *bodies: bytes) -> list[Any]:
-    return await asyncio.gather(
-        *(target.send(Record(body=body)) for body in bodies), return_exceptions=True
-    )
+    return await asyncio.gather(*(target.send(Record(body=body)) for body in bodies), return_exceptions=True)
 
 
 async def test_kafka_has_all_of_a_record(kafka: Kafka) -> None:
@@ -48,7 +46,9 @@ async def test_kafka_has_all_of_a_record(kafka: Kafka) -> None:
         await target.send(
             Record(body=b"{}", headers=headers, key=b"customer", content_type="application/json")
         )
-        await target.send(Record(body=b"", headers=(("content-type", b"text/plain"),), content_type="ignored"))
+        await target.send(
+            Record(body=b"", headers=(("content-type", b"text/plain"),), content_type="ignored")
+        )
         await target.send(Record(body=None, key=b"gone"))
     full, empty, tombstone = topic.read(3)
     assert (full.value(), full.key()) == (b"{}", b"customer")
@@ -109,8 +109,8 @@ async def test_a_killed_broker_is_an_outage_and_the_target_recovers(
             assert await outcomes(target, b"again") == [None]
     assert {type(each) for each in ended} <= {type(None), OutageError}
     confirmed = [*bodies, *(body for body, end in zip(bodies, ended, strict=True) if end is None), b"again"]
-    found = [message.value() for message in topic.read(len(confirmed))]
-    assert sorted(set(found)) == sorted(set(confirmed))
+    found = {message.value() for message in topic.read(len(confirmed))}
+    assert found >= set(confirmed)
     assert [line["event"] for line in lines] == ["kafka_away", "kafka_back"]
 
 

@@ -29,7 +29,7 @@ class Topic:
 
     def __init__(self, kafka: Kafka, partitions: int = 1, **settings: str) -> None:
         self.name = new_name()
-        self._servers = {"bootstrap.servers": kafka.address}
+        self._servers: dict[str, Any] = {"bootstrap.servers": kafka.address}
         config = {name.replace("_", "."): value for name, value in settings.items()}
         new = NewTopic(self.name, num_partitions=partitions, replication_factor=1, config=config)
         admin = AdminClient(self._servers)
@@ -61,9 +61,12 @@ class Topic:
         consumer.close()
         return found
 
-    def committed(self, group: str) -> list[int | None]:
-        """Return the offset that a group has committed of each partition."""
-        consumer = self._consumer(group)
+    def committed(self) -> list[int | None]:
+        """Return the offset that the group of the topic's name has committed, of each partition.
+
+        A group of its own: Kafka, killed and started again, waits for members of a group who left before.
+        """
+        consumer = self._consumer(self.name)
         asked = [TopicPartition(self.name, each) for each in self._partitions]
         found = consumer.committed(asked, PATIENCE_S)
         consumer.close()
