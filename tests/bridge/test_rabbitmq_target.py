@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import aio_pika
@@ -14,7 +14,7 @@ from nsqkit.bridge.address import RabbitmqAddress
 from nsqkit.bridge.rabbitmq import RabbitmqTarget, target
 from nsqkit.bridge.record import Record
 from nsqkit.errors import BridgeError, OutageError, RecordRefusedError
-from tests.amqp import Client, connected, unique
+from tests.amqp import Client, unique
 from tests.rabbitmq import MAX_MESSAGE_BYTES, PASSWORD, READER, USER, Rabbitmq
 from tests.waiting import until
 
@@ -24,9 +24,8 @@ ORDER = Record(body=b"order")
 
 
 @pytest.fixture
-async def client(rabbitmq: Rabbitmq) -> AsyncIterator[Client]:
-    async with connected(rabbitmq) as client:
-        yield client
+def client(rabbitmq: Rabbitmq) -> Client:
+    return Client(rabbitmq)
 
 
 @pytest.fixture
@@ -45,6 +44,15 @@ async def start(rabbitmq: Rabbitmq) -> AsyncIterator[Any]:
         yield start
 
 
+async def sent(sender: RabbitmqTarget, record: Record) -> bool:
+    """Return whether a message is confirmed; an outage is none of its faults."""
+    try:
+        await sender.send(record)
+    except OutageError:
+        return False
+    return True
+
+
 async def test_a_message_is_persistent_and_has_its_headers(start: Any, client: Client) -> None:
     queue = await client.quorum_queue()
     sender = await start(routing_key=queue)
@@ -54,11 +62,11 @@ async def test_a_message_is_persistent_and_has_its_headers(start: Any, client: C
     found = await client.get(queue)
     assert found is not None
     assert (found.body, found.content_type) == (b"\x00body", "application/json")
-    assert found.headers == {"cloudEvents:id": "7", "raw": b"\xff"}
+    assert found.headers.items() >= {"cloudEvents:id": "7", "raw": b"\xff"}.items()
     assert found.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
     empty = await client.get(queue)
     assert empty is not None
-    assert (empty.body, empty.content_type, empty.headers) == (b"", None, {})
+    assert (empty.body, empty.content_type) == (b"", None)
 
 
 async def test_many_messages_are_confirmed_at_the_same_time(start: Any, client: Client) -> None:
@@ -130,11 +138,8 @@ async def test_nothing_that_was_confirmed_is_lost_when_rabbitmq_is_killed(
     sender = await start(routing_key=queue)
     numbers = set(range(200))
 
-    async def send(number: int) -> bool:
-        with contextlib.suppress(OutageError):
-            await sender.send(Record(body=b"%d" % number))
-            return True
-        return False
+    def send(number: int) -> Awaitable[bool]:
+        return sent(sender, Record(body=b"%d" % number))
 
     sends = [asyncio.ensure_future(send(number)) for number in numbers]
     await until(lambda: any(each.done() for each in sends))
@@ -193,8 +198,7 @@ async def test_a_message_that_is_too_large_is_refused_alone(start: Any, client: 
     sender = await start(routing_key=queue)
     with pytest.raises(RecordRefusedError, match=f"takes at most {MAX_MESSAGE_BYTES} bytes"):
         await sender.send(Record(body=bytes(MAX_MESSAGE_BYTES + 1)))
-    await until(lambda: not sender.problems)
-    await sender.send(ORDER)
+    await until(lambda: sent(sender, ORDER))  # the channel was closed, so another one is opened
     assert await client.ready(queue) == 1
 
 

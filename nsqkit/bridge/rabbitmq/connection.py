@@ -40,12 +40,16 @@ class RabbitmqConnection:
         begin: Prepares each new channel; raises ``BridgeError`` if only a person can help.
         on_change: Called after each change of ``problem``.
         log: structlog logger for losses and recoveries.
+
+    Attributes:
+        where: The broker, such as ``RabbitMQ shop:5672``, for errors.
     """
 
     def __init__(
         self, address: RabbitmqAddress, access: Access, begin: Begin, on_change: Callable[[], None], log: Any
     ) -> None:
-        self.where = f"RabbitMQ {join_address(address.host, address.port)}"
+        self._host_port = join_address(address.host, address.port)
+        self.where = f"RabbitMQ {self._host_port}"
         self._address = address
         self._access = access
         self._begin = begin
@@ -82,7 +86,7 @@ class RabbitmqConnection:
             OutageError: If RabbitMQ cannot be reached.
         """
         await self._connect()
-        self._log.info("rabbitmq_connected", rabbitmq=self.where)
+        self._log.info("rabbitmq_connected", rabbitmq=self._host_port)
         self._keeper = self._background.start(self._keep(), f"connection to {self.where}")
         self._keeper.add_done_callback(lambda _: self._on_change())
 
@@ -133,10 +137,10 @@ class RabbitmqConnection:
             if clock() - began_s > _PAUSES.max_s:  # a channel that RabbitMQ closes at once is no success
                 self._losses = 0
             self._fail(OutageError(f"{self.where}: the connection is lost: {lost}"))
-            self._log.warning("rabbitmq_lost", rabbitmq=self.where, reason=lost)
+            self._log.warning("rabbitmq_lost", rabbitmq=self._host_port, error=lost)
             await self._disconnect()
             await self._connect_again()
-            self._log.info("rabbitmq_connected", rabbitmq=self.where)
+            self._log.info("rabbitmq_connected", rabbitmq=self._host_port)
 
     async def _lost(self) -> str:
         """Wait until the channel closes, and return why."""

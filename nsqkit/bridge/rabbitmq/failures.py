@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import ssl
 import traceback
 from collections.abc import Iterator
@@ -22,7 +23,13 @@ from nsqkit.errors import BridgeError, OutageError
 from nsqkit.policy.peer_text import peer_text
 from nsqkit.policy.redaction import redact
 
-_OF_PEOPLE: Final = (ChannelAccessRefused, ChannelPreconditionFailed, ConnectionNotAllowed)
+_OF_PEOPLE: Final = (
+    AuthenticationError,
+    IncompatibleProtocolError,
+    ChannelAccessRefused,
+    ChannelPreconditionFailed,
+    ConnectionNotAllowed,
+)
 """RabbitMQ answers these until somebody changes a permission, a queue or the route."""
 _NOT_ALLOWED: Final = 530
 _TLS_REMEDIES: Final = {
@@ -68,19 +75,20 @@ def failure(error: BaseException, where: str) -> BridgeError | OutageError:
         return error
     if isinstance(error, ProbableAuthenticationError):
         return BridgeError(f"{where} refuses the user or the password; set the right ones: {reason(error)}")
-    if isinstance(error, AuthenticationError | IncompatibleProtocolError):
-        return BridgeError(f"{where}: {reason(error)}")
     if (tls := _tls_error(error)) and (remedy := _TLS_REMEDIES.get(tls.reason or "")):
         return BridgeError(f"{where}: TLS failed, {reason(tls)}: {remedy}")
     if isinstance(error, InvalidFrameError) and (closed := _close_frame(error)):
         return _closed(closed, where)
-    if isinstance(error, _OF_PEOPLE):
-        return BridgeError(f"{where}: {reason(error)}")
-    return OutageError(f"{where}: {reason(error)}")
+    kind = BridgeError if isinstance(error, _OF_PEOPLE) else OutageError
+    return kind(f"{where}: {reason(error)}")
 
 
 def reason(error: BaseException) -> str:
     """Return what an error says, on one line, without likely secrets."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and (error.strerror or "").startswith("Connect call failed"):
+        return f"cannot connect: {os.strerror(error.errno or 0)}"  # asyncio's text has only the address
     texts = [str(each) for each in error.args if isinstance(each, str)] or [str(error)]
     return redact(peer_text(texts[-1] or type(error).__name__))
 
