@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -85,6 +86,16 @@ class Rabbitmq:
         if process is not None:
             process.kill()
             process.wait(PATIENCE_S)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop it (SIGSTOP) for the block: its connections stay open, and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def evaluate(self, expression: str) -> str:
         """Return the value of an Erlang expression in the server, as ``erl_call`` writes it."""

@@ -135,6 +135,8 @@ async def test_no_line_shows_a_secret_and_an_outage_logs_two_lines(
     assert [line["event"] for line in lines] == ["rabbitmq_connected", "rabbitmq_lost", "rabbitmq_connected"]
     written = [*map(str, lines), *shown, *(record.getMessage() for record in caplog.records)]
     assert not [text for text in written if PASSWORD in text]
+    silenced = {"aio_pika", "aiormq"}  # when nsqkit configures the logs; asyncio's would be shown
+    assert {record.name.partition(".")[0] for record in caplog.records} <= silenced
 
 
 async def _error(opened: RabbitmqTarget) -> str:

@@ -126,6 +126,19 @@ async def test_nothing_is_lost_when_rabbitmq_is_killed(
     await until(source.lag, lambda lag: lag == 0)
 
 
+async def test_a_message_that_cannot_be_decoded_stops_the_route(
+    start: Any, client: Client, rabbitmq: Rabbitmq
+) -> None:
+    queue = await client.quorum_queue()
+    source = await start(queue)
+    year_33658 = "[{timestamp, 1000000000000000}]"
+    default_exchange = 'rabbit_misc:r(<<"/">>, exchange, <<>>)'
+    rabbitmq.evaluate(f'rabbit_basic:publish({default_exchange}, <<"{queue}">>, {year_33658}, <<"body">>)')
+    with pytest.raises(BridgeError, match="cannot decode a message; remove it from the queue: .*year 33658"):
+        await source.read()
+    assert source.problems
+
+
 async def test_a_missing_queue_is_refused(start: Any) -> None:
     with pytest.raises(BridgeError, match=r"queue 'missing' does not exist; create it, or set create = true"):
         await start("missing")

@@ -11,7 +11,7 @@ import structlog
 
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import RabbitmqAddress
-from nsqkit.bridge.rabbitmq import RabbitmqTarget, target
+from nsqkit.bridge.rabbitmq import RabbitmqTarget, connection, target
 from nsqkit.bridge.record import Record
 from nsqkit.errors import BridgeError, OutageError, RecordRefusedError
 from tests.amqp import Client, unique
@@ -152,6 +152,20 @@ async def test_nothing_that_was_confirmed_is_lost_when_rabbitmq_is_killed(
     await until(lambda: not sender.problems)
     assert all(await asyncio.gather(*(send(number) for number in numbers - confirmed)))
     assert await client.numbers(queue) == numbers
+
+
+async def test_a_rabbitmq_that_no_longer_answers_is_lost(
+    start: Any, client: Client, rabbitmq: Rabbitmq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 1)
+    queue = await client.quorum_queue()
+    sender = await start(routing_key=queue)
+    with rabbitmq.frozen():
+        with pytest.raises(OutageError, match="connection is lost"):
+            await sender.send(ORDER)
+        await until(lambda: sender.problems)
+    await until(lambda: sent(sender, ORDER))
+    assert sender.problems == ()
 
 
 async def test_a_deleted_exchange_is_an_outage_until_somebody_creates_it_again(

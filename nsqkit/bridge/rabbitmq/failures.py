@@ -64,6 +64,11 @@ def translated(where: str) -> Iterator[None]:
         raise failure(error, where) from error
 
 
+def is_undecodable(error: BaseException | None) -> bool:
+    """Return whether a connection was lost because the library cannot decode what it received."""
+    return isinstance(error, InvalidFrameError | ValueError)
+
+
 def failure(error: BaseException, where: str) -> BridgeError | OutageError:
     """Return an error of the library as one of a bridge.
 
