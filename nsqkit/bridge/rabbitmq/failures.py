@@ -11,6 +11,7 @@ from typing import Final
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
     AuthenticationError,
+    ChannelInvalidStateError,
     ChannelPreconditionFailed,
     IncompatibleProtocolError,
     InvalidFrameError,
@@ -92,6 +93,8 @@ def reason(error: BaseException) -> str:
     """Return what an error says, on one line, without likely secrets."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, ChannelInvalidStateError):
+        return "the channel is closed"
     if isinstance(error, OSError) and (error.strerror or "").startswith("Connect call failed"):
         return f"cannot connect: {os.strerror(error.errno or 0)}"  # asyncio's text has only the address
     texts = [str(each) for each in error.args if isinstance(each, str)] or [str(error)]

@@ -24,7 +24,7 @@ _TOO_LARGE: Final = re.compile(r"message size \d+ .*larger than .*?(?P<most>\d+)
 
 
 class RabbitmqTarget:
-    """Publishes to an exchange; see :class:`~nsqkit.bridge.ports.RecordTarget`.
+    """Publishes to an exchange; see :class:`~nsqkit.bridge.ports.RecordTarget`. AMQP has no keys of records.
 
     Args:
         address: The broker, the exchange and the routing key of all messages.
