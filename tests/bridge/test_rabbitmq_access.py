@@ -77,17 +77,19 @@ Certificates = Callable[[Authority, Authority], dict[str, Path]]
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        pytest.param(lambda own, other: {}, "trust its authority", id="an unknown authority"),
+        pytest.param(lambda own, other: {}, "rabbitmq_tls_ca must hold its CA", id="an unknown authority"),
         pytest.param(
             lambda own, other: {"tls_ca": own.file}, "demands a client certificate", id="no certificate"
         ),
         pytest.param(
             lambda own, other: {"tls_ca": own.file, "tls_cert": other.file},
-            "its key in PEM form",
+            "rabbitmq_tls_cert: .*: not a certificate and its key",
             id="no key",
         ),
         pytest.param(
-            lambda own, other: {"tls_ca": Path("/none.pem")}, "/none.pem has no certificates", id="no file"
+            lambda own, other: {"tls_ca": Path("/none.pem")},
+            "rabbitmq_tls_ca: /none.pem: No such file",
+            id="no file",
         ),
     ],
 )
@@ -105,7 +107,7 @@ async def test_tls_that_cannot_work_is_refused(
 async def test_a_name_that_is_not_in_the_certificate_is_refused(rabbitmq: Rabbitmq) -> None:
     access = Access(has_tls=True, tls_ca=rabbitmq.authority.file)
     opened = sender(rabbitmq, access, port=rabbitmq.tls_port)
-    with pytest.raises(BridgeError, match="connect by a name that it has"):
+    with pytest.raises(BridgeError, match="the certificate the name of the host"):
         await opened.open()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.rabbitmq
 
+Start = Callable[..., Awaitable[RabbitmqSource]]
 ACCESS = Access(username=USER, password=PASSWORD)
 
 
@@ -29,7 +30,7 @@ def client(rabbitmq: Rabbitmq) -> Client:
 
 
 @pytest.fixture
-async def start(rabbitmq: Rabbitmq) -> AsyncIterator[Callable[..., Any]]:
+async def start(rabbitmq: Rabbitmq) -> AsyncIterator[Start]:
     """A function that returns an open source of a queue."""
     async with contextlib.AsyncExitStack() as stack:
 
@@ -55,7 +56,7 @@ def bodies(records: list[Record]) -> list[bytes | None]:
     return [record.body for record in records]
 
 
-async def test_a_message_has_its_body_headers_and_place(start: Any, client: Client) -> None:
+async def test_a_message_has_its_body_headers_and_place(start: Start, client: Client) -> None:
     queue = await client.quorum_queue()
     table = {
         "cloudEvents:id": "7",
@@ -78,7 +79,7 @@ async def test_a_message_has_its_body_headers_and_place(start: Any, client: Clie
     assert second.position == first.position + 1
 
 
-async def test_only_confirmed_messages_are_acknowledged(start: Any, client: Client) -> None:
+async def test_only_confirmed_messages_are_acknowledged(start: Start, client: Client) -> None:
     queue = await client.quorum_queue()
     await client.publish(queue, b"1", b"2", b"3")
     source = await start(queue)
@@ -90,7 +91,7 @@ async def test_only_confirmed_messages_are_acknowledged(start: Any, client: Clie
 
 
 async def test_a_tag_of_a_lost_connection_is_never_acknowledged_on_the_next_one(
-    start: Any, client: Client, rabbitmq: Rabbitmq
+    start: Start, client: Client, rabbitmq: Rabbitmq
 ) -> None:
     queue = await client.quorum_queue()
     await client.publish(queue, b"1")
@@ -106,7 +107,7 @@ async def test_a_tag_of_a_lost_connection_is_never_acknowledged_on_the_next_one(
 
 
 async def test_nothing_is_lost_when_rabbitmq_is_killed(
-    start: Any, client: Client, rabbitmq: Rabbitmq
+    start: Start, client: Client, rabbitmq: Rabbitmq
 ) -> None:
     queue = await client.quorum_queue()
     await client.publish(queue, *(b"%d" % number for number in range(20)))
@@ -127,7 +128,7 @@ async def test_nothing_is_lost_when_rabbitmq_is_killed(
 
 
 async def test_a_message_that_cannot_be_decoded_stops_the_route(
-    start: Any, client: Client, rabbitmq: Rabbitmq
+    start: Start, client: Client, rabbitmq: Rabbitmq
 ) -> None:
     queue = await client.quorum_queue()
     source = await start(queue)
@@ -139,12 +140,12 @@ async def test_a_message_that_cannot_be_decoded_stops_the_route(
     assert source.problems
 
 
-async def test_a_missing_queue_is_refused(start: Any) -> None:
+async def test_a_missing_queue_is_refused(start: Start) -> None:
     with pytest.raises(BridgeError, match=r"queue 'missing' does not exist; create it, or set create = true"):
         await start("missing")
 
 
-async def test_a_missing_queue_is_created_as_a_quorum_queue(start: Any, client: Client) -> None:
+async def test_a_missing_queue_is_created_as_a_quorum_queue(start: Start, client: Client) -> None:
     queue = unique("created")
     source = await start(queue, create=True)
     await client.quorum_queue(queue)  # RabbitMQ refuses to declare it again as anything else
@@ -152,13 +153,13 @@ async def test_a_missing_queue_is_created_as_a_quorum_queue(start: Any, client: 
     assert bodies(await read(source, 1)) == [b"1"]
 
 
-async def test_an_existing_classic_queue_is_read_as_it_is(start: Any, client: Client) -> None:
+async def test_an_existing_classic_queue_is_read_as_it_is(start: Start, client: Client) -> None:
     queue = await client.classic_queue()
     await client.publish(queue, b"1")
     assert bodies(await read(await start(queue, create=True), 1)) == [b"1"]
 
 
-async def test_a_queue_that_is_deleted_stops_the_route(start: Any, client: Client) -> None:
+async def test_a_queue_that_is_deleted_stops_the_route(start: Start, client: Client) -> None:
     queue = await client.quorum_queue()
     source = await start(queue)
     await client.delete_queue(queue)
@@ -166,7 +167,7 @@ async def test_a_queue_that_is_deleted_stops_the_route(start: Any, client: Clien
         await source.read()
 
 
-async def test_at_most_the_prefetch_is_unacknowledged(start: Any, client: Client) -> None:
+async def test_at_most_the_prefetch_is_unacknowledged(start: Start, client: Client) -> None:
     queue = await client.quorum_queue()
     await client.publish(queue, *(b"%d" % number for number in range(10)))
     source = await start(queue, prefetch=4)
@@ -177,7 +178,7 @@ async def test_at_most_the_prefetch_is_unacknowledged(start: Any, client: Client
     await until(source.lag, lambda lag: lag == 2)
 
 
-async def test_a_pause_gives_back_what_was_not_read_and_stays_connected(start: Any, client: Client) -> None:
+async def test_a_pause_gives_back_what_was_not_read_and_stays_connected(start: Start, client: Client) -> None:
     queue = await client.quorum_queue()
     source = await start(queue, prefetch=2)
     await client.publish(queue, b"1")
@@ -199,7 +200,7 @@ async def test_a_pause_gives_back_what_was_not_read_and_stays_connected(start: A
     assert sorted(bodies(returned), key=str) == [b"2", b"3"]
 
 
-async def test_a_pause_outlives_a_lost_connection(start: Any, client: Client, rabbitmq: Rabbitmq) -> None:
+async def test_a_pause_outlives_a_lost_connection(start: Start, client: Client, rabbitmq: Rabbitmq) -> None:
     queue = await client.quorum_queue()
     source = await start(queue)
     source.pause()
@@ -211,7 +212,7 @@ async def test_a_pause_outlives_a_lost_connection(start: Any, client: Client, ra
     assert bodies(await read(source, 1)) == [b"1"]
 
 
-async def test_a_virtual_host_may_have_a_slash_in_its_name(rabbitmq: Rabbitmq, start: Any) -> None:
+async def test_a_virtual_host_may_have_a_slash_in_its_name(rabbitmq: Rabbitmq, start: Start) -> None:
     source = await start(unique("hosted"), create=True, vhost=VHOST)
     assert await source.lag() == 0
 

@@ -33,12 +33,14 @@ _OF_PEOPLE: Final = (
 )
 """RabbitMQ answers these until somebody changes a permission, a queue or the route."""
 _NOT_ALLOWED: Final = 530
+_SET_PASSWORD: Final = "set rabbitmq_username and rabbitmq_password"
+_SET_CERTIFICATE: Final = "set rabbitmq_tls_cert and rabbitmq_tls_key"
 _TLS_REMEDIES: Final = {
-    "CERTIFICATE_VERIFY_FAILED": "trust its authority by the CA file, or connect by a name that it has",
-    "WRONG_VERSION_NUMBER": "this port speaks plain AMQP; use amqp:// or the port of amqps://",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it demands a client certificate; set one, with its key",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the client certificate; set another one",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept the client certificate; set another one",
+    "CERTIFICATE_VERIFY_FAILED": "rabbitmq_tls_ca must hold its CA, and the certificate the name of the host",
+    "WRONG_VERSION_NUMBER": "this port speaks plain AMQP; write amqp:// or the port of amqps://",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": f"it demands a client certificate; {_SET_CERTIFICATE}",
+    "TLSV1_ALERT_UNKNOWN_CA": f"it does not trust the client certificate; {_SET_CERTIFICATE}",
+    "SSLV3_ALERT_BAD_CERTIFICATE": f"it does not accept the client certificate; {_SET_CERTIFICATE}",
 }
 
 
@@ -80,7 +82,7 @@ def failure(error: BaseException, where: str) -> BridgeError | OutageError:
     if isinstance(error, BridgeError | OutageError):
         return error
     if isinstance(error, ProbableAuthenticationError):
-        return BridgeError(f"{where} refuses the user or the password; set the right ones: {reason(error)}")
+        return BridgeError(f"{where} refuses the user or the password; {_SET_PASSWORD}: {reason(error)}")
     if (tls := _tls_error(error)) and (remedy := _TLS_REMEDIES.get(tls.reason or "")):
         return BridgeError(f"{where}: TLS failed, {reason(tls)}: {remedy}")
     if isinstance(error, InvalidFrameError) and (closed := _close_frame(error)):

@@ -27,11 +27,11 @@ def tls(reason: str) -> AMQPConnectionError:
     ("error", "kind", "text"),
     [
         pytest.param(
-            ProbableAuthenticationError("ACCESS_REFUSED"), BridgeError, "the password", id="password"
+            ProbableAuthenticationError("ACCESS_REFUSED"), BridgeError, "rabbitmq_password", id="password"
         ),
         pytest.param(ConnectionNotAllowed("NOT_ALLOWED - x"), BridgeError, "NOT_ALLOWED - x", id="530"),
         pytest.param(ChannelAccessRefused("ACCESS_REFUSED"), BridgeError, "ACCESS_REFUSED", id="403"),
-        pytest.param(tls("CERTIFICATE_VERIFY_FAILED"), BridgeError, "its authority", id="certificate"),
+        pytest.param(tls("CERTIFICATE_VERIFY_FAILED"), BridgeError, "rabbitmq_tls_ca", id="certificate"),
         pytest.param(tls("WRONG_VERSION_NUMBER"), BridgeError, "speaks plain AMQP", id="a plain port"),
         pytest.param(tls("UNEXPECTED_EOF"), OutageError, "ssl", id="TLS that ends early"),
         pytest.param(ConnectionClosed(320, "FORCED - by Ann"), OutageError, "FORCED - by Ann", id="closed"),
