@@ -6,21 +6,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from pamqp.common import Arguments
 
 from tests.rabbitmq import PASSWORD, USER, Rabbitmq
 
 
 class Client:
-    """Declares, publishes and reads as another program would.
+    """Declares, publishes and reads as another program would, each time on a new connection.
 
     Args:
-        connection: An open connection.
+        server: The RabbitMQ.
     """
 
-    def __init__(self, connection: AbstractConnection) -> None:
-        self._connection = connection
+    def __init__(self, server: Rabbitmq) -> None:
+        self._server = server
 
     async def quorum_queue(self, name: str = "") -> str:
         """Declare a quorum queue, and return its name."""
@@ -64,8 +64,10 @@ class Client:
     async def numbers(self, queue: str) -> set[int]:
         """Take all messages, and return their bodies, which are numbers."""
         found = set()
-        while message := await self.get(queue):
-            found.add(int(message.body))
+        async with self.channel() as channel:
+            declared = await channel.get_queue(queue)
+            while message := await declared.get(fail=False, no_ack=True):
+                found.add(int(message.body))
         return found
 
     async def consumers(self, queue: str) -> int:
@@ -74,9 +76,13 @@ class Client:
             declared = await channel.declare_queue(queue, passive=True)
             return declared.declaration_result.consumer_count or 0
 
-    def channel(self) -> AbstractChannel:
-        """Return a new channel, to be opened by ``async with``."""
-        return self._connection.channel()
+    @contextlib.asynccontextmanager
+    async def channel(self) -> AsyncIterator[AbstractChannel]:
+        """Yield a channel."""
+        port = self._server.port
+        connecting = aio_pika.connect(host="127.0.0.1", port=port, login=USER, password=PASSWORD)
+        async with await connecting as connection, connection.channel() as channel:
+            yield channel
 
     async def _declare(self, name: str, arguments: Arguments) -> str:
         async with self.channel() as channel:
@@ -90,12 +96,3 @@ _numbers = itertools.count(1)
 def unique(word: str) -> str:
     """Return a name for a queue or an exchange that no other test has."""
     return f"{word}{next(_numbers)}"
-
-
-@contextlib.asynccontextmanager
-async def connected(server: Rabbitmq) -> AsyncIterator[Client]:
-    """Yield a client, which connects again by itself."""
-    async with await aio_pika.connect_robust(
-        host="127.0.0.1", port=server.port, login=USER, password=PASSWORD, reconnect_interval=0.1
-    ) as connection:
-        yield Client(connection)

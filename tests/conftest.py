@@ -38,7 +38,7 @@ def _unconfigured_logs() -> Iterator[None]:
     root.setLevel(level)
     warnings.showwarning = showwarning
     logs._Folding.is_on = False
-    for name in ("nsq", "tornado.access", "tornado.general"):
+    for name in ("nsq", "tornado.access", "tornado.general", "aio_pika", "aiormq"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 

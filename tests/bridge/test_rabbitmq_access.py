@@ -62,23 +62,34 @@ async def test_tls_with_a_client_certificate(rabbitmq: Rabbitmq) -> None:
     await opened.close()
 
 
+async def is_open(opened: RabbitmqTarget) -> bool:
+    """Try to open it; the alert of TLS 1.3 that says what is wrong can be lost when RabbitMQ disconnects."""
+    try:
+        await opened.open()
+    except OutageError:
+        return False
+    return True
+
+
 Certificates = Callable[[Authority, Authority], dict[str, Path]]
 
 
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        pytest.param(lambda own, other: {}, "trust its authority", id="an unknown authority"),
+        pytest.param(lambda own, other: {}, "rabbitmq_tls_ca must hold its CA", id="an unknown authority"),
         pytest.param(
             lambda own, other: {"tls_ca": own.file}, "demands a client certificate", id="no certificate"
         ),
         pytest.param(
             lambda own, other: {"tls_ca": own.file, "tls_cert": other.file},
-            "its key in PEM form",
+            "rabbitmq_tls_cert: .*: not a certificate and its key",
             id="no key",
         ),
         pytest.param(
-            lambda own, other: {"tls_ca": Path("/none.pem")}, "/none.pem has no certificates", id="no file"
+            lambda own, other: {"tls_ca": Path("/none.pem")},
+            "rabbitmq_tls_ca: /none.pem: No such file",
+            id="no file",
         ),
     ],
 )
@@ -89,14 +100,14 @@ async def test_tls_that_cannot_work_is_refused(
     access = Access(username=USER, password=PASSWORD, has_tls=True, **found)  # type: ignore[arg-type]
     opened = sender(rabbitmq, access, host="localhost", port=rabbitmq.tls_port)
     with pytest.raises(BridgeError, match=reason):
-        await opened.open()
+        await until(lambda: is_open(opened))
     await opened.close()
 
 
 async def test_a_name_that_is_not_in_the_certificate_is_refused(rabbitmq: Rabbitmq) -> None:
     access = Access(has_tls=True, tls_ca=rabbitmq.authority.file)
     opened = sender(rabbitmq, access, port=rabbitmq.tls_port)
-    with pytest.raises(BridgeError, match="connect by a name that it has"):
+    with pytest.raises(BridgeError, match="the certificate the name of the host"):
         await opened.open()
 
 
@@ -126,6 +137,8 @@ async def test_no_line_shows_a_secret_and_an_outage_logs_two_lines(
     assert [line["event"] for line in lines] == ["rabbitmq_connected", "rabbitmq_lost", "rabbitmq_connected"]
     written = [*map(str, lines), *shown, *(record.getMessage() for record in caplog.records)]
     assert not [text for text in written if PASSWORD in text]
+    silenced = {"aio_pika", "aiormq"}  # when nsqkit configures the logs; asyncio's would be shown
+    assert {record.name.partition(".")[0] for record in caplog.records} <= silenced
 
 
 async def _error(opened: RabbitmqTarget) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aio_pika
@@ -11,26 +11,26 @@ import structlog
 
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import RabbitmqAddress
-from nsqkit.bridge.rabbitmq import RabbitmqTarget, target
+from nsqkit.bridge.rabbitmq import RabbitmqTarget, connection, target
 from nsqkit.bridge.record import Record
 from nsqkit.errors import BridgeError, OutageError, RecordRefusedError
-from tests.amqp import Client, connected, unique
+from tests.amqp import Client, unique
 from tests.rabbitmq import MAX_MESSAGE_BYTES, PASSWORD, READER, USER, Rabbitmq
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.rabbitmq
 
+Start = Callable[..., Awaitable[RabbitmqTarget]]
 ORDER = Record(body=b"order")
 
 
 @pytest.fixture
-async def client(rabbitmq: Rabbitmq) -> AsyncIterator[Client]:
-    async with connected(rabbitmq) as client:
-        yield client
+def client(rabbitmq: Rabbitmq) -> Client:
+    return Client(rabbitmq)
 
 
 @pytest.fixture
-async def start(rabbitmq: Rabbitmq) -> AsyncIterator[Any]:
+async def start(rabbitmq: Rabbitmq) -> AsyncIterator[Start]:
     """A function that returns an open target."""
     async with contextlib.AsyncExitStack() as stack:
 
@@ -45,7 +45,16 @@ async def start(rabbitmq: Rabbitmq) -> AsyncIterator[Any]:
         yield start
 
 
-async def test_a_message_is_persistent_and_has_its_headers(start: Any, client: Client) -> None:
+async def sent(sender: RabbitmqTarget, record: Record) -> bool:
+    """Return whether a message is confirmed; an outage is none of its faults."""
+    try:
+        await sender.send(record)
+    except OutageError:
+        return False
+    return True
+
+
+async def test_a_message_is_persistent_and_has_its_headers(start: Start, client: Client) -> None:
     queue = await client.quorum_queue()
     sender = await start(routing_key=queue)
     headers = (("cloudEvents:id", b"7"), ("raw", b"\xff"))
@@ -54,21 +63,21 @@ async def test_a_message_is_persistent_and_has_its_headers(start: Any, client: C
     found = await client.get(queue)
     assert found is not None
     assert (found.body, found.content_type) == (b"\x00body", "application/json")
-    assert found.headers == {"cloudEvents:id": "7", "raw": b"\xff"}
+    assert found.headers.items() >= {"cloudEvents:id": "7", "raw": b"\xff"}.items()
     assert found.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
     empty = await client.get(queue)
     assert empty is not None
-    assert (empty.body, empty.content_type, empty.headers) == (b"", None, {})
+    assert (empty.body, empty.content_type) == (b"", None)
 
 
-async def test_many_messages_are_confirmed_at_the_same_time(start: Any, client: Client) -> None:
+async def test_many_messages_are_confirmed_at_the_same_time(start: Start, client: Client) -> None:
     queue = await client.classic_queue()
     sender = await start(routing_key=queue)
     await asyncio.gather(*(sender.send(Record(body=b"%d" % number)) for number in range(300)))
     assert await client.ready(queue) == 300
 
 
-async def test_a_message_that_no_queue_takes_is_refused(start: Any, client: Client) -> None:
+async def test_a_message_that_no_queue_takes_is_refused(start: Start, client: Client) -> None:
     exchange, queue = unique("exchange"), await client.quorum_queue()
     await start(exchange=exchange, routing_key="orders.created", create=True)
     sender = await start(exchange=exchange, routing_key="orders.created")
@@ -82,21 +91,21 @@ async def test_a_message_that_no_queue_takes_is_refused(start: Any, client: Clie
     assert await client.ready(queue) == 1
 
 
-async def test_a_missing_exchange_is_refused(start: Any) -> None:
+async def test_a_missing_exchange_is_refused(start: Start) -> None:
     with pytest.raises(
         BridgeError, match=r"exchange 'missing' does not exist; create it, or set create = true"
     ):
         await start(exchange="missing")
 
 
-async def test_a_missing_exchange_is_created_durable_and_of_type_topic(start: Any, client: Client) -> None:
+async def test_a_missing_exchange_is_created_durable_and_of_type_topic(start: Start, client: Client) -> None:
     exchange = unique("exchange")
     await start(exchange=exchange, create=True)
     async with client.channel() as channel:  # RabbitMQ refuses to declare it again as anything else
         await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
 
 
-async def test_an_existing_exchange_of_another_type_is_written_as_it_is(start: Any, client: Client) -> None:
+async def test_an_existing_exchange_of_another_type_is_written_as_it_is(start: Start, client: Client) -> None:
     queue = await client.quorum_queue()
     await client.bind(queue, "amq.fanout", "")
     sender = await start(exchange="amq.fanout", create=True)
@@ -104,7 +113,7 @@ async def test_an_existing_exchange_of_another_type_is_written_as_it_is(start: A
     assert await client.ready(queue) == 1
 
 
-async def test_the_default_exchange_needs_the_queue_of_the_routing_key(start: Any, client: Client) -> None:
+async def test_the_default_exchange_needs_the_queue_of_the_routing_key(start: Start, client: Client) -> None:
     queue = unique("queue")
     with pytest.raises(BridgeError, match=f"queue '{queue}' does not exist"):
         await start(routing_key=queue)
@@ -113,28 +122,25 @@ async def test_the_default_exchange_needs_the_queue_of_the_routing_key(start: An
     assert await client.ready(queue) == 1
 
 
-async def test_a_queue_that_is_full_is_an_outage(start: Any, client: Client) -> None:
+async def test_a_queue_that_is_full_is_an_outage(start: Start, client: Client) -> None:
     queue = await client.classic_queue({"x-max-length": 1, "x-overflow": "reject-publish"})
     sender = await start(routing_key=queue)
     await sender.send(ORDER)
     with pytest.raises(OutageError, match="nack"):
         await sender.send(ORDER)
     assert await client.get(queue)
-    await sender.send(ORDER)
+    await until(lambda: sent(sender, ORDER))
 
 
 async def test_nothing_that_was_confirmed_is_lost_when_rabbitmq_is_killed(
-    start: Any, client: Client, rabbitmq: Rabbitmq
+    start: Start, client: Client, rabbitmq: Rabbitmq
 ) -> None:
     queue = await client.quorum_queue()
     sender = await start(routing_key=queue)
     numbers = set(range(200))
 
-    async def send(number: int) -> bool:
-        with contextlib.suppress(OutageError):
-            await sender.send(Record(body=b"%d" % number))
-            return True
-        return False
+    def send(number: int) -> Awaitable[bool]:
+        return sent(sender, Record(body=b"%d" % number))
 
     sends = [asyncio.ensure_future(send(number)) for number in numbers]
     await until(lambda: any(each.done() for each in sends))
@@ -149,8 +155,23 @@ async def test_nothing_that_was_confirmed_is_lost_when_rabbitmq_is_killed(
     assert await client.numbers(queue) == numbers
 
 
+async def test_a_rabbitmq_that_no_longer_answers_is_lost(
+    start: Start, client: Client, rabbitmq: Rabbitmq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(target, "CONFIRM_S", PATIENCE_S)
+    queue = await client.quorum_queue()
+    sender = await start(routing_key=queue)
+    with rabbitmq.frozen():
+        with pytest.raises(OutageError, match="connection is lost"):
+            await sender.send(ORDER)
+        await until(lambda: sender.problems)
+    await until(lambda: sent(sender, ORDER))
+    assert sender.problems == ()
+
+
 async def test_a_deleted_exchange_is_an_outage_until_somebody_creates_it_again(
-    start: Any, client: Client
+    start: Start, client: Client
 ) -> None:
     exchange, queue = unique("exchange"), await client.quorum_queue()
     sender = await start(exchange=exchange, routing_key="a", create=True)
@@ -170,31 +191,34 @@ async def test_a_deleted_exchange_is_an_outage_until_somebody_creates_it_again(
 
 
 async def test_an_alarm_of_rabbitmq_is_an_outage(
-    start: Any, client: Client, rabbitmq: Rabbitmq, monkeypatch: pytest.MonkeyPatch
+    start: Start, client: Client, rabbitmq: Rabbitmq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(target, "CONFIRM_S", 0.5)
-    queue = await client.quorum_queue()
-    sender = await start(routing_key=queue)
+    sender = await start(routing_key=await client.quorum_queue())
+
+    async def problems() -> tuple[str, ...]:
+        await sent(sender, ORDER)
+        return sender.problems
+
     alarm = "{resource_limit, memory, node()}"
     rabbitmq.evaluate(f"rabbit_alarm:set_alarm({{{alarm}, []}})")
     try:
-        with pytest.raises(OutageError, match=r"not confirmed a message for 0\.5 s; it blocks publishes"):
-            await sender.send(ORDER)
-        assert [line for line in sender.problems if "it blocks publishes" in line]
+        lines = await until(problems, lambda lines: any("it blocks publishes" in line for line in lines))
+        assert len(lines) == 1
+        assert "has not confirmed a message for 0.5 s; it blocks publishes until its memory" in lines[0]
     finally:
         rabbitmq.evaluate(f"rabbit_alarm:clear_alarm({alarm})")
     monkeypatch.undo()
-    await sender.send(ORDER)
+    await until(lambda: sent(sender, ORDER))
     assert sender.problems == ()
 
 
-async def test_a_message_that_is_too_large_is_refused_alone(start: Any, client: Client) -> None:
+async def test_a_message_that_is_too_large_is_refused_alone(start: Start, client: Client) -> None:
     queue = await client.quorum_queue()
     sender = await start(routing_key=queue)
     with pytest.raises(RecordRefusedError, match=f"takes at most {MAX_MESSAGE_BYTES} bytes"):
         await sender.send(Record(body=bytes(MAX_MESSAGE_BYTES + 1)))
-    await until(lambda: not sender.problems)
-    await sender.send(ORDER)
+    await until(lambda: sent(sender, ORDER))  # the channel was closed, so another one is opened
     assert await client.ready(queue) == 1
 
 
@@ -208,13 +232,13 @@ async def test_a_message_that_is_too_large_is_refused_alone(start: Any, client: 
         ),
     ],
 )
-async def test_what_amqp_cannot_carry_is_refused(start: Any, record: Record, reason: str) -> None:
+async def test_what_amqp_cannot_carry_is_refused(start: Start, record: Record, reason: str) -> None:
     sender = await start(exchange="amq.topic", routing_key="a")
     with pytest.raises(RecordRefusedError, match=reason):
         await sender.send(record)
 
 
-async def test_a_user_who_may_not_write_is_an_outage_that_says_so(start: Any) -> None:
+async def test_a_user_who_may_not_write_is_an_outage_that_says_so(start: Start) -> None:
     sender = await start(user=READER, exchange="amq.topic", routing_key="a")
     with pytest.raises(OutageError, match="ACCESS_REFUSED"):
         await sender.send(ORDER)

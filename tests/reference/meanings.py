@@ -124,6 +124,8 @@ LOG_EVENTS: Final = {
     "outbox_not_marked": "Published events could not be marked as sent; a relay publishes them again.",
     "pause_not_passed_on": "`--workers`: a new worker does not know of a handler's pause; pause it again.",
     "paused_in_nsqd": "A handler's topic or channel is paused in an nsqd, which delivers nothing of it.",
+    "rabbitmq_connected": "A route of a bridge is connected to its RabbitMQ, for the first time or again.",
+    "rabbitmq_lost": "A route of a bridge has lost its connection to RabbitMQ; it connects again by itself.",
     "registration_failed": (
         "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
         "until one nsqlookupd knows them."
@@ -262,6 +264,7 @@ FIELDS: Final = {
     "probe_in_s": "Seconds until messages are tried; 15 at first, growing to 300.",
     "published": "Lines of a feed that nsqd has confirmed.",
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
+    "rabbitmq": "Host and port of a RabbitMQ.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
     "refused": "Lines of a feed that were not published.",
     "request_id": (

@@ -13,7 +13,7 @@ from aio_pika.connection import make_url
 from nsqkit.background import Background
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import RabbitmqAddress
-from nsqkit.bridge.rabbitmq.failures import reason, translated
+from nsqkit.bridge.rabbitmq.failures import is_undecodable, reason, translated
 from nsqkit.bridge.rabbitmq.tls import tls_context
 from nsqkit.errors import BridgeError, OutageError
 from nsqkit.policy.address import join_address
@@ -40,12 +40,16 @@ class RabbitmqConnection:
         begin: Prepares each new channel; raises ``BridgeError`` if only a person can help.
         on_change: Called after each change of ``problem``.
         log: structlog logger for losses and recoveries.
+
+    Attributes:
+        where: The broker, such as ``RabbitMQ shop:5672``, for errors.
     """
 
     def __init__(
         self, address: RabbitmqAddress, access: Access, begin: Begin, on_change: Callable[[], None], log: Any
     ) -> None:
-        self.where = f"RabbitMQ {join_address(address.host, address.port)}"
+        self._host_port = join_address(address.host, address.port)
+        self.where = f"RabbitMQ {self._host_port}"
         self._address = address
         self._access = access
         self._begin = begin
@@ -82,7 +86,7 @@ class RabbitmqConnection:
             OutageError: If RabbitMQ cannot be reached.
         """
         await self._connect()
-        self._log.info("rabbitmq_connected", rabbitmq=self.where)
+        self._log.info("rabbitmq_connected", rabbitmq=self._host_port)
         self._keeper = self._background.start(self._keep(), f"connection to {self.where}")
         self._keeper.add_done_callback(lambda _: self._on_change())
 
@@ -129,23 +133,26 @@ class RabbitmqConnection:
         clock = asyncio.get_running_loop().time
         while True:
             began_s = clock()
-            lost = await self._lost()
+            error = await self._lost()
             if clock() - began_s > _PAUSES.max_s:  # a channel that RabbitMQ closes at once is no success
                 self._losses = 0
-            self._fail(OutageError(f"{self.where}: the connection is lost: {lost}"))
-            self._log.warning("rabbitmq_lost", rabbitmq=self.where, reason=lost)
+            self._log.warning("rabbitmq_lost", rabbitmq=self._host_port, error=reason(error))
+            if is_undecodable(error):  # each delivery of the message would end the connection again
+                remedy = "the AMQP library cannot decode a message; remove it from the queue"
+                self._fail(BridgeError(f"{self.where}: {remedy}: {reason(error)}"))
+                return await self._disconnect()
+            self._fail(OutageError(f"{self.where}: the connection is lost: {reason(error)}"))
             await self._disconnect()
             await self._connect_again()
-            self._log.info("rabbitmq_connected", rabbitmq=self.where)
+            self._log.info("rabbitmq_connected", rabbitmq=self._host_port)
 
-    async def _lost(self) -> str:
+    async def _lost(self) -> BaseException:
         """Wait until the channel closes, and return why."""
-        closing = self._closing
-        if closing is None:
-            return "not connected"
-        await asyncio.wait([closing])
-        error = None if closing.cancelled() else closing.exception()
-        return "no answer to heartbeats" if error is None else reason(error)
+        if (closing := self._closing) is not None:
+            await asyncio.wait([closing])
+            if not closing.cancelled() and (error := closing.exception()):
+                return error
+        return ConnectionError("no answer to heartbeats")
 
     async def _connect_again(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import ssl
 import traceback
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Final
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
     AuthenticationError,
+    ChannelInvalidStateError,
     ChannelPreconditionFailed,
     IncompatibleProtocolError,
     InvalidFrameError,
@@ -22,15 +24,23 @@ from nsqkit.errors import BridgeError, OutageError
 from nsqkit.policy.peer_text import peer_text
 from nsqkit.policy.redaction import redact
 
-_OF_PEOPLE: Final = (ChannelAccessRefused, ChannelPreconditionFailed, ConnectionNotAllowed)
+_OF_PEOPLE: Final = (
+    AuthenticationError,
+    IncompatibleProtocolError,
+    ChannelAccessRefused,
+    ChannelPreconditionFailed,
+    ConnectionNotAllowed,
+)
 """RabbitMQ answers these until somebody changes a permission, a queue or the route."""
 _NOT_ALLOWED: Final = 530
+_SET_PASSWORD: Final = "set rabbitmq_username and rabbitmq_password"
+_SET_CERTIFICATE: Final = "set rabbitmq_tls_cert and rabbitmq_tls_key"
 _TLS_REMEDIES: Final = {
-    "CERTIFICATE_VERIFY_FAILED": "trust its authority by the CA file, or connect by a name that it has",
-    "WRONG_VERSION_NUMBER": "this port speaks plain AMQP; use amqp:// or the port of amqps://",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it demands a client certificate; set one, with its key",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the client certificate; set another one",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept the client certificate; set another one",
+    "CERTIFICATE_VERIFY_FAILED": "rabbitmq_tls_ca must hold its CA, and the certificate the name of the host",
+    "WRONG_VERSION_NUMBER": "this port speaks plain AMQP; write amqp:// or the port of amqps://",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": f"it demands a client certificate; {_SET_CERTIFICATE}",
+    "TLSV1_ALERT_UNKNOWN_CA": f"it does not trust the client certificate; {_SET_CERTIFICATE}",
+    "SSLV3_ALERT_BAD_CERTIFICATE": f"it does not accept the client certificate; {_SET_CERTIFICATE}",
 }
 
 
@@ -57,6 +67,11 @@ def translated(where: str) -> Iterator[None]:
         raise failure(error, where) from error
 
 
+def is_undecodable(error: BaseException | None) -> bool:
+    """Return whether a connection was lost because the library cannot decode what it received."""
+    return isinstance(error, InvalidFrameError | ValueError)
+
+
 def failure(error: BaseException, where: str) -> BridgeError | OutageError:
     """Return an error of the library as one of a bridge.
 
@@ -67,20 +82,23 @@ def failure(error: BaseException, where: str) -> BridgeError | OutageError:
     if isinstance(error, BridgeError | OutageError):
         return error
     if isinstance(error, ProbableAuthenticationError):
-        return BridgeError(f"{where} refuses the user or the password; set the right ones: {reason(error)}")
-    if isinstance(error, AuthenticationError | IncompatibleProtocolError):
-        return BridgeError(f"{where}: {reason(error)}")
+        return BridgeError(f"{where} refuses the user or the password; {_SET_PASSWORD}: {reason(error)}")
     if (tls := _tls_error(error)) and (remedy := _TLS_REMEDIES.get(tls.reason or "")):
         return BridgeError(f"{where}: TLS failed, {reason(tls)}: {remedy}")
     if isinstance(error, InvalidFrameError) and (closed := _close_frame(error)):
         return _closed(closed, where)
-    if isinstance(error, _OF_PEOPLE):
-        return BridgeError(f"{where}: {reason(error)}")
-    return OutageError(f"{where}: {reason(error)}")
+    kind = BridgeError if isinstance(error, _OF_PEOPLE) else OutageError
+    return kind(f"{where}: {reason(error)}")
 
 
 def reason(error: BaseException) -> str:
     """Return what an error says, on one line, without likely secrets."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ChannelInvalidStateError):
+        return "the channel is closed"
+    if isinstance(error, OSError) and (error.strerror or "").startswith("Connect call failed"):
+        return f"cannot connect: {os.strerror(error.errno or 0)}"  # asyncio's text has only the address
     texts = [str(each) for each in error.args if isinstance(each, str)] or [str(error)]
     return redact(peer_text(texts[-1] or type(error).__name__))
 

@@ -48,7 +48,7 @@ class RabbitmqSource:
         while True:
             self._changed.clear()
             self._connection.check()
-            if not self._is_paused and self._deliveries and (records := self._deliveries.take()):
+            if self._may_read and self._deliveries and (records := self._deliveries.take()):
                 return records
             await self._changed.wait()
 
@@ -85,6 +85,11 @@ class RabbitmqSource:
     async def close(self) -> None:
         """Disconnect; RabbitMQ delivers what is not acknowledged again."""
         await self._connection.close()
+
+    @property
+    def _may_read(self) -> bool:
+        """Whether unread messages are still ours: a lost connection and a pause give them back."""
+        return not self._is_paused and not self._connection.problem
 
     def _steer(self) -> None:
         if self._deliveries is not None:

@@ -15,7 +15,7 @@ from nsqkit.bridge.rabbitmq.declaration import require_exchange, require_queue
 from nsqkit.bridge.rabbitmq.failures import failure, translated
 from nsqkit.bridge.rabbitmq.headers import table_of
 from nsqkit.bridge.record import Record
-from nsqkit.errors import OutageError, RecordRefusedError
+from nsqkit.errors import BridgeError, OutageError, RecordRefusedError
 
 CONFIRM_S: Final = 10.0
 """Seconds that RabbitMQ has to confirm a message."""
@@ -24,7 +24,7 @@ _TOO_LARGE: Final = re.compile(r"message size \d+ .*larger than .*?(?P<most>\d+)
 
 
 class RabbitmqTarget:
-    """Publishes to an exchange; see :class:`~nsqkit.bridge.ports.RecordTarget`.
+    """Publishes to an exchange; see :class:`~nsqkit.bridge.ports.RecordTarget`. AMQP has no keys of records.
 
     Args:
         address: The broker, the exchange and the routing key of all messages.
@@ -58,6 +58,8 @@ class RabbitmqTarget:
         self._none_under_way.clear()
         try:
             await self._publish(exchange, message)
+        except BridgeError as error:  # the next connection may be allowed more
+            raise OutageError(str(error)) from error
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -86,7 +88,7 @@ class RabbitmqTarget:
             except TimeoutError as error:
                 raise await self._unconfirmed() from error
             except ChannelPreconditionFailed as error:
-                raise _precondition(error, message, where) from error
+                raise _refusal(error, message, where) from error
         self._silence = ""
 
     async def _unconfirmed(self) -> OutageError:
@@ -107,12 +109,12 @@ class RabbitmqTarget:
         self._exchange = await channel.get_exchange(name, ensure=False)
 
 
-def _precondition(error: ChannelPreconditionFailed, message: Message, where: str) -> Exception:
-    """Return what became of a message whose channel was closed, because one of its messages is too large."""
+def _refusal(error: ChannelPreconditionFailed, message: Message, where: str) -> Exception:
+    """Return the error of a message whose channel was closed, because one of its messages was too large."""
     found = _TOO_LARGE.search(str(error))
     if found and message.body_size > int(found["most"]):
         return RecordRefusedError(f"{where} takes at most {found['most']} bytes, not {message.body_size}")
-    return OutageError(str(failure(error, where)))
+    return failure(error, where)
 
 
 def _message(record: Record) -> Message:

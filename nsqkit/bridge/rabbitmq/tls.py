@@ -1,6 +1,7 @@
 """TLS of connections to RabbitMQ: certificates and names are always checked."""
 
 import ssl
+from pathlib import Path
 
 from nsqkit.bridge.access import Access
 from nsqkit.errors import BridgeError
@@ -15,7 +16,7 @@ def tls_context(access: Access) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=access.tls_ca)
     except OSError as error:
-        raise BridgeError(f"{access.tls_ca} has no certificates in PEM form: {_why(error)}") from error
+        raise _unusable("rabbitmq_tls_ca", error, "certificates in PEM form", access.tls_ca) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if access.tls_cert is None:
         return context
@@ -23,11 +24,12 @@ def tls_context(access: Access) -> ssl.SSLContext:
         # Without the argument OpenSSL would ask for a password on the terminal.
         context.load_cert_chain(access.tls_cert, access.tls_key, password="")
     except OSError as error:
-        files = " and ".join(str(file) for file in (access.tls_cert, access.tls_key) if file is not None)
+        names = "rabbitmq_tls_cert and rabbitmq_tls_key" if access.tls_key else "rabbitmq_tls_cert"
         what = "a certificate and its key in PEM form, the key without a passphrase"
-        raise BridgeError(f"{files} must contain {what}: {_why(error)}") from error
+        raise _unusable(names, error, what, access.tls_cert, access.tls_key) from error
     return context
 
 
-def _why(error: OSError) -> str:
-    return error.strerror or str(error)
+def _unusable(names: str, error: OSError, what: str, *files: Path | None) -> BridgeError:
+    why = f"not {what}" if isinstance(error, ssl.SSLError) else error.strerror
+    return BridgeError(f"{names}: {' and '.join(str(file) for file in files if file is not None)}: {why}")
