@@ -20,7 +20,7 @@ class Loaded:
 
     Args:
         modules: Handlers, resources and middleware.
-        companions: Make what runs beside the handlers; none for modules.
+        companions: Make the routes to NSQ; none for modules.
     """
 
     modules: LoadedModules

@@ -49,7 +49,7 @@ class Worker:
         resources: Resources that handlers may ask for; by default those in the handlers' modules.
         middleware: Extensions around every handler, outermost first.
         metrics: Where it counts; by default its own.
-        companions: Make what runs beside the handlers, such as the routes of a bridge.
+        companions: Functions that make further parts to run, such as the routes of a bridge to NSQ.
 
     Attributes:
         specs: Declarations of the handlers.
