@@ -44,6 +44,7 @@ class KafkaSource:
             "partition.assignment.strategy": "cooperative-sticky",  # ADR 0097
             "enable.partition.eof": True,  # lag counts the markers of transactions, too
             "queued.max.messages.kbytes": 4_096,  # for each partition
+            "fetch.queue.backoff.ms": 10,  # until more is fetched after that; the default of 1 s is a limit
         }
         self._poller: KafkaPoller | None = None
         self._arrived: Sequence[Record] = ()

@@ -87,6 +87,19 @@ LOG_EVENTS: Final = {
     "intake_paused": "A handler takes no messages for a while.",
     "intake_resumed": "One reason to pause is over; with `still` another one keeps the intake paused.",
     "intake_unblocked": "A trial after `intake_blocked` went well: the handler takes all messages again.",
+    "kafka_away": "No broker of a route's Kafka can be reached; nsqkit connects again by itself.",
+    "kafka_back": "Kafka answers again after `kafka_away`.",
+    "kafka_batch_abandoned": (
+        "Partitions were given to another member of the group before NSQ had confirmed the records that were "
+        "read from them. The other member reads these records again."
+    ),
+    "kafka_not_committed": (
+        "Offsets could not be committed when partitions were given up, so their next owner reads records again."
+    ),
+    "kafka_producer_replaced": (
+        "Kafka and a route's producer disagree about what was written last. A new producer goes on, and what "
+        "was not confirmed is written again."
+    ),
     "message_kept": (
         "A handler failed for an outage that is known already. The message has no outcome: it waits with "
         "TOUCH, and is handled again when the intake resumes."
@@ -260,6 +273,7 @@ FIELDS: Final = {
     "nsqd": "`host:port` of the nsqd.",
     "nsqlookupd": "`host:port` of the nsqlookupd.",
     "outcome": "One of the outcomes above.",
+    "partitions": "Numbers of partitions of a Kafka topic.",
     "pid": "Number of the process.",
     "probe_in_s": "Seconds until messages are tried; 15 at first, growing to 300.",
     "published": "Lines of a feed that nsqd has confirmed.",
@@ -277,6 +291,7 @@ FIELDS: Final = {
     "retry_in_s": "Seconds until the next try.",
     "key": "Key of an instance of a saga.",
     "saga": "Name of a saga.",
+    "servers": "`host:port` of Kafka's brokers, separated by commas.",
     "status": "State of an instance of a saga.",
     "row": "Number of an event in the outbox.",
     "running": "Names of tasks and threads.",
