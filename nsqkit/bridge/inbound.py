@@ -176,7 +176,7 @@ class Inbound:
     def _on_open(self) -> None:
         self._opened.set()
         self._intake.ask_lag()
-        self._log.info("route_opened", reads=self.route.source.label)
+        self._log.info("route_opened")
 
     async def _pass_on(self, records: Sequence[Record]) -> None:
         """Publish or store a batch, then mark it as done."""
@@ -255,7 +255,7 @@ class Inbound:
         before, self._problem = self._problem, problem
         self._intake.set(PauseReason.BLOCKED, holds=is_blocked)
         if not problem:
-            self._log.info("route_continues", after=redact(before))
+            self._log.info("route_continues", reason=redact(before))
             return
         self.figures.fail(problem)
         if is_blocked:

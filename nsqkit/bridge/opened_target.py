@@ -93,7 +93,7 @@ class OpenedTarget:
                 await self._target.open()
                 self._is_open = True
                 self._problem = ""
-                self._log.info("route_opened", writes=self._route.target.label)
+                self._log.info("route_opened")
 
     def _note(self, problem: str, *, is_blocked: bool = False) -> None:
         """Keep why the broker is away, and log it once; empty if it is back."""
@@ -101,7 +101,7 @@ class OpenedTarget:
             return
         before, self._problem = self._problem, problem
         if not problem:
-            self._log.info("route_continues", after=redact(before))
+            self._log.info("route_continues", reason=redact(before))
         elif is_blocked:
             self._log.error("route_blocked", reason=redact(problem))
         else:

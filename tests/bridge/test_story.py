@@ -2,12 +2,15 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
-from tests.amqp import connected
+from nsqkit.nsq.http import NsqdHttp
+from nsqkit.policy.depth_limit import depth_in
+from tests.amqp import Client
 from tests.bridge.topics import Topic
 from tests.e2e.conftest import Start, get, nsq_programs, nsqd, start, start_nsqd
 from tests.integration.conftest import Server
@@ -88,40 +91,66 @@ async def test_orders_from_kafka_reach_a_partner_at_rabbitmq(
     large = Producer({"bootstrap.servers": kafka.address, "message.max.bytes": 3_000_000})
     large.produce(topic.name, b"x" * 2_000_000)
     assert large.flush(PATIENCE_S) == 0
-    async with connected(rabbitmq) as client:
-        queue = await client.quorum_queue()
-        file = folder / "bridge.toml"
-        file.write_text(FILE.format(kafka=kafka.address, topic=topic.name, port=rabbitmq.port, queue=queue))
-        nsq = ("--nsqd", nsqd.tcp_address, "--nsqd-http", nsqd.http_address)
-        port = free_port()
-        bridge = start(
-            "bridge",
-            str(file),
-            *nsq,
-            "--config",
-            str(folder / "bridge-settings.toml"),
-            "--admin-port",
-            str(port),
-        )
-        team = start("run", "story_team", *nsq, "--admin-port", "0")
-        await until(lambda: client.ready(queue), lambda ready: ready >= 21)
-        admin = f"127.0.0.1:{port}"
-        metrics = until_blocking(lambda: get(admin, "/metrics")[1], lambda text: _count(text) == 23)
-        shown = "".join(get(admin, path)[1] for path in ("/readyz", "/handlers", "/"))
-        shown += Path(f"/proc/{bridge._process.pid}/cmdline").read_text()  # noqa: ASYNC240 - of the kernel
-        assert (bridge.terminate(), team.terminate()) == (0, 0)
-        messages = [await client.get(queue) for _ in range(21)]
-        assert await client.get(queue) is None
+    client = Client(rabbitmq)
+    queue = await client.quorum_queue()
+    file = folder / "bridge.toml"
+    file.write_text(FILE.format(kafka=kafka.address, topic=topic.name, port=rabbitmq.port, queue=queue))
+    nsq = ("--nsqd", nsqd.tcp_address, "--nsqd-http", nsqd.http_address)
+    port = free_port()
+    bridge = start(
+        "bridge",
+        str(file),
+        *nsq,
+        "--config",
+        str(folder / "bridge-settings.toml"),
+        "--admin-port",
+        str(port),
+    )
+    team = start("run", "story_team", *nsq, "--admin-port", "0")
+    await until(lambda: client.ready(queue), lambda ready: ready >= 21)
+    admin = f"127.0.0.1:{port}"
+    metrics = until_blocking(lambda: get(admin, "/metrics")[1], _has_all_refused)
+    shown = "".join(get(admin, path)[1] for path in ("/readyz", "/handlers", "/"))
+    shown += Path(f"/proc/{bridge._process.pid}/cmdline").read_text()  # noqa: ASYNC240 - of the kernel
+    assert (bridge.terminate(), team.terminate()) == (0, 0)
+    messages = [await client.get(queue) for _ in range(21)]
+    assert await client.get(queue) is None
     found = {json.loads(message.body)["n"] for message in messages if message is not None}
     assert found == set(range(21))
     assert all(message and message.headers["cloudEvents_type"] == "story.notified.v1" for message in messages)
-    assert 'nsqkit_route_refused_total{route="orders-in",reason="tombstone"} 1' in metrics
-    assert 'nsqkit_route_refused_total{route="orders-in",reason="too_large"} 1' in metrics
     assert bridge.rows["orders-in"]["success"] == "21"
     assert bridge.rows["to-partner"]["success"] == "21"
     assert PASSWORD not in bridge.err + bridge.out + metrics + shown
 
 
-def _count(metrics: str) -> float:
-    start = 'nsqkit_messages_received_total{topic="story_orders"'
-    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(start))
+def _has_all_refused(metrics: str) -> bool:
+    reasons = ("tombstone", "too_large")
+    refused = 'nsqkit_route_refused_total{route="orders-in",reason="%s"} 1'
+    return all(refused % reason in metrics for reason in reasons)
+
+
+async def test_several_processes_share_the_work(
+    rabbitmq: Rabbitmq, nsqd: Server, start: Start, folder: Path
+) -> None:
+    """The parent shows one row for the route, pauses it in both, and both drain at the end."""
+    client = Client(rabbitmq)
+    queue = await client.quorum_queue()
+    file = folder / "bridge.toml"
+    source = f"amqp://127.0.0.1:{rabbitmq.port}/{queue}?prefetch=5"
+    file.write_text(f'[[route]]\nname = "in"\nfrom = "{source}"\nto = "nsq:story_shared"\n')
+    nsq = ("--nsqd", nsqd.tcp_address, "--nsqd-http", nsqd.http_address)
+    port = free_port()
+    settings = ("--config", str(folder / "bridge-settings.toml"), "--admin-port", str(port))
+    bridge = start("bridge", str(file), *nsq, *settings, "--workers", "2")
+    admin = f"127.0.0.1:{port}"
+    bridge.until(lambda: get(admin, "/readyz")[0] == 200)
+    await client.publish(queue, *(b"%d" % number for number in range(50)))
+    http = NsqdHttp(nsqd.http_address)
+    read = partial(depth_in, topic="story_shared")
+    assert await until(lambda: http.read_stats(read, "story_shared"), lambda depth: depth >= 50) == 50
+    paused = start("pause", "--handler", "in", "--worker", admin)
+    assert paused.wait() == 0
+    states = json.loads(get(admin, "/handlers")[1])["handlers"]
+    assert [(each["name"], each["state"]) for each in states] == [("in", "paused")] * 2
+    assert bridge.terminate() == 0
+    assert bridge.rows["in"]["success"] == "50"

@@ -158,7 +158,7 @@ LOG_EVENTS: Final = {
         "refused, or the store of dead letters cannot be written. Nothing is confirmed meanwhile. It tries "
         "again by itself."
     ),
-    "route_continues": "A bridge's route goes on after what `after` says.",
+    "route_continues": "A bridge's route goes on; `reason` says why it waited.",
     "route_opened": "A bridge's route is connected to Kafka or RabbitMQ.",
     "route_paused": "A bridge's route reads nothing: an operator says so, or its topic is at `max_depth`.",
     "route_resumed": "A reason to pause a bridge's route is over; without another one it reads again.",
