@@ -82,6 +82,7 @@ class Inbound:
     def problems(self) -> tuple[str, ...]:
         """Why records cannot pass now, one line each."""
         found = (self._problem,) if self._problem else self._broker_problems
+        found += (self._intake.problem,) if self._intake.problem else ()
         return tuple(redact(f"{self.name} ({self.route.source.label}): {problem}") for problem in found)
 
     @property

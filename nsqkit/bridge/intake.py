@@ -9,7 +9,7 @@ from typing import Any, Final
 from nsqkit.bridge.ports import RecordSource
 from nsqkit.bridge.route import Route
 from nsqkit.bridge.route_figures import RouteFigures
-from nsqkit.errors import ConnectionLostError, RefusedError
+from nsqkit.errors import ConnectionLostError
 from nsqkit.nsq.http import NsqdHttp
 from nsqkit.nsq.nodes import http_addresses
 from nsqkit.policy.depth_limit import DepthLimit, depth_in
@@ -19,6 +19,9 @@ from nsqkit.worker.parts import CompanionParts
 
 DEPTH_S: Final = 1.0
 """Seconds between two looks at the depth of the topic in nsqd."""
+_NO_DEPTH: Final = (
+    "no nsqd tells over HTTP how many messages wait in {topic}, as max_depth needs: see nsqd_http"
+)
 LAG_S: Final = 5.0
 """Seconds between two questions for what waits at the other broker."""
 
@@ -32,6 +35,9 @@ class Intake:
         parts: Parts of the worker.
         meter: Counts of the route.
         figures: Figures of the route.
+
+    Attributes:
+        problem: Why the depth of the topic is not known; empty if it is, or is not asked for.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class Intake:
         self._figures = figures
         self._log = parts.log.bind(route=route.name)
         self._limit = None if route.max_depth is None else DepthLimit(route.max_depth)
+        self.problem = ""
         self._until: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -122,23 +129,23 @@ class Intake:
 
     async def _look(self) -> None:
         depth = await self._depth()
-        if depth is not None and self._limit is not None:
+        if depth is None:
+            self.problem = _NO_DEPTH.format(topic=self._route.topic)
+        elif self._limit is not None:
+            self.problem = ""
             self._take(self._limit.looked(depth))
 
     async def _depth(self) -> int | None:
         """Return how many messages wait in the topic of all nsqd that answer; None if none does."""
         settings, topic = self._parts.settings, self._route.topic
         read = partial(depth_in, topic=topic)
-        depths = []
         try:
-            for address in await http_addresses(settings):
-                http = NsqdHttp(address, settings.connect_timeout_s)
-                try:
-                    depths.append(await http.read_stats(read, topic))
-                except (ConnectionLostError, RefusedError):
-                    continue
+            addresses = await http_addresses(settings)
         except ConnectionLostError:  # nsqlookupd is away
             return None
+        asked = (NsqdHttp(each, settings.connect_timeout_s).read_stats(read, topic) for each in addresses)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        depths = [each for each in answers if isinstance(each, int)]
         return sum(depths) if depths else None
 
     def _take(self, limit: DepthLimit) -> None:

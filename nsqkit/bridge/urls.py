@@ -136,7 +136,7 @@ class _Url:
             parts = urlsplit(self._text)
         except ValueError as error:
             self.problems.append(f"it is not a URL: {error}")
-            return (), ""
+            return (), "-"  # a name, so that no other problem is reported
         self._read_options(parts.query, _OPTIONS[kind, self._is_source])
         if parts.fragment:
             self.problems.append("it has a part after #; remove it, or write %23")

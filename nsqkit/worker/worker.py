@@ -22,7 +22,7 @@ from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.address import join_address
-from nsqkit.program import stop_event, unless
+from nsqkit.program import stop_event, together, unless
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import ReadyHandler, Resources
 from nsqkit.settings.settings import Settings
@@ -160,8 +160,7 @@ class Worker:
         try:
             handlers = [await self._resources.prepare(spec, self._middleware) for spec in self.specs]
             self._subscriptions = await self._subscribe(handlers)
-            for companion in self._companions:
-                await companion.start()
+            await together(*(each.start() for each in self._companions))
             await self._serve_admin()
         except BaseException:
             await asyncio.gather(*(each.stop(0.0) for each in self._companions))

@@ -66,6 +66,22 @@ def test_without_a_name_the_routes_make_one(tmp_path: Path) -> None:
     ("ends", "expected"),
     [
         pytest.param(
+            'from = "amqp://[a:5672/s"\nto = "nsq:sold"', "from: it is not a URL: Invalid", id="URL"
+        ),
+        pytest.param(
+            'from = "amqp://a:5672/q#1"\nto = "nsq:sold"', "from: it has a part after #", id="fragment"
+        ),
+        pytest.param(
+            f'from = "amqp://a:5672/{"q" * 256}"\nto = "nsq:sold"',
+            "from: its name has more than 255 bytes",
+            id="long name",
+        ),
+        pytest.param(
+            'from = "amqp://a:5672/s?vhost="\nto = "nsq:sold"',
+            "from: option vhost has no value",
+            id="no value",
+        ),
+        pytest.param(
             'from = "kafak://a:9092/b?group=c"\nto = "nsq:sold"',
             "from: there is no scheme 'kafak'; did you mean 'kafka'?; give nsq:",
             id="scheme",
