@@ -53,15 +53,16 @@ def test_the_adapter_of_a_route(
     module, name = place
     made: list[Any] = []
 
-    def make(*given: Any, create: bool, log: Any) -> object:
+    def make(*given: Any, create: bool, log: Any) -> Any:
         made.append((*given, create))
-        return made
+        return name
 
     modules = {f"nsqkit.bridge.{module}": SimpleNamespace(**{name: make})}
     monkeypatch.setattr(adapters, "import_module", modules.__getitem__)
     route = make_route(*ends, create=True)
     assert adapters.missing(route) is None
-    assert (adapters.source_of if route.is_inbound else adapters.target_of)(route, SETTINGS) is made
+    make_end: Any = adapters.source_of if route.is_inbound else adapters.target_of
+    assert make_end(route, SETTINGS) == name
     assert made == [(route.other, access, True)]
 
 

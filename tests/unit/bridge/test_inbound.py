@@ -27,6 +27,7 @@ from nsqkit.settings.settings import Settings
 from nsqkit.worker.parts import CompanionParts
 from nsqkit.worker.worker import Worker
 from tests.fake_brokers import FakeSource
+from tests.ports import free_port
 from tests.unit.bridge.conftest import MakeRoute
 from tests.waiting import until
 
@@ -222,6 +223,21 @@ async def test_a_full_topic_pauses_the_source_until_it_has_been_read(
         async with asyncio.timeout(60):
             await _emptied(broker, "in_full")
             await until(lambda: not source.is_paused)
+
+
+async def test_without_an_answer_of_nsqd_the_depth_is_a_problem(
+    settings: Settings, make_route: MakeRoute
+) -> None:
+    """Messages go on until the limit, counted from the last answer."""
+    silent = Settings(**{**_values(settings), "nsqd_http": (f"127.0.0.1:{free_port()}",)})
+    source = FakeSource([_record(1), _record(2)])
+    async with running(make_route(KAFKA, "nsq:in_unknown", max_depth=2), source, silent) as worker:
+        (problem,) = await until(worker.problems)
+        assert problem.endswith(
+            "no nsqd tells over HTTP how many messages wait in in_unknown, as max_depth needs: see nsqd_http"
+        )
+        await source.wait_confirmed(2)
+        assert source.is_paused
 
 
 async def test_an_operator_pauses_and_resumes_a_route_by_its_name(

@@ -13,6 +13,7 @@ import pytest
 from nsqkit.bridge import adapters
 from nsqkit.bridge.record import Record
 from nsqkit.bridge.route import Route
+from nsqkit.devbroker import DevBroker
 from nsqkit.errors import BridgeError, OutageError
 from nsqkit.settings.settings import Settings
 from tests.fake_brokers import FakeSource, FakeTarget
@@ -76,7 +77,7 @@ def test_check_lists_all_mistakes(nsqkit: "Nsqkit", file: Path) -> None:
 
 
 def test_check_with_connect_opens_both_ends(
-    nsqkit: "Nsqkit", brokers: Brokers, file: Path, threaded_broker: object
+    nsqkit: "Nsqkit", brokers: Brokers, file: Path, threaded_broker: DevBroker
 ) -> None:
     http = threaded_broker.http_address
     nsqd = ("--nsqd", threaded_broker.tcp_address, "--nsqd-http", http)
