@@ -114,13 +114,14 @@ class Inbound:
         """
         try:
             await self._source.open()
-            self._on_open()
         except BridgeError as error:
             raise BridgeError(f"{self.route.where}: {error}") from error
         except OutageError as error:
             self._note(str(error))
-        self._task = self._parts.background.start(self._run(), f"route {self.name}")
+        else:
+            self._on_open()
         self._intake.start()
+        self._task = self._parts.background.start(self._run(), f"route {self.name}")
 
     async def wait_ready(self) -> None:
         """Wait until its source is connected for the first time."""
@@ -165,8 +166,10 @@ class Inbound:
     async def _read(self) -> Sequence[Record]:
         """Read, from a new connection if a person had to help before."""
         if self._must_open:
+            self._intake.is_open = False
             await self._source.close()
             await self._source.open()
+            self._intake.is_open = True
             self._must_open = False
         try:
             return await self._source.read()
@@ -176,7 +179,7 @@ class Inbound:
 
     def _on_open(self) -> None:
         self._opened.set()
-        self._intake.ask_lag()
+        self._intake.is_open = True
         self._log.info("route_opened")
 
     async def _pass_on(self, records: Sequence[Record]) -> None:

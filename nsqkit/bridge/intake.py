@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -17,8 +17,8 @@ from nsqkit.policy.route import PauseReason
 from nsqkit.telemetry.metrics import HandlerMetrics
 from nsqkit.worker.parts import CompanionParts
 
-DEPTH_S: Final = 1.0
-"""Seconds between two looks at the depth of the topic in nsqd."""
+LOOK_S: Final = 1.0
+"""Seconds between two looks at the depth of the topic in nsqd, and at the connection of the source."""
 _NO_DEPTH: Final = (
     "no nsqd tells over HTTP how many messages wait in {topic}, as max_depth needs: see nsqd_http"
 )
@@ -38,6 +38,7 @@ class Intake:
 
     Attributes:
         problem: Why the depth of the topic is not known; empty if it is, or is not asked for.
+        is_open: Whether the source is open, so that it can be asked.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Intake:
         self._log = parts.log.bind(route=route.name)
         self._limit = None if route.max_depth is None else DepthLimit(route.max_depth)
         self.problem = ""
+        self.is_open = False
+        self._lost: tuple[str, ...] = ()
         self._until: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -72,16 +75,10 @@ class Intake:
         return max(0.0, self._until.when() - asyncio.get_running_loop().time())
 
     def start(self) -> None:
-        """Start to look at the depth, if the route has a limit."""
-        if self._limit is not None:
-            self._start(self._every(DEPTH_S, self._look), "depth")
-
-    def ask_lag(self) -> None:
-        """Start to ask for the lag; call it when the source is open."""
-        self._start(self._every(LAG_S, self._ask), "lag")
-
-    def _start(self, work: Coroutine[Any, Any, None], what: str) -> None:
-        self._tasks.append(self._parts.background.start(work, f"{what} of route {self._route.name}"))
+        """Start to look at depth, connection and lag."""
+        for pause_s, look, what in ((LOOK_S, self._look, "depth"), (LAG_S, self._ask, "lag")):
+            name = f"{what} of route {self._route.name}"
+            self._tasks.append(self._parts.background.start(self._every(pause_s, look), name))
 
     async def stop(self) -> None:
         """Stop looking; may be called before start."""
@@ -128,6 +125,13 @@ class Intake:
             await asyncio.sleep(pause_s)
 
     async def _look(self) -> None:
+        before, self._lost = self._lost, self._source.problems
+        if self._lost and self._lost != before:
+            self._figures.fail(self._lost[0])
+        if self._limit is not None:
+            await self._look_at_depth()
+
+    async def _look_at_depth(self) -> None:
         depth = await self._depth()
         if depth is None:
             self.problem = _NO_DEPTH.format(topic=self._route.topic)
@@ -153,7 +157,8 @@ class Intake:
         self.set(PauseReason.DEPTH, holds=limit.is_reached)
 
     async def _ask(self) -> None:
-        self._figures.lag = await self._source.lag()
+        if self.is_open:
+            self._figures.lag = await self._source.lag()
 
     def _cancel_timer(self) -> None:
         if self._until is not None:

@@ -282,11 +282,27 @@ async def test_later_it_blocks_the_route(settings: Settings, make_route: MakeRou
         await source.wait_confirmed(1)
 
 
+async def test_a_connection_that_was_lost_is_the_last_error(
+    settings: Settings, make_route: MakeRoute
+) -> None:
+    """While it is lost, the route is not ready and the metrics say so."""
+    source = FakeSource()
+    source.problems = ("kafka.example:9092: no broker answers",)
+    async with running(make_route(KAFKA, "nsq:in_lost"), source, settings) as worker:
+        assert worker.problems() == ("carry (kafka:sold): kafka.example:9092: no broker answers",)
+        assert 'nsqkit_route_disconnected{route="carry"} 1' in b"".join(worker.metrics.exposition()).decode()
+        await until(lambda: worker.handler_states()[0].last_error)
+        source.problems = ()
+        assert worker.problems() == ()
+        assert worker.handler_states()[0].last_error.endswith(": kafka.example:9092: no broker answers")
+
+
 async def test_the_metrics_of_a_route_have_its_name_only(settings: Settings, make_route: MakeRoute) -> None:
     source = FakeSource([_record(is_redelivered=True), _record(1, None)])
     source.waiting = 7
     async with running(make_route(KAFKA, "nsq:in_measured"), source, settings) as worker:
         await source.wait_confirmed(2)
+        await until(lambda: "nsqkit_route_lag{" in b"".join(worker.metrics.exposition()).decode())
         text = b"".join(worker.metrics.exposition()).decode()
     assert 'nsqkit_route_lag{route="carry"} 7' in text
     assert 'nsqkit_route_disconnected{route="carry"} 0' in text
