@@ -116,6 +116,15 @@ async def test_lag_counts_what_is_not_committed_in_all_partitions(kafka: Kafka) 
         waiting.cancel()
 
 
+async def test_lag_counts_the_partitions_of_other_members(kafka: Kafka) -> None:
+    topic = Topic(kafka, partitions=2)
+    async with reading(kafka, topic) as first, reading(kafka, topic) as second:
+        await until(lambda: len(owned(first)) == len(owned(second)) == 1)
+        topic.write(b"0", partition=0)
+        topic.write(b"1", partition=1)
+        assert [await source.lag() for source in (first, second)] == [2, 2]
+
+
 async def test_records_of_a_cancelled_read_come_with_the_next(kafka: Kafka) -> None:
     topic = Topic(kafka)
     async with reading(kafka, topic) as source:
@@ -224,6 +233,8 @@ async def test_a_topic_is_created_on_request(kafka: Kafka) -> None:
 async def test_a_killed_broker_loses_nothing(kafka: Kafka) -> None:
     topic = Topic(kafka)
     topic.write(b"0", b"1")
+    other = source_of(kafka, Topic(kafka).name)
+    await other.open()
     with structlog.testing.capture_logs() as lines:
         async with reading(kafka, topic) as source:
             records = await read(source, 2, is_confirmed=False)
@@ -231,6 +242,7 @@ async def test_a_killed_broker_loses_nothing(kafka: Kafka) -> None:
             await until(lambda: source.problems)
             assert await source.lag() is None
             await source.confirm(records[:1])
+            await other.close()
             await asyncio.to_thread(kafka.start)
             await source.confirm(records[1:])
             topic.write(b"2")
