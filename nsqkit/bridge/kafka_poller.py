@@ -211,8 +211,8 @@ class KafkaPoller(threading.Thread):
         if self._address.start == "latest":
             self._begin_at_end(partitions)
         consumer.incremental_assign(partitions)
-        if self._is_paused:
-            consumer.pause(partitions)
+        # The library remembers the pause of a partition that was lost and comes back.
+        (consumer.pause if self._is_paused else consumer.resume)(partitions)
 
     def _begin_at_end(self, partitions: list[TopicPartition]) -> None:
         """Begin at the end where the group has committed nothing, and commit that at once.
