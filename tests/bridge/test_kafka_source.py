@@ -17,7 +17,7 @@ from nsqkit.bridge.record import Record
 from nsqkit.errors import BridgeError
 from tests.bridge.topics import Topic, new_name
 from tests.kafka import Kafka
-from tests.waiting import turns, until
+from tests.waiting import PATIENCE_S, turns, until
 
 
 def source_of(kafka: Kafka, topic: str, *, start: str = "earliest", create: bool = False) -> KafkaSource:
@@ -267,6 +267,8 @@ async def test_a_partition_that_was_lost_while_paused_is_read_again(
         assert poller is not None
         await until(lambda: poller._is_paused)
         poller.call(lambda: poller._lost(poller.consumer, poller.consumer.assignment()))
-        poller.call(lambda: poller._assigned(poller.consumer, [TopicPartition(topic.name, 0)]))
         await source.confirm(records)
-        assert bodies(await read(source, 1)) == [b"0"]
+        waiting = asyncio.create_task(source.read())
+        await until(lambda: not poller._is_paused)
+        poller.call(lambda: poller._assigned(poller.consumer, [TopicPartition(topic.name, 0)]))
+        assert bodies(await asyncio.wait_for(waiting, PATIENCE_S)) == [b"0"]
