@@ -23,9 +23,8 @@ PROBE_S = 0.5
 """Seconds between two questions whether brokers that were away are there again, and for each."""
 _LARGEST_BATCH_BYTES = 1_000_000
 _PAUSE_S = 0.1
+_APPEAR_S = 1.0  # until every broker knows a topic that was just created
 _FILES = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
-CONTENT_TYPE = "content-type"
-"""The record header with the media type."""
 MISSING = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 )
@@ -135,18 +134,18 @@ def check_topic(common: Settings, address: KafkaAddress, link: Link, *, create: 
         OutageError: If no broker answers.
     """
     admin = _admin(common, address)
-    give_up_s = time.monotonic() + OPEN_S
+    begun_s = time.monotonic()
     while (error := _topic_error(admin, address.topic)) is not None:
         admin.poll(_PAUSE_S)  # the reason comes by the link
         if link.is_refused:
             raise BridgeError(f"Kafka at {servers(address)} refuses the connection: {link.reason}")
-        if error.code() in MISSING:
-            if not create:
-                raise missing_topic(address)
-            _create_topic(admin, address)
-        elif error.code() in FORBIDDEN:
+        if error.code() in FORBIDDEN:
             raise forbidden(address, error)
-        elif time.monotonic() > give_up_s:
+        if error.code() in MISSING and not create and time.monotonic() > begun_s + _APPEAR_S:
+            raise missing_topic(address)
+        if error.code() in MISSING and create:
+            _create_topic(admin, address)
+        if time.monotonic() > begun_s + OPEN_S:
             raise OutageError(f"Kafka at {servers(address)} does not answer: {link.reason}")
     link.answered()
 

@@ -10,20 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    OFFSET_INVALID,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from nsqkit.bridge.address import KafkaAddress
 from nsqkit.bridge.kafka_client import (
-    CONTENT_TYPE,
     FORBIDDEN,
     MISSING,
     PROBE_S,
@@ -33,6 +23,8 @@ from nsqkit.bridge.kafka_client import (
     missing_topic,
     probe,
 )
+from nsqkit.bridge.kafka_offsets import at, committed, ends, lag
+from nsqkit.bridge.kafka_record import record_of
 from nsqkit.bridge.record import Record
 from nsqkit.nsq.log import Log
 from nsqkit.policy.committable import Committable
@@ -44,7 +36,6 @@ DRAIN_S = 10.0
 PATIENCE_S = 2.0
 """Seconds without a read until partitions are paused: pausing drops what the library has fetched."""
 _POLL_S = 0.1
-_ASK_S = 3.0
 
 Deliver = Callable[[Sequence[Record] | BaseException], None]
 """Takes the records of a read, or the error that ended the poller; called in the poller's thread."""
@@ -76,7 +67,8 @@ class KafkaPoller(threading.Thread):
     ) -> None:
         super().__init__(name=f"kafka {address.topic}", daemon=True)
         self.consumer = Consumer({**settings, "on_commit": self._commit_ended})
-        self.is_in_flight = False  # whether a caller has the records that were delivered
+        self.is_in_flight = False  # whether the reader has the records that were delivered
+        self.is_draining = False  # whether partitions are about to be given up
         self._address = address
         self._link = link
         self._deliver = deliver
@@ -88,7 +80,6 @@ class KafkaPoller(threading.Thread):
         self._is_held = False
         self._is_paused = False
         self._is_closing = False
-        self.is_draining = False
         self._is_committing = False
         self._idle_since_s = self._probed_s = time.monotonic()
 
@@ -114,26 +105,19 @@ class KafkaPoller(threading.Thread):
         return self._places.get(record.token.partition) is record.token
 
     def confirm(self, records: Iterable[Record]) -> None:
-        """Count records as done, and commit as far as that allows."""
+        """Count records as done; the next turn commits as far as that allows."""
         for record in records:
             if self.owns(record):
                 record.token.progress.confirm(record.position)
-        self._commit()
 
     def lag(self) -> int | None:
-        """Return how many offsets of the topic the group has not committed; None if no broker answers."""
+        """Return how many offsets of the whole topic are not committed; None if no broker answers."""
         if self._link.problems or self._is_closing:
             return None
         try:
-            partitions = self._partitions()
-            committed = self.consumer.committed([self._at(each) for each in partitions], timeout=_ASK_S)
-            is_new = any(each.offset < 0 for each in committed)
-            begun = self._offsets(partitions, OFFSET_BEGINNING) if is_new else {}
-            ends = self._offsets(partitions, OFFSET_END)
+            return lag(self.consumer, self._address.topic)
         except KafkaException:
             return None
-        done = {each.partition: each.offset for each in committed if each.offset >= 0}
-        return sum(max(0, ends[each] - done.get(each, begun.get(each, 0))) for each in partitions)
 
     def run(self) -> None:
         """Poll until closed."""
@@ -156,6 +140,7 @@ class KafkaPoller(threading.Thread):
     def _turn(self) -> None:
         is_reading = self._is_wanted and not self._is_held
         self._run_commands(0.0 if is_reading else _POLL_S)
+        self._commit()
         if self._link.problems and time.monotonic() > self._probed_s + PROBE_S:
             probe(self.consumer, self._address, self._link)
             self._probed_s = time.monotonic()
@@ -196,10 +181,7 @@ class KafkaPoller(threading.Thread):
         self._link.answered()
         # With a timeout, consume() would wait for as many as it may return.
         found = [first, *self.consumer.consume(MAX_RECORDS - 1, timeout=0)]
-        records = [record for message in found if (record := self._record(message)) is not None]
-        if len(records) < len(found):
-            self._commit()  # the end of a partition may have been reached
-        return records
+        return [record for message in found if (record := self._record(message)) is not None]
 
     def _record(self, message: Message) -> Record | None:
         """Return the record of a message; None for an error, and for the end of a partition."""
@@ -210,19 +192,9 @@ class KafkaPoller(threading.Thread):
             return None
         if place is None:  # given up since it was fetched
             return None
-        offset = message.offset() or 0
-        place.progress.read(offset)
-        pairs: Any = message.headers() or ()  # a list, although its type permits more
-        headers = tuple((name, value or b"") for name, value in pairs)
-        return Record(
-            body=message.value(),
-            headers=headers,
-            content_type=dict(headers).get(CONTENT_TYPE, b"").decode(errors="replace"),
-            key=message.key(),
-            origin=f"{self._address.topic}[{place.partition}]",
-            position=offset,
-            token=place,
-        )
+        record = record_of(message, place)
+        place.progress.read(record.position)
+        return record
 
     def _check(self, error: KafkaError, message: Message, place: Place | None) -> None:
         """Take note of the end of a partition; raise what only a person can change."""
@@ -239,26 +211,25 @@ class KafkaPoller(threading.Thread):
         if self._address.start == "latest":
             self._begin_at_end(partitions)
         consumer.incremental_assign(partitions)
-        if self._is_paused:
-            consumer.pause(partitions)
-        self._commit()
+        # The library remembers the pause of a partition that was lost and comes back.
+        (consumer.pause if self._is_paused else consumer.resume)(partitions)
 
     def _begin_at_end(self, partitions: list[TopicPartition]) -> None:
         """Begin at the end where the group has committed nothing, and commit that at once.
 
         Otherwise records that arrive before its first commit would be skipped if it starts again.
         """
-        while partitions and not self._is_closing:
+        numbers = [each.partition for each in partitions]
+        while numbers and not self._is_closing:
             try:
-                committed = self.consumer.committed(partitions, timeout=_ASK_S)
-                ends = self._offsets([each.partition for each in partitions], OFFSET_END)
+                known = committed(self.consumer, self._address.topic, numbers)
+                end = ends(self.consumer, self._address.topic, numbers)
             except KafkaException:  # another answer would skip records, or read all of them
                 self._run_commands(_POLL_S)
                 continue
-            new = {each.partition for each in committed if each.offset < 0}
             for each in partitions:
-                if each.partition in new:
-                    each.offset = ends[each.partition]
+                if each.partition not in known:
+                    each.offset = end[each.partition]
                     self._places[each.partition].progress.reach(each.offset)
             return
 
@@ -293,7 +264,7 @@ class KafkaPoller(threading.Thread):
 
     def _commit(self) -> None:
         """Commit what can be, unless a commit is under way: the next one then has all that came meanwhile."""
-        offsets = [] if self._is_committing or self._is_closing else self._to_commit(self._places.values())
+        offsets = [] if self._is_committing or self._link.problems else self._to_commit(self._places.values())
         if offsets:
             self._is_committing = True
             self.consumer.commit(offsets=offsets, asynchronous=True)
@@ -317,20 +288,7 @@ class KafkaPoller(threading.Thread):
 
     def _to_commit(self, places: Iterable[Place]) -> list[TopicPartition]:
         return [
-            self._at(place.partition, offset)
+            at(self._address.topic, place.partition, offset)
             for place in places
             if (offset := place.progress.offset) is not None
         ]
-
-    def _partitions(self) -> list[int]:
-        """Return all partitions of the topic, also those of other members."""
-        found = self.consumer.list_topics(self._address.topic, timeout=_ASK_S)
-        return list(found.topics[self._address.topic].partitions)
-
-    def _offsets(self, partitions: Iterable[int], end: int) -> dict[int, int]:
-        """Return the first or last offset of partitions."""
-        found = self.consumer.offsets_for_times([self._at(each, end) for each in partitions], timeout=_ASK_S)
-        return {each.partition: each.offset for each in found}
-
-    def _at(self, partition: int, offset: int = OFFSET_INVALID) -> TopicPartition:
-        return TopicPartition(self._address.topic, partition, offset)

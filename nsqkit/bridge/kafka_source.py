@@ -40,6 +40,7 @@ class KafkaSource:
             "group.id": address.group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",  # "latest" is the poller's, who commits it
+            "session.timeout.ms": 10_000,  # also the longest wait for a commit without a broker
             "isolation.level": "read_committed",
             "partition.assignment.strategy": "cooperative-sticky",  # ADR 0097
             "enable.partition.eof": True,  # lag counts the markers of transactions, too
@@ -124,7 +125,7 @@ class KafkaSource:
         return (str(self._failure),) if self._failure is not None else self._link.problems
 
     async def close(self) -> None:
-        """Commit what is confirmed, and leave the group."""
+        """Commit what is confirmed, and leave the group; waits for up to about 10 s if no broker answers."""
         poller, self._poller = self._poller, None
         if poller is not None:
             poller.call(poller.close)

@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import KafkaAddress
 from nsqkit.bridge.kafka_client import (
-    CONTENT_TYPE,
     PROBE_S,
     Link,
     check_topic,
@@ -24,6 +23,7 @@ from nsqkit.bridge.kafka_client import (
     settings,
     unusable,
 )
+from nsqkit.bridge.kafka_record import HeaderList, headers_of
 from nsqkit.bridge.record import Record
 from nsqkit.errors import OutageError, RecordRefusedError
 from nsqkit.nsq.log import Log
@@ -118,9 +118,7 @@ class KafkaTarget:
             RecordRefusedError: If Kafka refuses this record: it is over the topic's ``max.message.bytes``.
             OutageError: If Kafka does not confirm it within 10 s; it may be there.
         """
-        headers: list[tuple[str, str | bytes | None]] = list(record.headers)
-        if record.content_type and all(name != CONTENT_TYPE for name, _ in headers):
-            headers.append((CONTENT_TYPE, record.content_type.encode()))
+        headers = headers_of(record)
         confirmed: asyncio.Future[KafkaError | None] = asyncio.get_running_loop().create_future()
         give_up_s = time.monotonic() + DELIVERY_S
         while not self._produce(record, headers, confirmed):
@@ -155,7 +153,7 @@ class KafkaTarget:
     def _produce(
         self,
         record: Record,
-        headers: list[tuple[str, str | bytes | None]],
+        headers: HeaderList,
         confirmed: asyncio.Future[KafkaError | None],
     ) -> bool:
         """Put a record into the library's buffer; return False if it is full."""

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.kafka import Kafka
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until_blocking
 
 _numbers = itertools.count(1)
 
@@ -34,6 +34,7 @@ class Topic:
         new = NewTopic(self.name, num_partitions=partitions, replication_factor=1, config=config)
         admin = AdminClient(self._servers)
         admin.create_topics([new])[self.name].result(PATIENCE_S)
+        until_blocking(lambda: admin.list_topics(self.name, PATIENCE_S).topics[self.name].error is None)
         self._partitions = range(partitions)
 
     def write(self, *values: bytes | None, partition: int = 0, **more: Any) -> None:
