@@ -77,8 +77,9 @@ class Rabbitmq:
         RabbitMQ 3.10 writes the name of a new quorum queue up to half a second after its declaration. If it
         is killed before, it has lost the queue's messages, also confirmed ones.
         """
-        self.evaluate("[dets:sync(Table) || Table <- dets:all()]")
-        self.end()
+        if self._process is not None:
+            self.evaluate("[dets:sync(Table) || Table <- dets:all()]")
+            self.end()
 
     def end(self) -> None:
         """End it at once (SIGKILL); it may be ended already."""

@@ -165,6 +165,21 @@ async def test_a_queue_that_is_deleted_stops_the_route(start: Start, client: Cli
     await client.delete_queue(queue)
     with pytest.raises(BridgeError, match=f"queue '{queue}' does not exist"):
         await source.read()
+    await client.quorum_queue(queue)
+    await client.publish(queue, b"1")
+    await until(lambda: not source.problems)
+    assert bodies(await read(source, 1)) == [b"1"]
+
+
+async def test_the_lag_of_a_rabbitmq_that_does_not_answer_is_unknown(
+    start: Start, client: Client, rabbitmq: Rabbitmq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = await start(await client.quorum_queue())
+    monkeypatch.setattr("nsqkit.bridge.rabbitmq.source._LAG_S", 0.1)
+    with rabbitmq.frozen():
+        assert await source.lag() is None
+    monkeypatch.undo()
+    await until(source.lag, lambda lag: lag == 0)
 
 
 async def test_at_most_the_prefetch_is_unacknowledged(start: Start, client: Client) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -238,7 +239,33 @@ async def test_what_amqp_cannot_carry_is_refused(start: Start, record: Record, r
         await sender.send(record)
 
 
-async def test_a_user_who_may_not_write_is_an_outage_that_says_so(start: Start) -> None:
+class Pauses:
+    """Records after how many losses in a row a connection is made again, and never waits."""
+
+    def __init__(self, max_s: float) -> None:
+        self.max_s = max_s
+        self.asked: list[int] = []
+
+    def delay_s(self, losses: int, *, draw: float) -> float:
+        self.asked.append(losses)
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("max_s", "asked"),
+    [
+        pytest.param(math.inf, [1, 2, 3], id="pauses grow while connections are short"),
+        pytest.param(-1.0, [1, 1, 1], id="and begin again after one that lasted"),
+    ],
+)
+async def test_a_user_who_may_not_write_is_an_outage_that_says_so(
+    start: Start, monkeypatch: pytest.MonkeyPatch, max_s: float, asked: list[int]
+) -> None:
+    pauses = Pauses(max_s)
+    monkeypatch.setattr(connection, "_PAUSES", pauses)
     sender = await start(user=READER, exchange="amq.topic", routing_key="a")
-    with pytest.raises(OutageError, match="ACCESS_REFUSED"):
-        await sender.send(ORDER)
+    for wanted in (asked[:1], asked[:2], asked):
+        with pytest.raises(OutageError, match="ACCESS_REFUSED"):
+            await sender.send(ORDER)
+        await until(lambda: pauses.asked, wanted.__eq__)
+        await until(lambda: not sender.problems)

@@ -33,7 +33,7 @@ _OF_PEOPLE: Final = (
 )
 """RabbitMQ answers these until somebody changes a permission, a queue or the route."""
 _NOT_ALLOWED: Final = 530
-_SET_PASSWORD: Final = "set rabbitmq_username and rabbitmq_password"
+_LOG_IN: Final = "set rabbitmq_username and rabbitmq_password"
 _SET_CERTIFICATE: Final = "set rabbitmq_tls_cert and rabbitmq_tls_key"
 _TLS_REMEDIES: Final = {
     "CERTIFICATE_VERIFY_FAILED": "rabbitmq_tls_ca must hold its CA, and the certificate the name of the host",
@@ -82,7 +82,7 @@ def failure(error: BaseException, where: str) -> BridgeError | OutageError:
     if isinstance(error, BridgeError | OutageError):
         return error
     if isinstance(error, ProbableAuthenticationError):
-        return BridgeError(f"{where} refuses the user or the password; {_SET_PASSWORD}: {reason(error)}")
+        return BridgeError(f"{where} refuses the user or the password; {_LOG_IN}: {reason(error)}")
     if (tls := _tls_error(error)) and (remedy := _TLS_REMEDIES.get(tls.reason or "")):
         return BridgeError(f"{where}: TLS failed, {reason(tls)}: {remedy}")
     if isinstance(error, InvalidFrameError) and (closed := _close_frame(error)):
