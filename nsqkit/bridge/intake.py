@@ -20,7 +20,7 @@ from nsqkit.worker.parts import CompanionParts
 LOOK_S: Final = 1.0
 """Seconds between two looks at the depth of the topic in nsqd, and at the connection of the source."""
 _NO_DEPTH: Final = (
-    "no nsqd tells over HTTP how many messages wait in {topic}, as max_depth needs: see nsqd_http"
+    "the depth of {topic} is not known, and max_depth needs it: no nsqd answers over HTTP; see nsqd_http"
 )
 LAG_S: Final = 5.0
 """Seconds between two questions for what waits at the other broker."""

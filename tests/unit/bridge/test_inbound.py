@@ -233,9 +233,7 @@ async def test_without_an_answer_of_nsqd_the_depth_is_a_problem(
     source = FakeSource([_record(1), _record(2)])
     async with running(make_route(KAFKA, "nsq:in_unknown", max_depth=2), source, silent) as worker:
         (problem,) = await until(worker.problems)
-        assert problem.endswith(
-            "no nsqd tells over HTTP how many messages wait in in_unknown, as max_depth needs: see nsqd_http"
-        )
+        assert problem.endswith("no nsqd answers over HTTP; see nsqd_http")
         await source.wait_confirmed(2)
         assert source.is_paused
 
