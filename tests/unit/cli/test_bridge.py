@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsqkit.bridge import adapters
+from nsqkit.bridge.bodies import RefusedError
+from nsqkit.bridge.file import read_bridge
+from nsqkit.bridge.letters import Letters
 from nsqkit.bridge.record import Record
 from nsqkit.bridge.route import Route
 from nsqkit.devbroker import DevBroker
 from nsqkit.errors import BridgeError, OutageError
+from nsqkit.policy.route import RefusalReason
 from nsqkit.settings.settings import Settings
 from tests.fake_brokers import FakeSource, FakeTarget
 
@@ -172,6 +176,22 @@ def test_a_bridge_runs_until_a_signal(nsqkit: "Nsqkit", brokers: Brokers, file: 
         line.split()[0]: line.split()[1:3] for line in result.out.splitlines() if line[:2] in {"in", "ou"}
     }
     assert rows == {"in": ["1", "1"], "out": ["1", "1"]}
+
+
+def test_its_dead_letters_are_listed_shown_and_replayed(nsqkit: "Nsqkit", file: Path) -> None:
+    """Their place at the other broker and their headers are shown, without secrets."""
+    route = read_bridge(file).routes[0]
+    record = Record(body=None, origin="sold[3]", position=17, headers=(("a", b"b"), ("password", b"hush")))
+    refused = RefusedError(RefusalReason.TOMBSTONE, "it has no value")
+    asyncio.run(Letters(route, "dead.sqlite").add([(record, refused)]))
+    store = ("--store", "dead.sqlite")
+    listed = nsqkit("dead", "ls", "--where", "handler=in", *store).out
+    shown = nsqkit("dead", "show", "1", *store).out
+    assert ("kafka:sold" in listed, "tombstone" in listed) == (True, True)
+    assert ("sold[3]@17" in shown, "kafka:sold on kafka.example:9092" in shown) == (True, True)
+    assert ("'a': 'b'" in shown, "hush" in shown) == (True, False)
+    planned = nsqkit("dead", "replay", "1", "--dry-run", *store)
+    assert planned.out == "1 dead letter would go to cli_bridged on any nsqd\n"
 
 
 def test_without_a_bridge_nothing_of_it_is_imported() -> None:
