@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from nsqkit.admin import HandlerState, IntakeState
 from nsqkit.bridge.bodies import RefusedError, body_of, has_passed
+from nsqkit.bridge.hops import hops
 from nsqkit.bridge.intake import Intake
 from nsqkit.bridge.letters import Letters, Refused
 from nsqkit.bridge.nsqd_output import NsqdOutput
@@ -61,6 +62,7 @@ class Inbound:
         self._letters = Letters(route, parts.settings.dead_store)
         self.figures = RouteFigures(route.name, lambda: self._broker_problems, parts.metrics)
         self._intake = Intake(route, source, parts, self._meter, self.figures)
+        self._hops = hops()
         self._task: asyncio.Task[None] | None = None
         self._opened = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -203,7 +205,11 @@ class Inbound:
         if not passing:
             return []
         bodies = [body for _, body in passing]
+        began_ns = time.time_ns()
         too_large = await self._until_done(lambda: self._output.publish(bodies))
+        if self._hops is not None:
+            passed = (body for index, body in enumerate(bodies) if index not in too_large)
+            self._hops.published(self.route.topic, passed, began_ns)
         self._intake.published(len(passing) - len(too_large))
         return [
             (passing[index][0], RefusedError(RefusalReason.TOO_LARGE, reason))

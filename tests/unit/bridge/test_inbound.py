@@ -1,7 +1,7 @@
 """A route to NSQ: nsqd confirms, or the store has it, before the source hears that a record is done."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -293,6 +293,22 @@ async def test_a_connection_that_was_lost_is_the_last_error(
         source.problems = ()
         assert worker.problems() == ()
         assert worker.handler_states()[0].last_error.endswith(": kafka.example:9092: no broker answers")
+
+
+async def test_each_record_that_nsqd_has_leaves_a_span(
+    settings: Settings, make_route: MakeRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, list[bytes]]] = []
+
+    class Hops:
+        def published(self, topic: str, bodies: Iterable[bytes], began_ns: int) -> None:
+            made.append((topic, [*bodies]))
+
+    monkeypatch.setattr(inbound_module, "hops", Hops)
+    source = FakeSource([_record(1), _record(2, b"x" * 1_100_000), _record(3, None)])
+    async with running(make_route(KAFKA, "nsq:in_traced"), source, settings):
+        await source.wait_confirmed(3)
+    assert made == [("in_traced", [ORDER])]
 
 
 async def test_the_metrics_of_a_route_have_its_name_only(settings: Settings, make_route: MakeRoute) -> None:
