@@ -79,14 +79,23 @@ async def test_a_topic_takes_more_than_the_default_if_it_says_so(kafka: Kafka) -
         assert await outcomes(target, bytes(2_000_000)) == [None]
 
 
-async def test_a_broker_that_does_not_answer_is_an_outage(
-    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kafka_target, "DELIVERY_S", 1.0)
-    topic = Topic(kafka)
-    async with writing(kafka, topic) as target:
-        with kafka.stopped(), pytest.raises(OutageError, match=f"topic {topic.name} .* did not confirm"):
-            await target.send(Record(body=b"1"))
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        pytest.param(KafkaError._MSG_TIMED_OUT, OutageError, id="not confirmed in time"),
+        pytest.param(KafkaError.NOT_ENOUGH_REPLICAS, OutageError, id="too few replicas"),
+        pytest.param(KafkaError.TOPIC_AUTHORIZATION_FAILED, OutageError, id="forbidden meanwhile"),
+        pytest.param(KafkaError._PURGE_QUEUE, OutageError, id="the producer was replaced"),
+        pytest.param(KafkaError.MSG_SIZE_TOO_LARGE, RecordRefusedError, id="too large"),
+        pytest.param(KafkaError.INVALID_RECORD, RecordRefusedError, id="no key in a compacted topic"),
+    ],
+)
+def test_a_failure_is_the_records_or_an_outage(code: int, expected: type[Exception]) -> None:
+    address = KafkaAddress(servers=("127.0.0.1:9092",), topic="orders")
+    target = KafkaTarget(address, Access(), create=False, log=structlog.get_logger())
+    failure = target._failure(KafkaError(code))
+    assert isinstance(failure, expected)
+    assert "topic orders of Kafka at 127.0.0.1:9092" in str(failure)
 
 
 async def test_a_killed_broker_is_an_outage_and_the_target_recovers(
