@@ -15,6 +15,7 @@ from nsqkit.telemetry import logs
 from tests import kafka as kafka_server
 from tests import rabbitmq as rabbitmq_server
 from tests.chromium import MISSING, Tab, browser, chromium
+from tests.waiting import PATIENCE_S
 
 hypothesis.settings.register_profile("nsqkit", deadline=None)  # the machine may be busy
 hypothesis.settings.load_profile("nsqkit")
@@ -64,8 +65,10 @@ def shared_kafka() -> Iterator[kafka_server.Kafka]:
 
 
 @pytest.fixture
-def kafka(shared_kafka: kafka_server.Kafka) -> kafka_server.Kafka:
-    """A Kafka; a test may kill it. Topics of other tests may be there."""
+def kafka(shared_kafka: kafka_server.Kafka, monkeypatch: pytest.MonkeyPatch) -> kafka_server.Kafka:
+    """A Kafka; a test may kill it. Topics of other tests may be there. It may be slow."""
+    monkeypatch.setattr("nsqkit.bridge.kafka_client.OPEN_S", PATIENCE_S)
+    monkeypatch.setattr("nsqkit.bridge.kafka_target.DELIVERY_S", PATIENCE_S)
     shared_kafka.start()
     return shared_kafka
 

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import uuid
@@ -56,8 +55,8 @@ ssl.truststore.location={authority}
 log.dirs={data}
 log.retention.ms=-1
 log.cleaner.enable=false
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=300
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 num.network.threads=2
 num.io.threads=2
 num.partitions=1
@@ -123,17 +122,6 @@ class Kafka:
         if process is not None:
             process.kill()
             process.wait(PATIENCE_S)
-
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Keep its connections open, but answer nothing."""
-        process = self._process
-        assert process is not None
-        process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGCONT)
 
     def _is_ready(self, begin: int) -> bool:
         with self._log.open("rb") as log:
