@@ -48,7 +48,7 @@ async def start(rabbitmq: Rabbitmq) -> AsyncIterator[Start]:
 
 
 async def sent(sender: RabbitmqTarget, record: Record) -> bool:
-    """Return whether a message is confirmed; an outage is none of its faults."""
+    """Return whether RabbitMQ confirms a message; False during an outage."""
     try:
         await sender.send(record)
     except OutageError:
