@@ -94,6 +94,7 @@ class Rabbitmq:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
+            until_blocking(self._is_stopped)  # its threads stop one after the other
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
@@ -119,6 +120,11 @@ class Rabbitmq:
     @property
     def _bin(self) -> Path:
         return next(self._erlang.glob("erts-*/bin"))
+
+    def _is_stopped(self) -> bool:
+        assert self._process is not None
+        threads = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads)
 
     def _answers(self) -> bool:
         assert self._process is not None
