@@ -8,7 +8,7 @@ offset has only confirmed records before it, and it never moves back.
 class Committable:
     """The progress of one partition, from its assignment to its revocation.
 
-    Kafka's offsets have gaps (compaction, transactions), so records count in the order in which they were read.
+    Kafka's offsets have gaps (compaction, transactions), so records count in the order of reading.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Committable:
         self._end = max(self._end, offset + 1)
 
     def reach(self, offset: int) -> None:
-        """Count everything before an offset as read: Kafka has no record for us between the last one and it."""
+        """Count everything before an offset as read: Kafka has no record for us in between."""
         self._end = max(self._end, offset)
 
     def confirm(self, offset: int) -> None:

@@ -94,7 +94,7 @@ LOG_EVENTS: Final = {
         "read from them. The other member reads these records again."
     ),
     "kafka_not_committed": (
-        "Offsets could not be committed when partitions were given up, so their next owner reads records again."
+        "Offsets could not be committed when partitions were given up; their next owner reads records again."
     ),
     "kafka_producer_replaced": (
         "Kafka and a route's producer disagree about what was written last. A new producer goes on, and what "
