@@ -18,7 +18,7 @@ from nsqkit.bridge.record import Record
 from nsqkit.bridge.route import MAX_BATCH, Route
 from nsqkit.bridge.route_figures import RouteFigures
 from nsqkit.errors import BridgeError, ConnectionLostError, DeadLetterStoreError, OutageError, PublishError
-from nsqkit.policy.redaction import redact
+from nsqkit.policy.redaction import describe, redact
 from nsqkit.policy.retry import Exponential
 from nsqkit.policy.route import PauseReason, RefusalReason
 from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel
@@ -173,6 +173,7 @@ class Inbound:
             await self._source.open()
             self._intake.is_open = True
             self._must_open = False
+            self._note("")  # records may be long in coming
         try:
             return await self._source.read()
         except BridgeError:
@@ -221,12 +222,13 @@ class Inbound:
         passing: Passing = []
         refused: Refused = []
         for record in records:
-            if has_passed(record, self.route):
-                continue
             try:
-                passing.append((record, body_of(record, self.route)))
+                if not has_passed(record, self.route):
+                    passing.append((record, body_of(record, self.route)))
             except RefusedError as error:
                 refused.append((record, error))
+            except Exception as error:  # noqa: BLE001 - whatever its bytes have caused, the others must pass
+                refused.append((record, RefusedError(RefusalReason.UNREADABLE, describe(error))))
         return passing, refused
 
     async def _until_done(self, attempt: Callable[[], Awaitable[T]]) -> T:

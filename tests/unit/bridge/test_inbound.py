@@ -273,11 +273,39 @@ async def test_what_only_a_person_can_correct_ends_the_start(
     assert source.is_closed
 
 
-async def test_later_it_blocks_the_route(settings: Settings, make_route: MakeRoute) -> None:
-    source = FakeSource([_record()])
+async def test_later_it_blocks_the_route_until_it_can_connect_again(
+    settings: Settings, make_route: MakeRoute
+) -> None:
+    """It does so before the next record arrives."""
+    source = FakeSource()
     source.reading = [BridgeError("the topic was deleted")]
-    async with running(make_route(KAFKA, "nsq:in_deleted"), source, settings):
+    source.opening = [OutageError("away"), BridgeError("still deleted")]
+    source.opening.insert(0, OutageError("away at the start"))
+    async with running(make_route(KAFKA, "nsq:in_deleted"), source, settings) as worker:
+        await until(lambda: not (source.opening or source.reading or worker.problems()))
+        await source.put(_record())
         await source.wait_confirmed(1)
+
+
+async def test_a_record_that_causes_any_error_holds_up_no_other(
+    settings: Settings, make_route: MakeRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def body_of(record: Record, route: Route) -> bytes:
+        if record.position == 1:
+            raise ZeroDivisionError("odd bytes")
+        return record.body or b""
+
+    monkeypatch.setattr(inbound_module, "body_of", body_of)
+    source = FakeSource([_record(1), _record(2)])
+    async with running(make_route(KAFKA, "nsq:in_odd"), source, settings) as worker:
+        await source.wait_confirmed(2)
+        assert _summary(worker) == {"received": 2, "success": 1, "dead": 1, "skipped": 0}
+    with Store(Path(settings.dead_store)) as store:
+        (stored,) = store.find(Filters())
+    assert (stored.letter.reason, "ZeroDivisionError: odd bytes" in stored.letter.detail) == (
+        "unreadable",
+        True,
+    )
 
 
 async def test_a_connection_that_was_lost_is_the_last_error(
