@@ -54,10 +54,12 @@ class Topic:
         assert producer.flush(PATIENCE_S) == 0
         (producer.commit_transaction if is_committed else producer.abort_transaction)(PATIENCE_S)
 
-    def read(self, count: int) -> Sequence[Message]:
-        """Return the first records of all partitions, in the order of each."""
+    def read(self) -> Sequence[Message]:
+        """Return the records of all partitions, in the order of each."""
         consumer = self._consumer("reader")
-        consumer.assign([TopicPartition(self.name, each, 0) for each in self._partitions])
+        partitions = [TopicPartition(self.name, each, 0) for each in self._partitions]
+        count = sum(consumer.get_watermark_offsets(each, PATIENCE_S)[1] for each in partitions)
+        consumer.assign(partitions)
         found = consumer.consume(count, PATIENCE_S)
         consumer.close()
         return found
