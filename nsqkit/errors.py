@@ -365,3 +365,33 @@ class ReplayError(NsqkitError):
 
     def __str__(self) -> str:
         return f"stopped with {self.replayed} of {self.wanted} dead letters replayed: {self.reason}"
+
+
+class BridgeError(NsqkitError):
+    """A route of a bridge cannot run until a person changes something; the text names route and remedy."""
+
+
+class OutageError(NsqkitError):
+    """Kafka or RabbitMQ cannot be reached, or cannot confirm now; what was under way may have arrived."""
+
+
+class TargetAwayError(BreakerOpenError):
+    """The target of a bridge's route is away. Its messages wait in NSQ, and use up no attempts.
+
+    Args:
+        dependency: The target, such as ``kafka:orders of orders-out``.
+        remaining_s: Seconds until it is tried again, 0 or more.
+        reason: Description of the error.
+    """
+
+    def __init__(self, dependency: str, remaining_s: float, reason: str) -> None:
+        super().__init__(dependency, remaining_s)
+        self.args = (dependency, remaining_s, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.dependency} is away, and tried again in {self.remaining_s:.3g} s: {self.reason}"
+
+
+class RecordRefusedError(NsqkitError):
+    """Kafka or RabbitMQ refuses one record, such as one that is too large or cannot be routed."""

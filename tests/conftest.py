@@ -12,7 +12,10 @@ import pytest
 import structlog
 
 from nsqkit.telemetry import logs
+from tests import kafka as kafka_server
+from tests import rabbitmq as rabbitmq_server
 from tests.chromium import MISSING, Tab, browser, chromium
+from tests.waiting import PATIENCE_S
 
 hypothesis.settings.register_profile("nsqkit", deadline=None)  # the machine may be busy
 hypothesis.settings.load_profile("nsqkit")
@@ -36,7 +39,7 @@ def _unconfigured_logs() -> Iterator[None]:
     root.setLevel(level)
     warnings.showwarning = showwarning
     logs._Folding.is_on = False
-    for name in ("nsq", "tornado.access", "tornado.general"):
+    for name in ("nsq", "tornado.access", "tornado.general", "aio_pika", "aiormq"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -52,3 +55,33 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
     folder.mkdir()
     async with browser(program, folder) as tab:
         yield tab
+
+
+@pytest.fixture(scope="session")
+def shared_kafka() -> Iterator[kafka_server.Kafka]:
+    """A Kafka for all tests of the run; the fixture ``kafka`` is this one, and runs in each test."""
+    with kafka_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def kafka(shared_kafka: kafka_server.Kafka, monkeypatch: pytest.MonkeyPatch) -> kafka_server.Kafka:
+    """A Kafka; a test may kill it. Topics of other tests may be there. It may be slow."""
+    monkeypatch.setattr("nsqkit.bridge.kafka_client.OPEN_S", PATIENCE_S)
+    monkeypatch.setattr("nsqkit.bridge.kafka_target.DELIVERY_S", PATIENCE_S)
+    shared_kafka.start()
+    return shared_kafka
+
+
+@pytest.fixture(scope="session")
+def shared_rabbitmq() -> Iterator[rabbitmq_server.Rabbitmq]:
+    """A RabbitMQ for all tests of the run; the fixture ``rabbitmq`` is this one, and runs in each test."""
+    with rabbitmq_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq(shared_rabbitmq: rabbitmq_server.Rabbitmq) -> rabbitmq_server.Rabbitmq:
+    """A RabbitMQ; a test may kill it. Queues and exchanges of other tests may be there."""
+    shared_rabbitmq.start()
+    return shared_rabbitmq

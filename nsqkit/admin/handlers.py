@@ -39,6 +39,8 @@ class HandlerState:
         stalled_in_nsqd: Where an nsqd keeps messages back although the handler has room for them, as
             ``host:port topic/channel``, with nsqd's HTTP address.
         worker: Number of the worker process with ``--workers``, from 1; 0 without.
+        lag: Of a bridge's route: records that wait at the other broker; None if that is not known.
+        last_error: Of a bridge's route: the time and the text of its last error; empty if there was none.
     """
 
     name: str
@@ -54,6 +56,8 @@ class HandlerState:
     paused_in_nsqd: tuple[str, ...] | None = None
     stalled_in_nsqd: tuple[str, ...] = ()
     worker: int = 0
+    lag: int | None = None
+    last_error: str = ""
 
 
 class Handlers(Protocol):

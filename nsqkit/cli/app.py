@@ -11,6 +11,7 @@ from typing import Annotated, TextIO
 import typer
 
 from nsqkit.cli import (
+    bridge,
     broker,
     check,
     config,
@@ -29,6 +30,7 @@ from nsqkit.cli import (
 from nsqkit.cli.dead.app import app as dead
 from nsqkit.cli.top.command import top
 from nsqkit.errors import (
+    BridgeError,
     EventError,
     FeedError,
     HandlerError,
@@ -52,8 +54,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+_EPILOGS = {"bridge": bridge.EXAMPLE}
 for _name, _command, _help in (
     ("run", run.run, "Run handlers until Ctrl-C, or until all messages are handled."),
+    ("bridge", bridge.bridge, "Carry messages between NSQ and Kafka or RabbitMQ."),
     ("new", new.new, "Write a handler module and its test as a starting point."),
     ("check", check.check, "Check handlers and list all their problems."),
     ("handlers", check.handlers, "Print topic, channel, events and retry delays of handlers."),
@@ -68,7 +72,7 @@ for _name, _command, _help in (
     ("config", config.config, "Print every setting and where its value came from."),
     ("version", config.version, "Print the version."),
 ):
-    app.command(_name, short_help=_help)(_command)
+    app.command(_name, short_help=_help, epilog=_EPILOGS.get(_name))(_command)
 app.add_typer(dead, name="dead", short_help="Collect, list, show, replay and delete dead letters.")
 app.add_typer(db.app, name="db", short_help="Create and upgrade nsqkit's tables in a database of handlers.")
 app.add_typer(outbox.app, name="outbox", short_help="List and replay parked events of an outbox.")
@@ -136,7 +140,7 @@ def _reported(error: Exception) -> int:
         terminal.echo(redact_whole(line), err=True)
     if isinstance(error, typer.TyperException):
         return error.exit_code
-    corrigible = isinstance(error, SettingsError | HandlerError | EventError | FeedError)
+    corrigible = isinstance(error, SettingsError | HandlerError | EventError | FeedError | BridgeError)
     refused_for_good = isinstance(error, PublishError) and error.permanent
     return WRONG_USE if corrigible or refused_for_good else FAILED
 

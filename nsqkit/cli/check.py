@@ -24,8 +24,12 @@ def check(
     ] = False,
     settings: "Settings",
 ) -> int:
-    """Check handlers and list all problems at once. Connects to NSQ or databases only if asked to."""
+    """Check handlers, or the file of a bridge, and list all problems. Connects only if asked to."""
     from nsqkit.errors import SettingsError
+    from nsqkit.process.targets import is_bridge
+
+    if is_bridge(modules):
+        return _check_bridge(modules[0], settings, connect=connect)
     from nsqkit.loading.checks import short_retention
     from nsqkit.loading.dropped import dropped
     from nsqkit.loading.loader import load
@@ -51,6 +55,20 @@ def check(
     if problems:
         return 1
     terminal.echo(f"ok: {len(specs)} handler{'s' if len(specs) > 1 else ''}, no problems")
+    return 0
+
+
+def _check_bridge(file: str, settings: "Settings", *, connect: bool) -> int:
+    from pathlib import Path
+
+    from nsqkit.process.targets import bridge_problems
+
+    count, problems = bridge_problems(Path(file), settings, connect=connect)
+    for problem in problems:
+        terminal.echo(f"error: {problem}", err=True)
+    if problems:
+        return 1
+    terminal.echo(f"ok: {count} route{'s' if count > 1 else ''}, no problems")
     return 0
 
 

@@ -18,7 +18,7 @@ MAX_WORKERS: Final = 256
 _Link = Annotated[
     int, typer.Argument(metavar="DESCRIPTOR", help="Connection to the process that started this one.")
 ]
-_RUN: options.Group = {
+RUN: options.Group = {
     "admin_port": Annotated[
         int | None,
         typer.Option(metavar="PORT", help="Port of metrics and health; 0 for none. [default: 9464]"),
@@ -29,7 +29,7 @@ _RUN: options.Group = {
 }
 
 
-@options.with_settings(options.NSQ, _RUN, options.APP, options.FILE, options.LOGGING)
+@options.with_settings(options.NSQ, RUN, options.APP, options.FILE, options.LOGGING)
 def run(
     modules: options.Modules,
     *,
@@ -71,19 +71,16 @@ def run(
     from nsqkit.telemetry import logs
 
     logs.configure_logs(settings)  # before any import that may warn
-    _check_nsq(settings, dev=dev, has_nsq_options=bool(nsqd or lookupd or nsqd_http))
+    check_nsq(settings, dev=dev, has_nsq_options=bool(nsqd or lookupd or nsqd_http))
     _check_reload(reload=reload, exit_when_idle=exit_when_idle, watch=watch, workers=workers)
     pairs = [options.pair("--feed", each, "TOPIC=FILE") for each in feed or ()]
     feeds = tuple((topic, Path(file)) for topic, file in pairs)
     if reload:
         return _reloading(modules, settings, watch or [Path.cwd()], dev=dev, feeds=feeds, debug=debug)
     if workers:
-        command = _child_command("child", debug=debug)
         given = {"dev": dev, "feeds": feeds, "exit_when_idle": exit_when_idle}
-        return _supervised(modules, settings, workers, command, **given)
-    from nsqkit.process.run import Run
-
-    return _ended(Run(modules, settings, dev=dev, feeds=feeds, exit_when_idle=exit_when_idle))
+        return supervised(modules, settings, workers, debug=debug, **given)
+    return single(modules, settings, dev=dev, feeds=feeds, exit_when_idle=exit_when_idle)
 
 
 def reloaded(
@@ -92,9 +89,9 @@ def reloaded(
     debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
     """Run handlers for another nsqkit, when it gives the sign. `nsqkit run --reload` starts it."""
-    from nsqkit.ops.channels import subscriptions_of
     from nsqkit.process.child import ParentLink
     from nsqkit.process.run import Run
+    from nsqkit.process.targets import subscriptions_of
     from nsqkit.telemetry import logs
 
     with ParentLink(link) as parent:
@@ -111,9 +108,9 @@ def child(
     debug: options.Debug = False,  # noqa: ARG001 - main() looks for it
 ) -> int:
     """Run handlers for another nsqkit, which asks for their state. `nsqkit run --workers` starts it."""
-    from nsqkit.ops.channels import subscriptions_of
     from nsqkit.process.child import ParentLink
     from nsqkit.process.child_run import ChildRun, leave_signals_to_parent
+    from nsqkit.process.targets import subscriptions_of
     from nsqkit.telemetry import logs
 
     leave_signals_to_parent()
@@ -130,7 +127,12 @@ def child(
         return code
 
 
-def _check_nsq(settings: "Settings", *, dev: bool, has_nsq_options: bool) -> None:
+def check_nsq(settings: "Settings", *, dev: bool, has_nsq_options: bool) -> None:
+    """Refuse to run without NSQ, or with two kinds of it.
+
+    Raises:
+        SettingsError: If neither nsqd nor nsqlookupd is set, or --dev is given with one.
+    """
     from nsqkit.errors import SettingsError
 
     if not (dev or settings.nsqd or settings.lookupd):
@@ -174,17 +176,36 @@ def _reloading(
     return Reload(plan, command=command, changes=watch(folders), dev=dev, feeds=feeds).execute()
 
 
-def _supervised(
-    modules: Sequence[str],
-    settings: "Settings",
-    workers: int,
-    command: Sequence[str],
-    **given: Any,
+def single(targets: Sequence[str], settings: "Settings", **given: Any) -> int:
+    """Run in this process to the end, print the summary, and return the exit code.
+
+    Args:
+        targets: Modules, or the file of a bridge.
+        settings: Settings of the worker.
+        given: Further arguments of ``Run``.
+    """
+    from nsqkit.process.run import Run
+
+    return _ended(Run(targets, settings, **given))
+
+
+def supervised(
+    targets: Sequence[str], settings: "Settings", workers: int, *, debug: bool, **given: Any
 ) -> int:
+    """Run in child processes to the end, print the summary, and return the exit code.
+
+    Args:
+        targets: Modules, or the file of a bridge.
+        settings: Settings of the workers.
+        workers: Number of child processes.
+        debug: Whether they show the traceback of an error.
+        given: Further arguments of ``Supervisor``.
+    """
     from nsqkit.process.child import Plan
     from nsqkit.process.supervisor import Supervisor
 
-    supervisor = Supervisor(Plan(tuple(modules), settings), workers, command=command, **given)
+    command = _child_command("child", debug=debug)
+    supervisor = Supervisor(Plan(tuple(targets), settings), workers, command=command, **given)
     code = supervisor.execute(ending.on_second_signal)
     _show(supervisor.summary())
     return code

@@ -23,14 +23,17 @@ _DIGEST = re.compile(r"[0-9a-f]{12}")
 class CollectedLetter(DeadLetterFacts):
     """A dead letter as it was read from NSQ.
 
+    A bridge stores records of Kafka and RabbitMQ that NSQ cannot take in the same form, without a channel.
+
     Args:
-        dead_topic: The ``.dead`` topic that it was read from.
-        nsqd: ``host:port`` of the nsqd that it was read from.
-        dead_message_id: nsqd's id of the message on the ``.dead`` topic.
-        dead_timestamp_ns: When that message was published, nanoseconds since 1970.
+        dead_topic: The ``.dead`` topic that it was read from; for a record of a bridge ``kafka:topic`` or
+            ``rabbitmq:queue``, which no topic of NSQ can be called.
+        nsqd: ``host:port`` of the nsqd, or of the other broker, that it was read from.
+        dead_message_id: nsqd's id of the message on the ``.dead`` topic, or what identifies the record.
+        dead_timestamp_ns: When that message was published, nanoseconds since 1970; 0 for a record of Kafka.
         is_record: Whether it was nsqkit's record. Otherwise only what the body and the topic's name say
             is known.
-        body: The message as its producer published it; 1 byte or more.
+        body: The message as its producer published it; 1 byte or more, unless it is a record of a bridge.
     """
 
     dead_topic: str
@@ -39,6 +42,11 @@ class CollectedLetter(DeadLetterFacts):
     dead_timestamp_ns: int
     is_record: bool
     body: bytes
+
+    @property
+    def is_of_bridge(self) -> bool:
+        """Whether it is a record of Kafka or RabbitMQ, which never was a message of NSQ."""
+        return ":" in self.dead_topic
 
     @property
     def place(self) -> str:

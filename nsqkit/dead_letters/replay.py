@@ -1,4 +1,7 @@
-"""Replay: publishes stored dead letters on the ``.retry`` topic of the handler that gave them up."""
+"""Replay: publishes stored dead letters on the ``.retry`` topic of the handler that gave them up.
+
+A record that a bridge could not pass on goes to the topic of its route.
+"""
 
 import asyncio
 import time
@@ -11,7 +14,7 @@ from nsqkit.dead_letters.filters import Filters
 from nsqkit.dead_letters.store import Store, StoredLetter
 from nsqkit.errors import NsqkitError, PublishError, ReplayError, SettingsError
 from nsqkit.events import rfc3339
-from nsqkit.nsq.nodes import tcp_addresses
+from nsqkit.nsq.nodes import target_address, tcp_addresses
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.names import dead_topic, retry_topic
@@ -28,9 +31,9 @@ class Target:
     """The destination of a dead letter.
 
     Args:
-        topic: The handler's ``.retry`` topic.
-        channel: The handler's channel on that topic.
-        nsqd: ``host:port`` of the nsqd that the dead letter was collected from.
+        topic: The handler's ``.retry`` topic, or the topic of a bridge's route.
+        channel: The handler's channel on that topic; empty for a bridge's route.
+        nsqd: ``host:port`` of the nsqd that the dead letter was collected from; empty for any.
     """
 
     topic: str
@@ -49,6 +52,8 @@ def target_of(stored: StoredLetter, store: Store) -> Target:
         DeadLetterStoreError: If the store cannot be read.
     """
     letter = stored.letter
+    if letter.is_of_bridge:
+        return Target(letter.topic, "", "")
     named = letter.topic, letter.channel
     is_own = letter.channel and dead_topic(*named) == letter.dead_topic
     topic, channel = named if is_own else store.source_of(letter.dead_topic)
@@ -191,6 +196,9 @@ class Replay:
     async def _reach(self, target: Target) -> None:
         """Find an nsqd that can be reached, the dead letter's own first, and create the channel there."""
         if target in self._addresses:
+            return
+        if not target.nsqd:
+            self._addresses[target] = await target_address(self._settings)
             return
         try:
             await self._publishers.ensure_channel(target.nsqd, target.topic, target.channel)

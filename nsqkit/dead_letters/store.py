@@ -114,6 +114,17 @@ class Store:
         with self._translating_errors(), self._connection:
             return self._connection.executemany(statement, map(asdict, letters)).rowcount
 
+    def has(self, letter: CollectedLetter) -> bool:
+        """Return whether a dead letter is stored that was read from the same place, at whatever time.
+
+        Raises:
+            DeadLetterStoreError: If the store cannot be read.
+        """
+        query = "SELECT 1 FROM letters WHERE dead_topic = ? AND nsqd = ? AND dead_message_id = ? LIMIT 1"
+        place = (letter.dead_topic, letter.nsqd, letter.dead_message_id)
+        with self._translating_errors():
+            return self._connection.execute(query, place).fetchone() is not None
+
     def find(
         self, filters: Filters, *, limit: int | None = None, newest_first: bool = True
     ) -> Iterator[StoredLetter]:

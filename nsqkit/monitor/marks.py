@@ -114,7 +114,7 @@ class Marks:
         if reason in _MARKED_ELSEWHERE:
             return
         is_blocked = reason is IntakeState.BLOCKED
-        text = f"{name} is blocked: nsqd refuses its dead letters" if is_blocked else f"{name} is paused"
+        text = f"{name} is blocked until a person corrects the cause" if is_blocked else f"{name} is paused"
         self._paused.add(counts.labels)
         self.add(Mark(second, MarkKind.PAUSE, text, name))
 

@@ -22,7 +22,7 @@ NOW_S: Final = 10
 _DIGITS: Final = 4
 _MOST_PROBLEMS: Final = 3
 _SHUT: Final = {
-    IntakeState.BLOCKED: "blocked: nsqd refuses its dead letters",
+    IntakeState.BLOCKED: "blocked until a person corrects the cause",
     IntakeState.PAUSED: "its intake is paused",
     IntakeState.KILL_SWITCH_OPEN: "kill switch open",
     IntakeState.BREAKER_OPEN: "breaker open",
@@ -106,6 +106,8 @@ class Row:
             "in_workers": list(self._in_workers),
             "remaining_s": None if state.remaining_s is None else round(state.remaining_s),
             "problems": [*map(redact, state.problems[:_MOST_PROBLEMS])],
+            "lag": state.lag,
+            "last_error": redact(state.last_error),
             "now": _ratio(track.share(second, NOW_S).ratio),
             "m1": _ratio(finding.minute.ratio),
             "m5": _ratio(track.share(second, FIVE_MINUTES_S).ratio),
@@ -147,6 +149,8 @@ def joined(states: Sequence[HandlerState]) -> tuple[HandlerState, tuple[int, ...
         max_in_flight=sum(each.max_in_flight for each in states),
         remaining_s=max(remaining) if len(remaining) == len(alike) else None,
         problems=tuple(f"worker {each.worker}: {line}" for each in states for line in each.problems),
+        lag=max((each.lag for each in states if each.lag is not None), default=None),
+        last_error=max(each.last_error for each in states),
     )
     return total, () if len(alike) == len(states) else tuple(each.worker for each in alike)
 

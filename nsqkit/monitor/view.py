@@ -63,6 +63,8 @@ class View:
                 row = Row(states, track, errors, depth=in_nsqd["depth"], second=second, at_s=at_s)
                 findings.append(row.finding)
                 shown = row.shown() | in_nsqd | self._channels.shown(labels, track)
+                if shown["depth"] is None:
+                    shown["depth"] = shown["lag"]  # a bridge's route reads no channel
                 rows.append(_text(shown))
         limits = self._limits(second, is_fleet=bool(look.workers))
         passed = [*filter(None, (each.saturation for each in limits))]

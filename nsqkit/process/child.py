@@ -33,7 +33,7 @@ class Plan:
     """The modules and settings of a child worker.
 
     Args:
-        targets: Modules, packages or ``module:Class``.
+        targets: Modules, packages or ``module:Class``; or the file of a bridge.
         settings: Settings of the worker.
         number: Number of the child for its log lines, from 1; 0 for the only one.
         counts: File descriptor of the memory for its counts; None without.

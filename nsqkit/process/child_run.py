@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from nsqkit.loading.loader import LoadedModules
 from nsqkit.process.child import ParentLink, Plan
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.requests import Answers
 from nsqkit.process.run import Run
+from nsqkit.process.targets import Loaded
 from nsqkit.program import OnSecondSignal, together, unless
 from nsqkit.telemetry.loop_lag import LoopLag
 from nsqkit.telemetry.metrics.shared import SharedMetrics
@@ -49,7 +49,7 @@ class ChildRun(Run):
         """Run to the end, and return the exit code."""
         return self.execute(lambda: None)
 
-    async def _run(self, loaded: LoadedModules, on_second_signal: OnSecondSignal = None) -> int:
+    async def _run(self, loaded: Loaded, on_second_signal: OnSecondSignal = None) -> int:
         try:
             return await super()._run(loaded, on_second_signal)
         finally:

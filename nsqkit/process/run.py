@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from nsqkit import program
-from nsqkit.loading.loader import LoadedModules, load
 from nsqkit.nsq.nodes import target_address
 from nsqkit.ops.channels import make_channels, subscriptions, unread_problem
 from nsqkit.ops.feed import check_feed
@@ -15,6 +14,7 @@ from nsqkit.ops.keep_trying import keep_trying
 from nsqkit.ops.publish import publish_files, repeat_feeds
 from nsqkit.process.dev import DevNsq, start_broker
 from nsqkit.process.idle import IdleWatch, Workload
+from nsqkit.process.targets import Loaded, load_targets
 from nsqkit.process.traces import traced
 from nsqkit.program import OnSecondSignal, stop_event, unless
 from nsqkit.settings.settings import Settings
@@ -28,7 +28,7 @@ class Run:
     """One run of the handlers in modules.
 
     Args:
-        targets: Modules, packages or ``module:Class``.
+        targets: Modules, packages or ``module:Class``; or the file of a bridge.
         settings: Settings of the worker and of the publishers for feeds.
         dev: Whether to start the embedded broker and use only that.
         feeds: Pairs of topic and file to publish when all handlers are subscribed.
@@ -57,9 +57,9 @@ class Run:
         """
         for topic, path in self.feeds:
             check_feed(topic, path)
-        loaded = load(self.targets, self.settings)
+        loaded = load_targets(self.targets, self.settings)
         for topic, path in self.feeds:
-            if problem := unread_problem(topic, subscriptions(loaded.handlers)):
+            if problem := unread_problem(topic, subscriptions(loaded.modules.handlers)):
                 logs.get_logger().warning("feed_unread", feed=str(path), reason=problem)
         work = self._run(loaded, on_second_signal)
         code = program.run(work, self.settings.event_loop, on_left=self._left.extend)
@@ -75,16 +75,17 @@ class Run:
         """Return the counts of each handler."""
         return self.metrics.summary()
 
-    async def _run(self, loaded: LoadedModules, on_second_signal: OnSecondSignal = None) -> int:
+    async def _run(self, loaded: Loaded, on_second_signal: OnSecondSignal = None) -> int:
         stop = stop_event(on_second_signal)
         broker = await self._start_broker() if self.dev else None
         try:
             worker = self.worker = Worker(
-                [spec.handler for spec in loaded.handlers],
+                [spec.handler for spec in loaded.modules.handlers],
                 settings=self.settings,
-                resources=loaded.resources,
-                middleware=traced(loaded.middleware, self.settings),
+                resources=loaded.modules.resources,
+                middleware=traced(loaded.modules.middleware, self.settings),
                 metrics=self.metrics,
+                companions=loaded.companions,
             )
             if not await unless(stop, worker.start()):
                 return 1 if self.feeds else 0

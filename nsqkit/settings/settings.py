@@ -173,6 +173,36 @@ class Settings:
     outbox_notify: bool = rows.switch(
         "whether `outbox.add` wakes relays of a PostgreSQL at each commit, which makes commits slower"
     )
+    kafka_username: str | None = rows.text(None, "user of a bridge at Kafka (SASL); none by default")
+    kafka_password: str | None = rows.text(
+        None, "password of that user; not allowed as a flag, nor in a bridge's file", secret=True
+    )
+    kafka_mechanism: str = rows.text(
+        "PLAIN",
+        "SASL mechanism for kafka_username",
+        choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+    )
+    kafka_tls: bool = rows.switch("speak TLS with Kafka")
+    kafka_tls_ca: str | None = rows.text(
+        None, "CA certificates to trust at Kafka (PEM); by default the system's"
+    )
+    kafka_tls_cert: str | None = rows.text(None, "client certificate for Kafka (PEM), if it requires one")
+    kafka_tls_key: str | None = rows.text(
+        None, "private key for Kafka (PEM, no passphrase), if it is not in the certificate's file"
+    )
+    rabbitmq_username: str | None = rows.text(None, "user of a bridge at RabbitMQ; by default guest")
+    rabbitmq_password: str | None = rows.text(
+        None, "password of that user; not allowed as a flag, nor in a bridge's file", secret=True
+    )
+    rabbitmq_tls_ca: str | None = rows.text(
+        None, "CA certificates to trust at RabbitMQ with amqps (PEM); by default the system's"
+    )
+    rabbitmq_tls_cert: str | None = rows.text(
+        None, "client certificate for RabbitMQ (PEM), if it requires one"
+    )
+    rabbitmq_tls_key: str | None = rows.text(
+        None, "private key for RabbitMQ (PEM, no passphrase), if it is not in the certificate's file"
+    )
     app: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

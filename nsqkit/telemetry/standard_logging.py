@@ -11,7 +11,7 @@ from nsqkit.handler.origin import is_own
 from nsqkit.telemetry.log_fields import readable, redacted
 
 # Their lines repeat what nsqkit logs about connections and requests.
-_SILENCED: Final = ("nsq", "tornado.access", "tornado.general")
+_SILENCED: Final = ("nsq", "tornado.access", "tornado.general", "aio_pika", "aiormq")
 
 _LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 _OF_RECORD: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})

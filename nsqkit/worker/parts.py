@@ -1,9 +1,12 @@
-"""Parts: what all subscriptions of one worker share. It makes none of them."""
+"""Parts: what all subscriptions of one worker share, and what it runs beside them. It makes none of them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from nsqkit.admin import HandlerState
+from nsqkit.background import Background
+from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.runtime.clock import Clock
 from nsqkit.runtime.dead_letter_publisher import not_known
 from nsqkit.runtime.ports import Publishes, Source
@@ -60,3 +63,55 @@ class WorkerParts:
     observer: Observer | None = None
     on_failure: OnFailure | None = None
     clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompanionParts:
+    """Parts of a worker that its companions use.
+
+    Args:
+        settings: Settings of the worker.
+        metrics: Metrics of all handlers.
+        publishers: Publishes to any nsqd by its address.
+        background: Starts tasks that must not die.
+        log: structlog logger without fields.
+    """
+
+    settings: Settings
+    metrics: Metrics
+    publishers: PublisherPool
+    background: Background
+    log: Any
+
+
+class Companion(Protocol):
+    """Something that a worker runs beside its handlers, and shows like one, such as a route to NSQ."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def state(self) -> HandlerState: ...  # noqa: D102
+    @property
+    def problems(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def held(self) -> int: ...  # noqa: D102
+    @property
+    def is_blocked(self) -> bool: ...  # noqa: D102
+
+    async def start(self) -> None:
+        """Start, and return soon; raise an error that only a person can correct."""
+
+    async def wait_ready(self) -> None:
+        """Wait until it has been ready once."""
+
+    async def stop(self, grace_s: float) -> None:
+        """Finish what is under way within *grace_s* seconds, and end; may be called before start."""
+
+    def pause(self, for_s: float = ...) -> None:
+        """Stop the intake for *for_s* seconds; infinite until :meth:`resume`."""
+
+    def resume(self) -> None:
+        """End the pause."""
+
+
+MakeCompanion = Callable[[CompanionParts], Companion]

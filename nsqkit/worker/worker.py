@@ -22,14 +22,14 @@ from nsqkit.nsq.nodes import lookup_of, message_limit
 from nsqkit.nsq.options import connection_options
 from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.policy.address import join_address
-from nsqkit.program import stop_event, unless
+from nsqkit.program import stop_event, together, unless
 from nsqkit.runtime.drain import drain
 from nsqkit.runtime.resources import ReadyHandler, Resources
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
 from nsqkit.telemetry.loop_watch import LoopWatch
 from nsqkit.telemetry.metrics import Metrics
-from nsqkit.worker.parts import WorkerParts
+from nsqkit.worker.parts import Companion, CompanionParts, MakeCompanion, WorkerParts
 from nsqkit.worker.subscription import Subscription
 from nsqkit.worker.watch import Watch
 
@@ -44,11 +44,12 @@ class Worker:
     running event loop, and drains it at the end. A worker runs once.
 
     Args:
-        handlers: Handler classes and sagas; one or more.
+        handlers: Handler classes and sagas; one or more, unless there are companions.
         settings: Settings of the worker; by default read from the environment and the settings file.
         resources: Resources that handlers may ask for; by default those in the handlers' modules.
         middleware: Extensions around every handler, outermost first.
         metrics: Where it counts; by default its own.
+        companions: Functions that make further parts to run, such as the routes of a bridge to NSQ.
 
     Attributes:
         specs: Declarations of the handlers.
@@ -70,6 +71,7 @@ class Worker:
         resources: Sequence[Resource[Any]] | None = None,
         middleware: Sequence[Layer] = (),
         metrics: Metrics | None = None,
+        companions: Sequence[MakeCompanion] = (),
     ) -> None:
         self.specs = tuple(handler.spec for handler in ungrouped(handlers))
         self.settings = settings or Settings.load()
@@ -93,7 +95,7 @@ class Worker:
         source = WorkerSource(self.handler_states, self.failures, self.sagas)
         self._monitor = Monitor(self.metrics, source, lambda: self.settings)
         self._admin = self._admin_server() if self.settings.admin_port else None
-        self._has_started = self._is_draining = False
+        self._has_started = self._is_draining = self._is_running = False
         self.publishers = PublisherPool(
             connection_options(self.settings),
             publish_timeout_s=self.settings.publish_timeout_s,
@@ -107,6 +109,17 @@ class Worker:
             log=self._log,
             background=self._background,
         )
+        self._companions = self._made(companions)
+
+    def _made(self, companions: Sequence[MakeCompanion]) -> tuple[Companion, ...]:
+        parts = CompanionParts(
+            settings=self.settings,
+            metrics=self.metrics,
+            publishers=self.publishers,
+            background=self._background,
+            log=self._log,
+        )
+        return tuple(make(parts) for make in companions)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -149,19 +162,25 @@ class Worker:
         try:
             handlers = [await self._resources.prepare(spec, self._middleware) for spec in self.specs]
             self._subscriptions = await self._subscribe(handlers)
+            await together(*(each.start() for each in self._companions))
             await self._serve_admin()
         except BaseException:
+            await asyncio.gather(*(each.stop(0.0) for each in self._companions))
+            await self.publishers.close()
             await self._resources.close()
             self._loop_watch.stop()
             raise
         self._watch.start()
         for subscription in self._subscriptions:
             subscription.consumer.start()
-        self._log.info("worker_started", handlers=[spec.name for spec in self.specs])
+        self._is_running = True
+        names = [*(spec.name for spec in self.specs), *(each.name for each in self._companions)]
+        self._log.info("worker_started", handlers=names)
 
     async def wait_ready(self) -> None:
         """Wait until every handler is subscribed at every known nsqd that has its topic, and registered."""
         waits = [each.consumer.wait_ready() for each in self._subscriptions]
+        waits += [each.wait_ready() for each in self._companions]
         await asyncio.gather(*waits, self._watch.wait_ready())
         self._log.info("worker_ready")
 
@@ -194,12 +213,16 @@ class Worker:
         self._is_draining = True
         self._log_stopping(signalled=signalled)
         pairs = [(each.intake, each.consumer) for each in self._subscriptions]
-        self.left_behind = await drain(
+        draining = drain(
             pairs,
             grace_s=self.settings.grace_s,
             publish_timeout_s=self.settings.publish_timeout_s,
             log=self._log,
         )
+        stopping = (each.stop(self.settings.grace_s) for each in self._companions)
+        stopped = asyncio.gather(*stopping)
+        self.left_behind = await draining
+        await stopped
         await self._watch.close()
         for subscription in self._subscriptions:
             subscription.close()
@@ -226,7 +249,8 @@ class Worker:
     @property
     def held(self) -> int:
         """Number of messages in flight over all handlers."""
-        return sum(each.intake.held for each in self._subscriptions)
+        held = (each.held for each in self._companions)
+        return sum(each.intake.held for each in self._subscriptions) + sum(held)
 
     @property
     def next_requeue_s(self) -> float | None:
@@ -236,8 +260,9 @@ class Worker:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the intake of a handler is stopped because nsqd refuses its dead letters."""
-        return any(each.is_blocked for each in self._subscriptions)
+        """Whether the intake of a handler is stopped because nothing takes its dead letters."""
+        is_handler_blocked = any(each.is_blocked for each in self._subscriptions)
+        return is_handler_blocked or any(each.is_blocked for each in self._companions)
 
     @property
     def subscribed(self) -> tuple[tuple[str, str], ...]:
@@ -256,14 +281,16 @@ class Worker:
         """Return why the worker is not ready, one line each; empty if it is."""
         if self._is_draining:
             return ("draining",)
-        if not self._subscriptions:
+        if not self._is_running:
             return ("starting",)
-        problems = tuple(problem for each in self._subscriptions for problem in each.problems)
-        return problems + self._watch.problems
+        problems = [problem for each in self._subscriptions for problem in each.problems]
+        problems += [problem for each in self._companions for problem in each.problems]
+        return (*problems, *self._watch.problems)
 
     def handler_states(self) -> tuple[HandlerState, ...]:
         """Return the current state of every handler."""
-        return tuple(self._watch.shown(each.state) for each in self._subscriptions)
+        shown = tuple(self._watch.shown(each.state) for each in self._subscriptions)
+        return shown + tuple(each.state for each in self._companions)
 
     def pause_handler(self, name: str, for_s: float | None) -> bool:
         """Pause the intake of a handler in this worker.
@@ -292,8 +319,9 @@ class Worker:
             each.resume()
         return bool(self._named(name))
 
-    def _named(self, name: str) -> list[Subscription]:
-        return [each for each in self._subscriptions if each.spec.name == name]
+    def _named(self, name: str) -> list[Subscription | Companion]:
+        handlers = [each for each in self._subscriptions if each.spec.name == name]
+        return [*handlers, *(each for each in self._companions if each.name == name)]
 
     async def _subscribe(self, handlers: Sequence[ReadyHandler]) -> tuple[Subscription, ...]:
         max_msg_bytes = await message_limit(self.settings)

@@ -91,6 +91,19 @@ LOG_EVENTS: Final = {
     "intake_paused": "A handler takes no messages for a while.",
     "intake_resumed": "One reason to pause is over; with `still` another one keeps the intake paused.",
     "intake_unblocked": "A trial after `intake_blocked` went well: the handler takes all messages again.",
+    "kafka_away": "No broker of a route's Kafka can be reached; nsqkit connects again by itself.",
+    "kafka_back": "Kafka answers again after `kafka_away`.",
+    "kafka_batch_abandoned": (
+        "Partitions were given to another member of the group before NSQ had confirmed the records that were "
+        "read from them. The other member reads these records again."
+    ),
+    "kafka_not_committed": (
+        "Offsets could not be committed when partitions were given up; their next owner reads records again."
+    ),
+    "kafka_producer_replaced": (
+        "Kafka and a route's producer disagree about what was written last. A new producer goes on, and what "
+        "was not confirmed is written again."
+    ),
     "message_kept": (
         "A handler failed for an outage that is known already. The message has no outcome: it waits with "
         "TOUCH, and is handled again when the intake resumes."
@@ -128,6 +141,8 @@ LOG_EVENTS: Final = {
     "outbox_not_marked": "Published events could not be marked as sent; a relay publishes them again.",
     "pause_not_passed_on": "`--workers`: a new worker does not know of a handler's pause; pause it again.",
     "paused_in_nsqd": "A handler's topic or channel is paused in an nsqd, which delivers nothing of it.",
+    "rabbitmq_connected": "A route of a bridge is connected to its RabbitMQ, for the first time or again.",
+    "rabbitmq_lost": "A route of a bridge has lost its connection to RabbitMQ; it connects again by itself.",
     "registration_failed": (
         "An nsqlookupd does not know all channels of the worker. It is tried again. The worker is not ready "
         "until one nsqlookupd knows them."
@@ -142,6 +157,16 @@ LOG_EVENTS: Final = {
     "requeue_delay_clamped": "The delay asked for was above `max_requeue_delay_s`; that was used.",
     "resources_left_open": "Resources that are not closed at the stop: handlers that still run use them.",
     "replacement_failed": "`--workers`: a new worker ended before it was ready; the earlier one continues.",
+    "route_blocked": (
+        "A bridge's route waits for a person: a topic, queue or exchange does not exist, credentials are "
+        "refused, or the store of dead letters cannot be written. Nothing is confirmed meanwhile. It tries "
+        "again by itself."
+    ),
+    "route_continues": "A bridge's route goes on; `reason` says why it waited.",
+    "route_opened": "A bridge's route is connected to Kafka or RabbitMQ.",
+    "route_paused": "A bridge's route reads nothing: an operator says so, or its topic is at `max_depth`.",
+    "route_resumed": "A reason to pause a bridge's route is over; without another one it reads again.",
+    "route_waits": "A bridge's route waits for nsqd, Kafka or RabbitMQ, and tries again by itself.",
     "run_incomplete": "A feed is not complete, or a handler is blocked: the exit code is 1.",
     "saga_changed": "An instance of a saga is being compensated, or has reached its end.",
     "saga_needs_attention": (
@@ -253,10 +278,12 @@ FIELDS: Final = {
     "nsqd": "`host:port` of the nsqd.",
     "nsqlookupd": "`host:port` of the nsqlookupd.",
     "outcome": "One of the outcomes above.",
+    "partitions": "Numbers of partitions of a Kafka topic.",
     "pid": "Number of the process.",
     "probe_in_s": "Seconds until messages are tried; 15 at first, growing to 300.",
     "published": "Lines of a feed that nsqd has confirmed.",
     "queued": "Messages of the handlers that wait in nsqd; null if it does not answer.",
+    "rabbitmq": "Host and port of a RabbitMQ.",
     "reason": "One of the reasons above; of a refusal, what is wrong.",
     "refused": "Lines of a feed that were not published.",
     "remote": "IP address of the browser.",
@@ -270,6 +297,7 @@ FIELDS: Final = {
     "retry_in_s": "Seconds until the next try.",
     "key": "Key of an instance of a saga.",
     "saga": "Name of a saga.",
+    "servers": "`host:port` of Kafka's brokers, separated by commas.",
     "status": "State of an instance of a saga.",
     "row": "Number of an event in the outbox.",
     "running": "Names of tasks and threads.",

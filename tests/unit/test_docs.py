@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md",
     "docs/batches.md",
+    "docs/bridge.md",
     "docs/dead-letters.md",
     "docs/development.md",
     "docs/coming-from-pynsq.md",

@@ -9,6 +9,7 @@ import pytest
 from nsqkit import errors
 from nsqkit.errors import (
     BreakerOpenError,
+    BridgeError,
     ConnectionLostError,
     CreationError,
     DatabaseAwayError,
@@ -22,12 +23,15 @@ from nsqkit.errors import (
     LoadError,
     LookupFailedError,
     NsqkitError,
+    OutageError,
     PublishError,
+    RecordRefusedError,
     RefusedError,
     ReplayError,
     ResourceError,
     SchemaError,
     SettingsError,
+    TargetAwayError,
     TransactionError,
     UnawaitedError,
     UnknownEventError,
@@ -45,6 +49,12 @@ FIELDS = [
         {"dependency": "database stock", "remaining_s": 5.0, "reason": "connection refused"},
         "database stock is away, and tried again in 5 s: connection refused",
         id="a database that is away is named",
+    ),
+    pytest.param(
+        TargetAwayError,
+        {"dependency": "kafka:sold of out", "remaining_s": 1.0, "reason": "connection refused"},
+        "kafka:sold of out is away, and tried again in 1 s: connection refused",
+        id="the target of a route that is away is named",
     ),
     pytest.param(
         SchemaError,
@@ -166,7 +176,10 @@ FIELDS = [
         id="a replay that stops says how many went out",
     ),
 ]
-PLAIN = [NsqkitError, SettingsError, EventError, FeedError, EncodeError]
+PLAIN = [
+    *(NsqkitError, SettingsError, EventError, FeedError, EncodeError),
+    *(BridgeError, OutageError, RecordRefusedError),
+]
 
 
 @pytest.mark.parametrize(("kind", "fields", "text"), FIELDS)

@@ -45,6 +45,7 @@ from nsqkit.nsq.publisher_pool import PublisherPool
 from nsqkit.ops.feed import Feed
 from nsqkit.policy.verdict import RequeueReason, Rules
 from nsqkit.process.run import Run
+from nsqkit.process.targets import Loaded
 from nsqkit.program import unless
 from nsqkit.runtime.failure import STACK_LIMIT, stack_of
 from nsqkit.testing.clock import VirtualClock
@@ -430,7 +431,7 @@ class TestSignalDuringStart:
     @pytest.mark.parametrize(("feeds", "code"), [((), 0), ((("t", Path(__file__)),), 1)])
     def test_of_a_run(self, feeds: tuple[tuple[str, Path], ...], code: int) -> None:
         run = Run(["unused"], Settings(nsqd=(NOBODY,), admin_port=0), feeds=feeds)
-        assert asyncio.run(run._run(LoadedModules((Waits.spec,), (slow,)))) == code
+        assert asyncio.run(run._run(Loaded(LoadedModules((Waits.spec,), (slow,))))) == code
         assert CLOSED == ["slow"]
 
 

@@ -87,7 +87,8 @@ def _chosen(store: "Store", filters: "Filters", *, limit: int | None, again: boo
 
 def _show_plan(targets: "Counter[Target]") -> None:
     for target, count in targets.items():
-        terminal.echo(f"{counted(count)} would go to {target.topic} on nsqd {target.nsqd}")
+        where = f"nsqd {target.nsqd}" if target.nsqd else "any nsqd"
+        terminal.echo(f"{counted(count)} would go to {target.topic} on {where}")
 
 
 def _edited(number: int, store: "Store", settings: "Settings") -> bytes | None:

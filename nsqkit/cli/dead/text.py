@@ -92,7 +92,7 @@ def show_one(row: StoredLetter, body: Body) -> None:
         ("traceparent", letter.traceparent or ""),
         ("published at", _local(letter.published_at)),
         ("message id", letter.message_id),
-        ("read from", f"{letter.dead_topic} on nsqd {letter.nsqd}"),
+        ("read from", f"{letter.dead_topic} on {'' if letter.is_of_bridge else 'nsqd '}{letter.nsqd}"),
         ("nsqkit", letter.nsqkit_version),
         ("replayed", replays),
         ("size", f"{len(letter.body):,} bytes"),

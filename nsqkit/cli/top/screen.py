@@ -158,6 +158,7 @@ def _why(handler: dict[str, Any]) -> str:
     since = f"since {handler['since']}" if handler["since"] else ""
     deferred = f"{words.count(handler['deferred'])} deferred" if handler["deferred"] else ""
     problems = handler["problems"][:1]
+    last_error = handler.get("last_error")  # an older worker has none
     reasons = words.reasons(handler)
     found = [
         words.intake(handler),
@@ -165,6 +166,7 @@ def _why(handler: dict[str, Any]) -> str:
         handler["saturated"],
         since,
         reasons and f"1 min: {reasons}",
+        last_error and f"last error {last_error}",
         deferred,
     ]
     return "; ".join(filter(None, found))

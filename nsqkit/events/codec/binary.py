@@ -36,6 +36,13 @@ class BytesCodec:
         return f"BytesCodec needs an event with one field of bytes, and {model.__name__} has {len(names)}"
 
 
+class WholeBody(BytesCodec):
+    """Plain bytes of a whole body: also of one with an envelope, whose type and data nobody looks at.
+
+    It is for handlers that pass messages on. An event with this codec is the only one of its handler.
+    """
+
+
 class MsgpackCodec:
     """MessagePack, by msgspec."""
 

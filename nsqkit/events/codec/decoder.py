@@ -8,9 +8,10 @@ import msgspec
 
 from nsqkit.errors import DecodeError, UnknownEventError
 from nsqkit.events.codec.bare import NotTakenError, chooser
+from nsqkit.events.codec.binary import WholeBody
 from nsqkit.events.codec.codecs import JsonCodec, reader_of
 from nsqkit.events.codec.compressed import GzipCodec
-from nsqkit.events.codec.envelope import MARK, Parts, batch_size, read_parts
+from nsqkit.events.codec.envelope import MARK, Parts, batch_size, read_envelope, read_parts
 from nsqkit.events.codec.faults import FaultError, fault
 from nsqkit.events.codec.models import explain, is_syntax, kind_of
 from nsqkit.events.codec.protocol import Codec
@@ -114,6 +115,8 @@ class Decoder:
 
     def _decode_in_steps(self, body: bytes) -> Decoded:
         """Decode the envelope first, then the data by its type: this handles every valid form of a body."""
+        if isinstance(self._codec, WholeBody):
+            return self._whole(body)
         if isinstance(self._codec, GzipCodec):
             body = self._unpacked(self._codec, body)
         if MARK not in body:
@@ -162,6 +165,24 @@ class Decoder:
         if self._choose is not None:
             wire_type = self._chosen(self._choose, body)
         return Decoded(self._read(wire_type, self._decoders[wire_type], body, "$", body), wire_type)
+
+    def _whole(self, body: bytes) -> Decoded:
+        """Return an event that is a whole body, with its envelope's attributes for log and trace."""
+        known = self._types[0]
+        event = self._read(known.wire_type, self._decoders[known.wire_type], body, "$", body)
+        envelope = read_envelope(body)
+        if envelope is None:
+            return Decoded(event, known.wire_type)
+        extensions = envelope.extensions
+        return Decoded(
+            event,
+            envelope.type,
+            envelope.id,
+            envelope.source,
+            _text_or_none(extensions.get("traceparent")),
+            _text_or_none(extensions.get("tracestate")),
+            _text_or_none(extensions.get("correlationid")),
+        )
 
     def _chosen(self, choose: Callable[[bytes], str], body: bytes) -> str:
         try:

@@ -164,7 +164,7 @@ function reasons(row) {
   const both = counts ? [`nsqd counts ${count(counts.nsqd)} requeues in ${counts.seconds} s, here ${count(counts.here)}`] : [];
   const known = row.top.map(([label, number]) => `${count(number)} × ${label}`);
   const full = row.saturated ? [row.saturated] : [];
-  if (!row.failed && !row.others && !counts) return row.problems[0] ?? full[0] ?? NOTHING;
+  if (!row.failed && !row.others && !counts) return row.problems[0] ?? full[0] ?? (row.last_error ? `last error ${row.last_error}` : NOTHING);
   const parts = row.failed ? [...full, ...both, ...known] : [...full, ...both];
   if (row.timeouts) parts.push(`${count(row.timeouts)} timeouts`);
   if (row.others) parts.push(`${count(row.others)} given back`);

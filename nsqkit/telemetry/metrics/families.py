@@ -8,6 +8,7 @@ from nsqkit.handler.publish_counts import PublishOutcome
 from nsqkit.policy.breaker import BreakerState
 from nsqkit.policy.connection_state import ConnectionState
 from nsqkit.policy.kill_switch import SwitchState
+from nsqkit.policy.route import PauseReason, RefusalReason
 from nsqkit.policy.verdict import DeadLetterReason, OutcomeLabel, RequeueReason
 
 OUTCOMES: Final = tuple(map(str, OutcomeLabel))
@@ -248,6 +249,47 @@ _TABLE: Final = (
         "counter",
         "Changes of status of a saga's instances in this worker, by the new status.",
         ("database", "saga", "status"),
+    ),
+    Family(
+        "nsqkit_route_lag",
+        "gauge",
+        "Records that wait at Kafka for the group of a bridge's route, or at RabbitMQ in its queue.",
+        ("route",),
+        merge="max",
+    ),
+    Family(
+        "nsqkit_route_disconnected",
+        "gauge",
+        "1 while Kafka or RabbitMQ is away for a bridge's route.",
+        ("route",),
+        merge="max",
+    ),
+    Family(
+        "nsqkit_route_paused",
+        "gauge",
+        "1 while a bridge's route to NSQ reads nothing, by reason.",
+        ("route", "reason"),
+        tuple(map(str, PauseReason)),
+        merge="max",
+    ),
+    Family(
+        "nsqkit_route_refused_total",
+        "counter",
+        "Records that NSQ cannot take, stored as dead letters, by reason.",
+        ("route", "reason"),
+        tuple(map(str, RefusalReason)),
+    ),
+    Family(
+        "nsqkit_route_redelivered_total",
+        "counter",
+        "Records that Kafka or RabbitMQ says it has delivered before; they are published again.",
+        ("route",),
+    ),
+    Family(
+        "nsqkit_route_skipped_total",
+        "counter",
+        "Records that had left the same NSQ topic before, and were not published again.",
+        ("route",),
     ),
     Family("nsqkit_process_cpu_seconds_total", "counter", "CPU time of the process, user and system.", ()),
     Family("nsqkit_process_resident_memory_bytes", "gauge", "Resident memory of the process.", ()),

@@ -56,6 +56,11 @@ def of_publish(publish: Publish) -> Attributes:
     return found
 
 
+def of_hop(topic: str) -> Attributes:
+    """Return the attributes of the span of a message that a bridge has published."""
+    return {**_operation("send"), names.DESTINATION: topic}
+
+
 def _processing(ctx: Context) -> Attributes:
     return {
         **_operation("process"),

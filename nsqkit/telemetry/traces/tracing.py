@@ -130,6 +130,26 @@ class Tracing:
             attributes=attributes.of_publish(publish),
         )
 
+    def hop(self, topic: str, creator: TraceContext | None, tracestate: str | None, began_ns: int) -> Span:
+        """Start the span of a message that a bridge has passed on, as a child of its creator's.
+
+        Args:
+            topic: The topic of NSQ that it was published to.
+            creator: Trace context of the message's creator; None without one.
+            tracestate: Vendor-specific part of that trace context; None without one.
+            began_ns: When it was published, nanoseconds since 1970 UTC.
+        """
+        parent = OtelContext()
+        if creator is not None:
+            parent = trace.set_span_in_context(NonRecordingSpan(_span_context(creator, tracestate)), parent)
+        return self._tracer.start_span(
+            f"send {topic}",
+            parent,
+            kind=SpanKind.PRODUCER,
+            attributes=attributes.of_hop(topic),
+            start_time=began_ns,
+        )
+
 
 def _span_context(creator: TraceContext, tracestate: str | None) -> SpanContext:
     state = TraceState.from_header([tracestate]) if tracestate and len(tracestate) <= _LONGEST_STATE else None

@@ -248,6 +248,8 @@ async def test_handlers_are_shown_as_they_run(port: int) -> None:
         "has_producer": None,
         "paused_in_nsqd": None,
         "stalled_in_nsqd": [],
+        "lag": None,
+        "last_error": "",
     }
     assert (notify["state"], notify["remaining_s"], notify["ready"]) == ("half_open", 1.5, False)
     assert notify["problems"] == ["not connected"]

@@ -22,7 +22,9 @@ def _found(marks: Marks) -> list[tuple[int, str, str]]:
     ("reason", "text"),
     [
         pytest.param(IntakeState.PAUSED, "Charge is paused", id="by an operator"),
-        pytest.param(IntakeState.BLOCKED, "Charge is blocked: nsqd refuses its dead letters", id="blocked"),
+        pytest.param(
+            IntakeState.BLOCKED, "Charge is blocked until a person corrects the cause", id="blocked"
+        ),
         pytest.param(None, "Charge is paused", id="for a reason that only another process knows"),
     ],
 )

@@ -194,6 +194,15 @@ async def test_a_handler_of_several_workers_is_one_row_that_names_the_worker(sho
     assert row["problems"] == ["worker 2: not subscribed"]
 
 
+async def test_a_route_of_a_bridge_shows_what_waits_for_it_and_its_last_error(shop: Shop) -> None:
+    """Several workers know different numbers of one queue or topic; the largest is shown."""
+    shop.run(60)
+    one, other = (replace(shop.states[CHARGE], worker=number) for number in (1, 2))
+    shop.states = {CHARGE: replace(one, lag=3, last_error="2026: away"), NOTIFY: replace(other, lag=5)}
+    (row,) = (await shop.state())["handlers"]
+    assert (row["depth"], row["lag"], row["last_error"]) == (5, 5, "2026: away")
+
+
 async def test_a_worker_that_is_not_ready_is_named_without_secrets(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from nsqkit import Context, Handler, Settings, event
 from nsqkit.devbroker import DevBroker
+from nsqkit.loading.loader import LoadedModules
 from nsqkit.ops.publish import publish_one
 from nsqkit.process import child_run as module
 from nsqkit.process.child import ParentLink, Plan
 from nsqkit.process.child_run import ChildRun, leave_signals_to_parent
 from nsqkit.process.child_state import ChildState
 from nsqkit.process.requests import Requests
+from nsqkit.process.targets import Loaded
 from nsqkit.telemetry.metrics.cells import CellReader
 from tests.unit.monitor.saga_bench import FakeReader, group
 from tests.unit.reading import topics
@@ -53,8 +55,7 @@ class Child:
         reader, self._writer = await asyncio.open_unix_connection(sock=self._ours)
         self.requests = Requests(reader, self._writer, self._on_event)
         self._reading = asyncio.create_task(self.requests.read())
-        loaded = type("Loaded", (), {"handlers": (Take.spec,), "resources": (), "middleware": ()})
-        self.running = asyncio.create_task(self.run._run(cast("Any", loaded)))
+        self.running = asyncio.create_task(self.run._run(Loaded(LoadedModules((Take.spec,)))))
 
     def _on_event(self, message: Any) -> None:
         self.events.append(message["event"])

@@ -66,11 +66,13 @@ def test_a_level_of_ones_own_is_the_next_lower_known_one(number: int, level: str
     assert _json_lines(stream)[0]["level"] == level
 
 
-def test_pynsq_and_tornados_lines_about_requests_are_silenced() -> None:
+def test_lines_of_libraries_about_connections_and_requests_are_silenced() -> None:
     stream = _configured(log_level="debug")
     logging.getLogger("nsq.client").error("failed to unpack size")
     logging.getLogger("tornado.access").warning("404 GET /")
     logging.getLogger("tornado.general").info("Malformed HTTP message from 10.0.0.1")
+    logging.getLogger("aio_pika.connection").warning("Connection attempt failed")
+    logging.getLogger("aiormq.connection").error("error when creating transport")
     assert stream.getvalue() == ""
 
 

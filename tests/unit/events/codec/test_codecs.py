@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 from nsqkit.errors import DecodeError, EncodeError, EventError, UnknownEventError
-from nsqkit.events.codec.binary import BytesCodec, MsgpackCodec, ProtobufCodec
+from nsqkit.events.codec.binary import BytesCodec, MsgpackCodec, ProtobufCodec, WholeBody
 from nsqkit.events.codec.codecs import JsonCodec
 from nsqkit.events.codec.compressed import GzipCodec
 from nsqkit.events.codec.decoder import Decoder
@@ -231,3 +231,23 @@ def test_what_is_no_codec_for_an_event_is_refused(codec: Any, model: type[Any], 
 def test_an_envelope_is_only_left_out_with_a_codec() -> None:
     with pytest.raises(EventError, match=r"envelope=False is for an event with a codec: JsonCodec\(\)"):
         event("test_codecs.bare", version=1, envelope=False)(Order)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(
+            b'{"specversion":"1.0","type":"a.v9","source":"s","id":"i","traceparent":"00-1","data":1}',
+            ("a.v9", "i", "s", "00-1"),
+            id="an event of any type",
+        ),
+        pytest.param(b"\x00", ("photo.passed.v1", None, None, None), id="bytes"),
+        pytest.param(b'{"specversion":"1.0"}', ("photo.passed.v1", None, None, None), id="no event"),
+    ],
+)
+def test_a_whole_body_is_read_as_it_is(body: bytes, expected: tuple[str | None, ...]) -> None:
+    """Its envelope, if it has one, only names it in log and traces."""
+    known = EventType("photo.passed", 1, "photos", Photo, codec=WholeBody())
+    found = Decoder("photos", (known,), EventRegistry()).decode(body)
+    assert found.event == Photo(body)
+    assert (found.wire_type, found.event_id, found.source, found.traceparent) == expected
