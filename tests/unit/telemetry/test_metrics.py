@@ -34,6 +34,8 @@ OF_A_WORKER = (
     *(f"nsqkit_database_pool_{name}" for name in ("size", "in_use", "waiting")),
     *("nsqkit_outbox_waiting", "nsqkit_outbox_oldest_age_seconds"),
     "nsqkit_saga_changes_total",
+    *(f"nsqkit_route_{name}" for name in ("lag", "disconnected", "paused")),
+    *(f"nsqkit_route_{name}_total" for name in ("refused", "redelivered", "skipped")),
 )
 """Metrics that a worker knows by itself."""
 
