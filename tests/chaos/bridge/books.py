@@ -1,4 +1,4 @@
-"""Books: which orders are lost, and which fault explains each duplicate. They read ledgers and change nothing."""
+"""Books: which orders are lost, and which fault explains each duplicate. They change nothing."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ HOPS: Final[Mapping[str, frozenset[str]]] = {
     RABBITMQ: frozenset({OUT}),
     SECOND: frozenset({IN}),
 }
-"""Where each fault may double an order: on the way into NSQ, so that it is handled twice, or on the way out."""
+"""Where each fault may double an order: on the way in, so that it is handled twice, or on the way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,7 @@ class Finding:
             yield f"after SIGTERM: exit codes {', '.join(map(str, self.codes))}"
 
 
-def read(
-    folder: Path, written: int, *, late_s: float, took_s: float, codes: Sequence[int | None]
-) -> Finding:
+def read(folder: Path, written: int, *, late_s: float, took_s: float, codes: Sequence[int | None]) -> Finding:
     """Compare the ledgers of a run.
 
     Args:

@@ -9,8 +9,9 @@ from typing import Final
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
+from tests.amqp import Client
 from tests.chaos.ledger import Ledger
-from tests.rabbitmq import PASSWORD, USER, Rabbitmq
+from tests.rabbitmq import Rabbitmq
 
 _PREFETCH: Final = 500
 _PAUSE_S: Final = 0.1
@@ -30,11 +31,9 @@ class Partner:
         orders: Orders of which a notice has arrived.
     """
 
-    def __init__(
-        self, rabbitmq: Rabbitmq, queue: str, ledger: Ledger, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, rabbitmq: Rabbitmq, queue: str, ledger: Ledger, clock: Callable[[], float]) -> None:
         self.orders: set[str] = set()
-        self._port = rabbitmq.port
+        self._client = Client(rabbitmq)
         self._queue = queue
         self._ledger = ledger
         self._clock = clock
@@ -48,11 +47,7 @@ class Partner:
             await asyncio.sleep(_PAUSE_S)  # the broker is started again
 
     async def _consume(self) -> None:
-        connection = await aio_pika.connect(
-            host="127.0.0.1", port=self._port, login=USER, password=PASSWORD
-        )
-        async with connection:
-            channel = await connection.channel()
+        async with self._client.channel() as channel:
             await channel.set_qos(prefetch_count=_PREFETCH)
             queue = await channel.get_queue(self._queue, ensure=False)
             closing = (await channel.get_underlay_channel()).closing

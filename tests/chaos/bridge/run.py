@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,31 +75,40 @@ async def run(plan: Plan, folder: Path, brokers: Brokers) -> Finding:
     stage = Stage(programs, folder, brokers, plan.first)
     orders = Orders(brokers.kafka, brokers.topic, ledgers[CONFIRMED])
     partner = Partner(brokers.rabbitmq, brokers.queue, ledgers[ARRIVED], clock)
+
+    async def carry_out(kind: str) -> None:
+        fault_s = clock()
+        await stage.stops[kind]()
+        await _flowing(stage, orders, partner, plan.wait_s)
+        ledgers[FAULTS].write(f"{kind} {fault_s:.3f} {clock():.3f}")
+
     try:
         await stage.start()
         async with _beside(partner):
-            are_over = asyncio.Event()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(
-                    orders.write(plan.rate, lambda: are_over.is_set() and orders.confirmed >= plan.orders)
-                )
-                for number, kind in enumerate(plan.faults, 1):
-                    due = plan.orders * number // (len(plan.faults) + 1)
-                    await until(partial(_are_confirmed, orders, due), timeout_s=None)
-                    fault_s = clock()
-                    await stage.stops[kind]()
-                    await _flowing(stage, orders, partner, plan.wait_s)
-                    ledgers[FAULTS].write(f"{kind} {fault_s:.3f} {clock():.3f}")
-                are_over.set()
+            await _disturbed(plan, orders, carry_out)
             await _settled(stage, plan.wait_s)
             await stage.stop()
     finally:
         await programs.end()
         for each in ledgers.values():
             each.close()
-    return books.read(
-        folder, orders.written, late_s=MSG_TIMEOUT_S, took_s=clock(), codes=tuple(stage.codes)
-    )
+    return books.read(folder, orders.written, late_s=MSG_TIMEOUT_S, took_s=clock(), codes=tuple(stage.codes))
+
+
+async def _disturbed(plan: Plan, orders: Orders, carry_out: Callable[[str], Awaitable[None]]) -> None:
+    """Write orders until all faults are over; each fault begins after its share of the orders."""
+    are_over = asyncio.Event()
+
+    def is_enough() -> bool:
+        return are_over.is_set() and orders.confirmed >= plan.orders
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(orders.write(plan.rate, is_enough))
+        for number, kind in enumerate(plan.faults, 1):
+            due = plan.orders * number // (len(plan.faults) + 1)
+            await until(partial(_are_confirmed, orders, due), timeout_s=None)
+            await carry_out(kind)
+        are_over.set()
 
 
 def _are_confirmed(orders: Orders, count: int) -> bool:

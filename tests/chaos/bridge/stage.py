@@ -22,7 +22,6 @@ from tests.ports import free_port
 from tests.rabbitmq import PASSWORD, USER, Rabbitmq
 from tests.waiting import PATIENCE_S, until
 
-GROUP: Final = "chaos"
 MSG_TIMEOUT_S: Final = 5
 QUICK: Final = "tests.chaos.bridge.quick"
 _RECEIVED: Final = f'nsqkit_messages_received_total{{topic="{shop.ORDERS}"'
@@ -31,7 +30,7 @@ name = "chaos"
 
 [[route]]
 name = "orders-in"
-from = "kafka://{kafka}/{topic}?group={group}"
+from = "kafka://{kafka}/{topic}?group={topic}"
 to = "nsq:{orders}"
 max_depth = 1000
 
@@ -51,14 +50,12 @@ class Brokers:
         topic: Its topic of orders.
         rabbitmq: A RabbitMQ.
         queue: Its queue of notices.
-        client: A client of it.
     """
 
     kafka: Kafka
     topic: Topic
     rabbitmq: Rabbitmq
     queue: str
-    client: Client
 
 
 class Stage:
@@ -105,7 +102,6 @@ class Stage:
             _FILE.format(
                 kafka=brokers.kafka.address,
                 topic=brokers.topic.name,
-                group=GROUP,
                 orders=shop.ORDERS,
                 notices=shop.NOTICES,
                 port=brokers.rabbitmq.port,
@@ -134,8 +130,12 @@ class Stage:
     async def left(self) -> int:
         """Return how many orders and notices are on their way."""
         brokers = self._brokers
-        lag = await asyncio.to_thread(brokers.topic.lag, GROUP)
-        return lag + sum(map(waiting, await self._topics())) + await brokers.client.ready(brokers.queue)
+        lag = await asyncio.to_thread(brokers.topic.lag)
+        return (
+            lag
+            + sum(map(waiting, await self._topics()))
+            + await Client(brokers.rabbitmq).ready(brokers.queue)
+        )
 
     def require_running(self) -> None:
         """Return if no process has ended by itself.
@@ -196,7 +196,9 @@ class Stage:
         program.signal(signal.SIGTERM)
         code = await program.wait()
         if code is None:
-            raise ChaosFailedError(f"{name} did not end within {PATIENCE_S:g} s of SIGTERM: see {program.log}")
+            raise ChaosFailedError(
+                f"{name} did not end within {PATIENCE_S:g} s of SIGTERM: see {program.log}"
+            )
         return code
 
 

