@@ -86,12 +86,16 @@ async def test_what_is_confirmed_while_a_commit_is_under_way_is_committed_after_
     topic = Topic(kafka)
     topic.write(b"0", b"1", b"2")
     loop, are_confirmed = asyncio.get_running_loop(), asyncio.Event()
+
+    def note() -> None:
+        loop.call_soon_threadsafe(are_confirmed.set)
+
     async with reading(kafka, topic) as source:
         first, *others = await read(source, 3, is_confirmed=False)
         with kafka.stopped():
             await source.confirm([first])
             await source.confirm(others)
-            source._opened().call(lambda: loop.call_soon_threadsafe(are_confirmed.set))
+            source._opened().call(note)
             await are_confirmed.wait()
         await until(lambda: topic.committed() == [3])
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -15,6 +15,7 @@ from tests.kafka import Kafka
 from tests.waiting import until
 
 PARTITIONS: Final = 3
+MOST_UNDER_WAY: Final = 2000
 _TICK_S: Final = 0.02
 
 
@@ -40,16 +41,20 @@ class Orders:
             {"bootstrap.servers": kafka.address, "acks": "all", "enable.idempotence": True, "log_level": 0}
         )
 
-    async def write(self, rate: float, is_enough: Callable[[], bool]) -> None:
+    async def write(self, rate: float, arrived: Collection[str], is_enough: Callable[[], bool]) -> None:
         """Write orders, also while the broker is away, and return when each is confirmed or given up.
 
         Args:
-            rate: Orders per second.
+            rate: Orders per second; fewer where more than 2,000 would be on their way.
+            arrived: Orders that have arrived; it grows.
             is_enough: Returns whether to stop.
         """
-        began_s = time.monotonic()
+        looked_s, due = time.monotonic(), 0.0
         while not is_enough():
-            for _ in range(round((time.monotonic() - began_s) * rate) - self.written):
+            now_s = time.monotonic()
+            due = min(due + (now_s - looked_s) * rate, len(arrived) + MOST_UNDER_WAY)
+            looked_s = now_s
+            while self.written < due:
                 self._write()
             self._producer.poll(0)
             await asyncio.sleep(_TICK_S)  # the rate is the load

@@ -85,7 +85,7 @@ async def run(plan: Plan, folder: Path, brokers: Brokers) -> Finding:
     try:
         await stage.start()
         async with _beside(partner):
-            await _disturbed(plan, orders, carry_out)
+            await _disturbed(plan, orders, partner, carry_out)
             await _settled(stage, plan.wait_s)
             await stage.stop()
     finally:
@@ -95,7 +95,9 @@ async def run(plan: Plan, folder: Path, brokers: Brokers) -> Finding:
     return books.read(folder, orders.written, late_s=MSG_TIMEOUT_S, took_s=clock(), codes=tuple(stage.codes))
 
 
-async def _disturbed(plan: Plan, orders: Orders, carry_out: Callable[[str], Awaitable[None]]) -> None:
+async def _disturbed(
+    plan: Plan, orders: Orders, partner: Partner, carry_out: Callable[[str], Awaitable[None]]
+) -> None:
     """Write orders until all faults are over; each fault begins after its share of the orders."""
     are_over = asyncio.Event()
 
@@ -103,7 +105,7 @@ async def _disturbed(plan: Plan, orders: Orders, carry_out: Callable[[str], Awai
         return are_over.is_set() and orders.confirmed >= plan.orders
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(orders.write(plan.rate, is_enough))
+        group.create_task(orders.write(plan.rate, partner.orders, is_enough))
         for number, kind in enumerate(plan.faults, 1):
             due = plan.orders * number // (len(plan.faults) + 1)
             await until(partial(_are_confirmed, orders, due), timeout_s=None)
