@@ -15,7 +15,7 @@ from tests.kafka import Kafka
 from tests.waiting import until
 
 PARTITIONS: Final = 3
-MOST_UNDER_WAY: Final = 2000
+MOST_UNDER_WAY: Final = 1000
 _TICK_S: Final = 0.02
 
 
@@ -45,7 +45,7 @@ class Orders:
         """Write orders, also while the broker is away, and return when each is confirmed or given up.
 
         Args:
-            rate: Orders per second; fewer where more than 2,000 would be on their way.
+            rate: Orders per second; fewer where more than 1,000 would be on their way.
             arrived: Orders that have arrived; it grows.
             is_enough: Returns whether to stop.
         """
