@@ -58,7 +58,7 @@ def main() -> int:
             print(sql.measure(nsqd, asked.messages // PER_TRANSACTION, asked.rounds))
             return 0
         if asked.bridge:
-            print(bridge.measure(nsqd, orders.first(asked.messages), asked.rounds))
+            print(bridge.measure(nsqd, orders.first(asked.messages), asked.rounds, _say))
             return 0
         results = _measured(asked, nsqd, orders)
     for table in report.tables(results):
