@@ -111,6 +111,6 @@ def _converter(model: Any, shape: Shape) -> Callable[[Any], Any]:
 
 
 @lru_cache(maxsize=256)
-def _only_field(model: type[Any]) -> str:
+def _only_field(model: Any) -> str:
     (name,) = field_names(model) or ("",)
     return name
