@@ -117,7 +117,9 @@ def shown(found: Found, messages: int, rounds: int) -> str:
 def ratio(found: Found, direction: str) -> float:
     """Return the rate of a direction over that of its slower end: the median of the ratios of each round."""
     rounds = zip(found[direction], *(found[end] for end in ENDS[direction]), strict=True)
-    return median(bridge.messages_per_s / min(end.messages_per_s for end in ends) for bridge, *ends in rounds)
+    return float(
+        median(bridge.messages_per_s / min(end.messages_per_s for end in ends) for bridge, *ends in rounds)
+    )
 
 
 def _figures(rounds: Sequence[Spent]) -> tuple[str, str]:

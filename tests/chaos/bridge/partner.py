@@ -8,10 +8,10 @@ from typing import Final
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.connection import make_url
 
-from tests.amqp import Client
 from tests.chaos.ledger import Ledger
-from tests.rabbitmq import Rabbitmq
+from tests.rabbitmq import PASSWORD, USER, Rabbitmq
 
 _PREFETCH: Final = 500
 _PAUSE_S: Final = 0.1
@@ -33,7 +33,7 @@ class Partner:
 
     def __init__(self, rabbitmq: Rabbitmq, queue: str, ledger: Ledger, clock: Callable[[], float]) -> None:
         self.orders: set[str] = set()
-        self._client = Client(rabbitmq)
+        self._url = make_url(host="127.0.0.1", port=rabbitmq.port, login=USER, password=PASSWORD)
         self._queue = queue
         self._ledger = ledger
         self._clock = clock
@@ -47,12 +47,17 @@ class Partner:
             await asyncio.sleep(_PAUSE_S)  # the broker is started again
 
     async def _consume(self) -> None:
-        async with self._client.channel() as channel:
+        connection = aio_pika.Connection(self._url)
+        try:
+            await connection.connect()
+            channel = await connection.channel()
             await channel.set_qos(prefetch_count=_PREFETCH)
             queue = await channel.get_queue(self._queue, ensure=False)
             closing = (await channel.get_underlay_channel()).closing
             await queue.consume(self._arrive)
             await asyncio.wait([closing])
+        finally:
+            await connection.close()  # also one that was never connected: it closes itself too late
 
     async def _arrive(self, message: AbstractIncomingMessage) -> None:
         event = json.loads(message.body)

@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any, Final
 
 from nsqkit.bridge import kafka_source
+from nsqkit.bridge.kafka_poller import KafkaPoller
 from nsqkit.cli import main
 
 SESSION_S: Final = 6
@@ -13,11 +14,10 @@ SESSION_S: Final = 6
 
 def patch() -> None:
     """Shorten the sessions of this process."""
-    poller = kafka_source.KafkaPoller
 
-    @wraps(poller)
-    def quick(settings: dict[str, Any], *more: Any) -> kafka_source.KafkaPoller:
-        return poller({**settings, "session.timeout.ms": SESSION_S * 1000}, *more)
+    @wraps(KafkaPoller)
+    def quick(settings: dict[str, Any], *more: Any) -> KafkaPoller:
+        return KafkaPoller({**settings, "session.timeout.ms": SESSION_S * 1000}, *more)
 
     setattr(kafka_source, "KafkaPoller", quick)  # noqa: B010 - mypy lets nobody assign to a class
 
