@@ -110,7 +110,6 @@ def _converter(model: Any, shape: Shape) -> Callable[[Any], Any]:
     return kind_of(model).converter(model, shape)
 
 
-@lru_cache(maxsize=256)
-def _only_field(model: Any) -> str:
+def _only_field(model: type[Any]) -> str:
     (name,) = field_names(model) or ("",)
     return name
