@@ -14,6 +14,7 @@ from typing import Any
 from bench import (
     against,
     arguments,
+    bridge,
     broker,
     cost,
     everyday,
@@ -55,6 +56,9 @@ def main() -> int:
             return 0
         if asked.sql:
             print(sql.measure(nsqd, asked.messages // PER_TRANSACTION, asked.rounds))
+            return 0
+        if asked.bridge:
+            print(bridge.measure(nsqd, orders.first(asked.messages), asked.rounds, _say))
             return 0
         results = _measured(asked, nsqd, orders)
     for table in report.tables(results):

@@ -20,6 +20,9 @@ def read(given: Sequence[str], description: str) -> argparse.Namespace:
     _add_material(parser)
     parser.add_argument("--profile", action="store_true", help="only profile nsqkit by stage and function")
     parser.add_argument("--sql", action="store_true", help="only measure handlers that write to PostgreSQL")
+    parser.add_argument(
+        "--bridge", action="store_true", help="only measure bridges to Kafka and RabbitMQ, and bare clients"
+    )
     parser.add_argument("--write-docs", action="store_true", help="only write the stored results into docs/")
     asked = parser.parse_args(given)
     for name, value in (QUICK if asked.quick else FULL).items():

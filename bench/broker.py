@@ -31,6 +31,7 @@ class Broker:
 
     def __init__(self, tcp: str, http_: str) -> None:
         self.tcp = tcp
+        self.http = http_
         self._link = http.client.HTTPConnection(http_, timeout=PATIENCE_S)
 
     @property

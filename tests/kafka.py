@@ -149,10 +149,15 @@ class Kafka:
         )
 
 
+def is_installed() -> bool:
+    """Return whether there is a Kafka and a Java."""
+    return (_INSTALLED / "made-of").exists() and shutil.which("java") is not None
+
+
 @contextlib.contextmanager
 def running() -> Iterator[Kafka]:
     """Run a broker. Without Kafka the test is skipped; with ``CI=true`` it fails."""
-    if not ((_INSTALLED / "made-of").exists() and shutil.which("java")):
+    if not is_installed():
         if os.environ.get("CI") == "true":
             pytest.fail(MISSING.partition(";")[0])
         pytest.skip(MISSING)

@@ -74,6 +74,6 @@ def handler_of(route: Route, make_target: MakeTarget) -> tuple[type[Handler[Any]
             self._target = target
 
         async def handle(self, event: Message, ctx: Context) -> None:  # noqa: ARG002 - a handler's
-            await self._target.send(record_of(ctx.body, route))
+            await self._target.send(record_of(event.body, route))
 
     return Outbound, Resource(target, figures=Target.figures)

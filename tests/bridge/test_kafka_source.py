@@ -82,6 +82,16 @@ async def test_only_a_contiguous_prefix_is_committed_and_the_rest_is_read_again(
     assert topic.committed() == [3]
 
 
+async def test_what_is_confirmed_while_a_commit_is_under_way_is_committed_after_it(kafka: Kafka) -> None:
+    topic = Topic(kafka)
+    topic.write(b"0", b"1", b"2")
+    async with reading(kafka, topic) as source:
+        first, *others = await read(source, 3, is_confirmed=False)
+        await source.confirm([first])
+        await source.confirm(others)
+        await until(lambda: topic.committed() == [3])
+
+
 async def test_a_group_that_starts_at_the_latest_misses_nothing_after_its_first_start(kafka: Kafka) -> None:
     topic = Topic(kafka)
     topic.write(b"before")

@@ -75,5 +75,14 @@ class Topic:
         consumer.close()
         return [each.offset if each.offset >= 0 else None for each in found]
 
+    def lag(self) -> int:
+        """Return how many records this group has not committed."""
+        consumer = self._consumer(self.name)
+        asked = [TopicPartition(self.name, each) for each in self._partitions]
+        places = consumer.committed(asked, PATIENCE_S)
+        ends = [consumer.get_watermark_offsets(each, PATIENCE_S)[1] for each in places]
+        consumer.close()
+        return sum(end - max(0, each.offset) for each, end in zip(places, ends, strict=True))
+
     def _consumer(self, group: str) -> Consumer:
         return Consumer(self._servers | {"group.id": group, "auto.offset.reset": "earliest"})

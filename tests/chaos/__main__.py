@@ -1,39 +1,40 @@
 """The command `scripts/chaos`: runs the phases, then the audit as a process of its own."""
 
-import asyncio
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tests.chaos import checkup, faults, report
 from tests.chaos.about import folders
 from tests.chaos.audit import audit
+from tests.chaos.bridge.command import on_real_brokers
+from tests.chaos.bridge.command import report as report_bridge
+from tests.chaos.bridge.run import Plan as BridgePlan
+from tests.chaos.bridge.run import shuffled
 from tests.chaos.effects.command import on_postgresql
 from tests.chaos.effects.command import report as report_effects
-from tests.chaos.errors import ChaosFailedError
 from tests.chaos.memory import Sample, growth, sample
 from tests.chaos.phases import Phase, many, phases
 from tests.chaos.run import run_phase
 from tests.chaos.shop import report as shop_report
 from tests.chaos.shop import run as shop_run
 from tests.chaos.soak import NAME, soak
+from tests.chaos.tool import INTERRUPTED, check_new, finish, judged_after, made
 from tests.chaos.workers import Workers
 
 if TYPE_CHECKING:
+    from tests.chaos.bridge.books import Finding as BridgeFinding
     from tests.chaos.effects.books import Finding
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-
-_INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -80,11 +81,11 @@ def run(
     for name in only or ():
         if name not in names:
             raise typer.BadParameter(f"no phase {name!r}; there are {', '.join(names)}", param_hint="--only")
-    _check_new(folder)
+    check_new(folder)
     chosen = [each for each in known if not only or each.name in only]
     form = [name for name, is_on in (("--markdown", markdown), ("--json", json)) if is_on]
     judge = partial(_audited, form=form)
-    raise typer.Exit(_judged_after(lambda target: _all(chosen, target, time_limit), folder, judge))
+    raise typer.Exit(judged_after(lambda target: _all(chosen, target, time_limit), folder, judge))
 
 
 @app.command()
@@ -101,7 +102,7 @@ def memory(
 
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         phase = many(orders)
-        code = _finish(run_phase(phase, _made(Path(folder) / phase.name), time_limit, watch))
+        code = finish(run_phase(phase, made(Path(folder) / phase.name), time_limit, watch))
         code = code or _audited(Path(folder))
     if code:
         raise typer.Exit(code)
@@ -121,10 +122,10 @@ def soak_command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Tables for a document.")] = False,
 ) -> None:
     """Let random faults come and go around the same workers. The exit code is 1 if one does lasting harm."""
-    _check_new(folder)
+    check_new(folder)
     form = ["--markdown"] if markdown else []
     judge = partial(_audited, form=form)
-    raise typer.Exit(_judged_after(lambda target: soak(_made(target / NAME), minutes, seed), folder, judge))
+    raise typer.Exit(judged_after(lambda target: soak(made(target / NAME), minutes, seed), folder, judge))
 
 
 @app.command("effects")
@@ -142,14 +143,42 @@ def effects_command(
 
     The exit code is 1 if an event is lost, an effect happens twice, or a saga does not end.
     """
-    _check_new(folder)
+    check_new(folder)
     found: list[Finding] = []
 
     async def work(target: Path) -> None:
-        inside = _made(target / "effects")
+        inside = made(target / "effects")
         found.extend(await on_postgresql(inside, messages, kills, seed=seed, time_limit_s=time_limit))
 
-    raise typer.Exit(_judged_after(work, folder, lambda _: report_effects(found)))
+    raise typer.Exit(judged_after(work, folder, lambda _: report_effects(found)))
+
+
+@app.command("bridge")
+def bridge_command(
+    *,
+    orders: Annotated[int, typer.Option(min=1, help="Confirmed by Kafka at least.")] = 2000,
+    rate: Annotated[float, typer.Option(min=1, help="Orders per second.")] = 100.0,
+    faults: Annotated[int, typer.Option(min=0, help="Faults of each kind, one after the other.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the order of the faults.")] = 1,
+    wait: Annotated[
+        float, typer.Option(min=1, help="Seconds until orders must pass after a fault, and at the end.")
+    ] = 120.0,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to leave ledgers and logs; must not exist.")
+    ] = None,
+) -> None:
+    """Send orders from Kafka through NSQ to RabbitMQ, stop everything on their way, and account for them.
+
+    The exit code is 1 if an order is lost, or if no fault explains a duplicate.
+    """
+    check_new(folder)
+    plan = BridgePlan(orders, rate, shuffled(faults, seed), wait)
+    found: list[BridgeFinding] = []
+
+    async def work(target: Path) -> None:
+        found.append(await on_real_brokers(plan, made(target / "bridge")))
+
+    raise typer.Exit(judged_after(work, folder, lambda _: report_bridge(found[0])))
 
 
 @app.command("audit")
@@ -202,42 +231,23 @@ def orders_command(
 
     The exit code is 1 if they disagree, or if an order is open.
     """
-    _check_new(folder)
+    check_new(folder)
     plan = shop_run.Plan(orders, rounds, rate, wait, has_points=rounds > 0)
-    target = _made(folder or Path(tempfile.mkdtemp(prefix="chaos-")) / "orders")
+    target = made(folder or Path(tempfile.mkdtemp(prefix="chaos-")) / "orders")
     found: list[shop_run.Finding] = []
 
     async def work() -> None:
         found.append(await shop_run.run_on(plan, target, is_embedded=embedded))
 
-    code = _finish(work())
+    code = finish(work())
     for each in found:
         typer.echo(shop_report.markdown(each) if markdown else shop_report.text(each))
         code = 1 if each.problems else 0
-    if folder is None and code in {0, _INTERRUPTED}:
+    if folder is None and code in {0, INTERRUPTED}:
         shutil.rmtree(target.parent)
     else:
         typer.echo(f"chaos: databases and logs are in {target}", err=True)
     raise typer.Exit(code)
-
-
-def _judged_after(
-    work: Callable[[Path], Coroutine[Any, Any, object]], folder: Path | None, judge: Callable[[Path], int]
-) -> int:
-    """Run something in a folder, judge what it leaves there, and return the exit code.
-
-    The folder is kept if it was named, or if something was found.
-    """
-    target = folder or Path(tempfile.mkdtemp(prefix="chaos-"))
-    code = 0
-    try:
-        code = _finish(work(target)) or judge(target)
-    finally:
-        if folder is None and code in {0, _INTERRUPTED}:
-            shutil.rmtree(target)
-        else:
-            typer.echo(f"chaos: ledgers and logs are in {target}", err=True)
-    return code
 
 
 def _audited(folder: Path, form: Sequence[str] = ()) -> int:
@@ -253,45 +263,7 @@ async def _all(chosen: Sequence[Phase], folder: Path, time_limit_s: float) -> No
             f"{phase.name}: {phase.orders} orders, {dict(phase.faults) or 'no faults from outside'}", err=True
         )
         left_s = max(1.0, give_up_s - time.monotonic())
-        await run_phase(phase, _made(folder / f"{number:02}-{phase.name}"), left_s)
-
-
-def _check_new(folder: Path | None) -> None:
-    if folder is not None and folder.exists():
-        raise typer.BadParameter(f"{folder} exists; name one that does not", param_hint="--folder")
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _finish(work: Coroutine[Any, Any, object]) -> int:
-    """Run something to its end, and return the exit code; SIGTERM and Ctrl-C end it and all its processes."""
-
-    async def main() -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await work
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts with &
-    try:
-        asyncio.run(main())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return _INTERRUPTED
-    except (ChaosFailedError, ExceptionGroup) as failed:
-        ours, others = ExceptionGroup("", [failed]).split(ChaosFailedError)
-        if others is not None:
-            raise
-        typer.echo(f"chaos: {_first(ours)}", err=True)
-        return 2
-    return 0
-
-
-def _first(error: BaseException | None) -> BaseException | None:
-    """Return the first of the errors that some tasks had."""
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+        await run_phase(phase, made(folder / f"{number:02}-{phase.name}"), left_s)
 
 
 if __name__ == "__main__":
