@@ -59,7 +59,7 @@ async def turns_of(call: asyncio.Future[Any]) -> int:
 async def has_returned_after(turns: int, call: asyncio.Future[Any]) -> bool:
     """Cancel a call after some turns of the event loop; return whether it has returned nevertheless.
 
-    It may also fail: connections whose opening was cancelled are not closed yet, and PostgreSQL takes no more.
+    It may also fail: PostgreSQL takes no more connections until those that were cancelled are closed.
     """
     for _ in range(turns):
         await asyncio.sleep(0)  # one turn
