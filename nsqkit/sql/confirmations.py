@@ -12,7 +12,7 @@ from nsqkit.policy.redaction import describe
 from nsqkit.program import is_set_within
 from nsqkit.sql import outbox
 
-GATHER_S: Final = 0.1
+GATHER_S: Final = 0.5
 """Seconds for which confirmed events gather: a transaction for each one costs more than its handler's."""
 
 

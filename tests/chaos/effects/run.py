@@ -147,7 +147,7 @@ async def run(
     kills: int,
     accept: str = ACCEPT,
     seed: int = 1,
-    time_limit_s: float = PATIENCE_S,
+    time_limit_s: float = 3 * PATIENCE_S,
 ) -> list[Finding]:
     """Kill processes at each point, and return what has become of the orders.
 
