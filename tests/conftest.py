@@ -67,8 +67,8 @@ def shared_kafka() -> Iterator[kafka_server.Kafka]:
 @pytest.fixture
 def kafka(shared_kafka: kafka_server.Kafka, monkeypatch: pytest.MonkeyPatch) -> kafka_server.Kafka:
     """A Kafka; a test may kill it. Topics of other tests may be there. It may be slow."""
-    monkeypatch.setattr("nsqkit.bridge.kafka_client.OPEN_S", PATIENCE_S)
-    monkeypatch.setattr("nsqkit.bridge.kafka_target.DELIVERY_S", PATIENCE_S)
+    monkeypatch.setattr("nsqkit.bridge.kafka.client.OPEN_S", PATIENCE_S)
+    monkeypatch.setattr("nsqkit.bridge.kafka.target.DELIVERY_S", PATIENCE_S)
     shared_kafka.start()
     return shared_kafka
 

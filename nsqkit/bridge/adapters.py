@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import KafkaAddress
@@ -11,14 +11,6 @@ from nsqkit.bridge.route import Route
 from nsqkit.errors import BridgeError
 from nsqkit.settings.settings import Settings
 from nsqkit.telemetry import logs
-
-_CLASSES: Final = {
-    ("kafka", "source"): ("nsqkit.bridge.kafka_source", "KafkaSource"),
-    ("kafka", "target"): ("nsqkit.bridge.kafka_target", "KafkaTarget"),
-    ("rabbitmq", "source"): ("nsqkit.bridge.rabbitmq", "RabbitmqSource"),
-    ("rabbitmq", "target"): ("nsqkit.bridge.rabbitmq", "RabbitmqTarget"),
-}
-"""Module and class of each adapter, by extra and direction; a module is imported when a route needs it."""
 
 
 def source_of(route: Route, settings: Settings) -> RecordSource:
@@ -90,16 +82,13 @@ def _made(route: Route, settings: Settings) -> Any:
 
 
 def _adapter(route: Route) -> Any:
-    extra = "kafka" if isinstance(route.other, KafkaAddress) else "rabbitmq"
-    module, name = _CLASSES[extra, "source" if route.is_inbound else "target"]
+    """Return the class of a route's other end. Its room is imported only now, and names a missing extra."""
+    broker = "Kafka" if isinstance(route.other, KafkaAddress) else "Rabbitmq"
     try:
-        return getattr(import_module(module), name)
+        room = import_module(f"nsqkit.bridge.{broker.lower()}")
     except BridgeError as error:
         raise BridgeError(f"{route.where}: {error}") from None
-    except ImportError as error:
-        raise BridgeError(
-            f"{route.where}: {route.other.label} needs {error.name}: pip install 'nsqkit[{extra}]'"
-        ) from None
+    return getattr(room, f"{broker}{'Source' if route.is_inbound else 'Target'}")
 
 
 def _path(text: str | None) -> Path | None:

@@ -14,8 +14,8 @@ from confluent_kafka.admin import (
 
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import KafkaAddress
-from nsqkit.bridge.kafka_source import KafkaSource
-from nsqkit.bridge.kafka_target import KafkaTarget
+from nsqkit.bridge.kafka.source import KafkaSource
+from nsqkit.bridge.kafka.target import KafkaTarget
 from nsqkit.bridge.record import Record
 from nsqkit.errors import BridgeError, OutageError
 from tests.bridge.topics import Topic
@@ -93,7 +93,7 @@ async def test_a_file_of_tls_that_is_missing_is_named(kafka: Kafka, tmp_path: Pa
 
 
 async def test_a_broker_that_is_not_there_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nsqkit.bridge.kafka_client.OPEN_S", 0.2)
+    monkeypatch.setattr("nsqkit.bridge.kafka.client.OPEN_S", 0.2)
     server = f"127.0.0.1:{free_port()}"
     source = KafkaSource(
         KafkaAddress(servers=(server,), topic="orders", group="g"),

@@ -9,10 +9,10 @@ import pytest
 import structlog
 from confluent_kafka import TopicPartition
 
-from nsqkit.bridge import kafka_poller
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import KafkaAddress
-from nsqkit.bridge.kafka_source import KafkaSource
+from nsqkit.bridge.kafka import poller as kafka_poller
+from nsqkit.bridge.kafka.source import KafkaSource
 from nsqkit.bridge.record import Record
 from nsqkit.errors import BridgeError
 from tests.bridge.topics import Topic, new_name
@@ -223,7 +223,7 @@ def polls_of(source: KafkaSource, monkeypatch: pytest.MonkeyPatch) -> list[float
         polls.append(timeout_s)
         return poll(timeout_s)
 
-    monkeypatch.setattr(poller, "_poll", counted)
+    monkeypatch.setattr(kafka_poller, "_poll", counted)
     return polls
 
 

@@ -9,10 +9,10 @@ import pytest
 import structlog
 from confluent_kafka import KafkaError
 
-from nsqkit.bridge import kafka_target
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import KafkaAddress
-from nsqkit.bridge.kafka_target import KafkaTarget
+from nsqkit.bridge.kafka import target as kafka_target
+from nsqkit.bridge.kafka.target import KafkaTarget
 from nsqkit.bridge.record import Record
 from nsqkit.errors import BridgeError, OutageError, RecordRefusedError
 from tests.bridge.topics import Topic, new_name

@@ -4,8 +4,8 @@ import sys
 from functools import wraps
 from typing import Any, Final
 
-from nsqkit.bridge import kafka_source
-from nsqkit.bridge.kafka_poller import KafkaPoller
+from nsqkit.bridge.kafka import source
+from nsqkit.bridge.kafka.poller import KafkaPoller
 from nsqkit.cli import main
 
 SESSION_S: Final = 6
@@ -19,7 +19,7 @@ def patch() -> None:
     def quick(settings: dict[str, Any], *more: Any) -> KafkaPoller:
         return KafkaPoller({**settings, "session.timeout.ms": SESSION_S * 1000}, *more)
 
-    setattr(kafka_source, "KafkaPoller", quick)  # noqa: B010 - mypy lets nobody assign to a class
+    setattr(source, "KafkaPoller", quick)  # noqa: B010 - mypy lets nobody assign to a class
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ RABBITMQ = Access(username="bob", password="hush-rabbit", has_tls=True)
 @pytest.mark.parametrize(
     ("ends", "place", "access"),
     [
-        (("kafka://a:9092/s?group=g", "nsq:s"), ("kafka_source", "KafkaSource"), KAFKA),
-        (("nsq:s/c", "kafka://a:9092/s"), ("kafka_target", "KafkaTarget"), KAFKA),
+        (("kafka://a:9092/s?group=g", "nsq:s"), ("kafka", "KafkaSource"), KAFKA),
+        (("nsq:s/c", "kafka://a:9092/s"), ("kafka", "KafkaTarget"), KAFKA),
         (("amqps://a:5671/s", "nsq:s"), ("rabbitmq", "RabbitmqSource"), RABBITMQ),
         (("nsq:s/c", "amqps://a:5671/e"), ("rabbitmq", "RabbitmqTarget"), RABBITMQ),
     ],

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from nsqkit.bridge.address import KafkaAddress
-from nsqkit.bridge.kafka_client import (
+from nsqkit.bridge.kafka.client import (
     FORBIDDEN,
     MISSING,
     PROBE_S,
@@ -23,8 +23,8 @@ from nsqkit.bridge.kafka_client import (
     missing_topic,
     probe,
 )
-from nsqkit.bridge.kafka_offsets import at, committed, ends, lag
-from nsqkit.bridge.kafka_record import record_of
+from nsqkit.bridge.kafka.offsets import at, committed, ends, lag
+from nsqkit.bridge.kafka.record import record_of
 from nsqkit.bridge.record import Record
 from nsqkit.nsq.log import Log
 from nsqkit.policy.committable import Committable

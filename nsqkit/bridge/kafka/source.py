@@ -8,8 +8,8 @@ from confluent_kafka import KafkaException
 
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import KafkaAddress
-from nsqkit.bridge.kafka_client import Link, check_topic, servers, set_result, settings, unusable
-from nsqkit.bridge.kafka_poller import Deliver, KafkaPoller
+from nsqkit.bridge.kafka.client import Link, check_topic, servers, set_result, settings, unusable
+from nsqkit.bridge.kafka.poller import Deliver, KafkaPoller
 from nsqkit.bridge.record import Record
 from nsqkit.nsq.log import Log
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from nsqkit.bridge.access import Access
 from nsqkit.bridge.address import KafkaAddress
-from nsqkit.bridge.kafka_client import (
+from nsqkit.bridge.kafka.client import (
     PROBE_S,
     Link,
     check_topic,
@@ -23,7 +23,7 @@ from nsqkit.bridge.kafka_client import (
     settings,
     unusable,
 )
-from nsqkit.bridge.kafka_record import HeaderList, headers_of
+from nsqkit.bridge.kafka.record import HeaderList, headers_of
 from nsqkit.bridge.record import Record
 from nsqkit.errors import OutageError, RecordRefusedError
 from nsqkit.nsq.log import Log
