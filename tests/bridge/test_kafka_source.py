@@ -223,7 +223,7 @@ def polls_of(source: KafkaSource, monkeypatch: pytest.MonkeyPatch) -> list[float
         polls.append(timeout_s)
         return poll(timeout_s)
 
-    monkeypatch.setattr(kafka_poller, "_poll", counted)
+    monkeypatch.setattr(poller, "_poll", counted)
     return polls
 
 
