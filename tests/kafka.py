@@ -1,43 +1,28 @@
 """A real Kafka for tests: one broker in KRaft mode, on free ports, with its data in a temporary folder."""
 
-import base64
 import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from examples.orders.brokers import kafka as own
 from tests.certificates import Authority, Files
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until_blocking
 
 MISSING = "Kafka not found: run scripts/install-kafka (needs Java and mvn); skipping tests that need it"
 USER, PASSWORD = "bridge", "made-up-secret"
-_INSTALLED = Path(__file__).parents[1] / ".kafka"
 _START_S = 3 * PATIENCE_S  # about 8 s of CPU, on a machine that may be busy
 _READY = b"Kafka Server started"
-_JAVA = (
-    "java",
-    "-Xms128m",
-    "-Xmx384m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",  # starts faster
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
-)
 
 _SETTINGS = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{controller}
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
+{one_broker}controller.quorum.voters=1@{controller}
 listeners={listeners}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
@@ -57,15 +42,6 @@ log.retention.ms=-1
 log.cleaner.enable=false
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=500
-num.network.threads=2
-num.io.threads=2
-num.partitions=1
-offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
-transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-group.initial.rebalance.delay.ms=0
 """
 
 
@@ -94,10 +70,7 @@ class Kafka:
         self._log = folder / "kafka.log"
         self._process: subprocess.Popen[bytes] | None = None
         data = folder / "data"
-        data.mkdir()
-        (data / "meta.properties").write_text(
-            f"version=1\ncluster.id=nsqkit-tests\nnode.id=1\ndirectory.id={_base64_uuid()}\n"
-        )
+        own.format_storage(data)
         (folder / "server.properties").write_text(self._settings(data))
 
     def start(self) -> None:
@@ -105,13 +78,7 @@ class Kafka:
         if self._process is not None:
             return
         begin = self._log.stat().st_size if self._log.exists() else 0
-        command = (
-            *_JAVA,
-            "-cp",
-            f"{_INSTALLED / 'jars'}/*",
-            "kafka.Kafka",
-            self._folder / "server.properties",
-        )
+        command = own.command(self._folder / "server.properties")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
         until_blocking(lambda: self._is_ready(begin), timeout_s=_START_S)
@@ -139,6 +106,7 @@ class Kafka:
             "CONTROLLER": self._controller,
         }
         return _SETTINGS.format(
+            one_broker=own.ONE_BROKER,
             controller=self._controller,
             listeners=",".join(f"{name}://{address}" for name, address in listeners.items()),
             user=USER,
@@ -151,7 +119,7 @@ class Kafka:
 
 def is_installed() -> bool:
     """Return whether there is a Kafka and a Java."""
-    return (_INSTALLED / "made-of").exists() and shutil.which("java") is not None
+    return (own.INSTALLED / "made-of").exists() and shutil.which("java") is not None
 
 
 @contextlib.contextmanager
@@ -169,10 +137,6 @@ def running() -> Iterator[Kafka]:
     finally:
         server.kill()  # nobody needs the data
         shutil.rmtree(folder)
-
-
-def _base64_uuid() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _key_store(files: Files) -> Path:

@@ -1,7 +1,6 @@
 """A real RabbitMQ for tests: on free ports, its data in a temporary folder, without epmd and web plugins."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.orders.brokers.rabbitmq import Installed, configure
 from tests.certificates import Authority, Files
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until_blocking
@@ -26,18 +26,12 @@ READER = "reader"
 
 MAX_MESSAGE_BYTES = 4_000_000
 
-_UNPACKED = Path(__file__).parents[1] / ".rabbitmq" / "root"
-_FRUGAL: tuple[str, ...] = (
-    *("+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"),  # no busy waiting
-    *("+S", "1:1", "+A", "1", "+SDcpu", "1:1", "+SDio", "1"),  # few threads
-)
-
 
 class Rabbitmq:
     """One RabbitMQ, which can be killed and started again on the same ports and data.
 
     Args:
-        root: The folder below which ``usr/lib/erlang`` and ``usr/lib/rabbitmq`` are.
+        installed: Its programs.
         folder: For all that it writes.
 
     Attributes:
@@ -46,12 +40,11 @@ class Rabbitmq:
         authority: Signed the server's certificate, which is for ``localhost``, and signs those of clients.
     """
 
-    def __init__(self, root: Path, folder: Path) -> None:
+    def __init__(self, installed: Installed, folder: Path) -> None:
         self.port, self.tls_port = free_port(), free_port()
         self.authority = Authority(folder)
         self._folder = folder
-        self._erlang = root / "usr/lib/erlang"
-        self._server = next(root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*"))
+        self._installed = installed
         self._distribution_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._configure(self.authority.certificate("localhost"))
@@ -62,7 +55,11 @@ class Rabbitmq:
             return
         with (self._folder / "console.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(), cwd=self._folder, env=self._environment(), stdout=log, stderr=log
+                self._installed.command(self._distribution_port),
+                cwd=self._folder,
+                env=self._installed.environment(self._folder, self._distribution_port),
+                stdout=log,
+                stderr=log,
             )
         try:
             until_blocking(self._answers)
@@ -101,7 +98,11 @@ class Rabbitmq:
 
     def evaluate(self, expression: str) -> str:
         """Return the value of an Erlang expression in the server, as ``erl_call`` writes it."""
-        command = [str(self._bin / "erl_call"), "-address", f"127.0.0.1:{self._distribution_port}"]
+        command = [
+            str(self._installed.programs / "erl_call"),
+            "-address",
+            f"127.0.0.1:{self._distribution_port}",
+        ]
         done = subprocess.run(
             [*command, "-c", "nsqkit", "-e"],
             input=f"{expression}.\n".encode(),
@@ -117,10 +118,6 @@ class Rabbitmq:
             '[rabbit_networking:close_connection(C, "by a test") || C <- rabbit_networking:connections()]'
         )
 
-    @property
-    def _bin(self) -> Path:
-        return next(self._erlang.glob("erts-*/bin"))
-
     def _is_stopped(self) -> bool:
         assert self._process is not None
         threads = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
@@ -135,43 +132,7 @@ class Rabbitmq:
             return len(asked.recv(1)) == 1  # its greeting
         return False
 
-    def _command(self) -> list[str]:
-        erl = [str(self._bin / "erlexec"), "-noinput", "-boot", "start_sasl", "+W", "w", *_FRUGAL]
-        port = str(self._distribution_port)
-        alone = ["-sname", "nsqkit@localhost", "-setcookie", "nsqkit", "-start_epmd", "false"]
-        listen = ["-erl_epmd_port", port, "-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
-        silent = ["-syslog", "logger", "[]", "-syslog", "syslog_error_logger", "false"]
-        return [*erl, *alone, *listen, *silent, "-s", "rabbit", "boot"]
-
-    def _environment(self) -> Mapping[str, str]:
-        written = str(self._folder)
-        return {
-            "PATH": os.environ["PATH"],
-            "LANG": "C.UTF-8",
-            "HOME": written,
-            "ROOTDIR": str(self._erlang),
-            "BINDIR": str(self._bin),
-            "EMU": "beam",
-            "PROGNAME": "erl",
-            "ERL_LIBS": str(self._server / "plugins"),
-            "ERL_CRASH_DUMP_SECONDS": "0",
-            "RABBITMQ_NODENAME": "nsqkit@localhost",
-            "RABBITMQ_DIST_PORT": str(self._distribution_port),
-            "RABBITMQ_HOME": str(self._server),
-            "RABBITMQ_PLUGINS_DIR": str(self._server / "plugins"),
-            "RABBITMQ_CONF_ENV_FILE": f"{written}/none",
-            "RABBITMQ_CONFIG_FILE": f"{written}/rabbitmq.conf",
-            "RABBITMQ_ADVANCED_CONFIG_FILE": f"{written}/none.config",
-            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{written}/enabled_plugins",
-            "RABBITMQ_GENERATED_CONFIG_DIR": f"{written}/generated",
-            "RABBITMQ_MNESIA_BASE": f"{written}/data",
-            "RABBITMQ_PID_FILE": f"{written}/pid",
-            "RABBITMQ_LOG_BASE": f"{written}/log",
-            "RABBITMQ_LOGS": "-",
-        }
-
     def _configure(self, tls: Files) -> None:
-        (self._folder / "enabled_plugins").write_text("[].\n")
         settings = {
             "listeners.tcp.1": f"127.0.0.1:{self.port}",
             "listeners.ssl.1": f"127.0.0.1:{self.tls_port}",
@@ -180,18 +141,10 @@ class Rabbitmq:
             "ssl_options.keyfile": tls.key,
             "ssl_options.verify": "verify_peer",
             "ssl_options.fail_if_no_peer_cert": "true",
-            "num_acceptors.tcp": 1,
             "num_acceptors.ssl": 1,
-            "disk_free_limit.absolute": "1MB",
-            "vm_memory_high_watermark.absolute": "1GB",
-            "load_definitions": self._folder / "definitions.json",
             "max_message_size": MAX_MESSAGE_BYTES,
-            "log.console": "true",
-            "log.console.level": "info",
         }
-        lines = (f"{name} = {value}\n" for name, value in settings.items())
-        (self._folder / "rabbitmq.conf").write_text("".join(lines))
-        (self._folder / "definitions.json").write_text(json.dumps(_definitions()))
+        configure(self._folder, settings, _definitions())
 
 
 def _definitions() -> Mapping[str, object]:
@@ -207,21 +160,13 @@ def _definitions() -> Mapping[str, object]:
     }
 
 
-def root() -> Path | None:
-    """Return the folder below which RabbitMQ is: of scripts/install-rabbitmq, or ``/``; None without one."""
-    for folder in (_UNPACKED, Path("/")):
-        if any(folder.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins")):
-            return folder
-    return None
-
-
 @contextlib.contextmanager
 def running() -> Iterator[Rabbitmq]:
     """Run a RabbitMQ, and end it with all of its data.
 
     Without RabbitMQ the test is skipped; with ``CI=true`` it fails.
     """
-    found = root()
+    found = Installed.find()
     if found is None:
         if os.environ.get("CI") == "true":
             pytest.fail(MISSING)

@@ -7,6 +7,7 @@ import msgspec
 from nsqkit import event
 
 Cents = Annotated[int, msgspec.Meta(ge=0)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -14,6 +15,23 @@ class Line(msgspec.Struct, frozen=True):
 
     product: str
     quantity: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class PricedLine(msgspec.Struct, frozen=True):
+    """One product of a new order; the limits are those of the REST API."""
+
+    product: Text
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    amount_cents: Annotated[int, msgspec.Meta(ge=0, le=100_000_000)]
+
+
+@event("shop.order_requested", version=1, topic="shop.requested")
+class OrderRequested(msgspec.Struct, frozen=True):
+    """Somebody outside orders something; the id of the event becomes the id of the order."""
+
+    customer_id: Text
+    email: Annotated[str, msgspec.Meta(max_length=254, pattern=r"^([^@\s]+@[^@\s]+)?$")]
+    lines: Annotated[tuple[PricedLine, ...], msgspec.Meta(min_length=1, max_length=500)]
 
 
 @event("shop.order_placed", version=1, topic="shop.placed")

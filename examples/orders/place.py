@@ -1,4 +1,4 @@
-"""Place: places sample baskets through REST, and waits until each order is confirmed or cancelled."""
+"""Place: places sample baskets through REST or Kafka, and waits until each is confirmed or cancelled."""
 
 import argparse
 import asyncio
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from aio_pika.exceptions import AMQPException
 
 from examples.orders.inventory.shelves import BASKETS
+from examples.orders.partner import Partner, UnconfirmedError
 
 MOST_CALLS: Final = 16
 """Most calls at a time."""
@@ -120,11 +122,33 @@ async def run(url: str, count: int, *, rate: float, wait_s: float) -> int:
         customers = Customers(http, rate)
         await customers.place(baskets(BASKETS), count)
         still_open = await customers.wait_final(wait_s)
-    found = customers.results
-    print(
-        f"{count} placed, {found['confirmed']} confirmed, {found['cancelled']} cancelled, {still_open} open"
-    )
+    print(_summary(count, customers.results, still_open))
     return still_open
+
+
+async def run_partner(partner: Partner, count: int, *, rate: float, wait_s: float) -> int:
+    """Place orders through Kafka, print what the partner's queue says of them, and return how many are open.
+
+    Args:
+        partner: Who orders.
+        count: How many; 1 or more.
+        rate: Orders per second; 0 for as many as possible.
+        wait_s: Seconds until the last notification must be there.
+
+    Raises:
+        UnconfirmedError: If Kafka is away.
+        AMQPException: If RabbitMQ is away.
+    """
+    await partner.order(baskets(BASKETS), count, rate=rate)
+    await partner.wait_final(wait_s)
+    summary = _summary(count, Counter(partner.results.values()), partner.still_open)
+    print(f"{summary}; {partner.notifications} notifications in the partner's queue")
+    return partner.still_open
+
+
+def _summary(count: int, found: Counter[str], still_open: int) -> str:
+    finals = f"{found['confirmed']} confirmed, {found['cancelled']} cancelled"
+    return f"{count} placed, {finals}, {still_open} open"
 
 
 def main() -> int:
@@ -138,11 +162,26 @@ def main() -> int:
         "--wait", type=float, default=60.0, metavar="SECONDS", help="until the last one is final"
     )
     parser.add_argument("--url", default="http://127.0.0.1:8000/api/v1", help="address of the API")
+    parser.add_argument(
+        "--kafka",
+        nargs="?",
+        const="127.0.0.1:9092",
+        metavar="HOST:PORT",
+        help="place them through this Kafka, and wait for the notifications in RabbitMQ",
+    )
+    parser.add_argument("--amqp", default="127.0.0.1:5672", metavar="HOST:PORT", help="address of RabbitMQ")
     given = parser.parse_args()
+    limits = {"rate": given.rate, "wait_s": given.wait}
     try:
-        return 1 if asyncio.run(run(given.url, given.count, rate=given.rate, wait_s=given.wait)) else 0
+        if given.kafka:
+            placing = run_partner(Partner(given.kafka, given.amqp), given.count, **limits)
+        else:
+            placing = run(given.url, given.count, **limits)
+        return 1 if asyncio.run(placing) else 0
     except* httpx.HTTPError as errors:
         print(f"place-orders: {errors.exceptions[0]!r}; is {given.url} the running system?", file=sys.stderr)
+    except* (UnconfirmedError, AMQPException, OSError) as errors:
+        print(f"place-orders: {errors.exceptions[0]}; does order-system run with --bridges?", file=sys.stderr)
     return 1
 
 

@@ -12,13 +12,14 @@ from typing import Any, Final, Self
 
 import httpx
 
-from examples.orders import embedded_postgres, schema
+from examples.orders import bridges, embedded_postgres, schema
 from examples.orders.inventory import shelves
 from examples.orders.signals import stopped
 from examples.orders.variables import create_databases, read_variables
 from nsqkit import Settings
 
 ROOT: Final = Path(__file__).parents[2]
+PROCFILE: Final = Path(__file__).with_name("Procfile")
 START_S: Final = 120.0
 """Seconds until all processes must be ready."""
 STOP_S: Final = 30.0
@@ -31,6 +32,7 @@ READY: Final = {
     "payments": "http://127.0.0.1:{PAYMENTS_ADMIN}/readyz",
     "notifications": "http://127.0.0.1:{NOTIFICATIONS_ADMIN}/readyz",
     "edge": "http://{NSQKIT_APP_EDGE_HTTP}/readyz",  # it asks orders
+    "bridge": "http://127.0.0.1:{BRIDGE_ADMIN}/readyz",  # it is connected to Kafka and RabbitMQ
 }
 """Addresses that answer once a process is ready, by its name."""
 _ADDRESSES: Final = (
@@ -44,6 +46,12 @@ _ADDRESSES: Final = (
     ("monitor of payments", "http://127.0.0.1:{PAYMENTS_ADMIN}/"),
     ("monitor of notifications", "http://127.0.0.1:{NOTIFICATIONS_ADMIN}/"),
 )
+_BRIDGED: Final = (
+    ("Kafka", "127.0.0.1:{KAFKA_PORT}"),
+    ("RabbitMQ", "127.0.0.1:{AMQP_PORT}"),
+    ("monitor of bridge", "http://127.0.0.1:{BRIDGE_ADMIN}/"),
+)
+_BROKERS: Final = ("broker", "kafka", "rabbitmq")
 
 
 class EndedError(Exception):
@@ -70,27 +78,38 @@ class Processes:
         variables: Their environment.
         logs: Folder of their logs.
         without: Names to leave out.
+        has_bridges: Whether to run those of ``Procfile.bridges``, too.
     """
 
-    def __init__(self, variables: Mapping[str, str], logs: Path, without: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        logs: Path,
+        without: Sequence[str] = (),
+        *,
+        has_bridges: bool = False,
+    ) -> None:
         self._variables = variables
         self._logs = logs
         self._without = without
+        self._has_bridges = has_bridges
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
     async def __aenter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
-        for name, command in commands():
+        bridged = commands(bridges.PROCFILE) if self._has_bridges else ()
+        for name, command in (*commands(), *bridged):
             if name not in self._without:
                 (self._logs / f"{name}.log").unlink(missing_ok=True)
                 await self._start(name, command)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        """End all processes, the broker last: the others still give their messages back to it."""
-        await asyncio.gather(*(_end(each) for name, each in self._running.items() if name != "broker"))
-        if broker := self._running.get("broker"):
-            await _end(broker)
+        """End all processes, the brokers last: the others still give their messages back to them."""
+        brokers = [each for name, each in self._running.items() if name in _BROKERS]
+        others = [each for name, each in self._running.items() if name not in _BROKERS]
+        for each in (others, brokers):
+            await asyncio.gather(*map(_end, each))
 
     async def wait_ready(self) -> None:
         """Wait until every process that can be asked is ready.
@@ -142,9 +161,9 @@ class Processes:
         raise EndedError(name, "\n".join(log.splitlines()[-10:]))
 
 
-def commands() -> Iterator[tuple[str, str]]:
-    """Yield the names and commands of the Procfile."""
-    for line in Path(__file__).with_name("Procfile").read_text().splitlines():
+def commands(procfile: Path = PROCFILE) -> Iterator[tuple[str, str]]:
+    """Yield the names and commands of a Procfile."""
+    for line in procfile.read_text().splitlines():
         if line and not line.startswith("#"):
             name, _, command = line.partition(": ")
             yield name, command
@@ -190,17 +209,19 @@ def prepare(variables: Mapping[str, str], postgres: str = "") -> None:
     shelves.fill(shelves.products_of(shelves.BASKETS), settings)
 
 
-async def run(variables: Mapping[str, str], logs: Path, *, has_broker: bool) -> None:
+async def run(variables: Mapping[str, str], logs: Path, *, has_broker: bool, has_bridges: bool) -> None:
     """Run all processes until a signal.
 
     Args:
         variables: Their environment.
         logs: Folder of their logs.
         has_broker: Whether the embedded broker is one of them.
+        has_bridges: Whether Kafka, RabbitMQ and the bridge are.
     """
-    async with Processes(variables, logs, () if has_broker else ("broker",)) as processes:
+    without = () if has_broker else ("broker",)
+    async with Processes(variables, logs, without, has_bridges=has_bridges) as processes:
         await processes.wait_ready()
-        for name, address in _ADDRESSES:
+        for name, address in (*_ADDRESSES, *(_BRIDGED if has_bridges else ())):
             print(f"{name:25} {address.format(**variables)}")
         print(f"{'logs':25} {logs}\nready; Ctrl-C stops all", flush=True)
         await processes.wait_stopped()
@@ -223,10 +244,17 @@ def main() -> int:
         metavar="URL",
         help=f"a PostgreSQL; each service gets a database. '{embedded_postgres.NAME}' starts one",
     )
+    parser.add_argument(
+        "--bridges",
+        action="store_true",
+        help="take orders from a real Kafka, and send notifications to a real RabbitMQ; starts both",
+    )
     given = parser.parse_args()
     data = given.data.absolute()
     data.mkdir(parents=True, exist_ok=True)
     try:
+        if given.bridges:
+            bridges.install()
         with _postgres(given.postgres, data) as postgres:
             variables = read_variables(
                 data,
@@ -236,8 +264,11 @@ def main() -> int:
                 postgres=postgres,
             )
             prepare(variables, postgres)
-            asyncio.run(run(variables, data / "logs", has_broker=not given.nsqd))
-    except (EndedError, embedded_postgres.PostgresMissingError) as error:
+            if given.bridges:
+                bridges.write_routes(variables)
+            running = run(variables, data / "logs", has_broker=not given.nsqd, has_bridges=given.bridges)
+            asyncio.run(running)
+    except (EndedError, bridges.BrokersMissingError, embedded_postgres.PostgresMissingError) as error:
         print(f"order-system: {error}", file=sys.stderr)
         return 1
     except TimeoutError:

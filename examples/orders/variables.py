@@ -19,6 +19,11 @@ _PORTS: Final = (
     "INVENTORY_ADMIN",
     "PAYMENTS_ADMIN",
     "NOTIFICATIONS_ADMIN",
+    "BRIDGE_ADMIN",
+    "KAFKA_PORT",
+    "KAFKA_CONTROLLER_PORT",
+    "AMQP_PORT",
+    "ERLANG_PORT",
 )
 _ADDRESSES: Final = ("NSQKIT_APP_EDGE_HTTP", "NSQKIT_APP_GATEWAY_HTTP", "NSQKIT_APP_ORDERS_GRPC")
 
@@ -53,6 +58,7 @@ def read_variables(
     if lookupd:
         found["NSQKIT_LOOKUPD"] = ",".join(lookupd)
     found["NSQKIT_APP_GATEWAY_FILE"] = str(data / "gateway.sqlite")
+    found["BRIDGES_FOLDER"] = str(data / "bridges")
     found["NSQKIT_APP_MAIL_FOLDER"] = str(data / "mail")
     found |= _urls(data, postgres)
     given = {name: os.environ[name] for name in found if name in os.environ and not has_free_ports}

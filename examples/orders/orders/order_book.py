@@ -99,14 +99,14 @@ class OrderBook:
         """
         try:
             async with self._sessions.begin() as session:
-                found = await _with_key(session, new.idempotency_key)
+                found = await with_key(session, new.idempotency_key)
                 if found is None:
-                    found = _row(new, trace)
+                    found = row_of(new, trace, str(uuid.uuid4()))
                     session.add(found)
-                    self._outbox.add(session, _start(found), attributes=_attributes(found, trace))
+                    self._outbox.add(session, start_of(found), attributes=_attributes(found, trace))
         except IntegrityError:  # another request with the key has committed in the meantime
             async with self._sessions.begin() as session:
-                found = await _with_key(session, new.idempotency_key)
+                found = await with_key(session, new.idempotency_key)
             if found is None:
                 raise
         if found.request_hash != new.hash:
@@ -153,13 +153,15 @@ class OrderBook:
             return (await session.scalars(chosen)).all()
 
 
-async def _with_key(session: AsyncSession, key: str) -> OrderRow | None:
+async def with_key(session: AsyncSession, key: str) -> OrderRow | None:
+    """Return the order that has an idempotency key."""
     return await session.scalar(select(OrderRow).where(OrderRow.idempotency_key == key))
 
 
-def _row(new: NewOrder, trace: Trace) -> OrderRow:
+def row_of(new: NewOrder, trace: Trace, order_id: str) -> OrderRow:
+    """Return the row of a new order."""
     return OrderRow(
-        order_id=str(uuid.uuid4()),
+        order_id=order_id,
         idempotency_key=new.idempotency_key,
         request_hash=new.hash,
         trace_id=trace.trace_id,
@@ -173,7 +175,7 @@ def _row(new: NewOrder, trace: Trace) -> OrderRow:
     )
 
 
-def _start(row: OrderRow) -> AnyEvent:
+def start_of(row: OrderRow) -> AnyEvent:
     """Return the event that starts the saga; all events of the order have its id as ``correlationid``."""
     lines = tuple(Line(line["product"], line["quantity"]) for line in row.lines)
     placement = Placement(row.order_id, row.email, lines, row.total_cents)
