@@ -122,13 +122,18 @@ def is_installed() -> bool:
     return (own.INSTALLED / "made-of").exists() and shutil.which("java") is not None
 
 
-@contextlib.contextmanager
-def running() -> Iterator[Kafka]:
-    """Run a broker. Without Kafka the test is skipped; with ``CI=true`` it fails."""
+def require() -> None:
+    """Skip the test without Kafka; with ``CI=true`` it fails."""
     if not is_installed():
         if os.environ.get("CI") == "true":
             pytest.fail(MISSING.partition(";")[0])
         pytest.skip(MISSING)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Kafka]:
+    """Run a broker, if Kafka is there."""
+    require()
     folder = Path(tempfile.mkdtemp(prefix="nsqkit-kafka-"))
     server = Kafka(folder)
     try:

@@ -160,17 +160,20 @@ def _definitions() -> Mapping[str, object]:
     }
 
 
-@contextlib.contextmanager
-def running() -> Iterator[Rabbitmq]:
-    """Run a RabbitMQ, and end it with all of its data.
-
-    Without RabbitMQ the test is skipped; with ``CI=true`` it fails.
-    """
+def require() -> Installed:
+    """Return the programs of RabbitMQ. Without them the test is skipped; with ``CI=true`` it fails."""
     found = Installed.find()
     if found is None:
         if os.environ.get("CI") == "true":
             pytest.fail(MISSING)
         pytest.skip(MISSING)
+    return found
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Rabbitmq]:
+    """Run a RabbitMQ, and end it with all of its data."""
+    found = require()
     folder = Path(tempfile.mkdtemp(prefix="nsqkit-rabbitmq-"))
     server = Rabbitmq(found, folder)
     try:

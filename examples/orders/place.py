@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import sys
 import uuid
 from collections import Counter
@@ -164,17 +165,17 @@ def main() -> int:
     parser.add_argument("--url", default="http://127.0.0.1:8000/api/v1", help="address of the API")
     parser.add_argument(
         "--kafka",
-        nargs="?",
-        const="127.0.0.1:9092",
-        metavar="HOST:PORT",
-        help="place them through this Kafka, and wait for the notifications in RabbitMQ",
+        action="store_true",
+        help="through the Kafka of order-system --bridges, and wait for the notifications in RabbitMQ; their "
+        "ports are 9092 and 5672, or those of the variables KAFKA_PORT and AMQP_PORT",
     )
-    parser.add_argument("--amqp", default="127.0.0.1:5672", metavar="HOST:PORT", help="address of RabbitMQ")
     given = parser.parse_args()
     limits = {"rate": given.rate, "wait_s": given.wait}
     try:
         if given.kafka:
-            placing = run_partner(Partner(given.kafka, given.amqp), given.count, **limits)
+            kafka, amqp = os.environ.get("KAFKA_PORT", "9092"), os.environ.get("AMQP_PORT", "5672")
+            partner = Partner(f"127.0.0.1:{kafka}", f"127.0.0.1:{amqp}")
+            placing = run_partner(partner, given.count, **limits)
         else:
             placing = run(given.url, given.count, **limits)
         return 1 if asyncio.run(placing) else 0

@@ -13,7 +13,9 @@ from tests.unit.test_docs import commands, is_as_shown
 from tests.waiting import PATIENCE_S
 
 FILE: Final = ROOT / "examples" / "orders" / "README.md"
-START: Final = "scripts/order-system"
+START: Final = re.compile(r"scripts/order-system( --bridges)?$")
+BRIDGES: Final = re.compile(r"^## Orders from Kafka, .*?(?=^## )", re.MULTILINE | re.DOTALL)
+"""The section that a system with ``--bridges`` follows, and no other does."""
 _MANY: Final = "place-orders 200\n200 placed, 176 confirmed, 24 cancelled"
 _FEW: Final = "place-orders 20\n20 placed, … confirmed, … cancelled"  # 200 take a minute on a busy machine
 _MARK: Final = "@@ next command @@"
@@ -69,11 +71,20 @@ class Readme:
         self._names: dict[str, str] = {}  # ports and ids of the README, and those of this run
 
     def follow(self) -> None:
-        """Type every command, and compare what it shows."""
+        """Type every command outside of the section of bridges, and compare what it shows."""
+        self._follow(BRIDGES.sub("", FILE.read_text()))
+
+    def follow_bridges(self) -> None:
+        """Do the same with the section of bridges."""
+        section = BRIDGES.search(FILE.read_text())
+        assert section, "the README has the section"
+        self._follow(section[0])
+
+    def _follow(self, text: str) -> None:
         self._make_programs()
-        for block in _CONSOLE.finditer(FILE.read_text()):
+        for block in _CONSOLE.finditer(text):
             typed = commands(block["text"].replace(_MANY, _FEW))
-            is_start = typed[0].line.endswith(START)
+            is_start = START.search(typed[0].line)
             outputs = [self._system.out] if is_start else self._session([each.line for each in typed])
             for command, real in zip(typed, outputs, strict=True):
                 self._learn(command.shown, real)
@@ -118,12 +129,19 @@ class Readme:
         sources = {
             self._programs / "nsqkit": f"#!/bin/sh\nexec '{sys.executable}' -c '{nsqkit}' \"$@\"\n",
             self._programs / "curl": f"#!{sys.executable}\n{_CURL}",
-            here / "scripts" / "place-orders": f"#!/bin/sh\nexec '{sys.executable}' -m examples.orders.place"
-            f' --url {url} "$@"\n',
+            here / "scripts" / "place-orders": f"#!/bin/sh\n{self._ports()} exec '{sys.executable}' -m"
+            f' examples.orders.place --url {url} "$@"\n',
         }
         for path, source in sources.items():
             path.write_text(source)
             path.chmod(0o755)
+
+    def _ports(self) -> str:
+        """Return the variables of the shell with the ports of Kafka and RabbitMQ; empty without them."""
+        lines = {"KAFKA_PORT": "Kafka", "AMQP_PORT": "RabbitMQ"}
+        named = {variable: line for variable, line in lines.items() if f"\n{line} " in self._system.out}
+        ports = {variable: self._system.address(line).rpartition(":")[2] for variable, line in named.items()}
+        return " ".join(f"{variable}={port}" for variable, port in ports.items())
 
 
 def _dated(text: str) -> str:

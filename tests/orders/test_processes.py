@@ -2,12 +2,15 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from examples.orders import system, variables
+from examples.orders import bridges, partner, system, variables
 from examples.orders.system import EndedError, Processes
+from nsqkit.bridge.address import KafkaAddress, RabbitmqAddress
+from nsqkit.bridge.file import read_bridge
 
 
 async def test_one_that_ends_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,9 +22,10 @@ async def test_one_that_ends_ends_all(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {name: each.returncode for name, each in processes._running.items()} == {"broken": 3, "fine": -15}
 
 
-def test_the_procfile_uses_the_variables_of_the_file() -> None:
+def test_the_procfiles_use_the_variables_of_the_file() -> None:
     found = variables.read_variables(Path("data"))
-    text = " ".join(command for _, command in system.commands())
+    both = (*system.commands(), *system.commands(bridges.PROCFILE))
+    text = " ".join(command for _, command in both)
     assert {name for name in variables._PORTS if f"${name}" in text} == set(variables._PORTS)
     assert found["NSQKIT_APP_ORDERS_URL"] == "sqlite:///data/orders.sqlite"
     assert found["NSQKIT_NSQD"] == "127.0.0.1:4150"
@@ -55,3 +59,36 @@ def test_an_embedded_postgresql_that_is_not_installed_is_named_with_the_command_
     found = re.search(r"pip install --require-hashes -r (\S+)", capsys.readouterr().err)
     assert found
     assert (system.ROOT / found[1]).exists()
+
+
+def test_a_missing_program_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bridges.shutil, "which", lambda _program: None)
+    monkeypatch.setattr(bridges.kafka, "INSTALLED", tmp_path)
+    monkeypatch.setattr(bridges.rabbitmq.Installed, "find", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["order-system", "--data", str(tmp_path / "data"), "--bridges"])
+    assert system.main() == 1
+    assert capsys.readouterr().err == (
+        "order-system: --bridges needs java (for Kafka), mvn (to install Kafka), apt-get (to unpack Debian's"
+        " RabbitMQ); install it, or leave --bridges out\n"
+    )
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_the_routes_have_the_ports_of_the_run(tmp_path: Path) -> None:
+    found = variables.read_variables(tmp_path, has_free_ports=True)
+    bridges.write_routes(found)
+    routes = read_bridge(tmp_path / "bridges" / "bridge.toml").routes
+    kafka = KafkaAddress(servers=(f"127.0.0.1:{found['KAFKA_PORT']}",), topic=partner.TOPIC, group="shop")
+    to_partner = partial(
+        RabbitmqAddress,
+        host="127.0.0.1",
+        port=int(found["AMQP_PORT"]),
+        exchange=bridges.rabbitmq.EXCHANGE,
+    )
+    assert [each.other for each in routes] == [
+        kafka,
+        to_partner(routing_key="orders.confirmed"),
+        to_partner(routing_key="orders.cancelled"),
+    ]
