@@ -4,8 +4,9 @@ import asyncio
 import itertools
 import json
 import uuid
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
 
 import aio_pika
 from aio_pika.abc import AbstractQueue
@@ -17,6 +18,7 @@ from examples.orders.trace import Trace
 TOPIC: Final = "orders"
 """The topic of Kafka that bridge.toml reads."""
 _CONFIRM_S: Final = 30.0
+_PREFETCH: Final = 100
 _RESULTS: Final = {"shop.order_confirmed.v1": "confirmed", "shop.order_cancelled.v1": "cancelled"}
 
 
@@ -36,19 +38,36 @@ class Partner:
 
     Args:
         kafka: ``host:port`` of Kafka.
-        amqp: ``host:port`` of RabbitMQ.
+        queue: The queue of its notifications, open.
 
     Attributes:
         results: ``confirmed`` or ``cancelled``, by the id of the order.
         notifications: How many of its orders have arrived; one may arrive twice.
     """
 
-    def __init__(self, kafka: str, amqp: str) -> None:
+    def __init__(self, kafka: str, queue: AbstractQueue) -> None:
         self._kafka = kafka
-        self._amqp = amqp
+        self._queue = queue
         self._ordered: set[str] = set()
         self.results: dict[str, str] = {}
         self.notifications = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, kafka: str, amqp: str) -> AsyncIterator[Self]:
+        """Yield a partner.
+
+        Args:
+            kafka: ``host:port`` of Kafka, which it looks for with its first order.
+            amqp: ``host:port`` of RabbitMQ.
+
+        Raises:
+            AMQPException: If RabbitMQ is away, or has no such queue.
+        """
+        async with await aio_pika.connect(f"amqp://{amqp}") as connection:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=_PREFETCH)
+            yield cls(kafka, await channel.get_queue(QUEUE))
 
     @property
     def still_open(self) -> int:
@@ -81,24 +100,15 @@ class Partner:
         Args:
             wait_s: Longest wait, seconds.
         """
-        async with await aio_pika.connect(f"amqp://{self._amqp}") as connection:
-            channel = await connection.channel()
-            await channel.set_qos(prefetch_count=100)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._take(await channel.get_queue(QUEUE))
-            except TimeoutError:
-                pass
-
-    async def _take(self, queue: AbstractQueue) -> None:
-        if not self.still_open:
-            return
-        async with queue.iterator() as messages:
-            async for message in messages:
-                self._note(json.loads(message.body))
-                await message.ack()
-                if not self.still_open:
-                    return
+        try:
+            async with asyncio.timeout(wait_s), self._queue.iterator() as messages:
+                async for message in messages:
+                    self._note(json.loads(message.body))
+                    await message.ack()
+                    if not self.still_open:
+                        return
+        except TimeoutError:
+            pass
 
     def _note(self, event: dict[str, Any]) -> None:
         order_id = event["data"]["order_id"]

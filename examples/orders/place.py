@@ -127,11 +127,12 @@ async def run(url: str, count: int, *, rate: float, wait_s: float) -> int:
     return still_open
 
 
-async def run_partner(partner: Partner, count: int, *, rate: float, wait_s: float) -> int:
+async def run_partner(kafka: str, amqp: str, count: int, *, rate: float, wait_s: float) -> int:
     """Place orders through Kafka, print what the partner's queue says of them, and return how many are open.
 
     Args:
-        partner: Who orders.
+        kafka: ``host:port`` of Kafka.
+        amqp: ``host:port`` of RabbitMQ.
         count: How many; 1 or more.
         rate: Orders per second; 0 for as many as possible.
         wait_s: Seconds until the last notification must be there.
@@ -140,8 +141,9 @@ async def run_partner(partner: Partner, count: int, *, rate: float, wait_s: floa
         UnconfirmedError: If Kafka is away.
         AMQPException: If RabbitMQ is away.
     """
-    await partner.order(baskets(BASKETS), count, rate=rate)
-    await partner.wait_final(wait_s)
+    async with Partner.connected(kafka, amqp) as partner:
+        await partner.order(baskets(BASKETS), count, rate=rate)
+        await partner.wait_final(wait_s)
     summary = _summary(count, Counter(partner.results.values()), partner.still_open)
     print(f"{summary}; {partner.notifications} notifications in the partner's queue")
     return partner.still_open
@@ -174,8 +176,7 @@ def main() -> int:
     try:
         if given.kafka:
             kafka, amqp = os.environ.get("KAFKA_PORT", "9092"), os.environ.get("AMQP_PORT", "5672")
-            partner = Partner(f"127.0.0.1:{kafka}", f"127.0.0.1:{amqp}")
-            placing = run_partner(partner, given.count, **limits)
+            placing = run_partner(f"127.0.0.1:{kafka}", f"127.0.0.1:{amqp}", given.count, **limits)
         else:
             placing = run(given.url, given.count, **limits)
         return 1 if asyncio.run(placing) else 0

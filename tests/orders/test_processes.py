@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.orders import bridges, partner, system, variables
+from examples.orders.brokers import kafka, rabbitmq
 from examples.orders.system import EndedError, Processes
 from nsqkit.bridge.address import KafkaAddress, RabbitmqAddress
 from nsqkit.bridge.file import read_bridge
@@ -64,9 +65,9 @@ def test_an_embedded_postgresql_that_is_not_installed_is_named_with_the_command_
 def test_a_missing_program_is_named_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bridges.shutil, "which", lambda _program: None)
-    monkeypatch.setattr(bridges.kafka, "INSTALLED", tmp_path)
-    monkeypatch.setattr(bridges.rabbitmq.Installed, "find", lambda: None)
+    monkeypatch.setattr("shutil.which", lambda _program: None)
+    monkeypatch.setattr(kafka, "INSTALLED", tmp_path)
+    monkeypatch.setattr(rabbitmq.Installed, "find", lambda: None)
     monkeypatch.setattr(sys, "argv", ["order-system", "--data", str(tmp_path / "data"), "--bridges"])
     assert system.main() == 1
     assert capsys.readouterr().err == (
@@ -80,15 +81,15 @@ def test_the_routes_have_the_ports_of_the_run(tmp_path: Path) -> None:
     found = variables.read_variables(tmp_path, has_free_ports=True)
     bridges.write_routes(found)
     routes = read_bridge(tmp_path / "bridges" / "bridge.toml").routes
-    kafka = KafkaAddress(servers=(f"127.0.0.1:{found['KAFKA_PORT']}",), topic=partner.TOPIC, group="shop")
+    orders = KafkaAddress(servers=(f"127.0.0.1:{found['KAFKA_PORT']}",), topic=partner.TOPIC, group="shop")
     to_partner = partial(
         RabbitmqAddress,
         host="127.0.0.1",
         port=int(found["AMQP_PORT"]),
-        exchange=bridges.rabbitmq.EXCHANGE,
+        exchange=rabbitmq.EXCHANGE,
     )
     assert [each.other for each in routes] == [
-        kafka,
+        orders,
         to_partner(routing_key="orders.confirmed"),
         to_partner(routing_key="orders.cancelled"),
     ]

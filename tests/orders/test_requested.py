@@ -65,6 +65,16 @@ async def test_a_copy_places_nothing_also_after_the_inbox_has_forgotten_the_even
     assert query(settings, "SELECT count(*) FROM nsqkit_outbox") == [(2,)], "each saga is started once"
 
 
+async def test_the_id_of_another_order_is_a_dead_letter(settings: Settings) -> None:
+    """Ids are unique for each source only; nobody's order is dropped because of it."""
+    async with Harness([Place], settings=settings) as h:
+        await h.publish_raw("shop.requested", requested())
+        await h.publish_raw("shop.requested", requested(customer_id="bob").replace(b"partner", b"another"))
+        await h.settle()
+        h.dead_lettered(by=Place).once()
+    assert query(settings, "SELECT customer_id FROM orders") == [("ann",)]
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -6,22 +6,26 @@ from examples.orders.events import CancelOrder, ConfirmOrder, OrderCancelled, Or
 from examples.orders.orders.order_book import NewOrder, PricedLine, row_of, start_of, with_key
 from examples.orders.orders.tables import OrderRow, Status, database
 from examples.orders.trace import Trace
-from nsqkit import Context, Handler
+from nsqkit import Context, DeadLetter, Handler
 
 
 class Place(Handler[OrderRequested], channel="orders", once=database):
     """Places an order, as the edge does for a request; the id of the event is its key and the order's id."""
 
-    async def handle(self, event: OrderRequested, ctx: Context) -> None:
+    async def handle(self, event: OrderRequested, ctx: Context) -> DeadLetter | None:
         """Write the order and start its saga, unless the event was here before."""
         order_id = str(ctx.event_id)  # once= refuses events without one
         session = ctx.resource(database.session)
         lines = tuple(PricedLine(line.product, line.quantity, line.amount_cents) for line in event.lines)
         new = NewOrder(f"event {order_id}", event.customer_id, event.email, lines)
-        if await with_key(session, new.idempotency_key) is None:  # the inbox forgets after some days
+        found = await with_key(session, new.idempotency_key)  # the inbox forgets after some days
+        if found is None:
             row = row_of(new, Trace.of(ctx.traceparent), order_id)
             session.add(row)
             ctx.publish(start_of(row))
+        elif found.request_hash != new.hash:
+            return DeadLetter(f"the id {order_id} belongs to another order")
+        return None
 
 
 class Confirm(Handler[ConfirmOrder], channel="orders", once=database):
