@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import logging
 import os
 import sys
 import uuid
@@ -188,4 +189,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    logging.disable()  # main prints one line for an error, and its libraries need not log it, too
     sys.exit(main())

@@ -10,9 +10,8 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-import httpx
-
 from examples.orders import bridges, embedded_postgres, schema
+from examples.orders.answering import all_answer
 from examples.orders.inventory import shelves
 from examples.orders.signals import stopped
 from examples.orders.variables import create_databases, read_variables
@@ -32,7 +31,8 @@ READY: Final = {
     "payments": "http://127.0.0.1:{PAYMENTS_ADMIN}/readyz",
     "notifications": "http://127.0.0.1:{NOTIFICATIONS_ADMIN}/readyz",
     "edge": "http://{NSQKIT_APP_EDGE_HTTP}/readyz",  # it asks orders
-    "bridge": "http://127.0.0.1:{BRIDGE_ADMIN}/readyz",  # it is connected to Kafka and RabbitMQ
+    "rabbitmq": "tcp://127.0.0.1:{AMQP_PORT}",
+    "bridge": "http://127.0.0.1:{BRIDGE_ADMIN}/readyz",  # it is connected to Kafka
 }
 """Addresses that answer once a process is ready, by its name."""
 _ADDRESSES: Final = (
@@ -120,7 +120,7 @@ class Processes:
         """
         urls = [url.format(**self._variables) for name, url in READY.items() if name in self._running]
         async with asyncio.timeout(START_S):
-            await self._unless_ended(_all_answer(urls))
+            await self._unless_ended(all_answer(urls))
 
     async def wait_stopped(self) -> None:
         """Wait for SIGTERM or SIGINT.
@@ -167,20 +167,6 @@ def commands(procfile: Path = PROCFILE) -> Iterator[tuple[str, str]]:
         if line and not line.startswith("#"):
             name, _, command = line.partition(": ")
             yield name, command
-
-
-async def _all_answer(urls: Sequence[str]) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as group:
-        for url in urls:
-            group.create_task(_answers(http, url))
-
-
-async def _answers(http: httpx.AsyncClient, url: str) -> None:
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if (await http.get(url)).is_success:
-                return
-        await asyncio.sleep(0.1)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
