@@ -74,7 +74,7 @@ def measure(nsqd: Broker, bodies: list[bytes], rounds: int, say: Callable[[str],
         rounds: Number of rounds; 1 or more.
         say: Receives lines about the progress.
     """
-    if not kafka_server.is_installed() or rabbitmq_server.root() is None:
+    if not (kafka_server.is_installed() and rabbitmq_server.is_installed()):
         sys.exit("bench: run scripts/install-kafka and scripts/install-rabbitmq")
     found: dict[str, list[Spent]] = defaultdict(list)
     with (

@@ -160,6 +160,11 @@ def _definitions() -> Mapping[str, object]:
     }
 
 
+def is_installed() -> bool:
+    """Return whether there is a RabbitMQ."""
+    return Installed.find() is not None
+
+
 def require() -> Installed:
     """Return the programs of RabbitMQ. Without them the test is skipped; with ``CI=true`` it fails."""
     found = Installed.find()

@@ -37,7 +37,7 @@ async def on_real_brokers(plan: Plan, folder: Path) -> Finding:
     """
     if not kafka.is_installed():
         raise ChaosFailedError("no Kafka: run scripts/install-kafka (needs Java and mvn)")
-    if rabbitmq.root() is None:
+    if not rabbitmq.is_installed():
         raise ChaosFailedError("no RabbitMQ: run scripts/install-rabbitmq")
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it logs each attempt of the partner to connect
     with kafka.running() as source, rabbitmq.running() as target:
