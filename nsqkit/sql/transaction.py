@@ -137,14 +137,16 @@ class Transaction:
         """
         if verdict.label in _COMMITS:
             self.commit(publishes=verdict.label is OutcomeLabel.SUCCESS)
-            return
-        if self._key is not None:
+        elif self._key is not None:
             asked = LongRequeue.of(self._key, self.publishing[0], verdict)
             self.requeues = () if asked is None else (asked,)
+        is_dead = verdict.label is OutcomeLabel.DEAD_LETTER and self._resumed
+        if not (self.requeues or is_dead):
+            return
         with suppress(LockedError):  # another copy of the event may be handled at this moment
             if self.requeues:
                 self._store(self.requeues)
-            elif verdict.label is OutcomeLabel.DEAD_LETTER and self._resumed:
+            else:
                 self._afterwards(lambda: requeue.forget(self._connection, self._resumed))
 
     def _store(self, requeues: Sequence[LongRequeue]) -> None:

@@ -35,6 +35,7 @@ COUNTED = {
     RequeueReason.ERROR: True,
     RequeueReason.TIMEOUT: True,
     RequeueReason.REQUESTED: True,
+    RequeueReason.SCHEDULED: True,
     RequeueReason.UNKNOWN_TYPE: True,
     RequeueReason.BREAKER_OPEN: False,
     RequeueReason.KILL_SWITCH: False,
