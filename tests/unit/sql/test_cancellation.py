@@ -151,7 +151,7 @@ async def test_a_drain_that_cancels_a_handler_in_its_transaction_leaves_no_conne
         == set()
     )
     if effects.dialect.name == "postgresql":
-        await until(lambda: texts(effects, BACKENDS) == {0})
+        await until(lambda: backends(effects) == {0})
     lingers.clear()
     async with Worker([OpenCrate], settings=options):  # nsqd has the message again, at once
         await until(lambda: texts(effects, "SELECT id FROM effects") == {"c1"})
