@@ -56,11 +56,22 @@ class Topic:
 
     def read(self) -> Sequence[Message]:
         """Return the records of all partitions, in the order of each."""
-        consumer = self._consumer("reader")
-        partitions = [TopicPartition(self.name, each, 0) for each in self._partitions]
-        count = sum(consumer.get_watermark_offsets(each, PATIENCE_S)[1] for each in partitions)
-        consumer.assign(partitions)
+        count, consumer = self.count(), self.reader()
         found = consumer.consume(count, PATIENCE_S)
+        consumer.close()
+        return found
+
+    def reader(self) -> Consumer:
+        """Return a consumer of all partitions from their beginning, to be closed."""
+        consumer = self._consumer("reader")
+        consumer.assign([TopicPartition(self.name, each, 0) for each in self._partitions])
+        return consumer
+
+    def count(self) -> int:
+        """Return how many records there are."""
+        consumer = self._consumer("reader")
+        places = [TopicPartition(self.name, each) for each in self._partitions]
+        found = sum(consumer.get_watermark_offsets(each, PATIENCE_S)[1] for each in places)
         consumer.close()
         return found
 
@@ -85,4 +96,5 @@ class Topic:
         return sum(end - max(0, each.offset) for each, end in zip(places, ends, strict=True))
 
     def _consumer(self, group: str) -> Consumer:
-        return Consumer(self._servers | {"group.id": group, "auto.offset.reset": "earliest"})
+        settings = {"group.id": group, "auto.offset.reset": "earliest", "log_level": 0}
+        return Consumer(self._servers | settings)

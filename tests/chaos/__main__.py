@@ -163,6 +163,9 @@ def bridge_command(
     wait: Annotated[
         float, typer.Option(min=1, help="Seconds until orders must pass after a fault, and at the end.")
     ] = 120.0,
+    returns: Annotated[
+        bool, typer.Option("--returns", help="Let them go on from RabbitMQ through NSQ to Kafka.")
+    ] = False,
     folder: Annotated[
         Path | None, typer.Option(help="Where to leave ledgers and logs; must not exist.")
     ] = None,
@@ -176,7 +179,7 @@ def bridge_command(
     found: list[BridgeFinding] = []
 
     async def work(target: Path) -> None:
-        found.append(await on_real_brokers(plan, made(target / "bridge")))
+        found.append(await on_real_brokers(plan, made(target / "bridge"), returns=returns))
 
     raise typer.Exit(judged_after(work, folder, lambda _: report_bridge(found[0])))
 

@@ -22,6 +22,8 @@ HOPS: Final[Mapping[str, frozenset[str]]] = {
     SECOND: frozenset({IN}),
 }
 """Where each fault may double an order: on the way in, so that it is handled twice, or on the way out."""
+RETURN_HOPS: Final[Mapping[str, frozenset[str]]] = {**HOPS, KAFKA: frozenset({IN, OUT})}
+"""The same if the way out leads back to Kafka."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,18 @@ class Fault:
     began_s: float
     ended_s: float
 
-    def explains(self, duplicate: Arrival, hop: str, late_s: float) -> bool:
+    def explains(
+        self, duplicate: Arrival, hop: str, late_s: float, hops: Mapping[str, frozenset[str]] = HOPS
+    ) -> bool:
         """Return whether this fault can have doubled an order.
 
         Args:
             duplicate: The arrival that is one too many.
             hop: Where it was doubled: ``IN`` or ``OUT``.
             late_s: Seconds after the fault in which its duplicates may arrive.
+            hops: ``HOPS`` or ``RETURN_HOPS``.
         """
-        return hop in HOPS[self.kind] and self.began_s <= duplicate.at_s <= self.ended_s + late_s
+        return hop in hops[self.kind] and self.began_s <= duplicate.at_s <= self.ended_s + late_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,15 @@ class Finding:
             yield f"after SIGTERM: exit codes {', '.join(map(str, self.codes))}"
 
 
-def read(folder: Path, written: int, *, late_s: float, took_s: float, codes: Sequence[int | None]) -> Finding:
+def read(
+    folder: Path,
+    written: int,
+    *,
+    late_s: float,
+    took_s: float,
+    codes: Sequence[int | None],
+    hops: Mapping[str, frozenset[str]] = HOPS,
+) -> Finding:
     """Compare the ledgers of a run.
 
     Args:
@@ -111,6 +124,7 @@ def read(folder: Path, written: int, *, late_s: float, took_s: float, codes: Seq
         late_s: Seconds after a fault in which its duplicates may arrive.
         took_s: Seconds of the run.
         codes: Exit codes after SIGTERM.
+        hops: ``HOPS`` or ``RETURN_HOPS``.
     """
     confirmed = {order for (order,) in Reader(folder / CONFIRMED).lines()}
     arrivals = [Arrival(order, notice, float(at)) for order, notice, at in Reader(folder / ARRIVED).lines()]
@@ -121,7 +135,7 @@ def read(folder: Path, written: int, *, late_s: float, took_s: float, codes: Seq
     explained: Counter[str] = Counter()
     unexplained = []
     for duplicate, hop in duplicates(arrivals):
-        fault = next((each for each in faults if each.explains(duplicate, hop, late_s)), None)
+        fault = next((each for each in faults if each.explains(duplicate, hop, late_s, hops)), None)
         if fault is None:
             unexplained.append(f"{duplicate.order}, {hop}, at {duplicate.at_s:.2f} s")
         else:

@@ -25,12 +25,13 @@ _NAMES = {
 }
 
 
-async def on_real_brokers(plan: Plan, folder: Path) -> Finding:
+async def on_real_brokers(plan: Plan, folder: Path, *, returns: bool = False) -> Finding:
     """Run on a Kafka and a RabbitMQ that are started for it.
 
     Args:
         plan: What to do.
         folder: Where ledgers and logs go.
+        returns: Whether notices go on from RabbitMQ through NSQ to Kafka.
 
     Raises:
         ChaosFailedError: If one is not installed, or as of ``run``.
@@ -42,7 +43,8 @@ async def on_real_brokers(plan: Plan, folder: Path) -> Finding:
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it logs each attempt of the partner to connect
     with kafka.running() as source, rabbitmq.running() as target:
         queue = await Client(target).quorum_queue()
-        return await run(plan, folder, Brokers(source, Topic(source, PARTITIONS), target, queue))
+        topic, returned = Topic(source, PARTITIONS), Topic(source, PARTITIONS) if returns else None
+        return await run(plan, folder, Brokers(source, topic, target, queue, returned))
 
 
 def report(found: Finding) -> int:
@@ -67,7 +69,7 @@ def table(found: Finding) -> Iterator[str]:
     """
     arrivals = sum(found.duplicates.values()) + len(found.unexplained)
     yield (
-        f"{found.confirmed:,} orders confirmed by Kafka, {found.arrived:,} arrived at RabbitMQ, "
+        f"{found.confirmed:,} orders confirmed by Kafka, {found.arrived:,} arrived, "
         f"{len(found.lost)} lost, {arrivals:,} duplicates, {len(found.unexplained)} of them unexplained. "
         f"It took {found.took_s:,.0f} s; in {found.covered_s:,.0f} s of them a fault explains a duplicate."
     )

@@ -14,6 +14,7 @@ from tests.chaos.bridge import books
 from tests.chaos.bridge.books import ARRIVED, FAULTS, Finding, order_id
 from tests.chaos.bridge.orders import PARTITIONS, Orders
 from tests.chaos.bridge.partner import Partner
+from tests.chaos.bridge.returns import Returns
 from tests.chaos.bridge.stage import MSG_TIMEOUT_S, Brokers, Stage
 from tests.chaos.errors import ChaosFailedError
 from tests.chaos.ledger import CONFIRMED, Ledger
@@ -74,7 +75,9 @@ async def run(plan: Plan, folder: Path, brokers: Brokers) -> Finding:
     ledgers = {name: Ledger(folder / name) for name in (CONFIRMED, ARRIVED, FAULTS)}
     stage = Stage(programs, folder, brokers, plan.first)
     orders = Orders(brokers.kafka, brokers.topic, ledgers[CONFIRMED])
-    partner = Partner(brokers.rabbitmq, brokers.queue, ledgers[ARRIVED], clock)
+    partner: Partner | Returns = Partner(brokers.rabbitmq, brokers.queue, ledgers[ARRIVED], clock)
+    if brokers.returned is not None:
+        partner = Returns(brokers.returned, ledgers[ARRIVED], clock)
 
     async def carry_out(kind: str) -> None:
         fault_s = clock()
@@ -86,17 +89,24 @@ async def run(plan: Plan, folder: Path, brokers: Brokers) -> Finding:
         await stage.start()
         async with _beside(partner):
             await _disturbed(plan, orders, partner, carry_out)
-            await _settled(stage, plan.wait_s)
+            await _settled(stage, partner, plan.wait_s)
             await stage.stop()
     finally:
         await programs.end()
         for each in ledgers.values():
             each.close()
-    return books.read(folder, orders.written, late_s=MSG_TIMEOUT_S, took_s=clock(), codes=tuple(stage.codes))
+    return books.read(
+        folder,
+        orders.written,
+        late_s=MSG_TIMEOUT_S,
+        took_s=clock(),
+        codes=tuple(stage.codes),
+        hops=books.RETURN_HOPS if brokers.returned else books.HOPS,
+    )
 
 
 async def _disturbed(
-    plan: Plan, orders: Orders, partner: Partner, carry_out: Callable[[str], Awaitable[None]]
+    plan: Plan, orders: Orders, partner: Partner | Returns, carry_out: Callable[[str], Awaitable[None]]
 ) -> None:
     """Write orders until all faults are over; each fault begins after its share of the orders."""
     are_over = asyncio.Event()
@@ -117,7 +127,7 @@ def _are_confirmed(orders: Orders, count: int) -> bool:
     return orders.confirmed >= count
 
 
-async def _flowing(stage: Stage, orders: Orders, partner: Partner, wait_s: float) -> None:
+async def _flowing(stage: Stage, orders: Orders, partner: Partner | Returns, wait_s: float) -> None:
     """Wait until an order of each partition has passed that was written now, and no message is deferred."""
     probes = {order_id(orders.written + number) for number in range(PARTITIONS)}
 
@@ -131,14 +141,14 @@ async def _flowing(stage: Stage, orders: Orders, partner: Partner, wait_s: float
         raise ChaosFailedError(f"no order passes {wait_s:g} s after a fault") from None
 
 
-async def _settled(stage: Stage, wait_s: float) -> None:
+async def _settled(stage: Stage, partner: Partner | Returns, wait_s: float) -> None:
     """Wait until nothing is on its way; what is after the time limit counts as lost."""
     looks = 0
 
     async def is_quiet() -> bool:
         nonlocal looks
         stage.require_running()
-        looks = 0 if await stage.left() else looks + 1
+        looks = 0 if await stage.left() or await partner.left() else looks + 1
         return looks == _QUIET_LOOKS
 
     with contextlib.suppress(AssertionError):
@@ -146,7 +156,7 @@ async def _settled(stage: Stage, wait_s: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _beside(partner: Partner) -> AsyncIterator[None]:
+async def _beside(partner: Partner | Returns) -> AsyncIterator[None]:
     task = asyncio.create_task(partner.read())
     try:
         yield

@@ -8,6 +8,7 @@ from nsqkit import Context, Handler, event
 
 ORDERS: Final = "chaos_bridge_orders"
 NOTICES: Final = "chaos_bridge_notices"
+RETURNS: Final = "chaos_bridge_returns"
 
 
 @event("chaos.bridge.ordered", version=1, topic=ORDERS)

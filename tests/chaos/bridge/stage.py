@@ -39,6 +39,17 @@ name = "to-partner"
 from = "nsq:{notices}/to-partner"
 to = "amqp://127.0.0.1:{port}/?routing_key={queue}"
 """
+_RETURNS: Final = """
+[[route]]
+name = "from-partner"
+from = "amqp://127.0.0.1:{port}/{queue}"
+to = "nsq:{returns}"
+
+[[route]]
+name = "returns"
+from = "nsq:{returns}/to-kafka"
+to = "kafka://{kafka}/{returned}"
+"""
 
 
 @dataclass(frozen=True)
@@ -50,12 +61,14 @@ class Brokers:
         topic: Its topic of orders.
         rabbitmq: A RabbitMQ.
         queue: Its queue of notices.
+        returned: Kafka's topic to which notices go on from there; None if a partner reads the queue.
     """
 
     kafka: Kafka
     topic: Topic
     rabbitmq: Rabbitmq
     queue: str
+    returned: Topic | None = None
 
 
 class Stage:
@@ -98,14 +111,17 @@ class Stage:
     async def start(self) -> None:
         """Start nsqd, the worker and the bridge."""
         brokers = self._brokers
+        routes = _FILE + (_RETURNS if brokers.returned else "")
         (self._folder / "bridge.toml").write_text(
-            _FILE.format(
+            routes.format(
                 kafka=brokers.kafka.address,
                 topic=brokers.topic.name,
                 orders=shop.ORDERS,
                 notices=shop.NOTICES,
                 port=brokers.rabbitmq.port,
                 queue=brokers.queue,
+                returns=shop.RETURNS,
+                returned=brokers.returned.name if brokers.returned else "",
             )
         )
         settings = self._folder / "settings.toml"

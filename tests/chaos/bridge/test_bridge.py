@@ -1,5 +1,6 @@
 """The short form of `scripts/chaos bridge`: no order is lost, whatever is stopped on its way."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,18 @@ async def test_every_order_arrives_and_a_fault_explains_each_duplicate(
     assert list(found.problems) == []
     assert found.confirmed >= 2000
     assert {each.kind for each in found.faults} == set(books.HOPS)
+
+
+async def test_notices_return_through_all_four_kinds_of_routes(
+    kafka: Kafka, brokers: Brokers, tmp_path: Path
+) -> None:
+    """`scripts/chaos bridge --returns` stops everything on this way, too."""
+    returned = Topic(kafka, PARTITIONS)
+    plan = Plan(orders=100, rate=100.0, faults=[], wait_s=PATIENCE_S)
+    found = await run(plan, tmp_path, replace(brokers, returned=returned))
+    assert list(found.problems) == []
+    assert found.arrived == found.confirmed
+    assert returned.count() == found.confirmed
 
 
 async def test_a_bridge_that_commits_before_nsqd_confirms_is_found_out(
