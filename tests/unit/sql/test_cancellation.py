@@ -98,6 +98,7 @@ async def test_a_thousand_cancellations_leave_no_connection_and_no_half_transact
             have = await asyncio.gather(*[has_returned_after(turns, call) for call in calls.values()])
             ended |= {number for number, has in zip(calls, have, strict=True) if has}
             assert (pool.checkedout(), pool.waiting) == (0, 0)
+            calls.clear()  # a call that has failed keeps its frames, and they keep a connection
     if effects.dialect.name == "postgresql":
         await until(lambda: backends(effects) == {0})
     kept = texts(effects, "SELECT id FROM effects")
