@@ -31,7 +31,7 @@ def limit(connection: Connection, lock_timeout_s: float) -> None:
 
 @contextmanager
 def limited(lock_timeout_s: float) -> Iterator[None]:
-    """Turn the error of a statement that has waited for too long into one that can be told from others.
+    """Raise LockedError if a statement of the block has waited too long for a lock.
 
     Args:
         lock_timeout_s: Longest wait, in seconds, for the text.

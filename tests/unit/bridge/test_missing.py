@@ -17,14 +17,14 @@ except BridgeError as error:
 
 
 @pytest.mark.parametrize(
-    ("room", "missing", "told"),
+    ("room", "missing", "error"),
     [
         ("kafka", "confluent_kafka", "routes of Kafka need confluent-kafka: pip install 'nsqkit[kafka]'"),
         ("rabbitmq", "aio_pika", "routes of RabbitMQ need aio-pika: pip install 'nsqkit[rabbitmq]'"),
         ("rabbitmq", "aiormq", "routes of RabbitMQ need aio-pika: pip install 'nsqkit[rabbitmq]'"),
     ],
 )
-def test_a_missing_extra_is_named(room: str, missing: str, told: str) -> None:
+def test_a_missing_extra_is_named(room: str, missing: str, error: str) -> None:
     code = WITHOUT.format(room=room, missing=missing)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{told}\n"
+    assert done.stdout == f"{error}\n"

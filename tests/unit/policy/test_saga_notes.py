@@ -1,4 +1,4 @@
-"""Lines of a timeline are told apart by their first words, whatever the reason in them says."""
+"""The first words of a line of a timeline decide its kind, whatever the reason in it says."""
 
 import pytest
 

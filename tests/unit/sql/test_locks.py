@@ -1,4 +1,4 @@
-"""Locks: a wait that is too long can be told from other errors, and no statement waits longer."""
+"""Locks: a wait that is too long has an error of its own, and no statement waits longer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Trace set-up: variables ask for traces, and whoever has not installed them is told what to install."""
+"""Trace set-up: variables ask for traces, and an error names the extra if it is not installed."""
 
 import importlib
 import sys
