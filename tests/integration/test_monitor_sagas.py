@@ -8,9 +8,10 @@ import sqlalchemy as sa
 
 from nsqkit import Publisher, Settings, Worker
 from nsqkit.devbroker import DevBroker
+from nsqkit.handler.sagas import Moment
 from nsqkit.policy.saga_terms import Progress, Status
 from nsqkit.sql.saga import store
-from nsqkit.sql.saga.store import Instance, Note
+from nsqkit.sql.saga.store import Instance
 from tests.chromium import Tab
 from tests.e2e.saga_shop import Order, SagaShop, orders
 from tests.ports import free_port
@@ -39,7 +40,7 @@ STOPPED = Instance(
     owner="here",
     state='{"order_id":"secret state"}',
     progress=Progress(Status.NEEDS_ATTENTION, 1, 1, before=Status.COMPENSATING, reason="<b>closed</b>"),
-    notes=tuple(Note(START_S + number, text) for number, text in enumerate(NOTES)),
+    notes=tuple(Moment(START_S + number, text) for number, text in enumerate(NOTES)),
     started_at=START_S,
     changed_at=START_S + 9,
 )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, NullPool, Select, create_engine, func
 from sqlalchemy.exc import SQLAlchemyError
 
 from nsqkit.errors import NsqkitError
-from nsqkit.handler.sagas import Moment, SagaInstance, SagaOverview, SagaTimeline
+from nsqkit.handler.sagas import SagaInstance, SagaOverview, SagaTimeline
 from nsqkit.policy.redaction import describe
 from nsqkit.policy.saga_terms import Action, Progress, Status
 from nsqkit.settings.settings import Settings
@@ -176,7 +176,7 @@ def _timeline(connection: Connection, *, saga: "type[Saga[Any]]", key: str) -> S
     return SagaTimeline(
         _shown(instance, instance.progress, saga),
         instance.correlation_id,
-        [Moment(note.at_s, note.text) for note in instance.notes],
+        list(instance.notes),
     )
 
 

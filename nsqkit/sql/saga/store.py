@@ -9,25 +9,13 @@ from sqlalchemy import Connection, select, update
 from nsqkit.events.codec.formats import encode_json, loads
 from nsqkit.events.codec.models import kind_of
 from nsqkit.events.shape import PLAIN
+from nsqkit.handler.sagas import Moment
 from nsqkit.policy.saga_terms import Progress
 from nsqkit.sql.tables import INSERT, SAGA
 
 MOST_NOTES: Final = 200
 """Most lines of an instance's timeline; the first and the last ones are kept."""
 _read_progress = kind_of(Progress).reader(Progress, PLAIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One line of a timeline.
-
-    Args:
-        at_s: When it happened, seconds since 1970 UTC.
-        text: What happened.
-    """
-
-    at_s: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +46,7 @@ class Instance:
     owner: str
     state: str
     progress: Progress
-    notes: tuple[Note, ...]
+    notes: tuple[Moment, ...]
     started_at: float
     changed_at: float
 
@@ -123,7 +111,7 @@ def listed(
     return [_instance(row) for row in connection.execute(query)]
 
 
-def with_notes(notes: Sequence[Note], new: Sequence[Note]) -> tuple[Note, ...]:
+def with_notes(notes: Sequence[Moment], new: Sequence[Moment]) -> tuple[Moment, ...]:
     """Return a timeline with new lines, without the middle if it becomes too long."""
     every = (*notes, *new)
     half = MOST_NOTES // 2
@@ -163,7 +151,7 @@ def _instance(row: Any) -> Instance:
         owner=row.owner,
         state=row.state,
         progress=read_progress(row.progress),
-        notes=tuple(Note(at_s, text) for at_s, text in loads(row.notes)),
+        notes=tuple(Moment(at_s, text) for at_s, text in loads(row.notes)),
         started_at=row.started_at,
         changed_at=row.changed_at,
     )

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from nsqkit.handler.context import Context
 from nsqkit.handler.outgoing import Outgoing
+from nsqkit.handler.sagas import Moment
 from nsqkit.policy.saga import decide
 from nsqkit.policy.saga_terms import Action, Begun, Event, Progress, Start, Status, Stranded
 from nsqkit.sql.locks import limit, limited
@@ -20,7 +21,7 @@ from nsqkit.sql.outage import as_outage
 from nsqkit.sql.saga import store
 from nsqkit.sql.saga.events import SagaCall
 from nsqkit.sql.saga.steps import Send
-from nsqkit.sql.saga.store import Instance, Note
+from nsqkit.sql.saga.store import Instance
 from nsqkit.sql.transaction import stored
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Turns:
                 owner=self._owner,
                 state=spec.write_state(start.state),
                 progress=Progress(),
-                notes=(Note(now_s, f"version {spec.version} begun"),),
+                notes=(Moment(now_s, f"version {spec.version} begun"),),
                 started_at=now_s,
                 changed_at=now_s,
             )
@@ -161,7 +162,7 @@ class Turns:
         if decision.ignored:
             return Turned(before, decision.ignored), []
         text = before.state if state is None else spec.write_state(state)
-        notes = tuple(Note(now_s, each) for each in decision.notes)
+        notes = tuple(Moment(now_s, each) for each in decision.notes)
         after = replace(
             before,
             owner=self._owner,

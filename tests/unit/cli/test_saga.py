@@ -8,10 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from nsqkit import Settings
+from nsqkit.handler.sagas import Moment
 from nsqkit.policy.saga_terms import Progress, Status
 from nsqkit.sql import Database
 from nsqkit.sql.saga import store
-from nsqkit.sql.saga.store import Instance, Note
+from nsqkit.sql.saga.store import Instance
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Nsqkit
@@ -51,7 +52,7 @@ def instance(key: str, progress: Progress, changed_at: float, *notes: str) -> In
         owner="shop@here:1",
         state='{"order_id":"' + key + '"}',
         progress=progress,
-        notes=tuple(Note(1.5 * number, text) for number, text in enumerate(notes)),
+        notes=tuple(Moment(1.5 * number, text) for number, text in enumerate(notes)),
         started_at=0.0,
         changed_at=changed_at,
     )

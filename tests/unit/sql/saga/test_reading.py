@@ -7,10 +7,11 @@ import sqlalchemy as sa
 
 from nsqkit import Settings
 from nsqkit.errors import SchemaError
+from nsqkit.handler.sagas import Moment
 from nsqkit.policy.saga_terms import Progress, Status
 from nsqkit.sql.saga import reading, store
 from nsqkit.sql.saga.reading import MOST_INSTANCES, DatabaseReader, UnreadableDatabaseError
-from nsqkit.sql.saga.store import Instance, Note
+from nsqkit.sql.saga.store import Instance
 from tests.unit.sql.saga.test_declaration import PackBoxes
 from tests.unit.sql.saga.test_store import NEW
 
@@ -84,7 +85,7 @@ def test_what_is_read_is_bounded(
 def test_a_timeline_says_where_an_instance_is(
     progress: Progress, version: int, step: str, settings: Settings, outside: sa.Engine
 ) -> None:
-    notes = (Note(1.0, "begun"), Note(2.0, "done"))
+    notes = (Moment(1.0, "begun"), Moment(2.0, "done"))
     add(outside, replace(box("b1", progress, version=version), notes=notes))
     found = READER.timeline([PackBoxes], "PackBoxes", "b1", settings)
     assert found is not None

@@ -7,9 +7,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from nsqkit import Settings
+from nsqkit.handler.sagas import Moment
 from nsqkit.policy.saga_terms import Progress, Status
 from nsqkit.sql.saga import store
-from nsqkit.sql.saga.store import MOST_NOTES, Instance, Note, with_notes
+from nsqkit.sql.saga.store import MOST_NOTES, Instance, with_notes
 from nsqkit.sql.saga.waking import AGAIN_S, wake
 
 NEW = Instance(
@@ -22,7 +23,7 @@ NEW = Instance(
     owner="here",
     state="{}",
     progress=Progress(Status.COMPENSATING, 2, 3, 100.0, is_waiting=True, reason="lost"),
-    notes=(Note(1.0, "begun"),),
+    notes=(Moment(1.0, "begun"),),
     started_at=1.0,
     changed_at=2.0,
 )
@@ -67,7 +68,7 @@ def test_an_instance_is_woken_when_its_time_has_come_and_again_if_it_does_not_ch
 
 
 def test_a_timeline_keeps_its_first_and_last_lines() -> None:
-    notes = [Note(float(number), "x") for number in range(MOST_NOTES)]
-    found = with_notes(notes, [Note(1000.0, "last")])
+    notes = [Moment(float(number), "x") for number in range(MOST_NOTES)]
+    found = with_notes(notes, [Moment(1000.0, "last")])
     assert len(found) == MOST_NOTES
     assert (found[0], found[-1].text) == (notes[0], "last")
